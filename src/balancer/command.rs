@@ -1,0 +1,37 @@
+//! What the balancer asks for. The shell carries it out and reports with a fact.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use super::fact::BackendId;
+use crate::onion::{Capabilities, IntroPoint, Period, RelayId};
+
+/// Something to do.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Command {
+    /// Fetch a remote backend's own descriptor from several HSDirs and report
+    /// the newest with `Fact::Fetched`.
+    Fetch {
+        /// Whose.
+        backend: BackendId,
+    },
+    /// Build, sign and upload one descriptor to one HSDir, once, and report
+    /// with `Fact::Uploaded`.
+    Publish(Publication),
+}
+
+/// One descriptor for one HSDir.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Publication {
+    /// The time period, which decides the blinded key.
+    pub period: Period,
+    /// Where to upload it.
+    pub hsdir: RelayId,
+    /// The moment from which the revision counter is computed. Publications of
+    /// one round share it, so that they share one revision.
+    pub as_of: SystemTime,
+    /// 1 to 20 introduction points, in their order.
+    pub points: Arc<[IntroPoint]>,
+    /// What the descriptor may promise.
+    pub capabilities: Capabilities,
+}

@@ -1,0 +1,122 @@
+//! What the balancer is told.
+
+use std::time::{Instant, SystemTime};
+
+use crate::onion::{Capabilities, IntroPoint, Period, RelayId};
+
+/// A moment on both clocks: the monotonic one for every delay, the wall clock
+/// for what is shown and for revision counters.
+#[derive(Clone, Copy, Debug)]
+pub struct Now {
+    /// For delays and timeouts.
+    pub monotonic: Instant,
+    /// For timestamps and revision counters.
+    pub wall: SystemTime,
+}
+
+/// A backend of one service, by its place in the configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct BackendId(pub u32);
+
+/// Something that has happened.
+#[derive(Clone, Debug)]
+pub enum Fact {
+    /// The network directory is there, or has changed.
+    Network(NetworkView),
+    /// A local instance has these introduction points now, all established.
+    LocalPoints {
+        /// Whose.
+        backend: BackendId,
+        /// All of them, not only the new ones.
+        points: Vec<IntroPoint>,
+        /// What the instance keeps for every one of them.
+        capabilities: Capabilities,
+    },
+    /// A fetch that the balancer asked for has ended.
+    Fetched {
+        /// Whose descriptor.
+        backend: BackendId,
+        /// The newest descriptor that any HSDir asked had, or why there is none.
+        outcome: Result<FetchedDescriptor, FetchFailure>,
+    },
+    /// An upload that the balancer asked for has ended.
+    Uploaded {
+        /// The period of the descriptor.
+        period: Period,
+        /// Where it went.
+        hsdir: RelayId,
+        /// The moment that the command carried; tells an old answer from the current one.
+        as_of: SystemTime,
+        /// The revision counter that the HSDir accepted, or why it did not.
+        outcome: Result<u64, UploadFailure>,
+    },
+}
+
+/// What the network directory says that matters to one service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NetworkView {
+    /// Every time period to publish in: the current one, and its neighbours
+    /// for which a shared random value is known.
+    pub periods: Vec<PeriodView>,
+}
+
+/// One time period and the HSDirs responsible for the service in it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PeriodView {
+    /// Which period.
+    pub period: Period,
+    /// Whether clients look in it now.
+    pub current: bool,
+    /// The responsible HSDirs, replica by replica, in the order of the ring.
+    pub hsdirs: Vec<ResponsibleHsdir>,
+}
+
+/// A responsible HSDir.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ResponsibleHsdir {
+    /// The relay.
+    pub relay: RelayId,
+    /// The replica, from 1.
+    pub replica: u8,
+    /// Whether clients ask it (the first `hsdir_spread_fetch` of each replica).
+    pub asked_by_clients: bool,
+}
+
+/// A remote backend's own descriptor, decrypted and checked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FetchedDescriptor {
+    /// The period in which it was found. Revisions of different periods do not compare.
+    pub period: Period,
+    /// Its revision counter.
+    pub revision: u64,
+    /// Its introduction points; those that cannot be used are left out.
+    pub points: Vec<IntroPoint>,
+    /// What it promises.
+    pub capabilities: Capabilities,
+}
+
+/// Why no descriptor was fetched.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum FetchFailure {
+    /// Every HSDir asked answered that it has none: the backend does not publish.
+    #[error("no HSDir has a descriptor of it")]
+    NotFound,
+    /// A descriptor came and cannot be used: says why. Asking again soon is no use.
+    #[error("its descriptor cannot be used: {0}")]
+    Unusable(String),
+    /// No HSDir could be asked: the trouble is likely ours or the network's.
+    #[error("no HSDir could be asked: {0}")]
+    Unreachable(String),
+}
+
+/// Why an HSDir did not take a descriptor.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum UploadFailure {
+    /// The HSDir refused it, most often because it holds an equal or higher
+    /// revision counter.
+    #[error("refused: {0}")]
+    Refused(String),
+    /// The HSDir could not be reached or did not answer.
+    #[error("not reached: {0}")]
+    Unreachable(String),
+}

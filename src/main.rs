@@ -1,0 +1,3 @@
+//! The `onionbraid` program.
+
+fn main() {}

@@ -1,0 +1,7 @@
+//! What the operator sees of the daemon: one serialisable truth, the
+//! [`Snapshot`], and its renderings. Plain values in, text out; nothing here
+//! asks Tor, a file or a clock.
+
+pub mod snapshot;
+
+pub use snapshot::Snapshot;

@@ -1,0 +1,184 @@
+//! The Snapshot: everything that status, dashboards and health checks show,
+//! at one moment.
+//!
+//! Field names are a contract with scripts and dashboards: names may be added,
+//! none is renamed or removed.
+
+use std::time::SystemTime;
+
+use serde::{Deserialize, Serialize};
+
+/// The daemon at one moment.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Snapshot {
+    /// Version of the running program.
+    pub version: String,
+    /// When the daemon started.
+    pub started: Timestamp,
+    /// Whether every enabled service is published: clients can reach each address.
+    pub ready: bool,
+    /// The Tor client that everything goes through.
+    pub tor: Tor,
+    /// Every service, in the order of the nicknames.
+    pub services: Vec<Service>,
+}
+
+/// The state of the embedded Tor client.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Tor {
+    /// How far the client is with bootstrapping, 0.0 to 1.0.
+    pub bootstrap: f32,
+    /// What it does, or what blocks it, in words.
+    pub message: String,
+    /// Until when the network directory is valid.
+    pub consensus_valid_until: Option<Timestamp>,
+}
+
+/// One onion service.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Service {
+    /// Its nickname in the configuration.
+    pub nickname: String,
+    /// Its whole `.onion` address.
+    pub address: String,
+    /// Whether clients can find it.
+    pub state: ServiceState,
+    /// Everything that answers for it.
+    pub backends: Vec<Backend>,
+    /// One descriptor for each time period in which it is published.
+    pub descriptors: Vec<Descriptor>,
+}
+
+/// Whether clients can find a service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ServiceState {
+    /// No backend or no network directory is known yet.
+    Starting,
+    /// Points are known, and no HSDir that clients ask has them yet.
+    Publishing,
+    /// In the current period, HSDirs that clients ask hold the descriptor.
+    Published,
+    /// No backend is up: the last descriptor is left where it is.
+    Down,
+}
+
+/// Something that answers for a service.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Backend {
+    /// Its name: `local-N`, or what the configuration says.
+    pub name: String,
+    /// In this process or elsewhere.
+    pub kind: BackendKind,
+    /// A remote backend's own address.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub address: Option<String>,
+    /// Whether it is believed to answer.
+    pub state: BackendState,
+    /// Why the state is what it is, where that is not obvious.
+    pub reason: Option<String>,
+    /// How many introduction points it has.
+    pub intro_points: usize,
+    /// How many of them are in the descriptor of the current period.
+    pub published_intro_points: usize,
+    /// Its share of the traffic relative to the others.
+    pub weight: u16,
+    /// When its points were last confirmed.
+    pub last_seen: Option<Timestamp>,
+    /// The revision counter of its newest descriptor (remote backends).
+    pub revision: Option<u64>,
+    /// Introductions that arrived (local instances).
+    pub introductions: u64,
+    /// Rendezvous that failed (local instances).
+    pub rendezvous_failed: u64,
+    /// Rendezvous with negotiated congestion control (local instances).
+    #[serde(default)]
+    pub congestion_controlled: u64,
+    /// Streams opened by clients (local instances).
+    pub streams: u64,
+}
+
+/// Where a backend runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum BackendKind {
+    /// A local instance, in this process.
+    Local,
+    /// Another process with an onion address of its own.
+    Remote,
+}
+
+/// Whether a backend is believed to answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum BackendState {
+    /// Nothing is known of it yet.
+    Unknown,
+    /// It has introduction points that are believed to work.
+    Up,
+    /// Its points are old: nobody has confirmed them for a while.
+    Stale,
+    /// It is known not to answer.
+    Down,
+}
+
+/// The descriptor of one time period.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Descriptor {
+    /// The number of the time period.
+    pub period: u64,
+    /// Whether clients look in this period now.
+    pub current: bool,
+    /// The highest revision counter that an HSDir accepted.
+    pub revision: Option<u64>,
+    /// How many introduction points it holds.
+    pub intro_points: usize,
+    /// When an HSDir last accepted it.
+    pub published_at: Option<Timestamp>,
+    /// The HSDirs responsible for it.
+    pub hsdirs: Vec<Hsdir>,
+}
+
+/// One HSDir and what became of the upload to it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Hsdir {
+    /// The relay's fingerprint.
+    pub relay: String,
+    /// What it holds.
+    pub state: HsdirState,
+    /// Uploads tried since the last one that it accepted.
+    pub attempts: u32,
+    /// Why the last upload failed, until one succeeds.
+    pub last_error: Option<String>,
+}
+
+/// What an HSDir holds of ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum HsdirState {
+    /// An upload is due.
+    Pending,
+    /// An upload is under way.
+    Uploading,
+    /// It accepted what is published now.
+    Uploaded,
+    /// The last upload failed; another one follows.
+    Failed,
+}
+
+/// A moment, written as RFC 3339 in UTC with whole seconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timestamp(pub SystemTime);
+
+impl Serialize for Timestamp {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&humantime::format_rfc3339_seconds(self.0))
+    }
+}
+
+impl<'de> Deserialize<'de> for Timestamp {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        humantime::parse_rfc3339(&text).map(Timestamp).map_err(serde::de::Error::custom)
+    }
+}

@@ -1,0 +1,21 @@
+//! What an onion service is made of, as plain values: addresses, introduction
+//! points, relays, time periods, capabilities.
+//!
+//! These are the words that the balancer, the instances, the Tor side and the
+//! configuration say to each other. Nothing here performs I/O or reads a clock.
+
+mod address;
+mod capabilities;
+mod intro_point;
+mod period;
+
+pub use address::{AddressError, OnionAddress};
+pub use capabilities::Capabilities;
+pub use intro_point::{IntroPoint, LinkSpecifier, RelayId, SessionId};
+pub use period::Period;
+
+/// The most introduction points that a descriptor may hold.
+///
+/// C tor clients refuse a descriptor with more, Arti clients ignore the rest
+/// (`HS_CONFIG_V3_MAX_INTRO_POINTS`; rend-spec-v3, section 2.5.2.2).
+pub const MAX_INTRO_POINTS: usize = tor_hscrypto::NUM_INTRO_POINT_MAX;

@@ -1,0 +1,28 @@
+//! A time period of the onion service protocol.
+
+/// A time period (rend-spec-v3, section 2.2.1): blinded keys, subcredentials
+/// and the responsible HSDirs change with it.
+///
+/// Length and offset come from the consensus; two periods with the same number
+/// and different lengths are different periods.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Period {
+    /// The number of the period since the epoch.
+    pub number: u64,
+    /// The length of the period in minutes (1440 on the public network).
+    pub length_minutes: u32,
+    /// By how many seconds the periods begin after multiples of the length.
+    pub offset_seconds: u32,
+}
+
+impl Period {
+    /// The period before this one, if there is one.
+    pub fn previous(self) -> Option<Self> {
+        Some(Self { number: self.number.checked_sub(1)?, ..self })
+    }
+
+    /// The period after this one.
+    pub fn next(self) -> Option<Self> {
+        Some(Self { number: self.number.checked_add(1)?, ..self })
+    }
+}

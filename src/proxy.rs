@@ -1,0 +1,4 @@
+//! From a client's stream to the origin. Takes any duplex stream and knows
+//! nothing of Tor.
+
+pub mod rules;

@@ -1,0 +1,53 @@
+//! Which target a virtual port leads to (`proxy_ports`). Pure.
+
+use std::net::SocketAddr;
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+
+/// The `proxy_ports` of one service, in the order of the file; the first rule
+/// that covers a port decides.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct ProxyRules(pub Vec<ProxyRule>);
+
+/// One entry of `proxy_ports`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProxyRule {
+    /// The virtual ports that clients connect to.
+    pub ports: RangeInclusive<u16>,
+    /// What happens to their streams.
+    pub target: ProxyTarget,
+}
+
+/// What happens to a client's stream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ProxyTarget {
+    /// Forward the bytes to an origin.
+    Forward(Origin),
+    /// Forward to an HTTP origin.
+    Http(Origin),
+    /// Close the whole rendezvous circuit, as C tor does for an unknown port.
+    Destroy,
+    /// Refuse the stream.
+    Reject,
+    /// Leave the stream unanswered.
+    Ignore,
+}
+
+/// Where an origin listens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// A TCP address.
+    Tcp(SocketAddr),
+    /// A Unix domain socket.
+    Unix(PathBuf),
+}
+
+impl ProxyRules {
+    /// The target of a virtual port; a port that no rule covers is `Destroy`.
+    pub fn target(&self, port: u16) -> &ProxyTarget {
+        self.0
+            .iter()
+            .find(|rule| rule.ports.contains(&port))
+            .map_or(&ProxyTarget::Destroy, |rule| &rule.target)
+    }
+}
