@@ -1,6 +1,14 @@
 //! onionbraid: one `.onion` address, many backends, no tor daemon.
 
+pub mod admin;
 pub mod balancer;
+pub mod commands;
+pub mod config;
+pub mod daemon;
+pub mod exit;
+pub mod instance;
+pub mod logging;
 pub mod observe;
 pub mod onion;
 pub mod proxy;
+pub mod tor;

@@ -3,5 +3,6 @@
 //! asks Tor, a file or a clock.
 
 pub mod snapshot;
+pub mod text;
 
 pub use snapshot::Snapshot;

@@ -1,4 +1,7 @@
 //! From a client's stream to the origin. Takes any duplex stream and knows
 //! nothing of Tor.
 
+pub mod forward;
+pub mod origin;
 pub mod rules;
+pub mod welcome;

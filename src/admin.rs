@@ -1,0 +1,270 @@
+//! The operator's door to the running daemon: HTTP on a Unix socket or on
+//! loopback. Read-only; it shows the Snapshot and nothing else.
+//!
+//! | path | answers |
+//! |---|---|
+//! | `/status.json` | the Snapshot |
+//! | `/status` | the Snapshot as text |
+//! | `/health` | 200 when ready, else 503 |
+
+use std::convert::Infallible;
+use std::io;
+use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use http_body_util::Full;
+use hyper::body::Bytes;
+use hyper::header::{CONTENT_TYPE, HeaderValue};
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, UnixListener, UnixStream};
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+
+use crate::config::AdminListen;
+use crate::observe::{Snapshot, text};
+
+/// Connections at a time. One operator and a few dashboards need no more.
+const CONNECTIONS: usize = 64;
+
+/// How long a client may take to send the head of its request.
+const HEAD_WITHIN: Duration = Duration::from_secs(10);
+
+/// Takes a Snapshot at the moment it is asked.
+pub type TakeSnapshot = Arc<dyn Fn() -> Snapshot + Send + Sync>;
+
+/// The door, open and not yet answering.
+pub struct Admin {
+    /// What to accept connections from.
+    listener: Listener,
+    /// What to show.
+    snapshot: TakeSnapshot,
+}
+
+/// Why the door cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum AdminError {
+    /// Another process answers there.
+    #[error("{0} is in use: another process answers on it")]
+    InUse(PathBuf),
+    /// Something else than a socket lies there; it is left alone.
+    #[error("{0} exists and is no socket; remove it or choose another path")]
+    NotASocket(PathBuf),
+    /// The system refuses.
+    #[error("cannot listen on {listen}")]
+    Io {
+        /// Where.
+        listen: String,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// Either kind of listener.
+enum Listener {
+    /// And the path, to remove it at the end.
+    Unix(UnixListener, PathBuf),
+    /// On loopback.
+    Tcp(TcpListener),
+}
+
+impl Admin {
+    /// Opens the door. A socket that a dead process left behind is replaced.
+    pub async fn open(listen: &AdminListen, snapshot: TakeSnapshot) -> Result<Self, AdminError> {
+        let failed = |source| {
+            let listen = match listen {
+                AdminListen::Unix(path) => path.display().to_string(),
+                AdminListen::Tcp(address) => address.to_string(),
+            };
+            AdminError::Io { listen, source }
+        };
+        let listener = match listen {
+            AdminListen::Tcp(address) => {
+                Listener::Tcp(TcpListener::bind(address).await.map_err(failed)?)
+            }
+            AdminListen::Unix(path) => {
+                remove_stale(path).await.map_err(|error| error.unwrap_or_else(failed))?;
+                let listener = UnixListener::bind(path).map_err(failed)?;
+                let ours_alone = std::fs::Permissions::from_mode(0o600);
+                std::fs::set_permissions(path, ours_alone).map_err(failed)?;
+                Listener::Unix(listener, path.clone())
+            }
+        };
+        Ok(Self { listener, snapshot })
+    }
+
+    /// Answers until dropped.
+    pub async fn serve(self) -> Infallible {
+        let permits = Arc::new(Semaphore::new(CONNECTIONS));
+        let mut connections = JoinSet::new();
+        loop {
+            let Ok(permit) = Arc::clone(&permits).acquire_owned().await else {
+                return std::future::pending().await;
+            };
+            let snapshot = Arc::clone(&self.snapshot);
+            let accepted = self.listener.accept().await;
+            while connections.try_join_next().is_some() {}
+            match accepted {
+                Ok(stream) => {
+                    connections.spawn(async move {
+                        answer_connection(stream, snapshot).await;
+                        drop(permit);
+                    });
+                }
+                Err(error) => {
+                    // Out of file handles, most likely: it passes.
+                    tracing::warn!(%error, "admin socket cannot accept a connection");
+                    tokio::time::sleep(Duration::from_secs(1)).await;
+                }
+            }
+        }
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        if let Self::Unix(_, path) = self {
+            // A socket that stays behind is replaced at the next start.
+            let _ = std::fs::remove_file(path);
+        }
+    }
+}
+
+impl Listener {
+    /// The next connection.
+    async fn accept(&self) -> io::Result<Box<dyn Connection>> {
+        Ok(match self {
+            Self::Unix(listener, _) => Box::new(listener.accept().await?.0),
+            Self::Tcp(listener) => Box::new(listener.accept().await?.0),
+        })
+    }
+}
+
+/// A connection of either kind.
+trait Connection: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Connection for T {}
+
+/// Removes a socket that nobody answers on. `Err(Err(_))` is an I/O error.
+async fn remove_stale(path: &Path) -> Result<(), Result<AdminError, io::Error>> {
+    let found = match std::fs::symlink_metadata(path) {
+        Ok(found) => found,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(Err(error)),
+    };
+    if !found.file_type().is_socket() {
+        return Err(Ok(AdminError::NotASocket(path.to_owned())));
+    }
+    if UnixStream::connect(path).await.is_ok() {
+        return Err(Ok(AdminError::InUse(path.to_owned())));
+    }
+    std::fs::remove_file(path).map_err(Err)
+}
+
+/// Answers the requests of one connection.
+async fn answer_connection(stream: Box<dyn Connection>, snapshot: TakeSnapshot) {
+    let service = service_fn(move |request: Request<hyper::body::Incoming>| {
+        let response = answer(request.method(), request.uri().path(), &snapshot);
+        std::future::ready(Ok::<_, Infallible>(response))
+    });
+    let served = hyper::server::conn::http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_WITHIN)
+        .max_headers(64)
+        .serve_connection(TokioIo::new(stream), service)
+        .await;
+    if let Err(error) = served {
+        tracing::debug!(%error, "admin connection ended");
+    }
+}
+
+/// The table of the first page of this file.
+fn answer(method: &Method, path: &str, snapshot: &TakeSnapshot) -> Response<Full<Bytes>> {
+    if method != Method::GET && method != Method::HEAD {
+        return respond(StatusCode::METHOD_NOT_ALLOWED, "text/plain", "only GET\n");
+    }
+    match path {
+        "/status.json" => match serde_json::to_vec_pretty(&snapshot()) {
+            Ok(json) => respond(StatusCode::OK, "application/json", json),
+            Err(_) => respond(StatusCode::INTERNAL_SERVER_ERROR, "text/plain", "no JSON\n"),
+        },
+        "/status" => respond(StatusCode::OK, "text/plain; charset=utf-8", text::render(&snapshot())),
+        "/health" if snapshot().ready => respond(StatusCode::OK, "text/plain", "ready\n"),
+        "/health" => respond(StatusCode::SERVICE_UNAVAILABLE, "text/plain", "not ready\n"),
+        _ => {
+            let endpoints = "there are /status.json, /status and /health\n";
+            respond(StatusCode::NOT_FOUND, "text/plain", endpoints)
+        }
+    }
+}
+
+/// A whole response.
+fn respond(
+    status: StatusCode,
+    content_type: &'static str,
+    body: impl Into<Bytes>,
+) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(body.into()));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::observe::snapshot::{Timestamp, Tor};
+
+    fn taker(ready: bool) -> TakeSnapshot {
+        Arc::new(move || Snapshot {
+            version: "1".into(),
+            started: Timestamp(std::time::UNIX_EPOCH),
+            ready,
+            tor: Tor { bootstrap: 1.0, message: String::new(), consensus_valid_until: None },
+            services: Vec::new(),
+        })
+    }
+
+    #[test]
+    fn health_is_the_readiness_of_the_snapshot() {
+        assert_eq!(answer(&Method::GET, "/health", &taker(true)).status(), StatusCode::OK);
+        let unready = answer(&Method::GET, "/health", &taker(false)).status();
+        assert_eq!(unready, StatusCode::SERVICE_UNAVAILABLE);
+    }
+
+    #[test]
+    fn nothing_can_be_changed_through_the_door() {
+        let refused = answer(&Method::POST, "/status.json", &taker(true)).status();
+        assert_eq!(refused, StatusCode::METHOD_NOT_ALLOWED);
+    }
+
+    #[tokio::test]
+    async fn a_socket_left_by_a_dead_process_is_replaced_and_a_live_one_is_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let listen = AdminListen::Unix(dir.path().join("admin.sock"));
+        let AdminListen::Unix(path) = &listen else { unreachable!() };
+        drop(std::os::unix::net::UnixListener::bind(path).unwrap());
+        let admin = Admin::open(&listen, taker(true)).await.unwrap();
+        let mode = std::fs::metadata(path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        let second = Admin::open(&listen, taker(true)).await;
+        assert!(matches!(second, Err(AdminError::InUse(_))));
+        drop(admin);
+        assert!(!path.exists());
+    }
+
+    #[tokio::test]
+    async fn a_file_in_the_place_of_the_socket_is_left_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("admin.sock");
+        std::fs::write(&path, "precious").unwrap();
+        let opened = Admin::open(&AdminListen::Unix(path.clone()), taker(true)).await;
+        assert!(matches!(opened, Err(AdminError::NotASocket(_))));
+        assert_eq!(std::fs::read_to_string(path).unwrap(), "precious");
+    }
+}

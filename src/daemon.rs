@@ -1,0 +1,163 @@
+//! The daemon: takes the state directory, starts Tor, starts every service,
+//! opens the operator's door, and ends cleanly when told to.
+//!
+//! It assembles the parts and carries facts and commands between them; it
+//! decides nothing about backends, points or descriptors.
+
+mod clock;
+mod service;
+mod snapshot;
+mod state_lock;
+mod streams;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::admin::{Admin, AdminError};
+use crate::config::Config;
+use crate::tor::bootstrap::{Tor, TorError};
+use crate::tor::keys::{self, KeyError};
+
+use service::Service;
+use snapshot::Board;
+use state_lock::{StateLock, StateLockError};
+
+/// How long everything may take to end after the first signal.
+const END_WITHIN: Duration = Duration::from_secs(10);
+
+/// Why the daemon ended other than by a signal.
+#[derive(Debug, thiserror::Error)]
+pub enum DaemonError {
+    /// Another daemon has the state directory.
+    #[error(transparent)]
+    StateLock(#[from] StateLockError),
+    /// An identity key cannot be read or made.
+    #[error(transparent)]
+    Keys(#[from] KeyError),
+    /// The Tor client cannot start.
+    #[error(transparent)]
+    Tor(#[from] TorError),
+    /// The operator's door cannot be opened.
+    #[error(transparent)]
+    Admin(#[from] AdminError),
+    /// Signals cannot be received.
+    #[error("cannot receive signals")]
+    Signals(#[source] std::io::Error),
+    /// Something that has to run for ever has ended; that is a bug.
+    #[error("{0} has ended unexpectedly")]
+    Ended(String),
+}
+
+/// Runs until SIGTERM or SIGINT; a second one ends the process at once.
+pub async fn run(config: Config) -> Result<(), DaemonError> {
+    let mut stop = Stop::listen()?;
+    let _lock = StateLock::take(&config.storage)?;
+    let keys = keys::open(&config.storage)?;
+    let services = config
+        .services
+        .iter()
+        .filter(|service| service.enabled)
+        .map(|service| Ok(Service::new(service.clone(), keys.identity_or_generate(&service.nickname)?)))
+        .collect::<Result<Vec<Service>, KeyError>>()?;
+    let tor = Tor::new(config.tor.clone())?;
+    let board = Arc::new(Board::new(tor.clone(), services.iter().map(Service::watch).collect()));
+    let take_snapshot = {
+        let board = Arc::clone(&board);
+        Arc::new(move || board.snapshot())
+    };
+    let admin = Admin::open(&config.admin, take_snapshot).await?;
+
+    let cancel = CancellationToken::new();
+    let mut tasks: JoinSet<String> = JoinSet::new();
+    tasks.spawn(async move {
+        let never = admin.serve().await;
+        match never {}
+    });
+    tasks.spawn(report_progress(tor.clone()));
+    tasks.spawn({
+        let cancel = cancel.clone();
+        async move {
+            let Some(network) = cancel.run_until_cancelled(tor.bootstrap()).await else {
+                return "bootstrap".into();
+            };
+            tracing::info!("Tor is ready");
+            let mut running: JoinSet<String> = JoinSet::new();
+            for service in services {
+                running.spawn(service.run(network.clone(), cancel.clone()));
+            }
+            match running.join_next().await {
+                Some(Ok(name)) if !cancel.is_cancelled() => name,
+                Some(Err(error)) => error.to_string(),
+                _ => {
+                    while running.join_next().await.is_some() {}
+                    "services".into()
+                }
+            }
+        }
+    });
+
+    tokio::select! {
+        () = stop.signal() => {}
+        ended = tasks.join_next() => {
+            return Err(DaemonError::Ended(match ended {
+                Some(Ok(name)) => name,
+                Some(Err(error)) => error.to_string(),
+                None => "everything".into(),
+            }));
+        }
+    }
+    tracing::info!("ending; a second signal ends at once");
+    cancel.cancel();
+    let ended = async { while tasks.join_next().await.is_some_and(|ended| ended.is_ok_and(|name| name != "services" && name != "bootstrap")) {} };
+    tokio::select! {
+        () = ended => {}
+        () = tokio::time::sleep(END_WITHIN) => tracing::warn!("not everything ended within {END_WITHIN:?}"),
+        () = stop.signal() => tracing::warn!("ended at once"),
+    }
+    Ok(())
+}
+
+/// Logs each tenth of the way to a usable Tor network.
+async fn report_progress(tor: Tor) -> String {
+    use futures::StreamExt as _;
+    let mut progress = tor.progress();
+    let mut told = -1.0;
+    while let Some(view) = progress.next().await {
+        if view.fraction - told >= 0.1 || (view.fraction >= 1.0 && told < 1.0) {
+            told = view.fraction;
+            tracing::info!("Tor {:.0} %: {}", view.fraction * 100.0, view.message);
+        }
+    }
+    std::future::pending().await
+}
+
+/// The signals that end the daemon.
+struct Stop {
+    /// From a service manager.
+    terminate: tokio::signal::unix::Signal,
+    /// From a terminal.
+    interrupt: tokio::signal::unix::Signal,
+}
+
+impl Stop {
+    /// From now on these signals end nothing by themselves.
+    fn listen() -> Result<Self, DaemonError> {
+        let listen = |kind| signal(kind).map_err(DaemonError::Signals);
+        Ok(Self {
+            terminate: listen(SignalKind::terminate())?,
+            interrupt: listen(SignalKind::interrupt())?,
+        })
+    }
+
+    /// Waits for the next one.
+    async fn signal(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}

@@ -1,0 +1,19 @@
+//! The clocks that the pure parts are given.
+
+use std::time::{Instant, SystemTime};
+
+use crate::balancer::fact::Now;
+
+/// This moment.
+#[expect(clippy::disallowed_methods, reason = "time enters the program here")]
+pub(super) fn now() -> Now {
+    Now { monotonic: Instant::now(), wall: SystemTime::now() }
+}
+
+/// Sleeps until a moment, or for ever.
+pub(super) async fn sleep_until(moment: Option<Instant>) {
+    match moment {
+        Some(moment) => tokio::time::sleep_until(moment.into()).await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,446 @@
+//! Which introduction points an instance should have, and what to do next to
+//! have them. Pure: time and randomness come in, actions go out.
+//!
+//! A slot is one introduction point at one relay with one set of keys. It is
+//! established, re-established over a new circuit when the old one breaks,
+//! abandoned when its relay fails it again and again, and replaced when it has
+//! served long enough.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use rand::RngExt as _;
+
+use crate::onion::RelayId;
+
+/// How often a relay may fail in a row before another one is chosen. A relay
+/// that died refuses at once; one that restarts is back within seconds.
+const MAX_FAILURES: u32 = 3;
+
+/// The pause before trying a relay again, for each failure in a row.
+const RETRY_AFTER: Duration = Duration::from_millis(500);
+
+/// The pause when no relay could be chosen at all.
+const CHOOSE_AGAIN_AFTER: Duration = Duration::from_secs(2);
+
+/// How long clients are still sent to a point whose circuit broke while it is
+/// being built anew: changing the descriptor costs them more than that.
+const PRESENT_WHILE_LOST: Duration = Duration::from_secs(10);
+
+/// How long a point serves, in seconds, and how many introductions: C tor's
+/// values (`INTRO_POINT_LIFETIME_*`, `INTRO_POINT_*_LIFETIME_INTRODUCTIONS`).
+const LIFETIME: std::ops::RangeInclusive<u64> = 18 * 3600..=24 * 3600;
+/// See [`LIFETIME`].
+const INTRODUCTIONS: std::ops::RangeInclusive<u32> = 16_384..=32_768;
+
+/// How long a replaced point still answers: clients may hold a descriptor for
+/// its lifetime of three hours.
+const RETIRE_FOR: Duration = Duration::from_hours(3);
+
+/// A retiring point that is used this much beyond its limit is under attack
+/// and goes at once: its replay log has to end somewhere.
+const INTRODUCTIONS_WHILE_RETIRING: u32 = 32_768;
+
+/// Names a slot; never used twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct SlotId(u64);
+
+/// What to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Action {
+    /// Choose a relay for a new point and say so with [`Plan::relay_chosen`].
+    ChooseRelay,
+    /// Try once to establish the point; ends with `established` or `failed`.
+    Establish(SlotId),
+    /// Close the point's circuit, forget its keys, release its relay.
+    Abandon(SlotId, RelayId),
+}
+
+/// The plan of one instance.
+#[derive(Debug)]
+pub(super) struct Plan {
+    /// How many points to have.
+    wanted: usize,
+    /// All of them, retiring ones too.
+    slots: BTreeMap<SlotId, Slot>,
+    /// Slots that are over and not yet abandoned.
+    abandoned: Vec<(SlotId, RelayId)>,
+    /// The next slot's number.
+    next: u64,
+    /// Not before this moment is a relay chosen again.
+    choose_after: Option<Instant>,
+    /// A relay was asked for and the answer is outstanding.
+    choosing: bool,
+}
+
+/// One introduction point.
+#[derive(Debug)]
+struct Slot {
+    /// Where.
+    relay: RelayId,
+    /// What its circuit does.
+    state: State,
+    /// Failures since it was last established.
+    failures: u32,
+    /// Since when its circuit is gone, if it was ever established.
+    lost_since: Option<Instant>,
+    /// Whether clients may know of it.
+    was_established: bool,
+    /// Introductions left before it is worn out.
+    introductions_left: u32,
+    /// When it is worn out at the latest.
+    expires: Instant,
+    /// A worn point with a successor: until when it still answers.
+    retiring_until: Option<Instant>,
+}
+
+/// What a slot's circuit does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// To be established from this moment on.
+    Due(Instant),
+    /// An attempt is under way.
+    Establishing,
+    /// There.
+    Established,
+}
+
+impl Slot {
+    /// Whether it has served long enough.
+    fn is_worn(&self, now: Instant) -> bool {
+        self.introductions_left == 0 || self.expires <= now
+    }
+}
+
+impl Plan {
+    /// A plan for this many points, with none yet.
+    pub(super) fn new(wanted: usize) -> Self {
+        Self {
+            wanted,
+            slots: BTreeMap::new(),
+            abandoned: Vec::new(),
+            next: 0,
+            choose_after: None,
+            choosing: false,
+        }
+    }
+
+    /// The next thing to do, if something is due.
+    pub(super) fn poll_action(&mut self, now: Instant, _rng: &mut impl rand::Rng) -> Option<Action> {
+        self.retire_worn(now);
+        if let Some((slot, relay)) = self.abandoned.pop() {
+            return Some(Action::Abandon(slot, relay));
+        }
+        let due = self.slots.iter_mut().find_map(|(id, slot)| match slot.state {
+            State::Due(at) if at <= now => Some((id, slot)),
+            _ => None,
+        });
+        if let Some((id, slot)) = due {
+            slot.state = State::Establishing;
+            return Some(Action::Establish(*id));
+        }
+        let fresh = self.slots.values().filter(|slot| !slot.is_worn(now)).count();
+        let may_choose = !self.choosing && self.choose_after.is_none_or(|at| at <= now);
+        if fresh < self.wanted && may_choose {
+            self.choosing = true;
+            return Some(Action::ChooseRelay);
+        }
+        None
+    }
+
+    /// When to ask again although nothing has happened.
+    pub(super) fn poll_timeout(&self) -> Option<Instant> {
+        let slots = self.slots.values().flat_map(|slot| {
+            let due = match slot.state {
+                State::Due(at) => Some(at),
+                _ => None,
+            };
+            let presentable = slot.lost_since.map(|since| since + PRESENT_WHILE_LOST);
+            let expires = slot.retiring_until.is_none().then_some(slot.expires);
+            [due, presentable, slot.retiring_until, expires].into_iter().flatten()
+        });
+        slots.chain(self.choose_after).min()
+    }
+
+    /// The slots whose points clients should be told of.
+    pub(super) fn presentable(&self, now: Instant) -> impl Iterator<Item = SlotId> {
+        self.slots.iter().filter_map(move |(id, slot)| {
+            let lost_for_long =
+                slot.lost_since.is_some_and(|since| since + PRESENT_WHILE_LOST <= now);
+            (slot.was_established && slot.retiring_until.is_none() && !lost_for_long).then_some(*id)
+        })
+    }
+
+    /// The relay of a slot.
+    pub(super) fn relay(&self, slot: SlotId) -> Option<RelayId> {
+        self.slots.get(&slot).map(|slot| slot.relay)
+    }
+
+    /// Answers [`Action::ChooseRelay`]; `None` if there is no relay to choose.
+    pub(super) fn relay_chosen(
+        &mut self,
+        relay: Option<RelayId>,
+        now: Instant,
+        rng: &mut impl rand::Rng,
+    ) -> Option<SlotId> {
+        self.choosing = false;
+        let Some(relay) = relay else {
+            self.choose_after = Some(now + CHOOSE_AGAIN_AFTER);
+            return None;
+        };
+        self.choose_after = None;
+        let id = SlotId(self.next);
+        self.next += 1;
+        let slot = Slot {
+            relay,
+            state: State::Due(now),
+            failures: 0,
+            lost_since: None,
+            was_established: false,
+            introductions_left: rng.random_range(INTRODUCTIONS),
+            expires: now + Duration::from_secs(rng.random_range(LIFETIME)),
+            retiring_until: None,
+        };
+        self.slots.insert(id, slot);
+        Some(id)
+    }
+
+    /// An attempt has succeeded.
+    pub(super) fn established(&mut self, slot: SlotId) {
+        if let Some(slot) = self.slots.get_mut(&slot) {
+            slot.state = State::Established;
+            slot.failures = 0;
+            slot.lost_since = None;
+            slot.was_established = true;
+        }
+    }
+
+    /// An attempt has failed.
+    pub(super) fn failed(&mut self, id: SlotId, now: Instant, rng: &mut impl rand::Rng) {
+        let Some(slot) = self.slots.get_mut(&id) else { return };
+        slot.failures += 1;
+        if slot.failures >= MAX_FAILURES {
+            self.abandon(id);
+        } else {
+            let pause = RETRY_AFTER * slot.failures;
+            slot.state = State::Due(now + pause.mul_f64(rng.random_range(0.5..1.5)));
+        }
+    }
+
+    /// The circuit of an established point has closed: build a new one at once.
+    pub(super) fn lost(&mut self, slot: SlotId, now: Instant) {
+        if let Some(slot) = self.slots.get_mut(&slot) {
+            slot.state = State::Due(now);
+            slot.lost_since.get_or_insert(now);
+        }
+    }
+
+    /// The relay has left the network.
+    pub(super) fn unlisted(&mut self, slot: SlotId) {
+        self.abandon(slot);
+    }
+
+    /// A client has used the point.
+    pub(super) fn introduced(&mut self, slot: SlotId) {
+        if let Some(slot) = self.slots.get_mut(&slot) {
+            slot.introductions_left = slot.introductions_left.saturating_sub(1);
+        }
+        let used_up =
+            |slot: &Slot| slot.retiring_until.is_some() && slot.introductions_left == 0;
+        if self.slots.get(&slot).is_some_and(used_up) {
+            self.abandon(slot);
+        }
+    }
+
+    /// Lets worn points retire once their successors are there, and ends those
+    /// that have retired long enough.
+    fn retire_worn(&mut self, now: Instant) {
+        let successors = self
+            .slots
+            .values()
+            .filter(|slot| slot.state == State::Established && !slot.is_worn(now))
+            .filter(|slot| slot.retiring_until.is_none())
+            .count();
+        if successors >= self.wanted {
+            let worn = self.slots.values_mut().filter(|slot| slot.is_worn(now));
+            for slot in worn.filter(|slot| slot.retiring_until.is_none()) {
+                slot.retiring_until = Some(now + RETIRE_FOR);
+                slot.introductions_left = INTRODUCTIONS_WHILE_RETIRING;
+                // It stays worn: its time is over.
+                slot.expires = slot.expires.min(now);
+            }
+        }
+        let over: Vec<SlotId> = self
+            .slots
+            .iter()
+            .filter(|(_, slot)| slot.retiring_until.is_some_and(|until| until <= now))
+            .map(|(id, _)| *id)
+            .collect();
+        over.into_iter().for_each(|id| self.abandon(id));
+    }
+
+    /// Gives a slot up.
+    fn abandon(&mut self, id: SlotId) {
+        if let Some(slot) = self.slots.remove(&id) {
+            self.abandoned.push((id, slot.relay));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use rand::SeedableRng as _;
+    use rand::rngs::StdRng;
+
+    use super::*;
+
+    /// A plan with a clock and a supply of relays.
+    struct Scene {
+        plan: Plan,
+        now: Instant,
+        rng: StdRng,
+        relays: u8,
+    }
+
+    impl Scene {
+        fn new(wanted: usize) -> Self {
+            // Any moment will do; the plan only compares.
+            #[expect(clippy::disallowed_methods, reason = "a test needs some moment to begin with")]
+            let now = Instant::now();
+            let _ = SystemTime::UNIX_EPOCH;
+            Self { plan: Plan::new(wanted), now, rng: StdRng::seed_from_u64(7), relays: 0 }
+        }
+
+        /// Carries out every action; attempts succeed unless told otherwise.
+        fn settle(&mut self, succeeds: impl Fn(RelayId) -> bool) -> Vec<Action> {
+            let mut actions = Vec::new();
+            while let Some(action) = self.plan.poll_action(self.now, &mut self.rng) {
+                actions.push(action);
+                match action {
+                    Action::ChooseRelay => {
+                        self.relays += 1;
+                        let relay = Some(RelayId([self.relays; 20]));
+                        self.plan.relay_chosen(relay, self.now, &mut self.rng);
+                    }
+                    Action::Establish(slot) => {
+                        if self.plan.relay(slot).is_some_and(&succeeds) {
+                            self.plan.established(slot);
+                        } else {
+                            self.plan.failed(slot, self.now, &mut self.rng);
+                        }
+                    }
+                    Action::Abandon(..) => {}
+                }
+            }
+            actions
+        }
+
+        fn presentable(&self) -> Vec<SlotId> {
+            self.plan.presentable(self.now).collect()
+        }
+
+        fn pass(&mut self, time: Duration) {
+            self.now += time;
+        }
+    }
+
+    #[test]
+    fn as_many_points_are_established_as_are_wanted() {
+        let mut scene = Scene::new(3);
+        scene.settle(|_| true);
+        assert_eq!(scene.presentable().len(), 3);
+        assert_eq!(scene.settle(|_| true), vec![]);
+    }
+
+    #[test]
+    fn a_broken_circuit_is_built_anew_at_the_same_relay_and_stays_presentable_meanwhile() {
+        let mut scene = Scene::new(1);
+        scene.settle(|_| true);
+        let slot = scene.presentable()[0];
+        scene.plan.lost(slot, scene.now);
+        assert_eq!(scene.presentable(), vec![slot]);
+        assert_eq!(scene.settle(|_| true), vec![Action::Establish(slot)]);
+        assert_eq!(scene.presentable(), vec![slot]);
+    }
+
+    #[test]
+    fn a_relay_that_fails_again_and_again_is_replaced_by_another() {
+        let mut scene = Scene::new(1);
+        scene.settle(|_| true);
+        let dead = scene.presentable()[0];
+        scene.plan.lost(dead, scene.now);
+        let dead_relay = RelayId([1; 20]);
+        for _ in 0..MAX_FAILURES {
+            scene.settle(|relay| relay != dead_relay);
+            scene.pass(Duration::from_secs(2));
+        }
+        scene.settle(|_| true);
+        let presentable = scene.presentable();
+        assert_eq!(presentable.len(), 1);
+        assert_ne!(presentable[0], dead);
+    }
+
+    #[test]
+    fn a_point_that_stays_lost_is_no_longer_presented() {
+        let mut scene = Scene::new(1);
+        scene.settle(|_| true);
+        let slot = scene.presentable()[0];
+        scene.plan.lost(slot, scene.now);
+        scene.pass(PRESENT_WHILE_LOST);
+        assert_eq!(scene.presentable(), vec![]);
+    }
+
+    #[test]
+    fn without_a_relay_to_choose_the_plan_waits_and_asks_again() {
+        let mut scene = Scene::new(1);
+        assert_eq!(scene.plan.poll_action(scene.now, &mut scene.rng), Some(Action::ChooseRelay));
+        scene.plan.relay_chosen(None, scene.now, &mut scene.rng);
+        assert_eq!(scene.plan.poll_action(scene.now, &mut scene.rng), None);
+        let wake = scene.plan.poll_timeout().unwrap();
+        assert_eq!(scene.plan.poll_action(wake, &mut scene.rng), Some(Action::ChooseRelay));
+    }
+
+    #[test]
+    fn a_worn_point_is_presented_until_its_successor_stands_and_answers_hours_longer() {
+        let mut scene = Scene::new(1);
+        scene.settle(|_| true);
+        let old = scene.presentable()[0];
+        scene.pass(Duration::from_hours(24));
+        scene.settle(|_| false);
+        assert_eq!(scene.presentable(), vec![old], "the successor does not stand yet");
+        scene.pass(Duration::from_secs(5));
+        let actions = scene.settle(|_| true);
+        assert!(!actions.iter().any(|action| matches!(action, Action::Abandon(slot, _) if *slot == old)));
+        let successor = scene.presentable();
+        assert_eq!(successor.len(), 1);
+        assert_ne!(successor[0], old);
+        scene.pass(RETIRE_FOR);
+        let actions = scene.settle(|_| true);
+        assert_eq!(actions, vec![Action::Abandon(old, RelayId([1; 20]))]);
+    }
+
+    #[test]
+    fn a_point_used_often_enough_is_replaced() {
+        let mut scene = Scene::new(1);
+        scene.settle(|_| true);
+        let old = scene.presentable()[0];
+        for _ in 0..*INTRODUCTIONS.end() {
+            scene.plan.introduced(old);
+        }
+        scene.settle(|_| true);
+        assert_ne!(scene.presentable(), vec![old]);
+    }
+
+    #[test]
+    fn a_point_at_a_relay_that_left_the_network_is_given_up_at_once() {
+        let mut scene = Scene::new(1);
+        scene.settle(|_| true);
+        let old = scene.presentable()[0];
+        scene.plan.unlisted(old);
+        assert_eq!(scene.presentable(), vec![]);
+        scene.settle(|_| true);
+        assert_eq!(scene.presentable().len(), 1);
+    }
+}

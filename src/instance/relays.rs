@@ -1,0 +1,65 @@
+//! At which relays the introduction points of one service are.
+//!
+//! A C tor client knows a point by its relay and sees only the first point at
+//! each, so the local instances of one service choose different relays.
+
+use std::collections::BTreeSet;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use tor_linkspec::{RelayIdSet, RelayIdRef};
+use tor_llcrypto::pk::rsa::RsaIdentity;
+use tor_relay_selection::{RelayExclusion, RelaySelector, RelayUsage};
+
+use crate::onion::RelayId;
+use crate::tor::network::{Network, relay, relay_id};
+
+/// The relays that the local instances of one service use.
+#[derive(Debug, Default)]
+pub struct RelaysInUse {
+    /// All of them.
+    relays: Mutex<BTreeSet<RelayId>>,
+}
+
+impl RelaysInUse {
+    /// Chooses a relay for a new introduction point and marks it as used.
+    ///
+    /// On a network too small for a relay of its own, an instance takes one
+    /// that a sibling uses, but never one of `own` twice. `None` if there is
+    /// no relay, or no directory.
+    pub(super) fn choose(&self, network: &Network, own: &BTreeSet<RelayId>) -> Option<RelayId> {
+        let mut relays = self.lock();
+        let in_use: BTreeSet<RelayId> = relays.union(own).copied().collect();
+        let chosen = select(network, &in_use).or_else(|| select(network, own))?;
+        relays.insert(chosen);
+        Some(chosen)
+    }
+
+    /// A relay is no longer used.
+    pub(super) fn release(&self, relay: RelayId) {
+        self.lock().remove(&relay);
+    }
+
+    /// A set is never half changed, whoever panicked.
+    fn lock(&self) -> MutexGuard<'_, BTreeSet<RelayId>> {
+        self.relays.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Whether the directory lists a relay. Without a directory nothing is known
+/// to be gone.
+pub(super) fn is_listed(network: &Network, id: RelayId) -> bool {
+    network.directory().is_ok_and(|directory| relay(&directory, id).is_none()) == false
+}
+
+/// A relay fit for an introduction point, by Tor's rules, outside a set.
+fn select(network: &Network, excluded: &BTreeSet<RelayId>) -> Option<RelayId> {
+    let directory = network.directory().ok()?;
+    let excluded: RelayIdSet = excluded
+        .iter()
+        .map(|id| RelayIdRef::from(&RsaIdentity::from(id.0)).to_owned())
+        .collect();
+    let exclusion = RelayExclusion::exclude_identities(excluded);
+    let selector = RelaySelector::new(RelayUsage::new_intro_point(), exclusion);
+    let (chosen, _) = selector.select_relay(&mut crate::tor::rng(), &directory);
+    chosen.map(|relay| relay_id(&relay))
+}

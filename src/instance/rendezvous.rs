@@ -1,0 +1,204 @@
+//! Meeting a client: from an introduction to a circuit with streams.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use futures::StreamExt as _;
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use tor_cell::relaycell::RelayCmd;
+use tor_cell::relaycell::hs::intro_payload::{IntroduceHandshakePayload, OnionKey};
+use tor_cell::relaycell::msg::Rendezvous1;
+use tor_circmgr::ServiceOnionServiceDataTunnel;
+use tor_circmgr::build::onion_circparams_from_netparams;
+use tor_proto::circuit::CircHopSyncView;
+use tor_proto::client::circuit::handshake::{HandshakeRole, RelayProtocol, hs_ntor};
+use tor_proto::stream::{
+    IncomingStreamRequestContext, IncomingStreamRequestDisposition, IncomingStreamRequestFilter,
+};
+use tor_protover::Protocols;
+use tor_protover::named::FLOWCTRL_CC;
+
+use super::intro::{Introduction, PointKeys};
+use super::streams::{Circuit, ClientStream, Serve};
+use super::Counters;
+use crate::tor::network::Network;
+use crate::tor::subcredentials::Subcredentials;
+
+/// How long a rendezvous may take. C tor clients wait no longer.
+const TIME_LIMIT: Duration = Duration::from_secs(60);
+
+/// What all rendezvous of an instance share.
+pub(super) struct Context {
+    /// Circuits and directory.
+    pub(super) network: Network,
+    /// What introductions to accept.
+    pub(super) subcredentials: Arc<Subcredentials>,
+    /// Who serves the streams.
+    pub(super) serve: Arc<dyn Serve>,
+    /// What is counted.
+    pub(super) counters: Arc<Counters>,
+    /// Streams that one circuit may have open.
+    pub(super) max_streams: usize,
+    /// Rendezvous that may be under way.
+    pub(super) pending: Semaphore,
+}
+
+/// Why a client was not met.
+#[derive(Debug, thiserror::Error)]
+enum RendezvousError {
+    /// Too many at once.
+    #[error("too many rendezvous are under way")]
+    Busy,
+    /// Nothing can be built without a directory.
+    #[error("no network directory")]
+    NoDirectory,
+    /// Not for an address of ours, or garbage (rend-spec-v3, section 3.3).
+    #[error("the introduction cannot be decrypted: {0}")]
+    Undecryptable(tor_proto::Error),
+    /// Decrypted, and still garbage.
+    #[error("the introduction says nothing that makes sense")]
+    Malformed,
+    /// No circuit to the rendezvous point, or it broke.
+    #[error("circuit to the rendezvous point: {0}")]
+    Circuit(#[from] tor_circmgr::Error),
+    /// The client will have gone.
+    #[error("not done within {} s", TIME_LIMIT.as_secs())]
+    TimedOut,
+}
+
+/// Meets the client of one introduction and serves its streams until it goes.
+pub(super) async fn meet(context: Arc<Context>, introduction: Introduction, keys: Arc<PointKeys>) {
+    let met = {
+        match context.pending.try_acquire() {
+            Ok(_permit) => {
+                tokio::time::timeout(TIME_LIMIT, connect(&context, &introduction, &keys))
+                    .await
+                    .unwrap_or(Err(RendezvousError::TimedOut))
+            }
+            Err(_) => Err(RendezvousError::Busy),
+        }
+    };
+    match met {
+        Ok((tunnel, requests)) => serve_streams(&context, Arc::new(tunnel), requests).await,
+        Err(error) => {
+            context.counters.rendezvous_failed.fetch_add(1, Ordering::Relaxed);
+            tracing::debug!(error = %error, "client not met");
+        }
+    }
+}
+
+/// The streams that a client asks for on one circuit.
+type Requests = futures::stream::BoxStream<'static, tor_proto::stream::IncomingStream>;
+
+/// Decrypts the introduction and builds the circuit that it asks for.
+async fn connect(
+    context: &Context,
+    introduction: &Introduction,
+    keys: &PointKeys,
+) -> Result<(ServiceOnionServiceDataTunnel, Requests), RendezvousError> {
+    let directory = context.network.directory().map_err(|_| RendezvousError::NoDirectory)?;
+    let (key_generator, reply, plaintext) = hs_ntor::server_receive_intro(
+        &mut crate::tor::rng(),
+        &keys.ntor,
+        &keys.session_public(),
+        &context.subcredentials.acceptable(&directory),
+        introduction.message.encoded_header(),
+        introduction.message.encrypted_body(),
+    )
+    .map_err(RendezvousError::Undecryptable)?;
+    // Padding follows the payload, so the rest is not looked at.
+    let payload: IntroduceHandshakePayload = tor_bytes::Reader::from_slice(&plaintext)
+        .extract()
+        .map_err(|_| RendezvousError::Malformed)?;
+    let OnionKey::NtorOnionKey(onion_key) = payload.onion_key() else {
+        return Err(RendezvousError::Malformed);
+    };
+    let point = directory
+        .circ_target_from_verbatim_linkspecs(payload.link_specifiers(), onion_key)
+        .map_err(|_| RendezvousError::Malformed)?;
+    let parameters = onion_circparams_from_netparams(directory.params())?;
+
+    let pool = &context.network.circuits;
+    let mut attempts_left = directory.params().hs_service_rendezvous_failures_max.get().max(1);
+    let tunnel = loop {
+        attempts_left -= 1;
+        match pool.get_or_launch_svc_rend(&directory, point.clone()).await {
+            Ok(tunnel) => break tunnel,
+            Err(error) if attempts_left <= 0 => return Err(error.into()),
+            Err(error) => tracing::debug!(error = %error, "rendezvous circuit failed; once more"),
+        }
+    };
+    drop(directory);
+
+    let negotiated: Protocols = if payload.cc_request_extension().is_some() {
+        context.counters.congestion_controlled.fetch_add(1, Ordering::Relaxed);
+        [FLOWCTRL_CC].into_iter().collect()
+    } else {
+        Protocols::new()
+    };
+    let last_relay = tunnel.last_hop()?;
+    tunnel
+        .extend_virtual(
+            RelayProtocol::HsV3,
+            HandshakeRole::Responder,
+            key_generator,
+            parameters,
+            &negotiated,
+        )
+        .await?;
+    let client = tunnel.last_hop()?;
+    let limit = StreamLimit { max_streams: context.max_streams };
+    let requests = tunnel.allow_stream_requests(&[RelayCmd::BEGIN], client, limit).await?.boxed();
+    let message = Rendezvous1::new(*payload.cookie(), reply);
+    tunnel.send_raw_msg(message.into(), last_relay).await?;
+    Ok((tunnel, requests))
+}
+
+/// Serves every stream of one circuit until the client closes it.
+async fn serve_streams(
+    context: &Context,
+    tunnel: Arc<ServiceOnionServiceDataTunnel>,
+    mut requests: Requests,
+) {
+    let circuit = Circuit::next();
+    let mut streams = JoinSet::new();
+    loop {
+        tokio::select! {
+            request = requests.next() => {
+                let Some(request) = request else { break };
+                let Some(stream) = ClientStream::new(request, Arc::clone(&tunnel), circuit) else {
+                    continue;
+                };
+                context.counters.streams.fetch_add(1, Ordering::Relaxed);
+                streams.spawn(context.serve.serve(stream));
+            }
+            Some(_) = streams.join_next() => {}
+        }
+    }
+    // What the client has sent before it closed the circuit still reaches the
+    // origin: each stream sees the end by itself.
+    while streams.join_next().await.is_some() {}
+}
+
+/// Closes a circuit with too many open streams.
+#[derive(Clone, Debug)]
+struct StreamLimit {
+    /// How many may be open at a time.
+    max_streams: usize,
+}
+
+impl IncomingStreamRequestFilter for StreamLimit {
+    fn disposition(
+        &mut self,
+        _request: &IncomingStreamRequestContext<'_>,
+        circuit: &CircHopSyncView<'_>,
+    ) -> tor_proto::Result<IncomingStreamRequestDisposition> {
+        Ok(if circuit.n_open_streams() >= self.max_streams {
+            IncomingStreamRequestDisposition::CloseCircuit
+        } else {
+            IncomingStreamRequestDisposition::Accept
+        })
+    }
+}

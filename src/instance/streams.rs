@@ -1,0 +1,107 @@
+//! A stream that a client asks for, and who serves it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use futures::future::BoxFuture;
+use tor_cell::relaycell::msg::{Connected, End, EndReason};
+use tor_circmgr::ServiceOnionServiceDataTunnel;
+use tor_proto::client::stream::DataStream;
+use tor_proto::stream::{IncomingStream, IncomingStreamRequest};
+
+/// Serves the streams of clients. The daemon implements it with the proxy.
+pub trait Serve: Send + Sync + 'static {
+    /// Serves one stream; ends when the stream has ended.
+    fn serve(&self, stream: ClientStream) -> BoxFuture<'static, ()>;
+}
+
+/// A number for a client's circuit, for logs, limits and the origin. It says
+/// nothing of the client, and is not used twice while the process lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Circuit(pub u64);
+
+/// A client asks for a stream to one of our ports.
+pub struct ClientStream {
+    /// The request, not answered yet.
+    incoming: IncomingStream,
+    /// Kept while the stream lives: the circuit closes with the last holder.
+    tunnel: Arc<ServiceOnionServiceDataTunnel>,
+    /// On which circuit.
+    circuit: Circuit,
+    /// To which port.
+    port: u16,
+}
+
+/// The stream of a client, accepted.
+pub struct AcceptedStream {
+    /// The data.
+    pub stream: DataStream,
+    /// Keeps the circuit open.
+    _tunnel: Arc<ServiceOnionServiceDataTunnel>,
+}
+
+/// The client went before it got an answer.
+#[derive(Debug, thiserror::Error)]
+#[error("the client has gone")]
+pub struct ClientGone(#[from] tor_proto::Error);
+
+impl Circuit {
+    /// A number not used before.
+    pub(super) fn next() -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        Self(NEXT.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
+impl ClientStream {
+    /// `None` for anything but BEGIN, which no other request gets past the
+    /// circuit's own check.
+    pub(super) fn new(
+        incoming: IncomingStream,
+        tunnel: Arc<ServiceOnionServiceDataTunnel>,
+        circuit: Circuit,
+    ) -> Option<Self> {
+        let IncomingStreamRequest::Begin(begin) = incoming.request() else { return None };
+        let port = begin.port();
+        Some(Self { incoming, tunnel, circuit, port })
+    }
+
+    /// The virtual port that the client wants.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// The client's circuit.
+    pub fn circuit(&self) -> Circuit {
+        self.circuit
+    }
+
+    /// Accepts the stream (CONNECTED without an address, as C tor answers).
+    pub async fn accept(self) -> Result<AcceptedStream, ClientGone> {
+        let stream = self.incoming.accept_data(Connected::new_empty()).await?;
+        Ok(AcceptedStream { stream, _tunnel: self.tunnel })
+    }
+
+    /// Refuses the stream as C tor refuses an unknown port.
+    pub async fn refuse(self) -> Result<(), ClientGone> {
+        Ok(self.incoming.reject(End::new_with_reason(EndReason::DONE)).await?)
+    }
+
+    /// Refuses the stream as C tor does when the origin does not answer.
+    pub async fn origin_failed(self) -> Result<(), ClientGone> {
+        Ok(self.incoming.reject(End::new_misc()).await?)
+    }
+
+    /// Leaves the client without an answer.
+    pub async fn ignore(self) -> Result<(), ClientGone> {
+        Ok(self.incoming.discard().await?)
+    }
+
+    /// Refuses the stream and closes the whole circuit, as C tor does for an
+    /// unknown port.
+    pub async fn destroy_circuit(self) -> Result<(), ClientGone> {
+        let refused = self.incoming.reject(End::new_with_reason(EndReason::DONE)).await;
+        self.tunnel.terminate();
+        Ok(refused?)
+    }
+}

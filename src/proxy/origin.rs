@@ -1,0 +1,38 @@
+//! Connecting to an origin.
+
+use std::io;
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, UnixStream};
+
+use super::rules::Origin;
+
+/// How long an origin may take to accept a connection. It is close by, and a
+/// client waits for the answer.
+const CONNECT_WITHIN: Duration = Duration::from_secs(10);
+
+/// An open connection to an origin.
+pub type Connection = Box<dyn Duplex>;
+
+/// Bytes in both directions.
+pub trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Duplex for T {}
+
+/// Connects to an origin, within ten seconds.
+pub async fn connect(origin: &Origin) -> io::Result<Connection> {
+    let connecting = async {
+        Ok(match origin {
+            Origin::Tcp(address) => {
+                let stream = TcpStream::connect(address).await?;
+                stream.set_nodelay(true)?;
+                Box::new(stream) as Connection
+            }
+            Origin::Unix(path) => Box::new(UnixStream::connect(path).await?),
+        })
+    };
+    tokio::time::timeout(CONNECT_WITHIN, connecting)
+        .await
+        .unwrap_or_else(|_| Err(io::Error::from(io::ErrorKind::TimedOut)))
+}

@@ -1,0 +1,22 @@
+//! The only door to Arti: bootstrapping, keys, HSDirs, descriptors.
+//!
+//! Everything here carries out one thing when asked and reports how it went;
+//! when and whether, the balancer decides. Arti's interface moves with every
+//! release, so no other part but `instance` names a `tor-*` type.
+
+pub mod bootstrap;
+pub mod descriptor;
+pub mod fetch;
+pub mod hsdirs;
+pub mod keys;
+pub mod network;
+pub mod subcredentials;
+pub mod upload;
+
+mod directory_request;
+
+/// The source of randomness for keys and choices on this side of the border.
+#[expect(clippy::disallowed_methods, reason = "randomness enters the program here")]
+pub(crate) fn rng() -> rand::rngs::ThreadRng {
+    rand::rng()
+}

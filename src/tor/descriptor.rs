@@ -1,0 +1,239 @@
+//! Building and signing a merged descriptor, and introduction points from and
+//! to Arti's types.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tor_bytes::{EncodeResult, Writeable as _};
+use tor_cell::chancell::msg::HandshakeType;
+use tor_hscrypto::RevisionCounter;
+use tor_hscrypto::ope::AesOpeKey;
+use tor_hscrypto::pk::{HsBlindIdKeypair, HsIdKeypair};
+use tor_linkspec::{EncodedLinkSpec, LinkSpec};
+use tor_llcrypto::pk::{curve25519, ed25519};
+use tor_netdir::NetDir;
+use tor_netdoc::NetdocBuilder as _;
+use tor_netdoc::doc::hsdesc::{HsDescBuilder, IntroPointDesc, create_desc_sign_key_cert};
+use tor_units::IntegerMinutes;
+use zeroize::Zeroizing;
+
+use super::hsdirs::to_arti;
+use super::network::Network;
+use crate::balancer::command::Publication;
+use crate::onion::{
+    IntroPoint, LinkSpecifier, MAX_INTRO_POINTS, Period, RelayId, SessionId,
+};
+
+/// How long HSDirs may keep a descriptor, in minutes: what C tor and Arti write.
+const LIFETIME_MINUTES: u16 = 180;
+
+/// How long the certificates in a descriptor are valid: what C tor and Arti use.
+const CERTIFICATE_LIFETIME: Duration = Duration::from_hours(54);
+
+/// A descriptor ready for upload.
+#[derive(Clone, Debug)]
+pub(crate) struct Signed {
+    /// The document.
+    pub(crate) text: Arc<str>,
+    /// Its revision counter.
+    pub(crate) revision: u64,
+}
+
+/// Why a descriptor was not built.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum DescriptorError {
+    /// No directory, so no shared random value to count revisions from.
+    #[error("no network directory")]
+    NoDirectory,
+    /// The directory no longer knows this period.
+    #[error("the network has moved on from time period {0}")]
+    UnknownPeriod(u64),
+    /// Our clock is before the beginning of the period's shared random value.
+    #[error("the clock is wrong: it is before the shared random value of the period")]
+    Clock,
+    /// Fewer than one or more than 20 introduction points.
+    #[error("{0} introduction points; a descriptor holds 1 to {MAX_INTRO_POINTS}")]
+    PointCount(usize),
+    /// An introduction point with keys that are none.
+    #[error("an introduction point has an invalid key")]
+    InvalidPoint,
+    /// The signing key could not be blinded for the period.
+    #[error("cannot blind the identity key")]
+    Blinding(#[source] tor_llcrypto::pk::keymanip::BlindingError),
+    /// The certificate over the descriptor signing key could not be made.
+    #[error("cannot certify the descriptor signing key")]
+    Certificate(#[source] tor_cert::CertEncodeError),
+    /// The document could not be built, or is longer than HSDirs accept.
+    #[error("cannot build the descriptor")]
+    Build(#[source] tor_bytes::EncodeError),
+}
+
+/// Builds and signs the descriptors of one address.
+pub(crate) struct Signer {
+    /// The address's identity; zeroized when dropped.
+    identity: Arc<HsIdKeypair>,
+    /// The last descriptor of each period, so that all HSDirs of one round get
+    /// the very same document.
+    last: BTreeMap<Period, (Publication, Signed)>,
+}
+
+impl Signer {
+    /// Signs with this identity.
+    pub(crate) fn new(identity: Arc<HsIdKeypair>) -> Self {
+        Self { identity, last: BTreeMap::new() }
+    }
+
+    /// The signed descriptor for a publication.
+    pub(crate) fn sign(
+        &mut self,
+        publication: &Publication,
+        network: &Network,
+    ) -> Result<Signed, DescriptorError> {
+        let same_round = |last: &Publication| {
+            last.as_of == publication.as_of
+                && last.points == publication.points
+                && last.capabilities == publication.capabilities
+        };
+        if let Some((last, signed)) = self.last.get(&publication.period)
+            && same_round(last)
+        {
+            return Ok(signed.clone());
+        }
+        let directory = network.directory().map_err(|_| DescriptorError::NoDirectory)?;
+        let signed = build(&self.identity, publication, &directory)?;
+        // Two periods are published at a time; keep no more than can be current.
+        while self.last.len() > 3 {
+            self.last.pop_first();
+        }
+        self.last.insert(publication.period, (publication.clone(), signed.clone()));
+        Ok(signed)
+    }
+}
+
+/// Builds one descriptor (rend-spec-v3, section 2.4 and 2.5).
+fn build(
+    identity: &HsIdKeypair,
+    publication: &Publication,
+    directory: &NetDir,
+) -> Result<Signed, DescriptorError> {
+    let Publication { period, as_of, points, capabilities, .. } = publication;
+    if points.is_empty() || points.len() > MAX_INTRO_POINTS {
+        return Err(DescriptorError::PointCount(points.len()));
+    }
+    let arti_period = to_arti(*period);
+    let (blinded_public, blinded, subcredential) =
+        identity.compute_blinded_key(arti_period).map_err(DescriptorError::Blinding)?;
+    let offset = directory
+        .hs_all_time_periods()
+        .into_iter()
+        .find(|params| params.time_period() == arti_period)
+        .ok_or(DescriptorError::UnknownPeriod(period.number))?
+        .offset_within_srv_period(*as_of)
+        .ok_or(DescriptorError::Clock)?;
+    let revision = revision_key(&blinded).encrypt(offset);
+
+    let mut rng = super::rng();
+    let signing_key = ed25519::Keypair::generate(&mut rng);
+    let expiry = *as_of + CERTIFICATE_LIFETIME;
+    let certificate = create_desc_sign_key_cert(&signing_key.verifying_key(), &blinded, expiry)
+        .map_err(DescriptorError::Certificate)?;
+    let intro_points = points
+        .iter()
+        .map(to_arti_point)
+        .collect::<Option<Vec<_>>>()
+        .ok_or(DescriptorError::InvalidPoint)?;
+    let max_length = usize::try_from(directory.params().hsdir_max_desc_size.get()).unwrap_or(0);
+    let text = HsDescBuilder::default()
+        .blinded_id(&blinded_public)
+        .hs_desc_sign(&signing_key)
+        .hs_desc_sign_cert(certificate)
+        .create2_formats(&[HandshakeType::NTOR])
+        .auth_required(None)
+        .is_single_onion_service(capabilities.single_onion)
+        .intro_points(&intro_points)
+        .intro_auth_key_cert_expiry(expiry)
+        .intro_enc_key_cert_expiry(expiry)
+        .flow_control(capabilities.flow_control.clone())
+        .supported_protocols(capabilities.protocols.clone())
+        .lifetime(IntegerMinutes::new(LIFETIME_MINUTES))
+        .revision_counter(RevisionCounter::from(revision))
+        .subcredential(subcredential)
+        .max_generated_len(max_length)
+        .build_sign(&mut rng)
+        .map_err(DescriptorError::Build)?;
+    Ok(Signed { text: text.into(), revision })
+}
+
+/// The key of the revision counter: C tor's derivation, a zero byte and the 64
+/// bytes of the blinded secret key, so that an address can move from C tor to
+/// us and back, and so that two publishers of one address count alike
+/// (rend-spec-v3, appendix F.1).
+fn revision_key(blinded: &HsBlindIdKeypair) -> AesOpeKey {
+    let keypair: &ed25519::ExpandedKeypair = blinded.as_ref();
+    let secret = Zeroizing::new(keypair.to_secret_key_bytes());
+    let mut seed = Zeroizing::new([0_u8; 65]);
+    seed[1..].copy_from_slice(&*secret);
+    AesOpeKey::from_secret(&*seed)
+}
+
+/// An introduction point of a parsed descriptor as our value.
+///
+/// `None` without an RSA identity among the link specifiers: C tor clients
+/// cannot use such a point either.
+pub(crate) fn from_arti(point: &IntroPointDesc) -> Option<IntroPoint> {
+    from_parts(
+        (**point.ipt_sid_key()).into(),
+        point.link_specifiers(),
+        point.ipt_ntor_key(),
+        point.svc_ntor_key(),
+    )
+}
+
+/// An introduction point as our value, from its parts.
+pub(crate) fn from_parts(
+    session_id: ed25519::Ed25519Identity,
+    link_specifiers: &[EncodedLinkSpec],
+    relay_ntor_key: &curve25519::PublicKey,
+    service_ntor_key: &curve25519::PublicKey,
+) -> Option<IntroPoint> {
+    let relay = link_specifiers.iter().find_map(|specifier| match specifier.parse() {
+        Ok(LinkSpec::RsaId(id)) => Some(RelayId(id.to_bytes())),
+        _ => None,
+    })?;
+    Some(IntroPoint {
+        session_id: SessionId(session_id.into()),
+        relay,
+        link_specifiers: link_specifiers.iter().map(specifier).collect::<EncodeResult<_>>().ok()?,
+        relay_ntor_key: relay_ntor_key.to_bytes(),
+        service_ntor_key: service_ntor_key.to_bytes(),
+    })
+}
+
+/// A link specifier's type and body: it is encoded as type, length, body.
+fn specifier(encoded: &EncodedLinkSpec) -> EncodeResult<LinkSpecifier> {
+    let mut bytes = Vec::new();
+    encoded.write_onto(&mut bytes)?;
+    Ok(LinkSpecifier {
+        kind: encoded.lstype().into(),
+        body: bytes.get(2..).unwrap_or_default().to_vec(),
+    })
+}
+
+/// Our value as Arti's introduction point; `None` if its key is no key.
+fn to_arti_point(point: &IntroPoint) -> Option<IntroPointDesc> {
+    let session_id = ed25519::PublicKey::from_bytes(&point.session_id.0).ok()?;
+    IntroPointDesc::builder()
+        .link_specifiers(
+            point
+                .link_specifiers
+                .iter()
+                .map(|specifier| EncodedLinkSpec::new(specifier.kind.into(), specifier.body.clone()))
+                .collect(),
+        )
+        .ipt_kp_ntor(curve25519::PublicKey::from(point.relay_ntor_key))
+        .kp_hs_ipt_sid(session_id.into())
+        .kp_hss_ntor(curve25519::PublicKey::from(point.service_ntor_key).into())
+        .build()
+        .ok()
+}

@@ -1,0 +1,85 @@
+//! What a bootstrapped Tor client gives to the other parts: circuits and the
+//! network directory. Cheap to clone.
+
+use std::sync::Arc;
+
+use tor_circmgr::hspool::HsCircPool;
+use tor_llcrypto::pk::rsa::RsaIdentity;
+use tor_netdir::{DirEvent, NetDir, NetDirProvider, Relay};
+use tor_rtcompat::PreferredRuntime;
+
+use futures::StreamExt as _;
+use futures::stream::BoxStream;
+
+use crate::onion::{Capabilities, RelayId};
+
+/// The runtime under Arti: tokio with rustls.
+pub type Runtime = PreferredRuntime;
+
+/// A Tor network that can be used: a directory and onion service circuits.
+#[derive(Clone)]
+pub struct Network {
+    /// Timers for Arti's own functions.
+    pub(crate) runtime: Runtime,
+    /// Onion service circuits, prepared in advance by Arti.
+    pub(crate) circuits: Arc<HsCircPool<Runtime>>,
+    /// The directory, kept fresh by Arti.
+    provider: Arc<dyn NetDirProvider>,
+}
+
+/// The network directory is missing or too old; Arti is fetching a new one.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("no timely network directory")]
+pub struct NoDirectory(#[source] tor_netdir::Error);
+
+impl Network {
+    /// Takes the running parts of a Tor client.
+    pub(crate) fn new(
+        runtime: Runtime,
+        circuits: Arc<HsCircPool<Runtime>>,
+        provider: Arc<dyn NetDirProvider>,
+    ) -> Self {
+        Self { runtime, circuits, provider }
+    }
+
+    /// The directory as of now. Hold it for one operation only.
+    pub(crate) fn directory(&self) -> Result<Arc<NetDir>, NoDirectory> {
+        self.provider.timely_netdir().map_err(NoDirectory)
+    }
+
+    /// What a local instance promises: congestion control, as C tor services
+    /// do (proposal 324). Nothing without a directory.
+    pub fn local_capabilities(&self) -> Capabilities {
+        use tor_protover::named::{FLOWCTRL_AUTH_SENDME, FLOWCTRL_CC};
+        let advertised = [FLOWCTRL_AUTH_SENDME, FLOWCTRL_CC].into_iter().collect();
+        let supported = tor_proto::supported_client_protocols().intersection(&advertised);
+        let increment = self.directory().map(|directory| directory.params().cc_sendme_inc.into());
+        let flow_control = match increment {
+            Ok(increment) if supported.supports_named_subver(FLOWCTRL_CC) => {
+                Some((supported, increment))
+            }
+            _ => None,
+        };
+        Capabilities { flow_control, ..Capabilities::default() }
+    }
+
+    /// Wakes up whenever time periods, HSDirs or relays may have changed.
+    pub fn changes(&self) -> BoxStream<'static, ()> {
+        self.provider
+            .events()
+            .filter_map(|event| async move {
+                matches!(event, DirEvent::NewConsensus | DirEvent::NewDescriptors).then_some(())
+            })
+            .boxed()
+    }
+}
+
+/// The relay with this fingerprint, if the directory lists it as usable.
+pub(crate) fn relay(directory: &NetDir, id: RelayId) -> Option<Relay<'_>> {
+    directory.by_id(&RsaIdentity::from(id.0))
+}
+
+/// The fingerprint of a relay in the directory.
+pub(crate) fn relay_id(relay: &Relay<'_>) -> RelayId {
+    RelayId(relay.rsa_id().to_bytes())
+}

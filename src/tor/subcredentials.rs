@@ -1,0 +1,50 @@
+//! The subcredentials with which clients may introduce themselves.
+
+use std::sync::Mutex;
+
+use tor_hscrypto::Subcredential;
+use tor_hscrypto::pk::HsIdKey;
+use tor_hscrypto::time::TimePeriod;
+use tor_netdir::NetDir;
+
+/// The subcredentials of every address that a backend answers for, in the
+/// current time period and its neighbours (rend-spec-v3, section 2.1).
+///
+/// A client computes its introduction with the address it connects to and the
+/// period it believes in, which can be one off ours.
+pub(crate) struct Subcredentials {
+    /// The addresses' identity keys.
+    identities: Vec<HsIdKey>,
+    /// Those of the period they were last computed for.
+    cached: Mutex<Option<(TimePeriod, Vec<Subcredential>)>>,
+}
+
+impl Subcredentials {
+    /// For the addresses with these identity keys.
+    pub(crate) fn new(identities: Vec<HsIdKey>) -> Self {
+        Self { identities, cached: Mutex::new(None) }
+    }
+
+    /// Those that are acceptable as of this directory. Computed once a period.
+    pub(crate) fn acceptable(&self, directory: &NetDir) -> Vec<Subcredential> {
+        let current = directory.hs_time_period();
+        let mut cached = self.cached.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if let Some((period, subcredentials)) = cached.as_ref()
+            && *period == current
+        {
+            return subcredentials.clone();
+        }
+        let periods = [Some(current), current.prev(), current.next()];
+        let subcredentials: Vec<_> = self
+            .identities
+            .iter()
+            .flat_map(|key| {
+                periods.iter().flatten().filter_map(|period| {
+                    key.compute_blinded_key(*period).ok().map(|(_, subcredential)| subcredential)
+                })
+            })
+            .collect();
+        *cached = Some((current, subcredentials.clone()));
+        subcredentials
+    }
+}
