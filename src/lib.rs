@@ -1,6 +1,9 @@
 //! onionbraid: one `.onion` address, many backends, no tor daemon.
 
 pub mod balancer;
+pub mod config;
+pub mod exit;
 pub mod observe;
 pub mod onion;
 pub mod proxy;
+pub mod tor;
