@@ -31,6 +31,9 @@ pub enum ProxyTarget {
     Reject,
     /// Leave the stream unanswered.
     Ignore,
+    /// Answer with the welcome page that is built into the program. No file can
+    /// say this: it is what runs where there is no configuration at all.
+    Welcome,
 }
 
 /// Where an origin listens.

@@ -1,0 +1,107 @@
+//! Which backends elsewhere answer for a service: the `backends` key.
+
+use super::document::Value;
+use super::error::Report;
+use super::reader::Item;
+use crate::onion::OnionAddress;
+
+/// A backend that another process runs, known by its own onion address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RemoteBackend {
+    /// The backend's own address.
+    pub address: OnionAddress,
+    /// What it is called in the status and the logs; unique within the service.
+    pub name: String,
+    /// Its share of the introduction points against other backends, 0 to 100.
+    /// 0 takes it out of use.
+    pub weight: u16,
+}
+
+/// The longest name of a backend, in characters.
+const MAX_NAME: usize = 40;
+
+/// Reads `backends`. What is wrong has been reported; the rest is returned.
+pub(crate) fn read(item: &Item<'_>, report: &mut Report) -> Vec<RemoteBackend> {
+    let wanted = "an array of onion addresses, such as [\"....onion\"]";
+    let mut found: Vec<(usize, RemoteBackend)> = Vec::new();
+    for (index, entry) in item.array(wanted, report).into_iter().flatten().enumerate() {
+        let Some(backend) = backend(index, &entry, report) else { continue };
+        let same = |(_, other): &&(usize, RemoteBackend)| other.address == backend.address;
+        if let Some((earlier, _)) = found.iter().find(same) {
+            let problem = format!(
+                "this backend is listed already, as backends[{earlier}]: give it a higher \
+                 `weight` instead"
+            );
+            entry.wrong(problem, report);
+        }
+        if let Some((earlier, _)) = found.iter().find(|(_, other)| other.name == backend.name) {
+            let problem = format!(
+                "the name {:?} is taken by backends[{earlier}]: names are unique within a service",
+                backend.name
+            );
+            entry.wrong(problem, report);
+        }
+        found.push((index, backend));
+    }
+    found.into_iter().map(|(_, backend)| backend).collect()
+}
+
+fn backend(index: usize, entry: &Item<'_>, report: &mut Report) -> Option<RemoteBackend> {
+    let default_name = format!("remote-{index}");
+    let Value::Table(_) = entry.node.value else {
+        let wanted = "an onion address, or { address = \"....onion\", name = \"...\", weight = 1 }";
+        entry.text(wanted, report)?;
+        let address = address(entry, report)?;
+        return Some(RemoteBackend { address, name: default_name, weight: 1 });
+    };
+    let mut table = entry.table(report)?;
+    let address = match table.get("address") {
+        Some(item) => address(&item, report),
+        None => {
+            entry.wrong("the `address` is missing: { address = \"....onion\" }", report);
+            None
+        }
+    };
+    let name = match table.get("name") {
+        Some(item) => name(&item, index, report),
+        None => Some(default_name),
+    };
+    let weight = match table.get("weight") {
+        Some(item) => item.integer(0..=100, report),
+        None => Some(1),
+    };
+    table.finish(report);
+    Some(RemoteBackend { address: address?, name: name?, weight: weight? })
+}
+
+fn address(item: &Item<'_>, report: &mut Report) -> Option<OnionAddress> {
+    match item.text("an onion address", report)?.parse() {
+        Ok(address) => Some(address),
+        Err(error) => {
+            item.wrong(error, report);
+            None
+        }
+    }
+}
+
+fn name(item: &Item<'_>, index: usize, report: &mut Report) -> Option<String> {
+    let name = item.text("a name", report)?;
+    let letters = name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'));
+    if name.is_empty() || name.len() > MAX_NAME || !letters {
+        let problem = format!(
+            "a name has 1 to {MAX_NAME} letters, digits, `-`, `_` or `.`: it is a label in metrics"
+        );
+        item.wrong(problem, report);
+        return None;
+    }
+    // Names that backends without one get, unless it is this very backend's.
+    let numbered =
+        |prefix: &str| name.strip_prefix(prefix).is_some_and(|rest| rest.parse::<usize>().is_ok());
+    if numbered("local-") || (numbered("remote-") && name != format!("remote-{index}")) {
+        let problem = "`local-N` and `remote-N` are the names of backends that have no other: \
+                       choose a different one";
+        item.wrong(problem, report);
+        return None;
+    }
+    Some(name.to_owned())
+}

@@ -1,0 +1,166 @@
+//! How one of our own tables is read: typed access to its keys, each error
+//! with the full key path, and at the end every key that nobody asked for is
+//! an error.
+//!
+//! The files beside this one use it; it knows no key by name.
+
+use std::fmt::Display;
+use std::ops::RangeInclusive;
+
+use super::document::{Node, Table, Value};
+use super::error::{ConfigError, KeyPath, Place, Report};
+
+/// A table that is being read. Keys count as known once they were asked for.
+pub(crate) struct Reader<'a> {
+    entries: &'a Table,
+    path: KeyPath,
+    asked: Vec<&'static str>,
+}
+
+impl<'a> Reader<'a> {
+    /// Reads the entries of the table at `path`.
+    pub(crate) fn new(entries: &'a Table, path: KeyPath) -> Self {
+        Self { entries, path, asked: Vec::new() }
+    }
+
+    /// The value of a key, if the table has it.
+    pub(crate) fn get(&mut self, key: &'static str) -> Option<Item<'a>> {
+        self.asked.push(key);
+        let node = self.entries.get(key)?;
+        Some(Item { node, path: self.path.key(key) })
+    }
+
+    /// Reports every key that nobody asked for, with the nearest known one.
+    pub(crate) fn finish(self, report: &mut Report) {
+        for (key, node) in self.entries {
+            if !self.asked.contains(&key.as_str()) {
+                let problem = unknown("key", key, self.asked.iter().copied());
+                let key = self.path.key(key);
+                report.error(ConfigError::at_key(node.place.clone(), key, problem));
+            }
+        }
+    }
+}
+
+/// The text of an error about an unknown name among known ones.
+pub(crate) fn unknown<'k>(what: &str, name: &str, known: impl Iterator<Item = &'k str>) -> String {
+    match nearest(name, known) {
+        Some(near) => format!("there is no such {what}: did you mean `{near}`?"),
+        None => format!("there is no such {what}"),
+    }
+}
+
+/// The known name that `name` was probably meant to be.
+pub(crate) fn nearest<'k>(name: &str, known: impl Iterator<Item = &'k str>) -> Option<&'k str> {
+    known
+        .map(|candidate| (strsim::damerau_levenshtein(name, candidate), candidate))
+        .filter(|(distance, candidate)| *distance <= 1 + candidate.len() / 4)
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, candidate)| candidate)
+}
+
+/// A value together with its key path.
+#[derive(Clone)]
+pub(crate) struct Item<'a> {
+    /// The value.
+    pub(crate) node: &'a Node,
+    /// Its key.
+    pub(crate) path: KeyPath,
+}
+
+impl<'a> Item<'a> {
+    /// Where it stands.
+    pub(crate) fn place(&self) -> Option<Place> {
+        self.node.place.clone()
+    }
+
+    /// Reports that the value is wrong; `right` says why and what would be right.
+    pub(crate) fn wrong(&self, right: impl Display, report: &mut Report) {
+        let error = ConfigError::at_key(self.place(), self.path.clone(), right.to_string());
+        report.error(match self.node.value {
+            Value::Table(_) => error,
+            _ => error.with_value(self.node.to_string()),
+        });
+    }
+
+    fn wrong_kind(&self, wanted: &str, report: &mut Report) {
+        self.wrong(format!("this must be {wanted}, not {}", self.node.kind()), report);
+    }
+
+    /// The value as text.
+    pub(crate) fn text(&self, wanted: &str, report: &mut Report) -> Option<&'a str> {
+        let text = self.as_text();
+        if text.is_none() {
+            self.wrong_kind(wanted, report);
+        }
+        text
+    }
+
+    /// The value, if it is text.
+    pub(crate) fn as_text(&self) -> Option<&'a str> {
+        match &self.node.value {
+            Value::Scalar(toml::Value::String(text)) => Some(text),
+            _ => None,
+        }
+    }
+
+    /// The value as a boolean.
+    pub(crate) fn boolean(&self, report: &mut Report) -> Option<bool> {
+        match &self.node.value {
+            Value::Scalar(toml::Value::Boolean(value)) => Some(*value),
+            _ => {
+                self.wrong_kind("true or false", report);
+                None
+            }
+        }
+    }
+
+    /// The value as an integer within a range.
+    pub(crate) fn integer<N>(&self, range: RangeInclusive<N>, report: &mut Report) -> Option<N>
+    where
+        N: TryFrom<i64> + PartialOrd + Display,
+    {
+        let wanted = format!("an integer from {} to {}", range.start(), range.end());
+        let Value::Scalar(toml::Value::Integer(number)) = &self.node.value else {
+            self.wrong_kind(&wanted, report);
+            return None;
+        };
+        let number = N::try_from(*number).ok().filter(|number| range.contains(number));
+        if number.is_none() {
+            self.wrong(format!("this must be {wanted}"), report);
+        }
+        number
+    }
+
+    /// The elements of the value, which must be an array.
+    pub(crate) fn array(&self, wanted: &str, report: &mut Report) -> Option<Vec<Item<'a>>> {
+        let Value::Array(nodes) = &self.node.value else {
+            self.wrong_kind(wanted, report);
+            return None;
+        };
+        let element = |(index, node)| Item { node, path: self.path.index(index) };
+        Some(nodes.iter().enumerate().map(element).collect())
+    }
+
+    /// A reader of the value, which must be a table.
+    pub(crate) fn table(&self, report: &mut Report) -> Option<Reader<'a>> {
+        let Value::Table(entries) = &self.node.value else {
+            self.wrong_kind("a table", report);
+            return None;
+        };
+        Some(Reader::new(entries, self.path.clone()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_nearest_known_key_is_suggested_only_when_it_is_near() {
+        let known = || ["proxy_ports", "backends", "enabled"].into_iter();
+        assert_eq!(nearest("proxy_port", known()), Some("proxy_ports"));
+        assert_eq!(nearest("bakcends", known()), Some("backends"));
+        assert_eq!(nearest("colour", known()), None);
+    }
+}

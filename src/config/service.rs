@@ -1,0 +1,295 @@
+//! What one onion service is: the `[onion_services."NICK"]` tables, with Arti's
+//! keys and ours.
+
+use tor_hsservice::HsNickname;
+
+use super::backends::{self, RemoteBackend};
+use super::document::{Node, Table, Value};
+use super::error::{ConfigError, KeyPath, Report};
+use super::ports;
+use super::reader::{Item, Reader};
+use crate::onion::MAX_INTRO_POINTS;
+use crate::proxy::rules::{ProxyRule, ProxyRules, ProxyTarget};
+
+/// One onion address that this process publishes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServiceConfig {
+    /// The name of the table, and of the keys in the keystore.
+    pub nickname: HsNickname,
+    /// Whether the service runs.
+    pub enabled: bool,
+    /// Introduction points of each local instance, 3 to 20.
+    pub num_intro_points: u8,
+    /// Streams that one client may have open at once over one rendezvous
+    /// circuit, at least 1.
+    pub max_concurrent_streams_per_circuit: u32,
+    /// What the introduction points are asked to let through; `None` leaves it
+    /// to them.
+    pub rate_limit_at_intro: Option<RateLimit>,
+    /// Where the streams of the local instances go.
+    pub proxy_ports: ProxyRules,
+    /// Backends in this process, 0 to 40.
+    pub local_instances: u8,
+    /// Backends elsewhere.
+    pub backends: Vec<RemoteBackend>,
+    /// The most introduction points in a descriptor, 1 to 20; `None` where
+    /// onionbraid decides ("auto").
+    pub max_intro_points: Option<u8>,
+}
+
+impl ServiceConfig {
+    /// A service with this nickname and every key at its default.
+    pub fn with_defaults(nickname: HsNickname) -> Self {
+        Self {
+            nickname,
+            enabled: true,
+            num_intro_points: 3,
+            max_concurrent_streams_per_circuit: 65535,
+            rate_limit_at_intro: None,
+            proxy_ports: ProxyRules::default(),
+            local_instances: 1,
+            backends: Vec::new(),
+            max_intro_points: None,
+        }
+    }
+}
+
+/// A token bucket for introduction requests (`rate_limit_at_intro`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RateLimit {
+    /// Requests a second.
+    pub rate: u32,
+    /// Requests at once.
+    pub burst: u32,
+}
+
+/// The most local instances of one service: two descriptors' worth of points,
+/// if each has one.
+const MAX_LOCAL_INSTANCES: u8 = 40;
+
+/// Keys of this file format whose function a later version brings.
+const LATER: [&str; 5] = ["identity_key", "frontends", "probe", "publishers", "http"];
+
+/// What runs where there is no configuration at all: a welcome page on port 80.
+pub(crate) fn welcome(report: &mut Report) -> Vec<ServiceConfig> {
+    let Ok(nickname) = "welcome".parse() else {
+        report.error(ConfigError::general("the built-in configuration is wrong"));
+        return Vec::new();
+    };
+    let rule = ProxyRule { ports: 80..=80, target: ProxyTarget::Welcome };
+    vec![ServiceConfig {
+        local_instances: 2,
+        proxy_ports: ProxyRules(vec![rule]),
+        ..ServiceConfig::with_defaults(nickname)
+    }]
+}
+
+/// Reads all services, sorted by nickname. What is wrong has been reported.
+pub(crate) fn read(root: &Table, report: &mut Report) -> Vec<ServiceConfig> {
+    const NOTHING: &str = "there is nothing to serve: write at least one table \
+                           [onion_services.\"NICKNAME\"]";
+    let path = KeyPath::default().key("onion_services");
+    let Some(node) = root.get("onion_services") else {
+        report.error(ConfigError::general(NOTHING));
+        return Vec::new();
+    };
+    let Value::Table(entries) = &node.value else {
+        Item { node, path }.wrong("this must be a table: [onion_services.\"NICKNAME\"]", report);
+        return Vec::new();
+    };
+    if entries.is_empty() {
+        report.error(ConfigError::at_key(node.place.clone(), path, NOTHING));
+        return Vec::new();
+    }
+    let had_errors = report.has_errors();
+    let services: Vec<ServiceConfig> = entries
+        .iter()
+        .filter_map(|(nickname, node)| service(nickname, node, &path, report))
+        .collect();
+    if !had_errors && !report.has_errors() && services.iter().all(|service| !service.enabled) {
+        let problem = "there is nothing to serve: every service says `enabled = false`";
+        report.error(ConfigError::at_key(node.place.clone(), path, problem));
+    }
+    services
+}
+
+fn service(
+    name: &str,
+    node: &Node,
+    parent: &KeyPath,
+    report: &mut Report,
+) -> Option<ServiceConfig> {
+    let item = Item { node, path: parent.quoted(name) };
+    let nickname = name.parse::<HsNickname>().ok();
+    if nickname.is_none() {
+        let problem = "a nickname has only lower-case letters, digits, `_` and `-`, and does not \
+                       begin with `-`";
+        report.error(ConfigError::at_key(item.place(), item.path.clone(), problem));
+    }
+    let mut table = item.table(report)?;
+    // Read on with any nickname, so that all errors of the table are found.
+    let service = keys(&item, nickname.clone().or_else(|| "x".parse().ok())?, &mut table, report);
+    refuse_later(&mut table, report);
+    table.finish(report);
+    nickname.map(|_| service)
+}
+
+fn keys(
+    service: &Item<'_>,
+    nickname: HsNickname,
+    table: &mut Reader<'_>,
+    report: &mut Report,
+) -> ServiceConfig {
+    let mut config = ServiceConfig::with_defaults(nickname);
+    if let Some(value) = table.get("enabled").and_then(|item| item.boolean(report)) {
+        config.enabled = value;
+    }
+    if let Some(value) = table.get("num_intro_points").and_then(|item| item.integer(3..=20, report))
+    {
+        config.num_intro_points = value;
+    }
+    if let Some(value) = table
+        .get("max_concurrent_streams_per_circuit")
+        .and_then(|item| item.integer(1..=u32::MAX, report))
+    {
+        config.max_concurrent_streams_per_circuit = value;
+    }
+    config.rate_limit_at_intro =
+        table.get("rate_limit_at_intro").and_then(|item| rate_limit(&item, report));
+    not_needed_keys_of_arti(table, report);
+
+    let ports = table.get("proxy_ports");
+    if let Some(item) = &ports {
+        config.proxy_ports = ports::read(item, report);
+    }
+    let backends = table.get("backends");
+    if let Some(item) = &backends {
+        config.backends = backends::read(item, report);
+    }
+    // Count what stands in the file: an entry that is wrong was still meant.
+    let listed = |item: &Option<Item<'_>>| match item.as_ref().map(|item| &item.node.value) {
+        Some(Value::Array(nodes)) => !nodes.is_empty(),
+        Some(_) => true,
+        None => false,
+    };
+    config.local_instances = u8::from(!listed(&backends));
+    let local = table.get("local_instances");
+    if let Some(value) =
+        local.as_ref().and_then(|item| item.integer(0..=MAX_LOCAL_INSTANCES, report))
+    {
+        config.local_instances = value;
+    }
+    config.max_intro_points =
+        table.get("max_intro_points").and_then(|item| max_intro_points(&item, report));
+    if let Some(item) = table.get("distinct_descriptors") {
+        distinct_descriptors(&item, report);
+    }
+
+    if config.enabled && config.local_instances == 0 && !listed(&backends) {
+        let item = local.as_ref().unwrap_or(service);
+        item.wrong(
+            "nothing answers for this service: list `backends`, or set `local_instances` to 1 or \
+             more",
+            report,
+        );
+    } else if config.enabled && config.local_instances > 0 && !listed(&ports) {
+        let item = ports.as_ref().unwrap_or(service);
+        item.wrong(
+            "clients could reach nothing: say where the local instances forward to, for instance \
+             proxy_ports = [[\"80\", \"http://127.0.0.1:8080\"]]",
+            report,
+        );
+    } else if config.local_instances == 0
+        && let Some(item) = ports
+    {
+        let text = "these rules are for local instances, of which this service has none";
+        report.warn(item.place(), &item.path, text);
+    }
+    config
+}
+
+fn rate_limit(item: &Item<'_>, report: &mut Report) -> Option<RateLimit> {
+    // The extension of ESTABLISH_INTRO carries numbers up to INT32_MAX
+    // (rend-spec-v3, section 3.1.1.1).
+    const MAX: u32 = i32::MAX as u32;
+    let mut table = item.table(report)?;
+    let mut number = |key| match table.get(key) {
+        Some(item) => item.integer(0..=MAX, report),
+        None => {
+            let problem = "it is missing: give both, { rate = 25, burst = 200 }";
+            report.error(ConfigError::at_key(item.place(), item.path.key(key), problem));
+            None
+        }
+    };
+    let (rate, burst) = (number("rate"), number("burst"));
+    table.finish(report);
+    Some(RateLimit { rate: rate?, burst: burst? })
+}
+
+fn max_intro_points(item: &Item<'_>, report: &mut Report) -> Option<u8> {
+    match item.as_text() {
+        Some("auto") => None,
+        Some(_) => {
+            item.wrong("this must be \"auto\" or an integer from 1 to 20", report);
+            None
+        }
+        None => {
+            let most = u8::try_from(MAX_INTRO_POINTS).unwrap_or(u8::MAX);
+            item.integer(1..=most, report)
+        }
+    }
+}
+
+fn distinct_descriptors(item: &Item<'_>, report: &mut Report) {
+    match &item.node.value {
+        Value::Scalar(toml::Value::Boolean(false)) => {}
+        Value::Scalar(toml::Value::Boolean(true)) => {
+            item.wrong("not built yet in this version: write \"auto\" or false", report);
+        }
+        _ if item.as_text() == Some("auto") => {}
+        _ => item.wrong("this must be \"auto\" or false", report),
+    }
+}
+
+/// Keys of Arti's that are not needed here, or refused until they are built.
+fn not_needed_keys_of_arti(table: &mut Reader<'_>, report: &mut Report) {
+    if let Some(item) = table.get("enable_pow")
+        && item.boolean(report) == Some(true)
+    {
+        item.wrong(
+            "proof of work is not built yet in this version: write false, or run this service \
+             with arti or C tor for now",
+            report,
+        );
+    }
+    for key in ["pow_rend_queue_depth", "disable_pow_compilation"] {
+        if let Some(item) = table.get(key) {
+            let text = "it belongs to proof of work, which is not built yet; it does nothing here";
+            report.warn(item.place(), &item.path, text);
+        }
+    }
+    let Some(item) = table.get("restricted_discovery") else { return };
+    let Some(mut restricted) = item.table(report) else { return };
+    if let Some(item) = restricted.get("enabled")
+        && item.boolean(report) == Some(true)
+    {
+        item.wrong(
+            "restricted discovery is not built yet in this version, and without it everybody \
+             could reach the service: run it with arti or C tor for now",
+            report,
+        );
+    }
+    for key in ["watch_configuration", "static_keys", "key_dirs"] {
+        // Without `enabled` these do nothing in Arti either.
+        restricted.get(key);
+    }
+    restricted.finish(report);
+}
+
+fn refuse_later(table: &mut Reader<'_>, report: &mut Report) {
+    for key in LATER {
+        if let Some(item) = table.get(key) {
+            item.wrong("not built yet in this version: take this key out", report);
+        }
+    }
+}

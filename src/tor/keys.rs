@@ -1,0 +1,238 @@
+//! Which identity key a service has: Arti's keystore in the state directory,
+//! so that `arti` finds the same key and the service keeps its address.
+//!
+//! Touches files below the keystore's directory only.
+
+use std::path::PathBuf;
+
+use tor_hscrypto::pk::{HsIdKey, HsIdKeypair};
+use tor_hsservice::{HsIdKeypairSpecifier, HsIdPublicKeySpecifier, HsNickname};
+use tor_keymgr::config::CTorServiceKeystoreConfig;
+use tor_keymgr::{
+    ArtiNativeKeystore, CTorServiceKeystore, KeyMgr, KeyMgrBuilder, Keystore, KeystoreSelector,
+};
+use tor_llcrypto::rng::CautiousRng;
+
+use crate::config::Storage;
+use crate::onion::OnionAddress;
+
+/// What went wrong with a keystore: the operator has to look at its files.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum KeyError {
+    /// The keystore cannot be opened, most often because others may write to
+    /// its directory.
+    #[error("the keystore cannot be opened")]
+    Open(#[source] tor_keymgr::Error),
+    /// A key is there but cannot be read or is damaged.
+    #[error("the key of service \"{nickname}\" cannot be read")]
+    Read {
+        /// The service.
+        nickname: HsNickname,
+        /// Why.
+        #[source]
+        cause: tor_keymgr::Error,
+    },
+    /// A new key cannot be made or stored.
+    #[error("no key for service \"{nickname}\" can be stored")]
+    Store {
+        /// The service.
+        nickname: HsNickname,
+        /// Why.
+        #[source]
+        cause: tor_keymgr::Error,
+    },
+    /// The keystore has the public half of a key alone: a new key would mean a
+    /// new address.
+    #[error(
+        "only the public key of service \"{nickname}\" is in the keystore, the secret key is missing"
+    )]
+    PublicOnly {
+        /// The service.
+        nickname: HsNickname,
+    },
+    /// The keystores cannot be used together.
+    #[error("the keystores cannot be used together: {0}")]
+    Assemble(String),
+}
+
+/// The keystores that the configuration names.
+pub struct Keys {
+    keystores: KeyMgr,
+}
+
+/// Opens the keystores, and makes the directory of the main one (mode 0700) if
+/// it is not there.
+///
+/// # Errors
+///
+/// If a directory cannot be made, or if others may read or write it.
+pub fn open(storage: &Storage) -> Result<Keys, KeyError> {
+    let main = main_store(storage)?;
+    assemble(main, ctor_stores(storage)?)
+}
+
+/// Opens the keystores that exist, without making anything; `None` if there is
+/// none yet, and so no key.
+///
+/// # Errors
+///
+/// If others may read or write a directory.
+pub fn open_existing(storage: &Storage) -> Result<Option<Keys>, KeyError> {
+    let mut others = ctor_stores(storage)?;
+    let main = if directory(storage).exists() {
+        main_store(storage)?
+    } else if others.is_empty() {
+        return Ok(None);
+    } else {
+        others.remove(0)
+    };
+    assemble(main, others).map(Some)
+}
+
+/// The onion address that a key stands for.
+pub fn address(key: &HsIdKeypair) -> OnionAddress {
+    let id = HsIdKey::from(key).id();
+    OnionAddress::from_public_key(id.into())
+}
+
+impl Keys {
+    /// The key of a service, if it has one.
+    ///
+    /// # Errors
+    ///
+    /// If the key is there but cannot be read, or only its public half is.
+    pub fn identity(&self, nickname: &HsNickname) -> Result<Option<HsIdKeypair>, KeyError> {
+        let read = |cause| KeyError::Read { nickname: nickname.clone(), cause };
+        let pair = HsIdKeypairSpecifier::new(nickname.clone());
+        if let Some(key) = self.keystores.get::<HsIdKeypair>(&pair).map_err(read)? {
+            return Ok(Some(key));
+        }
+        let public = HsIdPublicKeySpecifier::new(nickname.clone());
+        match self.keystores.get::<HsIdKey>(&public).map_err(read)? {
+            Some(_) => Err(KeyError::PublicOnly { nickname: nickname.clone() }),
+            None => Ok(None),
+        }
+    }
+
+    /// The key of a service; a new one if it has none yet. A key that exists is
+    /// never overwritten. As in Arti, only the pair is stored: the public key
+    /// follows from it.
+    ///
+    /// # Errors
+    ///
+    /// If the key cannot be read, or a new one cannot be stored.
+    pub fn identity_or_generate(&self, nickname: &HsNickname) -> Result<HsIdKeypair, KeyError> {
+        if let Some(key) = self.identity(nickname)? {
+            return Ok(key);
+        }
+        let pair = HsIdKeypairSpecifier::new(nickname.clone());
+        self.keystores
+            .generate(&pair, KeystoreSelector::Primary, &mut CautiousRng, false)
+            .map_err(|cause| KeyError::Store { nickname: nickname.clone(), cause })
+    }
+}
+
+fn directory(storage: &Storage) -> PathBuf {
+    storage.state_dir.join("keystore")
+}
+
+fn main_store(storage: &Storage) -> Result<Box<dyn Keystore>, KeyError> {
+    let store = ArtiNativeKeystore::from_path_and_mistrust(directory(storage), &storage.mistrust);
+    Ok(Box::new(store.map_err(KeyError::Open)?))
+}
+
+/// The directories of C tor that `storage.keystore.ctor.services` names.
+fn ctor_stores(storage: &Storage) -> Result<Vec<Box<dyn Keystore>>, KeyError> {
+    let open = |config: &CTorServiceKeystoreConfig| {
+        let store = CTorServiceKeystore::from_path_and_mistrust(
+            config.path(),
+            &storage.mistrust,
+            config.id().clone(),
+            config.nickname().clone(),
+        );
+        Ok(Box::new(store.map_err(KeyError::Open)?) as Box<dyn Keystore>)
+    };
+    storage.keystore.ctor_svc_stores().map(open).collect()
+}
+
+fn assemble(main: Box<dyn Keystore>, others: Vec<Box<dyn Keystore>>) -> Result<Keys, KeyError> {
+    let builder = KeyMgrBuilder::default().primary_store(main).set_secondary_stores(others);
+    let keystores = builder.build().map_err(|error| KeyError::Assemble(error.to_string()))?;
+    Ok(Keys { keystores })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+    use std::path::Path;
+
+    use super::*;
+    use crate::config::{Config, Environment};
+
+    fn storage(state_dir: &Path, more: &str) -> Storage {
+        let file = state_dir.with_extension("toml");
+        let text = format!(
+            "[onion_services.a]\nproxy_ports = [[80, \"127.0.0.1:1\"]]\n[storage]\n\
+             state_dir = \"{}\"\n{more}\n[storage.permissions]\n\
+             dangerously_trust_everyone = {}\n",
+            state_dir.display(),
+            more.is_empty(),
+        );
+        std::fs::write(&file, text).unwrap();
+        Config::load(&[file], &Environment::new([("HOME", "/nonexistent")])).unwrap().storage
+    }
+
+    fn nickname() -> HsNickname {
+        "a".parse().unwrap()
+    }
+
+    fn mode(path: &Path) -> u32 {
+        std::fs::metadata(path).unwrap().permissions().mode() & 0o777
+    }
+
+    #[test]
+    fn a_key_survives_reopening_and_is_never_made_twice() {
+        let dir = tempfile::tempdir().unwrap();
+        let storage = storage(&dir.path().join("state"), "");
+        let first = open(&storage).unwrap().identity_or_generate(&nickname()).unwrap();
+        let again = open(&storage).unwrap();
+        let second = again.identity_or_generate(&nickname()).unwrap();
+        assert_eq!(address(&first), address(&second));
+        let third = open_existing(&storage).unwrap().unwrap().identity(&nickname()).unwrap();
+        assert_eq!(address(&first), address(&third.unwrap()));
+        assert!(again.identity(&"b".parse().unwrap()).unwrap().is_none());
+    }
+
+    #[test]
+    fn directories_and_keys_are_for_their_owner_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = dir.path().join("state");
+        let storage = storage(&state, "");
+        open(&storage).unwrap().identity_or_generate(&nickname()).unwrap();
+        assert_eq!(mode(&state), 0o700);
+        assert_eq!(mode(&state.join("keystore")), 0o700);
+        assert_eq!(mode(&state.join("keystore/hss/a")), 0o700);
+        let key = state.join("keystore/hss/a/ks_hs_id.ed25519_expanded_private");
+        assert_eq!(mode(&key), 0o600);
+    }
+
+    #[test]
+    fn looking_for_keys_makes_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = dir.path().join("state");
+        assert!(open_existing(&storage(&state, "")).unwrap().is_none());
+        assert!(!state.exists());
+    }
+
+    #[test]
+    fn a_damaged_key_is_an_error_and_stays_as_it_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let storage = storage(&dir.path().join("state"), "");
+        let keys = open(&storage).unwrap();
+        keys.identity_or_generate(&nickname()).unwrap();
+        let file = dir.path().join("state/keystore/hss/a/ks_hs_id.ed25519_expanded_private");
+        std::fs::write(&file, "damaged").unwrap();
+        assert!(matches!(keys.identity_or_generate(&nickname()), Err(KeyError::Read { .. })));
+        assert_eq!(std::fs::read_to_string(&file).unwrap(), "damaged");
+    }
+}
