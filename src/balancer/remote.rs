@@ -1,0 +1,292 @@
+//! What do we know of a remote backend, and when do we look again?
+//!
+//! A remote backend is known by its own descriptor alone: one fetch at a time,
+//! soon after a failure or a change, seldom when nothing changes. What the
+//! fetches say (and how long they have been saying it) is judged here.
+//! Called by [`Backend`](super::backend::Backend).
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use rand::Rng;
+
+use super::backend::Offer;
+use super::fact::{FetchFailure, FetchedDescriptor, NetworkView};
+use super::schedule::{Alarm, backoff, between, stretched};
+use crate::observe::snapshot::BackendState;
+use crate::onion::Period;
+
+/// The delay after the first failure; doubled with each further one. A backend
+/// that is just starting publishes within seconds.
+const RETRY_FIRST: Duration = Duration::from_secs(5);
+/// The longest delay between failures, so that a backend that comes back is
+/// found within a minute or so.
+const RETRY_MOST: Duration = Duration::from_secs(60);
+/// A backend that has failed for so long is in no hurry to come back ...
+const LONG_GONE: Duration = Duration::from_secs(60 * 60);
+/// ... and is asked for this seldom, to spare the HSDirs.
+const RETRY_LONG_GONE: Duration = Duration::from_secs(5 * 60);
+/// The delay after a descriptor that cannot be used: somebody must reconfigure
+/// the backend first.
+const RETRY_UNUSABLE: Duration = Duration::from_secs(2 * 60);
+/// The delay while the points change. C tor publishes a change of its points
+/// within a minute, so looking more often shows little more.
+const CHANGING: Duration = Duration::from_secs(60);
+/// The longest delay while nothing changes. A point whose relay has gone is
+/// replaced in the backend's descriptor and costs our clients retries until we
+/// see it. Reached by steps of one half.
+const CALM: Duration = Duration::from_secs(5 * 60);
+/// When to look after the time period has changed. C tor has other points in
+/// the descriptor of the next period, which clients now look for
+/// (rend-spec-v3, section 2.2.4), and may drop the old ones.
+const NEW_PERIOD: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(30));
+/// After so long the answer to a fetch is given up as lost. Fetching from
+/// several HSDirs, each with circuit retries, can take a minute.
+const FETCH_LIMIT: Duration = Duration::from_secs(2 * 60);
+
+/// Services publish anew every 60 to 120 minutes, in C tor and Arti alike and
+/// whatever the length of the period (rend-spec-v3, section 2.2.1 leaves it
+/// open; `HS_SERVICE_NEXT_UPLOAD_TIME_MAX`). One whose revision has not moved
+/// for this long has missed that; the rest is for our own looking seldom.
+const REVISION_UNMOVED: Duration = Duration::from_secs(150 * 60);
+/// How long doubtful points stay listed while nothing better is known. HSDirs
+/// drop a descriptor 180 minutes after the upload: by then the doubt is gone.
+const DOUBT: Duration = Duration::from_secs(30 * 60);
+/// So many times in a row, over at least this time, must all HSDirs asked have
+/// no descriptor before the backend counts as gone: at a change of the HSDir
+/// ring it can take a service a little while to reach the new ones.
+const NOT_FOUND: (u32, Duration) = (3, Duration::from_secs(3 * 60));
+
+/// The knowledge about one remote backend.
+#[derive(Debug)]
+pub(super) struct Remote {
+    /// When to fetch; `None` until a network is known.
+    fetch_at: Option<Instant>,
+    /// A fetch besides, because the period has changed.
+    extra_fetch_at: Option<Instant>,
+    /// Since when a fetch is under way.
+    fetching_since: Option<Instant>,
+    /// The delay after a success.
+    pace: Duration,
+    /// Whether any fetch has ended, in whatever way.
+    answered: bool,
+    /// The period in which clients look.
+    current: Option<Period>,
+    /// The highest revision seen in each period that is published in.
+    revisions: BTreeMap<Period, u64>,
+    known: Option<Known>,
+    failing: Option<Failing>,
+    not_found: Option<NotFound>,
+    unusable: Option<(Instant, String)>,
+}
+
+/// The newest descriptor seen.
+#[derive(Debug)]
+struct Known {
+    period: Period,
+    revision: u64,
+    /// When this revision was first seen ...
+    moved_at: Instant,
+    /// ... and when it, or an older copy, was last seen.
+    seen_at: Instant,
+}
+
+/// Fetches that failed in a row, for whatever reason.
+#[derive(Debug)]
+struct Failing {
+    since: Instant,
+    times: u32,
+    reason: String,
+}
+
+/// Fetches in a row to which all HSDirs said that there is nothing.
+#[derive(Debug)]
+struct NotFound {
+    first: Instant,
+    last: Instant,
+    times: u32,
+}
+
+/// What a fetched descriptor says that was not known.
+pub(super) enum News {
+    /// These are the backend's points now.
+    Offer(Offer),
+    /// What is known is true still.
+    Confirmed,
+    /// Nothing: an old copy.
+    Nothing,
+}
+
+impl Remote {
+    pub(super) fn new() -> Self {
+        Self {
+            fetch_at: None,
+            extra_fetch_at: None,
+            fetching_since: None,
+            pace: CHANGING,
+            answered: false,
+            current: None,
+            revisions: BTreeMap::new(),
+            known: None,
+            failing: None,
+            not_found: None,
+            unusable: None,
+        }
+    }
+
+    pub(super) fn answered(&self) -> bool {
+        self.answered
+    }
+
+    /// The newest revision, in its period.
+    pub(super) fn revision(&self) -> Option<u64> {
+        self.known.as_ref().map(|known| known.revision)
+    }
+
+    /// The network is known, or has changed.
+    pub(super) fn network_changed(&mut self, view: &NetworkView, now: Instant, rng: &mut impl Rng) {
+        self.revisions.retain(|period, _| view.periods.iter().any(|p| p.period == *period));
+        let current = view.periods.iter().find(|p| p.current).map(|p| p.period);
+        let new_period = current.is_some() && current != self.current;
+        self.current = current.or(self.current);
+        if self.fetch_at.is_none() {
+            self.fetch_at = Some(now);
+        } else if new_period {
+            self.extra_fetch_at = Some(now + between(NEW_PERIOD.0, NEW_PERIOD.1, rng));
+        }
+    }
+
+    /// Whether to fetch now; if so, the fetch counts as under way.
+    pub(super) fn fetch_due(&mut self, alarm: &mut Alarm, rng: &mut impl Rng) -> bool {
+        if self.fetching_since.is_some_and(|since| alarm.reached(since + FETCH_LIMIT)) {
+            self.failed(FetchFailure::Unreachable("no answer in time".into()), alarm.now(), rng);
+        }
+        if self.fetching_since.is_some() {
+            return false;
+        }
+        let at = self.fetch_at.into_iter().chain(self.extra_fetch_at).min();
+        let due = at.is_some_and(|at| alarm.reached(at));
+        if due {
+            self.fetching_since = Some(alarm.now());
+            self.extra_fetch_at = None;
+            alarm.reached(alarm.now() + FETCH_LIMIT);
+        }
+        due
+    }
+
+    /// A fetch brought a descriptor; `offered` are the points known so far.
+    pub(super) fn fetched(
+        &mut self,
+        descriptor: FetchedDescriptor,
+        offered: &Offer,
+        now: Instant,
+        rng: &mut impl Rng,
+    ) -> News {
+        let FetchedDescriptor { period, revision, points, capabilities } = descriptor;
+        self.answered = true;
+        self.fetching_since = None;
+        self.failing = None;
+        self.not_found = None;
+
+        let newest = self.revisions.entry(period).or_insert(revision);
+        let old_copy = revision < *newest;
+        *newest = revision.max(*newest);
+        // An answer from the period that clients have left meanwhile says
+        // nothing of the points in the one where they look now.
+        let old_period = self.known.as_ref().is_some_and(|known| {
+            Some(known.period) == self.current && Some(period) != self.current
+        });
+        let offer = Offer { points, capabilities };
+        let changed = !old_copy && !old_period && offer != *offered;
+        self.pace = if changed { CHANGING } else { (self.pace * 3 / 2).min(CALM) };
+        self.fetch_at = Some(now + stretched(self.pace, rng));
+
+        if old_copy || old_period {
+            if let Some(known) = &mut self.known {
+                known.seen_at = now;
+            }
+            return News::Nothing;
+        }
+        self.unusable = None;
+        match &mut self.known {
+            Some(known) if (known.period, known.revision) == (period, revision) => {
+                known.seen_at = now;
+                News::Confirmed
+            }
+            // The first sight of a period counts as movement too: how long ago
+            // its descriptor was uploaded cannot be told, it may be new.
+            known => {
+                *known = Some(Known { period, revision, moved_at: now, seen_at: now });
+                News::Offer(offer)
+            }
+        }
+    }
+
+    /// A fetch brought nothing, or no answer came.
+    pub(super) fn failed(&mut self, failure: FetchFailure, now: Instant, rng: &mut impl Rng) {
+        self.answered = true;
+        self.fetching_since = None;
+        let reason = failure.to_string();
+        let failing =
+            self.failing.get_or_insert(Failing { since: now, times: 0, reason: String::new() });
+        failing.times += 1;
+        failing.reason.clone_from(&reason);
+        let long_gone = now.duration_since(failing.since) >= LONG_GONE;
+        let most = if long_gone { RETRY_LONG_GONE } else { RETRY_MOST };
+        let mut delay = backoff(failing.times, RETRY_FIRST, most);
+
+        match failure {
+            FetchFailure::NotFound => {
+                let first = NotFound { first: now, last: now, times: 0 };
+                let not_found = self.not_found.get_or_insert(first);
+                not_found.last = now;
+                not_found.times += 1;
+            }
+            FetchFailure::Unusable(_) => {
+                self.not_found = None;
+                let since = self.unusable.as_ref().map_or(now, |(since, _)| *since);
+                self.unusable = Some((since, reason));
+                delay = delay.max(RETRY_UNUSABLE);
+            }
+            // The trouble is likely ours: what is known stays as it is.
+            FetchFailure::Unreachable(_) => {}
+        }
+        self.fetch_at = Some(now + stretched(delay, rng));
+    }
+
+    /// What to think of the backend, and why.
+    pub(super) fn judge(
+        &self,
+        offered: &Offer,
+        alarm: &mut Alarm,
+    ) -> (BackendState, Option<String>) {
+        use BackendState::{Down, Stale, Unknown, Up};
+        if let Some(NotFound { first, last, times }) = &self.not_found
+            && *times >= NOT_FOUND.0
+            && last.duration_since(*first) >= NOT_FOUND.1
+        {
+            return (Down, Some(FetchFailure::NotFound.to_string()));
+        }
+        let Some(known) = &self.known else {
+            return match &self.unusable {
+                Some((_, reason)) => (Down, Some(reason.clone())),
+                None => (Unknown, self.failing.as_ref().map(|failing| failing.reason.clone())),
+            };
+        };
+        if offered.points.is_empty() {
+            return (Down, Some("its descriptor lists no usable introduction point".into()));
+        }
+        if let Some((since, reason)) = &self.unusable {
+            let state = if alarm.reached(*since + DOUBT) { Down } else { Stale };
+            return (state, Some(reason.clone()));
+        }
+        // Only what was seen counts: while we cannot fetch, nobody ages.
+        let unmoved = known.seen_at.duration_since(known.moved_at);
+        if unmoved >= REVISION_UNMOVED {
+            let state = if unmoved >= REVISION_UNMOVED + DOUBT { Down } else { Stale };
+            let minutes = unmoved.as_secs() / 60;
+            return (state, Some(format!("it has not published for {minutes} minutes")));
+        }
+        (Up, None)
+    }
+}

@@ -1,0 +1,112 @@
+//! Which backends are represented when there are more than a descriptor has
+//! room for? They take turns, slowly.
+//!
+//! A queue of all live backends: the first of them have a seat, the others
+//! wait. Once an hour the one that has sat longest goes to the end, and the
+//! one that has waited longest takes its seat. Called by the balancer at every
+//! wake-up.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::time::{Duration, Instant};
+
+use super::fact::BackendId;
+use super::schedule::Alarm;
+
+/// How long until one seat changes hands. Every change of the descriptor costs
+/// clients retries, and C tor clients keep a descriptor for hours anyway: a
+/// faster rotation would cost more and change little.
+const TURN: Duration = Duration::from_secs(60 * 60);
+
+/// The queue of the live backends.
+#[derive(Debug, Default)]
+pub(super) struct Turns {
+    queue: VecDeque<BackendId>,
+    /// When a seat changes hands; `None` while everyone has one.
+    swap_at: Option<Instant>,
+}
+
+impl Turns {
+    /// Those of the live backends that have a seat now.
+    ///
+    /// A backend that comes (back) queues at the end; one that goes leaves its
+    /// seat to the one that waits longest. So a backend's coming and going
+    /// moves no other backend that has a seat.
+    pub(super) fn seated(
+        &mut self,
+        live: &BTreeSet<BackendId>,
+        seats: usize,
+        alarm: &mut Alarm,
+    ) -> BTreeSet<BackendId> {
+        self.queue.retain(|backend| live.contains(backend));
+        for backend in live {
+            if !self.queue.contains(backend) {
+                self.queue.push_back(*backend);
+            }
+        }
+        if self.queue.len() <= seats {
+            self.swap_at = None;
+        } else {
+            let now = alarm.now();
+            let swap_at = *self.swap_at.get_or_insert(now + TURN);
+            if alarm.reached(swap_at) {
+                self.queue.rotate_left(1);
+                let next = now + TURN;
+                self.swap_at = Some(next);
+                alarm.reached(next);
+            }
+        }
+        self.queue.iter().copied().take(seats).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[expect(clippy::disallowed_methods, reason = "a test needs some first moment")]
+    fn start() -> Instant {
+        Instant::now()
+    }
+
+    fn ids(range: std::ops::Range<u32>) -> BTreeSet<BackendId> {
+        range.map(BackendId).collect()
+    }
+
+    #[test]
+    fn everyone_sits_while_there_is_room_and_no_alarm_is_set() {
+        let mut alarm = Alarm::new(start());
+        assert_eq!(Turns::default().seated(&ids(0..20), 20, &mut alarm), ids(0..20));
+        assert_eq!(alarm.next(), None);
+    }
+
+    #[test]
+    fn one_seat_changes_hands_an_hour_until_everyone_has_sat_and_waited() {
+        let mut now = start();
+        let mut turns = Turns::default();
+        let live = ids(0..25);
+        let mut before = turns.seated(&live, 20, &mut Alarm::new(now));
+        let mut waited = BTreeSet::new();
+        for _ in 0..25 {
+            now += TURN;
+            let after = turns.seated(&live, 20, &mut Alarm::new(now));
+            assert_eq!(after.len(), 20);
+            assert_eq!(after.difference(&before).count(), 1);
+            waited.extend(live.difference(&after).copied());
+            before = after;
+        }
+        assert_eq!(waited, live);
+    }
+
+    #[test]
+    fn a_seat_that_falls_free_goes_to_the_longest_waiting_and_moves_nobody_else() {
+        let now = start();
+        let mut turns = Turns::default();
+        turns.seated(&ids(0..5), 3, &mut Alarm::new(now));
+        let mut live = ids(0..5);
+        live.remove(&BackendId(1));
+        let seated = turns.seated(&live, 3, &mut Alarm::new(now));
+        assert_eq!(seated, [0, 2, 3].map(BackendId).into());
+        // Back again, it waits for its turn.
+        assert_eq!(turns.seated(&ids(0..5), 3, &mut Alarm::new(now)), seated);
+    }
+}
