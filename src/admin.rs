@@ -193,7 +193,9 @@ fn answer(method: &Method, path: &str, snapshot: &TakeSnapshot) -> Response<Full
             Ok(json) => respond(StatusCode::OK, "application/json", json),
             Err(_) => respond(StatusCode::INTERNAL_SERVER_ERROR, "text/plain", "no JSON\n"),
         },
-        "/status" => respond(StatusCode::OK, "text/plain; charset=utf-8", text::render(&snapshot())),
+        "/status" => {
+            respond(StatusCode::OK, "text/plain; charset=utf-8", text::render(&snapshot()))
+        }
         "/health" if snapshot().ready => respond(StatusCode::OK, "text/plain", "ready\n"),
         "/health" => respond(StatusCode::SERVICE_UNAVAILABLE, "text/plain", "not ready\n"),
         _ => {

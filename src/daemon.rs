@@ -61,7 +61,9 @@ pub async fn run(config: Config) -> Result<(), DaemonError> {
         .services
         .iter()
         .filter(|service| service.enabled)
-        .map(|service| Ok(Service::new(service.clone(), keys.identity_or_generate(&service.nickname)?)))
+        .map(|service| {
+            Ok(Service::new(service.clone(), keys.identity_or_generate(&service.nickname)?))
+        })
         .collect::<Result<Vec<Service>, KeyError>>()?;
     let tor = Tor::new(config.tor.clone())?;
     let board = Arc::new(Board::new(tor.clone(), services.iter().map(Service::watch).collect()));
@@ -112,7 +114,12 @@ pub async fn run(config: Config) -> Result<(), DaemonError> {
     }
     tracing::info!("ending; a second signal ends at once");
     cancel.cancel();
-    let ended = async { while tasks.join_next().await.is_some_and(|ended| ended.is_ok_and(|name| name != "services" && name != "bootstrap")) {} };
+    let ended =
+        async {
+            while tasks.join_next().await.is_some_and(|ended| {
+                ended.is_ok_and(|name| name != "services" && name != "bootstrap")
+            }) {}
+        };
     tokio::select! {
         () = ended => {}
         () = tokio::time::sleep(END_WITHIN) => tracing::warn!("not everything ended within {END_WITHIN:?}"),

@@ -16,6 +16,7 @@ mod replay;
 mod streams;
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -24,7 +25,6 @@ use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
-use tokio_util::sync::CancellationToken;
 
 use crate::onion::IntroPoint;
 use crate::tor::network::Network;
@@ -91,7 +91,7 @@ pub struct Instance {
 /// What became of the work for one slot.
 enum SlotEvent {
     /// The attempt to establish the point has ended.
-    Attempted(SlotId, Result<Session, intro::IntroError>),
+    Attempted(SlotId, Result<Box<Session>, intro::IntroError>),
     /// The circuit to the introduction point has closed.
     Closed(SlotId),
 }
@@ -119,9 +119,9 @@ impl Instance {
         (instance, counters, watched)
     }
 
-    /// Runs until it is cancelled. All circuits close with it.
-    pub async fn run(self, cancel: CancellationToken) {
-        let _ = cancel.run_until_cancelled(Running::new(self).run()).await;
+    /// Runs until it is dropped. All circuits close with it.
+    pub async fn run(self) -> Infallible {
+        Running::new(self).run().await
     }
 }
 
@@ -150,7 +150,7 @@ struct Point {
     /// Introductions seen with these keys.
     replays: ReplayLog,
     /// The circuit, while there is one.
-    session: Option<Session>,
+    session: Option<Box<Session>>,
     /// How clients find it, once it was established.
     published_as: Option<IntroPoint>,
 }
@@ -178,7 +178,7 @@ impl Running {
     }
 
     /// Looks at everything, does what is due, waits for the next thing.
-    async fn run(mut self) {
+    async fn run(mut self) -> Infallible {
         let mut changes = self.instance.network.changes();
         loop {
             self.act();
@@ -196,7 +196,7 @@ impl Running {
 
     /// Does what the plan asks for.
     fn act(&mut self) {
-        while let Some(action) = self.plan.poll_action(now(), &mut crate::tor::rng()) {
+        while let Some(action) = self.plan.poll_action(now()) {
             match action {
                 Action::ChooseRelay => {
                     let relay = self.instance.relays_in_use.choose(
@@ -228,7 +228,7 @@ impl Running {
         let rate_limit = self.instance.settings.rate_limit_at_intro;
         self.events.push(Box::pin(async move {
             let outcome = intro::establish(&network, relay, &keys, rate_limit, sink).await;
-            SlotEvent::Attempted(slot, outcome)
+            SlotEvent::Attempted(slot, outcome.map(Box::new))
         }));
     }
 

@@ -74,7 +74,7 @@ impl Service {
     /// Runs until it is cancelled. Returns its nickname.
     pub(super) async fn run(self, network: Network, cancel: CancellationToken) -> String {
         let nickname = self.config.nickname.to_string();
-        let mut running = Running::start(self, network, cancel.child_token());
+        let mut running = Running::start(self, network);
         let _ = cancel.run_until_cancelled(running.run()).await;
         nickname
     }
@@ -102,7 +102,7 @@ struct Running {
 
 impl Running {
     /// Starts the local instances.
-    fn start(service: Service, network: Network, cancel: CancellationToken) -> Self {
+    fn start(service: Service, network: Network) -> Self {
         let settings = settings(&service.config);
         let remote = settings
             .backends
@@ -140,7 +140,7 @@ impl Running {
                 Arc::clone(&serve) as Arc<dyn instance::Serve>,
             );
             counters.insert(id, counted);
-            instances.spawn(instance.run(cancel.clone()));
+            instances.spawn(async move { match instance.run().await {} });
             let told = told.clone();
             let network = network.clone();
             instances.spawn(async move {

@@ -32,7 +32,8 @@ impl Board {
     /// Everything as it is at this moment.
     pub(super) fn snapshot(&self) -> Snapshot {
         let tor = self.tor.view();
-        let services: Vec<_> = self.services.iter().map(|posted| posted.borrow().counted()).collect();
+        let services: Vec<_> =
+            self.services.iter().map(|posted| posted.borrow().counted()).collect();
         let published = |service: &snapshot::Service| service.state == ServiceState::Published;
         Snapshot {
             version: env!("CARGO_PKG_VERSION").into(),

@@ -108,8 +108,7 @@ pub(super) async fn establish(
         let as_i32 = |n: u32| i32::try_from(n).unwrap_or(i32::MAX);
         details.set_extension_dos(DosParams::new(Some(as_i32(rate)), Some(as_i32(burst)))?);
     }
-    let binding =
-        tunnel.binding_key(TargetHop::LastHop).await?.ok_or(IntroError::UnusableRelay)?;
+    let binding = tunnel.binding_key(TargetHop::LastHop).await?.ok_or(IntroError::UnusableRelay)?;
     let body = details.sign_and_encode(keys.session.as_ref(), binding.hs_mac())?;
     // The message is signed over its encoding, so it is sent as encoded.
     let message: AnyRelayMsg = Unrecognized::new(RelayCmd::ESTABLISH_INTRO, body).into();

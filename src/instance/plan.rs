@@ -126,7 +126,7 @@ impl Plan {
     }
 
     /// The next thing to do, if something is due.
-    pub(super) fn poll_action(&mut self, now: Instant, _rng: &mut impl rand::Rng) -> Option<Action> {
+    pub(super) fn poll_action(&mut self, now: Instant) -> Option<Action> {
         self.retire_worn(now);
         if let Some((slot, relay)) = self.abandoned.pop() {
             return Some(Action::Abandon(slot, relay));
@@ -245,8 +245,7 @@ impl Plan {
         if let Some(slot) = self.slots.get_mut(&slot) {
             slot.introductions_left = slot.introductions_left.saturating_sub(1);
         }
-        let used_up =
-            |slot: &Slot| slot.retiring_until.is_some() && slot.introductions_left == 0;
+        let used_up = |slot: &Slot| slot.retiring_until.is_some() && slot.introductions_left == 0;
         if self.slots.get(&slot).is_some_and(used_up) {
             self.abandon(slot);
         }
@@ -289,8 +288,6 @@ impl Plan {
 
 #[cfg(test)]
 mod tests {
-    use std::time::SystemTime;
-
     use rand::SeedableRng as _;
     use rand::rngs::StdRng;
 
@@ -309,14 +306,13 @@ mod tests {
             // Any moment will do; the plan only compares.
             #[expect(clippy::disallowed_methods, reason = "a test needs some moment to begin with")]
             let now = Instant::now();
-            let _ = SystemTime::UNIX_EPOCH;
             Self { plan: Plan::new(wanted), now, rng: StdRng::seed_from_u64(7), relays: 0 }
         }
 
         /// Carries out every action; attempts succeed unless told otherwise.
         fn settle(&mut self, succeeds: impl Fn(RelayId) -> bool) -> Vec<Action> {
             let mut actions = Vec::new();
-            while let Some(action) = self.plan.poll_action(self.now, &mut self.rng) {
+            while let Some(action) = self.plan.poll_action(self.now) {
                 actions.push(action);
                 match action {
                     Action::ChooseRelay => {
@@ -395,11 +391,11 @@ mod tests {
     #[test]
     fn without_a_relay_to_choose_the_plan_waits_and_asks_again() {
         let mut scene = Scene::new(1);
-        assert_eq!(scene.plan.poll_action(scene.now, &mut scene.rng), Some(Action::ChooseRelay));
+        assert_eq!(scene.plan.poll_action(scene.now), Some(Action::ChooseRelay));
         scene.plan.relay_chosen(None, scene.now, &mut scene.rng);
-        assert_eq!(scene.plan.poll_action(scene.now, &mut scene.rng), None);
+        assert_eq!(scene.plan.poll_action(scene.now), None);
         let wake = scene.plan.poll_timeout().unwrap();
-        assert_eq!(scene.plan.poll_action(wake, &mut scene.rng), Some(Action::ChooseRelay));
+        assert_eq!(scene.plan.poll_action(wake), Some(Action::ChooseRelay));
     }
 
     #[test]
@@ -412,7 +408,11 @@ mod tests {
         assert_eq!(scene.presentable(), vec![old], "the successor does not stand yet");
         scene.pass(Duration::from_secs(5));
         let actions = scene.settle(|_| true);
-        assert!(!actions.iter().any(|action| matches!(action, Action::Abandon(slot, _) if *slot == old)));
+        assert!(
+            !actions
+                .iter()
+                .any(|action| matches!(action, Action::Abandon(slot, _) if *slot == old))
+        );
         let successor = scene.presentable();
         assert_eq!(successor.len(), 1);
         assert_ne!(successor[0], old);

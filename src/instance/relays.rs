@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use tor_linkspec::{RelayIdSet, RelayIdRef};
+use tor_linkspec::{RelayIdRef, RelayIdSet};
 use tor_llcrypto::pk::rsa::RsaIdentity;
 use tor_relay_selection::{RelayExclusion, RelaySelector, RelayUsage};
 
@@ -48,16 +48,14 @@ impl RelaysInUse {
 /// Whether the directory lists a relay. Without a directory nothing is known
 /// to be gone.
 pub(super) fn is_listed(network: &Network, id: RelayId) -> bool {
-    network.directory().is_ok_and(|directory| relay(&directory, id).is_none()) == false
+    network.directory().map_or(true, |directory| relay(&directory, id).is_some())
 }
 
 /// A relay fit for an introduction point, by Tor's rules, outside a set.
 fn select(network: &Network, excluded: &BTreeSet<RelayId>) -> Option<RelayId> {
     let directory = network.directory().ok()?;
-    let excluded: RelayIdSet = excluded
-        .iter()
-        .map(|id| RelayIdRef::from(&RsaIdentity::from(id.0)).to_owned())
-        .collect();
+    let excluded: RelayIdSet =
+        excluded.iter().map(|id| RelayIdRef::from(&RsaIdentity::from(id.0)).to_owned()).collect();
     let exclusion = RelayExclusion::exclude_identities(excluded);
     let selector = RelaySelector::new(RelayUsage::new_intro_point(), exclusion);
     let (chosen, _) = selector.select_relay(&mut crate::tor::rng(), &directory);

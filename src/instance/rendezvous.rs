@@ -20,9 +20,9 @@ use tor_proto::stream::{
 use tor_protover::Protocols;
 use tor_protover::named::FLOWCTRL_CC;
 
+use super::Counters;
 use super::intro::{Introduction, PointKeys};
 use super::streams::{Circuit, ClientStream, Serve};
-use super::Counters;
 use crate::tor::network::Network;
 use crate::tor::subcredentials::Subcredentials;
 

@@ -27,24 +27,25 @@ const PAGE: &str = "<!doctype html>
 
 /// Serves the page over one stream (HTTP/1) until the client ends it.
 pub async fn serve(client: impl AsyncRead + AsyncWrite + Unpin) -> hyper::Result<()> {
+    let service = |request| std::future::ready(Ok::<_, Infallible>(answer(&request)));
     hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_WITHIN)
         .max_headers(64)
-        .serve_connection(TokioIo::new(client), service_fn(answer))
+        .serve_connection(TokioIo::new(client), service_fn(service))
         .await
 }
 
 /// Every path has the page.
-#[expect(clippy::unused_async, reason = "hyper's services are asynchronous")]
-async fn answer<B>(request: Request<B>) -> Result<Response<Full<Bytes>>, Infallible> {
+fn answer<B>(request: &Request<B>) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::from(PAGE));
     let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, hyper::header::HeaderValue::from_static("text/html; charset=utf-8"));
+    headers
+        .insert(CONTENT_TYPE, hyper::header::HeaderValue::from_static("text/html; charset=utf-8"));
     headers.insert(CACHE_CONTROL, hyper::header::HeaderValue::from_static("no-store"));
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
         *response.body_mut() = Full::default();
         *response.status_mut() = StatusCode::METHOD_NOT_ALLOWED;
     }
-    Ok(response)
+    response
 }

@@ -8,11 +8,10 @@ use std::time::Duration;
 use tor_bytes::{EncodeResult, Writeable as _};
 use tor_cell::chancell::msg::HandshakeType;
 use tor_hscrypto::RevisionCounter;
-use tor_hscrypto::ope::AesOpeKey;
+use tor_hscrypto::ope::{AesOpeKey, SrvPeriodOffset};
 use tor_hscrypto::pk::{HsBlindIdKeypair, HsIdKeypair};
 use tor_linkspec::{EncodedLinkSpec, LinkSpec};
 use tor_llcrypto::pk::{curve25519, ed25519};
-use tor_netdir::NetDir;
 use tor_netdoc::NetdocBuilder as _;
 use tor_netdoc::doc::hsdesc::{HsDescBuilder, IntroPointDesc, create_desc_sign_key_cert};
 use tor_units::IntegerMinutes;
@@ -21,9 +20,7 @@ use zeroize::Zeroizing;
 use super::hsdirs::to_arti;
 use super::network::Network;
 use crate::balancer::command::Publication;
-use crate::onion::{
-    IntroPoint, LinkSpecifier, MAX_INTRO_POINTS, Period, RelayId, SessionId,
-};
+use crate::onion::{IntroPoint, LinkSpecifier, MAX_INTRO_POINTS, Period, RelayId, SessionId};
 
 /// How long HSDirs may keep a descriptor, in minutes: what C tor and Arti write.
 const LIFETIME_MINUTES: u16 = 180;
@@ -101,7 +98,17 @@ impl Signer {
             return Ok(signed.clone());
         }
         let directory = network.directory().map_err(|_| DescriptorError::NoDirectory)?;
-        let signed = build(&self.identity, publication, &directory)?;
+        let period = to_arti(publication.period);
+        let offset = directory
+            .hs_all_time_periods()
+            .into_iter()
+            .find(|params| params.time_period() == period)
+            .ok_or(DescriptorError::UnknownPeriod(publication.period.number))?
+            .offset_within_srv_period(publication.as_of)
+            .ok_or(DescriptorError::Clock)?;
+        let max_length = usize::try_from(directory.params().hsdir_max_desc_size.get()).unwrap_or(0);
+        drop(directory);
+        let signed = build(&self.identity, publication, offset, max_length)?;
         // Two periods are published at a time; keep no more than can be current.
         while self.last.len() > 3 {
             self.last.pop_first();
@@ -111,26 +118,20 @@ impl Signer {
     }
 }
 
-/// Builds one descriptor (rend-spec-v3, section 2.4 and 2.5).
+/// Builds one descriptor (rend-spec-v3, section 2.4 and 2.5) of at most
+/// `max_length` bytes; `offset` is the age of the period's shared random value.
 fn build(
     identity: &HsIdKeypair,
     publication: &Publication,
-    directory: &NetDir,
+    offset: SrvPeriodOffset,
+    max_length: usize,
 ) -> Result<Signed, DescriptorError> {
     let Publication { period, as_of, points, capabilities, .. } = publication;
     if points.is_empty() || points.len() > MAX_INTRO_POINTS {
         return Err(DescriptorError::PointCount(points.len()));
     }
-    let arti_period = to_arti(*period);
     let (blinded_public, blinded, subcredential) =
-        identity.compute_blinded_key(arti_period).map_err(DescriptorError::Blinding)?;
-    let offset = directory
-        .hs_all_time_periods()
-        .into_iter()
-        .find(|params| params.time_period() == arti_period)
-        .ok_or(DescriptorError::UnknownPeriod(period.number))?
-        .offset_within_srv_period(*as_of)
-        .ok_or(DescriptorError::Clock)?;
+        identity.compute_blinded_key(to_arti(*period)).map_err(DescriptorError::Blinding)?;
     let revision = revision_key(&blinded).encrypt(offset);
 
     let mut rng = super::rng();
@@ -143,7 +144,6 @@ fn build(
         .map(to_arti_point)
         .collect::<Option<Vec<_>>>()
         .ok_or(DescriptorError::InvalidPoint)?;
-    let max_length = usize::try_from(directory.params().hsdir_max_desc_size.get()).unwrap_or(0);
     let text = HsDescBuilder::default()
         .blinded_id(&blinded_public)
         .hs_desc_sign(&signing_key)
@@ -228,7 +228,9 @@ fn to_arti_point(point: &IntroPoint) -> Option<IntroPointDesc> {
             point
                 .link_specifiers
                 .iter()
-                .map(|specifier| EncodedLinkSpec::new(specifier.kind.into(), specifier.body.clone()))
+                .map(|specifier| {
+                    EncodedLinkSpec::new(specifier.kind.into(), specifier.body.clone())
+                })
                 .collect(),
         )
         .ipt_kp_ntor(curve25519::PublicKey::from(point.relay_ntor_key))
@@ -236,4 +238,113 @@ fn to_arti_point(point: &IntroPoint) -> Option<IntroPointDesc> {
         .kp_hss_ntor(curve25519::PublicKey::from(point.service_ntor_key).into())
         .build()
         .ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, UNIX_EPOCH};
+
+    use proptest::prelude::*;
+    use tor_checkable::TimeBound as _;
+    use tor_hscrypto::pk::{HsIdKey, HsSvcNtorKeypair};
+    use tor_linkspec::LinkSpecType;
+    use tor_netdoc::doc::hsdesc::HsDesc;
+
+    use super::*;
+    use crate::onion::Capabilities;
+
+    /// What HSDirs accept unless the consensus says otherwise.
+    const MAX_LENGTH: usize = 50_000;
+
+    /// Any period will do.
+    const PERIOD: Period =
+        Period { number: 20_000, length_minutes: 1440, offset_seconds: 12 * 3600 };
+
+    fn identity() -> HsIdKeypair {
+        let keypair = ed25519::Keypair::generate(&mut crate::tor::rng());
+        HsIdKeypair::from(ed25519::ExpandedKeypair::from(&keypair))
+    }
+
+    fn point(n: u8) -> IntroPoint {
+        let mut rng = crate::tor::rng();
+        let session = ed25519::Keypair::generate(&mut rng).verifying_key();
+        let address = vec![127, 0, 0, 1, 0, n];
+        let specifiers = [
+            EncodedLinkSpec::new(LinkSpecType::ORPORT_V4, address),
+            EncodedLinkSpec::new(LinkSpecType::RSAID, vec![n; 20]),
+            EncodedLinkSpec::new(LinkSpecType::ED25519ID, vec![n; 32]),
+        ];
+        let relay_key: curve25519::PublicKey = [n; 32].into();
+        let service_key = HsSvcNtorKeypair::generate(&mut rng);
+        from_parts(session.into(), &specifiers, &relay_key, service_key.public()).unwrap()
+    }
+
+    fn publication(points: u8, capabilities: Capabilities) -> Publication {
+        Publication {
+            period: PERIOD,
+            hsdir: RelayId([0; 20]),
+            as_of: UNIX_EPOCH + Duration::from_secs(1_700_000_000),
+            points: (0..points).map(point).collect(),
+            capabilities,
+        }
+    }
+
+    fn built(points: u8) -> Result<Signed, DescriptorError> {
+        build(&identity(), &publication(points, Capabilities::default()), 1000.into(), MAX_LENGTH)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(32))]
+
+        #[test]
+        fn what_is_published_is_what_a_client_reads(
+            points in 1_u8..=20, flow in any::<bool>(), single_onion in any::<bool>(),
+        ) {
+            let capabilities = Capabilities {
+                flow_control: flow.then(|| ("FlowCtrl=1-2".parse().unwrap(), 31)),
+                single_onion,
+                ..Capabilities::default()
+            };
+            let identity = identity();
+            let publication = publication(points, capabilities.clone());
+            let signed = build(&identity, &publication, 1000.into(), MAX_LENGTH).unwrap();
+
+            let key = HsIdKey::from(&identity);
+            let (blinded, subcredential) = key.compute_blinded_key(to_arti(PERIOD)).unwrap();
+            let read =
+                HsDesc::parse_decrypt_validate(&signed.text, &blinded.id(), &subcredential, None)
+                    .unwrap()
+                    .if_valid_at(&publication.as_of)
+                    .unwrap();
+            let read_points: Vec<_> = read.intro_points().iter().filter_map(from_arti).collect();
+            prop_assert_eq!(&*read_points, &*publication.points);
+            prop_assert_eq!(u64::from(read.revision()), signed.revision);
+            let flow_control = read.flow_control().map(|(versions, inc)| (versions, inc.get()));
+            prop_assert_eq!(flow_control, capabilities.flow_control);
+            prop_assert_eq!(read.is_single_onion_service(), single_onion);
+        }
+    }
+
+    #[test]
+    fn up_to_nine_points_have_the_size_of_an_ordinary_service() {
+        let length = |points| built(points).unwrap().text.len();
+        assert_eq!(length(1), length(9));
+        assert!(length(10) > length(9));
+        assert!(length(20) < MAX_LENGTH);
+    }
+
+    #[test]
+    fn no_point_and_too_many_points_are_refused() {
+        assert!(matches!(built(0), Err(DescriptorError::PointCount(0))));
+        assert!(matches!(built(21), Err(DescriptorError::PointCount(21))));
+    }
+
+    #[test]
+    fn the_revision_counter_grows_with_every_second_and_depends_on_the_key() {
+        let (_, blinded, _) = identity().compute_blinded_key(to_arti(PERIOD)).unwrap();
+        let key = revision_key(&blinded);
+        assert!(key.encrypt(1000.into()) < key.encrypt(1001.into()));
+        let (_, other, _) = identity().compute_blinded_key(to_arti(PERIOD)).unwrap();
+        assert_ne!(key.encrypt(1000.into()), revision_key(&other).encrypt(1000.into()));
+    }
 }

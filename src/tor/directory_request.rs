@@ -71,9 +71,7 @@ pub(super) async fn ask<R: Requestable + Sync>(
         };
         Ok(send_request(&network.runtime, request, &mut stream, None).await?)
     };
-    tokio::time::timeout(TIME_LIMIT, exchange)
-        .await
-        .unwrap_or(Err(DirectoryRequestError::TimedOut))
+    tokio::time::timeout(TIME_LIMIT, exchange).await.unwrap_or(Err(DirectoryRequestError::TimedOut))
 }
 
 /// A circuit to an HSDir, in either role.
