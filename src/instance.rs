@@ -89,9 +89,10 @@ pub struct Instance {
 }
 
 /// What became of the work for one slot.
+#[expect(clippy::large_enum_variant, reason = "events are few, and moved once")]
 enum SlotEvent {
     /// The attempt to establish the point has ended.
-    Attempted(SlotId, Result<Box<Session>, intro::IntroError>),
+    Attempted(SlotId, Result<Session, intro::IntroError>),
     /// The circuit to the introduction point has closed.
     Closed(SlotId),
 }
@@ -150,7 +151,7 @@ struct Point {
     /// Introductions seen with these keys.
     replays: ReplayLog,
     /// The circuit, while there is one.
-    session: Option<Box<Session>>,
+    session: Option<Session>,
     /// How clients find it, once it was established.
     published_as: Option<IntroPoint>,
 }
@@ -228,7 +229,7 @@ impl Running {
         let rate_limit = self.instance.settings.rate_limit_at_intro;
         self.events.push(Box::pin(async move {
             let outcome = intro::establish(&network, relay, &keys, rate_limit, sink).await;
-            SlotEvent::Attempted(slot, outcome.map(Box::new))
+            SlotEvent::Attempted(slot, outcome)
         }));
     }
 
