@@ -1,0 +1,44 @@
+# What developers and CI run. `make` alone lists it.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+CARGO ?= cargo
+# The tests without a network: the crate's own and all of tests/.
+HERMETIC := --lib --bins $(patsubst tests/%.rs,--test %,$(wildcard tests/*.rs))
+
+.PHONY: help
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: build
+build: ## the program, as it is released: target/release/onionbraid
+	$(CARGO) build --release --locked
+
+.PHONY: lint
+lint: toolchain ## formatting and clippy, warnings are errors
+	$(CARGO) fmt --check
+	$(CARGO) clippy --all-targets --locked -- -D warnings
+
+.PHONY: test
+test: tor lint ## everything: lint, hermetic tests, doc tests, end-to-end tests
+	$(CARGO) test --locked $(HERMETIC)
+	$(CARGO) test --locked --doc
+	$(CARGO) test --locked --test e2e -- --test-threads=2
+
+.PHONY: demo
+demo: tor ## three backends behind one address, on a private Tor network (KEEP=1: stay up)
+	$(CARGO) build --locked --bin onionbraid --example demo
+	@exec "$${CARGO_TARGET_DIR:-target}/debug/examples/demo"
+
+.PHONY: tor
+tor: # C tor, for the private network; installed where it is missing
+	@integration/install-tor.sh
+
+.PHONY: toolchain
+toolchain:
+	@$(CARGO) fmt --version >/dev/null 2>&1 || \
+		{ echo "rustfmt is missing: rustup component add rustfmt" >&2; exit 1; }
+	@$(CARGO) clippy --version >/dev/null 2>&1 || \
+		{ echo "clippy is missing: rustup component add clippy" >&2; exit 1; }

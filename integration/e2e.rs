@@ -1,0 +1,13 @@
+//! Does it work on a Tor network? End-to-end tests on a private one.
+//!
+//! They need `tor` and `tor-gencert` (Debian package tor) and a minute; each
+//! test has a file of its own in `e2e/`.
+
+#![allow(clippy::disallowed_methods, reason = "test shell: clocks and tasks are its business")]
+
+pub mod network;
+
+mod e2e {
+    mod leftovers;
+    mod plain_tor;
+}

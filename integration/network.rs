@@ -1,0 +1,320 @@
+//! Which Tor network do the end-to-end tests and the demo run on?
+//!
+//! A private one, of real C tor relays on 127.0.0.1, ready in about ten
+//! seconds. This module may start processes and write below the directory that
+//! it is given; nothing of it outlives the process that uses it. Both
+//! `e2e.rs` and `demo.rs` are built on it.
+//!
+//! | part | answers |
+//! |---|---|
+//! | [`process`] | how a child process never outlives this one |
+//! | [`place`] | which directory and ports belong to one network |
+//! | [`keys`] | where the relays' keys come from |
+//! | [`torrc`] | what the configurations say |
+//! | [`node`] | how one C tor is started, watched and disturbed |
+//! | [`startup`] | how the relays come to a consensus quickly |
+//! | [`consensus`] | what the consensus says |
+//! | [`client`], [`service`] | C tor as a visitor, as a backend |
+//! | [`origin`], [`fetch`] | the server behind, and the page in front |
+//! | [`daemon`] | the program under test |
+
+#![allow(dead_code, reason = "the tests and the demo use different parts of one network")]
+
+pub mod client;
+pub mod consensus;
+pub mod daemon;
+pub mod fetch;
+pub mod keys;
+pub mod node;
+pub mod origin;
+pub mod place;
+pub mod process;
+pub mod service;
+pub mod startup;
+pub mod torrc;
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context, Result, ensure};
+use tokio::sync::OnceCell;
+
+use client::Client;
+use consensus::Consensus;
+use node::Node;
+use place::Place;
+use service::Service;
+use torrc::{Authority, Member, Voting};
+
+/// How many of the relays are directory authorities.
+const AUTHORITIES: usize = 3;
+
+/// What network to start.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Relays in all, the three authorities included; at least 5, because an
+    /// onion service needs that many for its circuits.
+    pub relays: usize,
+    /// From one consensus to the next: a divisor of a day, at least 15 s. A
+    /// time period of onion services lasts 24 of these: 8 minutes for 20 s.
+    pub voting_interval: Duration,
+    /// Consensus parameters, as in `ConsensusParams`.
+    pub params: String,
+    /// Directories of networks are made below this one.
+    pub root: PathBuf,
+    /// Where the relays' keys are kept between runs.
+    pub keys: PathBuf,
+    /// How long the start may take on a busy machine.
+    pub limit: Duration,
+}
+
+impl Options {
+    /// A network of this many relays; with directories and keys below the one
+    /// that cargo has for tests, where a test is built.
+    pub fn new(relays: usize) -> Options {
+        let root = match option_env!("CARGO_TARGET_TMPDIR") {
+            Some(dir) => PathBuf::from(dir),
+            None => std::env::temp_dir().join("onionbraid"),
+        };
+        Options { limit: Duration::from_secs(180), ..Options::below(&root, relays) }
+    }
+
+    /// The same, with everything below a directory of the caller.
+    pub fn below(root: &Path, relays: usize) -> Options {
+        Options {
+            relays,
+            voting_interval: Duration::from_secs(20),
+            // Else clients that have seen a few relays die refuse to try more.
+            params: "guard-max-sample-threshold=100".to_owned(),
+            root: root.join("networks"),
+            keys: root.join("keys"),
+            limit: Duration::from_secs(180),
+        }
+    }
+
+    fn check(&self) -> Result<()> {
+        let seconds = self.voting_interval.as_secs();
+        ensure!(self.relays >= 5, "a network needs at least 5 relays");
+        ensure!(
+            seconds >= 15 && 86400 % seconds == 0 && (24 * seconds).is_multiple_of(60),
+            "a voting interval must be at least 15 s, divide a day and give whole minutes when \
+             taken 24 times (15, 20, 30, 60, 300, ...)"
+        );
+        Ok(())
+    }
+}
+
+/// A running network; dropping it ends its relays. Clients and services that
+/// were started on it end when their own values are dropped.
+#[derive(Debug)]
+pub struct Network {
+    relays: Vec<Relay>,
+    place: Arc<Place>,
+}
+
+/// One relay of the network.
+#[derive(Debug)]
+pub struct Relay {
+    /// Its process: to be killed, frozen, restarted.
+    pub node: Node,
+    member: Member,
+}
+
+/// The network that tests of one process share: 12 relays, started by the first
+/// one that asks. Its relays end with the process. Whoever kills or freezes
+/// relays starts a network of its own.
+pub async fn shared() -> Result<&'static Network> {
+    static SHARED: OnceCell<Network> = OnceCell::const_new();
+    SHARED.get_or_try_init(|| Network::start(Options::new(12))).await
+}
+
+impl Network {
+    /// Starts a network and waits until it is usable: all relays are in the
+    /// consensus as HSDirs and know each other. About ten seconds.
+    pub async fn start(options: Options) -> Result<Network> {
+        options.check()?;
+        let place = Arc::new(Place::claim(&options.root)?);
+        let relays = prepare_relays(&place, &options).await?;
+        let network = Network { relays, place };
+        let members = network.members();
+        let dir = network.dir();
+        // Nobody listens at port 53 of loopback: no name is ever resolved.
+        fs::write(dir.join("resolv.conf"), "nameserver 127.0.0.1\n")?;
+        let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
+        fs::write(dir.join("bandwidths"), torrc::bandwidths(&members, now))?;
+        let common = torrc::common(&members);
+        let configure = |relay: &Relay, voting: &Voting| {
+            let mut lines = common.clone() + &torrc::relay(&relay.member, dir);
+            if let Some(authority) = &relay.member.authority {
+                lines += &torrc::authority(authority, voting, &options.params, dir);
+            }
+            relay.node.configure(&lines);
+        };
+        startup::start(&network.relays, options.voting_interval, options.limit, configure)
+            .await
+            .context("the private Tor network does not start")?;
+        Ok(network)
+    }
+
+    /// Its directory, removed with it: logs and data of all its processes.
+    pub fn dir(&self) -> &Path {
+        self.place.dir()
+    }
+
+    /// A new empty directory in it, for whatever a test writes.
+    pub fn scratch(&self, name: &str) -> Result<PathBuf> {
+        self.place.subdirectory(name)
+    }
+
+    /// An address on loopback that nobody else is given.
+    pub fn free_address(&self) -> Result<SocketAddr> {
+        self.place.address()
+    }
+
+    /// All relays, the authorities first.
+    pub fn relays(&self) -> &[Relay] {
+        &self.relays
+    }
+
+    /// The relay with this RSA fingerprint (40 hexadecimal digits, upper or
+    /// lower case, with or without `$`) or this nickname.
+    pub fn relay(&self, name: &str) -> Result<&Relay> {
+        let name = name.trim_start_matches('$');
+        self.relays
+            .iter()
+            .find(|relay| {
+                relay.nickname() == name || relay.fingerprint().eq_ignore_ascii_case(name)
+            })
+            .with_context(|| format!("there is no relay {name}"))
+    }
+
+    /// The consensus that the first answering authority serves.
+    pub async fn consensus(&self) -> Result<Consensus> {
+        for address in self.relays.iter().filter_map(Relay::dir_address) {
+            if let Some(consensus) = Consensus::download(address).await {
+                return Ok(consensus);
+            }
+        }
+        anyhow::bail!("no authority serves a consensus")
+    }
+
+    /// Arti's configuration tables for this network, without `[storage]`'s
+    /// directories, which the caller names in another file.
+    pub fn arti_toml(&self) -> String {
+        torrc::arti(&self.members())
+    }
+
+    /// The torrc lines that every tor on this network needs.
+    pub fn torrc(&self) -> String {
+        torrc::common(&self.members())
+    }
+
+    /// Starts a C tor client and waits until it knows the whole network.
+    pub async fn client(&self, name: &str) -> Result<Client> {
+        let socks = self.place.address()?;
+        let client = Client { socks, node: self.tor(name, Some(socks))? };
+        client.node.start()?;
+        client.node.listening().await?;
+        client.ready(self.relays.len()).await?;
+        Ok(client)
+    }
+
+    /// Starts a C tor with an onion service whose virtual port 80 is `origin`.
+    /// It is reachable a few seconds later.
+    pub async fn service(&self, name: &str, origin: SocketAddr) -> Result<Service> {
+        self.service_with(name, origin, &[], &[]).await
+    }
+
+    /// The same with further torrc lines for the service, and files (name,
+    /// content) that are in its directory before tor starts.
+    pub async fn service_with(
+        &self,
+        name: &str,
+        origin: SocketAddr,
+        lines: &[&str],
+        files: &[(&str, &str)],
+    ) -> Result<Service> {
+        let service = Service::prepare(self.tor(name, None)?, origin, lines, files).await?;
+        service.node.restart().await?;
+        Ok(service)
+    }
+
+    /// Starts a C tor backend of the service at `frontend`.
+    pub async fn backend(&self, name: &str, frontend: &str, origin: SocketAddr) -> Result<Service> {
+        let backend = self.future_backend(name, origin).await?;
+        backend.answer_for(frontend).await?;
+        Ok(backend)
+    }
+
+    /// A C tor backend that has its address and does not run: for a frontend
+    /// that has to know the address first. [`Service::answer_for`] starts it.
+    pub async fn future_backend(&self, name: &str, origin: SocketAddr) -> Result<Service> {
+        Service::prepare(self.tor(name, None)?, origin, &[], &[]).await
+    }
+
+    /// A configured C tor that is no relay, not started.
+    fn tor(&self, name: &str, socks: Option<SocketAddr>) -> Result<Node> {
+        let node = Node::new(&self.place, name)?;
+        node.configure(&(self.torrc() + &torrc::client(socks)));
+        Ok(node)
+    }
+
+    fn members(&self) -> Vec<Member> {
+        self.relays.iter().map(|relay| relay.member.clone()).collect()
+    }
+}
+
+impl Relay {
+    /// Its nickname, `auth0` or `relay7`.
+    pub fn nickname(&self) -> &str {
+        &self.member.nickname
+    }
+
+    /// Its RSA fingerprint: 40 hexadecimal digits, upper case.
+    pub fn fingerprint(&self) -> &str {
+        &self.member.fingerprint
+    }
+
+    /// Its Ed25519 identity: base64 without padding.
+    pub fn ed25519(&self) -> &str {
+        &self.member.ed25519
+    }
+
+    /// Where it takes connections of other relays and of clients.
+    pub fn or_address(&self) -> SocketAddr {
+        self.member.or_address
+    }
+
+    /// Where it serves the directory, if it is an authority.
+    pub fn dir_address(&self) -> Option<SocketAddr> {
+        self.member.authority.as_ref().map(|authority| authority.dir_address)
+    }
+}
+
+/// Gives each relay its directory, ports and keys.
+async fn prepare_relays(place: &Arc<Place>, options: &Options) -> Result<Vec<Relay>> {
+    let names: Vec<(String, bool)> = (0..options.relays)
+        .map(|number| match number.checked_sub(AUTHORITIES) {
+            None => (format!("auth{number}"), true),
+            Some(number) => (format!("relay{number}"), false),
+        })
+        .collect();
+    let keys = keys::provide(&options.keys, &names).await?;
+    let mut relays = Vec::new();
+    for ((nickname, _), keys) in names.into_iter().zip(keys) {
+        let node = Node::new(place, &nickname)?;
+        keys.install(&node.dir().join("data"))?;
+        let keys::Identity { fingerprint, ed25519, v3ident } = keys.identity;
+        let authority = match v3ident {
+            Some(v3ident) => Some(Authority { v3ident, dir_address: place.address()? }),
+            None => None,
+        };
+        let or_address = place.address()?;
+        let member = Member { nickname, fingerprint, ed25519, or_address, authority };
+        relays.push(Relay { node, member });
+    }
+    Ok(relays)
+}

@@ -1,0 +1,269 @@
+//! What do the configurations of the private network say?
+//!
+//! Pure text: torrc lines for C tor and the TOML tables for Arti. The network
+//! and its nodes ask for them and write the files.
+
+use std::fmt::Write as _;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::Duration;
+
+/// What the other participants must know of a relay.
+#[derive(Clone, Debug)]
+pub struct Member {
+    /// Its nickname, `auth0` or `relay7`.
+    pub nickname: String,
+    /// Its RSA fingerprint: 40 hexadecimal digits, upper case.
+    pub fingerprint: String,
+    /// Its Ed25519 identity: base64 without padding.
+    pub ed25519: String,
+    /// Where it takes connections of other relays and clients.
+    pub or_address: SocketAddr,
+    /// Set for a directory authority, which is a relay as well.
+    pub authority: Option<Authority>,
+}
+
+/// What makes a relay a directory authority.
+#[derive(Clone, Debug)]
+pub struct Authority {
+    /// Fingerprint of its authority identity key.
+    pub v3ident: String,
+    /// Where it serves the directory.
+    pub dir_address: SocketAddr,
+}
+
+/// When the authorities vote.
+#[derive(Clone, Copy, Debug)]
+pub struct Voting {
+    /// From one consensus to the next.
+    pub interval: Duration,
+    /// The same before the first consensus.
+    pub initial_interval: Duration,
+    /// Shifts the moments of the votes from multiples of the interval.
+    pub offset: Duration,
+}
+
+/// Vote delay and distribution delay before the first consensus.
+pub const INITIAL_DELAY: Duration = Duration::from_secs(2);
+
+/// How many voting intervals C tor takes for a time period on a testing network.
+const INTERVALS_PER_PERIOD: u64 = 24;
+
+impl Voting {
+    /// How long a time period of onion services is.
+    pub fn period(&self) -> Duration {
+        Duration::from_secs(self.interval.as_secs() * INTERVALS_PER_PERIOD)
+    }
+
+    fn delay(&self) -> u64 {
+        (self.interval.as_secs() / 5).clamp(2, 20)
+    }
+}
+
+/// The lines that every tor on the network needs, whatever it does.
+pub fn common(members: &[Member]) -> String {
+    let mut text = String::from("TestingTorNetwork 1\n");
+    for member in members {
+        if let Some(authority) = &member.authority {
+            let _ = writeln!(
+                text,
+                "DirAuthority {} orport={} no-v2 v3ident={} {} {}",
+                member.nickname,
+                member.or_address.port(),
+                authority.v3ident,
+                authority.dir_address,
+                member.fingerprint,
+            );
+        }
+    }
+    // `OutboundBindAddress`: the kernel then refuses every connection to
+    // elsewhere. The owning process: if this one is killed in the very moment in
+    // which a tor starts, tor itself notices within 15 seconds.
+    let _ = write!(
+        text,
+        "UseDefaultFallbackDirs 0\n\
+         OutboundBindAddress 127.0.0.1\n\
+         PathsNeededToBuildCircuits 0.67\n\
+         V3AuthNIntervalsValid 4\n\
+         ProtocolWarnings 1\n\
+         SafeLogging 0\n\
+         LogTimeGranularity 1\n\
+         ShutdownWaitLength 0\n\
+         ConnLimit 60\n\
+         CookieAuthentication 0\n\
+         Log notice stdout\n\
+         __OwningControllerProcess {}\n",
+        std::process::id(),
+    );
+    text
+}
+
+/// The lines of a relay, authority or not, beside the common ones.
+pub fn relay(member: &Member, network_dir: &Path) -> String {
+    // Every cache makes a diff from each older consensus to each new one: with
+    // a vote every 20 seconds it would do little else (`MaxConsensusAgeForDiffs`).
+    format!(
+        "Nickname {nickname}\n\
+         Address 127.0.0.1\n\
+         ORPort {or_address} IPv4Only\n\
+         AddressDisableIPv6 1\n\
+         SocksPort 0\n\
+         AssumeReachable 1\n\
+         BridgeRelay 0\n\
+         ContactInfo {nickname}@testnet.invalid\n\
+         MaxMemInQueues 256 MB\n\
+         NumCPUs 1\n\
+         DirCache 1\n\
+         MaxConsensusAgeForDiffs 1 second\n\
+         ExtraInfoStatistics 0\n\
+         DirReqStatistics 0\n\
+         HiddenServiceStatistics 0\n\
+         OverloadStatistics 0\n\
+         ServerDNSResolvConfFile {network_dir}/resolv.conf\n\
+         ServerDNSDetectHijacking 0\n\
+         ServerDNSAllowBrokenConfig 1\n\
+         ExitRelay 0\n\
+         ExitPolicy reject *:*\n",
+        nickname = member.nickname,
+        or_address = member.or_address,
+        network_dir = network_dir.display(),
+    )
+}
+
+/// The lines of an authority beside those of a relay.
+pub fn authority(
+    authority: &Authority,
+    voting: &Voting,
+    params: &str,
+    network_dir: &Path,
+) -> String {
+    // Equal bandwidths make every relay Fast and spread paths and introduction
+    // points evenly. C tor on a testing network computes the time period itself;
+    // Arti obeys `hsdir_interval`.
+    format!(
+        "DirPort {dir_address} IPv4Only\n\
+         AuthoritativeDirectory 1\n\
+         V3AuthoritativeDirectory 1\n\
+         TestingV3AuthInitialVotingInterval {initial}\n\
+         TestingV3AuthInitialVoteDelay {initial_delay}\n\
+         TestingV3AuthInitialDistDelay {initial_delay}\n\
+         V3AuthVotingInterval {interval}\n\
+         V3AuthVoteDelay {delay}\n\
+         V3AuthDistDelay {delay}\n\
+         TestingV3AuthVotingStartOffset {offset}\n\
+         V3BandwidthsFile {network_dir}/bandwidths\n\
+         MinMeasuredBWsForAuthToIgnoreAdvertised 1\n\
+         TestingDirAuthVoteGuard *\n\
+         TestingDirAuthVoteHSDir *\n\
+         TestingMinExitFlagThreshold 0\n\
+         MinUptimeHidServDirectoryV2 0\n\
+         TestingAuthDirTimeToLearnReachability 0\n\
+         AuthDirTestReachability 0\n\
+         AuthDirMaxServersPerAddr 0\n\
+         AuthDirVoteStableGuaranteeMinUptime 1 second\n\
+         AuthDirVoteStableGuaranteeMTBF 1 second\n\
+         ConsensusParams hsdir_interval={period} {params}\n",
+        dir_address = authority.dir_address,
+        initial = voting.initial_interval.as_secs(),
+        initial_delay = INITIAL_DELAY.as_secs(),
+        interval = voting.interval.as_secs(),
+        delay = voting.delay(),
+        offset = voting.offset.as_secs(),
+        network_dir = network_dir.display(),
+        period = voting.period().as_secs() / 60,
+    )
+}
+
+/// The lines of a tor that is no relay: it fetches every consensus early,
+/// because on this network one is outdated within seconds.
+pub fn client(socks: Option<SocketAddr>) -> String {
+    let socks = socks.map_or_else(|| "0".to_owned(), |address| address.to_string());
+    format!("SocksPort {socks}\nFetchDirInfoEarly 1\nFetchDirInfoExtraEarly 1\n")
+}
+
+/// The bandwidth file of the authorities: all relays alike.
+pub fn bandwidths(members: &[Member], unix_time: u64) -> String {
+    let mut text = format!("{unix_time}\n");
+    for member in members {
+        let _ = writeln!(text, "node_id=${} bw=1000 nick={}", member.fingerprint, member.nickname);
+    }
+    text
+}
+
+/// Arti's tables for this network, without the directories of `[storage]`.
+pub fn arti(members: &[Member]) -> String {
+    let mut caches = String::new();
+    let (mut v3idents, mut directories) = (String::new(), String::new());
+    for member in members {
+        let _ = writeln!(
+            caches,
+            "  {{ rsa_identity = \"{}\", ed_identity = \"{}\", orports = [\"{}\"] }},",
+            member.fingerprint, member.ed25519, member.or_address,
+        );
+        if let Some(authority) = &member.authority {
+            let _ = writeln!(v3idents, "  \"{}\",", authority.v3ident);
+            let _ = writeln!(directories, "  [\"{}\"],", authority.dir_address);
+        }
+    }
+    format!(
+        r#"# A private Tor network on 127.0.0.1, for tests only.
+
+[tor_network]
+fallback_caches = [
+{caches}]
+
+[tor_network.authorities]
+v3idents = [
+{v3idents}]
+uploads = [
+{directories}]
+downloads = [
+{directories}]
+votes = [
+{directories}]
+
+[path_rules]
+# All relays share one address: prefixes longer than an address switch the rule off.
+ipv4_subnet_family_prefix = 33
+ipv6_subnet_family_prefix = 129
+
+[address_filter]
+allow_local_addrs = true
+
+[storage.permissions]
+# Temporary directories may have parents that others can write to.
+dangerously_trust_everyone = true
+
+[download_schedule]
+retry_bootstrap = {{ attempts = 128, initial_delay = "200 msec", parallelism = 1 }}
+
+[circuit_timing]
+# By default no HSDir is asked twice for the same descriptor within 15 minutes.
+hs_dir_requery_interval = "1 sec"
+"#
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn artis_tables_name_every_relay_as_a_cache_and_the_authorities_alone_as_such() {
+        let relay = Member {
+            nickname: "relay3".into(),
+            fingerprint: "A".repeat(40),
+            ed25519: "e".repeat(43),
+            or_address: ([127, 0, 0, 1], 12001).into(),
+            authority: None,
+        };
+        let dir_address = ([127, 0, 0, 1], 12002).into();
+        let authority = Authority { v3ident: "B".repeat(40), dir_address };
+        let members = [relay.clone(), Member { authority: Some(authority), ..relay }];
+        let table: toml::Table = arti(&members).parse().unwrap();
+        assert_eq!(table["tor_network"]["fallback_caches"].as_array().unwrap().len(), 2);
+        let authorities = &table["tor_network"]["authorities"];
+        assert_eq!(authorities["v3idents"].as_array().unwrap().len(), 1);
+        assert_eq!(authorities["downloads"][0][0].as_str(), Some("127.0.0.1:12002"));
+    }
+}
