@@ -8,6 +8,13 @@
 pub mod network;
 
 mod e2e {
+    mod failing_relays;
+    mod frontend;
     mod leftovers;
+    mod local_instances;
+    mod many_backends;
+    mod mixed_backends;
     mod plain_tor;
+    mod refusal;
+    mod restart;
 }

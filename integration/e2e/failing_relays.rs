@@ -1,0 +1,119 @@
+//! What happens when relays that a service depends on fail?
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use onionbraid::observe::Snapshot;
+use onionbraid::observe::snapshot::{HsdirState, ServiceState};
+
+use super::frontend::{Frontend, PAGE, SOON, everywhere, service};
+use super::refusal;
+use crate::network::fetch::eventually;
+use crate::network::origin::Origin;
+use crate::network::{Network, Options};
+
+/// A frontend with one local instance of three points.
+fn small(network: &Network, origin: &Origin) -> Frontend {
+    let config = format!("proxy_ports = [['80', '{}']]", origin.address);
+    Frontend::start(network, "small", &config).unwrap()
+}
+
+/// The relays at which the daemon's log says that points were established and
+/// not lost since.
+fn points(snapshot: &Snapshot) -> BTreeSet<String> {
+    service(snapshot).backends.iter().flat_map(|b| b.relays.iter().cloned()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_introduction_relay_is_replaced_by_another() {
+    let network = Network::start(Options::new(10)).await.unwrap();
+    let origin = Origin::start("the origin").unwrap();
+    let frontend = small(&network, &origin);
+    let before = points(&frontend.ready().await.unwrap());
+    assert_eq!(before.len(), 3);
+    let client = network.client("visitor").await.unwrap();
+    let onion = frontend.address().await.unwrap();
+    client.get("before", &onion, "/", PAGE).await.unwrap();
+
+    // Not an authority: the network goes on voting.
+    let dead = before
+        .iter()
+        .map(|fingerprint| network.relay(fingerprint).unwrap())
+        .find(|relay| relay.dir_address().is_none())
+        .unwrap();
+    dead.node.kill().unwrap();
+    let replaced = |snapshot: &Snapshot| {
+        let points = points(snapshot);
+        points.len() == 3 && !points.contains(dead.fingerprint())
+    };
+    frontend.daemon.until("with another relay", SOON, replaced).await.unwrap();
+    eventually(SOON, || client.get("after", &onion, "/", PAGE)).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_hsdir_that_is_gone_is_retried_alone_until_it_is_back() {
+    let network = Network::start(Options::new(10)).await.unwrap();
+    let origin = Origin::start("the origin").unwrap();
+    let mut frontend = small(&network, &origin);
+    let snapshot = frontend.ready().await.unwrap();
+    let fingerprint = an_hsdir(&network, &snapshot);
+    frontend.stop().await.unwrap();
+
+    let gone = network.relay(&fingerprint).unwrap();
+    gone.node.kill().unwrap();
+    frontend.restart_stopped().unwrap();
+    let retried = retried_alone(&fingerprint);
+    frontend.daemon.until("retrying one HSDir", SOON, retried).await.unwrap();
+
+    gone.node.start().unwrap();
+    let back = |snapshot: &Snapshot| everywhere(service(snapshot));
+    frontend.daemon.until("published everywhere again", SOON, back).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_hsdir_that_refuses_is_retried_alone() {
+    // Time periods of two hours: the HSDirs stay the same.
+    let options = Options { voting_interval: Duration::from_secs(300), ..Options::new(10) };
+    let network = Network::start(options).await.unwrap();
+    let origin = Origin::start("the origin").unwrap();
+    let mut frontend = small(&network, &origin);
+    let snapshot = frontend.ready().await.unwrap();
+    let fingerprint = an_hsdir(&network, &snapshot);
+    frontend.stop().await.unwrap();
+
+    refusal::provoke(&network, &frontend.paths(), &fingerprint).await.unwrap();
+    frontend.restart_stopped().unwrap();
+    let refused = |snapshot: &Snapshot| {
+        retried_alone(&fingerprint)(snapshot)
+            && service(snapshot).descriptors.iter().flat_map(|d| &d.hsdirs).any(|hsdir| {
+                hsdir.last_error.as_ref().is_some_and(|error| error.contains("refused: 400"))
+            })
+    };
+    frontend.daemon.until("refused by one HSDir", SOON, refused).await.unwrap();
+}
+
+/// Some HSDir of the current period that is no authority.
+fn an_hsdir(network: &Network, snapshot: &Snapshot) -> String {
+    let current = service(snapshot).descriptors.iter().find(|descriptor| descriptor.current);
+    let hsdirs = current.unwrap().hsdirs.iter();
+    hsdirs
+        .map(|hsdir| hsdir.relay.clone())
+        .find(|hsdir| network.relay(hsdir).unwrap().dir_address().is_none())
+        .unwrap()
+}
+
+/// Whether this HSDir alone has failed more than once, and the service is
+/// published all the same.
+fn retried_alone(fingerprint: &str) -> impl Fn(&Snapshot) -> bool {
+    move |snapshot| {
+        let service = service(snapshot);
+        let Some(current) = service.descriptors.iter().find(|descriptor| descriptor.current) else {
+            return false;
+        };
+        let (it, others): (Vec<_>, Vec<_>) =
+            current.hsdirs.iter().partition(|hsdir| hsdir.relay == fingerprint);
+        service.state == ServiceState::Published
+            && it.iter().all(|hsdir| hsdir.attempts > 1 && hsdir.last_error.is_some())
+            && others.iter().all(|hsdir| hsdir.state == HsdirState::Uploaded)
+    }
+}

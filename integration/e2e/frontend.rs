@@ -1,0 +1,180 @@
+//! How do tests run the daemon and look at it through clients?
+//!
+//! A `Frontend` is the real program with a configuration of its own on a
+//! network; everything is asked of it through its command line. An `ArtiClient`
+//! is a visitor who does not use C tor.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use arti_client::config::TorClientConfigBuilder;
+use arti_client::{StreamPrefs, TorClient};
+use onionbraid::observe::Snapshot;
+use onionbraid::observe::snapshot::{BackendState, HsdirState, Service};
+use tor_config::BoolOrAuto;
+use tor_rtcompat::PreferredRuntime;
+
+use crate::network::daemon::Daemon;
+use crate::network::fetch::{self, Response};
+use crate::network::{Network, client::Client};
+
+/// Generous: no test is about how long these take.
+pub const SOON: Duration = Duration::from_secs(120);
+
+/// How long one page may take before it counts as failed.
+pub const PAGE: Duration = Duration::from_secs(60);
+
+/// The program under test.
+pub fn program() -> &'static Path {
+    Path::new(env!("CARGO_BIN_EXE_onionbraid"))
+}
+
+/// A daemon with one service called `shop`.
+pub struct Frontend {
+    /// The process.
+    pub daemon: Daemon,
+    files: Vec<PathBuf>,
+    dir: PathBuf,
+}
+
+impl Frontend {
+    /// Starts a daemon whose service has these keys, in a new directory.
+    pub fn start(network: &Network, name: &str, service: &str) -> Result<Frontend> {
+        let dir = network.scratch(name)?;
+        let files = vec![dir.join("onionbraid.toml"), dir.join("network.toml")];
+        fs::write(&files[1], network.arti_toml())?;
+        let config = format!(
+            "[onion_services.\"shop\"]\n{service}\n\
+             [storage]\nstate_dir = '{0}/state'\ncache_dir = '{0}/cache'\n\
+             [admin]\nlisten = '{1}'\n\
+             [logging]\nconsole = 'info,onionbraid=debug'\n",
+            dir.display(),
+            network.free_address()?,
+        );
+        fs::write(&files[0], config)?;
+        let daemon = Self::run(&files, &dir)?;
+        Ok(Frontend { daemon, files, dir })
+    }
+
+    /// Ends the daemon and starts it again with the same files.
+    pub async fn restart(&mut self) -> Result<()> {
+        self.stop().await?;
+        self.restart_stopped()
+    }
+
+    /// Starts the daemon again after [`Frontend::stop`].
+    pub fn restart_stopped(&mut self) -> Result<()> {
+        self.daemon = Self::run(&self.files, &self.dir)?;
+        Ok(())
+    }
+
+    /// Ends the daemon as a service manager would.
+    pub async fn stop(&mut self) -> Result<()> {
+        self.daemon.process.terminate()?;
+        let ended = self.daemon.process.wait(SOON).await?;
+        anyhow::ensure!(ended.success(), "{ended}:\n{}", self.daemon.tail());
+        Ok(())
+    }
+
+    /// A second daemon on the same files.
+    pub fn run_once_more(&self) -> Result<Daemon> {
+        Daemon::start(program(), &self.paths(), &self.dir.join("second.log"))
+    }
+
+    /// The configuration files.
+    pub fn paths(&self) -> Vec<&Path> {
+        self.files.iter().map(PathBuf::as_path).collect()
+    }
+
+    fn run(files: &[PathBuf], dir: &Path) -> Result<Daemon> {
+        let files: Vec<&Path> = files.iter().map(PathBuf::as_path).collect();
+        Daemon::start(program(), &files, &dir.join("daemon.log"))
+    }
+
+    /// The service's address.
+    pub async fn address(&self) -> Result<String> {
+        let snapshot = self.daemon.until("answering", SOON, |_| true).await?;
+        Ok(service(&snapshot).address.clone())
+    }
+
+    /// Waits until the service is published with points of every backend.
+    pub async fn ready(&self) -> Result<Snapshot> {
+        let everybody_listed = |snapshot: &Snapshot| {
+            let backends = &service(snapshot).backends;
+            snapshot.ready
+                && everywhere(service(snapshot))
+                && backends.iter().all(|b| b.state == BackendState::Up && b.published_intro_points > 0)
+        };
+        self.daemon.until("published with every backend", SOON, everybody_listed).await
+    }
+}
+
+/// The one service of a frontend.
+pub fn service(snapshot: &Snapshot) -> &Service {
+    &snapshot.services[0]
+}
+
+/// Whether every HSDir of every period holds what is published.
+pub fn everywhere(service: &Service) -> bool {
+    let hsdirs = || service.descriptors.iter().flat_map(|descriptor| &descriptor.hsdirs);
+    hsdirs().count() > 0 && hsdirs().all(|hsdir| hsdir.state == HsdirState::Uploaded)
+}
+
+/// Fetches `/` over fresh circuits until every one of `names` has answered;
+/// returns who answered how often.
+pub async fn until_all_answered(
+    client: &Client,
+    onion: &str,
+    names: &[&str],
+) -> Result<std::collections::BTreeMap<String, u32>> {
+    let mut answers = std::collections::BTreeMap::<String, u32>::new();
+    for visit in 0..100 {
+        let page = client.get(&format!("visit-{onion}-{visit}"), onion, "/", PAGE).await?;
+        *answers.entry(page.text().trim().to_owned()).or_default() += 1;
+        if names.iter().all(|name| answers.contains_key(*name)) {
+            return Ok(answers);
+        }
+    }
+    anyhow::bail!("not all of {names:?} have answered: {answers:?}")
+}
+
+/// A visitor with Arti instead of C tor.
+pub struct ArtiClient(Arc<TorClient<PreferredRuntime>>);
+
+impl ArtiClient {
+    /// Bootstraps an Arti client on the network.
+    pub async fn start(network: &Network, name: &str) -> Result<ArtiClient> {
+        // A second installation fails, and that is fine.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let dir = network.scratch(name)?;
+        let mut config: TorClientConfigBuilder = toml::from_str(&network.arti_toml())?;
+        config
+            .storage()
+            .state_dir(arti_client::config::CfgPath::new_literal(dir.join("state")))
+            .cache_dir(arti_client::config::CfgPath::new_literal(dir.join("cache")));
+        let client = TorClient::with_runtime(PreferredRuntime::current()?)
+            .config(config.build()?)
+            .create_unbootstrapped()?;
+        tokio::time::timeout(SOON, client.bootstrap()).await.context("Arti does not bootstrap")??;
+        Ok(ArtiClient(client))
+    }
+
+    /// Fetches a page over a fresh circuit.
+    pub async fn get(&self, onion: &str, path: &str) -> Result<Response> {
+        let mut prefs = StreamPrefs::new();
+        prefs.connect_to_onion_services(BoolOrAuto::Explicit(true)).new_isolation_group();
+        let exchange = async {
+            let stream = self.0.connect_with_prefs((onion, 80), &prefs).await?;
+            fetch::get(stream, onion, path).await
+        };
+        tokio::time::timeout(PAGE, exchange).await.context("no answer to Arti")?
+    }
+
+    /// The client itself, for what no visitor does.
+    pub fn tor(&self) -> &TorClient<PreferredRuntime> {
+        &self.0
+    }
+}
