@@ -211,10 +211,11 @@ fn known_keys(table: &str) -> Vec<String> {
     if builder.apply_defaults().is_err() {
         return Vec::new();
     }
-    let Ok(all) = toml::Value::try_from(&builder) else { return Vec::new() };
+    // Through JSON, since TOML has no word for an absent value.
+    let Ok(all) = serde_json::to_value(&builder) else { return Vec::new() };
     let found = table.split('.').try_fold(&all, |value, key| value.get(key));
-    let keys = found.and_then(toml::Value::as_table).map(|table| table.keys().cloned().collect());
-    keys.unwrap_or_default()
+    let keys = found.and_then(serde_json::Value::as_object);
+    keys.map(|keys| keys.keys().cloned().collect()).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -225,8 +226,8 @@ mod tests {
     fn the_list_of_tables_is_artis() {
         let mut builder = TorClientConfigBuilder::default();
         builder.apply_defaults().unwrap();
-        let all = toml::Table::try_from(&builder).unwrap();
-        let mut keys: Vec<&str> = all.keys().map(String::as_str).collect();
+        let all = serde_json::to_value(&builder).unwrap();
+        let mut keys: Vec<&str> = all.as_object().unwrap().keys().map(String::as_str).collect();
         keys.sort_unstable();
         assert_eq!(keys, TABLES);
     }
