@@ -40,7 +40,7 @@ pub use logging::{LogFormat, Logging};
 pub use service::{RateLimit, ServiceConfig};
 pub use storage::Storage;
 
-use document::Table;
+use document::{Table, Value};
 use error::{KeyPath, Report};
 
 /// The configuration file that explains every key, with the defaults.
@@ -123,11 +123,16 @@ fn unknown_tables(root: &Table, report: &mut Report) {
     const OURS: [&str; 3] = ["admin", "logging", "onion_services"];
     let known = || OURS.into_iter().chain(arti::TABLES).chain(arti::PROGRAM_TABLES);
     for (key, node) in root {
-        if !known().any(|known| known == key) {
-            let problem = reader::unknown("table", key, known());
-            let key = KeyPath::default().key(key);
-            report.error(ConfigError::at_key(node.place.clone(), key, problem));
+        if known().any(|known| known == key) {
+            continue;
         }
+        let problem = match node.value {
+            Value::Table(_) => reader::unknown("table", key, known()),
+            _ => "this key is in no table: does it belong below [onion_services.\"NICKNAME\"]?"
+                .to_owned(),
+        };
+        let key = KeyPath::default().key(key);
+        report.error(ConfigError::at_key(node.place.clone(), key, problem));
     }
 }
 

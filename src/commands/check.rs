@@ -25,7 +25,7 @@ fn write_check(files: &[PathBuf], env: &Environment, out: &mut impl Write) -> Re
         let address = address(service, keys.as_ref())?;
         write_service(service, address, out)?;
     }
-    if !config.storage.explicit {
+    if !config.storage.explicit && !config.files.is_empty() {
         writeln!(
             out,
             "The files name no [storage] state_dir, so the keys are onionbraid's own: a service \
@@ -80,7 +80,10 @@ fn write_service(
     writeln!(out, "service \"{}\"{disabled}", service.nickname)?;
     match address {
         Some(address) => writeln!(out, "    address {address}")?,
-        None => writeln!(out, "    address: a new key and address will be made at the first run")?,
+        None if service.enabled => {
+            writeln!(out, "    address: a new key and address will be made at the first run")?;
+        }
+        None => writeln!(out, "    address: none yet")?,
     }
     if service.local_instances > 0 {
         writeln!(

@@ -20,7 +20,7 @@ pub fn show(files: &[PathBuf]) -> ExitCode {
 
 fn write_show(files: &[PathBuf], env: &Environment, out: &mut impl Write) -> Result<(), Failure> {
     let config = Config::load(files, env)?;
-    let text = toml::to_string_pretty(&config.to_toml())
+    let text = toml::to_string(&config.to_toml())
         .map_err(|error| Failure::new(Exit::Failed, error.to_string()))?;
     match config.files.as_slice() {
         [] => writeln!(

@@ -54,7 +54,12 @@ fn rule(entry: &Item<'_>, report: &mut Report) -> Option<ProxyRule> {
     let parsed = target_text.and_then(|text| match parse_target(text) {
         Ok(parsed) => Some(parsed),
         Err(problem) => {
-            target.wrong(problem, report);
+            // Before an `@` there may be a password.
+            if text.contains('@') {
+                target.wrong_secret(problem, report);
+            } else {
+                target.wrong(problem, report);
+            }
             None
         }
     });

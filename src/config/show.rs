@@ -33,7 +33,11 @@ impl Config {
                 [("state_dir", &self.storage.state_dir), ("cache_dir", &self.storage.cache_dir)]
             {
                 let path = path.to_string_lossy().into_owned();
-                storage.insert(key.to_owned(), table([("literal", path.into())]));
+                // Arti expands `~` and `${...}` in a plain string.
+                let plain = !path.contains(['$', '~']);
+                let path = Value::from(path);
+                let path = if plain { path } else { table([("literal", path)]) };
+                storage.insert(key.to_owned(), path);
             }
         }
         root
