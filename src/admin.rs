@@ -76,13 +76,7 @@ enum Listener {
 impl Admin {
     /// Opens the door. A socket that a dead process left behind is replaced.
     pub async fn open(listen: &AdminListen, snapshot: TakeSnapshot) -> Result<Self, AdminError> {
-        let failed = |source| {
-            let listen = match listen {
-                AdminListen::Unix(path) => path.display().to_string(),
-                AdminListen::Tcp(address) => address.to_string(),
-            };
-            AdminError::Io { listen, source }
-        };
+        let failed = |source| AdminError::Io { listen: listen.to_string(), source };
         let listener = match listen {
             AdminListen::Tcp(address) => {
                 Listener::Tcp(TcpListener::bind(address).await.map_err(failed)?)

@@ -1,9 +1,63 @@
-//! What each command of the command line does, one file a command.
-#![allow(
-    clippy::print_stdout,
-    clippy::print_stderr,
-    reason = "commands talk to the person who typed them"
-)]
+//! What each subcommand does, one file each. Only here is anything printed,
+//! and only here does an error become a text and an exit code.
 
+pub mod check;
+pub mod config;
 pub mod run;
 pub mod status;
+
+use std::io::{self, Write as _};
+use std::process::ExitCode;
+
+use crate::config::ConfigErrors;
+use crate::exit::Exit;
+use crate::tor::keys::KeyError;
+
+/// Why a command did not succeed: what to tell the operator, and the code.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    exit: Exit,
+    text: String,
+}
+
+impl Failure {
+    /// A failure with its whole text.
+    pub(crate) fn new(exit: Exit, text: impl Into<String>) -> Self {
+        Self { exit, text: text.into() }
+    }
+}
+
+impl From<ConfigErrors> for Failure {
+    fn from(errors: ConfigErrors) -> Self {
+        let count = match errors.0.len() {
+            1 => "an error".to_owned(),
+            count => format!("{count} errors"),
+        };
+        Self::new(errors.exit(), format!("the configuration has {count}\n\n{errors}"))
+    }
+}
+
+impl From<KeyError> for Failure {
+    fn from(error: KeyError) -> Self {
+        let error = anyhow::Error::from(error);
+        Self::new(Exit::Permission, format!("{error:#}"))
+    }
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        Self::new(Exit::Failed, format!("the output cannot be written: {error}"))
+    }
+}
+
+/// Ends a command: tells what went wrong, if anything did, and gives its code.
+pub(crate) fn finish(result: Result<(), Failure>) -> ExitCode {
+    match result {
+        Ok(()) => Exit::Ok.into(),
+        Err(failure) => {
+            // Where standard error is closed too, the code still tells.
+            let _ = writeln!(io::stderr(), "onionbraid: {}", failure.text.trim_end());
+            failure.exit.into()
+        }
+    }
+}

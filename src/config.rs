@@ -40,8 +40,11 @@ pub use logging::{LogFormat, Logging};
 pub use service::{RateLimit, ServiceConfig};
 pub use storage::Storage;
 
-use document::Table;
+use document::{Table, Value};
 use error::{KeyPath, Report};
+
+/// The configuration file that explains every key, with the defaults.
+pub const EXAMPLE: &str = include_str!("../arti.toml.example");
 
 /// Everything that the operator decided.
 #[derive(Clone, Debug, PartialEq)]
@@ -120,10 +123,161 @@ fn unknown_tables(root: &Table, report: &mut Report) {
     const OURS: [&str; 3] = ["admin", "logging", "onion_services"];
     let known = || OURS.into_iter().chain(arti::TABLES).chain(arti::PROGRAM_TABLES);
     for (key, node) in root {
-        if !known().any(|known| known == key) {
-            let problem = reader::unknown("table", key, known());
-            let key = KeyPath::default().key(key);
-            report.error(ConfigError::at_key(node.place.clone(), key, problem));
+        if known().any(|known| known == key) {
+            continue;
         }
+        let problem = match node.value {
+            Value::Table(_) => reader::unknown("table", key, known()),
+            _ => "this key is in no table: does it belong below [onion_services.\"NICKNAME\"]?"
+                .to_owned(),
+        };
+        let key = KeyPath::default().key(key);
+        report.error(ConfigError::at_key(node.place.clone(), key, problem));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    fn env() -> Environment {
+        let mut env = Environment::new([("HOME", "/home/user")]);
+        env.system_file = "/nonexistent/arti.toml".into();
+        env
+    }
+
+    fn load(text: &str) -> Result<Config, ConfigErrors> {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("arti.toml");
+        std::fs::write(&file, text).unwrap();
+        let mut config = Config::load(&[file], &env())?;
+        config.files.clear();
+        Ok(config)
+    }
+
+    /// The example with its defaults taken out of their comments: all keys at
+    /// the start of a comment, or also those after one blank.
+    fn uncommented(also_examples: bool) -> String {
+        let is_key = |line: &str| {
+            line.split_once(" = ").is_some_and(|(key, _)| {
+                key.chars().all(|c| c.is_ascii_lowercase() || c == '_') && !key.is_empty()
+            })
+        };
+        let line = |line: &'static str| {
+            let default = line.strip_prefix('#').filter(|rest| is_key(rest));
+            let example = line.strip_prefix("# ").filter(|rest| also_examples && is_key(rest));
+            // A key that has both a default and an example cannot have both at once.
+            let twice = default.is_some_and(|rest| also_examples && rest == "backends = []");
+            if twice { "" } else { default.or(example).unwrap_or(line) }
+        };
+        EXAMPLE.lines().map(line).collect::<Vec<_>>().join("\n")
+    }
+
+    #[test]
+    fn without_any_file_a_welcome_page_is_served_by_two_instances() {
+        let config = Config::load(&[], &env()).unwrap();
+        assert!(config.files.is_empty());
+        let [service] = config.services.as_slice() else { panic!("one service") };
+        assert_eq!(service.nickname.to_string(), "welcome");
+        assert_eq!((service.local_instances, service.enabled), (2, true));
+        assert_eq!(service.proxy_ports.target(80), &crate::proxy::rules::ProxyTarget::Welcome);
+        assert_eq!(config.storage.state_dir, Path::new("/home/user/.local/state/onionbraid"));
+        assert!(!config.storage.explicit);
+    }
+
+    #[test]
+    fn the_example_gives_the_defaults_whether_commented_or_not() {
+        let example = load(EXAMPLE).unwrap();
+        let mut defaults = load(&uncommented(false)).unwrap();
+        // As given, so they differ by design: what Arti makes of them does not.
+        defaults.arti_tables = example.arti_tables.clone();
+        assert_eq!(defaults, example);
+        assert_eq!(example.logging, Logging::default());
+        assert_eq!(example.tor, Config::load(&[], &env()).unwrap().tor);
+        let [service] = example.services.as_slice() else { panic!("one service") };
+        let ports = service.proxy_ports.clone();
+        let expected = ServiceConfig::with_defaults(service.nickname.clone());
+        assert_eq!(*service, ServiceConfig { proxy_ports: ports, ..expected });
+    }
+
+    #[test]
+    fn the_examples_of_keys_without_a_default_are_valid() {
+        let config = load(&uncommented(true)).unwrap();
+        assert_eq!(config.services[0].backends.len(), 2);
+        assert_eq!(
+            config.services[0].rate_limit_at_intro,
+            Some(RateLimit { rate: 25, burst: 200 })
+        );
+        assert_eq!(config.admin, AdminListen::Unix("/run/onionbraid/admin.sock".into()));
+        assert!(config.storage.explicit);
+    }
+
+    #[test]
+    fn the_example_names_every_key_that_is_read() {
+        let sources = [
+            include_str!("config/admin.rs"),
+            include_str!("config/backends.rs"),
+            include_str!("config/logging.rs"),
+            include_str!("config/service.rs"),
+        ];
+        let mut keys = Vec::new();
+        for source in sources {
+            let code = source.split("#[cfg(test)]").next().unwrap();
+            for call in ["get(\"", ".get(\n            \"", "number(\""] {
+                keys.extend(code.split(call).skip(1).filter_map(|rest| rest.split('"').next()));
+            }
+        }
+        assert!(keys.len() > 20, "only {keys:?}");
+        for key in keys {
+            assert!(EXAMPLE.contains(key), "{key} is not in the example");
+        }
+        for table in arti::TABLES.iter().chain(&arti::PROGRAM_TABLES) {
+            assert!(EXAMPLE.contains(&format!("[{table}]")), "[{table}] is not in the example");
+        }
+    }
+
+    #[test]
+    fn what_is_shown_reads_as_the_same_configuration() {
+        let config = load(&uncommented(true)).unwrap();
+        let shown = toml::to_string_pretty(&config.to_toml()).unwrap();
+        let mut again = load(&shown).unwrap();
+        again.arti_tables = config.arti_tables.clone();
+        // The keys that do nothing are not shown, and so give no warning.
+        again.warnings = config.warnings.clone();
+        assert_eq!(again, config);
+    }
+
+    #[test]
+    fn storage_expands_paths_as_arti_does() {
+        let service = "[onion_services.a]\nproxy_ports = [[80, \"127.0.0.1:1\"]]\n";
+        let text = format!("{service}[storage]\nstate_dir = \"${{ARTI_LOCAL_DATA}}/x\"\n");
+        let config = load(&text).unwrap();
+        let resolver = tor_config_path::arti_client_base_resolver();
+        let expected = tor_config_path::CfgPath::new("${ARTI_LOCAL_DATA}/x".to_owned());
+        assert_eq!(config.storage.state_dir, expected.path(&resolver).unwrap());
+        assert_eq!(config.storage.cache_dir, Path::new("/home/user/.cache/onionbraid"));
+        assert!(config.storage.explicit);
+    }
+
+    #[test]
+    fn arti_runs_with_the_same_directories_as_we_do() {
+        let config = load(EXAMPLE).unwrap();
+        let arti = config.tor.dir_mgr_config().unwrap();
+        assert_eq!(arti.cache_dir, config.storage.cache_dir);
+    }
+
+    #[test]
+    fn what_belongs_to_the_arti_program_gives_one_warning_each() {
+        let service = "[onion_services.a]\nproxy_ports = [[80, \"127.0.0.1:1\"]]\n";
+        let text = format!(
+            "{service}[application]\nwatch_configuration = true\n[proxy]\nsocks_listen = 9150\n\
+             [metrics]\n[rpc]\n[system]\nmax_files = 1024\n[storage]\nport_info_file = \"\"\n\
+             [logging]\nfiles = []\ntokio_console = {{}}\n"
+        );
+        let warnings = load(&text).unwrap().warnings;
+        assert_eq!(warnings.len(), 8, "{warnings:#?}");
+        assert!(warnings.iter().all(|warning| warning.contains("does nothing here")));
     }
 }

@@ -38,6 +38,14 @@ pub enum DaemonError {
     /// An identity key cannot be read or made.
     #[error(transparent)]
     Keys(#[from] KeyError),
+    /// A service lists itself as a backend.
+    #[error(
+        "service \"{nickname}\" lists itself as a backend: a backend has an address of its own"
+    )]
+    OwnBackend {
+        /// Which.
+        nickname: String,
+    },
     /// The Tor client cannot start.
     #[error(transparent)]
     Tor(#[from] TorError),
@@ -62,9 +70,14 @@ pub async fn run(config: Config) -> Result<(), DaemonError> {
         .iter()
         .filter(|service| service.enabled)
         .map(|service| {
-            Ok(Service::new(service.clone(), keys.identity_or_generate(&service.nickname)?))
+            let identity = keys.identity_or_generate(&service.nickname)?;
+            let service = Service::new(service.clone(), identity);
+            if service.is_its_own_backend() {
+                return Err(DaemonError::OwnBackend { nickname: service.nickname() });
+            }
+            Ok(service)
         })
-        .collect::<Result<Vec<Service>, KeyError>>()?;
+        .collect::<Result<Vec<Service>, DaemonError>>()?;
     let tor = Tor::new(config.tor.clone())?;
     let board = Arc::new(Board::new(tor.clone(), services.iter().map(Service::watch).collect()));
     let take_snapshot = {

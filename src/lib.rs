@@ -1,7 +1,10 @@
 //! onionbraid: one `.onion` address, many backends, no tor daemon.
+//!
+//! `docs/architecture.md` says what each part does and does not do.
 
 pub mod admin;
 pub mod balancer;
+pub mod cli;
 pub mod commands;
 pub mod config;
 pub mod daemon;

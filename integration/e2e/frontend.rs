@@ -106,7 +106,9 @@ impl Frontend {
             let backends = &service(snapshot).backends;
             snapshot.ready
                 && everywhere(service(snapshot))
-                && backends.iter().all(|b| b.state == BackendState::Up && b.published_intro_points > 0)
+                && backends
+                    .iter()
+                    .all(|b| b.state == BackendState::Up && b.published_intro_points > 0)
         };
         self.daemon.until("published with every backend", SOON, everybody_listed).await
     }
@@ -158,7 +160,9 @@ impl ArtiClient {
         let client = TorClient::with_runtime(PreferredRuntime::current()?)
             .config(config.build()?)
             .create_unbootstrapped()?;
-        tokio::time::timeout(SOON, client.bootstrap()).await.context("Arti does not bootstrap")??;
+        tokio::time::timeout(SOON, client.bootstrap())
+            .await
+            .context("Arti does not bootstrap")??;
         Ok(ArtiClient(client))
     }
 

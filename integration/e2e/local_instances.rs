@@ -86,8 +86,7 @@ async fn an_unknown_port_is_refused_and_a_dead_origin_too() {
     client.get("alive", &onion, "/", PAGE).await.unwrap();
     for port in [81, 82] {
         let isolation = format!("port-{port}");
-        let answer =
-            network::fetch::fetch(client.socks, &isolation, &onion, port, "/", PAGE).await;
+        let answer = network::fetch::fetch(client.socks, &isolation, &onion, port, "/", PAGE).await;
         assert!(answer.is_err(), "port {port}: {answer:?}");
     }
     client.get("alive-again", &onion, "/", PAGE).await.unwrap();

@@ -18,7 +18,7 @@ use tor_hscrypto::pk::HsSvcNtorKeypair;
 use tor_linkspec::{CircTarget as _, OwnedCircTarget};
 use tor_llcrypto::pk::ed25519;
 use tor_llcrypto::pk::rsa::RsaIdentity;
-use tor_netdir::{NetDirProvider as _, Timeliness};
+use tor_netdir::Timeliness;
 use tor_netdoc::NetdocBuilder as _;
 use tor_netdoc::doc::hsdesc::{HsDescBuilder, IntroPointDesc, create_desc_sign_key_cert};
 use tor_units::IntegerMinutes;

@@ -1,48 +1,49 @@
 //! `onionbraid run`: the daemon, in the foreground.
 
 use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
 
-use anyhow::Context as _;
-
+use super::{Failure, finish};
 use crate::config::{Config, Environment};
 use crate::daemon::{self, DaemonError};
 use crate::exit::Exit;
-use crate::logging;
+use crate::logging::{self, LoggingError};
 
 /// Reads the configuration and runs the daemon until it is told to end.
-pub fn run(files: &[PathBuf]) -> Exit {
-    let config = match Config::load(files, &Environment::of_process()) {
-        Ok(config) => config,
-        Err(errors) => {
-            eprint!("{errors}");
-            return Exit::Configuration;
-        }
-    };
-    match start(config) {
-        Ok(()) => Exit::Ok,
-        Err(error) => {
-            eprintln!("onionbraid: {error:#}");
-            match error.downcast_ref() {
-                Some(DaemonError::Keys(_)) => Exit::Permission,
-                _ => Exit::Failed,
-            }
-        }
-    }
+pub fn run(files: &[PathBuf]) -> ExitCode {
+    finish(start(files))
 }
 
-/// From a configuration to a running daemon.
-fn start(config: Config) -> anyhow::Result<()> {
+fn start(files: &[PathBuf]) -> Result<(), Failure> {
+    let config = Config::load(files, &Environment::of_process())?;
     let _logging = logging::start(&config.logging)?;
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .context("cannot start the tokio runtime")?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = runtime
+        .map_err(|error| Failure::new(Exit::Failed, format!("no tokio runtime: {error}")))?;
     let ended = runtime.block_on(daemon::run(config));
-    // Arti's tasks end with the runtime; none has anything left to save that
-    // is worth more than a second.
-    runtime.shutdown_timeout(std::time::Duration::from_secs(1));
+    // Arti's own tasks end with the runtime; none of them has anything left to
+    // save that is worth more than a second.
+    runtime.shutdown_timeout(Duration::from_secs(1));
     Ok(ended?)
+}
+
+impl From<DaemonError> for Failure {
+    fn from(error: DaemonError) -> Self {
+        let exit = match &error {
+            DaemonError::Keys(_) => Exit::Permission,
+            DaemonError::OwnBackend { .. } => Exit::Configuration,
+            _ => Exit::Failed,
+        };
+        Self::new(exit, format!("{:#}", anyhow::Error::from(error)))
+    }
+}
+
+impl From<LoggingError> for Failure {
+    fn from(error: LoggingError) -> Self {
+        Self::new(Exit::Failed, format!("{:#}", anyhow::Error::from(error)))
+    }
 }

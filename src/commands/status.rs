@@ -1,6 +1,8 @@
 //! `onionbraid status`: asks the running daemon.
 
+use std::io::{self, Write};
 use std::path::PathBuf;
+use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -11,6 +13,7 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 
+use super::{Failure, finish};
 use crate::config::{AdminListen, Config, Environment};
 use crate::exit::Exit;
 use crate::observe::{Snapshot, text};
@@ -22,40 +25,29 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 const ANSWER_AT_MOST: usize = 64 * 1024 * 1024;
 
 /// Prints the daemon's Snapshot, as text or as JSON.
-pub fn status(files: &[PathBuf], json: bool) -> Exit {
-    let config = match Config::load(files, &Environment::of_process()) {
-        Ok(config) => config,
-        Err(errors) => {
-            eprint!("{errors}");
-            return Exit::Configuration;
-        }
-    };
-    let answer = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .context("cannot start the tokio runtime")
+pub fn status(files: &[PathBuf], json: bool) -> ExitCode {
+    finish(write_status(files, json, &mut io::stdout().lock()))
+}
+
+fn write_status(files: &[PathBuf], json: bool, out: &mut impl Write) -> Result<(), Failure> {
+    let config = Config::load(files, &Environment::of_process())?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let answer = runtime
+        .context("no tokio runtime")
         .and_then(|runtime| runtime.block_on(ask(&config.admin, "/status.json")));
-    let body = match answer {
-        Ok(body) => body,
-        Err(error) => {
-            eprintln!("onionbraid: the daemon does not answer: {error:#}");
-            return Exit::Unreachable;
-        }
-    };
+    let body = answer.map_err(|error| {
+        Failure::new(Exit::Unreachable, format!("the daemon does not answer: {error:#}"))
+    })?;
     if json {
-        println!("{body}");
-        return Exit::Ok;
+        writeln!(out, "{body}")?;
+        return Ok(());
     }
-    match serde_json::from_str::<Snapshot>(&body) {
-        Ok(snapshot) => {
-            print!("{}", text::render(&snapshot));
-            Exit::Ok
-        }
-        Err(error) => {
-            eprintln!("onionbraid: the daemon's answer makes no sense to this version: {error}");
-            Exit::Failed
-        }
-    }
+    let snapshot = serde_json::from_str::<Snapshot>(&body).map_err(|error| {
+        let text = format!("the daemon's answer makes no sense to this version: {error}");
+        Failure::new(Exit::Failed, text)
+    })?;
+    write!(out, "{}", text::render(&snapshot))?;
+    Ok(())
 }
 
 /// One GET request to the daemon.

@@ -69,6 +69,9 @@ pub(crate) fn read(
 
 fn parse(text: &str) -> Result<AdminListen, String> {
     if let Some(path) = text.strip_prefix("unix:") {
+        if !path.starts_with('/') {
+            return Err("the path of the socket must be absolute: \"unix:/path\"".to_owned());
+        }
         return unix(Path::new(path));
     }
     let address = ports::socket_addr(text)
@@ -84,9 +87,6 @@ fn parse(text: &str) -> Result<AdminListen, String> {
 }
 
 fn unix(path: &Path) -> Result<AdminListen, String> {
-    if !path.is_absolute() {
-        return Err("the path of the socket must be absolute: \"unix:/path\"".to_owned());
-    }
     let length = path.as_os_str().len();
     if length > MAX_UNIX_PATH {
         return Err(format!(

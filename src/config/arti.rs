@@ -11,7 +11,7 @@ use tor_config::{ConfigurationSource, ConfigurationSources};
 
 use super::document::{Node, Table, Value, table_to_toml};
 use super::error::{ConfigError, KeyPath, Place, Report};
-use super::reader;
+use super::reader::{self, Item};
 use super::storage::Directories;
 
 /// The tables that `TorClientConfig` has.
@@ -63,6 +63,11 @@ pub(crate) fn read(
     let mut good = true;
     for key in TABLES {
         if let Some(node) = root.get(key) {
+            let item = Item { node, path: KeyPath::default().key(key) };
+            if item.table(report).is_none() {
+                good = false;
+                continue;
+            }
             let table = without_program_keys(key, node, report);
             good &= resolve_one(key, node, &table, report);
             given.insert(key.to_owned(), table.to_toml());
@@ -168,6 +173,7 @@ fn unknown_key(root: &Table, key: &str) -> ConfigError {
 /// The error for what Arti says, at the key that it names, if it names one.
 fn refused(root: &Table, place: Option<Place>, path: KeyPath, problem: &str) -> ConfigError {
     // The configuration library says: PROBLEM for key "default.TABLE.KEY" in TOML source string
+    let problem = problem.trim_start_matches("Couldn't load configuration: ");
     let split = problem.split_once(" for key \"default.").and_then(|(problem, rest)| {
         let (key, _) = rest.split_once('"')?;
         Some((problem, key))
@@ -177,6 +183,9 @@ fn refused(root: &Table, place: Option<Place>, path: KeyPath, problem: &str) -> 
     };
     let (path, node) = locate(root, key);
     let place = node.and_then(|node| node.place.clone()).or(place);
+    // What serde says where a key takes a value of its own or "auto".
+    let none_of_its_values = problem.contains("did not match any variant of untagged enum");
+    let problem = if none_of_its_values { "this is none of its values" } else { problem };
     let error = ConfigError::at_key(place, path, format!("Arti refuses it: {problem}"));
     match node {
         Some(Node { value: Value::Table(_), .. }) | None => error,
@@ -211,10 +220,11 @@ fn known_keys(table: &str) -> Vec<String> {
     if builder.apply_defaults().is_err() {
         return Vec::new();
     }
-    let Ok(all) = toml::Value::try_from(&builder) else { return Vec::new() };
+    // Through JSON, since TOML has no word for an absent value.
+    let Ok(all) = serde_json::to_value(&builder) else { return Vec::new() };
     let found = table.split('.').try_fold(&all, |value, key| value.get(key));
-    let keys = found.and_then(toml::Value::as_table).map(|table| table.keys().cloned().collect());
-    keys.unwrap_or_default()
+    let keys = found.and_then(serde_json::Value::as_object);
+    keys.map(|keys| keys.keys().cloned().collect()).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -225,8 +235,8 @@ mod tests {
     fn the_list_of_tables_is_artis() {
         let mut builder = TorClientConfigBuilder::default();
         builder.apply_defaults().unwrap();
-        let all = toml::Table::try_from(&builder).unwrap();
-        let mut keys: Vec<&str> = all.keys().map(String::as_str).collect();
+        let all = serde_json::to_value(&builder).unwrap();
+        let mut keys: Vec<&str> = all.as_object().unwrap().keys().map(String::as_str).collect();
         keys.sort_unstable();
         assert_eq!(keys, TABLES);
     }

@@ -95,7 +95,7 @@ pub(crate) fn read(node: Option<&Node>, report: &mut Report) -> Logging {
         logging.log_sensitive_information = value;
     }
     for key in IGNORED {
-        if let Some(item) = table.get(key) {
+        if let Some(item) = table.get_unlisted(key) {
             report.warn(item.place(), &item.path, "arti's own; it does nothing here");
         }
     }

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use super::document::Value;
 use super::error::Report;
 use super::reader::Item;
-use crate::proxy::rules::{Origin, ProxyRule, ProxyRules, ProxyTarget};
+use crate::proxy::rules::{Origin, PortRange, ProxyRule, ProxyRules, ProxyTarget};
 
 /// The longest path of a Unix socket, in bytes: `sun_path` of unix(7) has 108,
 /// the last of which is a NUL.
@@ -54,7 +54,12 @@ fn rule(entry: &Item<'_>, report: &mut Report) -> Option<ProxyRule> {
     let parsed = target_text.and_then(|text| match parse_target(text) {
         Ok(parsed) => Some(parsed),
         Err(problem) => {
-            target.wrong(problem, report);
+            // Before an `@` there may be a password.
+            if text.contains('@') {
+                target.wrong_secret(problem, report);
+            } else {
+                target.wrong(problem, report);
+            }
             None
         }
     });
@@ -93,29 +98,6 @@ fn parse_ports(text: &str) -> Option<RangeInclusive<u16>> {
         Some((first, last)) => first.parse::<u16>().ok()?.max(1)..=last.parse().ok()?,
     };
     (!ports.is_empty()).then_some(ports)
-}
-
-/// The pattern as one would write it.
-pub(crate) fn show_ports(ports: &RangeInclusive<u16>) -> String {
-    match (*ports.start(), *ports.end()) {
-        (1, u16::MAX) => "*".to_owned(),
-        (first, last) if first == last => first.to_string(),
-        (first, last) => format!("{first}-{last}"),
-    }
-}
-
-/// The target as one would write it.
-pub(crate) fn show_target(target: &ProxyTarget) -> String {
-    match target {
-        ProxyTarget::Forward(Origin::Tcp(address)) => address.to_string(),
-        ProxyTarget::Forward(Origin::Unix(path)) => format!("unix:{}", path.display()),
-        ProxyTarget::Http(Origin::Tcp(address)) => format!("http://{address}"),
-        ProxyTarget::Http(Origin::Unix(path)) => format!("http+unix:{}", path.display()),
-        ProxyTarget::Destroy => "destroy".to_owned(),
-        ProxyTarget::Reject => "reject".to_owned(),
-        ProxyTarget::Ignore => "ignore".to_owned(),
-        ProxyTarget::Welcome => "the built-in welcome page".to_owned(),
-    }
 }
 
 fn parse_target(text: &str) -> Result<ProxyTarget, String> {
@@ -237,7 +219,7 @@ fn unreachable_behind(
     let mut names: Vec<String> = Vec::new();
     loop {
         let (index, rule) = covering(next)?;
-        let name = format!("proxy_ports[{index}] ({:?})", show_ports(&rule.ports));
+        let name = format!("proxy_ports[{index}] (\"{}\")", PortRange(&rule.ports));
         if !names.contains(&name) {
             names.push(name);
         }
@@ -249,7 +231,7 @@ fn unreachable_behind(
     Some(format!(
         "no stream ever reaches this rule: {} before it takes port {}",
         names.join(" and "),
-        show_ports(ports)
+        PortRange(ports)
     ))
 }
 
@@ -307,7 +289,7 @@ mod tests {
     fn what_is_shown_can_be_read_again() {
         for text in ["127.0.0.1:80", "unix:/x", "http://[::1]:8", "http+unix:/x", "reject"] {
             let target = parse_target(text).unwrap();
-            assert_eq!(show_target(&target), text);
+            assert_eq!(target.to_string(), text);
         }
     }
 

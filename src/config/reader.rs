@@ -15,17 +15,28 @@ pub(crate) struct Reader<'a> {
     entries: &'a Table,
     path: KeyPath,
     asked: Vec<&'static str>,
+    unlisted: Vec<&'static str>,
 }
 
 impl<'a> Reader<'a> {
     /// Reads the entries of the table at `path`.
     pub(crate) fn new(entries: &'a Table, path: KeyPath) -> Self {
-        Self { entries, path, asked: Vec::new() }
+        Self { entries, path, asked: Vec::new(), unlisted: Vec::new() }
     }
 
     /// The value of a key, if the table has it.
     pub(crate) fn get(&mut self, key: &'static str) -> Option<Item<'a>> {
         self.asked.push(key);
+        self.entry(key)
+    }
+
+    /// The same for a key that is known and not offered: refused or of no use.
+    pub(crate) fn get_unlisted(&mut self, key: &'static str) -> Option<Item<'a>> {
+        self.unlisted.push(key);
+        self.entry(key)
+    }
+
+    fn entry(&self, key: &str) -> Option<Item<'a>> {
         let node = self.entries.get(key)?;
         Some(Item { node, path: self.path.key(key) })
     }
@@ -33,7 +44,8 @@ impl<'a> Reader<'a> {
     /// Reports every key that nobody asked for, with the nearest known one.
     pub(crate) fn finish(self, report: &mut Report) {
         for (key, node) in self.entries {
-            if !self.asked.contains(&key.as_str()) {
+            let known = |keys: &[&str]| keys.contains(&key.as_str());
+            if !known(&self.asked) && !known(&self.unlisted) {
                 let problem = unknown("key", key, self.asked.iter().copied());
                 let key = self.path.key(key);
                 report.error(ConfigError::at_key(node.place.clone(), key, problem));
@@ -43,10 +55,20 @@ impl<'a> Reader<'a> {
 }
 
 /// The text of an error about an unknown name among known ones.
-pub(crate) fn unknown<'k>(what: &str, name: &str, known: impl Iterator<Item = &'k str>) -> String {
-    match nearest(name, known) {
-        Some(near) => format!("there is no such {what}: did you mean `{near}`?"),
-        None => format!("there is no such {what}"),
+pub(crate) fn unknown<'k>(
+    what: &str,
+    name: &str,
+    known: impl Iterator<Item = &'k str> + Clone,
+) -> String {
+    if let Some(near) = nearest(name, known.clone()) {
+        return format!("there is no such {what}: did you mean `{near}`?");
+    }
+    let mut all: Vec<&str> = known.collect();
+    all.sort_unstable();
+    match all.as_slice() {
+        [] => format!("there is no such {what}"),
+        [one] => format!("there is no such {what}, only `{one}`"),
+        all => format!("there is no such {what}; there are {}", all.join(", ")),
     }
 }
 
@@ -81,6 +103,11 @@ impl<'a> Item<'a> {
             Value::Table(_) => error,
             _ => error.with_value(self.node.to_string()),
         });
+    }
+
+    /// The same without showing the value: it may hold a secret.
+    pub(crate) fn wrong_secret(&self, right: impl Display, report: &mut Report) {
+        report.error(ConfigError::at_key(self.place(), self.path.clone(), right.to_string()));
     }
 
     fn wrong_kind(&self, wanted: &str, report: &mut Report) {

@@ -263,7 +263,7 @@ fn not_needed_keys_of_arti(table: &mut Reader<'_>, report: &mut Report) {
         );
     }
     for key in ["pow_rend_queue_depth", "disable_pow_compilation"] {
-        if let Some(item) = table.get(key) {
+        if let Some(item) = table.get_unlisted(key) {
             let text = "it belongs to proof of work, which is not built yet; it does nothing here";
             report.warn(item.place(), &item.path, text);
         }
@@ -288,7 +288,7 @@ fn not_needed_keys_of_arti(table: &mut Reader<'_>, report: &mut Report) {
 
 fn refuse_later(table: &mut Reader<'_>, report: &mut Report) {
     for key in LATER {
-        if let Some(item) = table.get(key) {
+        if let Some(item) = table.get_unlisted(key) {
             item.wrong("not built yet in this version: take this key out", report);
         }
     }

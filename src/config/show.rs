@@ -3,9 +3,8 @@
 
 use toml::{Table, Value};
 
-use super::ports::{show_ports, show_target};
 use super::{Config, ServiceConfig};
-use crate::proxy::rules::{ProxyRule, ProxyTarget};
+use crate::proxy::rules::{PortRange, ProxyRule, ProxyTarget};
 
 impl Config {
     /// The configuration in force. Reading the text again gives the same
@@ -34,7 +33,11 @@ impl Config {
                 [("state_dir", &self.storage.state_dir), ("cache_dir", &self.storage.cache_dir)]
             {
                 let path = path.to_string_lossy().into_owned();
-                storage.insert(key.to_owned(), table([("literal", path.into())]));
+                // Arti expands `~` and `${...}` in a plain string.
+                let plain = !path.contains(['$', '~']);
+                let path = Value::from(path);
+                let path = if plain { path } else { table([("literal", path)]) };
+                storage.insert(key.to_owned(), path);
             }
         }
         root
@@ -77,7 +80,8 @@ fn rule(rule: &ProxyRule) -> Option<Value> {
     if rule.target == ProxyTarget::Welcome {
         return None;
     }
-    Some(vec![Value::from(show_ports(&rule.ports)), show_target(&rule.target).into()].into())
+    let ports = PortRange(&rule.ports).to_string();
+    Some(vec![Value::from(ports), rule.target.to_string().into()].into())
 }
 
 fn table<const N: usize>(entries: [(&str, Value); N]) -> Value {

@@ -56,6 +56,11 @@ pub(crate) fn directories(
         match storage.and_then(|entries| entries.get(key)) {
             Some(node) => expand(&Item { node, path }, report),
             None => {
+                if default.as_ref().is_some_and(|path| path.to_str().is_none()) {
+                    let problem = "the default is not UTF-8 text: give the directory here";
+                    report.error(ConfigError::at_key(None, path, problem));
+                    return None;
+                }
                 if default.is_none() {
                     let problem = "there is no default for it without HOME in the environment: \
                                    give the directory here, or set HOME";

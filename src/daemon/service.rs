@@ -66,6 +66,17 @@ impl Service {
         Self { config, identity: Arc::new(identity), address, status }
     }
 
+    /// The name in the configuration.
+    pub(super) fn nickname(&self) -> String {
+        self.config.nickname.to_string()
+    }
+
+    /// Whether the operator lists the service's own address among its backends.
+    /// Only who has the key can tell.
+    pub(super) fn is_its_own_backend(&self) -> bool {
+        self.config.backends.iter().any(|backend| backend.address == self.address)
+    }
+
     /// Where the service tells its status.
     pub(super) fn watch(&self) -> watch::Receiver<Posted> {
         self.status.subscribe()
@@ -73,7 +84,7 @@ impl Service {
 
     /// Runs until it is cancelled. Returns its nickname.
     pub(super) async fn run(self, network: Network, cancel: CancellationToken) -> String {
-        let nickname = self.config.nickname.to_string();
+        let nickname = self.nickname();
         let mut running = Running::start(self, network);
         let _ = cancel.run_until_cancelled(running.run()).await;
         nickname

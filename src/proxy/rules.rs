@@ -1,5 +1,6 @@
 //! Which target a virtual port leads to (`proxy_ports`). Pure.
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
@@ -52,5 +53,41 @@ impl ProxyRules {
             .iter()
             .find(|rule| rule.ports.contains(&port))
             .map_or(&ProxyTarget::Destroy, |rule| &rule.target)
+    }
+}
+
+/// Ports as `proxy_ports` writes them: `80`, `8000-8010` or `*`.
+#[derive(Clone, Copy, Debug)]
+pub struct PortRange<'a>(pub &'a RangeInclusive<u16>);
+
+impl fmt::Display for PortRange<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (*self.0.start(), *self.0.end()) {
+            (1, u16::MAX) => f.write_str("*"),
+            (first, last) if first == last => write!(f, "{first}"),
+            (first, last) => write!(f, "{first}-{last}"),
+        }
+    }
+}
+
+impl fmt::Display for ProxyRule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "port {}: {}", PortRange(&self.ports), self.target)
+    }
+}
+
+/// The target as `proxy_ports` writes it.
+impl fmt::Display for ProxyTarget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Forward(Origin::Tcp(address)) => write!(f, "{address}"),
+            Self::Forward(Origin::Unix(path)) => write!(f, "unix:{}", path.display()),
+            Self::Http(Origin::Tcp(address)) => write!(f, "http://{address}"),
+            Self::Http(Origin::Unix(path)) => write!(f, "http+unix:{}", path.display()),
+            Self::Destroy => f.write_str("destroy"),
+            Self::Reject => f.write_str("reject"),
+            Self::Ignore => f.write_str("ignore"),
+            Self::Welcome => f.write_str("the built-in welcome page"),
+        }
     }
 }

@@ -3,7 +3,9 @@
 //!
 //! Touches files below the keystore's directory only.
 
+use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use tor_hscrypto::pk::{HsIdKey, HsIdKeypair};
 use tor_hsservice::{HsIdKeypairSpecifier, HsIdPublicKeySpecifier, HsNickname};
@@ -23,6 +25,16 @@ pub enum KeyError {
     /// its directory.
     #[error("the keystore cannot be opened")]
     Open(#[source] tor_keymgr::Error),
+    /// It cannot be seen whether there is a keystore, most often because its
+    /// directory belongs to another user.
+    #[error("{} cannot be looked at", directory.display())]
+    Look {
+        /// The keystore's directory.
+        directory: PathBuf,
+        /// Why.
+        #[source]
+        cause: Arc<io::Error>,
+    },
     /// A key is there but cannot be read or is damaged.
     #[error("the key of service \"{nickname}\" cannot be read")]
     Read {
@@ -79,7 +91,11 @@ pub fn open(storage: &Storage) -> Result<Keys, KeyError> {
 /// If others may read or write a directory.
 pub fn open_existing(storage: &Storage) -> Result<Option<Keys>, KeyError> {
     let mut others = ctor_stores(storage)?;
-    let main = if directory(storage).exists() {
+    let there = directory(storage).try_exists().map_err(|error| KeyError::Look {
+        directory: directory(storage),
+        cause: Arc::new(error),
+    })?;
+    let main = if there {
         main_store(storage)?
     } else if others.is_empty() {
         return Ok(None);
@@ -174,9 +190,8 @@ mod tests {
         let text = format!(
             "[onion_services.a]\nproxy_ports = [[80, \"127.0.0.1:1\"]]\n[storage]\n\
              state_dir = \"{}\"\n{more}\n[storage.permissions]\n\
-             dangerously_trust_everyone = {}\n",
+             dangerously_trust_everyone = true\n",
             state_dir.display(),
-            more.is_empty(),
         );
         std::fs::write(&file, text).unwrap();
         Config::load(&[file], &Environment::new([("HOME", "/nonexistent")])).unwrap().storage
@@ -222,6 +237,31 @@ mod tests {
         let state = dir.path().join("state");
         assert!(open_existing(&storage(&state, "")).unwrap().is_none());
         assert!(!state.exists());
+    }
+
+    #[test]
+    fn a_key_in_a_directory_of_c_tor_is_found_as_arti_finds_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let made = open(&storage(&dir.path().join("other"), "")).unwrap();
+        let key = made.identity_or_generate(&nickname()).unwrap();
+        let ctor = dir.path().join("ctor");
+        std::fs::create_dir(&ctor).unwrap();
+        let secret = tor_llcrypto::pk::ed25519::ExpandedKeypair::from(key).to_secret_key_bytes();
+        let file = [&b"== ed25519v1-secret: type0 ==\0\0\0"[..], &secret].concat();
+        std::fs::write(ctor.join("hs_ed25519_secret_key"), file).unwrap();
+
+        let expected = address(&made.identity(&nickname()).unwrap().unwrap());
+        let more = format!(
+            "[storage.keystore.ctor.services.a]\nid = \"ctor\"\npath = \"{}\"",
+            ctor.display()
+        );
+        let state = dir.path().join("state");
+        let storage = storage(&state, &more);
+        let found = open_existing(&storage).unwrap().unwrap().identity(&nickname()).unwrap();
+        assert_eq!(address(&found.unwrap()), expected);
+        assert!(!state.exists());
+        let kept = open(&storage).unwrap().identity_or_generate(&nickname()).unwrap();
+        assert_eq!(address(&kept), expected);
     }
 
     #[test]

@@ -1,0 +1,43 @@
+//! `onionbraid config`: the documented example, and the configuration in force.
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use super::{Failure, finish};
+use crate::config::{Config, EXAMPLE, Environment};
+use crate::exit::Exit;
+
+/// Prints the configuration file that explains every key.
+pub fn example() -> ExitCode {
+    finish(io::stdout().lock().write_all(EXAMPLE.as_bytes()).map_err(Failure::from))
+}
+
+/// Prints what is in force: our tables with all defaults, Arti's as given.
+pub fn show(files: &[PathBuf]) -> ExitCode {
+    finish(write_show(files, &Environment::of_process(), &mut io::stdout().lock()))
+}
+
+fn write_show(files: &[PathBuf], env: &Environment, out: &mut impl Write) -> Result<(), Failure> {
+    let config = Config::load(files, env)?;
+    let text = toml::to_string(&config.to_toml())
+        .map_err(|error| Failure::new(Exit::Failed, error.to_string()))?;
+    match config.files.as_slice() {
+        [] => writeln!(
+            out,
+            "# No file was found: this is built in. Port 80 answers with a welcome page, which no\n\
+             # file can say, so proxy_ports is empty below.\n"
+        )?,
+        files => {
+            for file in files {
+                writeln!(out, "# {}", file.display())?;
+            }
+            writeln!(out)?;
+        }
+    }
+    for warning in &config.warnings {
+        writeln!(out, "# warning: {warning}")?;
+    }
+    out.write_all(text.as_bytes())?;
+    Ok(())
+}

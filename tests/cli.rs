@@ -1,0 +1,181 @@
+//! What the program itself does on the command line: output and exit codes.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+use onionbraid::config::{Config, Environment};
+use onionbraid::tor::keys;
+
+const GOOD: &str = "\
+[onion_services.\"shop\"]
+proxy_ports = [[80, \"http://127.0.0.1:8080\"], [\"*\", \"reject\"]]
+local_instances = 2
+
+[[onion_services.\"shop\".backends]]
+address = \"2gzyxa5ihm7nsggfxnu52rck2vv4rvmdlkiu3zzui5du4xyclen53wid.onion\"
+name = \"berlin\"
+
+";
+
+/// Runs the program with nothing in its environment but a home below `dir`.
+fn onionbraid(dir: &Path, arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_onionbraid"))
+        .args(arguments)
+        .env_clear()
+        .env("HOME", dir.join("home"))
+        .env("ARTI_FS_DISABLE_PERMISSION_CHECKS", "1")
+        .current_dir(dir)
+        .output()
+        .unwrap()
+}
+
+fn write(dir: &Path, name: &str, text: &str) {
+    std::fs::write(dir.join(name), text).unwrap();
+}
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+#[test]
+fn check_shows_what_would_run_and_makes_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    write(dir.path(), "arti.toml", GOOD);
+    let output = onionbraid(dir.path(), &["check", "-c", "arti.toml"]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let said = stdout(&output);
+    for expected in [
+        "configuration: arti.toml",
+        "service \"shop\"",
+        "a new key and address will be made at the first run",
+        "local instances: 2",
+        "port 80: http://127.0.0.1:8080",
+        "port *: reject",
+        "backend berlin: 2gzyxa5ihm7nsggfxnu52rck2vv4rvmdlkiu3zzui5du4xyclen53wid.onion (weight 1)",
+        "the keys are onionbraid's own",
+        "The configuration is good.",
+    ] {
+        assert!(said.contains(expected), "{expected:?} is missing:\n{said}");
+    }
+    assert!(!dir.path().join("home").exists());
+}
+
+#[test]
+fn check_shows_the_address_once_there_is_a_key() {
+    let dir = tempfile::tempdir().unwrap();
+    let state = dir.path().join("state");
+    let storage = format!(
+        "[storage]\nstate_dir = \"{}\"\n[storage.permissions]\ndangerously_trust_everyone = true\n",
+        state.display()
+    );
+    write(dir.path(), "arti.toml", &format!("{GOOD}{storage}"));
+    let file = dir.path().join("arti.toml");
+    let config = Config::load(&[file], &Environment::new([("HOME", dir.path())])).unwrap();
+    let nickname = &config.services[0].nickname;
+    let key = keys::open(&config.storage).unwrap().identity_or_generate(nickname).unwrap();
+    let address = keys::address(&key);
+
+    let output = onionbraid(dir.path(), &["check", "-c", "arti.toml"]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    assert!(stdout(&output).contains(&format!("address {address}")));
+    assert!(!stdout(&output).contains("onionbraid's own"));
+
+    let itself = GOOD.replace(
+        "2gzyxa5ihm7nsggfxnu52rck2vv4rvmdlkiu3zzui5du4xyclen53wid.onion",
+        &address.to_string(),
+    );
+    write(dir.path(), "arti.toml", &format!("{itself}{storage}"));
+    let output = onionbraid(dir.path(), &["check", "-c", "arti.toml"]);
+    assert_eq!(output.status.code(), Some(78));
+    assert!(stderr(&output).contains("lists itself"), "{}", stderr(&output));
+}
+
+#[test]
+fn a_damaged_key_gives_its_own_exit_code() {
+    let dir = tempfile::tempdir().unwrap();
+    write(dir.path(), "arti.toml", &format!("{GOOD}[storage]\nstate_dir = \"state\"\n"));
+    let keys = dir.path().join("state/keystore/hss/shop");
+    std::fs::create_dir_all(&keys).unwrap();
+    std::fs::write(keys.join("ks_hs_id.ed25519_expanded_private"), "damaged").unwrap();
+    let output = onionbraid(dir.path(), &["check", "-c", "arti.toml"]);
+    assert_eq!(output.status.code(), Some(77), "{}{}", stdout(&output), stderr(&output));
+    assert!(stderr(&output).contains("the key of service \"shop\" cannot be read"));
+}
+
+#[test]
+fn a_wrong_file_gives_all_errors_on_standard_error_and_78() {
+    let dir = tempfile::tempdir().unwrap();
+    write(dir.path(), "arti.toml", &GOOD.replace("local_instances = 2", "enabled = 1\ncolor = 2"));
+    for command in [&["check"][..], &["config", "show"]] {
+        let output = onionbraid(dir.path(), &[command, &["-c", "arti.toml"]].concat());
+        assert_eq!(output.status.code(), Some(78));
+        assert_eq!(stdout(&output), "");
+        let said = stderr(&output);
+        assert!(said.starts_with("onionbraid: the configuration has 2 errors"), "{said}");
+        assert!(said.contains("arti.toml:3: onion_services.\"shop\".enabled = 1"), "{said}");
+        assert!(said.contains("arti.toml:4: onion_services.\"shop\".color"), "{said}");
+    }
+}
+
+#[test]
+fn a_missing_file_gives_78_and_a_wrong_command_line_gives_2() {
+    let dir = tempfile::tempdir().unwrap();
+    let output = onionbraid(dir.path(), &["check", "-c", "none.toml"]);
+    assert_eq!(output.status.code(), Some(78));
+    assert!(stderr(&output).contains("none.toml\n    there is no such file"));
+    assert_eq!(onionbraid(dir.path(), &["chekc"]).status.code(), Some(2));
+    assert_eq!(onionbraid(dir.path(), &[]).status.code(), Some(2));
+}
+
+#[test]
+fn later_files_override_earlier_ones() {
+    let dir = tempfile::tempdir().unwrap();
+    write(dir.path(), "a.toml", GOOD);
+    write(dir.path(), "b.toml", "[onion_services.shop]\nbackends = []\nnum_intro_points = 5\n");
+    let output = onionbraid(dir.path(), &["check", "-c", "a.toml", "-c", "b.toml"]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    assert!(stdout(&output).contains("local instances: 2, with 5 introduction points each"));
+    assert!(!stdout(&output).contains("berlin"));
+}
+
+#[test]
+fn the_users_own_file_is_found_without_being_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let own = dir.path().join("home/.config/onionbraid");
+    std::fs::create_dir_all(&own).unwrap();
+    write(&own, "arti.toml", GOOD);
+    let output = onionbraid(dir.path(), &["check"]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    assert!(stdout(&output).contains("home/.config/onionbraid/arti.toml"));
+}
+
+#[test]
+fn the_printed_example_passes_the_check_and_so_does_what_is_shown_of_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let example = stdout(&onionbraid(dir.path(), &["config", "example"]));
+    write(dir.path(), "example.toml", &example);
+    let output = onionbraid(dir.path(), &["check", "-c", "example.toml"]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+
+    let shown = onionbraid(dir.path(), &["config", "show", "-c", "example.toml"]);
+    assert_eq!(shown.status.code(), Some(0), "{}", stderr(&shown));
+    assert!(stdout(&shown).contains("max_intro_points = \"auto\""));
+    write(dir.path(), "shown.toml", &stdout(&shown));
+    let again = onionbraid(dir.path(), &["check", "-c", "shown.toml"]);
+    assert_eq!(again.status.code(), Some(0), "{}", stderr(&again));
+}
+
+#[test]
+fn the_help_names_the_exit_codes() {
+    let dir = tempfile::tempdir().unwrap();
+    let help = stdout(&onionbraid(dir.path(), &["--help"]));
+    for code in [0, 1, 2, 69, 77, 78] {
+        assert!(help.contains(&format!("\n{code:>4}  ")), "{code} in {help}");
+    }
+}
