@@ -19,7 +19,6 @@ mod backend;
 mod hsdir;
 mod publish;
 mod remote;
-#[cfg(test)]
 mod samples;
 mod schedule;
 mod select;

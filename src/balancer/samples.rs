@@ -1,5 +1,7 @@
 //! Values for the balancer's tests.
 
+#![cfg(test)]
+
 use std::time::{Duration, Instant, SystemTime};
 
 use rand::SeedableRng as _;
