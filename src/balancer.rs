@@ -19,6 +19,7 @@ mod backend;
 mod hsdir;
 mod publish;
 mod remote;
+mod samples;
 mod schedule;
 mod select;
 mod turns;
@@ -230,5 +231,334 @@ impl Balancer {
         } else {
             ServiceState::Down
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use rand::rngs::StdRng;
+
+    use super::command::Publication;
+    use super::fact::{FetchFailure, FetchedDescriptor, UploadFailure};
+    use super::samples::{MINUTE, SECOND, later, network, period, point, relay, rng, start};
+    use super::*;
+    use crate::onion::IntroPoint;
+
+    /// A balancer and its world: every fetch and upload is recorded, and every
+    /// upload is answered at once unless `deaf`.
+    struct World {
+        balancer: Balancer,
+        now: Now,
+        rng: StdRng,
+        fetches: usize,
+        uploads: Vec<(Duration, Publication)>,
+        began: Instant,
+        deaf: bool,
+    }
+
+    impl World {
+        /// `local` instances that expect 3 points each, `remote` backends.
+        fn new(local: u32, remote: u8) -> Self {
+            let backend = |name: String, kind| BackendSettings { name, kind, weight: 1 };
+            let locals = (0..local)
+                .map(|n| backend(format!("local-{n}"), BackendKind::Local { expected_points: 3 }));
+            let remotes = (0..remote).map(|n| {
+                let address = OnionAddress::from_public_key([n; 32]);
+                backend(format!("remote-{n}"), BackendKind::Remote { address })
+            });
+            let settings = Settings { backends: locals.chain(remotes).collect(), max_points: None };
+            let now = start();
+            Self {
+                balancer: Balancer::new(settings),
+                now,
+                rng: rng(),
+                fetches: 0,
+                uploads: Vec::new(),
+                began: now.monotonic,
+                deaf: false,
+            }
+        }
+
+        fn tell(&mut self, fact: Fact) {
+            self.balancer.handle_fact(fact, self.now, &mut self.rng);
+            self.obey();
+        }
+
+        fn obey(&mut self) {
+            while let Some(command) = self.balancer.poll_command() {
+                let Command::Publish(publication) = command else {
+                    self.fetches += 1;
+                    continue;
+                };
+                let answer = Fact::Uploaded {
+                    period: publication.period,
+                    hsdir: publication.hsdir,
+                    as_of: publication.as_of,
+                    outcome: Ok(self.uploads.len() as u64),
+                };
+                self.uploads.push((self.now.monotonic - self.began, publication));
+                if !self.deaf {
+                    self.balancer.handle_fact(answer, self.now, &mut self.rng);
+                }
+            }
+        }
+
+        fn pass(&mut self, time: Duration) {
+            let end = later(self.now, time);
+            while let Some(at) = self.balancer.poll_timeout().filter(|at| *at <= end.monotonic) {
+                assert!(at > self.now.monotonic, "a timeout lies in the future");
+                self.now = later(self.now, at - self.now.monotonic);
+                self.balancer.handle_timeout(self.now, &mut self.rng);
+                self.obey();
+            }
+            self.now = end;
+        }
+
+        fn local(&mut self, backend: u32, sessions: &[u16]) {
+            let points: Vec<IntroPoint> = sessions.iter().map(|n| point(*n, *n)).collect();
+            let backend = BackendId(backend);
+            self.tell(Fact::LocalPoints { backend, points, capabilities: Capabilities::default() });
+        }
+
+        fn fetched(&mut self, backend: u32, revision: u64, sessions: &[u16]) {
+            let points = sessions.iter().map(|n| point(*n, *n)).collect();
+            let outcome = Ok(FetchedDescriptor {
+                period: period(1),
+                revision,
+                points,
+                capabilities: Capabilities::default(),
+            });
+            self.tell(Fact::Fetched { backend: BackendId(backend), outcome });
+        }
+
+        /// When each upload began and how many points it had.
+        fn rounds(&self) -> Vec<(u64, usize)> {
+            let mut rounds: Vec<_> =
+                self.uploads.iter().map(|(at, p)| (at.as_secs(), p.points.len())).collect();
+            rounds.dedup();
+            rounds
+        }
+
+        fn state(&self) -> ServiceState {
+            self.balancer.status().state
+        }
+    }
+
+    #[test]
+    fn what_is_complete_is_published_at_once_to_every_hsdir() {
+        let mut world = World::new(1, 0);
+        world.tell(Fact::Network(network(1, [1, 2])));
+        assert_eq!(world.state(), ServiceState::Starting);
+        world.local(0, &[1, 2, 3]);
+        assert_eq!(world.rounds(), [(0, 3)]);
+        assert_eq!(world.uploads.len(), 2);
+        assert_eq!(world.state(), ServiceState::Published);
+        assert_eq!(world.balancer.status().backends[0].published_intro_points, 3);
+        assert_eq!(world.balancer.status().descriptors[0].revision, Some(1));
+    }
+
+    #[test]
+    fn the_first_points_wait_a_second_for_others_and_no_longer() {
+        let mut world = World::new(1, 1);
+        world.tell(Fact::Network(network(1, [1, 2])));
+        world.local(0, &[1]);
+        world.local(0, &[1, 2]);
+        assert!(world.uploads.is_empty());
+        world.pass(10 * MINUTE);
+        assert_eq!(world.rounds(), [(1, 2)]);
+
+        let mut world = World::new(1, 1);
+        world.tell(Fact::Network(network(1, [1, 2])));
+        world.local(0, &[1, 2, 3]);
+        world.tell(Fact::Fetched { backend: BackendId(1), outcome: Err(FetchFailure::NotFound) });
+        assert_eq!(world.rounds(), [(0, 3)]);
+    }
+
+    #[test]
+    fn nothing_is_published_without_points_or_without_a_network() {
+        let mut world = World::new(1, 1);
+        world.tell(Fact::Network(network(1, [1, 2])));
+        world.local(0, &[]);
+        world.pass(10 * MINUTE);
+        assert!(world.uploads.is_empty() && world.fetches > 3);
+        let mut world = World::new(1, 1);
+        world.local(0, &[1, 2, 3]);
+        world.pass(10 * MINUTE);
+        assert!(world.uploads.is_empty() && world.fetches == 0);
+        assert_eq!(world.state(), ServiceState::Starting);
+        world.tell(Fact::Network(network(1, [1, 2])));
+        assert_eq!(world.uploads.len(), 2);
+    }
+
+    #[test]
+    fn a_dead_point_leaves_sooner_than_a_new_one_comes_and_a_burst_is_one_round() {
+        let mut world = World::new(2, 0);
+        world.tell(Fact::Network(network(1, [1, 2])));
+        world.local(0, &[1, 2, 3]);
+        world.local(1, &[4, 5]);
+        world.pass(10 * SECOND);
+        world.local(1, &[4, 5, 6]);
+        world.pass(20 * SECOND);
+        world.local(1, &[5, 6]);
+        world.pass(SECOND);
+        world.local(1, &[5]);
+        world.pass(10 * SECOND);
+        assert_eq!(world.rounds(), [(1, 5), (15, 6), (33, 3)]);
+    }
+
+    #[test]
+    fn a_change_that_is_taken_back_in_time_is_not_published() {
+        let mut world = World::new(1, 0);
+        world.tell(Fact::Network(network(1, [1, 2])));
+        world.local(0, &[1, 2, 3]);
+        world.pass(10 * SECOND);
+        world.local(0, &[1, 2]);
+        world.pass(SECOND);
+        world.local(0, &[1, 2, 3]);
+        world.pass(MINUTE);
+        assert_eq!(world.rounds(), [(0, 3)]);
+    }
+
+    #[test]
+    fn changes_without_end_are_published_at_a_bounded_rate_in_the_newest_form() {
+        let mut world = World::new(1, 0);
+        world.tell(Fact::Network(network(1, [1, 2])));
+        for n in 0..3600 {
+            world.local(0, &[n, n + 1, n + 2]);
+            world.pass(SECOND);
+        }
+        let rounds = world.rounds().len();
+        assert!((20..=1 + 6 + 30).contains(&rounds), "{rounds}");
+        world.pass(3 * MINUTE);
+        let newest = &world.uploads.last().unwrap().1.points;
+        assert_eq!(newest.last(), Some(&point(3601, 3601)));
+    }
+
+    #[test]
+    fn a_round_shares_one_moment_and_each_hsdirs_moments_increase_by_two_seconds() {
+        let mut world = World::new(1, 0);
+        world.tell(Fact::Network(network(1, [1, 2])));
+        for n in 0..30 {
+            world.local(0, &[n]);
+            world.pass(2 * SECOND + SECOND / 2);
+            // The clock is set back now and then.
+            world.now.wall -= MINUTE;
+        }
+        let moments = |hsdir| {
+            let of = world.uploads.iter().filter(move |(_, p)| p.hsdir == relay(hsdir));
+            of.map(|(_, p)| p.as_of).collect::<Vec<_>>()
+        };
+        assert_eq!(moments(1), moments(2));
+        assert!(moments(1).len() > 5);
+        assert!(moments(1).windows(2).all(|two| two[1] >= two[0] + 2 * SECOND));
+    }
+
+    #[test]
+    fn the_last_points_stay_published_when_every_backend_goes() {
+        let mut world = World::new(1, 1);
+        world.tell(Fact::Network(network(1, [1, 2])));
+        world.local(0, &[1, 2, 3]);
+        world.fetched(1, 1, &[4, 5, 6]);
+        world.local(0, &[]);
+        world.pass(20 * SECOND);
+        for _ in 0..10 {
+            world.tell(Fact::Fetched {
+                backend: BackendId(1),
+                outcome: Err(FetchFailure::NotFound),
+            });
+            world.pass(MINUTE);
+        }
+        assert_eq!(world.state(), ServiceState::Down);
+        assert_eq!(world.rounds(), [(0, 6), (2, 3)]);
+        // Still published again in its time, and in a new period.
+        world.pass(125 * MINUTE);
+        world.tell(Fact::Network(network(2, [3, 4])));
+        world.pass(MINUTE);
+        assert_eq!(world.uploads.last().unwrap().1.period, period(2));
+        assert!(world.uploads.iter().all(|(_, p)| !p.points.is_empty()));
+    }
+
+    #[test]
+    fn only_the_new_hsdir_gets_an_upload_when_the_ring_changes() {
+        let mut world = World::new(1, 0);
+        world.tell(Fact::Network(network(1, [1, 2])));
+        world.local(0, &[1, 2, 3]);
+        world.pass(MINUTE);
+        world.tell(Fact::Network(network(1, [1, 3])));
+        assert_eq!(world.state(), ServiceState::Publishing);
+        world.pass(10 * SECOND);
+        assert_eq!(world.state(), ServiceState::Published);
+        assert_eq!(world.uploads.len(), 3);
+        assert_eq!(world.uploads[2].1.hsdir, relay(3));
+    }
+
+    #[test]
+    fn everything_is_published_again_after_one_to_two_hours() {
+        let mut world = World::new(1, 0);
+        world.tell(Fact::Network(network(1, [1, 2])));
+        world.local(0, &[1, 2, 3]);
+        world.pass(24 * 60 * MINUTE);
+        let rounds = world.rounds();
+        assert!((12..=25).contains(&rounds.len()), "{rounds:?}");
+        assert!(rounds.windows(2).all(|two| (3600..=7200).contains(&(two[1].0 - two[0].0))));
+        assert_eq!(world.uploads.len(), 2 * rounds.len());
+    }
+
+    #[test]
+    fn a_service_is_published_only_when_every_replica_has_an_hsdir_that_took_it() {
+        let mut world = World::new(1, 0);
+        world.deaf = true;
+        world.tell(Fact::Network(network(1, [1, 2])));
+        world.local(0, &[1, 2, 3]);
+        let answer = |world: &mut World, index: usize, outcome| {
+            let Publication { period, hsdir, as_of, .. } = world.uploads[index].1.clone();
+            world.tell(Fact::Uploaded { period, hsdir, as_of, outcome });
+        };
+        answer(&mut world, 0, Ok(7));
+        assert_eq!(world.state(), ServiceState::Publishing);
+        answer(&mut world, 1, Err(UploadFailure::Refused("too low".into())));
+        world.pass(10 * SECOND);
+        assert_eq!(world.uploads.len(), 3);
+        // The answer to an upload that is not under way says nothing.
+        answer(&mut world, 1, Ok(8));
+        assert_eq!(world.state(), ServiceState::Publishing);
+        answer(&mut world, 2, Ok(9));
+        assert_eq!(world.state(), ServiceState::Published);
+    }
+
+    #[test]
+    fn a_backend_without_weight_is_listed_only_while_no_other_is_live() {
+        let local = |weight| BackendSettings {
+            name: String::new(),
+            kind: BackendKind::Local { expected_points: 1 },
+            weight,
+        };
+        let mut world = World::new(0, 0);
+        world.balancer =
+            Balancer::new(Settings { backends: vec![local(0), local(5)], max_points: None });
+        world.tell(Fact::Network(network(1, [1, 2])));
+        world.local(0, &[1]);
+        world.local(1, &[2]);
+        let listed = |world: &World| world.uploads.last().unwrap().1.points.to_vec();
+        assert_eq!(listed(&world), [point(2, 2)]);
+        world.local(1, &[]);
+        world.pass(MINUTE);
+        assert_eq!(listed(&world), [point(1, 1)]);
+    }
+
+    #[test]
+    fn facts_about_unknown_backends_and_hsdirs_are_ignored() {
+        let mut world = World::new(1, 0);
+        world.local(7, &[1]);
+        world.fetched(0, 1, &[1]);
+        world.tell(Fact::Uploaded {
+            period: period(1),
+            hsdir: relay(1),
+            as_of: world.now.wall,
+            outcome: Ok(1),
+        });
+        assert_eq!(world.balancer.status().backends[0].intro_points, 0);
     }
 }

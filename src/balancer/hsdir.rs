@@ -159,3 +159,86 @@ impl Hsdir {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::samples::{MINUTE, SECOND, later, rng, start};
+    use super::*;
+
+    /// Uploads whenever it is due and answers `outcome` at once, for `time`;
+    /// the moments of the uploads.
+    fn run(
+        hsdir: &mut Hsdir,
+        mut now: Now,
+        time: Duration,
+        outcome: impl Fn(u64) -> Option<Result<(), UploadFailure>>,
+    ) -> Vec<Duration> {
+        let began = now.monotonic;
+        let mut rng = rng();
+        let mut uploads = Vec::new();
+        while now.monotonic - began < time {
+            let round = (now.monotonic - began).as_secs();
+            let mut alarm = Alarm::new(now.monotonic);
+            if hsdir.upload_due(round, &mut alarm, &mut rng) {
+                hsdir.upload(round, now.wall, &mut alarm);
+                uploads.push(now.monotonic - began);
+                if let Some(outcome) = outcome(round) {
+                    assert!(hsdir.uploaded(now.wall, outcome, now, &mut rng));
+                }
+            }
+            now = later(now, SECOND);
+        }
+        uploads
+    }
+
+    fn refused() -> Result<(), UploadFailure> {
+        Err(UploadFailure::Refused("too low".into()))
+    }
+
+    #[test]
+    fn a_refused_upload_is_tried_again_ever_more_seldom_and_for_ever() {
+        let now = start();
+        let mut hsdir = Hsdir::new(now.monotonic, None);
+        let uploads = run(&mut hsdir, now, 120 * MINUTE, |_| Some(refused()));
+        let gaps: Vec<_> = uploads.windows(2).map(|two| (two[1] - two[0]).as_secs()).collect();
+        assert!(gaps[0] <= 2 && gaps[3] >= 8 && gaps[3] <= 13, "{gaps:?}");
+        assert!(gaps[10..].iter().all(|gap| (60..=91).contains(gap)), "{gaps:?}");
+        let shown = hsdir.snapshot(super::super::samples::relay(1), 0);
+        assert_eq!(shown.state, HsdirState::Failed);
+        assert_eq!(shown.attempts as usize, uploads.len());
+        assert!(shown.last_error.unwrap().contains("too low"));
+    }
+
+    #[test]
+    fn uploads_are_bounded_even_if_every_second_brought_a_new_round() {
+        let now = start();
+        let mut hsdir = Hsdir::new(now.monotonic, None);
+        let uploads = run(&mut hsdir, now, 60 * MINUTE, |_| Some(Ok(())));
+        assert_eq!(uploads.len(), 30 + 59);
+    }
+
+    #[test]
+    fn a_lost_answer_counts_as_a_failure_and_a_late_one_is_ignored() {
+        let now = start();
+        let mut hsdir = Hsdir::new(now.monotonic, None);
+        let uploads = run(&mut hsdir, now, 3 * MINUTE, |_| None);
+        assert_eq!(uploads.len(), 2);
+        assert!(uploads[1] >= UPLOAD_LIMIT);
+        assert!(!hsdir.uploaded(now.wall, Ok(()), now, &mut rng()));
+        assert!(hsdir.is_uploading() && !hsdir.holds_any());
+    }
+
+    #[test]
+    fn what_it_took_is_gone_after_the_lifetime() {
+        let now = start();
+        let mut hsdir = Hsdir::new(now.monotonic, None);
+        let mut alarm = Alarm::new(now.monotonic);
+        hsdir.upload(1, now.wall, &mut alarm);
+        assert!(hsdir.uploaded(now.wall, Ok(()), now, &mut rng()));
+        assert!(!hsdir.upload_due(1, &mut alarm, &mut rng()));
+        assert_eq!(alarm.next(), Some(now.monotonic + UPLOAD_LIMIT));
+        let mut alarm = Alarm::new(now.monotonic + LIFETIME);
+        assert!(hsdir.upload_due(1, &mut alarm, &mut rng()));
+        assert!(!hsdir.holds_any());
+    }
+}

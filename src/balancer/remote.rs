@@ -290,3 +290,201 @@ impl Remote {
         (Up, None)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::samples::{MINUTE, SECOND, network, period, point, rng, start};
+    use super::*;
+    use crate::onion::Capabilities;
+
+    /// A remote backend, what it offered last, and the time.
+    struct World {
+        remote: Remote,
+        offer: Offer,
+        now: Instant,
+    }
+
+    impl World {
+        fn new() -> Self {
+            let now = start().monotonic;
+            let mut remote = Remote::new();
+            remote.network_changed(&network(1, [1, 2]), now, &mut rng());
+            Self { remote, offer: Offer::default(), now }
+        }
+
+        /// Waits for the next fetch; how long that took.
+        fn wait(&mut self) -> Duration {
+            let began = self.now;
+            loop {
+                let mut alarm = Alarm::new(self.now);
+                if self.remote.fetch_due(&mut alarm, &mut rng()) {
+                    return self.now - began;
+                }
+                self.now = alarm.next().expect("an alarm while no fetch is due");
+            }
+        }
+
+        fn finds(&mut self, number: u64, revision: u64, session: u16) {
+            let descriptor = FetchedDescriptor {
+                period: period(number),
+                revision,
+                points: vec![point(session, session)],
+                capabilities: Capabilities::default(),
+            };
+            let news = self.remote.fetched(descriptor, &self.offer, self.now, &mut rng());
+            if let News::Offer(offer) = news {
+                self.offer = offer;
+            }
+        }
+
+        fn fails(&mut self, failure: FetchFailure) {
+            self.remote.failed(failure, self.now, &mut rng());
+        }
+
+        fn state(&self) -> BackendState {
+            self.remote.judge(&self.offer, &mut Alarm::new(self.now)).0
+        }
+
+        fn session(&self) -> Option<&crate::onion::IntroPoint> {
+            self.offer.points.first()
+        }
+    }
+
+    #[test]
+    fn it_is_fetched_at_once_then_ever_more_seldom_while_it_fails() {
+        let mut world = World::new();
+        assert_eq!(world.wait(), Duration::ZERO);
+        for expected in [5, 10, 20, 40, 60, 60] {
+            world.fails(FetchFailure::Unreachable(String::new()));
+            let waited = world.wait().as_secs_f64();
+            let expected = f64::from(expected);
+            assert!((expected..=expected * 1.5).contains(&waited), "{waited} {expected}");
+        }
+        for _ in 0..60 {
+            world.fails(FetchFailure::NotFound);
+            world.wait();
+        }
+        world.fails(FetchFailure::NotFound);
+        assert!(world.wait() >= RETRY_LONG_GONE);
+    }
+
+    #[test]
+    fn a_calm_backend_is_fetched_less_and_less_often_until_its_points_change() {
+        let mut world = World::new();
+        world.wait();
+        let mut waited = Vec::new();
+        for revision in 1..8 {
+            world.finds(1, revision, 1);
+            waited.push(world.wait());
+        }
+        assert!(waited[0] >= CHANGING && waited[0] <= CHANGING * 3 / 2);
+        assert!(*waited.last().unwrap() >= CALM);
+        world.finds(1, 9, 2);
+        assert!(world.wait() <= CHANGING * 3 / 2);
+    }
+
+    #[test]
+    fn one_fetch_at_a_time_and_a_lost_answer_is_given_up() {
+        let mut world = World::new();
+        world.wait();
+        let waited = world.wait();
+        assert!(waited >= FETCH_LIMIT && waited <= FETCH_LIMIT + 2 * RETRY_FIRST);
+    }
+
+    #[test]
+    fn a_new_period_means_a_look_soon() {
+        let mut world = World::new();
+        world.wait();
+        world.finds(1, 1, 1);
+        world.remote.network_changed(&network(2, [1, 2]), world.now, &mut rng());
+        let waited = world.wait();
+        assert!(waited >= NEW_PERIOD.0 && waited <= NEW_PERIOD.1);
+    }
+
+    #[test]
+    fn the_highest_revision_wins_within_a_period_and_the_current_period_over_another() {
+        let mut world = World::new();
+        world.finds(1, 10, 1);
+        world.finds(1, 9, 2);
+        assert_eq!(world.session(), Some(&point(1, 1)));
+        world.remote.network_changed(&network(2, [1, 2]), world.now, &mut rng());
+        world.finds(2, 3, 3);
+        assert_eq!(world.session(), Some(&point(3, 3)));
+        world.finds(1, 11, 4);
+        assert_eq!(world.session(), Some(&point(3, 3)));
+        assert_eq!(world.remote.revision(), Some(3));
+    }
+
+    #[test]
+    fn it_is_down_when_three_fetches_over_three_minutes_found_nothing() {
+        let mut world = World::new();
+        world.finds(1, 1, 1);
+        let began = world.now;
+        for _ in 0..3 {
+            world.fails(FetchFailure::NotFound);
+        }
+        assert_eq!(world.state(), BackendState::Up);
+        while world.state() == BackendState::Up {
+            world.wait();
+            world.fails(FetchFailure::NotFound);
+        }
+        assert_eq!(world.state(), BackendState::Down);
+        let took = world.now - began;
+        assert!(took >= 3 * MINUTE && took <= 5 * MINUTE, "{took:?}");
+        world.finds(1, 1, 1);
+        assert_eq!(world.state(), BackendState::Up);
+    }
+
+    #[test]
+    fn trouble_of_our_own_changes_nothing_however_long_it_lasts() {
+        let mut world = World::new();
+        world.finds(1, 1, 1);
+        for _ in 0..500 {
+            world.wait();
+            world.fails(FetchFailure::Unreachable("no circuit".into()));
+        }
+        assert_eq!(world.state(), BackendState::Up);
+    }
+
+    #[test]
+    fn a_revision_that_does_not_move_makes_it_stale_then_down_and_moving_makes_it_up() {
+        let mut world = World::new();
+        world.finds(1, 5, 1);
+        let began = world.now;
+        let mut changes = Vec::new();
+        while world.now - began < 200 * MINUTE {
+            world.wait();
+            // An old copy shows that we look; it does not show life.
+            world.finds(1, if changes.is_empty() { 5 } else { 4 }, 1);
+            if changes.last().map_or(BackendState::Up, |(state, _)| *state) != world.state() {
+                changes.push((world.state(), (world.now - began).as_secs() / 60));
+            }
+        }
+        let states: Vec<_> = changes.iter().map(|(state, _)| *state).collect();
+        assert_eq!(states, [BackendState::Stale, BackendState::Down]);
+        assert!((150..160).contains(&changes[0].1) && (180..190).contains(&changes[1].1));
+        world.finds(1, 6, 1);
+        assert_eq!(world.state(), BackendState::Up);
+    }
+
+    #[test]
+    fn an_unusable_descriptor_is_down_at_once_or_doubtful_while_older_points_are_known() {
+        let mut world = World::new();
+        world.wait();
+        assert_eq!(world.state(), BackendState::Unknown);
+        world.fails(FetchFailure::Unusable("legacy keys".into()));
+        let (state, reason) = world.remote.judge(&world.offer, &mut Alarm::new(world.now));
+        assert_eq!(state, BackendState::Down);
+        assert!(reason.unwrap().contains("legacy keys"));
+        assert!(world.wait() >= RETRY_UNUSABLE);
+
+        let mut world = World::new();
+        world.finds(1, 1, 1);
+        world.fails(FetchFailure::Unusable("legacy keys".into()));
+        assert_eq!(world.state(), BackendState::Stale);
+        world.now += DOUBT - SECOND;
+        assert_eq!(world.state(), BackendState::Stale);
+        world.now += SECOND;
+        assert_eq!(world.state(), BackendState::Down);
+    }
+}

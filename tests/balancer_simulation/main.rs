@@ -1,0 +1,99 @@
+//! Days in the life of a balancer, on a clock of our own: backends rotate
+//! their points, die and come back, HSDirs come, go, refuse and fall silent,
+//! periods change. What must never happen is checked at every upload; what
+//! must come true is checked in the calm that follows every few hours.
+//!
+//! Everything derives from a seed, which every failure names.
+
+mod simulation;
+mod world;
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use onionbraid::balancer::fact::BackendId;
+use onionbraid::observe::snapshot::ServiceState;
+
+use simulation::{Plan, Simulation};
+
+const MINUTE: Duration = Duration::from_secs(60);
+const HOUR: Duration = Duration::from_secs(60 * 60);
+
+/// Runs for `hours` with a calm at the end of each three, in which everything
+/// must be in its place.
+fn survive(plan: Plan, hours: u32) {
+    let mut simulation = Simulation::new(plan);
+    for _ in 0..hours / 3 {
+        simulation.run(3 * HOUR - 25 * MINUTE, true);
+        simulation.run(25 * MINUTE, false);
+        simulation.check_calm();
+    }
+}
+
+#[test]
+fn it_survives_weeks_of_trouble_on_the_public_network() {
+    for seed in 0..16 {
+        survive(Plan { seed, locals: 2, remotes: 3, ..Plan::default() }, 48);
+    }
+}
+
+#[test]
+fn it_survives_a_private_network_with_periods_of_minutes() {
+    for seed in 100..106 {
+        survive(Plan { seed, locals: 1, remotes: 2, period_minutes: 30, ..Plan::default() }, 12);
+    }
+}
+
+#[test]
+fn it_survives_on_so_few_relays_that_points_collide() {
+    for seed in 200..206 {
+        survive(Plan { seed, locals: 2, remotes: 2, intro_relays: 8, ..Plan::default() }, 24);
+    }
+}
+
+#[test]
+fn it_survives_remote_backends_alone_and_locals_alone() {
+    for seed in 300..304 {
+        survive(Plan { seed, locals: 0, remotes: 2, ..Plan::default() }, 24);
+        survive(Plan { seed, locals: 2, remotes: 0, ..Plan::default() }, 24);
+    }
+}
+
+#[test]
+fn while_backends_only_rotate_points_no_working_point_leaves_the_descriptor() {
+    for seed in 400..404 {
+        let plan = Plan { seed, locals: 1, remotes: 2, deaths: false, ..Plan::default() };
+        let mut simulation = Simulation::new(plan);
+        simulation.run(30 * MINUTE, false);
+        simulation.forbid_removals();
+        simulation.run(48 * HOUR, true);
+        assert!(simulation.rotations() > 20, "seed {seed}");
+    }
+}
+
+#[test]
+fn of_twenty_five_backends_each_gets_its_turn_within_a_day_and_two() {
+    let plan = Plan { seed: 500, locals: 25, remotes: 0, deaths: false, ..Plan::default() };
+    let mut simulation = Simulation::new(plan);
+    let mut listed = BTreeSet::new();
+    let mut left_out = BTreeSet::new();
+    for _ in 0..50 {
+        simulation.run(HOUR, false);
+        let now = simulation.listed();
+        assert_eq!(now.len(), 20);
+        left_out.extend((0..25).map(BackendId).filter(|id| !now.contains(id)));
+        listed.extend(now);
+    }
+    assert_eq!((listed.len(), left_out.len()), (25, 25));
+    assert_eq!(simulation.state(), ServiceState::Published);
+}
+
+#[test]
+fn clients_find_a_service_of_local_instances_within_seconds_of_the_start() {
+    for seed in 600..610 {
+        let plan = Plan { seed, locals: 2, remotes: 1, ..Plan::default() };
+        let mut simulation = Simulation::new(plan);
+        simulation.run(Duration::from_secs(15), false);
+        assert_eq!(simulation.state(), ServiceState::Published, "seed {seed}");
+    }
+}
