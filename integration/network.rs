@@ -153,9 +153,12 @@ impl Network {
             }
             relay.node.configure(&lines);
         };
-        startup::start(&network.relays, options.voting_interval, options.limit, configure)
-            .await
-            .context("the private Tor network does not start")?;
+        let (interval, limit) = (options.voting_interval, options.limit);
+        let started = startup::start(&network.relays, interval, limit, configure).await;
+        if started.is_err() {
+            network.place.keep();
+        }
+        started.context("the private Tor network does not start")?;
         Ok(network)
     }
 

@@ -39,9 +39,7 @@ impl Client {
     pub(super) async fn ready(&self, relays: usize) -> Result<()> {
         let known = async {
             loop {
-                let (listed, described) = self.knows().await?;
-                let bootstrapped = self.node.bootstrapped().await? == 100;
-                if bootstrapped && listed >= relays && described >= relays {
+                if self.node.bootstrapped().await? == 100 && self.node.knows(relays).await? {
                     return Ok(());
                 }
                 tokio::time::sleep(Duration::from_millis(100)).await;
@@ -51,12 +49,5 @@ impl Client {
             Ok(ready) => ready,
             Err(_) => bail!("{} does not get ready:\n{}", self.node.name(), self.node.tail()),
         }
-    }
-
-    /// How many relays it knows from the consensus, and how many in detail.
-    async fn knows(&self) -> Result<(usize, usize)> {
-        let listed = self.node.control("GETINFO ns/all").await?.matches("\nr ").count();
-        let described = self.node.control("GETINFO md/all").await?.matches("id ed25519 ").count();
-        Ok((listed, described))
     }
 }

@@ -199,6 +199,13 @@ impl Node {
         Ok(digits.parse()?)
     }
 
+    /// Whether it knows this many relays, from the consensus and in detail.
+    pub async fn knows(&self, relays: usize) -> Result<bool> {
+        let listed = self.control("GETINFO ns/all").await?.matches("\nr ").count();
+        let described = self.control("GETINFO md/all").await?.matches("id ed25519 ").count();
+        Ok(listed >= relays && described >= relays)
+    }
+
     /// The end of its log, for an error message.
     pub fn tail(&self) -> String {
         tail(&self.log(), 15)

@@ -10,7 +10,7 @@ use std::fs::{self, DirBuilder, File};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context, Result, bail};
@@ -24,13 +24,14 @@ const BLOCK: u16 = 100;
 /// The lock file in a directory.
 const LOCK: &str = "lock";
 
-/// A directory and a supply of ports; the directory is removed with it, unless
-/// a test panics: then its logs stay until the next run.
+/// A directory and a supply of ports. The directory is removed with it, unless
+/// something has failed: then its logs stay until the next run.
 #[derive(Debug)]
 pub struct Place {
     dir: PathBuf,
     ports: Mutex<Vec<Block>>,
     names: AtomicU32,
+    keep: AtomicBool,
     /// Locked for as long as the place is in use.
     _lock: File,
 }
@@ -58,12 +59,23 @@ impl Place {
         make_private_dir(&dir)?;
         let lock = File::create(dir.join(LOCK))?;
         lock.try_lock().context("the lock of a new directory is taken")?;
-        Ok(Place { dir, ports: Mutex::default(), names: AtomicU32::new(0), _lock: lock })
+        Ok(Place {
+            dir,
+            ports: Mutex::default(),
+            names: AtomicU32::new(0),
+            keep: AtomicBool::new(false),
+            _lock: lock,
+        })
     }
 
     /// The directory, an absolute path.
     pub fn dir(&self) -> &Path {
         &self.dir
+    }
+
+    /// Leaves the directory where it is, for whoever looks for what went wrong.
+    pub fn keep(&self) {
+        self.keep.store(true, Ordering::Relaxed);
     }
 
     /// A new private directory whose name begins with `name`.
@@ -95,7 +107,7 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        if !std::thread::panicking() {
+        if !std::thread::panicking() && !self.keep.load(Ordering::Relaxed) {
             // What cannot be removed now is removed by the next run.
             let _ = fs::remove_dir_all(&self.dir);
         }

@@ -26,7 +26,7 @@ const POLL: Duration = Duration::from_millis(100);
 const INITIAL_INTERVALS: [u64; 10] = [5, 6, 8, 9, 10, 12, 15, 20, 30, 60];
 
 /// Starts all relays and waits until the consensus names each as an HSDir and
-/// each has got it; after `limit`, an error that says what is missing.
+/// each knows all of them; after `limit`, an error that says what is missing.
 /// `configure` gives an authority its torrc for these moments of voting.
 pub async fn start(
     relays: &[Relay],
@@ -61,7 +61,7 @@ pub async fn start(
         relay.node.signal(Signal::Hangup)?;
     }
     complete(relays, authority, end).await?;
-    all_bootstrapped(relays, end).await
+    informed(relays, end).await
 }
 
 /// Shifts the votes such that the first falls `lead` from now. Authorities vote
@@ -108,7 +108,7 @@ async fn first_consensus(
             bail!("{} has ended:\n{}", dead.nickname(), dead.node.tail());
         }
         if Instant::now() >= end {
-            bail!("no consensus; the last words of {}", last_words(&relays[0]));
+            bail!("no consensus: {}", last_words(&relays[0]));
         }
         tokio::time::sleep(POLL).await;
     }
@@ -124,10 +124,7 @@ async fn complete(relays: &[Relay], authority: SocketAddr, end: Instant) -> Resu
         let Some(first) = missing.first() else { return Ok(()) };
         if Instant::now() >= end {
             let names: Vec<&str> = missing.iter().map(|relay| relay.nickname()).collect();
-            bail!(
-                "not in the consensus as HSDir: {names:?}; the last words of {}",
-                last_words(first)
-            );
+            bail!("not in the consensus as HSDir: {names:?}; {}", last_words(first));
         }
         let new =
             !consensus.valid_after.is_empty() && seen.as_ref() != Some(&consensus.valid_after);
@@ -140,11 +137,13 @@ async fn complete(relays: &[Relay], authority: SocketAddr, end: Instant) -> Resu
     }
 }
 
-async fn all_bootstrapped(relays: &[Relay], end: Instant) -> Result<()> {
+/// Waits until every relay knows all of them. (That it has built a circuit of
+/// its own, which is what tor means by bootstrapped, may take it minutes.)
+async fn informed(relays: &[Relay], end: Instant) -> Result<()> {
     for relay in relays {
-        while relay.node.bootstrapped().await.unwrap_or(0) < 100 {
+        while !relay.node.knows(relays.len()).await.unwrap_or(false) {
             if Instant::now() >= end {
-                bail!("not bootstrapped; the last words of {}", last_words(relay));
+                bail!("does not know all relays: {}", last_words(relay));
             }
             tokio::time::sleep(POLL).await;
         }
@@ -157,7 +156,7 @@ fn missing<'a>(relays: &'a [Relay], consensus: &Consensus) -> Vec<&'a Relay> {
 }
 
 fn last_words(relay: &Relay) -> String {
-    format!("{}:\n{}", relay.nickname(), relay.node.tail())
+    format!("the last words of {}:\n{}", relay.nickname(), relay.node.tail())
 }
 
 /// Removes what a relay knows of the network, so that it begins anew.
