@@ -218,7 +218,8 @@ impl Network {
     /// Starts a C tor client and waits until it knows the whole network.
     pub async fn client(&self, name: &str) -> Result<Client> {
         let socks = self.place.address()?;
-        let client = Client { socks, node: self.tor(name, Some(socks))? };
+        let client = Client { socks, node: Node::new(&self.place, name)? };
+        client.node.configure(&(self.torrc() + &torrc::client(Some(socks))));
         client.node.start()?;
         client.node.listening().await?;
         client.ready(self.relays.len()).await?;
@@ -240,29 +241,39 @@ impl Network {
         lines: &[&str],
         files: &[(&str, &str)],
     ) -> Result<Service> {
-        let service = Service::prepare(self.tor(name, None)?, origin, lines, files).await?;
+        let service = self.prepare_services(name, 1, origin, lines, files).await?;
         service.node.restart().await?;
         Ok(service)
-    }
-
-    /// Starts a C tor backend of the service at `frontend`.
-    pub async fn backend(&self, name: &str, frontend: &str, origin: SocketAddr) -> Result<Service> {
-        let backend = self.future_backend(name, origin).await?;
-        backend.answer_for(frontend).await?;
-        Ok(backend)
     }
 
     /// A C tor backend that has its address and does not run: for a frontend
     /// that has to know the address first. [`Service::answer_for`] starts it.
     pub async fn future_backend(&self, name: &str, origin: SocketAddr) -> Result<Service> {
-        Service::prepare(self.tor(name, None)?, origin, &[], &[]).await
+        self.future_backends(name, 1, origin).await
     }
 
-    /// A configured C tor that is no relay, not started.
-    fn tor(&self, name: &str, socks: Option<SocketAddr>) -> Result<Node> {
-        let node = Node::new(&self.place, name)?;
-        node.configure(&(self.torrc() + &torrc::client(socks)));
-        Ok(node)
+    /// The same for several backends in one process.
+    pub async fn future_backends(
+        &self,
+        name: &str,
+        count: usize,
+        origin: SocketAddr,
+    ) -> Result<Service> {
+        self.prepare_services(name, count, origin, &[], &[]).await
+    }
+
+    async fn prepare_services(
+        &self,
+        name: &str,
+        services: usize,
+        origin: SocketAddr,
+        lines: &[&str],
+        files: &[(&str, &str)],
+    ) -> Result<Service> {
+        let lines = lines.iter().map(|line| (*line).to_owned()).collect();
+        let common = self.torrc() + &torrc::client(None);
+        let torrc = service::Torrc { common, services, origin, lines };
+        Service::prepare(Node::new(&self.place, name)?, torrc, files).await
     }
 
     fn members(&self) -> Vec<Member> {

@@ -74,11 +74,6 @@ impl Node {
         self.state().torrc = torrc;
     }
 
-    /// Adds torrc lines that count from the next start on.
-    pub fn configure_also(&self, lines: &str) {
-        self.state().torrc.push_str(lines);
-    }
-
     /// Starts tor, without waiting for anything. An error if it runs already.
     pub fn start(&self) -> Result<()> {
         let mut state = self.state();

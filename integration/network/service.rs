@@ -1,4 +1,4 @@
-//! How does a C tor offer an onion service, as a backend or on its own?
+//! How does a C tor offer onion services, as a backend or on its own?
 //!
 //! Started by [`super::Network::service`] and [`super::Network::backend`].
 
@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result};
 
 use super::node::Node;
 use super::place::make_private_dir;
@@ -16,75 +16,107 @@ use super::process::read_lossy;
 /// How long tor may take to make the service's key.
 const LIMIT: Duration = Duration::from_secs(30);
 
-/// A C tor with one onion service; dropping it ends the process.
+/// A C tor with onion services; dropping it ends the process.
 #[derive(Debug)]
 pub struct Service {
     /// Its process.
     pub node: Node,
-    address: String,
+    addresses: Vec<String>,
+    torrc: Torrc,
+}
+
+/// What its configuration says.
+#[derive(Debug)]
+pub(super) struct Torrc {
+    /// What is not about services.
+    pub(super) common: String,
+    /// How many services there are, all alike.
+    pub(super) services: usize,
+    /// Where the virtual port 80 of each leads.
+    pub(super) origin: SocketAddr,
+    /// Further lines for each service.
+    pub(super) lines: Vec<String>,
 }
 
 impl Service {
-    /// Has tor make the service's key, with `origin` at the virtual port 80,
-    /// files that have to be in its directory and further torrc lines. It does
-    /// not run afterwards, and has published nothing.
+    /// Has tor make the services' keys, with `files` in the directory of each.
+    /// It does not run afterwards, and has published nothing.
     pub(super) async fn prepare(
         node: Node,
-        origin: SocketAddr,
-        lines: &[&str],
+        torrc: Torrc,
         files: &[(&str, &str)],
     ) -> Result<Service> {
-        let dir = service_dir(&node);
-        make_private_dir(&dir)?;
-        for (name, content) in files {
-            fs::write(dir.join(name), content)?;
+        let dirs: Vec<PathBuf> = (0..torrc.services).map(|n| service_dir(&node, n)).collect();
+        for dir in &dirs {
+            make_private_dir(dir)?;
+            for (name, content) in files {
+                fs::write(dir.join(name), content)?;
+            }
         }
-        node.configure_also(&format!(
-            "HiddenServiceDir {}\nHiddenServicePort 80 {origin}\n",
-            dir.display()
-        ));
-        for line in lines {
-            node.configure_also(&format!("{line}\n"));
-        }
+        node.configure(&torrc.text(&dirs, ""));
         node.start()?;
         node.listening().await?;
         let named = async {
             loop {
-                let address = read_lossy(&dir.join("hostname")).trim().to_owned();
-                if address.ends_with(".onion") {
-                    return address;
+                let addresses: Vec<String> = dirs
+                    .iter()
+                    .map(|dir| read_lossy(&dir.join("hostname")).trim().to_owned())
+                    .collect();
+                if addresses.iter().all(|address| address.ends_with(".onion")) {
+                    return addresses;
                 }
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         };
-        let address = tokio::time::timeout(LIMIT, named).await.unwrap_or_default();
-        ensure!(!address.is_empty(), "{} makes no key:\n{}", node.name(), node.tail());
+        let addresses = tokio::time::timeout(LIMIT, named)
+            .await
+            .with_context(|| format!("{} makes no key:\n{}", node.name(), node.tail()))?;
         node.kill()?;
-        Ok(Service { node, address })
+        Ok(Service { node, addresses, torrc })
     }
 
-    /// Its own address, with `.onion`.
+    /// Its own address, with `.onion`; that of the first service of several.
     pub fn onion_address(&self) -> &str {
-        &self.address
+        &self.addresses[0]
     }
 
-    /// From now on it answers for the service at `frontend`, too: it is started
-    /// again as a backend (`HiddenServiceOnionBalanceInstance`).
+    /// The addresses of all its services.
+    pub fn onion_addresses(&self) -> &[String] {
+        &self.addresses
+    }
+
+    /// From now on all its services answer for the one at `frontend`, too: tor
+    /// is started again as a backend (`HiddenServiceOnionBalanceInstance`).
     pub async fn answer_for(&self, frontend: &str) -> Result<()> {
-        fs::write(service_dir(&self.node).join("ob_config"), ob_config(frontend))?;
-        self.node.configure_also(INSTANCE);
+        let dirs: Vec<PathBuf> =
+            (0..self.torrc.services).map(|n| service_dir(&self.node, n)).collect();
+        for dir in &dirs {
+            fs::write(dir.join("ob_config"), format!("MasterOnionAddress {frontend}\n"))?;
+        }
+        self.node.configure(&self.torrc.text(&dirs, INSTANCE));
         self.node.restart().await
+    }
+}
+
+impl Torrc {
+    /// The whole text, with a block for each service.
+    fn text(&self, dirs: &[PathBuf], instance: &str) -> String {
+        let mut text = self.common.clone();
+        for dir in dirs {
+            text += &format!("HiddenServiceDir {}\n", dir.display());
+            text += &format!("HiddenServicePort 80 {}\n", self.origin);
+            for line in &self.lines {
+                text += &format!("{line}\n");
+            }
+            text += instance;
+        }
+        text
     }
 }
 
 /// The torrc line of a backend. tor reads `ob_config` when it sees this.
 const INSTANCE: &str = "HiddenServiceOnionBalanceInstance 1\n";
 
-/// The file in a backend's directory that names the frontend.
-fn ob_config(frontend: &str) -> String {
-    format!("MasterOnionAddress {frontend}\n")
-}
-
-fn service_dir(node: &Node) -> PathBuf {
-    node.dir().join("service")
+fn service_dir(node: &Node, number: usize) -> PathBuf {
+    node.dir().join(format!("service-{number}"))
 }

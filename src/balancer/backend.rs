@@ -145,6 +145,7 @@ impl Backend {
             state: self.state,
             reason: self.reason.clone(),
             intro_points: self.offer.points.len(),
+            relays: self.offer.points.iter().map(|point| point.relay.to_string()).collect(),
             published_intro_points,
             weight: self.settings.weight,
             last_seen: self.last_seen.map(Timestamp),

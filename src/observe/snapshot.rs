@@ -79,6 +79,9 @@ pub struct Backend {
     pub reason: Option<String>,
     /// How many introduction points it has.
     pub intro_points: usize,
+    /// The fingerprints of the relays at which they are.
+    #[serde(default)]
+    pub relays: Vec<String>,
     /// How many of them are in the descriptor of the current period.
     pub published_intro_points: usize,
     /// Its share of the traffic relative to the others.
