@@ -37,8 +37,6 @@ pub struct Authority {
 pub struct Voting {
     /// From one consensus to the next.
     pub interval: Duration,
-    /// The same before the first consensus.
-    pub initial_interval: Duration,
     /// Shifts the moments of the votes from multiples of the interval.
     pub offset: Duration,
 }
@@ -144,7 +142,7 @@ pub fn authority(
         "DirPort {dir_address} IPv4Only\n\
          AuthoritativeDirectory 1\n\
          V3AuthoritativeDirectory 1\n\
-         TestingV3AuthInitialVotingInterval {initial}\n\
+         TestingV3AuthInitialVotingInterval {interval}\n\
          TestingV3AuthInitialVoteDelay {initial_delay}\n\
          TestingV3AuthInitialDistDelay {initial_delay}\n\
          V3AuthVotingInterval {interval}\n\
@@ -164,7 +162,6 @@ pub fn authority(
          AuthDirVoteStableGuaranteeMTBF 1 second\n\
          ConsensusParams hsdir_interval={period} {params}\n",
         dir_address = authority.dir_address,
-        initial = voting.initial_interval.as_secs(),
         initial_delay = INITIAL_DELAY.as_secs(),
         interval = voting.interval.as_secs(),
         delay = voting.delay(),
