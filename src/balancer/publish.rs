@@ -262,7 +262,7 @@ fn upload(
 }
 
 impl PeriodUploads {
-    /// A period that the network has had until now nothing to do with.
+    /// A period in which nothing has been published yet.
     fn new(view: PeriodView, round: u64) -> Self {
         Self {
             view,
