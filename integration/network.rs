@@ -79,7 +79,7 @@ impl Options {
             Some(dir) => PathBuf::from(dir),
             None => std::env::temp_dir().join("onionbraid"),
         };
-        Options { limit: Duration::from_secs(180), ..Options::below(&root, relays) }
+        Options::below(&root, relays)
     }
 
     /// The same, with everything below a directory of the caller.
