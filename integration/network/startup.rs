@@ -35,7 +35,7 @@ pub async fn start(
     let Some(authority) = relays.iter().find_map(Relay::dir_address) else {
         bail!("a network needs an authority");
     };
-    let mut lead = Duration::from_millis(1500 + 60 * relays.len() as u64);
+    let mut lead = Duration::from_millis(2500 + 60 * relays.len() as u64);
     for attempt in 1..=ATTEMPTS {
         let voting = voting(interval, lead, SystemTime::now());
         relays.iter().for_each(|relay| configure(relay, &voting));
@@ -153,11 +153,15 @@ fn last_words(relay: &Relay) -> String {
     format!("the last words of {}:\n{}", relay.nickname(), relay.node.tail())
 }
 
-/// Removes what a relay knows of the network, so that it begins anew.
+/// Removes the consensus that a relay knows, so that it serves none until there
+/// is a new one. `diff-cache` holds it, too.
 fn forget_consensus(relay: &Relay) -> Result<()> {
     for entry in fs::read_dir(relay.node.dir().join("data"))? {
         let entry = entry?;
-        if entry.file_name().to_string_lossy().contains("consensus") && entry.path().is_file() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if name == "diff-cache" {
+            fs::remove_dir_all(entry.path())?;
+        } else if name.contains("consensus") {
             fs::remove_file(entry.path())?;
         }
     }

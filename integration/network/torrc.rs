@@ -59,7 +59,7 @@ impl Voting {
 }
 
 /// The lines that every tor on the network needs, whatever it does.
-pub fn common(members: &[Member]) -> String {
+pub fn common(members: &[Member], network_dir: &Path) -> String {
     let mut text = String::from("TestingTorNetwork 1\n");
     for member in members {
         if let Some(authority) = &member.authority {
@@ -75,7 +75,8 @@ pub fn common(members: &[Member]) -> String {
         }
     }
     // `OutboundBindAddress`: the kernel then refuses every connection to
-    // elsewhere. The owning process: if this one is killed in the very moment in
+    // elsewhere. `GeoIPFile`: reading the real ones is most of what a tor does at
+    // its start, so these are empty. The owning process: if this one is killed in the very moment in
     // which a tor starts, tor itself notices within 15 seconds.
     let _ = write!(
         text,
@@ -89,9 +90,12 @@ pub fn common(members: &[Member]) -> String {
          ShutdownWaitLength 0\n\
          ConnLimit 60\n\
          CookieAuthentication 0\n\
+         GeoIPFile {network_dir}/empty\n\
+         GeoIPv6File {network_dir}/empty\n\
          Log notice stdout\n\
-         __OwningControllerProcess {}\n",
-        std::process::id(),
+         __OwningControllerProcess {owner}\n",
+        network_dir = network_dir.display(),
+        owner = std::process::id(),
     );
     text
 }
