@@ -161,7 +161,7 @@ impl Balancer {
     /// What the operator sees, as of the last `handle_*`.
     pub fn status(&self) -> Status {
         let backends = (0..).map(BackendId).zip(&self.backends).map(|(id, backend)| {
-            let listed = self.publisher.listed().iter().filter(|chosen| chosen.backend == id);
+            let listed = self.publisher.found().iter().filter(|chosen| chosen.backend == id);
             backend.snapshot(listed.count())
         });
         Status {

@@ -177,9 +177,19 @@ pub fn authority(
 
 /// The lines of a tor that is no relay: it fetches every consensus early,
 /// because on this network one is outdated within seconds.
+///
+/// It takes a circuit for lost after five seconds. A tor that has run for a
+/// while has learned as much by itself; a fresh one would wait a minute for
+/// whoever is dead, and two for a service that does not come to a rendezvous.
 pub fn client(socks: Option<SocketAddr>) -> String {
     let socks = socks.map_or_else(|| "0".to_owned(), |address| address.to_string());
-    format!("SocksPort {socks}\nFetchDirInfoEarly 1\nFetchDirInfoExtraEarly 1\n")
+    format!(
+        "SocksPort {socks}\n\
+         FetchDirInfoEarly 1\n\
+         FetchDirInfoExtraEarly 1\n\
+         LearnCircuitBuildTimeout 0\n\
+         CircuitBuildTimeout 5\n"
+    )
 }
 
 /// The bandwidth file of the authorities: all relays alike.
