@@ -32,6 +32,11 @@ demo: tor ## three backends behind one address, on a private Tor network (KEEP=1
 	$(CARGO) build --locked --bin onionbraid --example demo
 	@exec "$${CARGO_TARGET_DIR:-target}/debug/examples/demo"
 
+.PHONY: measure
+measure: tor ## start, throughput, memory and CPU of the release, beside plain C tor
+	$(CARGO) build --release --locked --bin onionbraid --example measure
+	@exec "$${CARGO_TARGET_DIR:-target}/release/examples/measure"
+
 .PHONY: tor
 tor: # C tor, for the private network; installed where it is missing
 	@integration/install-tor.sh

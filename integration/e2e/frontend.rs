@@ -50,7 +50,7 @@ impl Frontend {
             "[onion_services.\"shop\"]\n{service}\n\
              [storage]\nstate_dir = '{0}/state'\ncache_dir = '{0}/cache'\n\
              [admin]\nlisten = '{1}'\n\
-             [logging]\nconsole = 'info,onionbraid=debug'\n",
+             [logging]\nconsole = 'info,onionbraid=debug,tor_dirmgr=debug,tor_dirclient=debug'\n",
             dir.display(),
             network.free_address()?,
         );

@@ -1,0 +1,180 @@
+//! How fast and how large is the daemon, beside plain C tor on the same network
+//! in the same run?
+//!
+//! `make measure` builds the release and runs this; it takes about five
+//! minutes. It prints figures and judges nothing.
+
+#![allow(clippy::disallowed_methods, reason = "measuring is about clocks")]
+#![allow(clippy::print_stdout, reason = "a person reads it")]
+
+pub mod network;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use onionbraid::observe::snapshot::{BackendState, HsdirState};
+
+use network::client::Client;
+use network::daemon::Daemon;
+use network::fetch::eventually;
+use network::origin::Origin;
+use network::{Network, Options};
+
+/// The size of a download.
+const DOWNLOAD: u64 = 20 * 1024 * 1024;
+
+/// How often each figure is taken.
+const RUNS: usize = 5;
+
+/// Generous: what is measured is measured apart from it.
+const LIMIT: Duration = Duration::from_secs(180);
+
+/// For how long the idle daemon is watched.
+const IDLE: Duration = Duration::from_secs(120);
+
+#[tokio::main]
+async fn main() -> Result<()> {
+    let scratch = tempfile::tempdir()?;
+    let network = Network::start(Options::below(scratch.path(), 12)).await?;
+    let origin = Origin::start("the origin")?;
+    let client = network.client("visitor").await?;
+    first_page(&network, &client, &origin).await?;
+    throughput(&network, &client, &origin).await?;
+    idle(&network, &origin).await
+}
+
+/// From the start with an empty state to the first page.
+async fn first_page(network: &Network, client: &Client, origin: &Origin) -> Result<()> {
+    let mut times = Vec::new();
+    for run in 0..RUNS {
+        let service = format!("local_instances = 2\nproxy_ports = [['80', '{}']]", origin.address);
+        let started = Instant::now();
+        let daemon = start(network, &format!("first-{run}"), &service)?;
+        let status = daemon.until("ready", LIMIT, |snapshot| snapshot.ready).await?;
+        let ready = started.elapsed();
+        let onion = &status.services[0].address;
+        let visits = std::sync::atomic::AtomicU32::new(0);
+        eventually(LIMIT, || {
+            let visit = visits.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            let isolation = format!("first-{run}-{visit}");
+            async move { client.get(&isolation, onion, "/", LIMIT).await }
+        })
+        .await?;
+        println!(
+            "start {run}: ready after {ready:.2?}, first page after {:.2?}",
+            started.elapsed()
+        );
+        times.push(started.elapsed().as_secs_f64());
+    }
+    println!("start with an empty state to the first page: {} s", summary(&mut times));
+    Ok(())
+}
+
+/// One 20 MB download through us, and one through plain C tor, in turn.
+async fn throughput(network: &Network, client: &Client, origin: &Origin) -> Result<()> {
+    let plain = network.service("plain", origin.address).await?;
+    let service = format!("local_instances = 1\nproxy_ports = [['80', '{}']]", origin.address);
+    let daemon = start(network, "throughput", &service)?;
+    let status = daemon.until("ready", LIMIT, |snapshot| snapshot.ready).await?;
+    let ours = status.services[0].address.clone();
+    let path = format!("/bytes/{DOWNLOAD}");
+    let (mut us, mut tor, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
+    for run in 0..RUNS {
+        let mut rates = Vec::new();
+        for (name, onion) in [("onionbraid", ours.as_str()), ("C tor", plain.onion_address())] {
+            let isolation = format!("download-{name}-{run}");
+            // The circuit stands before the clock runs.
+            eventually(LIMIT, || client.get(&isolation, onion, "/", LIMIT)).await?;
+            let file = client.get(&isolation, onion, &path, LIMIT).await?;
+            ensure!(file.body.len() as u64 == DOWNLOAD, "a short file");
+            rates.push(DOWNLOAD as f64 / 1e6 / file.elapsed.as_secs_f64());
+        }
+        println!("download {run}: onionbraid {:.2} MB/s, C tor {:.2} MB/s", rates[0], rates[1]);
+        us.push(rates[0]);
+        tor.push(rates[1]);
+        ratios.push(rates[0] / rates[1]);
+    }
+    println!("20 MiB through onionbraid: {} MB/s", summary(&mut us));
+    println!("20 MiB through C tor:      {} MB/s", summary(&mut tor));
+    println!("ratio in the same run:     {}", summary(&mut ratios));
+    Ok(())
+}
+
+/// Memory and processor of a frontend of three C tor backends that has nothing
+/// to do.
+async fn idle(network: &Network, origin: &Origin) -> Result<()> {
+    let backends = network.future_backends("backends", 3, origin.address).await?;
+    let list: Vec<String> =
+        backends.onion_addresses().iter().map(|address| format!("'{address}'")).collect();
+    let daemon = start(network, "idle", &format!("backends = [{}]", list.join(", ")))?;
+    let status = daemon.until("answering", LIMIT, |_| true).await?;
+    backends.answer_for(&status.services[0].address).await?;
+    let complete = |snapshot: &onionbraid::observe::Snapshot| {
+        let service = &snapshot.services[0];
+        let mut hsdirs = service.descriptors.iter().flat_map(|descriptor| &descriptor.hsdirs);
+        service.backends.iter().all(|backend| backend.state == BackendState::Up)
+            && hsdirs.all(|hsdir| hsdir.state == HsdirState::Uploaded)
+    };
+    daemon.until("complete", LIMIT, complete).await?;
+    let pid = daemon.process.pid();
+    let (busy, begin) = (processor_seconds(pid)?, Instant::now());
+    tokio::time::sleep(IDLE).await;
+    let share = (processor_seconds(pid)? - busy) / begin.elapsed().as_secs_f64();
+    println!(
+        "idle with 3 C tor backends: {:.1} MB resident ({:.1} MB proportional), {:.2} % of a core",
+        memory_kib(pid, "Rss:")? / 1024.0,
+        memory_kib(pid, "Pss:")? / 1024.0,
+        100.0 * share
+    );
+    Ok(())
+}
+
+/// A daemon with one service in a new directory.
+fn start(network: &Network, name: &str, service: &str) -> Result<Daemon> {
+    let dir = network.scratch(name)?;
+    let (ours, artis) = (dir.join("onionbraid.toml"), dir.join("network.toml"));
+    fs::write(&artis, network.arti_toml())?;
+    let admin = network.free_address()?;
+    let dir_text = dir.display();
+    fs::write(
+        &ours,
+        format!(
+            "[onion_services.\"measured\"]\n{service}\n[admin]\nlisten = '{admin}'\n\
+             [storage]\nstate_dir = '{dir_text}/state'\ncache_dir = '{dir_text}/cache'\n"
+        ),
+    )?;
+    Daemon::start(&program()?, &[ours.as_path(), artis.as_path()], &dir.join("log"))
+}
+
+/// The program beside this one's directory: target/PROFILE/onionbraid.
+fn program() -> Result<PathBuf> {
+    let here = std::env::current_exe()?;
+    let profile = here.parent().and_then(Path::parent).context("no target directory")?;
+    Ok(profile.join("onionbraid"))
+}
+
+/// User and system time of a process so far (proc(5), in hundredths).
+fn processor_seconds(pid: u32) -> Result<f64> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    let fields = stat.rsplit_once(')').context("no stat")?.1;
+    let ticks = fields.split_whitespace().skip(11).take(2).map(str::parse::<f64>);
+    Ok(ticks.sum::<Result<f64, _>>()? / 100.0)
+}
+
+/// A line of a process's memory map, in KiB.
+fn memory_kib(pid: u32, field: &str) -> Result<f64> {
+    let map = fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))?;
+    let line = map.lines().find(|line| line.starts_with(field)).context("no such line")?;
+    Ok(line.split_whitespace().nth(1).context("no number")?.parse()?)
+}
+
+/// Median, and the range.
+fn summary(values: &mut [f64]) -> String {
+    values.sort_by(f64::total_cmp);
+    let median = values.get(values.len() / 2).copied().unwrap_or_default();
+    let (low, high) = (values.first(), values.last());
+    let (low, high) = (low.copied().unwrap_or_default(), high.copied().unwrap_or_default());
+    format!("median {median:.2} ({low:.2} to {high:.2})")
+}
