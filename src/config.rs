@@ -10,17 +10,20 @@
 //! | `document` | which values stand where? |
 //! | `reader` | how is a table read so that every error is told? |
 //! | `error` | how is an error told? |
-//! | `service`, `backends`, `ports` | what is an onion service? |
+//! | `service`, `backends`, `ports`, `identity` | what is an onion service? |
+//! | `addresses` | do the services fit together, once their keys are known? |
 //! | `admin`, `logging`, `storage` | what do the other tables of ours say? |
 //! | `arti` | what does Arti make of its own tables? |
 //! | `show` | how is it written as TOML again? |
 
+mod addresses;
 mod admin;
 mod arti;
 mod backends;
 mod document;
 mod environment;
 mod error;
+mod identity;
 mod logging;
 mod ports;
 mod reader;
@@ -32,6 +35,7 @@ use std::path::PathBuf;
 
 use arti_client::TorClientConfig;
 
+pub use addresses::{AddressError, check_addresses};
 pub use admin::AdminListen;
 pub use backends::RemoteBackend;
 pub use environment::Environment;
@@ -87,10 +91,11 @@ impl Config {
             return Err(report.into_errors());
         }
         unknown_tables(&root, &mut report);
-        let services = match files.as_slice() {
+        let mut services = match files.as_slice() {
             [] => service::welcome(&mut report),
             _ => service::read(&root, &mut report),
         };
+        identity::find(&root, &mut services, &mut report);
         let logging = logging::read(root.get("logging"), &mut report);
         let directories = storage::directories(&root, env, &mut report);
         let state_dir = directories.as_ref().map(|directories| directories.state.as_path());
@@ -152,6 +157,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("arti.toml");
         std::fs::write(&file, text).unwrap();
+        std::fs::create_dir(dir.path().join("keys")).unwrap();
+        std::fs::write(dir.path().join("keys/shop"), "the example names it").unwrap();
         let mut config = Config::load(&[file], &env())?;
         config.files.clear();
         Ok(config)
@@ -240,7 +247,9 @@ mod tests {
 
     #[test]
     fn what_is_shown_reads_as_the_same_configuration() {
-        let config = load(&uncommented(true)).unwrap();
+        let mut config = load(&uncommented(true)).unwrap();
+        // The file is gone by now.
+        assert!(config.services[0].identity_key.take().is_some_and(|file| file.is_absolute()));
         let shown = toml::to_string_pretty(&config.to_toml()).unwrap();
         let mut again = load(&shown).unwrap();
         again.arti_tables = config.arti_tables.clone();

@@ -2,6 +2,9 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[path = "cli/keys.rs"]
+mod key_commands;
+
 use std::path::Path;
 use std::process::{Command, Output};
 
@@ -78,7 +81,7 @@ fn check_shows_the_address_once_there_is_a_key() {
     let file = dir.path().join("arti.toml");
     let config = Config::load(&[file], &Environment::new([("HOME", dir.path())])).unwrap();
     let nickname = &config.services[0].nickname;
-    let key = keys::open(&config.storage).unwrap().identity_or_generate(nickname).unwrap();
+    let key = keys::open(&config.storage).unwrap().identity_or_generate(nickname, None).unwrap();
     let address = keys::address(&key);
 
     let output = onionbraid(dir.path(), &["check", "-c", "arti.toml"]);

@@ -1,11 +1,14 @@
 //! What one onion service is: the `[onion_services."NICK"]` tables, with Arti's
 //! keys and ours.
 
+use std::path::PathBuf;
+
 use tor_hsservice::HsNickname;
 
 use super::backends::{self, RemoteBackend};
 use super::document::{Node, Table, Value};
 use super::error::{ConfigError, KeyPath, Report};
+use super::identity;
 use super::ports;
 use super::reader::{Item, Reader};
 use crate::onion::MAX_INTRO_POINTS;
@@ -18,6 +21,9 @@ pub struct ServiceConfig {
     pub nickname: HsNickname,
     /// Whether the service runs.
     pub enabled: bool,
+    /// The file with the service's key, or its directory; `None` where the key
+    /// lies in the keystore.
+    pub identity_key: Option<PathBuf>,
     /// Introduction points of each local instance, 3 to 20.
     pub num_intro_points: u8,
     /// Streams that one client may have open at once over one rendezvous
@@ -43,6 +49,7 @@ impl ServiceConfig {
         Self {
             nickname,
             enabled: true,
+            identity_key: None,
             num_intro_points: 3,
             max_concurrent_streams_per_circuit: 65535,
             rate_limit_at_intro: None,
@@ -68,7 +75,7 @@ pub struct RateLimit {
 const MAX_LOCAL_INSTANCES: u8 = 40;
 
 /// Keys of this file format whose function a later version brings.
-const LATER: [&str; 5] = ["identity_key", "frontends", "probe", "publishers", "http"];
+const LATER: [&str; 4] = ["frontends", "probe", "publishers", "http"];
 
 /// What runs where there is no configuration at all: a welcome page on port 80.
 pub(crate) fn welcome(report: &mut Report) -> Vec<ServiceConfig> {
@@ -144,6 +151,7 @@ fn keys(
     if let Some(value) = table.get("enabled").and_then(|item| item.boolean(report)) {
         config.enabled = value;
     }
+    config.identity_key = table.get("identity_key").and_then(|item| identity::read(&item, report));
     if let Some(value) = table.get("num_intro_points").and_then(|item| item.integer(3..=20, report))
     {
         config.num_intro_points = value;

@@ -1,6 +1,8 @@
 //! How the configuration in force is written as TOML again: our tables with
 //! their defaults filled in, Arti's as the files give them.
 
+use std::path::Path;
+
 use toml::{Table, Value};
 
 use super::{Config, ServiceConfig};
@@ -29,16 +31,8 @@ impl Config {
         root.extend(self.arti_tables.clone());
         let storage = root.entry("storage").or_insert_with(|| Table::new().into());
         if let Some(storage) = storage.as_table_mut() {
-            for (key, path) in
-                [("state_dir", &self.storage.state_dir), ("cache_dir", &self.storage.cache_dir)]
-            {
-                let path = path.to_string_lossy().into_owned();
-                // Arti expands `~` and `${...}` in a plain string.
-                let plain = !path.contains(['$', '~']);
-                let path = Value::from(path);
-                let path = if plain { path } else { table([("literal", path)]) };
-                storage.insert(key.to_owned(), path);
-            }
+            storage.insert("state_dir".to_owned(), path(&self.storage.state_dir));
+            storage.insert("cache_dir".to_owned(), path(&self.storage.cache_dir));
         }
         root
     }
@@ -46,14 +40,17 @@ impl Config {
 
 impl ServiceConfig {
     fn to_toml(&self) -> Table {
-        let mut entries = vec![
-            ("enabled", self.enabled.into()),
+        let mut entries = vec![("enabled", self.enabled.into())];
+        if let Some(file) = &self.identity_key {
+            entries.push(("identity_key", path(file)));
+        }
+        entries.extend([
             ("num_intro_points", i64::from(self.num_intro_points).into()),
             (
                 "max_concurrent_streams_per_circuit",
                 i64::from(self.max_concurrent_streams_per_circuit).into(),
             ),
-        ];
+        ]);
         if let Some(limit) = self.rate_limit_at_intro {
             let limit =
                 [("rate", i64::from(limit.rate).into()), ("burst", i64::from(limit.burst).into())];
@@ -74,6 +71,14 @@ impl ServiceConfig {
         entries.push(("max_intro_points", max));
         entries.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
     }
+}
+
+/// A path, which Arti would expand in a plain string if it has `~` or `${...}`.
+fn path(path: &Path) -> Value {
+    let path = path.to_string_lossy().into_owned();
+    let plain = !path.contains(['$', '~']);
+    let path = Value::from(path);
+    if plain { path } else { table([("literal", path)]) }
 }
 
 fn rule(rule: &ProxyRule) -> Option<Value> {

@@ -77,7 +77,7 @@ pub(crate) fn directories(
 }
 
 /// Expands a path as Arti does: `~`, `${ARTI_LOCAL_DATA}` and its other variables.
-fn expand(item: &Item<'_>, report: &mut Report) -> Option<PathBuf> {
+pub(crate) fn expand(item: &Item<'_>, report: &mut Report) -> Option<PathBuf> {
     let path: CfgPath = match item.node.to_toml().try_into() {
         Ok(path) => path,
         Err(_) => {
