@@ -10,7 +10,7 @@
 //! | `document` | which values stand where? |
 //! | `reader` | how is a table read so that every error is told? |
 //! | `error` | how is an error told? |
-//! | `service`, `backends`, `ports`, `identity` | what is an onion service? |
+//! | `service`, `backends`, `frontends`, `ports`, `probe`, `identity` | what is an onion service? |
 //! | `addresses` | do the services fit together, once their keys are known? |
 //! | `admin`, `logging`, `storage` | what do the other tables of ours say? |
 //! | `arti` | what does Arti make of its own tables? |
@@ -23,15 +23,17 @@ mod backends;
 mod document;
 mod environment;
 mod error;
+mod frontends;
 mod identity;
 mod logging;
 mod ports;
+mod probe;
 mod reader;
 mod service;
 mod show;
 mod storage;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use arti_client::TorClientConfig;
 
@@ -41,6 +43,7 @@ pub use backends::RemoteBackend;
 pub use environment::Environment;
 pub use error::{ConfigError, ConfigErrors};
 pub use logging::{LogFormat, Logging};
+pub use probe::Probe;
 pub use service::{RateLimit, ServiceConfig};
 pub use storage::Storage;
 
@@ -90,20 +93,47 @@ impl Config {
         if report.has_errors() {
             return Err(report.into_errors());
         }
-        unknown_tables(&root, &mut report);
         let mut services = match files.as_slice() {
             [] => service::welcome(&mut report),
             _ => service::read(&root, &mut report),
         };
         identity::find(&root, &mut services, &mut report);
+        Self::assemble(&root, services, files, env, report)
+    }
+
+    /// Reads one file's text. Unlike [`load`](Self::load) it looks at no file,
+    /// not even at those that the text names.
+    ///
+    /// # Errors
+    ///
+    /// Everything that is wrong, if anything is.
+    pub fn from_text(text: &str, env: &Environment) -> Result<Self, ConfigErrors> {
+        let mut report = Report::default();
+        let root = document::parse(text, 0, Path::new("arti.toml"), &mut report);
+        if report.has_errors() {
+            return Err(report.into_errors());
+        }
+        let services = service::read(&root, &mut report);
+        Self::assemble(&root, services, Vec::new(), env, report)
+    }
+
+    /// Reads the tables beside the services and puts everything together.
+    fn assemble(
+        root: &Table,
+        services: Vec<ServiceConfig>,
+        files: Vec<PathBuf>,
+        env: &Environment,
+        mut report: Report,
+    ) -> Result<Self, ConfigErrors> {
+        unknown_tables(root, &mut report);
         let logging = logging::read(root.get("logging"), &mut report);
-        let directories = storage::directories(&root, env, &mut report);
+        let directories = storage::directories(root, env, &mut report);
         let state_dir = directories.as_ref().map(|directories| directories.state.as_path());
         let admin = admin::read(root.get("admin"), state_dir, &mut report);
-        let arti = arti::read(&root, directories.as_ref(), &mut report);
+        let arti = arti::read(root, directories.as_ref(), &mut report);
         let storage = match (directories, &arti) {
             (Some(directories), Some(arti)) => {
-                storage::storage(&root, directories, &arti.client, &mut report)
+                storage::storage(root, directories, &arti.client, &mut report)
             }
             _ => None,
         };
@@ -143,8 +173,6 @@ fn unknown_tables(root: &Table, report: &mut Report) {
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
     use super::*;
 
     fn env() -> Environment {
@@ -176,7 +204,9 @@ mod tests {
             let default = line.strip_prefix('#').filter(|rest| is_key(rest));
             let example = line.strip_prefix("# ").filter(|rest| also_examples && is_key(rest));
             // A key that has both a default and an example cannot have both at once.
-            let twice = default.is_some_and(|rest| also_examples && rest == "backends = []");
+            let twice = default.is_some_and(|rest| {
+                also_examples && ["backends = []", "frontends = []"].contains(&rest)
+            });
             if twice { "" } else { default.or(example).unwrap_or(line) }
         };
         EXAMPLE.lines().map(line).collect::<Vec<_>>().join("\n")
@@ -217,6 +247,10 @@ mod tests {
             config.services[0].rate_limit_at_intro,
             Some(RateLimit { rate: 25, burst: 200 })
         );
+        assert_eq!(config.services[0].frontends.len(), 1);
+        assert_eq!(config.services[0].points_per_instance(), 2);
+        let probe = config.services[0].probe.as_ref().unwrap();
+        assert_eq!((probe.port, probe.status), (80, Some(200)));
         assert_eq!(config.admin, AdminListen::Unix("/run/onionbraid/admin.sock".into()));
         assert!(config.storage.explicit);
     }
@@ -227,6 +261,7 @@ mod tests {
             include_str!("config/admin.rs"),
             include_str!("config/backends.rs"),
             include_str!("config/logging.rs"),
+            include_str!("config/probe.rs"),
             include_str!("config/service.rs"),
         ];
         let mut keys = Vec::new();
@@ -243,6 +278,16 @@ mod tests {
         for table in arti::TABLES.iter().chain(&arti::PROGRAM_TABLES) {
             assert!(EXAMPLE.contains(&format!("[{table}]")), "[{table}] is not in the example");
         }
+    }
+
+    #[test]
+    fn a_text_alone_is_read_without_looking_for_the_files_that_it_names() {
+        let text = "[onion_services.a]\nproxy_ports = [[80, \"127.0.0.1:1\"]]\n\
+                    identity_key = \"/nonexistent/key\"\n";
+        let config = Config::from_text(text, &env()).unwrap();
+        assert_eq!(config.services[0].identity_key, Some("/nonexistent/key".into()));
+        assert!(load(text).unwrap_err().to_string().contains("there is no /nonexistent/key"));
+        assert!(Config::from_text("a = ", &env()).is_err());
     }
 
     #[test]

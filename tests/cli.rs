@@ -100,6 +100,20 @@ fn check_shows_the_address_once_there_is_a_key() {
 }
 
 #[test]
+fn keys_that_do_nothing_yet_are_warned_of() {
+    let dir = tempfile::tempdir().unwrap();
+    let more = "probe = { port = 80, path = \"/\" }\nlocal_intro_points = 1\nlocal_weight = 3\n";
+    write(dir.path(), "arti.toml", &GOOD.replacen("local", &format!("{more}local"), 1));
+    let output = onionbraid(dir.path(), &["check", "-c", "arti.toml"]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let said = stdout(&output);
+    assert!(said.contains("warning: arti.toml:3: onion_services.\"shop\".probe: "), "{said}");
+    assert!(said.contains("probe is not built yet"), "{said}");
+    assert!(said.contains("with 1 introduction points each (weight 3)"), "{said}");
+    assert!(said.contains("probed on port 80 every 1m"), "{said}");
+}
+
+#[test]
 fn a_damaged_key_gives_its_own_exit_code() {
     let dir = tempfile::tempdir().unwrap();
     write(dir.path(), "arti.toml", &format!("{GOOD}[storage]\nstate_dir = \"state\"\n"));

@@ -91,9 +91,14 @@ fn write_service(
     if service.local_instances > 0 {
         writeln!(
             out,
-            "    local instances: {}, with {} introduction points each",
-            service.local_instances, service.num_intro_points
+            "    local instances: {}, with {} introduction points each (weight {})",
+            service.local_instances,
+            service.points_per_instance(),
+            service.local_weight
         )?;
+        for frontend in &service.frontends {
+            writeln!(out, "    they answer for {frontend} too")?;
+        }
         for rule in &service.proxy_ports.0 {
             writeln!(out, "    {rule}")?;
         }
@@ -101,6 +106,10 @@ fn write_service(
     for backend in &service.backends {
         let weight = backend.weight;
         writeln!(out, "    backend {}: {} (weight {weight})", backend.name, backend.address)?;
+    }
+    if let Some(probe) = &service.probe {
+        let interval = humantime::format_duration(probe.interval);
+        writeln!(out, "    backends are probed on port {} every {interval}", probe.port)?;
     }
     writeln!(out)
 }

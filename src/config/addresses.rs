@@ -59,6 +59,9 @@ pub fn check_addresses<'a>(
             let backend = backend.name.clone();
             return Err(AddressError::OwnBackend { nickname, backend });
         }
+        if service.frontends.contains(&address) {
+            return Err(AddressError::OwnFrontend { nickname });
+        }
         if let Some((first, _)) = seen.iter().find(|(_, other)| *other == address) {
             let first = first.nickname.to_string();
             return Err(AddressError::Twice { first, second: nickname });
@@ -71,6 +74,7 @@ pub fn check_addresses<'a>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::RemoteBackend;
 
     fn service(nickname: &str) -> ServiceConfig {
         ServiceConfig::with_defaults(nickname.parse().unwrap())
@@ -90,6 +94,19 @@ mod tests {
         assert_eq!(check(&a, &b), Err(expected));
         b.enabled = false;
         assert_eq!(check(&a, &b), Ok(()));
+    }
+
+    #[test]
+    fn a_service_is_neither_its_own_backend_nor_its_own_frontend() {
+        let mut a = service("a");
+        a.frontends = vec![address(1), address(2)];
+        assert_eq!(check_addresses([(&a, Some(address(3)))]), Ok(()));
+        let expected = AddressError::OwnFrontend { nickname: "a".into() };
+        assert_eq!(check_addresses([(&a, Some(address(2)))]), Err(expected));
+        let backend = RemoteBackend { address: address(4), name: "b".into(), weight: 1 };
+        a.backends = vec![backend];
+        let expected = AddressError::OwnBackend { nickname: "a".into(), backend: "b".into() };
+        assert_eq!(check_addresses([(&a, Some(address(4)))]), Err(expected));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use toml::{Table, Value};
 
-use super::{Config, ServiceConfig};
+use super::{Config, Probe, ServiceConfig};
 use crate::proxy::rules::{PortRange, ProxyRule, ProxyTarget};
 
 impl Config {
@@ -59,6 +59,10 @@ impl ServiceConfig {
         let rules: Vec<Value> = self.proxy_ports.0.iter().filter_map(rule).collect();
         entries.push(("proxy_ports", rules.into()));
         entries.push(("local_instances", i64::from(self.local_instances).into()));
+        if let Some(points) = self.local_intro_points {
+            entries.push(("local_intro_points", i64::from(points).into()));
+        }
+        entries.push(("local_weight", i64::from(self.local_weight).into()));
         let backends = self.backends.iter().map(|backend| {
             table([
                 ("address", backend.address.to_string().into()),
@@ -67,9 +71,31 @@ impl ServiceConfig {
             ])
         });
         entries.push(("backends", backends.collect::<Vec<_>>().into()));
+        let frontends: Vec<Value> =
+            self.frontends.iter().map(|address| address.to_string().into()).collect();
+        entries.push(("frontends", frontends.into()));
+        if let Some(probe) = &self.probe {
+            entries.push(("probe", probe.to_toml()));
+        }
         let max = self.max_intro_points.map_or_else(|| "auto".into(), |max| i64::from(max).into());
         entries.push(("max_intro_points", max));
         entries.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
+    }
+}
+
+impl Probe {
+    fn to_toml(&self) -> Value {
+        let mut entries = Table::new();
+        entries.insert("port".to_owned(), i64::from(self.port).into());
+        let interval = humantime::format_duration(self.interval).to_string();
+        entries.insert("interval".to_owned(), interval.into());
+        if let Some(path) = &self.path {
+            entries.insert("path".to_owned(), path.clone().into());
+        }
+        if let Some(status) = self.status {
+            entries.insert("status".to_owned(), i64::from(status).into());
+        }
+        entries.into()
     }
 }
 

@@ -293,8 +293,8 @@ impl Running {
 fn settings(config: &ServiceConfig) -> Settings {
     let local = (0..config.local_instances).map(|n| BackendSettings {
         name: format!("local-{n}"),
-        kind: BackendKind::Local { expected_points: config.num_intro_points },
-        weight: 1,
+        kind: BackendKind::Local { expected_points: config.points_per_instance() },
+        weight: config.local_weight,
     });
     let remote = config.backends.iter().map(|backend| BackendSettings {
         name: backend.name.clone(),
