@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -43,6 +44,33 @@ pub enum Command {
         /// Print the whole status as JSON
         #[arg(long)]
         json: bool,
+        /// Show it anew every 2 seconds, until Ctrl-C
+        ///
+        /// A terminal is cleared each time; elsewhere a blank line lies between.
+        #[arg(long)]
+        watch: bool,
+    },
+    /// Tell by the exit code whether the running daemon is ready
+    ///
+    /// 0 when every service is published, 1 when not, 69 when no daemon answers.
+    Healthcheck(ConfigFiles),
+    /// Print what a backend elsewhere needs to answer for a service
+    ///
+    /// For C tor that is what goes into torrc and into the file ob_config, for another
+    /// onionbraid a table of its arti.toml.
+    #[command(after_help = BACKEND_CONFIG)]
+    BackendConfig {
+        /// The service's nickname
+        service: String,
+        /// The program that runs the backend
+        #[arg(long = "for", value_enum, value_name = "PROGRAM", default_value_t = BackendProgram::Tor)]
+        program: BackendProgram,
+        /// Write the files to this new directory
+        #[arg(long, value_name = "DIR")]
+        out: Option<PathBuf>,
+        /// Which configuration.
+        #[command(flatten)]
+        config: ConfigFiles,
     },
     /// Make, read and move identity keys, in every format
     #[command(subcommand)]
@@ -50,6 +78,43 @@ pub enum Command {
     /// Show configuration
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// Generate what packages hold beside the program
+    #[command(subcommand, hide = true)]
+    Generate(GenerateCommand),
+}
+
+const BACKEND_CONFIG: &str = "\
+Examples:
+  onionbraid backend-config shop
+  onionbraid backend-config shop --out ./backend
+  onionbraid backend-config shop --for onionbraid";
+
+/// A program that can run a backend.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum BackendProgram {
+    /// C tor
+    Tor,
+    /// Another onionbraid
+    Onionbraid,
+}
+
+/// What `onionbraid generate` makes.
+#[derive(Debug, Subcommand)]
+pub enum GenerateCommand {
+    /// Completions for a shell
+    Completions {
+        /// The shell
+        shell: Shell,
+        /// Write a file there instead of printing
+        #[arg(long, value_name = "DIR")]
+        out: Option<PathBuf>,
+    },
+    /// Manual pages
+    Man {
+        /// Write the page of every command there instead of printing the first
+        #[arg(long, value_name = "DIR")]
+        out: Option<PathBuf>,
+    },
 }
 
 const GENERATE: &str = "\

@@ -1,8 +1,12 @@
 //! What each subcommand does, one file each. Only here is anything printed,
 //! and only here does an error become a text and an exit code.
 
+mod ask;
+pub mod backend_config;
 pub mod check;
 pub mod config;
+pub mod generate;
+pub mod healthcheck;
 pub mod keys;
 pub mod run;
 pub mod status;

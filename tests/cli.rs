@@ -2,6 +2,10 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[path = "cli/admin.rs"]
+mod admin;
+#[path = "cli/backend_config.rs"]
+mod backend_config;
 #[path = "cli/keys.rs"]
 mod key_commands;
 
@@ -97,6 +101,17 @@ fn check_shows_the_address_once_there_is_a_key() {
     let output = onionbraid(dir.path(), &["check", "-c", "arti.toml"]);
     assert_eq!(output.status.code(), Some(78));
     assert!(stderr(&output).contains("lists itself"), "{}", stderr(&output));
+}
+
+#[test]
+fn a_service_cannot_be_its_own_frontend() {
+    let dir = tempfile::tempdir().unwrap();
+    let made = stdout(&onionbraid(dir.path(), &["keys", "generate", "--out", "shop"]));
+    let own = format!("identity_key = \"shop\"\nfrontends = [\"{}\"]\nlocal", made.trim());
+    write(dir.path(), "arti.toml", &GOOD.replacen("local", &own, 1));
+    let output = onionbraid(dir.path(), &["check", "-c", "arti.toml"]);
+    assert_eq!(output.status.code(), Some(78));
+    assert!(stderr(&output).contains("its own address in `frontends`"), "{}", stderr(&output));
 }
 
 #[test]
