@@ -4,17 +4,19 @@
 //! test has a file of its own in `e2e/`.
 
 #![allow(clippy::disallowed_methods, reason = "test shell: clocks and tasks are its business")]
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 pub mod network;
 
-mod e2e {
+/// The tests, one subject a file.
+pub mod e2e {
     mod failing_relays;
-    mod frontend;
+    pub mod frontend;
     mod leftovers;
     mod local_instances;
     mod many_backends;
     mod mixed_backends;
     mod plain_tor;
-    mod refusal;
+    pub mod refusal;
     mod restart;
 }

@@ -79,7 +79,7 @@ impl Options {
             Some(dir) => PathBuf::from(dir),
             None => std::env::temp_dir().join("onionbraid"),
         };
-        Options { limit: Duration::from_secs(180), ..Options::below(&root, relays) }
+        Options::below(&root, relays)
     }
 
     /// The same, with everything below a directory of the caller.
@@ -143,9 +143,10 @@ impl Network {
         let dir = network.dir();
         // Nobody listens at port 53 of loopback: no name is ever resolved.
         fs::write(dir.join("resolv.conf"), "nameserver 127.0.0.1\n")?;
+        fs::write(dir.join("empty"), "")?;
         let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
         fs::write(dir.join("bandwidths"), torrc::bandwidths(&members, now))?;
-        let common = torrc::common(&members);
+        let common = torrc::common(&members, dir);
         let configure = |relay: &Relay, voting: &Voting| {
             let mut lines = common.clone() + &torrc::relay(&relay.member, dir);
             if let Some(authority) = &relay.member.authority {
@@ -212,7 +213,7 @@ impl Network {
 
     /// The torrc lines that every tor on this network needs.
     pub fn torrc(&self) -> String {
-        torrc::common(&self.members())
+        torrc::common(&self.members(), self.dir())
     }
 
     /// Starts a C tor client and waits until it knows the whole network.

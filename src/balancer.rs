@@ -161,7 +161,7 @@ impl Balancer {
     /// What the operator sees, as of the last `handle_*`.
     pub fn status(&self) -> Status {
         let backends = (0..).map(BackendId).zip(&self.backends).map(|(id, backend)| {
-            let listed = self.publisher.listed().iter().filter(|chosen| chosen.backend == id);
+            let listed = self.publisher.found().iter().filter(|chosen| chosen.backend == id);
             backend.snapshot(listed.count())
         });
         Status {
@@ -453,6 +453,38 @@ mod tests {
         assert_eq!(moments(1), moments(2));
         assert!(moments(1).len() > 5);
         assert!(moments(1).windows(2).all(|two| two[1] >= two[0] + 2 * SECOND));
+    }
+
+    #[test]
+    fn an_hsdir_that_comes_back_gets_a_later_moment_than_it_may_have_seen() {
+        let mut world = World::new(1, 0);
+        world.tell(Fact::Network(network(1, [1, 2])));
+        world.local(0, &[1, 2, 3]);
+        world.tell(Fact::Network(network(1, [1, 3])));
+        world.now.wall -= MINUTE;
+        world.tell(Fact::Network(network(1, [1, 2])));
+        world.pass(10 * SECOND);
+        let [first, .., last] = &world.uploads[..] else { panic!("uploads") };
+        assert_eq!(last.1.hsdir, relay(2));
+        assert!(last.1.as_of >= first.1.as_of + 2 * SECOND);
+    }
+
+    #[test]
+    fn a_change_waits_for_uploads_under_way_but_not_for_long() {
+        let mut world = World::new(1, 0);
+        world.tell(Fact::Network(network(1, [1, 2])));
+        world.deaf = true;
+        world.local(0, &[1, 2, 3]);
+        world.local(0, &[1, 2]);
+        world.pass(9 * SECOND);
+        let Publication { period, hsdir, as_of, .. } = world.uploads[0].1.clone();
+        assert_eq!(world.uploads.len(), 2);
+        // One is slow: after ten seconds the other goes ahead.
+        world.tell(Fact::Uploaded { period, hsdir, as_of, outcome: Ok(1) });
+        assert_eq!(world.uploads.len(), 2);
+        world.pass(2 * SECOND);
+        assert_eq!(world.rounds(), [(0, 3), (10, 2)]);
+        assert_eq!(world.uploads.len(), 3);
     }
 
     #[test]

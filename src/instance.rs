@@ -270,6 +270,7 @@ impl Running {
             tracing::debug!("replayed introduction dropped");
             return;
         }
+        tracing::debug!(instance = %self.instance.settings.name, slot = ?introduction.slot, "introduction");
         self.plan.introduced(introduction.slot);
         self.instance.counters.introductions.fetch_add(1, Ordering::Relaxed);
         let context = Arc::clone(&self.rendezvous);

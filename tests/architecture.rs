@@ -5,6 +5,8 @@
 //! comments, strings and tests. That is enough to notice a border crossed by
 //! oversight; nobody crosses one through a macro by accident.
 
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -22,9 +22,6 @@ use super::torrc::{INITIAL_DELAY, Voting};
 const ATTEMPTS: u32 = 4;
 /// How often an authority is asked for the consensus.
 const POLL: Duration = Duration::from_millis(100);
-/// Initial voting intervals in seconds: they have to divide a day.
-const INITIAL_INTERVALS: [u64; 10] = [5, 6, 8, 9, 10, 12, 15, 20, 30, 60];
-
 /// Starts all relays and waits until the consensus names each as an HSDir and
 /// each knows all of them; after `limit`, an error that says what is missing.
 /// `configure` gives an authority its torrc for these moments of voting.
@@ -38,7 +35,7 @@ pub async fn start(
     let Some(authority) = relays.iter().find_map(Relay::dir_address) else {
         bail!("a network needs an authority");
     };
-    let mut lead = Duration::from_millis(1500 + 60 * relays.len() as u64);
+    let mut lead = Duration::from_millis(2500 + 60 * relays.len() as u64);
     for attempt in 1..=ATTEMPTS {
         let voting = voting(interval, lead, SystemTime::now());
         relays.iter().for_each(|relay| configure(relay, &voting));
@@ -65,19 +62,16 @@ pub async fn start(
 }
 
 /// Shifts the votes such that the first falls `lead` from now. Authorities vote
-/// two delays before the end of an initial interval.
+/// two delays before the end of an interval.
+///
+/// The first interval is as long as all others. It could be shorter, but until
+/// the second consensus C tor and Arti would then disagree about the length of
+/// a time period, and no visitor would find a service.
 fn voting(interval: Duration, lead: Duration, now: SystemTime) -> Voting {
-    let delays = 2 * INITIAL_DELAY;
-    let longest = Duration::from_secs(60);
-    let initial_interval = INITIAL_INTERVALS
-        .map(Duration::from_secs)
-        .into_iter()
-        .find(|initial| lead + delays <= *initial)
-        .unwrap_or(longest);
     let vote = now.duration_since(UNIX_EPOCH).unwrap_or_default() + lead;
-    let consensus = vote.as_secs() + u64::from(vote.subsec_nanos() > 0) + delays.as_secs();
-    let grid = initial_interval.min(interval).as_secs();
-    Voting { interval, initial_interval, offset: Duration::from_secs(consensus % grid) }
+    let vote = vote.as_secs() + u64::from(vote.subsec_nanos() > 0);
+    let consensus = vote + 2 * INITIAL_DELAY.as_secs();
+    Voting { interval, offset: Duration::from_secs(consensus % interval.as_secs()) }
 }
 
 /// Starts the authorities, and the others as soon as these take descriptors.
@@ -159,11 +153,15 @@ fn last_words(relay: &Relay) -> String {
     format!("the last words of {}:\n{}", relay.nickname(), relay.node.tail())
 }
 
-/// Removes what a relay knows of the network, so that it begins anew.
+/// Removes the consensus that a relay knows, so that it serves none until there
+/// is a new one. `diff-cache` holds it, too.
 fn forget_consensus(relay: &Relay) -> Result<()> {
     for entry in fs::read_dir(relay.node.dir().join("data"))? {
         let entry = entry?;
-        if entry.file_name().to_string_lossy().contains("consensus") && entry.path().is_file() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if name == "diff-cache" {
+            fs::remove_dir_all(entry.path())?;
+        } else if name.contains("consensus") {
             fs::remove_file(entry.path())?;
         }
     }
@@ -180,16 +178,6 @@ mod tests {
         let voting = voting(Duration::from_secs(20), Duration::from_millis(2200), now);
         // 1000000.3 s + 2.2 s, up to a whole second, + 4 s until the consensus
         let consensus = 1_000_003 + 4;
-        assert_eq!(voting.initial_interval, Duration::from_secs(8));
-        assert_eq!((consensus - voting.offset.as_secs()) % 8, 0);
-    }
-
-    #[test]
-    fn the_initial_interval_grows_with_the_lead() {
-        let initial = |seconds| {
-            let lead = Duration::from_secs(seconds);
-            voting(Duration::from_secs(20), lead, UNIX_EPOCH).initial_interval.as_secs()
-        };
-        assert_eq!([initial(1), initial(5), initial(11), initial(100)], [5, 9, 15, 60]);
+        assert_eq!((consensus - voting.offset.as_secs()) % 20, 0);
     }
 }

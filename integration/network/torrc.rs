@@ -37,8 +37,6 @@ pub struct Authority {
 pub struct Voting {
     /// From one consensus to the next.
     pub interval: Duration,
-    /// The same before the first consensus.
-    pub initial_interval: Duration,
     /// Shifts the moments of the votes from multiples of the interval.
     pub offset: Duration,
 }
@@ -61,7 +59,7 @@ impl Voting {
 }
 
 /// The lines that every tor on the network needs, whatever it does.
-pub fn common(members: &[Member]) -> String {
+pub fn common(members: &[Member], network_dir: &Path) -> String {
     let mut text = String::from("TestingTorNetwork 1\n");
     for member in members {
         if let Some(authority) = &member.authority {
@@ -77,7 +75,8 @@ pub fn common(members: &[Member]) -> String {
         }
     }
     // `OutboundBindAddress`: the kernel then refuses every connection to
-    // elsewhere. The owning process: if this one is killed in the very moment in
+    // elsewhere. `GeoIPFile`: reading the real ones is most of what a tor does at
+    // its start, so these are empty. The owning process: if this one is killed in the very moment in
     // which a tor starts, tor itself notices within 15 seconds.
     let _ = write!(
         text,
@@ -91,9 +90,12 @@ pub fn common(members: &[Member]) -> String {
          ShutdownWaitLength 0\n\
          ConnLimit 60\n\
          CookieAuthentication 0\n\
+         GeoIPFile {network_dir}/empty\n\
+         GeoIPv6File {network_dir}/empty\n\
          Log notice stdout\n\
-         __OwningControllerProcess {}\n",
-        std::process::id(),
+         __OwningControllerProcess {owner}\n",
+        network_dir = network_dir.display(),
+        owner = std::process::id(),
     );
     text
 }
@@ -144,7 +146,7 @@ pub fn authority(
         "DirPort {dir_address} IPv4Only\n\
          AuthoritativeDirectory 1\n\
          V3AuthoritativeDirectory 1\n\
-         TestingV3AuthInitialVotingInterval {initial}\n\
+         TestingV3AuthInitialVotingInterval {interval}\n\
          TestingV3AuthInitialVoteDelay {initial_delay}\n\
          TestingV3AuthInitialDistDelay {initial_delay}\n\
          V3AuthVotingInterval {interval}\n\
@@ -164,7 +166,6 @@ pub fn authority(
          AuthDirVoteStableGuaranteeMTBF 1 second\n\
          ConsensusParams hsdir_interval={period} {params}\n",
         dir_address = authority.dir_address,
-        initial = voting.initial_interval.as_secs(),
         initial_delay = INITIAL_DELAY.as_secs(),
         interval = voting.interval.as_secs(),
         delay = voting.delay(),
@@ -176,9 +177,19 @@ pub fn authority(
 
 /// The lines of a tor that is no relay: it fetches every consensus early,
 /// because on this network one is outdated within seconds.
+///
+/// It takes a circuit for lost after five seconds. A tor that has run for a
+/// while has learned as much by itself; a fresh one would wait a minute for
+/// whoever is dead, and two for a service that does not come to a rendezvous.
 pub fn client(socks: Option<SocketAddr>) -> String {
     let socks = socks.map_or_else(|| "0".to_owned(), |address| address.to_string());
-    format!("SocksPort {socks}\nFetchDirInfoEarly 1\nFetchDirInfoExtraEarly 1\n")
+    format!(
+        "SocksPort {socks}\n\
+         FetchDirInfoEarly 1\n\
+         FetchDirInfoExtraEarly 1\n\
+         LearnCircuitBuildTimeout 0\n\
+         CircuitBuildTimeout 5\n"
+    )
 }
 
 /// The bandwidth file of the authorities: all relays alike.

@@ -22,7 +22,7 @@ const RETRY_MOST: Duration = Duration::from_secs(60);
 /// After so long the answer to an upload is given up as lost.
 const UPLOAD_LIMIT: Duration = Duration::from_secs(2 * 60);
 /// An HSDir keeps a descriptor for its lifetime field, 180 minutes
-/// (rend-spec-v3, section 2.2.6); then it holds nothing of ours.
+/// (`descriptor-lifetime`; rend-spec-v3, section 2.4); then it holds nothing of ours.
 const LIFETIME: Duration = Duration::from_secs(180 * 60);
 /// Revision counters are a function of whole seconds, and an HSDir refuses one
 /// that is not higher than its own. Two seconds leave no room for rounding.
@@ -40,7 +40,8 @@ pub(super) struct Hsdir {
     not_before: Instant,
     in_flight: Option<Upload>,
     holds: Option<Held>,
-    /// Uploads tried since the last one that it took.
+    /// How many uploads in a row it took to bring it what it holds, or has
+    /// not been enough so far.
     attempts: u32,
     last_error: Option<String>,
     allowance: Allowance,
@@ -106,7 +107,7 @@ impl Hsdir {
         let started = alarm.now();
         self.newest_as_of = Some(as_of);
         self.allowance.take(started);
-        self.attempts += 1;
+        self.attempts = if self.last_error.is_some() { self.attempts + 1 } else { 1 };
         self.in_flight = Some(Upload { round, as_of, started });
         alarm.reached(started + UPLOAD_LIMIT);
     }
@@ -126,7 +127,6 @@ impl Hsdir {
             Ok(()) => {
                 self.holds = Some(Held { round: upload.round, since: now.monotonic });
                 self.not_before = now.monotonic;
-                self.attempts = 0;
                 self.last_error = None;
             }
             Err(failure) => self.failed(failure, now.monotonic, rng),
@@ -138,6 +138,12 @@ impl Hsdir {
         self.in_flight = None;
         self.last_error = Some(failure.to_string());
         self.not_before = now + stretched(backoff(self.attempts, RETRY_FIRST, RETRY_MOST), rng);
+    }
+
+    /// Whether it works and does not hold this round's descriptor yet: clients
+    /// who ask it get an older one. One that fails keeps nobody waiting.
+    pub(super) fn lags(&self, round: u64) -> bool {
+        self.last_error.is_none() && self.holds.as_ref().is_none_or(|held| held.round != round)
     }
 
     /// What the operator sees of it.

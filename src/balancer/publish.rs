@@ -50,6 +50,9 @@ pub(super) struct Content {
 pub(super) struct Publisher {
     /// What the last round published, or is publishing.
     published: Option<Content>,
+    /// What clients find: the content of the last round that the HSDirs which
+    /// they ask have taken.
+    found: Vec<Chosen>,
     /// What should be published and is not yet.
     change: Option<Change>,
     changes: Allowance,
@@ -84,12 +87,24 @@ struct PeriodUploads {
 
 impl Publisher {
     pub(super) fn new() -> Self {
-        Self { published: None, change: None, changes: CHANGES, round: 0, periods: Vec::new() }
+        Self {
+            published: None,
+            found: Vec::new(),
+            change: None,
+            changes: CHANGES,
+            round: 0,
+            periods: Vec::new(),
+        }
     }
 
     /// What is in the descriptor now; empty before the first round.
     pub(super) fn listed(&self) -> &[Chosen] {
         self.published.as_ref().map_or(&[], |content| &content.chosen)
+    }
+
+    /// What clients find in the current period.
+    pub(super) fn found(&self) -> &[Chosen] {
+        &self.found
     }
 
     /// The periods and HSDirs are these now. What the HSDirs that stay hold is
@@ -164,6 +179,15 @@ impl Publisher {
             let points: Arc<[IntroPoint]> =
                 content.chosen.iter().map(|chosen| chosen.point.clone()).collect();
             upload(&mut self.periods, content, &points, now, alarm, rng, commands);
+            let taken = |period: &PeriodUploads| {
+                let mut asked = period.view.hsdirs.iter().filter(|hsdir| hsdir.asked_by_clients);
+                let hsdir = |relay| period.hsdirs.get(relay);
+                period.view.current
+                    && asked.all(|it| hsdir(&it.relay).is_some_and(|h| !h.lags(period.round)))
+            };
+            if self.is_found() && self.periods.iter().any(taken) {
+                self.found.clone_from(&content.chosen);
+            }
         }
     }
 
@@ -262,7 +286,7 @@ fn upload(
 }
 
 impl PeriodUploads {
-    /// A period that the network has had until now nothing to do with.
+    /// A period in which nothing has been published yet.
     fn new(view: PeriodView, round: u64) -> Self {
         Self {
             view,

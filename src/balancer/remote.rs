@@ -45,9 +45,9 @@ const NEW_PERIOD: (Duration, Duration) = (Duration::from_secs(5), Duration::from
 const FETCH_LIMIT: Duration = Duration::from_secs(2 * 60);
 
 /// Services publish anew every 60 to 120 minutes, in C tor and Arti alike and
-/// whatever the length of the period (rend-spec-v3, section 2.2.1 leaves it
-/// open; `HS_SERVICE_NEXT_UPLOAD_TIME_MAX`). One whose revision has not moved
-/// for this long has missed that; the rest is for our own looking seldom.
+/// whatever the length of the period (C tor's `HS_SERVICE_NEXT_UPLOAD_TIME_MIN`
+/// and `_MAX`). One whose revision has not moved for this long has missed that;
+/// the half hour more is for our own looking seldom.
 const REVISION_UNMOVED: Duration = Duration::from_secs(150 * 60);
 /// How long doubtful points stay listed while nothing better is known. HSDirs
 /// drop a descriptor 180 minutes after the upload: by then the doubt is gone.

@@ -340,6 +340,21 @@ mod tests {
     }
 
     #[test]
+    fn a_listed_point_does_not_move_for_another_backends_second_point() {
+        let mut offered = vec![
+            (1, vec![point(1, 1), point(2, 2), point(3, 3)]),
+            (1, vec![point(4, 4), point(5, 1)]),
+        ];
+        let seconds = offered[1].1.split_off(1);
+        let before = select_from(&offered, &[], Some(4));
+        assert_eq!(counts(&offered, &before), [2, 1]);
+        offered[1].1.extend(seconds);
+        assert_eq!(select_from(&offered, &before, Some(4)), before);
+        // Where nothing is listed yet, everyone gets the full number.
+        assert_eq!(counts(&offered, &select_from(&offered, &[], Some(4))), [2, 2]);
+    }
+
+    #[test]
     fn nobody_pushes_a_listed_point_out_by_offering_the_same_session() {
         let honest = vec![(1, vec![]), (1, vec![point(1, 1), point(2, 2)])];
         let before = select_from(&honest, &[], None);

@@ -40,6 +40,10 @@ const PROGRAM_KEYS: [(&str, &str); 2] = [("storage", "port_info_file"), ("system
 
 const IGNORED: &str = "it belongs to the arti program and does nothing here";
 
+/// Where we want something else than Arti: no circuits to exits are kept ready,
+/// since nothing here ever leaves the Tor network.
+const DEFAULTS: &str = "[preemptive_circuits]\ndisable_at_threshold = 0\n";
+
 /// Arti's part of the configuration.
 pub(crate) struct Arti {
     /// What Arti runs with.
@@ -130,10 +134,12 @@ fn resolve_one(key: &str, given: &Node, node: &Node, report: &mut Report) -> boo
 fn resolve(tables: toml::Table) -> Result<(TorClientConfig, Vec<String>), String> {
     let text = toml::to_string(&tables).map_err(|error| error.to_string())?;
     let mut sources = ConfigurationSources::new_empty();
-    sources.push_source(
-        ConfigurationSource::from_verbatim(text),
-        tor_config::sources::MustRead::MustRead,
-    );
+    for text in [DEFAULTS.to_owned(), text] {
+        sources.push_source(
+            ConfigurationSource::from_verbatim(text),
+            tor_config::sources::MustRead::MustRead,
+        );
+    }
     let tree = sources.load().map_err(|error| chain(&error))?;
     let resolved = resolve_return_results::<TorClientConfig>(&tree, &Default::default())
         .map_err(|error| chain(&error))?;

@@ -81,7 +81,10 @@ pub(super) async fn meet(context: Arc<Context>, introduction: Introduction, keys
         }
     };
     match met {
-        Ok((tunnel, requests)) => serve_streams(&context, Arc::new(tunnel), requests).await,
+        Ok((tunnel, requests)) => {
+            tracing::debug!("client met");
+            serve_streams(&context, Arc::new(tunnel), requests).await
+        }
         Err(error) => {
             context.counters.rendezvous_failed.fetch_add(1, Ordering::Relaxed);
             tracing::debug!(error = %error, "client not met");

@@ -82,7 +82,8 @@ pub struct Backend {
     /// The fingerprints of the relays at which they are.
     #[serde(default)]
     pub relays: Vec<String>,
-    /// How many of them are in the descriptor of the current period.
+    /// How many of them clients find: they are in the descriptor that the HSDirs
+    /// of the current period have taken.
     pub published_intro_points: usize,
     /// Its share of the traffic relative to the others.
     pub weight: u16,
@@ -149,7 +150,8 @@ pub struct Hsdir {
     pub relay: String,
     /// What it holds.
     pub state: HsdirState,
-    /// Uploads tried since the last one that it accepted.
+    /// How many uploads in a row it took to bring it what it holds, or has not
+    /// been enough so far.
     pub attempts: u32,
     /// Why the last upload failed, until one succeeds.
     pub last_error: Option<String>,

@@ -90,16 +90,18 @@ impl Tor {
 
     /// Puts Arti's status into our words.
     fn describe(&self, status: &BootstrapStatus) -> BootstrapView {
-        let valid_until = self
-            .client
-            .dirmgr()
-            .ok()
-            .and_then(|provider| provider.netdir(Timeliness::Unchecked).ok())
-            .map(|directory| directory.lifetime().valid_until());
+        let netdir = |timeliness| self.client.dirmgr().ok()?.netdir(timeliness).ok();
+        let valid_until = netdir(Timeliness::Unchecked).map(|d| d.lifetime().valid_until());
+        // While Arti looks for the next directory, the one at hand will do.
+        let usable = netdir(Timeliness::Timely).is_some();
         let message = match status.blocked() {
             Some(blockage) => blockage.to_string(),
             None => status.to_string(),
         };
-        BootstrapView { fraction: status.as_frac(), message, valid_until }
+        BootstrapView {
+            fraction: if usable { 1.0 } else { status.as_frac() },
+            message,
+            valid_until,
+        }
     }
 }

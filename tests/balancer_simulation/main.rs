@@ -5,6 +5,8 @@
 //!
 //! Everything derives from a seed, which every failure names.
 
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
 mod simulation;
 mod world;
 

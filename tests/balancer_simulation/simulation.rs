@@ -418,13 +418,15 @@ impl Simulation {
                 self.check(!absent, "every backend believed to live is in a new list");
             }
         }
-        let listed: usize = status.backends.iter().map(|b| b.published_intro_points).sum();
-        self.check(listed == points.len(), "the status tells what is uploaded");
+        let told = status.descriptors.iter().all(|d| d.intro_points == points.len());
+        self.check(told, "the status tells what is uploaded");
     }
 
     /// After a while without trouble everything is in its place.
     pub(crate) fn check_calm(&self) {
         let status = self.balancer.status();
+        let found: usize = status.backends.iter().map(|b| b.published_intro_points).sum();
+        self.check(found == self.newest.len(), "the status tells what clients find");
         let dead = self.backends.iter().all(|backend| !backend.alive);
         let listed = self.listed();
         for (n, backend) in self.backends.iter().enumerate() {
