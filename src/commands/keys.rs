@@ -15,7 +15,7 @@ use crate::cli::{KeyFormat, KeysCommand};
 use crate::config::{Config, Environment, ServiceConfig};
 use crate::exit::Exit;
 use crate::onion::OnionAddress;
-use crate::tor::keys::{self, Format, IdentityKey, Imported};
+use crate::tor::keys::{self, Format, IdentityKey, Imported, Keystores};
 
 /// Does what the command says and prints the address of the key.
 pub fn keys(command: &KeysCommand) -> ExitCode {
@@ -47,8 +47,10 @@ fn generate_file(path: &Path, format: KeyFormat) -> Result<OnionAddress, Failure
 fn generate(name: &str, files: &[PathBuf]) -> Result<OnionAddress, Failure> {
     let config = load(files)?;
     let service = in_keystore(service(&config, name)?)?;
-    let key = keys::open(&config.storage)?.generate(&service.nickname)?;
-    remark(&format!("The new key lies in {}.", keys::directory(&config.storage).display()));
+    let keystores = Keystores::from(&config.storage);
+    let there = format!("The new key lies in {}.", keystores.directory.display());
+    let key = keys::open(keystores)?.generate(&service.nickname)?;
+    remark(&there);
     Ok(keys::address(&key))
 }
 
@@ -57,11 +59,10 @@ fn import(name: &str, path: &Path, files: &[PathBuf]) -> Result<OnionAddress, Fa
     let service = in_keystore(service(&config, name)?)?;
     let key = keys::read_secret(path, &config.storage.mistrust)?;
     let address = key.address();
-    match keys::open(&config.storage)?.import(&service.nickname, key)? {
-        Imported::New => {
-            let keystore = keys::directory(&config.storage);
-            remark(&format!("The key lies in {} too now.", keystore.display()));
-        }
+    let keystores = Keystores::from(&config.storage);
+    let there = format!("The key lies in {} too now.", keystores.directory.display());
+    match keys::open(keystores)?.import(&service.nickname, key)? {
+        Imported::New => remark(&there),
         Imported::Already => remark("The service has this key already."),
     }
     if restricts_clients(path) {

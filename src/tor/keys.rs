@@ -24,13 +24,12 @@ use std::sync::Arc;
 use fs_mistrust::Mistrust;
 use tor_hscrypto::pk::{HsIdKey, HsIdKeypair};
 use tor_hsservice::{HsIdKeypairSpecifier, HsIdPublicKeySpecifier, HsNickname};
-use tor_keymgr::config::CTorServiceKeystoreConfig;
+use tor_keymgr::config::{ArtiKeystoreConfig, CTorServiceKeystoreConfig};
 use tor_keymgr::{
     ArtiNativeKeystore, CTorServiceKeystore, KeyMgr, KeyMgrBuilder, Keystore, KeystoreSelector,
 };
 use tor_llcrypto::rng::CautiousRng;
 
-use crate::config::Storage;
 use crate::onion::OnionAddress;
 
 pub use file::{Format, KeyFileError, read_address, read_secret, write_new};
@@ -104,6 +103,17 @@ pub enum KeyError {
     Assemble(String),
 }
 
+/// Where the keystores lie. The configuration's `Storage` says so.
+#[derive(Clone, Debug)]
+pub struct Keystores {
+    /// Arti's keystore, the one that is written.
+    pub directory: PathBuf,
+    /// Which keystores there are beside it (`storage.keystore`).
+    pub others: ArtiKeystoreConfig,
+    /// Which permissions they and key files may have (`storage.permissions`).
+    pub mistrust: Mistrust,
+}
+
 /// The keys that the configuration names.
 pub struct Keys {
     /// The keystores; none if there is none yet and none was to be made.
@@ -127,10 +137,11 @@ pub enum Imported {
 /// # Errors
 ///
 /// If a directory cannot be made, or if others may read or write it.
-pub fn open(storage: &Storage) -> Result<Keys, KeyError> {
-    let main = main_store(storage)?;
-    let keystores = Some(assemble(main, ctor_stores(storage)?)?);
-    Ok(Keys { keystores, mistrust: storage.mistrust.clone() })
+pub fn open(stores: impl Into<Keystores>) -> Result<Keys, KeyError> {
+    let stores = stores.into();
+    let main = main_store(&stores)?;
+    let keystores = Some(assemble(main, ctor_stores(&stores)?)?);
+    Ok(Keys { keystores, mistrust: stores.mistrust })
 }
 
 /// Opens the keystores that exist, without making anything.
@@ -138,32 +149,28 @@ pub fn open(storage: &Storage) -> Result<Keys, KeyError> {
 /// # Errors
 ///
 /// If others may read or write a directory.
-pub fn open_existing(storage: &Storage) -> Result<Keys, KeyError> {
-    let mut others = ctor_stores(storage)?;
-    let there = directory(storage).try_exists().map_err(|error| KeyError::Look {
-        directory: directory(storage),
+pub fn open_existing(stores: impl Into<Keystores>) -> Result<Keys, KeyError> {
+    let stores = stores.into();
+    let mut others = ctor_stores(&stores)?;
+    let there = stores.directory.try_exists().map_err(|error| KeyError::Look {
+        directory: stores.directory.clone(),
         cause: Arc::new(error),
     })?;
     let main = if there {
-        Some(main_store(storage)?)
+        Some(main_store(&stores)?)
     } else if others.is_empty() {
         None
     } else {
         Some(others.remove(0))
     };
     let keystores = main.map(|main| assemble(main, others)).transpose()?;
-    Ok(Keys { keystores, mistrust: storage.mistrust.clone() })
+    Ok(Keys { keystores, mistrust: stores.mistrust })
 }
 
 /// The onion address that a key stands for.
 pub fn address(key: &HsIdKeypair) -> OnionAddress {
     let id = HsIdKey::from(key).id();
     OnionAddress::from_public_key(id.into())
-}
-
-/// Where Arti's keystore lies.
-pub fn directory(storage: &Storage) -> PathBuf {
-    storage.state_dir.join("keystore")
 }
 
 impl Keys {
@@ -282,23 +289,23 @@ fn has_another(nickname: &HsNickname, key: &HsIdKeypair) -> KeyError {
     KeyError::HasAnother { nickname: nickname.clone(), address: address(key) }
 }
 
-fn main_store(storage: &Storage) -> Result<Box<dyn Keystore>, KeyError> {
-    let store = ArtiNativeKeystore::from_path_and_mistrust(directory(storage), &storage.mistrust);
+fn main_store(stores: &Keystores) -> Result<Box<dyn Keystore>, KeyError> {
+    let store = ArtiNativeKeystore::from_path_and_mistrust(&stores.directory, &stores.mistrust);
     Ok(Box::new(store.map_err(KeyError::Open)?))
 }
 
 /// The directories of C tor that `storage.keystore.ctor.services` names.
-fn ctor_stores(storage: &Storage) -> Result<Vec<Box<dyn Keystore>>, KeyError> {
+fn ctor_stores(stores: &Keystores) -> Result<Vec<Box<dyn Keystore>>, KeyError> {
     let open = |config: &CTorServiceKeystoreConfig| {
         let store = CTorServiceKeystore::from_path_and_mistrust(
             config.path(),
-            &storage.mistrust,
+            &stores.mistrust,
             config.id().clone(),
             config.nickname().clone(),
         );
         Ok(Box::new(store.map_err(KeyError::Open)?) as Box<dyn Keystore>)
     };
-    storage.keystore.ctor_svc_stores().map(open).collect()
+    stores.others.ctor_svc_stores().map(open).collect()
 }
 
 fn assemble(main: Box<dyn Keystore>, others: Vec<Box<dyn Keystore>>) -> Result<KeyMgr, KeyError> {
@@ -312,7 +319,7 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::config::{Config, Environment};
+    use crate::config::{Config, Environment, Storage};
 
     fn storage(state_dir: &Path, more: &str) -> Storage {
         let file = state_dir.with_extension("toml");
