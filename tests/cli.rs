@@ -104,6 +104,19 @@ fn check_shows_the_address_once_there_is_a_key() {
 }
 
 #[test]
+fn keys_for_local_instances_that_there_are_not_are_warned_of() {
+    let dir = tempfile::tempdir().unwrap();
+    let backend = "[[onion_services.shop.backends]]\n\
+        address = \"2gzyxa5ihm7nsggfxnu52rck2vv4rvmdlkiu3zzui5du4xyclen53wid.onion\"\n";
+    let text = format!("[onion_services.shop]\nlocal_weight = 2\n{backend}");
+    write(dir.path(), "arti.toml", &text);
+    let output = onionbraid(dir.path(), &["check", "-c", "arti.toml"]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let warning = "local_weight: it is for local instances, of which this service has none";
+    assert!(stdout(&output).contains(warning), "{}", stdout(&output));
+}
+
+#[test]
 fn a_service_cannot_be_its_own_frontend() {
     let dir = tempfile::tempdir().unwrap();
     let made = stdout(&onionbraid(dir.path(), &["keys", "generate", "--out", "shop"]));

@@ -66,6 +66,23 @@ vdKUCx9b+FIjVCpifKCElwO8QIRNS/cAR0XSR+3EEQaEtm/efmUNskZ3glndsXaZ
     pub(super) const RSA: &str = "-----BEGIN RSA PRIVATE KEY-----\nMIICXQIBAAKBgQCvP+oXlnkG\n";
 }
 
+/// An entry of Arti's keystore (arti crates 0.47), and its address. Made for
+/// this test and never used for a service.
+mod made_by_arti {
+    pub(super) const SECRET: &str = "\
+-----BEGIN OPENSSH PRIVATE KEY-----
+b3BlbnNzaC1rZXktdjEAAAAABG5vbmUAAAAEbm9uZQAAAAAAAAABAAAATAAAACRlZDI1NT
+E5LWV4cGFuZGVkQHNwZWMudG9ycHJvamVjdC5vcmcAAAAgkU2gAP33hTuN/NzcJk0PJWJN
+sL88+Py8d2Qgn7UdXQwAAACgf0Jern9CXq4AAAAkZWQyNTUxOS1leHBhbmRlZEBzcGVjLn
+RvcnByb2plY3Qub3JnAAAAIJFNoAD994U7jfzc3CZNDyViTbC/PPj8vHdkIJ+1HV0MAAAA
+QJ+QBN0tB+Yxu3UJLeJ+iGCy5m5UTAXYTWHXIf0HS/gKnvhjQx+uh4wgrECOT9lhDR/3Kb
+gm/FeJ/ADYLSeJMbEAAAAAAQIDBA==
+-----END OPENSSH PRIVATE KEY-----
+";
+    pub(super) const ADDRESS: &str =
+        "sfg2aah566ctxdp43tocmtipevre3mf7ht4pzpdxmqqj7ni5lugoqhqd.onion";
+}
+
 fn from_hex(text: &str) -> Vec<u8> {
     let digit = |c: u8| u8::try_from(char::from(c).to_digit(16).unwrap()).unwrap();
     text.as_bytes().chunks(2).map(|pair| digit(pair[0]) << 4 | digit(pair[1])).collect()
@@ -152,6 +169,14 @@ fn a_pem_file_that_openssl_made_gives_the_public_key_that_openssl_gives() {
         panic!("no public key");
     };
     assert_eq!(address, expected);
+}
+
+#[test]
+fn an_entry_of_artis_keystore_is_read_wherever_it_lies() {
+    let key = secret(made_by_arti::SECRET.as_bytes());
+    assert_eq!(key.address().to_string(), made_by_arti::ADDRESS);
+    let cut = &made_by_arti::SECRET[..200];
+    assert!(matches!(refused(cut.as_bytes()), ParseError::Damaged(_)));
 }
 
 #[test]
@@ -387,6 +412,17 @@ proptest! {
         write_new(&dir.path().join("ctor"), &again, Format::Ctor).unwrap();
         let file = std::fs::read(dir.path().join("ctor/hs_ed25519_secret_key")).unwrap();
         prop_assert_eq!(file, ctor_file(&seed));
+    }
+
+    #[test]
+    fn a_damaged_entry_of_artis_keystore_never_gives_another_key(
+        at in 36_usize..430, letter in "[A-Za-z0-9+/=\n-]",
+    ) {
+        let mut text = made_by_arti::SECRET.to_owned();
+        text.replace_range(at..=at, &letter);
+        if let Ok(Parsed::Secret(key)) = parse(text.as_bytes()) {
+            prop_assert_eq!(key.address().to_string(), made_by_arti::ADDRESS);
+        }
     }
 
     #[test]

@@ -215,11 +215,18 @@ fn keys(
     {
         config.local_instances = value;
     }
-    if let Some(item) = table.get("local_intro_points") {
+    let (points, weight) = (table.get("local_intro_points"), table.get("local_weight"));
+    if let Some(item) = &points {
         config.local_intro_points = item.integer(1..=MOST, report);
     }
-    if let Some(value) = table.get("local_weight").and_then(|item| item.integer(0..=100, report)) {
+    if let Some(value) = weight.as_ref().and_then(|item| item.integer(0..=100, report)) {
         config.local_weight = value;
+    }
+    if config.local_instances == 0 {
+        for item in points.iter().chain(&weight) {
+            let text = "it is for local instances, of which this service has none";
+            report.warn(item.place(), &item.path, text);
+        }
     }
     let frontends = table.get("frontends");
     if let Some(item) = &frontends {

@@ -66,9 +66,12 @@ fn a_key_travels_from_c_tor_to_the_keystore_and_back_unchanged() {
     assert_eq!(address(&onionbraid(dir.path(), &["keys", "address", entry])), made);
     std::fs::copy(dir.path().join(entry), dir.path().join("entry")).unwrap();
     assert_eq!(address(&keys(dir.path(), &["import", "blog", "./entry"])), made);
-    let check = onionbraid(dir.path(), &["check", "-c", "arti.toml"]);
-    assert_eq!(check.status.code(), Some(78));
-    assert!(stderr(&check).contains("services \"blog\" and \"shop\" have the same key"));
+    for command in ["check", "run"] {
+        let refused = onionbraid(dir.path(), &[command, "-c", "arti.toml"]);
+        assert_eq!(refused.status.code(), Some(78), "{command}: {}", stderr(&refused));
+        let said = stderr(&refused);
+        assert!(said.contains("services \"blog\" and \"shop\" have the same key"), "{said}");
+    }
 }
 
 #[test]
