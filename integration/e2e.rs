@@ -12,6 +12,7 @@ pub mod network;
 pub mod e2e {
     mod failing_relays;
     pub mod frontend;
+    mod keys;
     mod leftovers;
     mod local_instances;
     mod many_backends;

@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -43,10 +44,183 @@ pub enum Command {
         /// Print the whole status as JSON
         #[arg(long)]
         json: bool,
+        /// Show it anew every 2 seconds, until Ctrl-C
+        ///
+        /// A terminal is cleared each time; elsewhere a blank line lies between.
+        #[arg(long)]
+        watch: bool,
     },
+    /// Tell by the exit code whether the running daemon is ready
+    ///
+    /// 0 when every service is published, 1 when not, 69 when no daemon answers.
+    Healthcheck(ConfigFiles),
+    /// Print what a backend elsewhere needs to answer for a service
+    ///
+    /// For C tor that is what goes into torrc and into the file ob_config, for another
+    /// onionbraid a table of its arti.toml.
+    #[command(after_help = BACKEND_CONFIG)]
+    BackendConfig {
+        /// The service's nickname
+        service: String,
+        /// The program that runs the backend
+        #[arg(long = "for", value_enum, value_name = "PROGRAM", default_value_t = BackendProgram::Tor)]
+        program: BackendProgram,
+        /// Write the files to this new directory
+        #[arg(long, value_name = "DIR")]
+        out: Option<PathBuf>,
+        /// Which configuration.
+        #[command(flatten)]
+        config: ConfigFiles,
+    },
+    /// Make, read and move identity keys, in every format
+    #[command(subcommand)]
+    Keys(KeysCommand),
     /// Show configuration
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// Generate what packages hold beside the program
+    #[command(subcommand, hide = true)]
+    Generate(GenerateCommand),
+}
+
+const BACKEND_CONFIG: &str = "\
+Examples:
+  onionbraid backend-config shop
+  onionbraid backend-config shop --out ./backend
+  onionbraid backend-config shop --for onionbraid";
+
+/// A program that can run a backend.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum BackendProgram {
+    /// C tor
+    Tor,
+    /// Another onionbraid
+    Onionbraid,
+}
+
+/// What `onionbraid generate` makes.
+#[derive(Debug, Subcommand)]
+pub enum GenerateCommand {
+    /// Completions for a shell
+    Completions {
+        /// The shell
+        shell: Shell,
+        /// Write a file there instead of printing
+        #[arg(long, value_name = "DIR")]
+        out: Option<PathBuf>,
+    },
+    /// Manual pages
+    Man {
+        /// Write the page of every command there instead of printing the first
+        #[arg(long, value_name = "DIR")]
+        out: Option<PathBuf>,
+    },
+}
+
+const GENERATE: &str = "\
+Examples:
+  onionbraid keys generate shop
+  onionbraid keys generate --out ./shop-key
+  onionbraid keys generate --out ./shop.pem --format pem";
+
+const IMPORT: &str = "\
+Examples:
+  onionbraid keys import shop /var/lib/tor/shop
+  onionbraid keys import shop /etc/onionbalance/key.pem
+
+The tor or Onionbalance that had the key must not publish the address any more
+once onionbraid runs: the two would replace each other's descriptors.";
+
+const EXPORT: &str = "\
+Examples:
+  onionbraid keys export shop --out ./shop
+
+The directory is a HiddenServiceDir: move it to where torrc has it, and give it to
+the user that runs tor. Nothing is changed in onionbraid's keystore.";
+
+const ADDRESS: &str = "\
+Examples:
+  onionbraid keys address shop
+  onionbraid keys address /var/lib/tor/shop
+  onionbraid keys address ./key.pem";
+
+/// What `onionbraid keys` does.
+#[derive(Debug, Subcommand)]
+pub enum KeysCommand {
+    /// Make a new identity key, and print its address
+    ///
+    /// For a service of the configuration, which must have none yet, the key goes
+    /// into Arti's keystore in the state directory. With --out it goes into a new
+    /// file or directory.
+    #[command(after_help = GENERATE)]
+    Generate {
+        /// The service's nickname
+        #[arg(required_unless_present = "out", conflicts_with = "out")]
+        service: Option<String>,
+        /// Write the key there instead; it must not exist yet
+        #[arg(long, value_name = "PATH")]
+        out: Option<PathBuf>,
+        /// What to write
+        #[arg(long, value_enum, default_value_t = KeyFormat::Ctor, conflicts_with = "service")]
+        format: KeyFormat,
+        /// Which configuration.
+        #[command(flatten)]
+        config: ConfigFiles,
+    },
+    /// Take an existing key into the keystore, and print its address
+    ///
+    /// PATH is C tor's hs_ed25519_secret_key or its HiddenServiceDir, a PEM file of
+    /// Onionbalance, or a key of another Arti keystore. Another key that the service
+    /// has is never replaced. PATH is left as it is.
+    #[command(after_help = IMPORT)]
+    Import {
+        /// The service's nickname
+        service: String,
+        /// Where the key lies
+        path: PathBuf,
+        /// Which configuration.
+        #[command(flatten)]
+        config: ConfigFiles,
+    },
+    /// Write a service's key to a new file or directory, and print its address
+    ///
+    /// So that C tor or Onionbalance can have it, or for a backup.
+    #[command(after_help = EXPORT)]
+    Export {
+        /// The service's nickname
+        service: String,
+        /// Where to write it; it must not exist yet
+        #[arg(long, value_name = "PATH")]
+        out: PathBuf,
+        /// What to write
+        #[arg(long, value_enum, default_value_t = KeyFormat::Ctor)]
+        format: KeyFormat,
+        /// Which configuration.
+        #[command(flatten)]
+        config: ConfigFiles,
+    },
+    /// Print the address of a key, or of a service
+    ///
+    /// A name without `/` and `.` is a service of the configuration: write ./NAME
+    /// for a file. Public keys and `hostname` files will do too.
+    #[command(after_help = ADDRESS)]
+    Address {
+        /// Where the key lies, or the service's nickname
+        #[arg(value_name = "PATH|SERVICE")]
+        of: PathBuf,
+        /// Which configuration.
+        #[command(flatten)]
+        config: ConfigFiles,
+    },
+}
+
+/// How a key is written to a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum KeyFormat {
+    /// A directory as C tor has it, a HiddenServiceDir
+    Ctor,
+    /// A PEM file as Onionbalance has it; only where the key's seed is known
+    Pem,
 }
 
 /// What `onionbraid config` shows.

@@ -1,17 +1,22 @@
 //! What each subcommand does, one file each. Only here is anything printed,
 //! and only here does an error become a text and an exit code.
 
+mod ask;
+pub mod backend_config;
 pub mod check;
 pub mod config;
+pub mod generate;
+pub mod healthcheck;
+pub mod keys;
 pub mod run;
 pub mod status;
 
 use std::io::{self, Write as _};
 use std::process::ExitCode;
 
-use crate::config::ConfigErrors;
+use crate::config::{Config, ConfigErrors, ServiceConfig};
 use crate::exit::Exit;
-use crate::tor::keys::KeyError;
+use crate::tor::keys::{KeyError, KeyFileError};
 
 /// Why a command did not succeed: what to tell the operator, and the code.
 #[derive(Debug)]
@@ -44,10 +49,37 @@ impl From<KeyError> for Failure {
     }
 }
 
+impl From<KeyFileError> for Failure {
+    fn from(error: KeyFileError) -> Self {
+        let exit = match &error {
+            KeyFileError::Exists(_) | KeyFileError::Write { .. } => Exit::Failed,
+            _ => Exit::Permission,
+        };
+        Self::new(exit, format!("{:#}", anyhow::Error::from(error)))
+    }
+}
+
 impl From<io::Error> for Failure {
     fn from(error: io::Error) -> Self {
         Self::new(Exit::Failed, format!("the output cannot be written: {error}"))
     }
+}
+
+/// The service that a command line names.
+pub(crate) fn service<'a>(config: &'a Config, name: &str) -> Result<&'a ServiceConfig, Failure> {
+    let found = config.services.iter().find(|service| service.nickname.as_ref() == name);
+    found.ok_or_else(|| {
+        let all: Vec<String> = config.services.iter().map(|s| s.nickname.to_string()).collect();
+        let text =
+            format!("there is no service {name:?} in the configuration, only {}", all.join(", "));
+        Failure::new(Exit::Usage, text)
+    })
+}
+
+/// A remark beside a command's output, for people and not for scripts.
+pub(crate) fn remark(text: &str) {
+    // What cannot be told is not worth failing for.
+    let _ = writeln!(io::stderr(), "{text}");
 }
 
 /// Ends a command: tells what went wrong, if anything did, and gives its code.

@@ -10,33 +10,40 @@
 //! | `document` | which values stand where? |
 //! | `reader` | how is a table read so that every error is told? |
 //! | `error` | how is an error told? |
-//! | `service`, `backends`, `ports` | what is an onion service? |
+//! | `service`, `backends`, `frontends`, `ports`, `probe`, `identity` | what is an onion service? |
+//! | `addresses` | do the services fit together, once their keys are known? |
 //! | `admin`, `logging`, `storage` | what do the other tables of ours say? |
 //! | `arti` | what does Arti make of its own tables? |
 //! | `show` | how is it written as TOML again? |
 
+mod addresses;
 mod admin;
 mod arti;
 mod backends;
 mod document;
 mod environment;
 mod error;
+mod frontends;
+mod identity;
 mod logging;
 mod ports;
+mod probe;
 mod reader;
 mod service;
 mod show;
 mod storage;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use arti_client::TorClientConfig;
 
+pub use addresses::{AddressError, check_addresses};
 pub use admin::AdminListen;
 pub use backends::RemoteBackend;
 pub use environment::Environment;
 pub use error::{ConfigError, ConfigErrors};
 pub use logging::{LogFormat, Logging};
+pub use probe::Probe;
 pub use service::{RateLimit, ServiceConfig};
 pub use storage::Storage;
 
@@ -86,19 +93,47 @@ impl Config {
         if report.has_errors() {
             return Err(report.into_errors());
         }
-        unknown_tables(&root, &mut report);
-        let services = match files.as_slice() {
+        let mut services = match files.as_slice() {
             [] => service::welcome(&mut report),
             _ => service::read(&root, &mut report),
         };
+        identity::find(&root, &mut services, &mut report);
+        Self::assemble(&root, services, files, env, report)
+    }
+
+    /// Reads one file's text. Unlike [`load`](Self::load) it looks at no file,
+    /// not even at those that the text names.
+    ///
+    /// # Errors
+    ///
+    /// Everything that is wrong, if anything is.
+    pub fn from_text(text: &str, env: &Environment) -> Result<Self, ConfigErrors> {
+        let mut report = Report::default();
+        let root = document::parse(text, 0, Path::new("arti.toml"), &mut report);
+        if report.has_errors() {
+            return Err(report.into_errors());
+        }
+        let services = service::read(&root, &mut report);
+        Self::assemble(&root, services, Vec::new(), env, report)
+    }
+
+    /// Reads the tables beside the services and puts everything together.
+    fn assemble(
+        root: &Table,
+        services: Vec<ServiceConfig>,
+        files: Vec<PathBuf>,
+        env: &Environment,
+        mut report: Report,
+    ) -> Result<Self, ConfigErrors> {
+        unknown_tables(root, &mut report);
         let logging = logging::read(root.get("logging"), &mut report);
-        let directories = storage::directories(&root, env, &mut report);
+        let directories = storage::directories(root, env, &mut report);
         let state_dir = directories.as_ref().map(|directories| directories.state.as_path());
         let admin = admin::read(root.get("admin"), state_dir, &mut report);
-        let arti = arti::read(&root, directories.as_ref(), &mut report);
+        let arti = arti::read(root, directories.as_ref(), &mut report);
         let storage = match (directories, &arti) {
             (Some(directories), Some(arti)) => {
-                storage::storage(&root, directories, &arti.client, &mut report)
+                storage::storage(root, directories, &arti.client, &mut report)
             }
             _ => None,
         };
@@ -138,8 +173,6 @@ fn unknown_tables(root: &Table, report: &mut Report) {
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
     use super::*;
 
     fn env() -> Environment {
@@ -152,6 +185,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("arti.toml");
         std::fs::write(&file, text).unwrap();
+        std::fs::create_dir(dir.path().join("keys")).unwrap();
+        std::fs::write(dir.path().join("keys/shop"), "the example names it").unwrap();
         let mut config = Config::load(&[file], &env())?;
         config.files.clear();
         Ok(config)
@@ -169,7 +204,9 @@ mod tests {
             let default = line.strip_prefix('#').filter(|rest| is_key(rest));
             let example = line.strip_prefix("# ").filter(|rest| also_examples && is_key(rest));
             // A key that has both a default and an example cannot have both at once.
-            let twice = default.is_some_and(|rest| also_examples && rest == "backends = []");
+            let twice = default.is_some_and(|rest| {
+                also_examples && ["backends = []", "frontends = []"].contains(&rest)
+            });
             if twice { "" } else { default.or(example).unwrap_or(line) }
         };
         EXAMPLE.lines().map(line).collect::<Vec<_>>().join("\n")
@@ -210,6 +247,10 @@ mod tests {
             config.services[0].rate_limit_at_intro,
             Some(RateLimit { rate: 25, burst: 200 })
         );
+        assert_eq!(config.services[0].frontends.len(), 1);
+        assert_eq!(config.services[0].points_per_instance(), 2);
+        let probe = config.services[0].probe.as_ref().unwrap();
+        assert_eq!((probe.port, probe.status), (80, Some(200)));
         assert_eq!(config.admin, AdminListen::Unix("/run/onionbraid/admin.sock".into()));
         assert!(config.storage.explicit);
     }
@@ -220,6 +261,7 @@ mod tests {
             include_str!("config/admin.rs"),
             include_str!("config/backends.rs"),
             include_str!("config/logging.rs"),
+            include_str!("config/probe.rs"),
             include_str!("config/service.rs"),
         ];
         let mut keys = Vec::new();
@@ -239,8 +281,20 @@ mod tests {
     }
 
     #[test]
+    fn a_text_alone_is_read_without_looking_for_the_files_that_it_names() {
+        let text = "[onion_services.a]\nproxy_ports = [[80, \"127.0.0.1:1\"]]\n\
+                    identity_key = \"/nonexistent/key\"\n";
+        let config = Config::from_text(text, &env()).unwrap();
+        assert_eq!(config.services[0].identity_key, Some("/nonexistent/key".into()));
+        assert!(load(text).unwrap_err().to_string().contains("there is no /nonexistent/key"));
+        assert!(Config::from_text("a = ", &env()).is_err());
+    }
+
+    #[test]
     fn what_is_shown_reads_as_the_same_configuration() {
-        let config = load(&uncommented(true)).unwrap();
+        let mut config = load(&uncommented(true)).unwrap();
+        // The file is gone by now.
+        assert!(config.services[0].identity_key.take().is_some_and(|file| file.is_absolute()));
         let shown = toml::to_string_pretty(&config.to_toml()).unwrap();
         let mut again = load(&shown).unwrap();
         again.arti_tables = config.arti_tables.clone();

@@ -18,7 +18,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::admin::{Admin, AdminError};
-use crate::config::Config;
+use crate::config::{AddressError, Config, check_addresses};
 use crate::tor::bootstrap::{Tor, TorError};
 use crate::tor::keys::{self, KeyError};
 
@@ -38,14 +38,9 @@ pub enum DaemonError {
     /// An identity key cannot be read or made.
     #[error(transparent)]
     Keys(#[from] KeyError),
-    /// A service lists itself as a backend.
-    #[error(
-        "service \"{nickname}\" lists itself as a backend: a backend has an address of its own"
-    )]
-    OwnBackend {
-        /// Which.
-        nickname: String,
-    },
+    /// The services cannot run together under the addresses of their keys.
+    #[error(transparent)]
+    Addresses(#[from] AddressError),
     /// The Tor client cannot start.
     #[error(transparent)]
     Tor(#[from] TorError),
@@ -70,14 +65,12 @@ pub async fn run(config: Config) -> Result<(), DaemonError> {
         .iter()
         .filter(|service| service.enabled)
         .map(|service| {
-            let identity = keys.identity_or_generate(&service.nickname)?;
-            let service = Service::new(service.clone(), identity);
-            if service.is_its_own_backend() {
-                return Err(DaemonError::OwnBackend { nickname: service.nickname() });
-            }
-            Ok(service)
+            let file = service.identity_key.as_deref();
+            let identity = keys.identity_or_generate(&service.nickname, file)?;
+            Ok(Service::new(service.clone(), identity))
         })
         .collect::<Result<Vec<Service>, DaemonError>>()?;
+    check_addresses(services.iter().map(Service::config_and_address))?;
     let tor = Tor::new(config.tor.clone())?;
     let board = Arc::new(Board::new(tor.clone(), services.iter().map(Service::watch).collect()));
     let take_snapshot = {

@@ -4,13 +4,21 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 use onionbraid::cli::{Cli, Command, ConfigCommand};
-use onionbraid::commands::{check, config, run, status};
+use onionbraid::commands::{
+    backend_config, check, config, generate, healthcheck, keys, run, status,
+};
 
 fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Run(config) => run::run(&config.files),
         Command::Check(config) => check::check(&config.files),
-        Command::Status { config, json } => status::status(&config.files, json),
+        Command::Status { config, json, watch } => status::status(&config.files, json, watch),
+        Command::Healthcheck(config) => healthcheck::healthcheck(&config.files),
+        Command::BackendConfig { service, program, out, config } => {
+            backend_config::backend_config(&service, program, out.as_deref(), &config.files)
+        }
+        Command::Generate(command) => generate::generate(&command),
+        Command::Keys(command) => keys::keys(&command),
         Command::Config(ConfigCommand::Example) => config::example(),
         Command::Config(ConfigCommand::Show(config)) => config::show(&config.files),
     }

@@ -2,6 +2,13 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[path = "cli/admin.rs"]
+mod admin;
+#[path = "cli/backend_config.rs"]
+mod backend_config;
+#[path = "cli/keys.rs"]
+mod key_commands;
+
 use std::path::Path;
 use std::process::{Command, Output};
 
@@ -78,7 +85,7 @@ fn check_shows_the_address_once_there_is_a_key() {
     let file = dir.path().join("arti.toml");
     let config = Config::load(&[file], &Environment::new([("HOME", dir.path())])).unwrap();
     let nickname = &config.services[0].nickname;
-    let key = keys::open(&config.storage).unwrap().identity_or_generate(nickname).unwrap();
+    let key = keys::open(&config.storage).unwrap().identity_or_generate(nickname, None).unwrap();
     let address = keys::address(&key);
 
     let output = onionbraid(dir.path(), &["check", "-c", "arti.toml"]);
@@ -94,6 +101,44 @@ fn check_shows_the_address_once_there_is_a_key() {
     let output = onionbraid(dir.path(), &["check", "-c", "arti.toml"]);
     assert_eq!(output.status.code(), Some(78));
     assert!(stderr(&output).contains("lists itself"), "{}", stderr(&output));
+}
+
+#[test]
+fn keys_for_local_instances_that_there_are_not_are_warned_of() {
+    let dir = tempfile::tempdir().unwrap();
+    let backend = "[[onion_services.shop.backends]]\n\
+        address = \"2gzyxa5ihm7nsggfxnu52rck2vv4rvmdlkiu3zzui5du4xyclen53wid.onion\"\n";
+    let text = format!("[onion_services.shop]\nlocal_weight = 2\n{backend}");
+    write(dir.path(), "arti.toml", &text);
+    let output = onionbraid(dir.path(), &["check", "-c", "arti.toml"]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let warning = "local_weight: it is for local instances, of which this service has none";
+    assert!(stdout(&output).contains(warning), "{}", stdout(&output));
+}
+
+#[test]
+fn a_service_cannot_be_its_own_frontend() {
+    let dir = tempfile::tempdir().unwrap();
+    let made = stdout(&onionbraid(dir.path(), &["keys", "generate", "--out", "shop"]));
+    let own = format!("identity_key = \"shop\"\nfrontends = [\"{}\"]\nlocal", made.trim());
+    write(dir.path(), "arti.toml", &GOOD.replacen("local", &own, 1));
+    let output = onionbraid(dir.path(), &["check", "-c", "arti.toml"]);
+    assert_eq!(output.status.code(), Some(78));
+    assert!(stderr(&output).contains("its own address in `frontends`"), "{}", stderr(&output));
+}
+
+#[test]
+fn keys_that_do_nothing_yet_are_warned_of() {
+    let dir = tempfile::tempdir().unwrap();
+    let more = "probe = { port = 80, path = \"/\" }\nlocal_intro_points = 1\nlocal_weight = 3\n";
+    write(dir.path(), "arti.toml", &GOOD.replacen("local", &format!("{more}local"), 1));
+    let output = onionbraid(dir.path(), &["check", "-c", "arti.toml"]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let said = stdout(&output);
+    assert!(said.contains("warning: arti.toml:3: onion_services.\"shop\".probe: "), "{said}");
+    assert!(said.contains("probe is not built yet"), "{said}");
+    assert!(said.contains("with 1 introduction points each (weight 3)"), "{said}");
+    assert!(said.contains("probed on port 80 every 1m"), "{said}");
 }
 
 #[test]

@@ -35,7 +35,8 @@ pub async fn provoke(network: &Network, config: &[&Path], hsdir: &str) -> Result
     let files: Vec<_> = config.iter().map(|path| path.to_path_buf()).collect();
     let config = Config::load(&files, &Environment::of_process())?;
     let nickname = &config.services[0].nickname;
-    let identity = keys::open(&config.storage)?.identity(nickname)?.context("no identity key")?;
+    let identity =
+        keys::open(&config.storage)?.identity(nickname, None)?.context("no identity key")?;
 
     let arti = ArtiClient::start(network, "publisher-from-the-future").await?;
     let directory = arti.tor().dirmgr()?.netdir(Timeliness::Timely)?;

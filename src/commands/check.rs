@@ -7,10 +7,10 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use super::{Failure, finish};
-use crate::config::{Config, Environment, ServiceConfig};
+use crate::config::{AddressError, Config, Environment, ServiceConfig, check_addresses};
 use crate::exit::Exit;
 use crate::onion::OnionAddress;
-use crate::tor::keys::{self, Keys};
+use crate::tor::keys;
 
 /// Checks the configuration that lies in `files`, or in the usual places.
 pub fn check(files: &[PathBuf]) -> ExitCode {
@@ -20,10 +20,24 @@ pub fn check(files: &[PathBuf]) -> ExitCode {
 fn write_check(files: &[PathBuf], env: &Environment, out: &mut impl Write) -> Result<(), Failure> {
     let config = Config::load(files, env)?;
     write_whole(&config, out)?;
+    let mut warnings = config.warnings.clone();
     let keys = keys::open_existing(&config.storage)?;
+    let mut found = Vec::new();
     for service in &config.services {
-        let address = address(service, keys.as_ref())?;
+        let key = keys.identity(&service.nickname, service.identity_key.as_deref())?;
+        found.push((service, key.as_ref().map(keys::address)));
+    }
+    check_addresses(found.iter().copied())?;
+    for (service, address) in found {
         write_service(service, address, out)?;
+        if let (Some(_), Ok(Some(unused))) = (&service.identity_key, keys.stored(&service.nickname))
+            && Some(keys::address(&unused)) != address
+        {
+            warnings.push(format!(
+                "service \"{}\" has another key in the keystore, which `identity_key` sets aside",
+                service.nickname
+            ));
+        }
     }
     if !config.storage.explicit && !config.files.is_empty() {
         writeln!(
@@ -33,28 +47,11 @@ fn write_check(files: &[PathBuf], env: &Environment, out: &mut impl Write) -> Re
              directory.\n"
         )?;
     }
-    for warning in &config.warnings {
+    for warning in &warnings {
         writeln!(out, "warning: {warning}")?;
     }
     writeln!(out, "The configuration is good.")?;
     Ok(())
-}
-
-fn address(service: &ServiceConfig, keys: Option<&Keys>) -> Result<Option<OnionAddress>, Failure> {
-    let Some(keys) = keys else { return Ok(None) };
-    let address = keys.identity(&service.nickname)?.as_ref().map(keys::address);
-    let itself = service.backends.iter().find(|backend| Some(backend.address) == address);
-    match itself {
-        Some(backend) => Err(Failure::new(
-            Exit::Configuration,
-            format!(
-                "service \"{}\" lists itself as its backend \"{}\": a backend has an address of \
-                 its own",
-                service.nickname, backend.name
-            ),
-        )),
-        None => Ok(address),
-    }
 }
 
 fn write_whole(config: &Config, out: &mut impl Write) -> io::Result<()> {
@@ -79,7 +76,13 @@ fn write_service(
     let disabled = if service.enabled { "" } else { " (disabled)" };
     writeln!(out, "service \"{}\"{disabled}", service.nickname)?;
     match address {
-        Some(address) => writeln!(out, "    address {address}")?,
+        Some(address) => {
+            writeln!(out, "    address {address}")?;
+            match &service.identity_key {
+                Some(file) => writeln!(out, "    key from {}", file.display())?,
+                None => writeln!(out, "    key from the keystore")?,
+            }
+        }
         None if service.enabled => {
             writeln!(out, "    address: a new key and address will be made at the first run")?;
         }
@@ -88,9 +91,14 @@ fn write_service(
     if service.local_instances > 0 {
         writeln!(
             out,
-            "    local instances: {}, with {} introduction points each",
-            service.local_instances, service.num_intro_points
+            "    local instances: {}, with {} introduction points each (weight {})",
+            service.local_instances,
+            service.points_per_instance(),
+            service.local_weight
         )?;
+        for frontend in &service.frontends {
+            writeln!(out, "    they answer for {frontend} too")?;
+        }
         for rule in &service.proxy_ports.0 {
             writeln!(out, "    {rule}")?;
         }
@@ -99,5 +107,15 @@ fn write_service(
         let weight = backend.weight;
         writeln!(out, "    backend {}: {} (weight {weight})", backend.name, backend.address)?;
     }
+    if let Some(probe) = &service.probe {
+        let interval = humantime::format_duration(probe.interval);
+        writeln!(out, "    backends are probed on port {} every {interval}", probe.port)?;
+    }
     writeln!(out)
+}
+
+impl From<AddressError> for Failure {
+    fn from(error: AddressError) -> Self {
+        Self::new(Exit::Configuration, error.to_string())
+    }
 }

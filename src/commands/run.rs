@@ -35,7 +35,7 @@ impl From<DaemonError> for Failure {
     fn from(error: DaemonError) -> Self {
         let exit = match &error {
             DaemonError::Keys(_) => Exit::Permission,
-            DaemonError::OwnBackend { .. } => Exit::Configuration,
+            DaemonError::Addresses(_) => Exit::Configuration,
             _ => Exit::Failed,
         };
         Self::new(exit, format!("{:#}", anyhow::Error::from(error)))

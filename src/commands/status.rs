@@ -1,94 +1,81 @@
-//! `onionbraid status`: asks the running daemon.
+//! `onionbraid status`: asks the running daemon, once or again and again.
 
-use std::io::{self, Write};
+use std::io::{self, IsTerminal as _, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::Context as _;
-use http_body_util::{BodyExt as _, Empty, Limited};
-use hyper::Request;
-use hyper::body::Bytes;
-use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpStream, UnixStream};
-
+use super::ask::{ask, runtime};
 use super::{Failure, finish};
 use crate::config::{AdminListen, Config, Environment};
 use crate::exit::Exit;
 use crate::observe::{Snapshot, text};
 
-/// How long the daemon may take to answer.
-const ANSWER_WITHIN: Duration = Duration::from_secs(10);
+/// How long a status is shown before the next one.
+const SHOWN: Duration = Duration::from_secs(2);
 
-/// The longest answer to accept, in bytes.
-const ANSWER_AT_MOST: usize = 64 * 1024 * 1024;
+/// What a terminal is told before the next status: go to the upper left corner,
+/// clear everything.
+const CLEAR: &str = "\x1b[H\x1b[2J";
 
-/// Prints the daemon's Snapshot, as text or as JSON.
-pub fn status(files: &[PathBuf], json: bool) -> ExitCode {
-    finish(write_status(files, json, &mut io::stdout().lock()))
+/// Prints the daemon's Snapshot, as text or as JSON; with `watch` until it is
+/// interrupted.
+pub fn status(files: &[PathBuf], json: bool, watch: bool) -> ExitCode {
+    finish(write_status(files, json, watch))
 }
 
-fn write_status(files: &[PathBuf], json: bool, out: &mut impl Write) -> Result<(), Failure> {
+fn write_status(files: &[PathBuf], json: bool, watch: bool) -> Result<(), Failure> {
     let config = Config::load(files, &Environment::of_process())?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let answer = runtime
-        .context("no tokio runtime")
-        .and_then(|runtime| runtime.block_on(ask(&config.admin, "/status.json")));
-    let body = answer.map_err(|error| {
-        Failure::new(Exit::Unreachable, format!("the daemon does not answer: {error:#}"))
-    })?;
+    let runtime = runtime()?;
+    if !watch {
+        let status = runtime.block_on(one(&config.admin, json))?;
+        return Ok(io::stdout().lock().write_all(status.as_bytes())?);
+    }
+    let between = if io::stdout().is_terminal() { CLEAR } else { "\n" };
+    let mut out = io::stdout();
+    runtime.block_on(async {
+        tokio::select! {
+            watched = again_and_again(&config.admin, json, between, &mut out) => watched,
+            // The way to end it, so no failure.
+            interrupted = tokio::signal::ctrl_c() => Ok(interrupted?),
+        }
+    })
+}
+
+/// Prints one status after the other, for as long as somebody reads.
+async fn again_and_again(
+    admin: &AdminListen,
+    json: bool,
+    between: &str,
+    out: &mut impl Write,
+) -> Result<(), Failure> {
+    let mut status = one(admin, json).await?;
+    let mut before = if between == CLEAR { CLEAR } else { "" };
+    loop {
+        let written = out
+            .write_all(before.as_bytes())
+            .and_then(|()| out.write_all(status.as_bytes()))
+            .and_then(|()| out.flush());
+        match written {
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(()),
+            written => written?,
+        }
+        before = between;
+        tokio::time::sleep(SHOWN).await;
+        // A daemon that is restarted comes back: who watches wants to see that.
+        status = one(admin, json).await.unwrap_or_else(|failure| format!("{}\n", failure.text));
+    }
+}
+
+/// One status, ready to print.
+async fn one(admin: &AdminListen, json: bool) -> Result<String, Failure> {
+    let body = ask(admin, "/status.json").await?.body;
     if json {
-        writeln!(out, "{body}")?;
-        return Ok(());
+        return Ok(format!("{}\n", body.trim_end()));
     }
     let snapshot = serde_json::from_str::<Snapshot>(&body).map_err(|error| {
         let text = format!("the daemon's answer makes no sense to this version: {error}");
         Failure::new(Exit::Failed, text)
     })?;
-    write!(out, "{}", text::render(&snapshot))?;
-    Ok(())
-}
-
-/// One GET request to the daemon.
-async fn ask(admin: &AdminListen, path: &str) -> anyhow::Result<String> {
-    let asking = async {
-        match admin {
-            AdminListen::Unix(socket) => {
-                let stream = UnixStream::connect(socket)
-                    .await
-                    .with_context(|| format!("cannot connect to {}", socket.display()))?;
-                get(stream, path).await
-            }
-            AdminListen::Tcp(address) => {
-                let stream = TcpStream::connect(address)
-                    .await
-                    .with_context(|| format!("cannot connect to {address}"))?;
-                get(stream, path).await
-            }
-        }
-    };
-    tokio::time::timeout(ANSWER_WITHIN, asking).await.context("no answer within 10 s")?
-}
-
-/// One GET request over a connection.
-async fn get(
-    stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
-    path: &str,
-) -> anyhow::Result<String> {
-    let (mut sender, connection) =
-        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
-    let request =
-        Request::get(path).header(hyper::header::HOST, "onionbraid").body(Empty::<Bytes>::new())?;
-    let exchange = async {
-        let response = sender.send_request(request).await?;
-        let body = Limited::new(response.into_body(), ANSWER_AT_MOST).collect().await;
-        let bytes = body.map_err(|error| anyhow::anyhow!(error))?.to_bytes();
-        Ok::<_, anyhow::Error>(String::from_utf8(bytes.to_vec())?)
-    };
-    // The connection is driven beside the exchange and ends with it.
-    tokio::select! {
-        body = exchange => body,
-        Err(error) = connection => Err(error.into()),
-    }
+    Ok(text::render(&snapshot))
 }

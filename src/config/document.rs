@@ -123,7 +123,7 @@ fn unreadable(file: &Path, error: &io::Error) -> String {
 }
 
 /// Reads one file's text; what is no TOML is reported with its line.
-fn parse(text: &str, order: usize, file: &Path, report: &mut Report) -> Table {
+pub(crate) fn parse(text: &str, order: usize, file: &Path, report: &mut Report) -> Table {
     let source = Source { text, order, file: Arc::from(file) };
     let (document, errors) = DeTable::parse_recoverable(text);
     for error in errors {

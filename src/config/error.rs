@@ -74,6 +74,11 @@ impl ConfigError {
         Self { place, key: Some(key), ..Self::general(problem) }
     }
 
+    /// Says which key it is about.
+    pub(crate) fn with_key(self, place: Option<Place>, key: KeyPath) -> Self {
+        Self { place, key: Some(key), ..self }
+    }
+
     /// Adds the offending value, as TOML.
     pub(crate) fn with_value(self, value: impl Into<String>) -> Self {
         Self { value: Some(value.into()), ..self }

@@ -1,14 +1,19 @@
 //! What one onion service is: the `[onion_services."NICK"]` tables, with Arti's
 //! keys and ours.
 
+use std::path::PathBuf;
+
 use tor_hsservice::HsNickname;
 
 use super::backends::{self, RemoteBackend};
 use super::document::{Node, Table, Value};
 use super::error::{ConfigError, KeyPath, Report};
+use super::frontends;
+use super::identity;
 use super::ports;
+use super::probe::{self, Probe};
 use super::reader::{Item, Reader};
-use crate::onion::MAX_INTRO_POINTS;
+use crate::onion::{MAX_INTRO_POINTS, OnionAddress};
 use crate::proxy::rules::{ProxyRule, ProxyRules, ProxyTarget};
 
 /// One onion address that this process publishes.
@@ -18,7 +23,11 @@ pub struct ServiceConfig {
     pub nickname: HsNickname,
     /// Whether the service runs.
     pub enabled: bool,
-    /// Introduction points of each local instance, 3 to 20.
+    /// The file with the service's key, or its directory; `None` where the key
+    /// lies in the keystore.
+    pub identity_key: Option<PathBuf>,
+    /// Introduction points of each local instance, 3 to 20, where
+    /// `local_intro_points` says nothing else.
     pub num_intro_points: u8,
     /// Streams that one client may have open at once over one rendezvous
     /// circuit, at least 1.
@@ -30,8 +39,18 @@ pub struct ServiceConfig {
     pub proxy_ports: ProxyRules,
     /// Backends in this process, 0 to 40.
     pub local_instances: u8,
+    /// Introduction points of each local instance, 1 to 20; `None` leaves it to
+    /// `num_intro_points`, which is Arti's and allows no fewer than 3.
+    pub local_intro_points: Option<u8>,
+    /// The share of each local instance of the introduction points against other
+    /// backends, 0 to 100. 0 takes them out of use.
+    pub local_weight: u16,
     /// Backends elsewhere.
     pub backends: Vec<RemoteBackend>,
+    /// Addresses published elsewhere for which the local instances answer too.
+    pub frontends: Vec<OnionAddress>,
+    /// How remote backends are checked through Tor, if they are.
+    pub probe: Option<Probe>,
     /// The most introduction points in a descriptor, 1 to 20; `None` where
     /// onionbraid decides ("auto").
     pub max_intro_points: Option<u8>,
@@ -43,14 +62,24 @@ impl ServiceConfig {
         Self {
             nickname,
             enabled: true,
+            identity_key: None,
             num_intro_points: 3,
             max_concurrent_streams_per_circuit: 65535,
             rate_limit_at_intro: None,
             proxy_ports: ProxyRules::default(),
             local_instances: 1,
+            local_intro_points: None,
+            local_weight: 1,
             backends: Vec::new(),
+            frontends: Vec::new(),
+            probe: None,
             max_intro_points: None,
         }
+    }
+
+    /// Introduction points of each local instance, 1 to 20.
+    pub fn points_per_instance(&self) -> u8 {
+        self.local_intro_points.unwrap_or(self.num_intro_points)
     }
 }
 
@@ -67,8 +96,14 @@ pub struct RateLimit {
 /// if each has one.
 const MAX_LOCAL_INSTANCES: u8 = 40;
 
+/// The most introduction points of a backend or a descriptor.
+const MOST: u8 = MAX_INTRO_POINTS as u8;
+
 /// Keys of this file format whose function a later version brings.
-const LATER: [&str; 5] = ["identity_key", "frontends", "probe", "publishers", "http"];
+const LATER: [&str; 2] = ["publishers", "http"];
+
+/// Keys that are read already, and do nothing until a later version.
+const NOT_YET: [&str; 2] = ["frontends", "probe"];
 
 /// What runs where there is no configuration at all: a welcome page on port 80.
 pub(crate) fn welcome(report: &mut Report) -> Vec<ServiceConfig> {
@@ -129,7 +164,7 @@ fn service(
     let mut table = item.table(report)?;
     // Read on with any nickname, so that all errors of the table are found.
     let service = keys(&item, nickname.clone().or_else(|| "x".parse().ok())?, &mut table, report);
-    refuse_later(&mut table, report);
+    later_keys(&mut table, report);
     table.finish(report);
     nickname.map(|_| service)
 }
@@ -144,6 +179,7 @@ fn keys(
     if let Some(value) = table.get("enabled").and_then(|item| item.boolean(report)) {
         config.enabled = value;
     }
+    config.identity_key = table.get("identity_key").and_then(|item| identity::read(&item, report));
     if let Some(value) = table.get("num_intro_points").and_then(|item| item.integer(3..=20, report))
     {
         config.num_intro_points = value;
@@ -179,12 +215,41 @@ fn keys(
     {
         config.local_instances = value;
     }
+    let (points, weight) = (table.get("local_intro_points"), table.get("local_weight"));
+    if let Some(item) = &points {
+        config.local_intro_points = item.integer(1..=MOST, report);
+    }
+    if let Some(value) = weight.as_ref().and_then(|item| item.integer(0..=100, report)) {
+        config.local_weight = value;
+    }
+    if config.local_instances == 0 {
+        for item in points.iter().chain(&weight) {
+            let text = "it is for local instances, of which this service has none";
+            report.warn(item.place(), &item.path, text);
+        }
+    }
+    let frontends = table.get("frontends");
+    if let Some(item) = &frontends {
+        config.frontends = frontends::read(item, report);
+    }
+    config.probe = table.get("probe").and_then(|item| probe::read(&item, report));
     config.max_intro_points =
         table.get("max_intro_points").and_then(|item| max_intro_points(&item, report));
     if let Some(item) = table.get("distinct_descriptors") {
         distinct_descriptors(&item, report);
     }
 
+    if config.enabled
+        && config.local_instances == 0
+        && listed(&frontends)
+        && let Some(item) = &frontends
+    {
+        item.wrong(
+            "local instances answer for these addresses, and this service has none: set \
+             `local_instances` to 1 or more",
+            report,
+        );
+    }
     if config.enabled && config.local_instances == 0 && !listed(&backends) {
         let item = local.as_ref().unwrap_or(service);
         item.wrong(
@@ -233,10 +298,7 @@ fn max_intro_points(item: &Item<'_>, report: &mut Report) -> Option<u8> {
             item.wrong("this must be \"auto\" or an integer from 1 to 20", report);
             None
         }
-        None => {
-            let most = u8::try_from(MAX_INTRO_POINTS).unwrap_or(u8::MAX);
-            item.integer(1..=most, report)
-        }
+        None => item.integer(1..=MOST, report),
     }
 }
 
@@ -286,7 +348,14 @@ fn not_needed_keys_of_arti(table: &mut Reader<'_>, report: &mut Report) {
     restricted.finish(report);
 }
 
-fn refuse_later(table: &mut Reader<'_>, report: &mut Report) {
+fn later_keys(table: &mut Reader<'_>, report: &mut Report) {
+    for key in NOT_YET {
+        let is_empty = |node: &Node| matches!(&node.value, Value::Array(all) if all.is_empty());
+        if let Some(item) = table.get_unlisted(key).filter(|item| !is_empty(item.node)) {
+            let text = format!("{key} is not built yet in this version; it does nothing so far");
+            report.warn(item.place(), &item.path, &text);
+        }
+    }
     for key in LATER {
         if let Some(item) = table.get_unlisted(key) {
             item.wrong("not built yet in this version: take this key out", report);

@@ -1,9 +1,11 @@
 //! How the configuration in force is written as TOML again: our tables with
 //! their defaults filled in, Arti's as the files give them.
 
+use std::path::Path;
+
 use toml::{Table, Value};
 
-use super::{Config, ServiceConfig};
+use super::{Config, Probe, ServiceConfig};
 use crate::proxy::rules::{PortRange, ProxyRule, ProxyTarget};
 
 impl Config {
@@ -29,16 +31,8 @@ impl Config {
         root.extend(self.arti_tables.clone());
         let storage = root.entry("storage").or_insert_with(|| Table::new().into());
         if let Some(storage) = storage.as_table_mut() {
-            for (key, path) in
-                [("state_dir", &self.storage.state_dir), ("cache_dir", &self.storage.cache_dir)]
-            {
-                let path = path.to_string_lossy().into_owned();
-                // Arti expands `~` and `${...}` in a plain string.
-                let plain = !path.contains(['$', '~']);
-                let path = Value::from(path);
-                let path = if plain { path } else { table([("literal", path)]) };
-                storage.insert(key.to_owned(), path);
-            }
+            storage.insert("state_dir".to_owned(), path(&self.storage.state_dir));
+            storage.insert("cache_dir".to_owned(), path(&self.storage.cache_dir));
         }
         root
     }
@@ -46,14 +40,17 @@ impl Config {
 
 impl ServiceConfig {
     fn to_toml(&self) -> Table {
-        let mut entries = vec![
-            ("enabled", self.enabled.into()),
+        let mut entries = vec![("enabled", self.enabled.into())];
+        if let Some(file) = &self.identity_key {
+            entries.push(("identity_key", path(file)));
+        }
+        entries.extend([
             ("num_intro_points", i64::from(self.num_intro_points).into()),
             (
                 "max_concurrent_streams_per_circuit",
                 i64::from(self.max_concurrent_streams_per_circuit).into(),
             ),
-        ];
+        ]);
         if let Some(limit) = self.rate_limit_at_intro {
             let limit =
                 [("rate", i64::from(limit.rate).into()), ("burst", i64::from(limit.burst).into())];
@@ -62,6 +59,10 @@ impl ServiceConfig {
         let rules: Vec<Value> = self.proxy_ports.0.iter().filter_map(rule).collect();
         entries.push(("proxy_ports", rules.into()));
         entries.push(("local_instances", i64::from(self.local_instances).into()));
+        if let Some(points) = self.local_intro_points {
+            entries.push(("local_intro_points", i64::from(points).into()));
+        }
+        entries.push(("local_weight", i64::from(self.local_weight).into()));
         let backends = self.backends.iter().map(|backend| {
             table([
                 ("address", backend.address.to_string().into()),
@@ -70,10 +71,40 @@ impl ServiceConfig {
             ])
         });
         entries.push(("backends", backends.collect::<Vec<_>>().into()));
+        let frontends: Vec<Value> =
+            self.frontends.iter().map(|address| address.to_string().into()).collect();
+        entries.push(("frontends", frontends.into()));
+        if let Some(probe) = &self.probe {
+            entries.push(("probe", probe.to_toml()));
+        }
         let max = self.max_intro_points.map_or_else(|| "auto".into(), |max| i64::from(max).into());
         entries.push(("max_intro_points", max));
         entries.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
     }
+}
+
+impl Probe {
+    fn to_toml(&self) -> Value {
+        let mut entries = Table::new();
+        entries.insert("port".to_owned(), i64::from(self.port).into());
+        let interval = humantime::format_duration(self.interval).to_string();
+        entries.insert("interval".to_owned(), interval.into());
+        if let Some(path) = &self.path {
+            entries.insert("path".to_owned(), path.clone().into());
+        }
+        if let Some(status) = self.status {
+            entries.insert("status".to_owned(), i64::from(status).into());
+        }
+        entries.into()
+    }
+}
+
+/// A path, which Arti would expand in a plain string if it has `~` or `${...}`.
+fn path(path: &Path) -> Value {
+    let path = path.to_string_lossy().into_owned();
+    let plain = !path.contains(['$', '~']);
+    let path = Value::from(path);
+    if plain { path } else { table([("literal", path)]) }
 }
 
 fn rule(rule: &ProxyRule) -> Option<Value> {

@@ -14,6 +14,7 @@ use super::document::{Table, Value};
 use super::environment::Environment;
 use super::error::{ConfigError, KeyPath, Report};
 use super::reader::Item;
+use crate::tor::keys::Keystores;
 
 /// Where everything lies that outlives the process.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,6 +31,16 @@ pub struct Storage {
     pub keystore: ArtiKeystoreConfig,
     /// Whether a file named the state directory, and so the keys.
     pub explicit: bool,
+}
+
+impl From<&Storage> for Keystores {
+    fn from(storage: &Storage) -> Self {
+        Self {
+            directory: storage.state_dir.join("keystore"),
+            others: storage.keystore.clone(),
+            mistrust: storage.mistrust.clone(),
+        }
+    }
 }
 
 /// The two directories, before Arti has read the rest of `[storage]`.
@@ -77,7 +88,7 @@ pub(crate) fn directories(
 }
 
 /// Expands a path as Arti does: `~`, `${ARTI_LOCAL_DATA}` and its other variables.
-fn expand(item: &Item<'_>, report: &mut Report) -> Option<PathBuf> {
+pub(crate) fn expand(item: &Item<'_>, report: &mut Report) -> Option<PathBuf> {
     let path: CfgPath = match item.node.to_toml().try_into() {
         Ok(path) => path,
         Err(_) => {

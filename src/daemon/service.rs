@@ -71,10 +71,9 @@ impl Service {
         self.config.nickname.to_string()
     }
 
-    /// Whether the operator lists the service's own address among its backends.
-    /// Only who has the key can tell.
-    pub(super) fn is_its_own_backend(&self) -> bool {
-        self.config.backends.iter().any(|backend| backend.address == self.address)
+    /// What it is and who it is, to be checked together with the others.
+    pub(super) fn config_and_address(&self) -> (&ServiceConfig, Option<OnionAddress>) {
+        (&self.config, Some(self.address))
     }
 
     /// Where the service tells its status.
@@ -294,8 +293,8 @@ impl Running {
 fn settings(config: &ServiceConfig) -> Settings {
     let local = (0..config.local_instances).map(|n| BackendSettings {
         name: format!("local-{n}"),
-        kind: BackendKind::Local { expected_points: config.num_intro_points },
-        weight: 1,
+        kind: BackendKind::Local { expected_points: config.points_per_instance() },
+        weight: config.local_weight,
     });
     let remote = config.backends.iter().map(|backend| BackendSettings {
         name: backend.name.clone(),

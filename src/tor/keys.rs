@@ -1,24 +1,41 @@
-//! Which identity key a service has: Arti's keystore in the state directory,
+//! Which identity key a service has: the one in the file that its
+//! `identity_key` names, else the one in Arti's keystore in the state directory,
 //! so that `arti` finds the same key and the service keeps its address.
 //!
-//! Touches files below the keystore's directory only.
+//! Touches files below the keystore's directory and key files that the operator
+//! names. The daemon and the commands ask for keys here.
+//!
+//! | file | question |
+//! |---|---|
+//! | `identity` | what is a key, whatever file it came from? |
+//! | `ctor`, `pem`, `openssh` | how does each format write it? |
+//! | `file` | where does a key file lie, and may it be used? |
+
+mod ctor;
+mod file;
+mod identity;
+mod openssh;
+mod pem;
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use fs_mistrust::Mistrust;
 use tor_hscrypto::pk::{HsIdKey, HsIdKeypair};
 use tor_hsservice::{HsIdKeypairSpecifier, HsIdPublicKeySpecifier, HsNickname};
-use tor_keymgr::config::CTorServiceKeystoreConfig;
+use tor_keymgr::config::{ArtiKeystoreConfig, CTorServiceKeystoreConfig};
 use tor_keymgr::{
     ArtiNativeKeystore, CTorServiceKeystore, KeyMgr, KeyMgrBuilder, Keystore, KeystoreSelector,
 };
 use tor_llcrypto::rng::CautiousRng;
 
-use crate::config::Storage;
 use crate::onion::OnionAddress;
 
-/// What went wrong with a keystore: the operator has to look at its files.
+pub use file::{Format, KeyFileError, read_address, read_secret, write_new};
+pub use identity::{IdentityKey, ParseError, Parsed, parse};
+
+/// What went wrong with a key: the operator has to look at its files.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum KeyError {
     /// The keystore cannot be opened, most often because others may write to
@@ -44,6 +61,15 @@ pub enum KeyError {
         #[source]
         cause: tor_keymgr::Error,
     },
+    /// The file that `identity_key` names cannot be used.
+    #[error("the `identity_key` of service \"{nickname}\"")]
+    File {
+        /// The service.
+        nickname: HsNickname,
+        /// Why.
+        #[source]
+        cause: KeyFileError,
+    },
     /// A new key cannot be made or stored.
     #[error("no key for service \"{nickname}\" can be stored")]
     Store {
@@ -62,14 +88,47 @@ pub enum KeyError {
         /// The service.
         nickname: HsNickname,
     },
+    /// The service has a key already, which is never overwritten.
+    #[error(
+        "service \"{nickname}\" has a key already, with the address {address}: it is left as it is"
+    )]
+    HasAnother {
+        /// The service.
+        nickname: HsNickname,
+        /// The address of the key that it has.
+        address: OnionAddress,
+    },
     /// The keystores cannot be used together.
     #[error("the keystores cannot be used together: {0}")]
     Assemble(String),
 }
 
-/// The keystores that the configuration names.
+/// Where the keystores lie. The configuration's `Storage` says so.
+#[derive(Clone, Debug)]
+pub struct Keystores {
+    /// Arti's keystore, the one that is written.
+    pub directory: PathBuf,
+    /// Which keystores there are beside it (`storage.keystore`).
+    pub others: ArtiKeystoreConfig,
+    /// Which permissions they and key files may have (`storage.permissions`).
+    pub mistrust: Mistrust,
+}
+
+/// The keys that the configuration names.
 pub struct Keys {
-    keystores: KeyMgr,
+    /// The keystores; none if there is none yet and none was to be made.
+    keystores: Option<KeyMgr>,
+    /// Which permissions a key file may have.
+    mistrust: Mistrust,
+}
+
+/// What [`Keys::import`] did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Imported {
+    /// The key is in the keystore now.
+    New,
+    /// It was there before.
+    Already,
 }
 
 /// Opens the keystores, and makes the directory of the main one (mode 0700) if
@@ -78,31 +137,34 @@ pub struct Keys {
 /// # Errors
 ///
 /// If a directory cannot be made, or if others may read or write it.
-pub fn open(storage: &Storage) -> Result<Keys, KeyError> {
-    let main = main_store(storage)?;
-    assemble(main, ctor_stores(storage)?)
+pub fn open(stores: impl Into<Keystores>) -> Result<Keys, KeyError> {
+    let stores = stores.into();
+    let main = main_store(&stores)?;
+    let keystores = Some(assemble(main, ctor_stores(&stores)?)?);
+    Ok(Keys { keystores, mistrust: stores.mistrust })
 }
 
-/// Opens the keystores that exist, without making anything; `None` if there is
-/// none yet, and so no key.
+/// Opens the keystores that exist, without making anything.
 ///
 /// # Errors
 ///
 /// If others may read or write a directory.
-pub fn open_existing(storage: &Storage) -> Result<Option<Keys>, KeyError> {
-    let mut others = ctor_stores(storage)?;
-    let there = directory(storage).try_exists().map_err(|error| KeyError::Look {
-        directory: directory(storage),
+pub fn open_existing(stores: impl Into<Keystores>) -> Result<Keys, KeyError> {
+    let stores = stores.into();
+    let mut others = ctor_stores(&stores)?;
+    let there = stores.directory.try_exists().map_err(|error| KeyError::Look {
+        directory: stores.directory.clone(),
         cause: Arc::new(error),
     })?;
     let main = if there {
-        main_store(storage)?
+        Some(main_store(&stores)?)
     } else if others.is_empty() {
-        return Ok(None);
+        None
     } else {
-        others.remove(0)
+        Some(others.remove(0))
     };
-    assemble(main, others).map(Some)
+    let keystores = main.map(|main| assemble(main, others)).transpose()?;
+    Ok(Keys { keystores, mistrust: stores.mistrust })
 }
 
 /// The onion address that a key stands for.
@@ -112,69 +174,143 @@ pub fn address(key: &HsIdKeypair) -> OnionAddress {
 }
 
 impl Keys {
-    /// The key of a service, if it has one.
+    /// The key of a service, if it has one: from `file` where the configuration
+    /// names one (`identity_key`), else from the keystore.
+    ///
+    /// # Errors
+    ///
+    /// If the key is there but cannot be read, if only its public half is, or
+    /// if there is no such file.
+    pub fn identity(
+        &self,
+        nickname: &HsNickname,
+        file: Option<&Path>,
+    ) -> Result<Option<HsIdKeypair>, KeyError> {
+        Ok(self.identity_key(nickname, file)?.map(HsIdKeypair::from))
+    }
+
+    /// The same, with the key's seed where the file has it.
+    ///
+    /// # Errors
+    ///
+    /// As [`identity`](Self::identity).
+    pub fn identity_key(
+        &self,
+        nickname: &HsNickname,
+        file: Option<&Path>,
+    ) -> Result<Option<IdentityKey>, KeyError> {
+        match file {
+            None => Ok(self.stored(nickname)?.map(IdentityKey::from)),
+            Some(file) => read_secret(file, &self.mistrust)
+                .map(Some)
+                .map_err(|cause| KeyError::File { nickname: nickname.clone(), cause }),
+        }
+    }
+
+    /// The key of a service in the keystore, if it has one there.
     ///
     /// # Errors
     ///
     /// If the key is there but cannot be read, or only its public half is.
-    pub fn identity(&self, nickname: &HsNickname) -> Result<Option<HsIdKeypair>, KeyError> {
+    pub fn stored(&self, nickname: &HsNickname) -> Result<Option<HsIdKeypair>, KeyError> {
+        let Some(keystores) = &self.keystores else { return Ok(None) };
         let read = |cause| KeyError::Read { nickname: nickname.clone(), cause };
         let pair = HsIdKeypairSpecifier::new(nickname.clone());
-        if let Some(key) = self.keystores.get::<HsIdKeypair>(&pair).map_err(read)? {
+        if let Some(key) = keystores.get::<HsIdKeypair>(&pair).map_err(read)? {
             return Ok(Some(key));
         }
         let public = HsIdPublicKeySpecifier::new(nickname.clone());
-        match self.keystores.get::<HsIdKey>(&public).map_err(read)? {
+        match keystores.get::<HsIdKey>(&public).map_err(read)? {
             Some(_) => Err(KeyError::PublicOnly { nickname: nickname.clone() }),
             None => Ok(None),
         }
     }
 
-    /// The key of a service; a new one if it has none yet. A key that exists is
-    /// never overwritten. As in Arti, only the pair is stored: the public key
-    /// follows from it.
+    /// The key of a service, as [`identity`](Self::identity) finds it; a new one
+    /// in the keystore if it has none yet. A key that exists is never
+    /// overwritten. As in Arti, only the pair is stored: the public key follows
+    /// from it.
     ///
     /// # Errors
     ///
     /// If the key cannot be read, or a new one cannot be stored.
-    pub fn identity_or_generate(&self, nickname: &HsNickname) -> Result<HsIdKeypair, KeyError> {
-        if let Some(key) = self.identity(nickname)? {
-            return Ok(key);
+    pub fn identity_or_generate(
+        &self,
+        nickname: &HsNickname,
+        file: Option<&Path>,
+    ) -> Result<HsIdKeypair, KeyError> {
+        match self.identity(nickname, file)? {
+            Some(key) => Ok(key),
+            None => self.generate(nickname),
+        }
+    }
+
+    /// Makes a service's key in the keystore.
+    ///
+    /// # Errors
+    ///
+    /// If it has one already, or the new one cannot be stored.
+    pub fn generate(&self, nickname: &HsNickname) -> Result<HsIdKeypair, KeyError> {
+        if let Some(key) = self.stored(nickname)? {
+            return Err(has_another(nickname, &key));
         }
         let pair = HsIdKeypairSpecifier::new(nickname.clone());
-        self.keystores
+        self.writable()?
             .generate(&pair, KeystoreSelector::Primary, &mut CautiousRng, false)
             .map_err(|cause| KeyError::Store { nickname: nickname.clone(), cause })
     }
+
+    /// Puts a key into the keystore, as a service's.
+    ///
+    /// # Errors
+    ///
+    /// If the service has another key already, or the key cannot be stored.
+    pub fn import(&self, nickname: &HsNickname, key: IdentityKey) -> Result<Imported, KeyError> {
+        if let Some(there) = self.stored(nickname)? {
+            return match address(&there) == key.address() {
+                true => Ok(Imported::Already),
+                false => Err(has_another(nickname, &there)),
+            };
+        }
+        let pair = HsIdKeypairSpecifier::new(nickname.clone());
+        self.writable()?
+            .insert(HsIdKeypair::from(key), &pair, KeystoreSelector::Primary, false)
+            .map(|_| Imported::New)
+            .map_err(|cause| KeyError::Store { nickname: nickname.clone(), cause })
+    }
+
+    fn writable(&self) -> Result<&KeyMgr, KeyError> {
+        let problem = || KeyError::Assemble("there is none yet".to_owned());
+        self.keystores.as_ref().ok_or_else(problem)
+    }
 }
 
-fn directory(storage: &Storage) -> PathBuf {
-    storage.state_dir.join("keystore")
+fn has_another(nickname: &HsNickname, key: &HsIdKeypair) -> KeyError {
+    KeyError::HasAnother { nickname: nickname.clone(), address: address(key) }
 }
 
-fn main_store(storage: &Storage) -> Result<Box<dyn Keystore>, KeyError> {
-    let store = ArtiNativeKeystore::from_path_and_mistrust(directory(storage), &storage.mistrust);
+fn main_store(stores: &Keystores) -> Result<Box<dyn Keystore>, KeyError> {
+    let store = ArtiNativeKeystore::from_path_and_mistrust(&stores.directory, &stores.mistrust);
     Ok(Box::new(store.map_err(KeyError::Open)?))
 }
 
 /// The directories of C tor that `storage.keystore.ctor.services` names.
-fn ctor_stores(storage: &Storage) -> Result<Vec<Box<dyn Keystore>>, KeyError> {
+fn ctor_stores(stores: &Keystores) -> Result<Vec<Box<dyn Keystore>>, KeyError> {
     let open = |config: &CTorServiceKeystoreConfig| {
         let store = CTorServiceKeystore::from_path_and_mistrust(
             config.path(),
-            &storage.mistrust,
+            &stores.mistrust,
             config.id().clone(),
             config.nickname().clone(),
         );
         Ok(Box::new(store.map_err(KeyError::Open)?) as Box<dyn Keystore>)
     };
-    storage.keystore.ctor_svc_stores().map(open).collect()
+    stores.others.ctor_svc_stores().map(open).collect()
 }
 
-fn assemble(main: Box<dyn Keystore>, others: Vec<Box<dyn Keystore>>) -> Result<Keys, KeyError> {
+fn assemble(main: Box<dyn Keystore>, others: Vec<Box<dyn Keystore>>) -> Result<KeyMgr, KeyError> {
     let builder = KeyMgrBuilder::default().primary_store(main).set_secondary_stores(others);
-    let keystores = builder.build().map_err(|error| KeyError::Assemble(error.to_string()))?;
-    Ok(Keys { keystores })
+    builder.build().map_err(|error| KeyError::Assemble(error.to_string()))
 }
 
 #[cfg(test)]
@@ -183,7 +319,7 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::config::{Config, Environment};
+    use crate::config::{Config, Environment, Storage};
 
     fn storage(state_dir: &Path, more: &str) -> Storage {
         let file = state_dir.with_extension("toml");
@@ -209,13 +345,13 @@ mod tests {
     fn a_key_survives_reopening_and_is_never_made_twice() {
         let dir = tempfile::tempdir().unwrap();
         let storage = storage(&dir.path().join("state"), "");
-        let first = open(&storage).unwrap().identity_or_generate(&nickname()).unwrap();
+        let first = open(&storage).unwrap().identity_or_generate(&nickname(), None).unwrap();
         let again = open(&storage).unwrap();
-        let second = again.identity_or_generate(&nickname()).unwrap();
+        let second = again.identity_or_generate(&nickname(), None).unwrap();
         assert_eq!(address(&first), address(&second));
-        let third = open_existing(&storage).unwrap().unwrap().identity(&nickname()).unwrap();
+        let third = open_existing(&storage).unwrap().identity(&nickname(), None).unwrap();
         assert_eq!(address(&first), address(&third.unwrap()));
-        assert!(again.identity(&"b".parse().unwrap()).unwrap().is_none());
+        assert!(again.identity(&"b".parse().unwrap(), None).unwrap().is_none());
     }
 
     #[test]
@@ -223,7 +359,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let state = dir.path().join("state");
         let storage = storage(&state, "");
-        open(&storage).unwrap().identity_or_generate(&nickname()).unwrap();
+        open(&storage).unwrap().identity_or_generate(&nickname(), None).unwrap();
         assert_eq!(mode(&state), 0o700);
         assert_eq!(mode(&state.join("keystore")), 0o700);
         assert_eq!(mode(&state.join("keystore/hss/a")), 0o700);
@@ -235,7 +371,9 @@ mod tests {
     fn looking_for_keys_makes_nothing() {
         let dir = tempfile::tempdir().unwrap();
         let state = dir.path().join("state");
-        assert!(open_existing(&storage(&state, "")).unwrap().is_none());
+        let keys = open_existing(&storage(&state, "")).unwrap();
+        assert!(keys.identity(&nickname(), None).unwrap().is_none());
+        assert!(matches!(keys.generate(&nickname()), Err(KeyError::Assemble(_))));
         assert!(!state.exists());
     }
 
@@ -243,24 +381,24 @@ mod tests {
     fn a_key_in_a_directory_of_c_tor_is_found_as_arti_finds_it() {
         let dir = tempfile::tempdir().unwrap();
         let made = open(&storage(&dir.path().join("other"), "")).unwrap();
-        let key = made.identity_or_generate(&nickname()).unwrap();
+        let key = made.identity_or_generate(&nickname(), None).unwrap();
         let ctor = dir.path().join("ctor");
         std::fs::create_dir(&ctor).unwrap();
         let secret = tor_llcrypto::pk::ed25519::ExpandedKeypair::from(key).to_secret_key_bytes();
         let file = [&b"== ed25519v1-secret: type0 ==\0\0\0"[..], &secret].concat();
         std::fs::write(ctor.join("hs_ed25519_secret_key"), file).unwrap();
 
-        let expected = address(&made.identity(&nickname()).unwrap().unwrap());
+        let expected = address(&made.identity(&nickname(), None).unwrap().unwrap());
         let more = format!(
             "[storage.keystore.ctor.services.a]\nid = \"ctor\"\npath = \"{}\"",
             ctor.display()
         );
         let state = dir.path().join("state");
         let storage = storage(&state, &more);
-        let found = open_existing(&storage).unwrap().unwrap().identity(&nickname()).unwrap();
+        let found = open_existing(&storage).unwrap().identity(&nickname(), None).unwrap();
         assert_eq!(address(&found.unwrap()), expected);
         assert!(!state.exists());
-        let kept = open(&storage).unwrap().identity_or_generate(&nickname()).unwrap();
+        let kept = open(&storage).unwrap().identity_or_generate(&nickname(), None).unwrap();
         assert_eq!(address(&kept), expected);
     }
 
@@ -269,10 +407,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let storage = storage(&dir.path().join("state"), "");
         let keys = open(&storage).unwrap();
-        keys.identity_or_generate(&nickname()).unwrap();
+        keys.identity_or_generate(&nickname(), None).unwrap();
         let file = dir.path().join("state/keystore/hss/a/ks_hs_id.ed25519_expanded_private");
         std::fs::write(&file, "damaged").unwrap();
-        assert!(matches!(keys.identity_or_generate(&nickname()), Err(KeyError::Read { .. })));
+        assert!(matches!(keys.identity_or_generate(&nickname(), None), Err(KeyError::Read { .. })));
         assert_eq!(std::fs::read_to_string(&file).unwrap(), "damaged");
     }
 }

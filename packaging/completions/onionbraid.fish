@@ -1,0 +1,115 @@
+# Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
+function __fish_onionbraid_global_optspecs
+    string join \n h/help V/version
+end
+
+function __fish_onionbraid_needs_command
+    # Figure out if the current invocation already has a command.
+    set -l cmd (commandline -opc)
+    set -e cmd[1]
+    argparse -s (__fish_onionbraid_global_optspecs) -- $cmd 2>/dev/null
+    or return
+    if set -q argv[1]
+        # Also print the command, so this can be used to figure out what it is.
+        echo $argv[1]
+        return 1
+    end
+    return 0
+end
+
+function __fish_onionbraid_using_subcommand
+    set -l cmd (__fish_onionbraid_needs_command)
+    test -z "$cmd"
+    and return 1
+    contains -- $cmd[1] $argv
+end
+
+complete -c onionbraid -n "__fish_onionbraid_needs_command" -s h -l help -d 'Print help'
+complete -c onionbraid -n "__fish_onionbraid_needs_command" -s V -l version -d 'Print version'
+complete -c onionbraid -n "__fish_onionbraid_needs_command" -f -a "run" -d 'Run the daemon, in the foreground'
+complete -c onionbraid -n "__fish_onionbraid_needs_command" -f -a "check" -d 'Check the configuration and show what would run'
+complete -c onionbraid -n "__fish_onionbraid_needs_command" -f -a "status" -d 'Show how the running daemon is doing'
+complete -c onionbraid -n "__fish_onionbraid_needs_command" -f -a "healthcheck" -d 'Tell by the exit code whether the running daemon is ready'
+complete -c onionbraid -n "__fish_onionbraid_needs_command" -f -a "backend-config" -d 'Print what a backend elsewhere needs to answer for a service'
+complete -c onionbraid -n "__fish_onionbraid_needs_command" -f -a "keys" -d 'Make, read and move identity keys, in every format'
+complete -c onionbraid -n "__fish_onionbraid_needs_command" -f -a "config" -d 'Show configuration'
+complete -c onionbraid -n "__fish_onionbraid_needs_command" -f -a "generate" -d 'Generate what packages hold beside the program'
+complete -c onionbraid -n "__fish_onionbraid_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c onionbraid -n "__fish_onionbraid_using_subcommand run" -s c -l config -d 'Configuration file; may repeat, a later file overrides an earlier one [default: $XDG_CONFIG_HOME/onionbraid/arti.toml, else /etc/onionbraid/arti.toml]' -r -F
+complete -c onionbraid -n "__fish_onionbraid_using_subcommand run" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c onionbraid -n "__fish_onionbraid_using_subcommand check" -s c -l config -d 'Configuration file; may repeat, a later file overrides an earlier one [default: $XDG_CONFIG_HOME/onionbraid/arti.toml, else /etc/onionbraid/arti.toml]' -r -F
+complete -c onionbraid -n "__fish_onionbraid_using_subcommand check" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c onionbraid -n "__fish_onionbraid_using_subcommand status" -s c -l config -d 'Configuration file; may repeat, a later file overrides an earlier one [default: $XDG_CONFIG_HOME/onionbraid/arti.toml, else /etc/onionbraid/arti.toml]' -r -F
+complete -c onionbraid -n "__fish_onionbraid_using_subcommand status" -l json -d 'Print the whole status as JSON'
+complete -c onionbraid -n "__fish_onionbraid_using_subcommand status" -l watch -d 'Show it anew every 2 seconds, until Ctrl-C'
+complete -c onionbraid -n "__fish_onionbraid_using_subcommand status" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c onionbraid -n "__fish_onionbraid_using_subcommand healthcheck" -s c -l config -d 'Configuration file; may repeat, a later file overrides an earlier one [default: $XDG_CONFIG_HOME/onionbraid/arti.toml, else /etc/onionbraid/arti.toml]' -r -F
+complete -c onionbraid -n "__fish_onionbraid_using_subcommand healthcheck" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c onionbraid -n "__fish_onionbraid_using_subcommand backend-config" -l for -d 'The program that runs the backend' -r -f -a "tor\t'C tor'
+onionbraid\t'Another onionbraid'"
+complete -c onionbraid -n "__fish_onionbraid_using_subcommand backend-config" -l out -d 'Write the files to this new directory' -r -F
+complete -c onionbraid -n "__fish_onionbraid_using_subcommand backend-config" -s c -l config -d 'Configuration file; may repeat, a later file overrides an earlier one [default: $XDG_CONFIG_HOME/onionbraid/arti.toml, else /etc/onionbraid/arti.toml]' -r -F
+complete -c onionbraid -n "__fish_onionbraid_using_subcommand backend-config" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c onionbraid -n "__fish_onionbraid_using_subcommand keys; and not __fish_seen_subcommand_from generate import export address help" -s h -l help -d 'Print help'
+complete -c onionbraid -n "__fish_onionbraid_using_subcommand keys; and not __fish_seen_subcommand_from generate import export address help" -f -a "generate" -d 'Make a new identity key, and print its address'
+complete -c onionbraid -n "__fish_onionbraid_using_subcommand keys; and not __fish_seen_subcommand_from generate import export address help" -f -a "import" -d 'Take an existing key into the keystore, and print its address'
+complete -c onionbraid -n "__fish_onionbraid_using_subcommand keys; and not __fish_seen_subcommand_from generate import export address help" -f -a "export" -d 'Write a service\'s key to a new file or directory, and print its address'
+complete -c onionbraid -n "__fish_onionbraid_using_subcommand keys; and not __fish_seen_subcommand_from generate import export address help" -f -a "address" -d 'Print the address of a key, or of a service'
+complete -c onionbraid -n "__fish_onionbraid_using_subcommand keys; and not __fish_seen_subcommand_from generate import export address help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c onionbraid -n "__fish_onionbraid_using_subcommand keys; and __fish_seen_subcommand_from generate" -l out -d 'Write the key there instead; it must not exist yet' -r -F
+complete -c onionbraid -n "__fish_onionbraid_using_subcommand keys; and __fish_seen_subcommand_from generate" -l format -d 'What to write' -r -f -a "ctor\t'A directory as C tor has it, a HiddenServiceDir'
+pem\t'A PEM file as Onionbalance has it; only where the key\'s seed is known'"
+complete -c onionbraid -n "__fish_onionbraid_using_subcommand keys; and __fish_seen_subcommand_from generate" -s c -l config -d 'Configuration file; may repeat, a later file overrides an earlier one [default: $XDG_CONFIG_HOME/onionbraid/arti.toml, else /etc/onionbraid/arti.toml]' -r -F
+complete -c onionbraid -n "__fish_onionbraid_using_subcommand keys; and __fish_seen_subcommand_from generate" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c onionbraid -n "__fish_onionbraid_using_subcommand keys; and __fish_seen_subcommand_from import" -s c -l config -d 'Configuration file; may repeat, a later file overrides an earlier one [default: $XDG_CONFIG_HOME/onionbraid/arti.toml, else /etc/onionbraid/arti.toml]' -r -F
+complete -c onionbraid -n "__fish_onionbraid_using_subcommand keys; and __fish_seen_subcommand_from import" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c onionbraid -n "__fish_onionbraid_using_subcommand keys; and __fish_seen_subcommand_from export" -l out -d 'Where to write it; it must not exist yet' -r -F
+complete -c onionbraid -n "__fish_onionbraid_using_subcommand keys; and __fish_seen_subcommand_from export" -l format -d 'What to write' -r -f -a "ctor\t'A directory as C tor has it, a HiddenServiceDir'
+pem\t'A PEM file as Onionbalance has it; only where the key\'s seed is known'"
+complete -c onionbraid -n "__fish_onionbraid_using_subcommand keys; and __fish_seen_subcommand_from export" -s c -l config -d 'Configuration file; may repeat, a later file overrides an earlier one [default: $XDG_CONFIG_HOME/onionbraid/arti.toml, else /etc/onionbraid/arti.toml]' -r -F
+complete -c onionbraid -n "__fish_onionbraid_using_subcommand keys; and __fish_seen_subcommand_from export" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c onionbraid -n "__fish_onionbraid_using_subcommand keys; and __fish_seen_subcommand_from address" -s c -l config -d 'Configuration file; may repeat, a later file overrides an earlier one [default: $XDG_CONFIG_HOME/onionbraid/arti.toml, else /etc/onionbraid/arti.toml]' -r -F
+complete -c onionbraid -n "__fish_onionbraid_using_subcommand keys; and __fish_seen_subcommand_from address" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c onionbraid -n "__fish_onionbraid_using_subcommand keys; and __fish_seen_subcommand_from help" -f -a "generate" -d 'Make a new identity key, and print its address'
+complete -c onionbraid -n "__fish_onionbraid_using_subcommand keys; and __fish_seen_subcommand_from help" -f -a "import" -d 'Take an existing key into the keystore, and print its address'
+complete -c onionbraid -n "__fish_onionbraid_using_subcommand keys; and __fish_seen_subcommand_from help" -f -a "export" -d 'Write a service\'s key to a new file or directory, and print its address'
+complete -c onionbraid -n "__fish_onionbraid_using_subcommand keys; and __fish_seen_subcommand_from help" -f -a "address" -d 'Print the address of a key, or of a service'
+complete -c onionbraid -n "__fish_onionbraid_using_subcommand keys; and __fish_seen_subcommand_from help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c onionbraid -n "__fish_onionbraid_using_subcommand config; and not __fish_seen_subcommand_from example show help" -s h -l help -d 'Print help'
+complete -c onionbraid -n "__fish_onionbraid_using_subcommand config; and not __fish_seen_subcommand_from example show help" -f -a "example" -d 'Print a configuration file that explains every key'
+complete -c onionbraid -n "__fish_onionbraid_using_subcommand config; and not __fish_seen_subcommand_from example show help" -f -a "show" -d 'Print the configuration in force, with all defaults filled in'
+complete -c onionbraid -n "__fish_onionbraid_using_subcommand config; and not __fish_seen_subcommand_from example show help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c onionbraid -n "__fish_onionbraid_using_subcommand config; and __fish_seen_subcommand_from example" -s h -l help -d 'Print help'
+complete -c onionbraid -n "__fish_onionbraid_using_subcommand config; and __fish_seen_subcommand_from show" -s c -l config -d 'Configuration file; may repeat, a later file overrides an earlier one [default: $XDG_CONFIG_HOME/onionbraid/arti.toml, else /etc/onionbraid/arti.toml]' -r -F
+complete -c onionbraid -n "__fish_onionbraid_using_subcommand config; and __fish_seen_subcommand_from show" -s h -l help -d 'Print help'
+complete -c onionbraid -n "__fish_onionbraid_using_subcommand config; and __fish_seen_subcommand_from help" -f -a "example" -d 'Print a configuration file that explains every key'
+complete -c onionbraid -n "__fish_onionbraid_using_subcommand config; and __fish_seen_subcommand_from help" -f -a "show" -d 'Print the configuration in force, with all defaults filled in'
+complete -c onionbraid -n "__fish_onionbraid_using_subcommand config; and __fish_seen_subcommand_from help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c onionbraid -n "__fish_onionbraid_using_subcommand generate; and not __fish_seen_subcommand_from completions man help" -s h -l help -d 'Print help'
+complete -c onionbraid -n "__fish_onionbraid_using_subcommand generate; and not __fish_seen_subcommand_from completions man help" -f -a "completions" -d 'Completions for a shell'
+complete -c onionbraid -n "__fish_onionbraid_using_subcommand generate; and not __fish_seen_subcommand_from completions man help" -f -a "man" -d 'Manual pages'
+complete -c onionbraid -n "__fish_onionbraid_using_subcommand generate; and not __fish_seen_subcommand_from completions man help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c onionbraid -n "__fish_onionbraid_using_subcommand generate; and __fish_seen_subcommand_from completions" -l out -d 'Write a file there instead of printing' -r -F
+complete -c onionbraid -n "__fish_onionbraid_using_subcommand generate; and __fish_seen_subcommand_from completions" -s h -l help -d 'Print help'
+complete -c onionbraid -n "__fish_onionbraid_using_subcommand generate; and __fish_seen_subcommand_from man" -l out -d 'Write the page of every command there instead of printing the first' -r -F
+complete -c onionbraid -n "__fish_onionbraid_using_subcommand generate; and __fish_seen_subcommand_from man" -s h -l help -d 'Print help'
+complete -c onionbraid -n "__fish_onionbraid_using_subcommand generate; and __fish_seen_subcommand_from help" -f -a "completions" -d 'Completions for a shell'
+complete -c onionbraid -n "__fish_onionbraid_using_subcommand generate; and __fish_seen_subcommand_from help" -f -a "man" -d 'Manual pages'
+complete -c onionbraid -n "__fish_onionbraid_using_subcommand generate; and __fish_seen_subcommand_from help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c onionbraid -n "__fish_onionbraid_using_subcommand help; and not __fish_seen_subcommand_from run check status healthcheck backend-config keys config generate help" -f -a "run" -d 'Run the daemon, in the foreground'
+complete -c onionbraid -n "__fish_onionbraid_using_subcommand help; and not __fish_seen_subcommand_from run check status healthcheck backend-config keys config generate help" -f -a "check" -d 'Check the configuration and show what would run'
+complete -c onionbraid -n "__fish_onionbraid_using_subcommand help; and not __fish_seen_subcommand_from run check status healthcheck backend-config keys config generate help" -f -a "status" -d 'Show how the running daemon is doing'
+complete -c onionbraid -n "__fish_onionbraid_using_subcommand help; and not __fish_seen_subcommand_from run check status healthcheck backend-config keys config generate help" -f -a "healthcheck" -d 'Tell by the exit code whether the running daemon is ready'
+complete -c onionbraid -n "__fish_onionbraid_using_subcommand help; and not __fish_seen_subcommand_from run check status healthcheck backend-config keys config generate help" -f -a "backend-config" -d 'Print what a backend elsewhere needs to answer for a service'
+complete -c onionbraid -n "__fish_onionbraid_using_subcommand help; and not __fish_seen_subcommand_from run check status healthcheck backend-config keys config generate help" -f -a "keys" -d 'Make, read and move identity keys, in every format'
+complete -c onionbraid -n "__fish_onionbraid_using_subcommand help; and not __fish_seen_subcommand_from run check status healthcheck backend-config keys config generate help" -f -a "config" -d 'Show configuration'
+complete -c onionbraid -n "__fish_onionbraid_using_subcommand help; and not __fish_seen_subcommand_from run check status healthcheck backend-config keys config generate help" -f -a "generate" -d 'Generate what packages hold beside the program'
+complete -c onionbraid -n "__fish_onionbraid_using_subcommand help; and not __fish_seen_subcommand_from run check status healthcheck backend-config keys config generate help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c onionbraid -n "__fish_onionbraid_using_subcommand help; and __fish_seen_subcommand_from keys" -f -a "generate" -d 'Make a new identity key, and print its address'
+complete -c onionbraid -n "__fish_onionbraid_using_subcommand help; and __fish_seen_subcommand_from keys" -f -a "import" -d 'Take an existing key into the keystore, and print its address'
+complete -c onionbraid -n "__fish_onionbraid_using_subcommand help; and __fish_seen_subcommand_from keys" -f -a "export" -d 'Write a service\'s key to a new file or directory, and print its address'
+complete -c onionbraid -n "__fish_onionbraid_using_subcommand help; and __fish_seen_subcommand_from keys" -f -a "address" -d 'Print the address of a key, or of a service'
+complete -c onionbraid -n "__fish_onionbraid_using_subcommand help; and __fish_seen_subcommand_from config" -f -a "example" -d 'Print a configuration file that explains every key'
+complete -c onionbraid -n "__fish_onionbraid_using_subcommand help; and __fish_seen_subcommand_from config" -f -a "show" -d 'Print the configuration in force, with all defaults filled in'
+complete -c onionbraid -n "__fish_onionbraid_using_subcommand help; and __fish_seen_subcommand_from generate" -f -a "completions" -d 'Completions for a shell'
+complete -c onionbraid -n "__fish_onionbraid_using_subcommand help; and __fish_seen_subcommand_from generate" -f -a "man" -d 'Manual pages'

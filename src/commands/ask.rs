@@ -1,0 +1,84 @@
+//! How a command asks the running daemon: one GET request through the admin
+//! interface that the configuration names.
+
+use std::time::Duration;
+
+use anyhow::Context as _;
+use http_body_util::{BodyExt as _, Empty, Limited};
+use hyper::body::Bytes;
+use hyper::{Request, StatusCode};
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, UnixStream};
+use tokio::runtime::Runtime;
+
+use super::Failure;
+use crate::config::AdminListen;
+use crate::exit::Exit;
+
+/// How long the daemon may take to answer.
+const ANSWER_WITHIN: Duration = Duration::from_secs(10);
+
+/// The longest answer to accept, in bytes.
+const ANSWER_AT_MOST: usize = 64 * 1024 * 1024;
+
+/// What the daemon answers.
+pub(crate) struct Answer {
+    /// The status of the response.
+    pub(crate) status: StatusCode,
+    /// Its body.
+    pub(crate) body: String,
+}
+
+/// What a command that asks runs on.
+pub(crate) fn runtime() -> Result<Runtime, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.map_err(|error| Failure::new(Exit::Failed, format!("no tokio runtime: {error}")))
+}
+
+/// One GET request to the daemon.
+pub(crate) async fn ask(admin: &AdminListen, path: &str) -> Result<Answer, Failure> {
+    let asking = async {
+        match admin {
+            AdminListen::Unix(socket) => {
+                let stream = UnixStream::connect(socket)
+                    .await
+                    .with_context(|| format!("cannot connect to {}", socket.display()))?;
+                get(stream, path).await
+            }
+            AdminListen::Tcp(address) => {
+                let stream = TcpStream::connect(address)
+                    .await
+                    .with_context(|| format!("cannot connect to {address}"))?;
+                get(stream, path).await
+            }
+        }
+    };
+    let answer = tokio::time::timeout(ANSWER_WITHIN, asking).await;
+    answer.context("no answer within 10 s").flatten().map_err(|error| {
+        Failure::new(Exit::Unreachable, format!("the daemon does not answer: {error:#}"))
+    })
+}
+
+/// One GET request over a connection.
+async fn get(
+    stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    path: &str,
+) -> anyhow::Result<Answer> {
+    let (mut sender, connection) =
+        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+    let request =
+        Request::get(path).header(hyper::header::HOST, "onionbraid").body(Empty::<Bytes>::new())?;
+    let exchange = async {
+        let response = sender.send_request(request).await?;
+        let status = response.status();
+        let body = Limited::new(response.into_body(), ANSWER_AT_MOST).collect().await;
+        let bytes = body.map_err(|error| anyhow::anyhow!(error))?.to_bytes();
+        Ok::<_, anyhow::Error>(Answer { status, body: String::from_utf8(bytes.to_vec())? })
+    };
+    // The connection is driven beside the exchange and ends with it.
+    tokio::select! {
+        answer = exchange => answer,
+        Err(error) = connection => Err(error.into()),
+    }
+}

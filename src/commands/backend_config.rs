@@ -1,0 +1,185 @@
+//! `onionbraid backend-config`: what a backend elsewhere has to be told, so that
+//! it answers for a service of ours.
+//!
+//! Reads the configuration and the service's key. With `--out` it writes a new
+//! directory, else it prints.
+
+use std::fmt::Write as _;
+use std::fs::OpenOptions;
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use super::keys::{no_key, service_address};
+use super::{Failure, finish, remark, service};
+use crate::cli::BackendProgram;
+use crate::config::{Config, Environment, ServiceConfig};
+use crate::exit::Exit;
+use crate::onion::OnionAddress;
+use crate::proxy::rules::{Origin, PortRange, ProxyTarget};
+
+/// A range of ports becomes as many lines of torrc, up to this many.
+const MOST_LINES: usize = 32;
+
+/// Prints the backend's configuration, or writes it to a new directory.
+pub fn backend_config(
+    name: &str,
+    program: BackendProgram,
+    out: Option<&Path>,
+    files: &[PathBuf],
+) -> ExitCode {
+    finish(write(name, program, out, files))
+}
+
+fn write(
+    name: &str,
+    program: BackendProgram,
+    out: Option<&Path>,
+    files: &[PathBuf],
+) -> Result<(), Failure> {
+    let config = Config::load(files, &Environment::of_process())?;
+    let service = service(&config, name)?;
+    let address = service_address(&config, service)?.ok_or_else(|| no_key(name))?;
+    let texts = match program {
+        BackendProgram::Tor => {
+            vec![("torrc", torrc(service, &address)), ("ob_config", ob_config(service, &address))]
+        }
+        BackendProgram::Onionbraid => vec![("arti.toml", arti_toml(service, &address))],
+    };
+    match out {
+        None => {
+            let texts: Vec<String> = texts.into_iter().map(|(_, text)| text).collect();
+            io::stdout().lock().write_all(texts.join("\n").as_bytes())?;
+        }
+        Some(directory) => {
+            write_new(directory, &texts).map_err(|error| {
+                let text = match error.kind() {
+                    io::ErrorKind::AlreadyExists => {
+                        format!("{} exists already, and is left as it is", directory.display())
+                    }
+                    _ => format!("{} cannot be written: {error}", directory.display()),
+                };
+                Failure::new(Exit::Failed, text)
+            })?;
+            let names: Vec<&str> = texts.iter().map(|(name, _)| *name).collect();
+            remark(&format!("{} now has {}.", directory.display(), names.join(" and ")));
+        }
+    }
+    Ok(())
+}
+
+fn write_new(directory: &Path, texts: &[(&str, String)]) -> io::Result<()> {
+    std::fs::create_dir(directory)?;
+    for (name, text) in texts {
+        let mut options = OpenOptions::new();
+        let file = options.write(true).create_new(true).open(directory.join(name));
+        file?.write_all(text.as_bytes())?;
+    }
+    Ok(())
+}
+
+/// What goes into the backend's torrc.
+fn torrc(service: &ServiceConfig, address: &OnionAddress) -> String {
+    let nickname = &service.nickname;
+    let mut text = format!(
+        "# torrc: these lines make a tor a backend of service \"{nickname}\",\n\
+         # {address}.\n\
+         # HiddenServiceDir must be the backend's own, with a key of its own. The file\n\
+         # ob_config has to lie in it before tor starts with these lines. Then tell the\n\
+         # address in its `hostname` to onionbraid:\n\
+         #     [onion_services.\"{nickname}\"]\n\
+         #     backends = [\"....onion\"]\n\
+         HiddenServiceDir /var/lib/tor/{nickname}-backend\n\
+         HiddenServiceVersion 3\n\
+         HiddenServiceOnionBalanceInstance 1\n"
+    );
+    let ports = ports(service);
+    text.push_str(&ports);
+    if !ports.lines().any(|line| line.starts_with("HiddenServicePort")) {
+        text.push_str("# The port that clients connect to, and the server behind it:\n");
+        text.push_str("HiddenServicePort 80 127.0.0.1:80\n");
+    }
+    text
+}
+
+/// The service's `proxy_ports` as torrc writes them. tor chooses at random
+/// between lines of one port, so each port has one.
+fn ports(service: &ServiceConfig) -> String {
+    let mut text = String::new();
+    let mut seen = Vec::new();
+    for rule in &service.proxy_ports.0 {
+        let target = match &rule.target {
+            ProxyTarget::Forward(origin) | ProxyTarget::Http(origin) => match origin {
+                Origin::Tcp(address) => address.to_string(),
+                Origin::Unix(path) => format!("unix:{}", quoted(&path.to_string_lossy())),
+            },
+            // tor does so with every port that has no line.
+            ProxyTarget::Destroy | ProxyTarget::Welcome => continue,
+            ProxyTarget::Reject | ProxyTarget::Ignore => {
+                let _ = writeln!(text, "# tor has no word for this rule of ours: {rule}");
+                continue;
+            }
+        };
+        if rule.ports.len() > MOST_LINES {
+            let ports = PortRange(&rule.ports);
+            let _ = writeln!(
+                text,
+                "# tor wants one line for each port: write those of {ports} that are needed, as\n\
+                 # HiddenServicePort PORT {target}"
+            );
+            continue;
+        }
+        for port in rule.ports.clone() {
+            if service.proxy_ports.target(port) == &rule.target && !seen.contains(&port) {
+                let _ = writeln!(text, "HiddenServicePort {port} {target}");
+                seen.push(port);
+            }
+        }
+    }
+    text
+}
+
+/// A path as torrc takes it behind `unix:`.
+fn quoted(path: &str) -> String {
+    format!("\"{}\"", path.replace('\\', "\\\\").replace('"', "\\\""))
+}
+
+/// The file beside the backend's key that says whom it answers for.
+fn ob_config(service: &ServiceConfig, address: &OnionAddress) -> String {
+    format!(
+        "# ob_config: goes into HiddenServiceDir, /var/lib/tor/{}-backend. tor has to be\n\
+         # restarted if it changes.\n\
+         MasterOnionAddress {address}\n",
+        service.nickname
+    )
+}
+
+/// What goes into the backend's arti.toml.
+fn arti_toml(service: &ServiceConfig, address: &OnionAddress) -> String {
+    let nickname = &service.nickname;
+    let mut text = format!(
+        "# arti.toml: this makes another onionbraid a backend of service \"{nickname}\",\n\
+         # {address}.\n\
+         # Then tell the address that `onionbraid keys address {nickname}` says there to\n\
+         # this one:\n\
+         #     [onion_services.\"{nickname}\"]\n\
+         #     backends = [\"....onion\"]\n\
+         [onion_services.\"{nickname}\"]\n\
+         frontends = [\"{address}\"]\n\
+         # The ports that clients connect to, and the servers behind them:\n\
+         proxy_ports = [\n"
+    );
+    let rules = service.proxy_ports.0.iter().filter(|rule| rule.target != ProxyTarget::Welcome);
+    let mut some = false;
+    for rule in rules {
+        let ports = toml::Value::from(PortRange(&rule.ports).to_string());
+        let target = toml::Value::from(rule.target.to_string());
+        let _ = writeln!(text, "    [{ports}, {target}],");
+        some = true;
+    }
+    if !some {
+        text.push_str("    [\"80\", \"http://127.0.0.1:8080\"],\n");
+    }
+    text.push_str("]\n");
+    text
+}

@@ -1,0 +1,164 @@
+//! `onionbraid keys`: makes, reads and moves identity keys.
+//!
+//! Standard output has the address alone, for scripts; remarks go to standard
+//! error. No key is ever overwritten.
+
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use fs_mistrust::Mistrust;
+use tor_config::mistrust::FS_PERMISSIONS_CHECKS_DISABLE_VAR;
+
+use super::{Failure, finish, remark, service};
+use crate::cli::{KeyFormat, KeysCommand};
+use crate::config::{Config, Environment, ServiceConfig};
+use crate::exit::Exit;
+use crate::onion::OnionAddress;
+use crate::tor::keys::{self, Format, IdentityKey, Imported, Keystores};
+
+/// Does what the command says and prints the address of the key.
+pub fn keys(command: &KeysCommand) -> ExitCode {
+    let address = match command {
+        KeysCommand::Generate { out: Some(path), format, .. } => generate_file(path, *format),
+        KeysCommand::Generate { service, config, .. } => {
+            generate(service.as_deref().unwrap_or_default(), &config.files)
+        }
+        KeysCommand::Import { service, path, config } => import(service, path, &config.files),
+        KeysCommand::Export { service, out, format, config } => {
+            export(service, out, *format, &config.files)
+        }
+        KeysCommand::Address { of, config } => address(of, &config.files),
+    };
+    finish(address.and_then(|address| Ok(writeln!(io::stdout().lock(), "{address}")?)))
+}
+
+fn load(files: &[PathBuf]) -> Result<Config, Failure> {
+    Ok(Config::load(files, &Environment::of_process())?)
+}
+
+fn generate_file(path: &Path, format: KeyFormat) -> Result<OnionAddress, Failure> {
+    let key = IdentityKey::generate();
+    keys::write_new(path, &key, format.into())?;
+    remark(&format!("The new key lies in {}.", path.display()));
+    Ok(key.address())
+}
+
+fn generate(name: &str, files: &[PathBuf]) -> Result<OnionAddress, Failure> {
+    let config = load(files)?;
+    let service = in_keystore(service(&config, name)?)?;
+    let keystores = Keystores::from(&config.storage);
+    let there = format!("The new key lies in {}.", keystores.directory.display());
+    let key = keys::open(keystores)?.generate(&service.nickname)?;
+    remark(&there);
+    Ok(keys::address(&key))
+}
+
+fn import(name: &str, path: &Path, files: &[PathBuf]) -> Result<OnionAddress, Failure> {
+    let config = load(files)?;
+    let service = in_keystore(service(&config, name)?)?;
+    let key = keys::read_secret(path, &config.storage.mistrust)?;
+    let address = key.address();
+    let keystores = Keystores::from(&config.storage);
+    let there = format!("The key lies in {} too now.", keystores.directory.display());
+    match keys::open(keystores)?.import(&service.nickname, key)? {
+        Imported::New => remark(&there),
+        Imported::Already => remark("The service has this key already."),
+    }
+    if restricts_clients(path) {
+        remark(
+            "Warning: its authorized_clients let some clients in and no others. Restricted \
+             discovery is not built yet in this version, so everybody could reach the service.",
+        );
+    }
+    Ok(address)
+}
+
+/// Whether the C tor that has this key lets chosen clients in alone
+/// (`authorized_clients` in its directory).
+fn restricts_clients(path: &Path) -> bool {
+    let directory = if path.is_dir() { path } else { path.parent().unwrap_or(path) };
+    let Ok(entries) = directory.join("authorized_clients").read_dir() else { return false };
+    let is_client = |name: &Path| name.extension().is_some_and(|extension| extension == "auth");
+    entries.flatten().any(|entry| is_client(Path::new(&entry.file_name())))
+}
+
+fn export(
+    name: &str,
+    out: &Path,
+    format: KeyFormat,
+    files: &[PathBuf],
+) -> Result<OnionAddress, Failure> {
+    let config = load(files)?;
+    let service = service(&config, name)?;
+    let found = keys::open_existing(&config.storage)?
+        .identity_key(&service.nickname, service.identity_key.as_deref())?;
+    let key = found.ok_or_else(|| no_key(name))?;
+    keys::write_new(out, &key, format.into())?;
+    remark(&format!("The key lies in {} too now.", out.display()));
+    Ok(key.address())
+}
+
+fn address(of: &Path, files: &[PathBuf]) -> Result<OnionAddress, Failure> {
+    if let Some(name) = of.to_str().filter(|name| !name.contains(['/', '.'])) {
+        let config = load(files)?;
+        let service = service(&config, name).map_err(|failure| match of.exists() {
+            true => Failure::new(Exit::Usage, format!("{}; a file is ./{name}", failure.text)),
+            false => failure,
+        })?;
+        let found = service_address(&config, service)?;
+        return found.ok_or_else(|| no_key(name));
+    }
+    let mistrust = match files {
+        [] => {
+            let mut builder = Mistrust::builder();
+            builder.controlled_by_env_var(FS_PERMISSIONS_CHECKS_DISABLE_VAR);
+            builder.build().map_err(|error| Failure::new(Exit::Failed, error.to_string()))?
+        }
+        files => load(files)?.storage.mistrust,
+    };
+    Ok(keys::read_address(of, &mistrust)?)
+}
+
+/// The address of a service, if it has a key.
+pub(crate) fn service_address(
+    config: &Config,
+    service: &ServiceConfig,
+) -> Result<Option<OnionAddress>, Failure> {
+    let keys = keys::open_existing(&config.storage)?;
+    let key = keys.identity(&service.nickname, service.identity_key.as_deref())?;
+    Ok(key.as_ref().map(keys::address))
+}
+
+/// Says how a service gets a key.
+pub(crate) fn no_key(name: &str) -> Failure {
+    let text = format!(
+        "service \"{name}\" has no key yet, and so no address: make one with `onionbraid keys \
+         generate {name}`, or bring one with `onionbraid keys import {name} PATH`"
+    );
+    Failure::new(Exit::Permission, text)
+}
+
+/// The service, if its key lies in the keystore.
+fn in_keystore(service: &ServiceConfig) -> Result<&ServiceConfig, Failure> {
+    match &service.identity_key {
+        None => Ok(service),
+        Some(file) => {
+            let text = format!(
+                "service \"{}\" does not use the keystore: its `identity_key` is {}",
+                service.nickname,
+                file.display()
+            );
+            Err(Failure::new(Exit::Configuration, text))
+        }
+    }
+}
+
+impl From<KeyFormat> for Format {
+    fn from(format: KeyFormat) -> Self {
+        match format {
+            KeyFormat::Ctor => Self::Ctor,
+            KeyFormat::Pem => Self::Pem,
+        }
+    }
+}

@@ -1,0 +1,86 @@
+//! How remote backends are checked through Tor: the `probe` key.
+
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use super::error::{ConfigError, Report};
+use super::reader::Item;
+
+/// An end-to-end check of remote backends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Probe {
+    /// The virtual port to connect to.
+    pub port: u16,
+    /// How long after a check the next one follows, 10 s to 1 h.
+    pub interval: Duration,
+    /// What to ask an HTTP server for; without it, a connection is enough.
+    pub path: Option<String>,
+    /// The status that the server has to answer with, 100 to 599; without it, any
+    /// answer is enough.
+    pub status: Option<u16>,
+}
+
+/// Where nothing else is said.
+const INTERVAL: Duration = Duration::from_secs(60);
+
+/// More often would be load on the network, more rarely no check.
+const INTERVALS: RangeInclusive<Duration> = Duration::from_secs(10)..=Duration::from_secs(3600);
+
+/// Reads `probe`. What is wrong has been reported.
+pub(crate) fn read(item: &Item<'_>, report: &mut Report) -> Option<Probe> {
+    let mut table = item.table(report)?;
+    let port = match table.get("port") {
+        Some(item) => item.integer(1..=u16::MAX, report),
+        None => {
+            let problem = "it is missing: { port = 80 }";
+            report.error(ConfigError::at_key(item.place(), item.path.key("port"), problem));
+            None
+        }
+    };
+    let interval = match table.get("interval") {
+        Some(item) => interval(&item, report),
+        None => Some(INTERVAL),
+    };
+    let path_item = table.get("path");
+    let path = path_item.as_ref().map(|item| path(item, report));
+    let status = table.get("status").map(|item| {
+        if path_item.is_none() {
+            item.wrong("only an HTTP server has a status: give a `path` too", report);
+        }
+        item.integer(100..=599, report)
+    });
+    table.finish(report);
+    // Where a key is given and wrong, there is no probe.
+    Some(Probe {
+        port: port?,
+        interval: interval?,
+        path: path.map_or(Some(None), |path| path.map(Some))?,
+        status: status.map_or(Some(None), |status| status.map(Some))?,
+    })
+}
+
+fn interval(item: &Item<'_>, report: &mut Report) -> Option<Duration> {
+    const WANTED: &str = "a time from \"10s\" to \"1h\"";
+    let text = item.text(WANTED, report)?;
+    match humantime::parse_duration(text) {
+        Ok(interval) if INTERVALS.contains(&interval) => Some(interval),
+        _ => {
+            item.wrong(format!("this must be {WANTED}"), report);
+            None
+        }
+    }
+}
+
+fn path(item: &Item<'_>, report: &mut Report) -> Option<String> {
+    const WANTED: &str = "a path such as \"/health\"";
+    let text = item.text(WANTED, report)?;
+    let sendable = text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#');
+    if text.starts_with('/') && sendable {
+        return Some(text.to_owned());
+    }
+    item.wrong(
+        format!("this must be {WANTED}, in ASCII and without blanks: write others as %20"),
+        report,
+    );
+    None
+}

@@ -1,0 +1,296 @@
+//! Where does a key file lie, may it be used, and how is a new one written?
+//!
+//! Reads and writes files that the operator names; `identity` says what their
+//! bytes mean. A file that others may read is refused, one that exists is never
+//! overwritten.
+
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use fs_mistrust::Mistrust;
+use zeroize::Zeroizing;
+
+use super::ctor;
+use super::identity::{IdentityKey, ParseError, Parsed, parse};
+use super::pem;
+use crate::onion::OnionAddress;
+
+/// The secret key in a directory of C tor.
+const SECRET: &str = "hs_ed25519_secret_key";
+/// The public key in a directory of C tor.
+const PUBLIC: &str = "hs_ed25519_public_key";
+/// The address in a directory of C tor.
+const HOSTNAME: &str = "hostname";
+/// The secret key in a directory of a keystore of Arti's.
+const ARTI: &str = "ks_hs_id.ed25519_expanded_private";
+/// The secret key of a version 2 onion service in a directory of C tor.
+const VERSION_2: &str = "private_key";
+/// The longest file to read, in bytes: no key has as many.
+const LONGEST: u64 = 64 * 1024;
+
+/// Why a key file cannot be used or written: the operator has to look at it.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum KeyFileError {
+    /// There is none.
+    #[error("there is no {}", .0.display())]
+    Missing(PathBuf),
+    /// A directory without any key.
+    #[error(
+        "{} has no identity key in it: neither {SECRET} of C tor nor {ARTI} of Arti",
+        .0.display()
+    )]
+    NoKey(PathBuf),
+    /// Others could read or change the key.
+    #[error("others can read or change {0} (mode {mode:04o}): chmod {right} {0}", path.display())]
+    Permissions {
+        /// The file, or a directory above it.
+        path: PathBuf,
+        /// Its permissions.
+        mode: u32,
+        /// What would be right, for chmod.
+        right: &'static str,
+    },
+    /// Another user could change the key.
+    #[error(
+        "{0} belongs to another user (UID {owner}): copy it with `install -m 600 {0} NEW`, or \
+         chown it to the user that runs onionbraid",
+        path.display()
+    )]
+    Owner {
+        /// The file, or a directory above it.
+        path: PathBuf,
+        /// Whose it is.
+        owner: u32,
+    },
+    /// Permissions cannot be checked, or the path is something else.
+    #[error("{} cannot be used", path.display())]
+    Inspect {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        cause: fs_mistrust::Error,
+    },
+    /// The system does not let it be read.
+    #[error("{} cannot be read", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        cause: Arc<io::Error>,
+    },
+    /// It holds something else.
+    #[error("{} is no identity key", path.display())]
+    Parse {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        cause: ParseError,
+    },
+    /// A public key, where the secret one is needed.
+    #[error("{} holds a public key alone: the secret key is needed", .0.display())]
+    PublicOnly(PathBuf),
+    /// A file beside the secret key belongs to another key.
+    #[error(
+        "{} and {} belong to different keys: which of them is the service's?",
+        secret.display(), other.display()
+    )]
+    Disagree {
+        /// The secret key.
+        secret: PathBuf,
+        /// Its public key or its address, supposedly.
+        other: PathBuf,
+    },
+    /// Something lies where the key was to be written.
+    #[error("{} exists already, and is left as it is", .0.display())]
+    Exists(PathBuf),
+    /// It cannot be written.
+    #[error("{} cannot be written", path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        cause: Arc<io::Error>,
+    },
+    /// The key's seed is not known.
+    #[error(
+        "this key cannot be written as PEM: a PEM file holds the seed that a key was made from, and \
+         C tor and Arti keep what follows from it alone. Use the format `ctor`, which Onionbalance \
+         reads too"
+    )]
+    NoSeed,
+}
+
+/// The formats in which a key can be written to a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// A directory as C tor has it, a `HiddenServiceDir`.
+    Ctor,
+    /// A PEM file as Onionbalance has it.
+    Pem,
+}
+
+/// Reads the secret key at `path`: a file in any format, or a directory of C
+/// tor's or of Arti's keystore. What else lies in a directory of C tor has to
+/// belong to the same key.
+///
+/// # Errors
+///
+/// If there is no such key, if others may read or change the file, or if it is
+/// damaged.
+pub fn read_secret(path: &Path, mistrust: &Mistrust) -> Result<IdentityKey, KeyFileError> {
+    let file = locate(path)?;
+    match read(&file, mistrust)? {
+        Parsed::Secret(key) => {
+            agrees_with_neighbours(&file, &key.address())?;
+            Ok(key)
+        }
+        Parsed::Public(_) => Err(KeyFileError::PublicOnly(file)),
+    }
+}
+
+/// Reads the address of the key at `path`, secret or public.
+///
+/// # Errors
+///
+/// As [`read_secret`].
+pub fn read_address(path: &Path, mistrust: &Mistrust) -> Result<OnionAddress, KeyFileError> {
+    let file = locate(path)?;
+    let address = match read(&file, mistrust)? {
+        Parsed::Secret(key) => key.address(),
+        Parsed::Public(address) => address,
+    };
+    agrees_with_neighbours(&file, &address)?;
+    Ok(address)
+}
+
+/// The file that holds the key: `path`, or a file in it.
+fn locate(path: &Path) -> Result<PathBuf, KeyFileError> {
+    let read = |cause| KeyFileError::Read { path: path.to_owned(), cause: Arc::new(cause) };
+    match path.metadata() {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return Err(KeyFileError::Missing(path.to_owned()));
+        }
+        Err(error) => return Err(read(error)),
+        Ok(found) if found.is_file() => return Ok(path.to_owned()),
+        Ok(found) if found.is_dir() => {}
+        Ok(_) => return Err(read(io::Error::other("it is neither a file nor a directory"))),
+    }
+    for name in [SECRET, ARTI] {
+        let file = path.join(name);
+        if file.try_exists().map_err(read)? {
+            return Ok(file);
+        }
+    }
+    let old = path.join(VERSION_2);
+    match old.is_file() {
+        true => Err(KeyFileError::Parse { path: old, cause: ParseError::Version2 }),
+        false => Err(KeyFileError::NoKey(path.to_owned())),
+    }
+}
+
+/// Reads one file; a secret key only if it is private.
+fn read(file: &Path, mistrust: &Mistrust) -> Result<Parsed, KeyFileError> {
+    let parsed = parse(&read_bytes(file)?)
+        .map_err(|cause| KeyFileError::Parse { path: file.to_owned(), cause })?;
+    if let Parsed::Secret(_) = parsed {
+        private(file, mistrust)?;
+    }
+    Ok(parsed)
+}
+
+fn read_bytes(file: &Path) -> Result<Zeroizing<Vec<u8>>, KeyFileError> {
+    let failed = |cause| KeyFileError::Read { path: file.to_owned(), cause: Arc::new(cause) };
+    let open = File::open(file).map_err(failed)?;
+    // Room for all, so that growing leaves no copy behind.
+    let mut bytes = Zeroizing::new(Vec::with_capacity(LONGEST as usize + 1));
+    open.take(LONGEST).read_to_end(&mut bytes).map_err(failed)?;
+    Ok(bytes)
+}
+
+/// Whether nobody but the owner can read or change a file, nor exchange it, as
+/// `[storage.permissions]` has it.
+fn private(file: &Path, mistrust: &Mistrust) -> Result<(), KeyFileError> {
+    use fs_mistrust::Error as E;
+    mistrust.verifier().require_file().check(file).map_err(|cause| match cause {
+        E::BadPermission(path, mode, _) => {
+            // fs-mistrust names the path with its links resolved.
+            let right = if path.is_dir() { "go-w" } else { "600" };
+            KeyFileError::Permissions { path, mode, right }
+        }
+        E::BadOwner(path, owner) => KeyFileError::Owner { path, owner },
+        cause => KeyFileError::Inspect { path: file.to_owned(), cause },
+    })
+}
+
+/// Whether the files beside a key in a directory of C tor belong to the same.
+fn agrees_with_neighbours(file: &Path, address: &OnionAddress) -> Result<(), KeyFileError> {
+    if file.file_name().is_none_or(|name| name != SECRET) {
+        return Ok(());
+    }
+    for name in [PUBLIC, HOSTNAME] {
+        let other = file.with_file_name(name);
+        let bytes = match read_bytes(&other) {
+            Err(KeyFileError::Read { cause, .. }) if cause.kind() == io::ErrorKind::NotFound => {
+                continue;
+            }
+            bytes => bytes?,
+        };
+        match parse(&bytes) {
+            Ok(Parsed::Public(found)) if found == *address => {}
+            Ok(_) => return Err(KeyFileError::Disagree { secret: file.to_owned(), other }),
+            Err(cause) => return Err(KeyFileError::Parse { path: other, cause }),
+        }
+    }
+    Ok(())
+}
+
+/// Writes a key to a new file (mode 0600), or for C tor to a new directory (mode
+/// 0700) with the secret key, the public key and the address.
+///
+/// # Errors
+///
+/// If something lies there already, or if it cannot be written; then nothing is
+/// left of it.
+pub fn write_new(path: &Path, key: &IdentityKey, format: Format) -> Result<(), KeyFileError> {
+    match format {
+        Format::Pem => write_file(path, &pem::file(key).ok_or(KeyFileError::NoSeed)?),
+        Format::Ctor => {
+            let address = key.address();
+            let written =
+                DirBuilder::new().mode(0o700).create(path).map_err(|error| failed(path, error));
+            written?;
+            let written = write_file(&path.join(SECRET), &ctor::secret_file(key))
+                .and_then(|()| write_file(&path.join(PUBLIC), &ctor::public_file(&address)))
+                .and_then(|()| write_file(&path.join(HOSTNAME), format!("{address}\n").as_bytes()));
+            if written.is_err() {
+                // Made here, a moment ago. The first error is the one to tell.
+                let _ = std::fs::remove_dir_all(path);
+            }
+            written
+        }
+    }
+}
+
+fn write_file(path: &Path, bytes: &[u8]) -> Result<(), KeyFileError> {
+    let open = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
+    let mut file = open.map_err(|error| failed(path, error))?;
+    let written = file.write_all(bytes).and_then(|()| file.sync_all());
+    written.map_err(|error| {
+        let _ = std::fs::remove_file(path);
+        failed(path, error)
+    })
+}
+
+fn failed(path: &Path, error: io::Error) -> KeyFileError {
+    match error.kind() {
+        io::ErrorKind::AlreadyExists => KeyFileError::Exists(path.to_owned()),
+        _ => KeyFileError::Write { path: path.to_owned(), cause: Arc::new(error) },
+    }
+}

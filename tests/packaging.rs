@@ -1,0 +1,63 @@
+//! What packages hold beside the program is what the program says of itself.
+//!
+//! With `UPDATE_EXPECTED=1` in the environment the files below `packaging/` are
+//! written anew; read the difference before committing it.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::Command;
+
+/// Every file of a directory, by name.
+fn files(directory: &Path) -> BTreeMap<String, String> {
+    let Ok(entries) = directory.read_dir() else { return BTreeMap::new() };
+    let read = |path: &Path| std::fs::read_to_string(path).unwrap();
+    let entries = entries.map(|entry| entry.unwrap());
+    entries.map(|e| (e.file_name().into_string().unwrap(), read(&e.path()))).collect()
+}
+
+/// Compares `packaging/NAME` with what the commands write.
+fn holds(name: &str, commands: &[&[&str]]) {
+    let made = tempfile::tempdir().unwrap();
+    for command in commands {
+        let status = Command::new(env!("CARGO_BIN_EXE_onionbraid"))
+            .arg("generate")
+            .args(*command)
+            .arg("--out")
+            .arg(made.path())
+            .status();
+        assert!(status.unwrap().success());
+    }
+    let made = files(made.path());
+    let kept = Path::new(env!("CARGO_MANIFEST_DIR")).join("packaging").join(name);
+    if std::env::var_os("UPDATE_EXPECTED").is_some() {
+        let _ = std::fs::remove_dir_all(&kept);
+        std::fs::create_dir_all(&kept).unwrap();
+        for (file, text) in &made {
+            std::fs::write(kept.join(file), text).unwrap();
+        }
+    }
+    let kept = files(&kept);
+    assert!(!made.is_empty());
+    assert_eq!(made.keys().collect::<Vec<_>>(), kept.keys().collect::<Vec<_>>());
+    for (file, text) in &made {
+        assert!(*text == kept[file], "packaging/{name}/{file}: UPDATE_EXPECTED=1 writes it anew");
+    }
+}
+
+#[test]
+fn the_completions_are_those_of_the_program() {
+    holds(
+        "completions",
+        &[&["completions", "bash"], &["completions", "zsh"], &["completions", "fish"]],
+    );
+}
+
+#[test]
+fn the_manual_pages_are_those_of_the_program() {
+    holds("man", &[&["man"]]);
+    let pages = files(&Path::new(env!("CARGO_MANIFEST_DIR")).join("packaging/man"));
+    assert!(pages.keys().any(|page| page == "onionbraid-keys-import.1"), "{:?}", pages.keys());
+    assert!(pages.keys().all(|page| !page.contains("generate-")), "{:?}", pages.keys());
+}
