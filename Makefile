@@ -5,9 +5,6 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
 CARGO ?= cargo
-# The tests without a network: the crate's own and all of tests/.
-HERMETIC := --lib --bins $(patsubst tests/%.rs,--test %,$(wildcard tests/*.rs))
-
 .PHONY: help
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -23,9 +20,8 @@ lint: toolchain ## formatting and clippy, warnings are errors
 
 .PHONY: test
 test: tor lint ## everything: lint, hermetic tests, doc tests, end-to-end tests
-	$(CARGO) test --locked $(HERMETIC)
-	$(CARGO) test --locked --doc
-	$(CARGO) test --locked --test e2e -- --test-threads=2
+	$(CARGO) test --locked -- --skip e2e::
+	$(CARGO) test --locked --test e2e e2e:: -- --test-threads=2
 
 .PHONY: demo
 demo: tor ## three backends behind one address, on a private Tor network (KEEP=1: stay up)
