@@ -77,7 +77,8 @@ pub struct Config {
 
 impl Config {
     /// Reads `files`, each laid over the ones before it; without any, the file
-    /// in one of the usual places; without that, the built-in welcome page.
+    /// in one of the usual places. Without any service in them, the built-in
+    /// welcome page.
     ///
     /// # Errors
     ///
@@ -93,10 +94,11 @@ impl Config {
         if report.has_errors() {
             return Err(report.into_errors());
         }
-        let mut services = match files.as_slice() {
-            [] => service::welcome(&mut report),
-            _ => service::read(&root, &mut report),
-        };
+        let mut services = service::read(&root, &mut report);
+        if !files.is_empty() && !root.contains_key("onion_services") {
+            let text = "there is none, so the built-in welcome page is served";
+            report.warn(None, &error::KeyPath::default().key("onion_services"), text);
+        }
         identity::find(&root, &mut services, &mut report);
         Self::assemble(&root, services, files, env, report)
     }
@@ -210,6 +212,17 @@ mod tests {
             if twice { "" } else { default.or(example).unwrap_or(line) }
         };
         EXAMPLE.lines().map(line).collect::<Vec<_>>().join("\n")
+    }
+
+    #[test]
+    fn files_without_a_service_serve_the_welcome_page_and_say_so() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("network.toml");
+        std::fs::write(&file, "[path_rules]\nipv4_subnet_family_prefix = 33\n").unwrap();
+        let env = Environment::new([("HOME", "/nonexistent")]);
+        let config = Config::load(&[file], &env).unwrap();
+        assert_eq!(config.services[0].nickname.to_string(), "welcome");
+        assert!(config.warnings[0].contains("welcome page"), "{:?}", config.warnings);
     }
 
     #[test]

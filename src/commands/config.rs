@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use super::{Failure, finish};
-use crate::config::{Config, EXAMPLE, Environment};
+use crate::config::{Config, EXAMPLE, Environment, ServiceConfig};
 use crate::exit::Exit;
 
 /// Prints the configuration file that explains every key.
@@ -22,19 +22,13 @@ fn write_show(files: &[PathBuf], env: &Environment, out: &mut impl Write) -> Res
     let config = Config::load(files, env)?;
     let text = toml::to_string(&config.to_toml())
         .map_err(|error| Failure::new(Exit::Failed, error.to_string()))?;
-    match config.files.as_slice() {
-        [] => writeln!(
-            out,
-            "# No file was found: this is built in. Port 80 answers with a welcome page, which no\n\
-             # file can say, so proxy_ports is empty below.\n"
-        )?,
-        files => {
-            for file in files {
-                writeln!(out, "# {}", file.display())?;
-            }
-            writeln!(out)?;
-        }
+    for file in &config.files {
+        writeln!(out, "# {}", file.display())?;
     }
+    if config.services.iter().any(ServiceConfig::is_built_in) {
+        writeln!(out, "# No onion service: the built-in welcome page is served.")?;
+    }
+    writeln!(out)?;
     for warning in &config.warnings {
         writeln!(out, "# warning: {warning}")?;
     }

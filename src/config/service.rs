@@ -57,6 +57,11 @@ pub struct ServiceConfig {
 }
 
 impl ServiceConfig {
+    /// Whether this is the built-in welcome page, which no file can describe.
+    pub fn is_built_in(&self) -> bool {
+        self.proxy_ports.0.iter().any(|rule| rule.target == ProxyTarget::Welcome)
+    }
+
     /// A service with this nickname and every key at its default.
     pub fn with_defaults(nickname: HsNickname) -> Self {
         Self {
@@ -105,8 +110,8 @@ const LATER: [&str; 2] = ["publishers", "http"];
 /// Keys that are read already, and do nothing until a later version.
 const NOT_YET: [&str; 2] = ["frontends", "probe"];
 
-/// What runs where there is no configuration at all: a welcome page on port 80.
-pub(crate) fn welcome(report: &mut Report) -> Vec<ServiceConfig> {
+/// What runs where no service is configured: a welcome page on port 80.
+fn welcome(report: &mut Report) -> Vec<ServiceConfig> {
     let Ok(nickname) = "welcome".parse() else {
         report.error(ConfigError::general("the built-in configuration is wrong"));
         return Vec::new();
@@ -124,10 +129,7 @@ pub(crate) fn read(root: &Table, report: &mut Report) -> Vec<ServiceConfig> {
     const NOTHING: &str = "there is nothing to serve: write at least one table \
                            [onion_services.\"NICKNAME\"]";
     let path = KeyPath::default().key("onion_services");
-    let Some(node) = root.get("onion_services") else {
-        report.error(ConfigError::general(NOTHING));
-        return Vec::new();
-    };
+    let Some(node) = root.get("onion_services") else { return welcome(report) };
     let Value::Table(entries) = &node.value else {
         Item { node, path }.wrong("this must be a table: [onion_services.\"NICKNAME\"]", report);
         return Vec::new();

@@ -16,9 +16,12 @@ impl Config {
         let services: Table = self
             .services
             .iter()
+            .filter(|service| !service.is_built_in())
             .map(|service| (service.nickname.to_string(), service.to_toml().into()))
             .collect();
-        root.insert("onion_services".to_owned(), services.into());
+        if !services.is_empty() {
+            root.insert("onion_services".to_owned(), services.into());
+        }
         root.insert("admin".to_owned(), table([("listen", self.admin.to_string().into())]));
         root.insert(
             "logging".to_owned(),
