@@ -1,10 +1,14 @@
 //! The Snapshot for a person at a terminal: is each address reachable, and if
-//! not, why.
+//! not, what is wrong?
+//!
+//! The first lines answer that: one line for the daemon, one for each service,
+//! one for each thing that is wrong. The details follow.
 
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 
 use super::snapshot::{
-    Backend, BackendState, Descriptor, HsdirState, Service, ServiceState, Snapshot,
+    Backend, BackendKind, BackendState, Descriptor, Hsdir, HsdirState, Service, ServiceState,
+    Snapshot,
 };
 
 /// Renders a Snapshot as text.
@@ -15,72 +19,213 @@ pub fn render(snapshot: &Snapshot) -> String {
     out
 }
 
-/// One line for the daemon, then a block for each service.
-fn write_snapshot(out: &mut String, snapshot: &Snapshot) -> std::fmt::Result {
+fn write_snapshot(out: &mut String, snapshot: &Snapshot) -> fmt::Result {
     let ready = if snapshot.ready { "ready" } else { "NOT READY" };
     let tor = &snapshot.tor;
-    write!(out, "onionbraid {}: {ready}; Tor {:.0} %", snapshot.version, tor.bootstrap * 100.0)?;
-    if tor.bootstrap < 1.0 {
-        write!(out, " ({})", tor.message)?;
+    write!(out, "onionbraid {} is {ready}, Tor is ", snapshot.version)?;
+    if tor.bootstrap >= 1.0 {
+        writeln!(out, "ready\n")?;
+    } else {
+        writeln!(out, "at {:.0} %: {}\n", tor.bootstrap * 100.0, tor.message)?;
     }
-    writeln!(out)?;
+    write_summary(out, &snapshot.services)?;
+    for service in &snapshot.services {
+        troubles(service)
+            .try_for_each(|trouble| writeln!(out, "! {}: {trouble}", service.nickname))?;
+    }
     snapshot.services.iter().try_for_each(|service| write_service(out, service))
 }
 
-/// A service: its address, its backends, its descriptors.
-fn write_service(out: &mut String, service: &Service) -> std::fmt::Result {
-    let state = match service.state {
-        ServiceState::Starting => "STARTING",
-        ServiceState::Publishing => "PUBLISHING",
-        ServiceState::Published => "published",
-        ServiceState::Down => "DOWN: no backend answers",
-    };
-    writeln!(out, "\n{}  {}  {state}", service.nickname, service.address)?;
-    let width = service.backends.iter().map(|b| b.name.chars().count()).max().unwrap_or(0).max(7);
-    writeln!(out, "  {:width$}  state    points  introductions  streams", "backend")?;
-    for backend in &service.backends {
-        write_backend(out, backend, width)?;
+/// One line for each service.
+fn write_summary(out: &mut String, services: &[Service]) -> fmt::Result {
+    let mut lines = vec![
+        ["SERVICE", "STATE", "BACKENDS", "POINTS", "HSDIRS", "ADDRESS"].map(str::to_owned).to_vec(),
+    ];
+    for service in services {
+        let up = service.backends.iter().filter(|b| b.state == BackendState::Up).count();
+        let current = service.descriptors.iter().find(|descriptor| descriptor.current);
+        let hsdirs = current.map_or(&[][..], |descriptor| &descriptor.hsdirs);
+        lines.push(vec![
+            service.nickname.clone(),
+            in_a_word(service.state).to_owned(),
+            format!("{up}/{} up", service.backends.len()),
+            current.map_or(0, |descriptor| descriptor.intro_points).to_string(),
+            format!("{}/{}", uploaded(hsdirs), hsdirs.len()),
+            service.address.clone(),
+        ]);
     }
+    write_table(out, "", &lines)
+}
+
+/// What is wrong with a service, worst first.
+fn troubles(service: &Service) -> impl Iterator<Item = String> {
+    let down = (service.state == ServiceState::Down)
+        .then(|| "no backend answers; what was published last is left where it is".to_owned());
+    let backends = service.backends.iter().filter_map(|backend| {
+        let state = match backend.state {
+            BackendState::Down => "down",
+            BackendState::Stale => "stale",
+            BackendState::Unknown | BackendState::Up => return None,
+        };
+        let reason = backend.reason.as_deref().unwrap_or("no reason known");
+        Some(format!("backend {} is {state}: {reason}", backend.name))
+    });
+    let failing = service.descriptors.iter().flat_map(|d| &d.hsdirs).filter_map(|hsdir| {
+        let error = hsdir.last_error.as_ref()?;
+        Some(format!("HSDir {} after {} attempts: {error}", hsdir.relay, hsdir.attempts))
+    });
+    down.into_iter().chain(backends).chain(failing)
+}
+
+/// A service's backends and descriptors.
+fn write_service(out: &mut String, service: &Service) -> fmt::Result {
+    writeln!(out, "\n{}", service.nickname)?;
+    let mut lines = vec![
+        ["BACKEND", "STATE", "PUBLISHED", "WEIGHT", "INTRODUCTIONS", "FAILED", "STREAMS"]
+            .map(str::to_owned)
+            .to_vec(),
+    ];
+    lines.extend(service.backends.iter().map(backend_line));
+    write_table(out, "  ", &lines)?;
     service.descriptors.iter().try_for_each(|descriptor| write_descriptor(out, descriptor))
 }
 
-/// A line for a backend.
-fn write_backend(out: &mut String, backend: &Backend, width: usize) -> std::fmt::Result {
+fn backend_line(backend: &Backend) -> Vec<String> {
     let state = match backend.state {
         BackendState::Unknown => "unknown",
         BackendState::Up => "up",
         BackendState::Stale => "STALE",
         BackendState::Down => "DOWN",
     };
-    let points = format!("{}/{}", backend.published_intro_points, backend.intro_points);
-    write!(out, "  {:width$}  {state:7}  {points:>6}", backend.name)?;
-    match backend.kind {
-        super::snapshot::BackendKind::Local => {
-            write!(out, "  {:>13}  {:>7}", backend.introductions, backend.streams)?;
-        }
-        super::snapshot::BackendKind::Remote => write!(out, "  {:>13}  {:>7}", "-", "-")?,
-    }
-    match &backend.reason {
-        Some(reason) => writeln!(out, "  {reason}"),
+    let mut line = vec![
+        backend.name.clone(),
+        state.to_owned(),
+        format!("{} of {}", backend.published_intro_points, backend.intro_points),
+        backend.weight.to_string(),
+    ];
+    // What happens at a backend elsewhere, nobody sees here.
+    let counted = [backend.introductions, backend.rendezvous_failed, backend.streams];
+    line.extend(counted.map(|count| match backend.kind {
+        BackendKind::Local => count.to_string(),
+        BackendKind::Remote => "-".to_owned(),
+    }));
+    line
+}
+
+fn write_descriptor(out: &mut String, descriptor: &Descriptor) -> fmt::Result {
+    let current = if descriptor.current { "current" } else { "other" };
+    let (hsdirs, points) = (&descriptor.hsdirs, descriptor.intro_points);
+    write!(out, "  {current} period {}: {points} points on ", descriptor.period)?;
+    write!(out, "{} of {} HSDirs", uploaded(hsdirs), hsdirs.len())?;
+    match descriptor.published_at {
+        Some(at) => writeln!(out, ", last at {at}"),
         None => writeln!(out),
     }
 }
 
-/// A line for a descriptor, and one for each HSDir with trouble.
-fn write_descriptor(out: &mut String, descriptor: &Descriptor) -> std::fmt::Result {
-    let accepted = descriptor.hsdirs.iter().filter(|h| h.state == HsdirState::Uploaded).count();
-    let current = if descriptor.current { " (current)" } else { "" };
-    writeln!(
-        out,
-        "  period {}{current}: {} points on {accepted} of {} HSDirs",
-        descriptor.period,
-        descriptor.intro_points,
-        descriptor.hsdirs.len()
-    )?;
-    for hsdir in &descriptor.hsdirs {
-        if let Some(error) = &hsdir.last_error {
-            writeln!(out, "    {}: {error} ({} attempts)", hsdir.relay, hsdir.attempts)?;
-        }
+fn uploaded(hsdirs: &[Hsdir]) -> usize {
+    hsdirs.iter().filter(|hsdir| hsdir.state == HsdirState::Uploaded).count()
+}
+
+fn in_a_word(state: ServiceState) -> &'static str {
+    match state {
+        ServiceState::Starting => "STARTING",
+        ServiceState::Publishing => "PUBLISHING",
+        ServiceState::Published => "published",
+        ServiceState::Down => "DOWN",
+    }
+}
+
+/// Columns as wide as their longest cell, two spaces between them.
+fn write_table(out: &mut String, indent: &str, lines: &[Vec<String>]) -> fmt::Result {
+    let columns = lines.iter().map(Vec::len).max().unwrap_or(0);
+    let width = |column: usize| {
+        let cells = lines.iter().filter_map(|line| line.get(column));
+        cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
+    };
+    let widths: Vec<usize> = (0..columns).map(width).collect();
+    for line in lines {
+        let cells = line.iter().zip(&widths).map(|(cell, &width)| format!("{cell:width$}"));
+        let line = cells.collect::<Vec<_>>().join("  ");
+        writeln!(out, "{indent}{}", line.trim_end())?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::observe::snapshot::{Timestamp, Tor};
+
+    fn backend(name: &str, kind: BackendKind, state: BackendState) -> Backend {
+        Backend {
+            name: name.into(),
+            kind,
+            address: None,
+            state,
+            reason: (state == BackendState::Down).then(|| "no HSDir has a descriptor of it".into()),
+            intro_points: 3,
+            relays: Vec::new(),
+            published_intro_points: 3,
+            weight: 1,
+            last_seen: None,
+            revision: None,
+            introductions: 17,
+            rendezvous_failed: 0,
+            congestion_controlled: 0,
+            streams: 12,
+        }
+    }
+
+    fn hsdir(relay: &str, last_error: Option<&str>) -> Hsdir {
+        Hsdir {
+            relay: relay.into(),
+            state: if last_error.is_some() { HsdirState::Failed } else { HsdirState::Uploaded },
+            attempts: 4,
+            last_error: last_error.map(str::to_owned),
+        }
+    }
+
+    #[test]
+    fn the_first_lines_say_whether_each_address_is_reachable_and_what_is_wrong() {
+        let service = Service {
+            nickname: "shop".into(),
+            address: "abc.onion".into(),
+            state: ServiceState::Published,
+            backends: vec![
+                backend("local-0", BackendKind::Local, BackendState::Up),
+                backend("berlin", BackendKind::Remote, BackendState::Down),
+            ],
+            descriptors: vec![Descriptor {
+                period: 20780,
+                current: true,
+                revision: Some(1),
+                intro_points: 3,
+                published_at: Some(Timestamp(std::time::UNIX_EPOCH)),
+                hsdirs: vec![hsdir("AA", None), hsdir("BB", Some("refused: 400 Bad Request"))],
+            }],
+        };
+        let snapshot = Snapshot {
+            version: "1.2.3".into(),
+            started: Timestamp(std::time::UNIX_EPOCH),
+            ready: true,
+            tor: Tor { bootstrap: 1.0, message: String::new(), consensus_valid_until: None },
+            services: vec![service],
+        };
+        let expected = "\
+onionbraid 1.2.3 is ready, Tor is ready
+
+SERVICE  STATE      BACKENDS  POINTS  HSDIRS  ADDRESS
+shop     published  1/2 up    3       1/2     abc.onion
+! shop: backend berlin is down: no HSDir has a descriptor of it
+! shop: HSDir BB after 4 attempts: refused: 400 Bad Request
+
+shop
+  BACKEND  STATE  PUBLISHED  WEIGHT  INTRODUCTIONS  FAILED  STREAMS
+  local-0  up     3 of 3     1       17             0       12
+  berlin   DOWN   3 of 3     1       -              -       -
+  current period 20780: 3 points on 1 of 2 HSDirs, last at 1970-01-01T00:00:00Z
+";
+        assert_eq!(render(&snapshot), expected);
+    }
 }
