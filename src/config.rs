@@ -28,7 +28,7 @@ mod service;
 mod show;
 mod storage;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use arti_client::TorClientConfig;
 
@@ -116,6 +116,21 @@ impl Config {
             _ => Err(ConfigError::general("the configuration cannot be used").into()),
         }
     }
+
+    /// What Arti runs with if its state and cache lie below `directory`: for a
+    /// client beside the daemon's, which shares nothing with it.
+    ///
+    /// # Errors
+    ///
+    /// If Arti refuses its tables, which have been read before.
+    pub fn tor_below(&self, directory: &Path) -> Result<TorClientConfig, ConfigErrors> {
+        let directories = storage::Directories {
+            state: directory.join("state"),
+            cache: directory.join("cache"),
+            explicit: true,
+        };
+        Ok(arti::client(&self.arti_tables, &directories)?)
+    }
 }
 
 /// Reports every top-level key that belongs to nobody.
@@ -138,8 +153,6 @@ fn unknown_tables(root: &Table, report: &mut Report) {
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
     use super::*;
 
     fn env() -> Environment {
@@ -266,6 +279,21 @@ mod tests {
         let config = load(EXAMPLE).unwrap();
         let arti = config.tor.dir_mgr_config().unwrap();
         assert_eq!(arti.cache_dir, config.storage.cache_dir);
+    }
+
+    #[test]
+    fn a_client_beside_the_daemon_has_directories_of_its_own_and_the_same_network() {
+        let fallbacks = "[tor_network]\nfallback_caches = []\nauthorities = { v3idents = [\
+                         \"911F7C74212214823DDBDE3044B5B1AF3EFB98A0\"] }\n";
+        let text = format!("{EXAMPLE}\n").replace("[tor_network]", fallbacks);
+        let config = load(&text).unwrap();
+        let beside = config.tor_below(Path::new("/elsewhere")).unwrap();
+        let dirs = |tor: &TorClientConfig| tor.dir_mgr_config().unwrap();
+        assert_eq!(dirs(&beside).cache_dir, Path::new("/elsewhere/cache"));
+        assert_eq!(dirs(&config.tor).cache_dir, config.storage.cache_dir);
+        let v3idents = |tor| dirs(tor).network.authorities().v3idents().clone();
+        assert_eq!(v3idents(&beside).len(), 1);
+        assert_eq!(v3idents(&beside), v3idents(&config.tor));
     }
 
     #[test]

@@ -7,6 +7,7 @@
 pub mod bootstrap;
 pub mod descriptor;
 pub mod fetch;
+pub mod held;
 pub mod hsdirs;
 pub mod keys;
 pub mod network;
