@@ -33,8 +33,17 @@ pub enum Command {
     /// Check the configuration and show what would run
     ///
     /// Shows every error at once, or each service's address, backends and ports.
-    /// Makes nothing and does not use the network.
-    Check(ConfigFiles),
+    /// Makes nothing and does not use the network, unless told to.
+    Check {
+        /// Which configuration.
+        #[command(flatten)]
+        config: ConfigFiles,
+        /// Ask every backend through Tor whether it answers for its service
+        ///
+        /// Uses a Tor client of its own, so that no running daemon is disturbed.
+        #[arg(long)]
+        online: bool,
+    },
     /// Show how the running daemon is doing
     Status {
         /// Which daemon.
@@ -82,7 +91,7 @@ mod tests {
     #[test]
     fn configuration_files_may_repeat_and_keep_their_order() {
         let cli = Cli::parse_from(["onionbraid", "check", "-c", "b", "--config", "a"]);
-        let Command::Check(config) = cli.command else { panic!("not check") };
+        let Command::Check { config, .. } = cli.command else { panic!("not check") };
         assert_eq!(config.files, [PathBuf::from("b"), PathBuf::from("a")]);
     }
 }

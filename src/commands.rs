@@ -6,6 +6,9 @@ pub mod config;
 pub mod run;
 pub mod status;
 
+mod table;
+mod tor_client;
+
 use std::io::{self, Write as _};
 use std::process::ExitCode;
 

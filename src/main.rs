@@ -9,7 +9,7 @@ use onionbraid::commands::{check, config, run, status};
 fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Run(config) => run::run(&config.files),
-        Command::Check(config) => check::check(&config.files),
+        Command::Check { config, online } => check::check(&config.files, online),
         Command::Status { config, json } => status::status(&config.files, json),
         Command::Config(ConfigCommand::Example) => config::example(),
         Command::Config(ConfigCommand::Show(config)) => config::show(&config.files),

@@ -89,6 +89,23 @@ impl Frontend {
         self.files.iter().map(PathBuf::as_path).collect()
     }
 
+    /// What another subcommand says about the same files, however it ends.
+    pub async fn command(&self, arguments: &[&str]) -> Result<std::process::Output> {
+        let mut command = tokio::process::Command::new(program());
+        command.args(arguments).kill_on_drop(true);
+        for file in &self.files {
+            command.arg("-c").arg(file);
+        }
+        let output = tokio::time::timeout(SOON * 2, command.output()).await;
+        Ok(output.with_context(|| format!("onionbraid {arguments:?} does not end"))??)
+    }
+
+    /// What lies in the daemon's cache directory.
+    pub fn cached(&self) -> Result<Vec<String>> {
+        let entries = fs::read_dir(self.dir.join("cache"))?;
+        entries.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned())).collect()
+    }
+
     fn run(files: &[PathBuf], dir: &Path) -> Result<Daemon> {
         let files: Vec<&Path> = files.iter().map(PathBuf::as_path).collect();
         Daemon::start(program(), &files, &dir.join("daemon.log"))

@@ -145,6 +145,8 @@ async fn knock(
 async fn answers_for_itself(network: &Network, point: &IntroPoint, own: &OnionAddress) -> Verdict {
     match knock(network, point, own, None, &mut Steps::default()).await {
         Ok(()) => Verdict::NotForThisAddress,
+        // The relay has noticed in the meantime.
+        Err(Verdict::UnknownPoint(status)) => Verdict::UnknownPoint(status),
         Err(_) => Verdict::Silent,
     }
 }
