@@ -74,7 +74,7 @@ fn backend(index: usize, entry: &Item<'_>, report: &mut Report) -> Option<Remote
     Some(RemoteBackend { address: address?, name: name?, weight: weight? })
 }
 
-fn address(item: &Item<'_>, report: &mut Report) -> Option<OnionAddress> {
+pub(crate) fn address(item: &Item<'_>, report: &mut Report) -> Option<OnionAddress> {
     match item.text("an onion address", report)?.parse() {
         Ok(address) => Some(address),
         Err(error) => {

@@ -8,7 +8,7 @@ use super::document::{Node, Table, Value};
 use super::error::{ConfigError, KeyPath, Report};
 use super::ports;
 use super::reader::{Item, Reader};
-use crate::onion::MAX_INTRO_POINTS;
+use crate::onion::{MAX_INTRO_POINTS, OnionAddress};
 use crate::proxy::rules::{ProxyRule, ProxyRules, ProxyTarget};
 
 /// One onion address that this process publishes.
@@ -32,6 +32,8 @@ pub struct ServiceConfig {
     pub local_instances: u8,
     /// Backends elsewhere.
     pub backends: Vec<RemoteBackend>,
+    /// Addresses published elsewhere that the local instances answer for, too.
+    pub frontends: Vec<OnionAddress>,
     /// The most introduction points in a descriptor, 1 to 20; `None` where
     /// onionbraid decides ("auto").
     pub max_intro_points: Option<u8>,
@@ -49,6 +51,7 @@ impl ServiceConfig {
             proxy_ports: ProxyRules::default(),
             local_instances: 1,
             backends: Vec::new(),
+            frontends: Vec::new(),
             max_intro_points: None,
         }
     }
@@ -68,7 +71,7 @@ pub struct RateLimit {
 const MAX_LOCAL_INSTANCES: u8 = 40;
 
 /// Keys of this file format whose function a later version brings.
-const LATER: [&str; 5] = ["identity_key", "frontends", "probe", "publishers", "http"];
+const LATER: [&str; 4] = ["identity_key", "probe", "publishers", "http"];
 
 /// What runs where there is no configuration at all: a welcome page on port 80.
 pub(crate) fn welcome(report: &mut Report) -> Vec<ServiceConfig> {
@@ -165,6 +168,11 @@ fn keys(
     let backends = table.get("backends");
     if let Some(item) = &backends {
         config.backends = backends::read(item, report);
+    }
+    if let Some(item) = table.get("frontends") {
+        let wanted = "an array of onion addresses, such as [\"....onion\"]";
+        let entries = item.array(wanted, report).into_iter().flatten();
+        config.frontends = entries.filter_map(|entry| backends::address(&entry, report)).collect();
     }
     // Count what stands in the file: an entry that is wrong was still meant.
     let listed = |item: &Option<Item<'_>>| match item.as_ref().map(|item| &item.node.value) {

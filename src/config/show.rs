@@ -70,6 +70,8 @@ impl ServiceConfig {
             ])
         });
         entries.push(("backends", backends.collect::<Vec<_>>().into()));
+        let frontends = self.frontends.iter().map(|address| Value::from(address.to_string()));
+        entries.push(("frontends", frontends.collect::<Vec<_>>().into()));
         let max = self.max_intro_points.map_or_else(|| "auto".into(), |max| i64::from(max).into());
         entries.push(("max_intro_points", max));
         entries.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
