@@ -283,9 +283,12 @@ mod tests {
 
     #[test]
     fn a_client_beside_the_daemon_has_directories_of_its_own_and_the_same_network() {
-        let fallbacks = "[tor_network]\nfallback_caches = []\nauthorities = { v3idents = [\
-                         \"911F7C74212214823DDBDE3044B5B1AF3EFB98A0\"] }\n";
-        let text = format!("{EXAMPLE}\n").replace("[tor_network]", fallbacks);
+        let service = "[onion_services.a]\nproxy_ports = [[80, \"127.0.0.1:1\"]]\n";
+        let v3ident = "911F7C74212214823DDBDE3044B5B1AF3EFB98A0";
+        let text = format!(
+            "{service}[tor_network]\nfallback_caches = []\n\
+             authorities = {{ v3idents = [\"{v3ident}\"] }}\n"
+        );
         let config = load(&text).unwrap();
         let beside = config.tor_below(Path::new("/elsewhere")).unwrap();
         let dirs = |tor: &TorClientConfig| tor.dir_mgr_config().unwrap();
