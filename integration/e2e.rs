@@ -8,6 +8,7 @@
 pub mod network;
 
 mod e2e {
+    mod backend_role;
     mod check_online;
     mod failing_relays;
     mod frontend;
