@@ -10,6 +10,7 @@ pub mod network;
 mod e2e {
     mod backend_role;
     mod check_online;
+    mod descriptor;
     mod failing_relays;
     mod frontend;
     mod leftovers;

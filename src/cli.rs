@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::onion::OnionAddress;
+
 const EXIT_CODES: &str = "\
 Exit codes:
    0  everything went well
@@ -50,6 +52,21 @@ pub enum Command {
         #[command(flatten)]
         config: ConfigFiles,
         /// Print the whole status as JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Fetch and explain the published descriptor of an onion address
+    ///
+    /// Asks every responsible HSDir through a Tor client of its own: who holds
+    /// which revision, with which introduction points and capabilities.
+    Descriptor {
+        /// The onion address, of a service configured here or of any other
+        #[arg(value_name = "ADDRESS")]
+        address: OnionAddress,
+        /// Which configuration.
+        #[command(flatten)]
+        config: ConfigFiles,
+        /// Print it as JSON
         #[arg(long)]
         json: bool,
     },

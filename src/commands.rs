@@ -3,6 +3,7 @@
 
 pub mod check;
 pub mod config;
+pub mod descriptor;
 pub mod run;
 pub mod status;
 

@@ -51,7 +51,7 @@ fn write_status(files: &[PathBuf], json: bool, out: &mut impl Write) -> Result<(
 }
 
 /// One GET request to the daemon.
-async fn ask(admin: &AdminListen, path: &str) -> anyhow::Result<String> {
+pub(super) async fn ask(admin: &AdminListen, path: &str) -> anyhow::Result<String> {
     let asking = async {
         match admin {
             AdminListen::Unix(socket) => {

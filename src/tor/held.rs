@@ -32,15 +32,6 @@ pub struct Held {
     pub lifetime_minutes: Option<u16>,
     /// When the first of its certificates expires.
     pub certified_until: Option<SystemTime>,
-    /// Whether the document is the very same as another's: its text.
-    text: String,
-}
-
-impl Held {
-    /// Whether two HSDirs hold the very same document.
-    pub fn is_same_as(&self, other: &Self) -> bool {
-        self.text == other.text
-    }
 }
 
 /// What to ask for, and what is needed to read the answer.
@@ -100,13 +91,13 @@ impl Wanted {
             code => return Err(unreachable(format!("answered {code}"))),
         }
         let text = response.into_output_string().map_err(|error| unreachable(error.to_string()))?;
-        self.read(text)
+        self.read(&text)
     }
 
     /// Decrypts and checks a descriptor.
-    fn read(&self, text: String) -> Result<Held, FetchFailure> {
+    fn read(&self, text: &str) -> Result<Held, FetchFailure> {
         let bounded =
-            HsDesc::parse_decrypt_validate(&text, &self.blinded, &self.subcredential, None)
+            HsDesc::parse_decrypt_validate(text, &self.blinded, &self.subcredential, None)
                 .map_err(|error| FetchFailure::Unusable(chain(&error)))?;
         let (_, certified_until) = bounded.bounds_start_end();
         let read = bounded
@@ -124,9 +115,8 @@ impl Wanted {
                 },
             },
             length: text.len(),
-            lifetime_minutes: lifetime(&text),
+            lifetime_minutes: lifetime(text),
             certified_until,
-            text,
         })
     }
 }
