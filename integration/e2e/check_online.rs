@@ -102,3 +102,29 @@ async fn a_service_and_a_backend_that_are_not_there_publish_no_descriptor() {
     assert!(said.contains("remote-0 publishes no descriptor"), "{said}");
     assert!(said.contains("the service itself publishes no descriptor"), "{said}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_port_that_a_backend_does_not_offer_is_told_from_a_dead_server() {
+    let network = network::shared().await.unwrap();
+    let origin = Origin::start("the origin").unwrap();
+    // A C tor backend of these tests offers port 80 alone.
+    let portless = network.future_backend("portless", origin.address).await.unwrap();
+    let frontend = Frontend::start(
+        network,
+        "port-81",
+        &format!(
+            "local_instances = 1\nproxy_ports = [['81', '{}']]\nbackends = ['{}']",
+            origin.address,
+            portless.onion_address()
+        ),
+    )
+    .unwrap();
+    portless.answer_for(&frontend.address().await.unwrap()).await.unwrap();
+    frontend.ready().await.unwrap();
+
+    let output = frontend.command(&["check", "--online"]).await.unwrap();
+    let said = whole(&output);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("port 81 is closed: it has no HiddenServicePort 81"), "{said}");
+    assert!(said.contains("(published) answers"), "{said}");
+}

@@ -40,9 +40,10 @@ pub(crate) fn with_network<T>(
     let runtime = runtime
         .map_err(|error| Failure::new(Exit::Failed, format!("no tokio runtime: {error}")))?;
     let result = runtime.block_on(async {
+        let interrupted = interrupted()?;
         tokio::select! {
             result = connect_and(config, directory.path(), work) => result,
-            failure = interrupted() => Err(failure),
+            failure = interrupted => Err(failure),
         }
     });
     // Before the directory goes: Arti writes to it as long as it lives.
@@ -99,19 +100,22 @@ async fn connect_and<T>(
     Ok(work(network).await)
 }
 
-/// Waits for a signal to end.
-async fn interrupted() -> Failure {
-    let (Ok(mut interrupt), Ok(mut terminate)) =
-        (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
-    else {
-        // Then the signals end the process as they always do.
-        return std::future::pending().await;
+/// From now on SIGINT and SIGTERM end nothing by themselves; the future waits
+/// for one.
+fn interrupted() -> Result<impl Future<Output = Failure>, Failure> {
+    let listen = |kind| {
+        signal(kind)
+            .map_err(|error| Failure::new(Exit::Failed, format!("cannot receive signals: {error}")))
     };
-    tokio::select! {
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
-    }
-    Failure::new(Exit::Failed, "interrupted")
+    let mut interrupt = listen(SignalKind::interrupt())?;
+    let mut terminate = listen(SignalKind::terminate())?;
+    Ok(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+        Failure::new(Exit::Failed, "interrupted")
+    })
 }
 
 impl From<TorError> for Failure {

@@ -111,8 +111,8 @@ impl fmt::Display for Refusal {
 
 /// Introduces itself at one point, once, and says what came of it.
 ///
-/// Each step has a limit; all together a probe takes at most about five
-/// minutes, and about a second where all is well.
+/// Each step has a limit: where all is well a probe takes about a second, where
+/// nobody answers one minute, and never more than six.
 pub async fn probe(network: &Network, point: &IntroPoint, question: &Question) -> Probe {
     let mut steps = Steps::default();
     let verdict = match knock(network, point, &question.address, question.port, &mut steps).await {

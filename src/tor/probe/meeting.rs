@@ -280,3 +280,25 @@ async fn introduce(
 async fn within<T>(limit: Duration, work: impl Future<Output = T>) -> Option<T> {
     timeout(limit, work).await.ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ended(reason: EndReason) -> Refusal {
+        refusal(&tor_circmgr::Error::Protocol {
+            action: "begin stream",
+            peer: None,
+            error: tor_proto::Error::EndReceived(reason),
+            unique_id: None,
+        })
+    }
+
+    #[test]
+    fn an_unknown_port_a_dead_origin_and_a_broken_circuit_are_told_apart() {
+        assert_eq!(ended(EndReason::DONE), Refusal::NoSuchPort);
+        assert_eq!(ended(EndReason::MISC), Refusal::Origin("END MISC".into()));
+        let broken = refusal(&tor_circmgr::Error::CircCanceled);
+        assert!(matches!(broken, Refusal::Broken(_)), "{broken:?}");
+    }
+}

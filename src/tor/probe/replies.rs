@@ -94,3 +94,42 @@ fn told<T>(sent: Result<(), T>, then: MetaCellDisposition) -> MetaCellDispositio
 fn unexpected(message: AnyRelayMsg) -> tor_proto::Error {
     tor_proto::Error::CircProto(format!("{} on a probe's circuit", message.cmd()))
 }
+
+#[cfg(test)]
+mod tests {
+    use tor_cell::relaycell::hs::{IntroduceAck, RendezvousEstablished};
+
+    use super::*;
+
+    fn met() -> AnyRelayMsg {
+        Rendezvous2::new(*b"handshake").into()
+    }
+
+    #[test]
+    fn the_rendezvous_point_agrees_first_and_then_the_service_comes_once() {
+        let (mut replies, mut established, mut is_met) = AtRendezvousPoint::new();
+        replies.handle_msg(RendezvousEstablished::default().into()).unwrap();
+        established.try_recv().unwrap();
+        replies.handle_msg(met()).unwrap();
+        assert_eq!(is_met.try_recv().unwrap().handshake_info(), b"handshake");
+        assert!(replies.handle_msg(met()).is_err());
+    }
+
+    #[test]
+    fn messages_out_of_order_or_of_another_kind_end_the_circuit() {
+        let (mut replies, _established, mut is_met) = AtRendezvousPoint::new();
+        assert!(replies.handle_msg(met()).is_err());
+        assert!(is_met.try_recv().is_err());
+        let (mut replies, _acknowledged) = AtIntroPoint::new();
+        assert!(replies.handle_msg(met()).is_err());
+    }
+
+    #[test]
+    fn a_refused_introduction_is_told_with_its_status_and_only_once() {
+        let (mut replies, mut acknowledged) = AtIntroPoint::new();
+        let refused = || IntroduceAck::new(IntroduceAckStatus::NOT_RECOGNIZED).into();
+        replies.handle_msg(refused()).unwrap();
+        assert_eq!(acknowledged.try_recv(), Ok(IntroduceAckStatus::NOT_RECOGNIZED));
+        assert!(replies.handle_msg(refused()).is_err());
+    }
+}
