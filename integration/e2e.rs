@@ -10,6 +10,9 @@ pub mod network;
 
 /// The tests, one subject a file.
 pub mod e2e {
+    mod backend_role;
+    mod check_online;
+    mod descriptor;
     mod failing_relays;
     pub mod frontend;
     mod keys;

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
+use crate::onion::OnionAddress;
+
 const EXIT_CODES: &str = "\
 Exit codes:
    0  everything went well
@@ -34,8 +36,17 @@ pub enum Command {
     /// Check the configuration and show what would run
     ///
     /// Shows every error at once, or each service's address, backends and ports.
-    /// Makes nothing and does not use the network.
-    Check(ConfigFiles),
+    /// Makes nothing and does not use the network, unless told to.
+    Check {
+        /// Which configuration.
+        #[command(flatten)]
+        config: ConfigFiles,
+        /// Ask every backend through Tor whether it answers for its service
+        ///
+        /// Uses a Tor client of its own, so that no running daemon is disturbed.
+        #[arg(long)]
+        online: bool,
+    },
     /// Show how the running daemon is doing
     Status {
         /// Which daemon.
@@ -75,6 +86,21 @@ pub enum Command {
     /// Make, read and move identity keys, in every format
     #[command(subcommand)]
     Keys(KeysCommand),
+    /// Fetch and explain the published descriptor of an onion address
+    ///
+    /// Asks every responsible HSDir through a Tor client of its own: who holds
+    /// which revision, with which introduction points and capabilities.
+    Descriptor {
+        /// The onion address, of a service configured here or of any other
+        #[arg(value_name = "ADDRESS")]
+        address: OnionAddress,
+        /// Which configuration.
+        #[command(flatten)]
+        config: ConfigFiles,
+        /// Print it as JSON
+        #[arg(long)]
+        json: bool,
+    },
     /// Show configuration
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -256,7 +282,7 @@ mod tests {
     #[test]
     fn configuration_files_may_repeat_and_keep_their_order() {
         let cli = Cli::parse_from(["onionbraid", "check", "-c", "b", "--config", "a"]);
-        let Command::Check(config) = cli.command else { panic!("not check") };
+        let Command::Check { config, .. } = cli.command else { panic!("not check") };
         assert_eq!(config.files, [PathBuf::from("b"), PathBuf::from("a")]);
     }
 }

@@ -5,11 +5,15 @@ mod ask;
 pub mod backend_config;
 pub mod check;
 pub mod config;
+pub mod descriptor;
 pub mod generate;
 pub mod healthcheck;
 pub mod keys;
 pub mod run;
 pub mod status;
+
+mod table;
+mod tor_client;
 
 use std::io::{self, Write as _};
 use std::process::ExitCode;

@@ -153,6 +153,21 @@ impl Config {
             _ => Err(ConfigError::general("the configuration cannot be used").into()),
         }
     }
+
+    /// What Arti runs with if its state and cache lie below `directory`: for a
+    /// client beside the daemon's, which shares nothing with it.
+    ///
+    /// # Errors
+    ///
+    /// If Arti refuses its tables, which have been read before.
+    pub fn tor_below(&self, directory: &Path) -> Result<TorClientConfig, ConfigErrors> {
+        let directories = storage::Directories {
+            state: directory.join("state"),
+            cache: directory.join("cache"),
+            explicit: true,
+        };
+        Ok(arti::client(&self.arti_tables, &directories)?)
+    }
 }
 
 /// Reports every top-level key that belongs to nobody.
@@ -333,6 +348,24 @@ mod tests {
         let config = load(EXAMPLE).unwrap();
         let arti = config.tor.dir_mgr_config().unwrap();
         assert_eq!(arti.cache_dir, config.storage.cache_dir);
+    }
+
+    #[test]
+    fn a_client_beside_the_daemon_has_directories_of_its_own_and_the_same_network() {
+        let service = "[onion_services.a]\nproxy_ports = [[80, \"127.0.0.1:1\"]]\n";
+        let v3ident = "911F7C74212214823DDBDE3044B5B1AF3EFB98A0";
+        let text = format!(
+            "{service}[tor_network]\nfallback_caches = []\n\
+             authorities = {{ v3idents = [\"{v3ident}\"] }}\n"
+        );
+        let config = load(&text).unwrap();
+        let beside = config.tor_below(Path::new("/elsewhere")).unwrap();
+        let dirs = |tor: &TorClientConfig| tor.dir_mgr_config().unwrap();
+        assert_eq!(dirs(&beside).cache_dir, Path::new("/elsewhere/cache"));
+        assert_eq!(dirs(&config.tor).cache_dir, config.storage.cache_dir);
+        let v3idents = |tor| dirs(tor).network.authorities().v3idents().clone();
+        assert_eq!(v3idents(&beside).len(), 1);
+        assert_eq!(v3idents(&beside), v3idents(&config.tor));
     }
 
     #[test]

@@ -5,13 +5,13 @@ use std::process::ExitCode;
 use clap::Parser as _;
 use onionbraid::cli::{Cli, Command, ConfigCommand};
 use onionbraid::commands::{
-    backend_config, check, config, generate, healthcheck, keys, run, status,
+    backend_config, check, config, descriptor, generate, healthcheck, keys, run, status,
 };
 
 fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Run(config) => run::run(&config.files),
-        Command::Check(config) => check::check(&config.files),
+        Command::Check { config, online } => check::check(&config.files, online),
         Command::Status { config, json, watch } => status::status(&config.files, json, watch),
         Command::Healthcheck(config) => healthcheck::healthcheck(&config.files),
         Command::BackendConfig { service, program, out, config } => {
@@ -19,6 +19,9 @@ fn main() -> ExitCode {
         }
         Command::Generate(command) => generate::generate(&command),
         Command::Keys(command) => keys::keys(&command),
+        Command::Descriptor { address, config, json } => {
+            descriptor::descriptor(&address, &config.files, json)
+        }
         Command::Config(ConfigCommand::Example) => config::example(),
         Command::Config(ConfigCommand::Show(config)) => config::show(&config.files),
     }

@@ -1,4 +1,4 @@
-//! The only door to Arti: bootstrapping, keys, HSDirs, descriptors.
+//! The only door to Arti: bootstrapping, keys, HSDirs, descriptors, probes.
 //!
 //! Everything here carries out one thing when asked and reports how it went;
 //! when and whether, the balancer decides. Arti's interface moves with every
@@ -7,9 +7,11 @@
 pub mod bootstrap;
 pub mod descriptor;
 pub mod fetch;
+pub mod held;
 pub mod hsdirs;
 pub mod keys;
 pub mod network;
+pub mod probe;
 pub mod subcredentials;
 pub mod upload;
 

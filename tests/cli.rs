@@ -224,3 +224,46 @@ fn the_help_names_the_exit_codes() {
         assert!(help.contains(&format!("\n{code:>4}  ")), "{code} in {help}");
     }
 }
+
+#[test]
+fn without_a_key_nobody_can_be_asked_online() {
+    let dir = tempfile::tempdir().unwrap();
+    write(dir.path(), "arti.toml", GOOD);
+    let output = onionbraid(dir.path(), &["check", "--online", "-c", "arti.toml"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stdout(&output).contains("The configuration is good."));
+    assert!(stderr(&output).contains("service \"shop\" has no key"), "{}", stderr(&output));
+    assert!(!dir.path().join("home").exists());
+}
+
+#[test]
+fn an_interrupted_client_leaves_nothing_in_the_cache_directory() {
+    let dir = tempfile::tempdir().unwrap();
+    // Nobody listens there, so the client waits.
+    let nowhere = "[tor_network]\nfallback_caches = [{ rsa_identity = \
+                   \"911F7C74212214823DDBDE3044B5B1AF3EFB98A0\", ed_identity = \
+                   \"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA\", orports = [\"127.0.0.1:1\"] }]\n\
+                   [storage]\nstate_dir = \"state\"\ncache_dir = \"cache\"\n";
+    write(dir.path(), "arti.toml", &format!("{GOOD}{nowhere}"));
+    let address = "2gzyxa5ihm7nsggfxnu52rck2vv4rvmdlkiu3zzui5du4xyclen53wid.onion";
+    let mut client = Command::new(env!("CARGO_BIN_EXE_onionbraid"))
+        .args(["descriptor", address, "-c", "arti.toml"])
+        .env_clear()
+        .env("HOME", dir.path().join("home"))
+        .env("ARTI_FS_DISABLE_PERMISSION_CHECKS", "1")
+        .current_dir(dir.path())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    // It says so once it has its directory and its signals are in its hands.
+    let mut said = String::new();
+    let mut stderr = std::io::BufReader::new(client.stderr.take().unwrap());
+    std::io::BufRead::read_line(&mut stderr, &mut said).unwrap();
+    assert_eq!(said, "connecting to Tor ...\n");
+    let cached = || std::fs::read_dir(dir.path().join("cache")).unwrap().count();
+    assert_eq!(cached(), 1);
+    let killed = Command::new("kill").arg(client.id().to_string()).status().unwrap();
+    assert!(killed.success());
+    assert_eq!(client.wait().unwrap().code(), Some(1));
+    assert_eq!(cached(), 0);
+}

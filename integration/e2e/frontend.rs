@@ -12,8 +12,10 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use arti_client::config::TorClientConfigBuilder;
 use arti_client::{StreamPrefs, TorClient};
+use onionbraid::config::{Config, Environment};
 use onionbraid::observe::Snapshot;
 use onionbraid::observe::snapshot::{BackendState, HsdirState, Service};
+use onionbraid::tor::keys;
 use tor_config::BoolOrAuto;
 use tor_rtcompat::PreferredRuntime;
 
@@ -43,20 +45,7 @@ pub struct Frontend {
 impl Frontend {
     /// Starts a daemon whose service has these keys, in a new directory.
     pub fn start(network: &Network, name: &str, service: &str) -> Result<Frontend> {
-        let dir = network.scratch(name)?;
-        let files = vec![dir.join("onionbraid.toml"), dir.join("network.toml")];
-        fs::write(&files[1], network.arti_toml())?;
-        let config = format!(
-            "[onion_services.\"shop\"]\n{service}\n\
-             [storage]\nstate_dir = '{0}/state'\ncache_dir = '{0}/cache'\n\
-             [admin]\nlisten = '{1}'\n\
-             [logging]\nconsole = 'info,onionbraid=debug,tor_dirmgr=debug,tor_dirclient=debug'\n",
-            dir.display(),
-            network.free_address()?,
-        );
-        fs::write(&files[0], config)?;
-        let daemon = Self::run(&files, &dir)?;
-        Ok(Frontend { daemon, files, dir })
+        Prepared::new(network, name)?.start(service)
     }
 
     /// Ends the daemon and starts it again with the same files.
@@ -89,6 +78,23 @@ impl Frontend {
         self.files.iter().map(PathBuf::as_path).collect()
     }
 
+    /// What another subcommand says about the same files, however it ends.
+    pub async fn command(&self, arguments: &[&str]) -> Result<std::process::Output> {
+        let mut command = tokio::process::Command::new(program());
+        command.args(arguments).kill_on_drop(true);
+        for file in &self.files {
+            command.arg("-c").arg(file);
+        }
+        let output = tokio::time::timeout(SOON * 2, command.output()).await;
+        Ok(output.with_context(|| format!("onionbraid {arguments:?} does not end"))??)
+    }
+
+    /// What lies in the daemon's cache directory.
+    pub fn cached(&self) -> Result<Vec<String>> {
+        let entries = fs::read_dir(self.dir.join("cache"))?;
+        entries.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned())).collect()
+    }
+
     fn run(files: &[PathBuf], dir: &Path) -> Result<Daemon> {
         let files: Vec<&Path> = files.iter().map(PathBuf::as_path).collect();
         Daemon::start(program(), &files, &dir.join("daemon.log"))
@@ -111,6 +117,51 @@ impl Frontend {
                     .all(|b| b.state == BackendState::Up && b.published_intro_points > 0)
         };
         self.daemon.until("published with every backend", SOON, everybody_listed).await
+    }
+}
+
+/// A daemon that does not run yet: for addresses that others must know first.
+pub struct Prepared {
+    files: Vec<PathBuf>,
+    dir: PathBuf,
+    admin: std::net::SocketAddr,
+}
+
+impl Prepared {
+    /// A new directory with the files of a network.
+    pub fn new(network: &Network, name: &str) -> Result<Prepared> {
+        let dir = network.scratch(name)?;
+        let files = vec![dir.join("onionbraid.toml"), dir.join("network.toml")];
+        fs::write(&files[1], network.arti_toml())?;
+        Ok(Prepared { files, dir, admin: network.free_address()? })
+    }
+
+    /// The address that the service will have: its key is made now.
+    pub fn address(&self) -> Result<String> {
+        self.configure("proxy_ports = [['80', 'reject']]")?;
+        let config = Config::load(&self.files, &Environment::of_process())?;
+        let nickname = &config.services[0].nickname;
+        let key = keys::open(&config.storage)?.identity_or_generate(nickname, None)?;
+        Ok(keys::address(&key).to_string())
+    }
+
+    /// Starts the daemon, with these keys in the service's table.
+    pub fn start(self, service: &str) -> Result<Frontend> {
+        self.configure(service)?;
+        let daemon = Frontend::run(&self.files, &self.dir)?;
+        Ok(Frontend { daemon, files: self.files, dir: self.dir })
+    }
+
+    fn configure(&self, service: &str) -> Result<()> {
+        let config = format!(
+            "[onion_services.\"shop\"]\n{service}\n\
+             [storage]\nstate_dir = '{0}/state'\ncache_dir = '{0}/cache'\n\
+             [admin]\nlisten = '{1}'\n\
+             [logging]\nconsole = 'info,onionbraid=debug'\n",
+            self.dir.display(),
+            self.admin,
+        );
+        Ok(fs::write(&self.files[0], config)?)
     }
 }
 

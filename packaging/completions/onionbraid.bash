@@ -25,6 +25,9 @@ _onionbraid() {
             onionbraid,config)
                 cmd="onionbraid__subcmd__config"
                 ;;
+            onionbraid,descriptor)
+                cmd="onionbraid__subcmd__descriptor"
+                ;;
             onionbraid,generate)
                 cmd="onionbraid__subcmd__generate"
                 ;;
@@ -87,6 +90,9 @@ _onionbraid() {
                 ;;
             onionbraid__subcmd__help,config)
                 cmd="onionbraid__subcmd__help__subcmd__config"
+                ;;
+            onionbraid__subcmd__help,descriptor)
+                cmd="onionbraid__subcmd__help__subcmd__descriptor"
                 ;;
             onionbraid__subcmd__help,generate)
                 cmd="onionbraid__subcmd__help__subcmd__generate"
@@ -167,7 +173,7 @@ _onionbraid() {
 
     case "${cmd}" in
         onionbraid)
-            opts="-h -V --help --version run check status healthcheck backend-config keys config generate help"
+            opts="-h -V --help --version run check status healthcheck backend-config keys descriptor config generate help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -211,7 +217,7 @@ _onionbraid() {
             return 0
             ;;
         onionbraid__subcmd__check)
-            opts="-c -h --config --help"
+            opts="-c -h --config --online --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -319,6 +325,28 @@ _onionbraid() {
         onionbraid__subcmd__config__subcmd__show)
             opts="-c -h --config --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -c)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        onionbraid__subcmd__descriptor)
+            opts="-c -h --config --json --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
@@ -467,7 +495,7 @@ _onionbraid() {
             return 0
             ;;
         onionbraid__subcmd__help)
-            opts="run check status healthcheck backend-config keys config generate help"
+            opts="run check status healthcheck backend-config keys descriptor config generate help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -539,6 +567,20 @@ _onionbraid() {
         onionbraid__subcmd__help__subcmd__config__subcmd__show)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        onionbraid__subcmd__help__subcmd__descriptor)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi

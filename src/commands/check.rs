@@ -1,6 +1,10 @@
 //! `onionbraid check`: is the configuration right, and what would run?
 //!
-//! Reads files and keys, makes nothing, does not use the network.
+//! Reads files and keys, makes nothing, does not use the network; unless it is
+//! told to, and then it asks every backend through Tor.
+
+mod advice;
+mod online;
 
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -12,17 +16,27 @@ use crate::exit::Exit;
 use crate::onion::OnionAddress;
 use crate::tor::keys;
 
-/// Checks the configuration that lies in `files`, or in the usual places.
-pub fn check(files: &[PathBuf]) -> ExitCode {
-    finish(write_check(files, &Environment::of_process(), &mut io::stdout().lock()))
+use online::Asked;
+
+/// Checks the configuration that lies in `files`, or in the usual places; with
+/// `online` also whether every backend answers.
+pub fn check(files: &[PathBuf], online: bool) -> ExitCode {
+    finish(write_check(files, online, &Environment::of_process(), &mut io::stdout().lock()))
 }
 
-fn write_check(files: &[PathBuf], env: &Environment, out: &mut impl Write) -> Result<(), Failure> {
+fn write_check(
+    files: &[PathBuf],
+    online: bool,
+    env: &Environment,
+    out: &mut impl Write,
+) -> Result<(), Failure> {
     let config = Config::load(files, env)?;
     write_whole(&config, out)?;
     let mut warnings = config.warnings.clone();
     let keys = keys::open_existing(&config.storage)?;
     let mut found = Vec::new();
+    let mut asked = Vec::new();
+    let mut without_key = Vec::new();
     for service in &config.services {
         let key = keys.identity(&service.nickname, service.identity_key.as_deref())?;
         found.push((service, key.as_ref().map(keys::address)));
@@ -30,6 +44,11 @@ fn write_check(files: &[PathBuf], env: &Environment, out: &mut impl Write) -> Re
     check_addresses(found.iter().copied())?;
     for (service, address) in found {
         write_service(service, address, out)?;
+        match address {
+            _ if !service.enabled => {}
+            Some(address) => asked.push(Asked { service, address }),
+            None => without_key.push(service.nickname.to_string()),
+        }
         if let (Some(_), Ok(Some(unused))) = (&service.identity_key, keys.stored(&service.nickname))
             && Some(keys::address(&unused)) != address
         {
@@ -51,7 +70,23 @@ fn write_check(files: &[PathBuf], env: &Environment, out: &mut impl Write) -> Re
         writeln!(out, "warning: {warning}")?;
     }
     writeln!(out, "The configuration is good.")?;
-    Ok(())
+    if !online {
+        return Ok(());
+    }
+    out.flush()?;
+    if !asked.is_empty() {
+        online::check(&config, &asked, out)?;
+    }
+    match without_key.first() {
+        None => Ok(()),
+        Some(nickname) => {
+            let text = format!(
+                "service \"{nickname}\" has no key and so no address yet: run it once, then its \
+                 backends can be asked"
+            );
+            Err(Failure::new(Exit::Failed, text))
+        }
+    }
 }
 
 fn write_whole(config: &Config, out: &mut impl Write) -> io::Result<()> {

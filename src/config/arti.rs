@@ -80,15 +80,26 @@ pub(crate) fn read(
     if !good {
         return None;
     }
-    let mut whole = given.clone();
-    place_directories(&mut whole, directories?);
-    match resolve(whole) {
-        Ok((client, _)) => Some(Arti { client, tables: given }),
-        Err(problem) => {
-            report.error(ConfigError::general(format!(
-                "Arti's tables do not fit together: {problem}"
-            )));
+    match client(&given, directories?) {
+        Ok(client) => Some(Arti { client, tables: given }),
+        Err(error) => {
+            report.error(error);
             None
+        }
+    }
+}
+
+/// What Arti makes of its tables, with these directories.
+pub(crate) fn client(
+    tables: &toml::Table,
+    directories: &Directories,
+) -> Result<TorClientConfig, ConfigError> {
+    let mut whole = tables.clone();
+    place_directories(&mut whole, directories);
+    match resolve(whole) {
+        Ok((client, _)) => Ok(client),
+        Err(problem) => {
+            Err(ConfigError::general(format!("Arti's tables do not fit together: {problem}")))
         }
     }
 }

@@ -107,8 +107,8 @@ const MOST: u8 = MAX_INTRO_POINTS as u8;
 /// Keys of this file format whose function a later version brings.
 const LATER: [&str; 2] = ["publishers", "http"];
 
-/// Keys that are read already, and do nothing until a later version.
-const NOT_YET: [&str; 2] = ["frontends", "probe"];
+/// A key that is read already, and does nothing until a later version.
+const NOT_YET: &str = "probe";
 
 /// What runs where no service is configured: a welcome page on port 80.
 fn welcome(report: &mut Report) -> Vec<ServiceConfig> {
@@ -351,12 +351,9 @@ fn not_needed_keys_of_arti(table: &mut Reader<'_>, report: &mut Report) {
 }
 
 fn later_keys(table: &mut Reader<'_>, report: &mut Report) {
-    for key in NOT_YET {
-        let is_empty = |node: &Node| matches!(&node.value, Value::Array(all) if all.is_empty());
-        if let Some(item) = table.get_unlisted(key).filter(|item| !is_empty(item.node)) {
-            let text = format!("{key} is not built yet in this version; it does nothing so far");
-            report.warn(item.place(), &item.path, &text);
-        }
+    if let Some(item) = table.get_unlisted(NOT_YET) {
+        let text = format!("{NOT_YET} is not built yet in this version; it does nothing so far");
+        report.warn(item.place(), &item.path, &text);
     }
     for key in LATER {
         if let Some(item) = table.get_unlisted(key) {

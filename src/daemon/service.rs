@@ -126,8 +126,10 @@ impl Running {
         let (told, facts) = mpsc::channel(FACT_QUEUE);
         let mut instances = JoinSet::new();
         let mut counters = BTreeMap::new();
-        let identity = hsdirs::identity_key(&service.address).into_iter().collect();
-        let subcredentials = Arc::new(Subcredentials::new(identity));
+        // Its own address, and those of the frontends that it is a backend of.
+        let addresses = std::iter::once(&service.address).chain(&service.config.frontends);
+        let identities = addresses.filter_map(hsdirs::identity_key).collect();
+        let subcredentials = Arc::new(Subcredentials::new(identities));
         let relays_in_use = Arc::new(RelaysInUse::default());
         let serve = Arc::new(ByPort::new(service.config.proxy_ports.clone()));
         for (backend, id) in settings.backends.iter().zip(0..) {

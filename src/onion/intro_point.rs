@@ -41,13 +41,17 @@ pub struct LinkSpecifier {
     pub body: Vec<u8>,
 }
 
+impl SessionId {
+    /// Its first eight hexadecimal digits: enough to tell the points of one
+    /// address apart.
+    pub fn prefix(&self) -> String {
+        self.0.iter().take(4).map(|byte| format!("{byte:02x}")).collect()
+    }
+}
+
 impl fmt::Debug for SessionId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("SessionId(")?;
-        for byte in self.0.iter().take(4) {
-            write!(f, "{byte:02x}")?;
-        }
-        f.write_str("…)")
+        write!(f, "SessionId({}…)", self.prefix())
     }
 }
 

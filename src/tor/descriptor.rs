@@ -221,7 +221,7 @@ fn specifier(encoded: &EncodedLinkSpec) -> EncodeResult<LinkSpecifier> {
 }
 
 /// Our value as Arti's introduction point; `None` if its key is no key.
-fn to_arti_point(point: &IntroPoint) -> Option<IntroPointDesc> {
+pub(crate) fn to_arti_point(point: &IntroPoint) -> Option<IntroPointDesc> {
     let session_id = ed25519::PublicKey::from_bytes(&point.session_id.0).ok()?;
     IntroPointDesc::builder()
         .link_specifiers(

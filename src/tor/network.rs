@@ -2,6 +2,7 @@
 //! network directory. Cheap to clone.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tor_circmgr::hspool::HsCircPool;
 use tor_llcrypto::pk::rsa::RsaIdentity;
@@ -61,6 +62,27 @@ impl Network {
             _ => None,
         };
         Capabilities { flow_control, ..Capabilities::default() }
+    }
+
+    /// The nickname of a relay, if the directory lists it as usable.
+    pub fn relay_nickname(&self, id: RelayId) -> Option<String> {
+        let directory = self.directory().ok()?;
+        relay(&directory, id).map(|relay| relay.rs().nickname().to_owned())
+    }
+
+    /// Waits until the directory describes every relay, or no longer than
+    /// `limit`. Tor can be used before; but only who knows all relays agrees
+    /// with others on which HSDirs are responsible for an address.
+    pub async fn described_within(&self, limit: Duration) {
+        let mut changes = self.changes();
+        let all_described = async {
+            while self.directory().is_ok_and(|d| d.relays().count() < d.all_relays().count()) {
+                if changes.next().await.is_none() {
+                    return;
+                }
+            }
+        };
+        let _ = tokio::time::timeout(limit, all_described).await;
     }
 
     /// Wakes up whenever time periods, HSDirs or relays may have changed.

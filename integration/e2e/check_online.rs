@@ -1,0 +1,130 @@
+//! Does `check --online` tell what is wrong with each backend?
+
+use std::process::Output;
+
+use super::frontend::{Frontend, service};
+use crate::network;
+use crate::network::origin::Origin;
+
+/// The lines of the answer that speak of one backend.
+fn about(output: &Output, name: &str) -> Vec<String> {
+    let text = String::from_utf8_lossy(&output.stdout);
+    let lines = text.lines().map(str::trim).filter(|line| line.starts_with(name));
+    lines.map(str::to_owned).collect()
+}
+
+fn whole(output: &Output) -> String {
+    let [out, error] = [&output.stdout, &output.stderr].map(|text| String::from_utf8_lossy(text));
+    format!("{}\n{out}\n{error}", output.status)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_kind_of_broken_backend_gets_its_own_verdict() {
+    let network = network::shared().await.unwrap();
+    let origin = Origin::start("the origin").unwrap();
+    let nobody = network.free_address().unwrap();
+    let backend = async |name, origin| network.future_backend(name, origin).await.unwrap();
+    let good = backend("good", origin.address).await;
+    let strange = backend("strange", origin.address).await;
+    let dead = backend("dead", origin.address).await;
+    let hanging = backend("hanging", origin.address).await;
+    let closed = backend("closed", nobody).await;
+    let silent = backend("silent", origin.address).await;
+    let all = [
+        ("good", &good),
+        ("strange", &strange),
+        ("dead", &dead),
+        ("hanging", &hanging),
+        ("closed", &closed),
+    ];
+    let listed: String = all
+        .iter()
+        .map(|(name, it)| format!("{{ address = '{}', name = '{name}' }},", it.onion_address()))
+        .collect();
+    let frontend = Frontend::start(
+        network,
+        "checked",
+        &format!(
+            "local_instances = 1\nproxy_ports = [['80', '{}']]\nbackends = [{listed}]",
+            origin.address
+        ),
+    )
+    .unwrap();
+    let onion = frontend.address().await.unwrap();
+    for (name, backend) in all {
+        let frontend = if name == "strange" { silent.onion_address() } else { &onion };
+        backend.answer_for(frontend).await.unwrap();
+    }
+    frontend.ready().await.unwrap();
+    dead.node.kill().unwrap();
+    hanging.node.freeze().unwrap();
+
+    let output = frontend.command(&["check", "--online"]).await.unwrap();
+    let said = whole(&output);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("not everything answers"), "{said}");
+    let one_line = |name: &str| match about(&output, name).as_slice() {
+        // The table has a line for each point; the advice is the last.
+        [.., advice] => advice.clone(),
+        [] => panic!("nothing about {name}: {said}"),
+    };
+    assert_eq!(one_line("good"), "good answers", "{said}");
+    assert!(one_line("strange").contains("its ob_config must contain"), "{said}");
+    assert!(said.contains(&format!("MasterOnionAddress {onion}")), "{said}");
+    assert!(one_line("dead").contains(" is dead: "), "{said}");
+    assert!(one_line("hanging").contains("hanging is dead: nobody answers"), "{said}");
+    let port = one_line("closed");
+    assert!(port.contains("port 80 is closed: the server behind it does not answer"), "{said}");
+    assert_eq!(one_line("(published)"), "(published) answers", "{said}");
+
+    // The daemon has not noticed, and nothing is left of the client.
+    let snapshot = frontend.daemon.status().await.unwrap();
+    assert_eq!(service(&snapshot).backends.len(), 6);
+    let left = frontend.cached().unwrap();
+    assert!(!left.iter().any(|name| name.starts_with("client-")), "{left:?}");
+    hanging.node.resume().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_and_a_backend_that_are_not_there_publish_no_descriptor() {
+    let network = network::shared().await.unwrap();
+    let absent = network.service("absent", network.free_address().unwrap()).await.unwrap();
+    absent.node.kill().unwrap();
+    let mut frontend =
+        Frontend::start(network, "stopped", &format!("backends = ['{}']", absent.onion_address()))
+            .unwrap();
+    frontend.address().await.unwrap();
+    frontend.stop().await.unwrap();
+
+    let output = frontend.command(&["check", "--online"]).await.unwrap();
+    let said = whole(&output);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("remote-0 publishes no descriptor"), "{said}");
+    assert!(said.contains("the service itself publishes no descriptor"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_port_that_a_backend_does_not_offer_is_told_from_a_dead_server() {
+    let network = network::shared().await.unwrap();
+    let origin = Origin::start("the origin").unwrap();
+    // A C tor backend of these tests offers port 80 alone.
+    let portless = network.future_backend("portless", origin.address).await.unwrap();
+    let frontend = Frontend::start(
+        network,
+        "port-81",
+        &format!(
+            "local_instances = 1\nproxy_ports = [['81', '{}']]\nbackends = ['{}']",
+            origin.address,
+            portless.onion_address()
+        ),
+    )
+    .unwrap();
+    portless.answer_for(&frontend.address().await.unwrap()).await.unwrap();
+    frontend.ready().await.unwrap();
+
+    let output = frontend.command(&["check", "--online"]).await.unwrap();
+    let said = whole(&output);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("port 81 is closed: it has no HiddenServicePort 81"), "{said}");
+    assert!(said.contains("(published) answers"), "{said}");
+}

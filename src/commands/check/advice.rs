@@ -1,0 +1,172 @@
+//! What do the verdicts on a backend's introduction points mean for the
+//! operator, and what is to be done? Words only.
+
+use super::online::{Finding, Whose};
+use crate::balancer::fact::FetchFailure;
+use crate::onion::OnionAddress;
+use crate::tor::probe::{Refusal, Verdict};
+
+impl Finding {
+    /// What it is called in the table.
+    pub(super) fn name(&self) -> &str {
+        match &self.whose {
+            Whose::Backend(name, _) => name,
+            Whose::Published => "(published)",
+        }
+    }
+}
+
+/// One or more lines on one backend: each different trouble once.
+pub(super) fn on(finding: &Finding, address: &OnionAddress, port: u16) -> Vec<String> {
+    let name = finding.name();
+    let points = match &finding.points {
+        Ok(points) => points,
+        Err(failure) => return vec![no_descriptor(finding, failure)],
+    };
+    let all = points.len();
+    if all == 0 {
+        return vec![format!("{name}: its descriptor has no usable introduction point")];
+    }
+    let mut lines: Vec<(String, usize)> = Vec::new();
+    for found in points {
+        let line = in_words(&finding.whose, &found.probe.verdict, address, port);
+        match lines.iter_mut().find(|(other, _)| *other == line) {
+            Some((_, count)) => *count += 1,
+            None => lines.push((line, 1)),
+        }
+    }
+    let counted = |(line, count): (String, usize)| match (count == all, count) {
+        (true, _) => format!("{name} {line}"),
+        (false, count) => format!("{name} ({count} of {all} points) {line}"),
+    };
+    lines.into_iter().map(counted).collect()
+}
+
+fn no_descriptor(finding: &Finding, failure: &FetchFailure) -> String {
+    let name = finding.name();
+    match (failure, &finding.whose) {
+        (FetchFailure::NotFound, Whose::Backend(..)) => format!(
+            "{name} publishes no descriptor: is tor or onionbraid running there, and is this its \
+             address?"
+        ),
+        (FetchFailure::NotFound, Whose::Published) => "the service itself publishes no \
+                                                       descriptor, so clients do not find it: is \
+                                                       onionbraid running?"
+            .to_owned(),
+        (failure, Whose::Backend(..)) => format!("{name}: {failure}"),
+        (failure, Whose::Published) => format!("the service itself: {failure}"),
+    }
+}
+
+/// What a verdict says of whoever should answer.
+fn in_words(whose: &Whose, verdict: &Verdict, address: &OnionAddress, port: u16) -> String {
+    let remote = matches!(whose, Whose::Backend(..));
+    match verdict {
+        Verdict::Answers => "answers".to_owned(),
+        Verdict::NotForThisAddress => format!(
+            "does not answer for this address: its ob_config must contain\n        \
+             MasterOnionAddress {address}\n    and its torrc \
+             HiddenServiceOnionBalanceInstance 1 (an onionbraid backend: frontends = \
+             [\"{address}\"]);\n    it reads them when it starts"
+        ),
+        Verdict::UnknownPoint(_) => "is dead: the relays of its introduction points have lost \
+                                     it. Its descriptor outlives it by up to three hours"
+            .to_owned(),
+        Verdict::Silent if remote => {
+            "is dead: nobody answers an introduction, neither for this address nor for its own"
+                .to_owned()
+        }
+        Verdict::Silent => "is dead: nobody answers an introduction".to_owned(),
+        Verdict::NoCircuit(_) => {
+            "is not reached: the relays of its introduction points do not answer".to_owned()
+        }
+        Verdict::WrongAnswer(_) => "is dead: what answers cannot prove to be it".to_owned(),
+        Verdict::Refused(Refusal::NoSuchPort) => format!(
+            "answers, and port {port} is closed: {}",
+            if remote {
+                format!("it has no HiddenServicePort {port} (an onionbraid backend: proxy_ports)")
+            } else {
+                "no rule of proxy_ports leads anywhere".to_owned()
+            }
+        ),
+        Verdict::Refused(Refusal::Origin(reason)) => format!(
+            "answers, and port {port} is closed: the server behind it does not answer ({reason})"
+        ),
+        Verdict::Refused(Refusal::Broken(error)) => {
+            format!("answers, and port {port} is closed: the circuit breaks ({error})")
+        }
+        Verdict::StreamSilent => {
+            format!("answers, and port {port} hangs: the server behind it does not answer in time")
+        }
+        Verdict::Inconclusive(error) => format!("could not be tried: {error}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::commands::check::online::PointFinding;
+    use crate::onion::{IntroPoint, RelayId, SessionId};
+    use crate::tor::probe::{Probe, Steps};
+
+    const PORT: u16 = 443;
+
+    fn address() -> OnionAddress {
+        "2gzyxa5ihm7nsggfxnu52rck2vv4rvmdlkiu3zzui5du4xyclen53wid.onion".parse().unwrap()
+    }
+
+    fn finding(whose: Whose, verdicts: Vec<Verdict>) -> Finding {
+        let points = verdicts.into_iter().map(|verdict| PointFinding {
+            point: IntroPoint {
+                session_id: SessionId([0; 32]),
+                relay: RelayId([0; 20]),
+                link_specifiers: Vec::new(),
+                relay_ntor_key: [0; 32],
+                service_ntor_key: [0; 32],
+            },
+            relay: None,
+            probe: Probe { verdict, steps: Steps::default() },
+        });
+        Finding { whose, points: Ok(points.collect()) }
+    }
+
+    fn berlin(verdicts: Vec<Verdict>) -> Vec<String> {
+        let whose = Whose::Backend("berlin".into(), address());
+        on(&finding(whose, verdicts), &address(), PORT)
+    }
+
+    #[test]
+    fn points_with_the_same_trouble_share_one_line_and_different_ones_are_counted() {
+        assert_eq!(berlin(vec![Verdict::Answers; 3]), ["berlin answers"]);
+        let mixed = berlin(vec![Verdict::Answers, Verdict::Silent, Verdict::Answers]);
+        assert_eq!(mixed[0], "berlin (2 of 3 points) answers");
+        assert!(mixed[1].starts_with("berlin (1 of 3 points) is dead: "), "{mixed:?}");
+    }
+
+    #[test]
+    fn a_backend_that_does_not_know_the_address_is_told_the_line_it_needs() {
+        let [line] = berlin(vec![Verdict::NotForThisAddress; 2]).try_into().unwrap();
+        assert!(line.contains(&format!("MasterOnionAddress {}", address())), "{line}");
+        assert!(line.contains(&format!("frontends = [\"{}\"]", address())), "{line}");
+    }
+
+    #[test]
+    fn a_closed_port_names_the_port_and_why() {
+        let refused = |refusal| berlin(vec![Verdict::Refused(refusal)]).remove(0);
+        assert!(refused(Refusal::NoSuchPort).contains("no HiddenServicePort 443"));
+        assert!(
+            refused(Refusal::Origin("END MISC".into())).contains("port 443 is closed: the server")
+        );
+    }
+
+    #[test]
+    fn a_missing_descriptor_is_good_for_nobody() {
+        let missing = |whose| Finding { whose, points: Err(FetchFailure::NotFound) };
+        let published = missing(Whose::Published);
+        assert!(!published.is_good());
+        assert!(on(&published, &address(), PORT)[0].contains("is onionbraid running?"));
+        let backend = missing(Whose::Backend("berlin".into(), address()));
+        assert!(on(&backend, &address(), PORT)[0].contains("berlin publishes no descriptor"));
+        assert!(!finding(Whose::Published, Vec::new()).is_good());
+    }
+}

@@ -1,0 +1,216 @@
+//! `onionbraid check --online`: does every backend answer for its service,
+//! right now, through Tor?
+//!
+//! Asks each introduction point as a client of the service would: those in the
+//! backends' own descriptors, and those that the service itself has published.
+
+use std::collections::BTreeSet;
+use std::io::{self, Write};
+
+use futures::StreamExt as _;
+use futures::future::join_all;
+
+use super::advice;
+use crate::balancer::fact::FetchFailure;
+use crate::commands::{Failure, table, tor_client};
+use crate::config::{Config, ServiceConfig};
+use crate::exit::Exit;
+use crate::onion::{IntroPoint, OnionAddress};
+use crate::proxy::rules::ProxyTarget;
+use crate::tor::fetch;
+use crate::tor::network::Network;
+use crate::tor::probe::{self, Probe, Question, Steps, Verdict};
+
+/// Backends, and points of each, that are asked at a time. A probe takes two
+/// circuits.
+const AT_ONCE: usize = 4;
+
+/// A service to ask about.
+pub(super) struct Asked<'a> {
+    /// What the operator wants.
+    pub(super) service: &'a ServiceConfig,
+    /// Its address, which is why there is something to ask.
+    pub(super) address: OnionAddress,
+}
+
+/// Whose introduction points they are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Whose {
+    /// Those of a remote backend, by its name, and its own address.
+    Backend(String, OnionAddress),
+    /// Those in the service's own descriptor that no remote backend has: of
+    /// local instances, or left over.
+    Published,
+}
+
+/// What was found out about one descriptor and its points.
+pub(super) struct Finding {
+    /// Whose descriptor.
+    pub(super) whose: Whose,
+    /// What became of each of its points, or why there are none.
+    pub(super) points: Result<Vec<PointFinding>, FetchFailure>,
+}
+
+/// What was found out about one introduction point.
+pub(super) struct PointFinding {
+    /// Which.
+    pub(super) point: IntroPoint,
+    /// The name of its relay, if the directory has it.
+    pub(super) relay: Option<String>,
+    /// Whether it answers.
+    pub(super) probe: Probe,
+}
+
+/// Asks all services' backends, and tells; an error if not everything answers.
+pub(super) fn check(
+    config: &Config,
+    asked: &[Asked<'_>],
+    out: &mut impl Write,
+) -> Result<(), Failure> {
+    let findings = tor_client::with_network(config, async |network| {
+        join_all(asked.iter().map(|asked| ask(&network, asked))).await
+    })?;
+    let mut all_well = true;
+    for (asked, findings) in asked.iter().zip(&findings) {
+        write_service(asked, findings, out)?;
+        all_well &= findings.iter().all(Finding::is_good);
+    }
+    if all_well {
+        writeln!(out, "Everything answers.")?;
+        Ok(())
+    } else {
+        Err(Failure::new(Exit::Failed, "not everything answers"))
+    }
+}
+
+/// The port that is tried: the first that leads somewhere, 80 where it may be.
+pub(super) fn port(service: &ServiceConfig) -> u16 {
+    let leads = |target: &ProxyTarget| {
+        matches!(target, ProxyTarget::Forward(_) | ProxyTarget::Http(_) | ProxyTarget::Welcome)
+    };
+    let first = service.proxy_ports.0.iter().find(|rule| leads(&rule.target));
+    first.map_or(80, |rule| if rule.ports.contains(&80) { 80 } else { *rule.ports.start() })
+}
+
+impl Finding {
+    /// Whether there are points and all of them answer.
+    pub(super) fn is_good(&self) -> bool {
+        self.points.as_ref().is_ok_and(|points| {
+            !points.is_empty() && points.iter().all(|p| p.probe.verdict == Verdict::Answers)
+        })
+    }
+}
+
+/// Fetches the descriptors of one service and its backends, probes the points.
+async fn ask(network: &Network, asked: &Asked<'_>) -> Vec<Finding> {
+    let now = tor_client::now();
+    let backends = asked.service.backends.iter();
+    let mut sources: Vec<_> = backends
+        .map(|backend| (Whose::Backend(backend.name.clone(), backend.address), backend.address))
+        .collect();
+    sources.push((Whose::Published, asked.address));
+    let fetched =
+        join_all(sources.iter().map(|(_, address)| fetch::fetch(network, address, now))).await;
+
+    // A point that a backend has told already is not tried again because it is
+    // published, too: that it should be.
+    let mut seen = BTreeSet::new();
+    let mut findings = Vec::new();
+    for ((whose, _), fetched) in sources.into_iter().zip(fetched) {
+        let points = match fetched {
+            Ok(descriptor) => {
+                let published = descriptor.points.len();
+                let new = descriptor.points.into_iter().filter(|p| seen.insert(p.session_id));
+                let new: Vec<_> = new.collect();
+                if new.is_empty() && published > 0 {
+                    continue;
+                }
+                Ok(new)
+            }
+            Err(failure) => Err(failure),
+        };
+        findings.push((whose, points));
+    }
+    let probed = findings.into_iter().map(async |(whose, points)| {
+        let points = match points {
+            Ok(points) => Ok(probe_all(network, asked, &whose, points).await),
+            Err(failure) => Err(failure),
+        };
+        Finding { whose, points }
+    });
+    futures::stream::iter(probed).buffered(AT_ONCE).collect().await
+}
+
+/// Probes the points of one descriptor, a few at a time.
+async fn probe_all(
+    network: &Network,
+    asked: &Asked<'_>,
+    whose: &Whose,
+    points: Vec<IntroPoint>,
+) -> Vec<PointFinding> {
+    let question = Question {
+        address: asked.address,
+        backend: match whose {
+            Whose::Backend(_, address) => Some(*address),
+            Whose::Published => None,
+        },
+        port: Some(port(asked.service)),
+    };
+    let found = points.into_iter().map(async |point| {
+        let probe = match probe::probe(network, &point, &question).await {
+            // Perhaps it was chance: once more.
+            Probe { verdict: Verdict::Inconclusive(_) | Verdict::NoCircuit(_), .. } => {
+                probe::probe(network, &point, &question).await
+            }
+            probe => probe,
+        };
+        PointFinding { relay: network.relay_nickname(point.relay), point, probe }
+    });
+    futures::stream::iter(found).buffered(AT_ONCE).collect().await
+}
+
+/// The table of one service, and what to do.
+fn write_service(asked: &Asked<'_>, findings: &[Finding], out: &mut impl Write) -> io::Result<()> {
+    let port = port(asked.service);
+    writeln!(out, "\nservice \"{}\", {} port {port}\n", asked.service.nickname, asked.address)?;
+    let heading = ["backend", "point", "relay", "", "verdict", "time"];
+    let mut rows = vec![heading.map(str::to_owned).to_vec()];
+    for finding in findings {
+        let points = finding.points.iter().flatten();
+        rows.extend(points.map(|found| {
+            vec![
+                finding.name().to_owned(),
+                found.point.session_id.prefix(),
+                found.point.relay.to_string(),
+                found.relay.clone().unwrap_or_default(),
+                found.probe.verdict.to_string(),
+                times(&found.probe.steps),
+            ]
+        }));
+    }
+    if rows.len() > 1 {
+        table::write(&rows, out)?;
+        writeln!(out)?;
+    }
+    for finding in findings {
+        for line in advice::on(finding, &asked.address, port) {
+            writeln!(out, "    {line}")?;
+        }
+    }
+    writeln!(out)
+}
+
+/// The steps that were reached, in milliseconds.
+fn times(steps: &Steps) -> String {
+    let named = [
+        ("rendezvous point", steps.rendezvous_point),
+        ("circuit", steps.circuit),
+        ("ack", steps.acknowledged),
+        ("met", steps.met),
+        ("stream", steps.stream),
+    ];
+    let reached = named.iter().filter_map(|(name, time)| Some((name, (*time)?)));
+    let texts: Vec<String> =
+        reached.map(|(name, time)| format!("{name} {} ms", time.as_millis())).collect();
+    texts.join(", ")
+}

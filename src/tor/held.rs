@@ -1,0 +1,169 @@
+//! What does one HSDir hold of an address? One question to one HSDir,
+//! decrypted and checked, and the same question to all of them.
+//!
+//! `fetch` asks a few for the newest descriptor; who wants to see how well it
+//! is published asks all.
+
+use std::time::SystemTime;
+
+use futures::future::join_all;
+use tor_checkable::TimeBound as _;
+use tor_dirclient::request::HsDescDownloadRequest;
+use tor_hscrypto::Subcredential;
+use tor_hscrypto::pk::HsBlindId;
+use tor_netdoc::doc::hsdesc::HsDesc;
+
+use super::descriptor;
+use super::directory_request::{As, ask};
+use super::hsdirs::{from_arti, identity_key, responsible};
+use super::network::Network;
+use crate::balancer::fact::{FetchFailure, FetchedDescriptor, ResponsibleHsdir};
+use crate::onion::{Capabilities, OnionAddress, Period, RelayId};
+
+/// A descriptor as one HSDir holds it.
+#[derive(Clone, Debug)]
+pub struct Held {
+    /// What it says.
+    pub descriptor: FetchedDescriptor,
+    /// Its length in bytes, encrypted as it is.
+    pub length: usize,
+    /// How long HSDirs may keep it, in minutes; `None` if it does not say so
+    /// in the way of the specification.
+    pub lifetime_minutes: Option<u16>,
+    /// When the first of its certificates expires.
+    pub certified_until: Option<SystemTime>,
+}
+
+/// What to ask for, and what is needed to read the answer.
+pub(super) struct Wanted {
+    /// The current period.
+    period: Period,
+    /// Under which name HSDirs store the descriptor.
+    blinded: HsBlindId,
+    /// The key to its encryption.
+    subcredential: Subcredential,
+    /// The longest answer to accept, in bytes.
+    max_length: usize,
+    /// When it has to be valid.
+    now: SystemTime,
+}
+
+impl Wanted {
+    /// The descriptor of an address in the current period, and who should
+    /// have it.
+    pub(super) fn of(
+        network: &Network,
+        address: &OnionAddress,
+        now: SystemTime,
+    ) -> Result<(Self, Vec<ResponsibleHsdir>), FetchFailure> {
+        let directory =
+            network.directory().map_err(|error| FetchFailure::Unreachable(error.to_string()))?;
+        let period = directory.hs_time_period();
+        let unusable = || FetchFailure::Unusable("its address is no valid Ed25519 key".into());
+        let key = identity_key(address).ok_or_else(unusable)?;
+        let (blinded, subcredential) = key.compute_blinded_key(period).map_err(|_| unusable())?;
+        let most = directory.params().hsdir_max_desc_size.get();
+        let wanted = Self {
+            period: from_arti(period),
+            blinded: blinded.id(),
+            subcredential,
+            max_length: usize::try_from(most).unwrap_or(50_000),
+            now,
+        };
+        Ok((wanted, responsible(&directory, address, period)))
+    }
+
+    /// Asks one HSDir.
+    pub(super) async fn held_by(
+        &self,
+        network: &Network,
+        hsdir: RelayId,
+    ) -> Result<Held, FetchFailure> {
+        let mut request = HsDescDownloadRequest::new(self.blinded);
+        request.set_max_len(self.max_length);
+        let unreachable = |error: String| FetchFailure::Unreachable(format!("{hsdir}: {error}"));
+        let response = ask(network, hsdir, As::Client, &request)
+            .await
+            .map_err(|error| unreachable(error.to_string()))?;
+        match response.status_code() {
+            200 => {}
+            404 => return Err(FetchFailure::NotFound),
+            code => return Err(unreachable(format!("answered {code}"))),
+        }
+        let text = response.into_output_string().map_err(|error| unreachable(error.to_string()))?;
+        self.read(&text)
+    }
+
+    /// Decrypts and checks a descriptor.
+    fn read(&self, text: &str) -> Result<Held, FetchFailure> {
+        let bounded =
+            HsDesc::parse_decrypt_validate(text, &self.blinded, &self.subcredential, None)
+                .map_err(|error| FetchFailure::Unusable(chain(&error)))?;
+        let (_, certified_until) = bounded.bounds_start_end();
+        let read = bounded
+            .if_valid_at(&self.now)
+            .map_err(|error| FetchFailure::Unusable(error.to_string()))?;
+        Ok(Held {
+            descriptor: FetchedDescriptor {
+                period: self.period,
+                revision: read.revision().into(),
+                points: read.intro_points().iter().filter_map(descriptor::from_arti).collect(),
+                capabilities: Capabilities {
+                    flow_control: read.flow_control().map(|(p, inc)| (p, inc.get())),
+                    protocols: read.declared_capabilities().clone(),
+                    single_onion: read.is_single_onion_service(),
+                },
+            },
+            length: text.len(),
+            lifetime_minutes: lifetime(text),
+            certified_until,
+        })
+    }
+}
+
+/// What every responsible HSDir of the current period holds, replica by
+/// replica in the order of the ring; all are asked at the same time.
+///
+/// # Errors
+///
+/// Without a directory, or if the address is no key.
+pub(crate) async fn everywhere(
+    network: &Network,
+    address: &OnionAddress,
+    now: SystemTime,
+) -> Result<(Period, Vec<(ResponsibleHsdir, Result<Held, FetchFailure>)>), FetchFailure> {
+    let (wanted, hsdirs) = Wanted::of(network, address, now)?;
+    let answers = join_all(hsdirs.iter().map(|hsdir| wanted.held_by(network, hsdir.relay))).await;
+    Ok((wanted.period, hsdirs.into_iter().zip(answers).collect()))
+}
+
+/// The line `descriptor-lifetime`, which Arti's parser keeps to itself
+/// (rend-spec-v3, section 2.4).
+fn lifetime(text: &str) -> Option<u16> {
+    text.lines().find_map(|line| line.strip_prefix("descriptor-lifetime "))?.trim().parse().ok()
+}
+
+/// An error and its causes in one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_lifetime_is_read_from_its_own_line_alone() {
+        let text = "hs-descriptor 3\ndescriptor-lifetime 180\nrevision-counter 7\n";
+        assert_eq!(lifetime(text), Some(180));
+        assert_eq!(lifetime("hs-descriptor 3\nrevision-counter 180\n"), None);
+        assert_eq!(lifetime("descriptor-lifetime a while\n"), None);
+    }
+}
