@@ -19,8 +19,10 @@ pub mod e2e {
     mod leftovers;
     mod local_instances;
     mod many_backends;
+    mod migration;
     mod mixed_backends;
     mod plain_tor;
     pub mod refusal;
     mod restart;
+    mod welcome;
 }

@@ -148,16 +148,44 @@ impl Prepared {
     /// Starts the daemon, with these keys in the service's table.
     pub fn start(self, service: &str) -> Result<Frontend> {
         self.configure(service)?;
+        self.run()
+    }
+
+    /// Imports the key of a HiddenServiceDir, as an operator would, and starts
+    /// the daemon.
+    pub async fn start_with_key(self, service: &str, key: &Path) -> Result<Frontend> {
+        self.configure(service)?;
+        let mut import = tokio::process::Command::new(program());
+        import.args(["keys", "import", "shop"]).arg(key);
+        for file in &self.files {
+            import.arg("-c").arg(file);
+        }
+        let output = import.kill_on_drop(true).output().await?;
+        anyhow::ensure!(output.status.success(), "{output:?}");
+        self.start(service)
+    }
+
+    /// Starts a daemon with nothing but its network and directories.
+    pub fn start_without_service(self) -> Result<Frontend> {
+        self.write("")?;
+        self.run()
+    }
+
+    fn configure(&self, service: &str) -> Result<()> {
+        self.write(&format!("[onion_services.\"shop\"]\n{service}\n"))
+    }
+
+    fn run(self) -> Result<Frontend> {
         let daemon = Frontend::run(&self.files, &self.dir)?;
         Ok(Frontend { daemon, files: self.files, dir: self.dir })
     }
 
-    fn configure(&self, service: &str) -> Result<()> {
+    fn write(&self, services: &str) -> Result<()> {
         let config = format!(
-            "[onion_services.\"shop\"]\n{service}\n\
+            "{services}\
              [storage]\nstate_dir = '{0}/state'\ncache_dir = '{0}/cache'\n\
              [admin]\nlisten = '{1}'\n\
-             [logging]\nconsole = 'info,onionbraid=debug'\n",
+             [logging]\nconsole = 'info,onionbraid=debug,tor_dirmgr=debug,tor_dirclient=debug'\n",
             self.dir.display(),
             self.admin,
         );

@@ -75,6 +75,11 @@ impl Service {
         Ok(Service { node, addresses, torrc })
     }
 
+    /// The HiddenServiceDir of its first service.
+    pub fn directory(&self) -> PathBuf {
+        service_dir(&self.node, 0)
+    }
+
     /// Its own address, with `.onion`; that of the first service of several.
     pub fn onion_address(&self) -> &str {
         &self.addresses[0]

@@ -3,13 +3,14 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tor_bytes::{EncodeResult, Writeable as _};
 use tor_cell::chancell::msg::HandshakeType;
 use tor_hscrypto::RevisionCounter;
 use tor_hscrypto::ope::{AesOpeKey, SrvPeriodOffset};
 use tor_hscrypto::pk::{HsBlindIdKeypair, HsIdKeypair};
+use tor_hscrypto::time::TimePeriod;
 use tor_linkspec::{EncodedLinkSpec, LinkSpec};
 use tor_llcrypto::pk::{curve25519, ed25519};
 use tor_netdoc::NetdocBuilder as _;
@@ -99,13 +100,15 @@ impl Signer {
         }
         let directory = network.directory().map_err(|_| DescriptorError::NoDirectory)?;
         let period = to_arti(publication.period);
-        let offset = directory
+        let beginning = directory
             .hs_all_time_periods()
             .into_iter()
             .find(|params| params.time_period() == period)
-            .ok_or(DescriptorError::UnknownPeriod(publication.period.number))?
-            .offset_within_srv_period(publication.as_of)
-            .ok_or(DescriptorError::Clock)?;
+            .ok_or(DescriptorError::UnknownPeriod(publication.period.number))
+            .map(|params| {
+                counted_from(params.time_period(), params.start_of_shard_rand_period())
+            })?;
+        let offset = offset_since(beginning, publication.as_of).ok_or(DescriptorError::Clock)?;
         let max_length = usize::try_from(directory.params().hsdir_max_desc_size.get()).unwrap_or(0);
         drop(directory);
         let signed = build(&self.identity, publication, offset, max_length)?;
@@ -116,6 +119,29 @@ impl Signer {
         self.last.insert(publication.period, (publication.clone(), signed.clone()));
         Ok(signed)
     }
+}
+
+/// From when the revision counter of a period counts: the beginning of the
+/// protocol run that made the period's shared random value.
+///
+/// While the network has no shared random value (its authorities failed to
+/// agree, or it is an hour old), Arti takes the beginning of the period
+/// instead. C tor counts from the protocol run all the same, which begins half
+/// a run before: as long before as periods begin after the multiples of their
+/// length. We count as C tor does, or its HSDirs would refuse our descriptors
+/// after a move (rend-spec-v3, section 2.2.1 and appendix F.1).
+fn counted_from(period: TimePeriod, shared_random_since: SystemTime) -> SystemTime {
+    let half_a_run = Duration::from_secs(period.epoch_offset_in_sec().into());
+    match period.range() {
+        Ok(range) if range.start == shared_random_since => shared_random_since - half_a_run,
+        _ => shared_random_since,
+    }
+}
+
+/// How far into the count a moment is; `None` before its beginning.
+fn offset_since(beginning: SystemTime, moment: SystemTime) -> Option<SrvPeriodOffset> {
+    let seconds = moment.duration_since(beginning).ok()?.as_secs();
+    Some(u32::try_from(seconds).ok()?.into())
 }
 
 /// Builds one descriptor (rend-spec-v3, section 2.4 and 2.5) of at most
@@ -242,7 +268,7 @@ pub(crate) fn to_arti_point(point: &IntroPoint) -> Option<IntroPointDesc> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::{Duration, UNIX_EPOCH};
+    use std::time::UNIX_EPOCH;
 
     use proptest::prelude::*;
     use tor_checkable::TimeBound as _;
@@ -337,6 +363,16 @@ mod tests {
     fn no_point_and_too_many_points_are_refused() {
         assert!(matches!(built(0), Err(DescriptorError::PointCount(0))));
         assert!(matches!(built(21), Err(DescriptorError::PointCount(21))));
+    }
+
+    #[test]
+    fn without_a_shared_random_value_revisions_count_from_where_c_tor_counts() {
+        // On the public network periods begin at noon, protocol runs at midnight.
+        let period = to_arti(PERIOD);
+        let noon = period.range().unwrap().start;
+        let midnight = noon - Duration::from_hours(12);
+        assert_eq!(counted_from(period, noon), midnight);
+        assert_eq!(counted_from(period, midnight), midnight);
     }
 
     #[test]
