@@ -61,6 +61,11 @@ pub struct Options {
     /// From one consensus to the next: a divisor of a day, at least 15 s. A
     /// time period of onion services lasts 24 of these: 8 minutes for 20 s.
     pub voting_interval: Duration,
+    /// Whether consensuses come at multiples of the voting interval, as on the
+    /// public network. The start then takes up to an interval longer. Otherwise
+    /// C tor counts the revisions of descriptors from a moment that is up to an
+    /// interval later than where the specification and Arti count from.
+    pub aligned: bool,
     /// Consensus parameters, as in `ConsensusParams`.
     pub params: String,
     /// Directories of networks are made below this one.
@@ -87,6 +92,7 @@ impl Options {
         Options {
             relays,
             voting_interval: Duration::from_secs(20),
+            aligned: false,
             // Else clients that have seen a few relays die refuse to try more.
             params: "guard-max-sample-threshold=100".to_owned(),
             root: root.join("networks"),
@@ -154,8 +160,9 @@ impl Network {
             }
             relay.node.configure(&lines);
         };
-        let (interval, limit) = (options.voting_interval, options.limit);
-        let started = startup::start(&network.relays, interval, limit, configure).await;
+        let Options { voting_interval, aligned, limit, .. } = options;
+        let started =
+            startup::start(&network.relays, voting_interval, aligned, limit, configure).await;
         if started.is_err() {
             network.place.keep();
         }

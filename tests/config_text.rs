@@ -112,3 +112,15 @@ proptest! {
         check(&text)?;
     }
 }
+
+#[test]
+fn a_relative_state_directory_is_shown_as_the_absolute_one_that_it_means() {
+    let text = "[onion_services.shop]\nproxy_ports = [[80, \"127.0.0.1:1\"]]\n\
+                [storage]\nstate_dir = \"${unclosed/x\"\n";
+    let env = Environment::new([("HOME", "/nonexistent")]);
+    let config = Config::from_text(text, &env).unwrap();
+    assert!(config.storage.state_dir.is_absolute());
+    let shown = toml::to_string(&config.to_toml()).unwrap();
+    let again = Config::from_text(&shown, &env).unwrap();
+    assert_eq!(again.admin, config.admin);
+}

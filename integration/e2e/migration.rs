@@ -5,13 +5,16 @@
 //! they hold, so both programs have to count alike.
 
 use super::frontend::{PAGE, Prepared, SOON, program, service};
-use crate::network;
 use crate::network::fetch::eventually;
 use crate::network::origin::Origin;
+use crate::network::{Network, Options};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_address_moves_from_c_tor_and_back_without_one_refused_upload() {
-    let network = network::shared().await.unwrap();
+    // Both count from the same moment where consensuses come as on the public
+    // network.
+    let network = Network::start(Options { aligned: true, ..Options::new(10) }).await.unwrap();
+    let network = &network;
     let origins = ["behind C tor", "behind onionbraid"].map(|name| Origin::start(name).unwrap());
     let tor = network.service("moving", origins[0].address).await.unwrap();
     let onion = tor.onion_address().to_owned();

@@ -22,12 +22,15 @@ use super::torrc::{INITIAL_DELAY, Voting};
 const ATTEMPTS: u32 = 4;
 /// How often an authority is asked for the consensus.
 const POLL: Duration = Duration::from_millis(100);
+
 /// Starts all relays and waits until the consensus names each as an HSDir and
 /// each knows all of them; after `limit`, an error that says what is missing.
-/// `configure` gives an authority its torrc for these moments of voting.
+/// `aligned` waits for such a moment that consensuses come at multiples of the
+/// interval. `configure` gives an authority its torrc for these moments.
 pub async fn start(
     relays: &[Relay],
     interval: Duration,
+    aligned: bool,
     limit: Duration,
     configure: impl Fn(&Relay, &Voting),
 ) -> Result<()> {
@@ -37,7 +40,11 @@ pub async fn start(
     };
     let mut lead = Duration::from_millis(2500 + 60 * relays.len() as u64);
     for attempt in 1..=ATTEMPTS {
-        let voting = voting(interval, lead, SystemTime::now());
+        let mut voting = voting(interval, lead, SystemTime::now());
+        if aligned && !voting.offset.is_zero() {
+            tokio::time::sleep(interval - voting.offset).await;
+            voting.offset = Duration::ZERO;
+        }
         relays.iter().for_each(|relay| configure(relay, &voting));
         launch(relays).await?;
         let consensus = first_consensus(relays, authority, end).await?;

@@ -65,7 +65,10 @@ pub(crate) fn directories(
     let mut directory = |key: &'static str, default: Option<PathBuf>| {
         let path = KeyPath::default().key("storage").key(key);
         match storage.and_then(|entries| entries.get(key)) {
-            Some(node) => expand(&Item { node, path }, report),
+            // Commands that ask the daemon may run elsewhere: a relative path
+            // means the same to both only once it is whole.
+            Some(node) => expand(&Item { node, path }, report)
+                .map(|path| std::path::absolute(&path).unwrap_or(path)),
             None => {
                 if default.as_ref().is_some_and(|path| path.to_str().is_none()) {
                     let problem = "the default is not UTF-8 text: give the directory here";

@@ -1,0 +1,100 @@
+//! Does what the documentation says work? Every configuration in README.md and
+//! docs/ is read by the program's own parser, every command line of onionbraid
+//! by its own command line parser.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+use std::fs;
+use std::path::PathBuf;
+
+use clap::Parser as _;
+use onionbraid::cli::Cli;
+use onionbraid::config::{Config, Environment};
+
+/// What placeholders such as `<address>.onion` stand for, one after the other.
+const ADDRESSES: [&str; 3] = [
+    "2gzyxa5ihm7nsggfxnu52rck2vv4rvmdlkiu3zzui5du4xyclen53wid.onion",
+    "duckduckgogg42xjoc72x3sjasowoarfbgcmvfimaftt6twagswzczad.onion",
+    "facebookwkhpilnemxj7asaniu7vnjjbiltxjqhye3mhbshg7kx5tfyd.onion",
+];
+
+/// A fenced block: where it begins, its language and its lines.
+struct Block {
+    place: String,
+    language: String,
+    text: String,
+}
+
+#[test]
+fn every_configuration_in_the_documentation_is_good() {
+    let environment = Environment::new([("HOME", "/nonexistent")]);
+    let blocks = blocks().into_iter().filter(|block| block.language == "toml");
+    let mut count = 0;
+    for block in blocks {
+        let text = with_addresses(&block.text);
+        let config = Config::from_text(&text, &environment);
+        assert!(config.is_ok(), "{}:\n{}\n{}", block.place, text, config.unwrap_err());
+        count += 1;
+    }
+    assert!(count >= 3, "the documentation shows {count} configurations");
+}
+
+#[test]
+fn every_command_line_in_the_documentation_is_understood() {
+    let mut count = 0;
+    for block in blocks() {
+        for line in block.text.lines() {
+            let line = line.split(" #").next().unwrap_or_default().trim_end();
+            let command = line.trim_start_matches("$ ").trim_start_matches("sudo ");
+            if !command.starts_with("onionbraid ") {
+                continue;
+            }
+            let words = with_addresses(command);
+            let parsed = Cli::try_parse_from(words.split_whitespace());
+            assert!(parsed.is_ok(), "{}: {command}\n{}", block.place, parsed.unwrap_err());
+            count += 1;
+        }
+    }
+    assert!(count >= 2, "the documentation shows {count} command lines");
+}
+
+/// Replaces each `<anything>.onion` by an address.
+fn with_addresses(text: &str) -> String {
+    let mut rest = text;
+    let mut out = String::new();
+    let mut addresses = ADDRESSES.iter().cycle();
+    while let Some(end) = rest.find(">.onion") {
+        let begin = rest[..end].rfind('<').unwrap();
+        out.push_str(&rest[..begin]);
+        out.push_str(addresses.next().unwrap());
+        rest = &rest[end + ">.onion".len()..];
+    }
+    out + rest
+}
+
+/// All fenced blocks of the documentation.
+fn blocks() -> Vec<Block> {
+    let mut files = vec![PathBuf::from("README.md")];
+    files.extend(fs::read_dir("docs").unwrap().map(|entry| entry.unwrap().path()));
+    let mut blocks = Vec::new();
+    for file in files {
+        let text = fs::read_to_string(&file).unwrap();
+        let mut open: Option<Block> = None;
+        for (number, line) in text.lines().enumerate() {
+            match (line.strip_prefix("```"), &mut open) {
+                (Some(_), Some(_)) => blocks.extend(open.take()),
+                (Some(language), None) => {
+                    let place = format!("{}:{}", file.display(), number + 1);
+                    open = Some(Block { place, language: language.into(), text: String::new() });
+                }
+                (None, Some(block)) => {
+                    block.text.push_str(line);
+                    block.text.push('\n');
+                }
+                (None, None) => {}
+            }
+        }
+        assert!(open.is_none(), "{}: a block is not closed", file.display());
+    }
+    blocks
+}
