@@ -154,7 +154,7 @@ impl Network {
         fs::write(dir.join("bandwidths"), torrc::bandwidths(&members, now))?;
         let common = torrc::common(&members, dir);
         let configure = |relay: &Relay, voting: &Voting| {
-            let mut lines = common.clone() + &torrc::relay(&relay.member, dir);
+            let mut lines = common.clone() + &torrc::relay(&relay.member, voting.interval, dir);
             if let Some(authority) = &relay.member.authority {
                 lines += &torrc::authority(authority, voting, &options.params, dir);
             }

@@ -101,9 +101,11 @@ pub fn common(members: &[Member], network_dir: &Path) -> String {
 }
 
 /// The lines of a relay, authority or not, beside the common ones.
-pub fn relay(member: &Member, network_dir: &Path) -> String {
-    // Every cache makes a diff from each older consensus to each new one: with
-    // a vote every 20 seconds it would do little else (`MaxConsensusAgeForDiffs`).
+pub fn relay(member: &Member, interval: Duration, network_dir: &Path) -> String {
+    // A cache makes a diff from each older consensus that it keeps to each new
+    // one: with a vote every 20 seconds it would soon do little else. What is
+    // younger than this it keeps. Were the newest not among them, the cache
+    // would answer 404 until the next, and a client that has chosen it waits.
     format!(
         "Nickname {nickname}\n\
          Address 127.0.0.1\n\
@@ -116,7 +118,7 @@ pub fn relay(member: &Member, network_dir: &Path) -> String {
          MaxMemInQueues 256 MB\n\
          NumCPUs 1\n\
          DirCache 1\n\
-         MaxConsensusAgeForDiffs 1 second\n\
+         MaxConsensusAgeForDiffs {diffs} seconds\n\
          ExtraInfoStatistics 0\n\
          DirReqStatistics 0\n\
          HiddenServiceStatistics 0\n\
@@ -126,6 +128,7 @@ pub fn relay(member: &Member, network_dir: &Path) -> String {
          ServerDNSAllowBrokenConfig 1\n\
          ExitRelay 0\n\
          ExitPolicy reject *:*\n",
+        diffs = 3 * interval.as_secs(),
         nickname = member.nickname,
         or_address = member.or_address,
         network_dir = network_dir.display(),
