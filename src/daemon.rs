@@ -80,62 +80,57 @@ pub async fn run(config: Config) -> Result<(), DaemonError> {
     let admin = Admin::open(&config.admin, take_snapshot).await?;
 
     let cancel = CancellationToken::new();
-    let mut tasks: JoinSet<String> = JoinSet::new();
-    tasks.spawn(async move {
-        let never = admin.serve().await;
-        match never {}
-    });
+    let mut tasks: JoinSet<Ended> = JoinSet::new();
+    tasks.spawn(async move { match admin.serve().await {} });
     tasks.spawn(report_progress(tor.clone()));
-    tasks.spawn({
-        let cancel = cancel.clone();
-        async move {
-            let Some(network) = cancel.run_until_cancelled(tor.bootstrap()).await else {
-                return "bootstrap".into();
-            };
-            tracing::info!("Tor is ready");
-            let mut running: JoinSet<String> = JoinSet::new();
-            for service in services {
-                running.spawn(service.run(network.clone(), cancel.clone()));
-            }
-            match running.join_next().await {
-                Some(Ok(name)) if !cancel.is_cancelled() => name,
-                Some(Err(error)) => error.to_string(),
-                _ => {
-                    while running.join_next().await.is_some() {}
-                    "services".into()
-                }
-            }
-        }
-    });
+    tasks.spawn(run_services(tor, services, cancel.clone()));
 
     tokio::select! {
         () = stop.signal() => {}
-        ended = tasks.join_next() => {
-            return Err(DaemonError::Ended(match ended {
-                Some(Ok(name)) => name,
-                Some(Err(error)) => error.to_string(),
-                None => "everything".into(),
-            }));
-        }
+        ended = tasks.join_next() => return Err(DaemonError::Ended(in_words(ended))),
     }
     tracing::info!("ending; a second signal ends at once");
     cancel.cancel();
-    let ended =
-        async {
-            while tasks.join_next().await.is_some_and(|ended| {
-                ended.is_ok_and(|name| name != "services" && name != "bootstrap")
-            }) {}
-        };
+    // Only the services have something to end; the other tasks just stop.
     tokio::select! {
-        () = ended => {}
-        () = tokio::time::sleep(END_WITHIN) => tracing::warn!("not everything ended within {END_WITHIN:?}"),
+        _ = tasks.join_next() => {}
+        () = tokio::time::sleep(END_WITHIN) => tracing::warn!("not everything ended in time"),
         () = stop.signal() => tracing::warn!("ended at once"),
     }
     Ok(())
 }
 
+/// Which task has ended.
+type Ended = String;
+
+/// What to tell of a task that ended though it should run for ever.
+fn in_words(ended: Option<Result<Ended, tokio::task::JoinError>>) -> String {
+    match ended {
+        Some(Ok(name)) => name,
+        Some(Err(error)) => error.to_string(),
+        None => "everything".to_owned(),
+    }
+}
+
+/// Waits for a usable Tor network, then runs all services until cancelled.
+async fn run_services(tor: Tor, services: Vec<Service>, cancel: CancellationToken) -> Ended {
+    let Some(network) = cancel.run_until_cancelled(tor.bootstrap()).await else {
+        return "bootstrapping".to_owned();
+    };
+    tracing::info!("Tor is ready");
+    let mut running: JoinSet<Ended> = JoinSet::new();
+    for service in services {
+        running.spawn(service.run(network.clone(), cancel.clone()));
+    }
+    let first = running.join_next().await;
+    if cancel.is_cancelled() {
+        while running.join_next().await.is_some() {}
+    }
+    format!("service {}", in_words(first))
+}
+
 /// Logs each tenth of the way to a usable Tor network.
-async fn report_progress(tor: Tor) -> String {
+async fn report_progress(tor: Tor) -> Ended {
     use futures::StreamExt as _;
     let mut progress = tor.progress();
     let mut told = -1.0;

@@ -7,7 +7,7 @@
 use std::fs;
 use std::path::PathBuf;
 
-use clap::Parser as _;
+use clap::{CommandFactory as _, Parser as _};
 use onionbraid::cli::Cli;
 use onionbraid::config::{Config, Environment};
 
@@ -56,6 +56,23 @@ fn every_command_line_in_the_documentation_is_understood() {
         }
     }
     assert!(count >= 2, "the documentation shows {count} command lines");
+}
+
+#[test]
+fn every_example_in_the_help_is_understood() {
+    let mut commands = vec![Cli::command()];
+    let mut count = 0;
+    while let Some(command) = commands.pop() {
+        let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+        for line in help.lines().map(str::trim).filter(|line| line.starts_with("onionbraid ")) {
+            let line = line.split("  ").next().unwrap_or_default();
+            let parsed = Cli::try_parse_from(line.split_whitespace());
+            assert!(parsed.is_ok(), "{line}\n{}", parsed.unwrap_err());
+            count += 1;
+        }
+        commands.extend(command.get_subcommands().cloned());
+    }
+    assert!(count >= 5, "the help shows {count} examples");
 }
 
 /// Replaces each `<anything>.onion` by an address.
