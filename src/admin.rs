@@ -9,6 +9,7 @@
 
 use std::convert::Infallible;
 use std::io;
+use std::net::{IpAddr, SocketAddr};
 use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -16,7 +17,7 @@ use std::time::Duration;
 
 use http_body_util::Full;
 use hyper::body::Bytes;
-use hyper::header::{CONTENT_TYPE, HeaderValue};
+use hyper::header::{CONTENT_TYPE, HOST, HeaderValue};
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -101,12 +102,13 @@ impl Admin {
                 return std::future::pending().await;
             };
             let snapshot = Arc::clone(&self.snapshot);
+            let must_name_loopback = matches!(self.listener, Listener::Tcp(_));
             let accepted = self.listener.accept().await;
             while connections.try_join_next().is_some() {}
             match accepted {
                 Ok(stream) => {
                     connections.spawn(async move {
-                        answer_connection(stream, snapshot).await;
+                        answer_connection(stream, snapshot, must_name_loopback).await;
                         drop(permit);
                     });
                 }
@@ -160,10 +162,20 @@ async fn remove_stale(path: &Path) -> Result<(), Result<AdminError, io::Error>> 
     std::fs::remove_file(path).map_err(Err)
 }
 
-/// Answers the requests of one connection.
-async fn answer_connection(stream: Box<dyn Connection>, snapshot: TakeSnapshot) {
+/// Answers the requests of one connection. On loopback the client has to name
+/// this machine: else a web page in a browser here could read the answers by
+/// letting its own name point to this address.
+async fn answer_connection(
+    stream: Box<dyn Connection>,
+    snapshot: TakeSnapshot,
+    must_name_loopback: bool,
+) {
     let service = service_fn(move |request: Request<hyper::body::Incoming>| {
-        let response = answer(request.method(), request.uri().path(), &snapshot);
+        let response = if must_name_loopback && !names_loopback(request.headers().get(HOST)) {
+            respond(StatusCode::FORBIDDEN, "text/plain", "ask for it as localhost\n")
+        } else {
+            answer(request.method(), request.uri().path(), &snapshot)
+        };
         std::future::ready(Ok::<_, Infallible>(response))
     });
     let served = hyper::server::conn::http1::Builder::new()
@@ -174,6 +186,22 @@ async fn answer_connection(stream: Box<dyn Connection>, snapshot: TakeSnapshot) 
         .await;
     if let Err(error) = served {
         tracing::debug!(%error, "admin connection ended");
+    }
+}
+
+/// Whether a `Host` header names the loopback interface, with or without a port.
+fn names_loopback(host: Option<&HeaderValue>) -> bool {
+    let Some(host) = host.and_then(|host| host.to_str().ok()) else { return false };
+    match host.parse::<SocketAddr>() {
+        Ok(address) => address.ip().is_loopback(),
+        Err(_) => {
+            let name = host.split_once("]").map_or_else(
+                || host.split(':').next().unwrap_or_default(),
+                |(address, _)| address.trim_start_matches('['),
+            );
+            name.eq_ignore_ascii_case("localhost")
+                || name.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+        }
     }
 }
 
@@ -231,6 +259,20 @@ mod tests {
         assert_eq!(answer(&Method::GET, "/health", &taker(true)).status(), StatusCode::OK);
         let unready = answer(&Method::GET, "/health", &taker(false)).status();
         assert_eq!(unready, StatusCode::SERVICE_UNAVAILABLE);
+    }
+
+    #[test]
+    fn only_names_of_this_machine_are_answered_on_loopback() {
+        let names = |host: &str| names_loopback(Some(&HeaderValue::from_str(host).unwrap()));
+        for host in
+            ["localhost", "LocalHost:9000", "127.0.0.1", "127.0.0.1:80", "[::1]", "[::1]:80"]
+        {
+            assert!(names(host), "{host}");
+        }
+        for host in ["evil.example", "localhost.evil.example:80", "10.0.0.1", "[::2]:80", ""] {
+            assert!(!names(host), "{host}");
+        }
+        assert!(!names_loopback(None));
     }
 
     #[test]

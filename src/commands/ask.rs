@@ -68,7 +68,7 @@ async fn get(
     let (mut sender, connection) =
         hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
     let request =
-        Request::get(path).header(hyper::header::HOST, "onionbraid").body(Empty::<Bytes>::new())?;
+        Request::get(path).header(hyper::header::HOST, "localhost").body(Empty::<Bytes>::new())?;
     let exchange = async {
         let response = sender.send_request(request).await?;
         let status = response.status();

@@ -1,35 +1,50 @@
 //! Which origin a client's stream goes to.
 
-use std::sync::Arc;
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 
+use super::clock::now;
 use crate::instance::{ClientStream, Serve};
 use crate::proxy::rules::{Origin, ProxyRules, ProxyTarget};
 use crate::proxy::{forward, origin, welcome};
 
 /// Serves the streams of one service by its `proxy_ports`.
 pub(super) struct ByPort {
-    /// The rules.
-    rules: Arc<ProxyRules>,
+    /// What they share: the rules, and the log's patience.
+    shared: Arc<Shared>,
 }
+
+/// What all streams of a service share.
+struct Shared {
+    /// The rules.
+    rules: ProxyRules,
+    /// When the log was last told of an origin that does not answer.
+    complained: Mutex<Option<Instant>>,
+}
+
+/// An origin that does not answer is told no more often: clients decide how
+/// often they try.
+const COMPLAIN_EVERY: Duration = Duration::from_secs(60);
 
 impl ByPort {
     /// By these rules.
     pub(super) fn new(rules: ProxyRules) -> Self {
-        Self { rules: Arc::new(rules) }
+        Self { shared: Arc::new(Shared { rules, complained: Mutex::new(None) }) }
     }
 }
 
 impl Serve for ByPort {
     fn serve(&self, stream: ClientStream) -> BoxFuture<'static, ()> {
-        let rules = Arc::clone(&self.rules);
+        let shared = Arc::clone(&self.shared);
         async move {
             // A client that goes before it has its answer is no event.
-            let _ = match rules.target(stream.port()) {
+            let _ = match shared.rules.target(stream.port()) {
                 ProxyTarget::Forward(origin) | ProxyTarget::Http(origin) => {
-                    return forward_to(origin, stream).await;
+                    return shared.forward_to(origin, stream).await;
                 }
                 ProxyTarget::Welcome => {
                     if let Ok(accepted) = stream.accept().await {
@@ -46,17 +61,29 @@ impl Serve for ByPort {
     }
 }
 
-/// Connects to the origin first: a client is accepted only by a live one.
-async fn forward_to(origin: &Origin, stream: ClientStream) {
-    match origin::connect(origin).await {
-        Ok(connection) => {
-            if let Ok(accepted) = stream.accept().await {
-                let _ = forward::forward(accepted.stream, connection).await;
+impl Shared {
+    /// Connects to the origin first: a client is accepted only by a live one.
+    async fn forward_to(&self, origin: &Origin, stream: ClientStream) {
+        match origin::connect(origin).await {
+            Ok(connection) => {
+                if let Ok(accepted) = stream.accept().await {
+                    let _ = forward::forward(accepted.stream, connection).await;
+                }
+            }
+            Err(error) => {
+                self.complain(origin, &error);
+                let _ = stream.origin_failed().await;
             }
         }
-        Err(error) => {
+    }
+
+    /// Tells the log of an origin that does not answer, now and then.
+    fn complain(&self, origin: &Origin, error: &io::Error) {
+        let now = now().monotonic;
+        let mut complained = self.complained.lock().unwrap_or_else(PoisonError::into_inner);
+        if complained.is_none_or(|last| now - last >= COMPLAIN_EVERY) {
+            *complained = Some(now);
             tracing::warn!(?origin, %error, "the origin does not answer");
-            let _ = stream.origin_failed().await;
         }
     }
 }
