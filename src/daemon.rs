@@ -4,7 +4,6 @@
 //! It assembles the parts and carries facts and commands between them; it
 //! decides nothing about backends, points or descriptors.
 
-mod clock;
 mod service;
 mod snapshot;
 mod state_lock;

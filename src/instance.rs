@@ -26,6 +26,7 @@ use futures::stream::FuturesUnordered;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
+use crate::clock::{now, sleep_until};
 use crate::onion::IntroPoint;
 use crate::tor::network::Network;
 use crate::tor::subcredentials::Subcredentials;
@@ -197,14 +198,15 @@ impl Running {
 
     /// Does what the plan asks for.
     fn act(&mut self) {
-        while let Some(action) = self.plan.poll_action(now()) {
+        while let Some(action) = self.plan.poll_action(now().monotonic) {
             match action {
                 Action::ChooseRelay => {
                     let relay = self.instance.relays_in_use.choose(
                         &self.instance.network,
                         &self.slots.keys().filter_map(|s| self.plan.relay(*s)).collect(),
                     );
-                    let slot = self.plan.relay_chosen(relay, now(), &mut crate::tor::rng());
+                    let slot =
+                        self.plan.relay_chosen(relay, now().monotonic, &mut crate::tor::rng());
                     if let Some(slot) = slot {
                         self.slots.insert(slot, Point::new());
                     }
@@ -252,13 +254,13 @@ impl Running {
             SlotEvent::Attempted(slot, Err(error)) => {
                 let relay = self.plan.relay(slot);
                 tracing::debug!(instance = %name, ?slot, ?relay, error = %error, "no introduction point there");
-                self.plan.failed(slot, now(), &mut crate::tor::rng());
+                self.plan.failed(slot, now().monotonic, &mut crate::tor::rng());
             }
             SlotEvent::Closed(slot) => {
                 let Some(point) = self.slots.get_mut(&slot) else { return };
                 tracing::debug!(instance = %name, ?slot, "circuit to introduction point closed");
                 point.session = None;
-                self.plan.lost(slot, now());
+                self.plan.lost(slot, now().monotonic);
             }
         }
     }
@@ -295,7 +297,7 @@ impl Running {
     fn tell_points(&self) {
         let points: Vec<IntroPoint> = self
             .plan
-            .presentable(now())
+            .presentable(now().monotonic)
             .filter_map(|slot| self.slots.get(&slot)?.published_as.clone())
             .collect();
         self.instance.points.send_if_modified(|told| {
@@ -323,19 +325,5 @@ impl Point {
             session: None,
             published_as: None,
         }
-    }
-}
-
-/// The monotonic clock, read at the edge of the pure plan.
-#[expect(clippy::disallowed_methods, reason = "the shell around the plan owns the clock")]
-fn now() -> std::time::Instant {
-    std::time::Instant::now()
-}
-
-/// Sleeps until a moment, or for ever.
-async fn sleep_until(moment: Option<std::time::Instant>) {
-    match moment {
-        Some(moment) => tokio::time::sleep_until(moment.into()).await,
-        None => std::future::pending().await,
     }
 }

@@ -5,6 +5,7 @@
 pub mod admin;
 pub mod balancer;
 pub mod cli;
+mod clock;
 pub mod commands;
 pub mod config;
 pub mod daemon;

@@ -14,6 +14,7 @@ use std::process::ExitCode;
 use super::ask::ask;
 use super::{Failure, finish, tor_client};
 use crate::balancer::fact::{FetchFailure, ResponsibleHsdir};
+use crate::clock::now;
 use crate::config::{Config, Environment};
 use crate::exit::Exit;
 use crate::observe::Snapshot;
@@ -57,7 +58,7 @@ fn write_descriptor(
             .map_err(|error| Failure::new(Exit::Failed, error.to_string()))?;
         writeln!(out, "{text}")?;
     } else {
-        report.write(tor_client::now(), out)?;
+        report.write(now().wall, out)?;
     }
     if report.can_be_found() {
         Ok(())
@@ -75,7 +76,7 @@ async fn find(
     address: &OnionAddress,
 ) -> Result<Found, FetchFailure> {
     let (answers, service) = futures::join!(
-        held::everywhere(network, address, tor_client::now()),
+        held::everywhere(network, address, now().wall),
         published_here(config, address)
     );
     let (period, answers) = answers?;

@@ -5,7 +5,7 @@
 
 use std::io::{self, Write as _};
 use std::path::Path;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use tempfile::TempDir;
 use tokio::signal::unix::{SignalKind, signal};
@@ -52,12 +52,6 @@ pub(crate) fn with_network<T>(
         let _ = writeln!(io::stderr(), "onionbraid: warning: {error}");
     }
     result
-}
-
-/// This moment, for what is asked and shown.
-#[expect(clippy::disallowed_methods, reason = "time enters the commands here")]
-pub(crate) fn now() -> SystemTime {
-    SystemTime::now()
 }
 
 /// A directory (0700) below the cache directory, which may have to be made.

@@ -22,8 +22,8 @@ use crate::tor::network::Network;
 use crate::tor::subcredentials::Subcredentials;
 use crate::tor::{fetch, hsdirs, keys, upload};
 
-use super::clock::{now, sleep_until};
 use super::streams::ByPort;
+use crate::clock::{now, sleep_until};
 
 /// Points that instances may tell at a time without waiting.
 const FACT_QUEUE: usize = 64;

@@ -10,8 +10,8 @@ use crate::observe::Snapshot;
 use crate::observe::snapshot::{self, ServiceState, Timestamp};
 use crate::tor::bootstrap::Tor;
 
-use super::clock::now;
 use super::service::Posted;
+use crate::clock::now;
 
 /// Where everybody tells their status.
 pub(super) struct Board {

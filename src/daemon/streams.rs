@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 
-use super::clock::now;
+use crate::clock::now;
 use crate::instance::{ClientStream, Serve};
 use crate::proxy::rules::{Origin, ProxyRules, ProxyTarget};
 use crate::proxy::{forward, origin, welcome};

@@ -12,6 +12,7 @@ use futures::future::join_all;
 
 use super::advice;
 use crate::balancer::fact::FetchFailure;
+use crate::clock;
 use crate::commands::{Failure, table, tor_client};
 use crate::config::{Config, ServiceConfig};
 use crate::exit::Exit;
@@ -103,7 +104,7 @@ impl Finding {
 
 /// Fetches the descriptors of one service and its backends, probes the points.
 async fn ask(network: &Network, asked: &Asked<'_>) -> Vec<Finding> {
-    let now = tor_client::now();
+    let now = clock::now().wall;
     let backends = asked.service.backends.iter();
     let mut sources: Vec<_> = backends
         .map(|backend| (Whose::Backend(backend.name.clone(), backend.address), backend.address))
