@@ -25,7 +25,7 @@ mod select;
 mod turns;
 
 use std::collections::{BTreeSet, VecDeque};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rand::Rng;
 
@@ -40,19 +40,51 @@ use crate::observe::snapshot::{self, BackendState, ServiceState};
 use crate::onion::{Capabilities, MAX_INTRO_POINTS, OnionAddress};
 
 /// What the operator wants of one service.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Settings {
-    /// Everything that answers for it. A [`BackendId`] is a place in this list.
+    /// Everything that answers for it, in the order in which status shows it.
     pub backends: Vec<BackendSettings>,
     /// The most introduction points to list, save that every backend gets one;
     /// never more than 20. `None`: 9, the size of an ordinary service, and 20
     /// with more than 9 backends.
     pub max_points: Option<u8>,
+    /// Whether different HSDirs may get different points.
+    pub distinct: Distinct,
+    /// Who else publishes the address.
+    pub publishers: Publishers,
+    /// How long after a probe of a point the next one follows; `None`: no probes.
+    pub probe_every: Option<Duration>,
+}
+
+/// Whether different HSDirs get different points, so that more than one
+/// descriptor holds are in use.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Distinct {
+    /// Only where one descriptor has no room for every backend.
+    #[default]
+    Auto,
+    /// Wherever more points are offered than one descriptor holds.
+    Always,
+    /// Never: all HSDirs get the same points.
+    Never,
+}
+
+/// Who publishes the address.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Publishers {
+    /// This process alone: a descriptor of somebody else's means that the key
+    /// is in other hands.
+    #[default]
+    One,
+    /// Other processes with the same key and the same remote backends too.
+    Several,
 }
 
 /// One backend.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BackendSettings {
+    /// What facts and commands call it; every backend has another.
+    pub id: BackendId,
     /// What logs and status call it.
     pub name: String,
     /// Where it runs.
@@ -136,6 +168,8 @@ impl Balancer {
             Fact::Uploaded { period, hsdir, as_of, outcome } => {
                 self.publisher.uploaded((period, hsdir), as_of, outcome, now, rng);
             }
+            // Nothing asks for these yet.
+            Fact::Probed { .. } | Fact::Origins(_) | Fact::Inspected { .. } => {}
         }
         self.progress(now, rng);
     }
@@ -160,7 +194,8 @@ impl Balancer {
 
     /// What the operator sees, as of the last `handle_*`.
     pub fn status(&self) -> Status {
-        let backends = (0..).map(BackendId).zip(&self.backends).map(|(id, backend)| {
+        let backends = self.backends.iter().map(|backend| {
+            let id = backend.id();
             let listed = self.publisher.found().iter().filter(|chosen| chosen.backend == id);
             backend.snapshot(listed.count())
         });
@@ -171,16 +206,16 @@ impl Balancer {
         }
     }
 
-    fn backend(&mut self, BackendId(index): BackendId) -> Option<&mut Backend> {
-        self.backends.get_mut(usize::try_from(index).ok()?)
+    fn backend(&mut self, id: BackendId) -> Option<&mut Backend> {
+        self.backends.iter_mut().find(|backend| backend.id() == id)
     }
 
     /// Looks at everything again and does whatever is due.
     fn progress(&mut self, now: Now, rng: &mut impl Rng) {
         let mut alarm = Alarm::new(now.monotonic);
-        for (id, backend) in (0..).map(BackendId).zip(&mut self.backends) {
+        for backend in &mut self.backends {
             if backend.progress(&mut alarm, rng) {
-                self.commands.push_back(Command::Fetch { backend: id });
+                self.commands.push_back(Command::Fetch { backend: backend.id() });
             }
         }
         let wanted = self.wanted(&mut alarm);
@@ -193,7 +228,7 @@ impl Balancer {
     /// published stays, since all of them failing at once is more likely our
     /// own error, and a descriptor without points helps nobody.
     fn wanted(&mut self, alarm: &mut Alarm) -> Option<Content> {
-        let backends = || (0..).map(BackendId).zip(&self.backends);
+        let backends = || self.backends.iter().map(|backend| (backend.id(), backend));
         let weighted = backends().any(|(_, b)| b.is_live() && b.weight() > 0);
         let live: BTreeSet<BackendId> = backends()
             .filter(|(_, b)| b.is_live() && (b.weight() > 0 || !weighted))
@@ -261,14 +296,18 @@ mod tests {
     impl World {
         /// `local` instances that expect 3 points each, `remote` backends.
         fn new(local: u32, remote: u8) -> Self {
-            let backend = |name: String, kind| BackendSettings { name, kind, weight: 1 };
+            let backend = |name: String, kind| (name, kind);
             let locals = (0..local)
                 .map(|n| backend(format!("local-{n}"), BackendKind::Local { expected_points: 3 }));
             let remotes = (0..remote).map(|n| {
                 let address = OnionAddress::from_public_key([n; 32]);
                 backend(format!("remote-{n}"), BackendKind::Remote { address })
             });
-            let settings = Settings { backends: locals.chain(remotes).collect(), max_points: None };
+            let backends = (0..).map(BackendId).zip(locals.chain(remotes));
+            let backends = backends
+                .map(|(id, (name, kind))| BackendSettings { id, name, kind, weight: 1 })
+                .collect();
+            let settings = Settings { backends, ..Settings::default() };
             let now = start();
             Self {
                 balancer: Balancer::new(settings),
@@ -562,14 +601,15 @@ mod tests {
 
     #[test]
     fn a_backend_without_weight_is_listed_only_while_no_other_is_live() {
-        let local = |weight| BackendSettings {
+        let local = |id, weight| BackendSettings {
+            id: BackendId(id),
             name: String::new(),
             kind: BackendKind::Local { expected_points: 1 },
             weight,
         };
         let mut world = World::new(0, 0);
-        world.balancer =
-            Balancer::new(Settings { backends: vec![local(0), local(5)], max_points: None });
+        let backends = vec![local(0, 0), local(1, 5)];
+        world.balancer = Balancer::new(Settings { backends, ..Settings::default() });
         world.tell(Fact::Network(network(1, [1, 2])));
         world.local(0, &[1]);
         world.local(1, &[2]);

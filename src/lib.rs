@@ -9,6 +9,7 @@ mod clock;
 pub mod commands;
 pub mod config;
 pub mod daemon;
+mod durable;
 pub mod exit;
 pub mod instance;
 pub mod logging;

@@ -4,4 +4,5 @@
 pub mod forward;
 pub mod origin;
 pub mod rules;
+pub mod settings;
 pub mod welcome;

@@ -83,6 +83,7 @@ const PARTS: &[Part] = &[
             "balancer.rs",
             "balancer/",
             "proxy/rules.rs",
+            "proxy/settings.rs",
             "instance/limits.rs",
             "instance/plan.rs",
             "instance/replay.rs",

@@ -9,7 +9,7 @@ use std::time::SystemTime;
 
 use rand::Rng;
 
-use super::fact::{FetchFailure, FetchedDescriptor, NetworkView, Now};
+use super::fact::{BackendId, FetchFailure, FetchedDescriptor, NetworkView, Now};
 use super::remote::{News, Remote};
 use super::schedule::Alarm;
 use super::{BackendKind, BackendSettings};
@@ -51,6 +51,10 @@ impl Backend {
             reason: None,
             last_seen: None,
         }
+    }
+
+    pub(super) fn id(&self) -> BackendId {
+        self.settings.id
     }
 
     pub(super) fn weight(&self) -> u16 {

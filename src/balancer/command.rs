@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use super::fact::BackendId;
-use crate::onion::{Capabilities, IntroPoint, Period, RelayId};
+use crate::onion::{Capabilities, IntroPoint, Period, RelayId, SessionId};
 
 /// Something to do.
 #[derive(Clone, Debug, PartialEq)]
@@ -14,6 +14,30 @@ pub enum Command {
     Fetch {
         /// Whose.
         backend: BackendId,
+    },
+    /// Do what a client would do at one introduction point, to the end, and
+    /// report with `Fact::Probed`.
+    Probe {
+        /// Whose point.
+        backend: BackendId,
+        /// Which point.
+        point: IntroPoint,
+    },
+    /// A local instance's point hangs at its relay: give it up and establish
+    /// another elsewhere. The instance reports with `Fact::LocalPoints`.
+    Replace {
+        /// Which instance.
+        backend: BackendId,
+        /// Which point.
+        session: SessionId,
+    },
+    /// Ask one HSDir for our own descriptor, as a client would, and report with
+    /// `Fact::Inspected`.
+    Inspect {
+        /// The current period.
+        period: Period,
+        /// Whom to ask.
+        hsdir: RelayId,
     },
     /// Build, sign and upload one descriptor to one HSDir, once, and report
     /// with `Fact::Uploaded`.

@@ -2,7 +2,7 @@
 
 use std::time::{Instant, SystemTime};
 
-use crate::onion::{Capabilities, IntroPoint, Period, RelayId};
+use crate::onion::{Capabilities, IntroPoint, Period, RelayId, SessionId};
 
 /// A moment on both clocks: the monotonic one for every delay, the wall clock
 /// for what is shown and for revision counters.
@@ -14,7 +14,8 @@ pub struct Now {
     pub wall: SystemTime,
 }
 
-/// A backend of one service, by its place in the configuration.
+/// A backend of one service. The shell gives the numbers; one that a reload
+/// takes out is not given again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct BackendId(pub u32);
 
@@ -37,6 +38,27 @@ pub enum Fact {
         /// Whose descriptor.
         backend: BackendId,
         /// The newest descriptor that any HSDir asked had, or why there is none.
+        outcome: Result<FetchedDescriptor, FetchFailure>,
+    },
+    /// A probe that the balancer asked for has ended.
+    Probed {
+        /// Whose point.
+        backend: BackendId,
+        /// Which point.
+        session: SessionId,
+        /// Whether a client would have been served there.
+        outcome: Result<(), ProbeFailure>,
+    },
+    /// Whether the origins behind the local instances can be reached; `Err`
+    /// says why none of them can. All local instances of a service share them.
+    Origins(Result<(), String>),
+    /// One HSDir has been asked for our own descriptor.
+    Inspected {
+        /// The period of the descriptor.
+        period: Period,
+        /// Who was asked.
+        hsdir: RelayId,
+        /// What it holds, or why nothing came.
         outcome: Result<FetchedDescriptor, FetchFailure>,
     },
     /// An upload that the balancer asked for has ended.
@@ -107,6 +129,21 @@ pub enum FetchFailure {
     /// No HSDir could be asked: the trouble is likely ours or the network's.
     #[error("no HSDir could be asked: {0}")]
     Unreachable(String),
+}
+
+/// Why a client would not have been served at an introduction point.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ProbeFailure {
+    /// The trouble is on our side of the network: nothing is known of the point.
+    #[error("not known: {0}")]
+    Inconclusive(String),
+    /// Nobody came: the point does not work, whatever its backend does.
+    #[error("{0}")]
+    Point(String),
+    /// The backend came, and what a client wants of it failed: its application
+    /// is in trouble, which no other point of it would mend.
+    #[error("{0}")]
+    Application(String),
 }
 
 /// Why an HSDir did not take a descriptor.

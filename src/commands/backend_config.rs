@@ -110,7 +110,7 @@ fn ports(service: &ServiceConfig) -> String {
     for rule in &service.proxy_ports.0 {
         let target = match &rule.target {
             ProxyTarget::Forward(origin) | ProxyTarget::Http(origin) => match origin {
-                Origin::Tcp(address) => address.to_string(),
+                Origin::Tcp(_) | Origin::Name(..) => origin.to_string(),
                 Origin::Unix(path) => format!("unix:{}", quoted(&path.to_string_lossy())),
             },
             // tor does so with every port that has no line.

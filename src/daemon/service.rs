@@ -117,9 +117,8 @@ impl Running {
         let remote = settings
             .backends
             .iter()
-            .zip(0..)
-            .filter_map(|(backend, id)| match backend.kind {
-                BackendKind::Remote { address } => Some((BackendId(id), address)),
+            .filter_map(|backend| match backend.kind {
+                BackendKind::Remote { address } => Some((backend.id, address)),
                 BackendKind::Local { .. } => None,
             })
             .collect();
@@ -132,9 +131,9 @@ impl Running {
         let subcredentials = Arc::new(Subcredentials::new(identities));
         let relays_in_use = Arc::new(RelaysInUse::default());
         let serve = Arc::new(ByPort::new(service.config.proxy_ports.clone()));
-        for (backend, id) in settings.backends.iter().zip(0..) {
+        for backend in &settings.backends {
             let BackendKind::Local { expected_points } = backend.kind else { continue };
-            let id = BackendId(id);
+            let id = backend.id;
             let rate_limit = service.config.rate_limit_at_intro.as_ref();
             let (instance, counted, mut points) = Instance::new(
                 instance::Settings {
@@ -232,6 +231,8 @@ impl Running {
                 });
             }
             Command::Publish(publication) => self.publish(&publication),
+            // The balancer asks for none of these yet.
+            Command::Probe { .. } | Command::Replace { .. } | Command::Inspect { .. } => {}
         }
     }
 
@@ -271,7 +272,7 @@ impl Running {
             Fact::LocalPoints { backend, points, .. } => {
                 tracing::debug!(%service, backend = backend.0, points = points.len(), "local points");
             }
-            Fact::Network(_) => {}
+            Fact::Network(_) | Fact::Probed { .. } | Fact::Origins(_) | Fact::Inspected { .. } => {}
         }
     }
 
@@ -293,17 +294,20 @@ impl Running {
 /// The balancer's settings for a service: local instances first, then remote
 /// backends in the order of the file.
 fn settings(config: &ServiceConfig) -> Settings {
-    let local = (0..config.local_instances).map(|n| BackendSettings {
-        name: format!("local-{n}"),
-        kind: BackendKind::Local { expected_points: config.points_per_instance() },
-        weight: config.local_weight,
+    let local = (0..config.local_instances).map(|n| {
+        let kind = BackendKind::Local { expected_points: config.points_per_instance() };
+        (format!("local-{n}"), kind, config.local_weight)
     });
-    let remote = config.backends.iter().map(|backend| BackendSettings {
-        name: backend.name.clone(),
-        kind: BackendKind::Remote { address: backend.address },
-        weight: backend.weight,
+    let remote = config.backends.iter().map(|backend| {
+        let kind = BackendKind::Remote { address: backend.address };
+        (backend.name.clone(), kind, backend.weight)
     });
-    Settings { backends: local.chain(remote).collect(), max_points: config.max_intro_points }
+    let backends = (0..)
+        .map(BackendId)
+        .zip(local.chain(remote))
+        .map(|(id, (name, kind, weight))| BackendSettings { id, name, kind, weight })
+        .collect();
+    Settings { backends, max_points: config.max_intro_points, ..Settings::default() }
 }
 
 /// A line for the log when the state of a service changes.

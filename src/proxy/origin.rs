@@ -24,15 +24,18 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Duplex for T {}
 pub async fn connect(origin: &Origin) -> io::Result<Connection> {
     let connecting = async {
         Ok(match origin {
-            Origin::Tcp(address) => {
-                let stream = TcpStream::connect(address).await?;
-                stream.set_nodelay(true)?;
-                Box::new(stream) as Connection
-            }
-            Origin::Unix(path) => Box::new(UnixStream::connect(path).await?),
+            Origin::Tcp(address) => tcp(TcpStream::connect(address).await?)?,
+            Origin::Name(name, port) => tcp(TcpStream::connect((name.as_str(), *port)).await?)?,
+            Origin::Unix(path) => Box::new(UnixStream::connect(path).await?) as Connection,
         })
     };
     tokio::time::timeout(CONNECT_WITHIN, connecting)
         .await
         .unwrap_or_else(|_| Err(io::Error::from(io::ErrorKind::TimedOut)))
+}
+
+/// What is sent must not wait for more.
+fn tcp(stream: TcpStream) -> io::Result<Connection> {
+    stream.set_nodelay(true)?;
+    Ok(Box::new(stream))
 }

@@ -44,6 +44,17 @@ pub enum Origin {
     Tcp(SocketAddr),
     /// A Unix domain socket.
     Unix(PathBuf),
+    /// A name that the system looks up for every connection, and a TCP port.
+    Name(String, u16),
+}
+
+/// An origin that speaks HTTP.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HttpOrigin {
+    /// Where it listens.
+    pub address: Origin,
+    /// Whether it speaks TLS.
+    pub tls: bool,
 }
 
 impl ProxyRules {
@@ -59,6 +70,16 @@ impl ProxyRules {
 /// Ports as `proxy_ports` writes them: `80`, `8000-8010` or `*`.
 #[derive(Clone, Copy, Debug)]
 pub struct PortRange<'a>(pub &'a RangeInclusive<u16>);
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => write!(f, "{address}"),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+            Self::Name(name, port) => write!(f, "{name}:{port}"),
+        }
+    }
+}
 
 impl fmt::Display for PortRange<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -80,10 +101,9 @@ impl fmt::Display for ProxyRule {
 impl fmt::Display for ProxyTarget {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Forward(Origin::Tcp(address)) => write!(f, "{address}"),
-            Self::Forward(Origin::Unix(path)) => write!(f, "unix:{}", path.display()),
-            Self::Http(Origin::Tcp(address)) => write!(f, "http://{address}"),
+            Self::Forward(origin) => write!(f, "{origin}"),
             Self::Http(Origin::Unix(path)) => write!(f, "http+unix:{}", path.display()),
+            Self::Http(origin) => write!(f, "http://{origin}"),
             Self::Destroy => f.write_str("destroy"),
             Self::Reject => f.write_str("reject"),
             Self::Ignore => f.write_str("ignore"),

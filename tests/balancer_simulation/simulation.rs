@@ -91,6 +91,7 @@ pub(crate) struct Simulation {
 impl Simulation {
     pub(crate) fn new(plan: Plan) -> Self {
         let settings = |n: u32| BackendSettings {
+            id: BackendId(n),
             name: format!("backend-{n}"),
             kind: if n < plan.locals {
                 BackendKind::Local { expected_points: 3 }
@@ -103,7 +104,7 @@ impl Simulation {
         let backends = 0..plan.locals + plan.remotes;
         let balancer = Balancer::new(Settings {
             backends: backends.clone().map(settings).collect(),
-            max_points: None,
+            ..Settings::default()
         });
         #[expect(clippy::disallowed_methods, reason = "there is no other way to have an Instant")]
         let began = Instant::now();
@@ -310,6 +311,9 @@ impl Simulation {
             match command {
                 Command::Fetch { backend } => self.fetch(backend),
                 Command::Publish(publication) => self.store(publication),
+                Command::Probe { .. } | Command::Replace { .. } | Command::Inspect { .. } => {
+                    unreachable!("not asked for yet")
+                }
             }
         }
         if let Some(at) = self.balancer.poll_timeout() {

@@ -1,0 +1,297 @@
+//! How requests are led to origins: what `[onion_services."NICK".http]` says,
+//! as types. Pure values; `config` makes them, the rest of the proxy obeys.
+
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Everything that can be said of the HTTP reverse proxy of one virtual port.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HttpSettings {
+    /// How origins are reached and watched.
+    pub origins: OriginSettings,
+    /// What is changed in the heads of requests and responses.
+    pub headers: HeaderSettings,
+    /// What is refused.
+    pub guard: GuardSettings,
+    /// What one client circuit may do.
+    pub circuit: CircuitSettings,
+    /// The operator's own pages, shown for these answers of ours (400 to 599).
+    /// A file is read when the proxy starts or reloads; at most 256 KiB.
+    pub error_pages: Vec<ErrorPage>,
+    /// Whether every request leaves a line in the log.
+    pub access_log: bool,
+}
+
+/// How origins are reached and watched.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OriginSettings {
+    /// Which of several live origins gets the next request.
+    pub balance: Balance,
+    /// What is spoken to them.
+    pub protocol: OriginProtocol,
+    /// Which line begins every connection to them. With one, a connection
+    /// serves one client circuit alone.
+    pub proxy_protocol: Option<ProxyProtocol>,
+    /// How long connecting, and the TLS handshake, may take together.
+    pub connect_timeout: Duration,
+    /// How long an origin may take from the end of the request to the head of
+    /// its response.
+    pub response_timeout: Duration,
+    /// How long a body may make no progress, in either direction. Upgraded
+    /// connections and event streams may be silent for longer: see
+    /// `upgrade_timeout`.
+    pub idle_timeout: Duration,
+    /// How long an upgraded connection, or a response of the type
+    /// `text/event-stream`, may be silent.
+    pub upgrade_timeout: Duration,
+    /// How long a request may take as a whole; `None`: as long as it makes progress.
+    pub total_timeout: Option<Duration>,
+    /// Connections to one origin at a time; requests beyond wait.
+    pub max_connections: usize,
+    /// How long an idle connection is kept for the next request.
+    pub keep_alive: Duration,
+    /// How often a request that may be repeated is tried again, at another
+    /// origin or on a fresh connection, before anything was answered.
+    pub retries: u8,
+    /// Watching by asking; `None`: only requests tell how an origin is.
+    pub health_check: Option<HealthCheck>,
+    /// So many failures in a row take an origin out of use ...
+    pub fail_after: u32,
+    /// ... for this long.
+    pub fail_for: Duration,
+    /// How `https://` origins prove who they are.
+    pub tls: TlsSettings,
+}
+
+/// Which of several live origins gets the next request.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Balance {
+    /// One after the other.
+    #[default]
+    RoundRobin,
+    /// The one with the fewest requests under way.
+    LeastConnections,
+    /// The first in the list that is live: the others are its reserve.
+    First,
+}
+
+/// What is spoken to origins.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OriginProtocol {
+    /// HTTP/1.1.
+    #[default]
+    Http1,
+    /// HTTP/2: by prior knowledge to `http://`, by ALPN to `https://` origins.
+    Http2,
+}
+
+/// Watching an origin by asking it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HealthCheck {
+    /// What to `GET`; `None`: that it accepts a connection is enough.
+    pub path: Option<String>,
+    /// The status of a healthy answer.
+    pub status: RangeInclusive<u16>,
+    /// How long after a check the next one follows.
+    pub interval: Duration,
+    /// How long an answer may take.
+    pub timeout: Duration,
+    /// So many good answers in a row bring an origin back.
+    pub rise: u32,
+    /// So many bad ones take it out.
+    pub fall: u32,
+}
+
+/// How `https://` origins prove who they are.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TlsSettings {
+    /// A PEM file with the certificate authorities to trust instead of the public ones.
+    pub ca_file: Option<PathBuf>,
+    /// The name in the certificate, sent as SNI; `None`: the host of the target.
+    pub server_name: Option<String>,
+    /// SHA-256 digests of the subject public key info of certificates to accept
+    /// (RFC 7469, section 2.4). With any, the chain must also be valid, unless
+    /// the certificate is self-signed and pinned itself.
+    pub pins: Vec<[u8; 32]>,
+    /// Accept any certificate: whoever is in between can read and change everything.
+    pub accept_any_certificate: bool,
+}
+
+/// What is changed in the heads of requests and responses.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HeaderSettings {
+    /// What the origin sees as `Host`.
+    pub host: HostHeader,
+    /// Whether `X-Forwarded-Proto`, `X-Forwarded-Host` and `X-Forwarded-Port`
+    /// are set. A client's own are always taken out, `X-Forwarded-For` too.
+    pub x_forwarded: bool,
+    /// Whether `Forwarded` (RFC 7239) is set; a client's own is always taken out.
+    pub forwarded: bool,
+    /// What an origin is told of the scheme: browsers treat onion addresses as
+    /// secure, so some applications want `https`.
+    pub proto: &'static str,
+    /// The request header that tells the origin the number of the client's circuit.
+    pub circuit_id: Option<String>,
+    /// Names that are one site: in responses the first becomes the second, in
+    /// `Origin` and `Referer` of requests the second becomes the first.
+    pub names: Vec<NamePair>,
+    /// Response headers that are taken out.
+    pub strip: Vec<String>,
+}
+
+/// What the origin sees as `Host`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum HostHeader {
+    /// What the client sent.
+    #[default]
+    Pass,
+    /// Always this.
+    Fixed(String),
+    /// The public name that belongs to the onion name of the client, by `names`;
+    /// without one, what the client sent.
+    Mapped,
+}
+
+/// A public name and the onion name that stands for it. Subdomains go with
+/// their domain.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NamePair {
+    /// What the origin calls itself, such as `example.com`.
+    pub public: String,
+    /// What clients call it, such as `….onion`.
+    pub onion: String,
+}
+
+/// What is refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GuardSettings {
+    /// Refuse what came through a Tor2web gateway: it reads along.
+    pub block_tor2web: bool,
+    /// Refused requests; the first rule that matches decides.
+    pub block: Vec<BlockRule>,
+    /// The most header fields of a request or response, 1 to 1000.
+    pub max_headers: usize,
+    /// The longest head of a request or response, in bytes, 1 KiB to 1 MiB.
+    pub max_head_bytes: usize,
+    /// The longest body of a request, in bytes; `None`: no limit.
+    pub max_body_bytes: Option<u64>,
+    /// How long a client may take to send the head of a request, and to begin
+    /// the next one.
+    pub head_timeout: Duration,
+}
+
+/// Requests that are refused: everything that is given must match.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct BlockRule {
+    /// A host name, with its subdomains.
+    pub host: Option<String>,
+    /// How the path begins, by whole segments.
+    pub path: Option<String>,
+    /// Methods, in capitals.
+    pub methods: Vec<String>,
+    /// A part of `User-Agent`, in any case.
+    pub user_agent: Option<String>,
+    /// The status of the answer, 400 to 499.
+    pub status: u16,
+}
+
+/// What one client circuit may do.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CircuitSettings {
+    /// Requests per second and at once; `None`: no limit.
+    pub request_rate: Option<RequestRate>,
+    /// Requests under way at a time; `None`: no limit.
+    pub max_requests: Option<u32>,
+    /// Whether a circuit that goes beyond a limit is closed, not only answered 429.
+    pub close_abusers: bool,
+}
+
+/// A token bucket for requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RequestRate {
+    /// Requests a second in the long run, at least 1.
+    pub rate: u32,
+    /// Requests at once, at least 1.
+    pub burst: u32,
+}
+
+/// A page of the operator's for an answer of ours.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ErrorPage {
+    /// For which answers.
+    pub status: RangeInclusive<u16>,
+    /// The HTML file.
+    pub file: PathBuf,
+}
+
+/// Which line begins a connection to an origin, so that it learns the circuit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProxyProtocol {
+    /// The text of version 1, as C tor writes it for `HiddenServiceExportCircuitID`.
+    V1,
+    /// The binary header of version 2, with the same addresses.
+    V2,
+}
+
+impl Default for OriginSettings {
+    fn default() -> Self {
+        Self {
+            balance: Balance::default(),
+            protocol: OriginProtocol::default(),
+            proxy_protocol: None,
+            connect_timeout: Duration::from_secs(5),
+            response_timeout: Duration::from_secs(60),
+            idle_timeout: Duration::from_secs(60),
+            upgrade_timeout: Duration::from_secs(60 * 60),
+            total_timeout: None,
+            max_connections: 1024,
+            keep_alive: Duration::from_secs(30),
+            retries: 1,
+            health_check: None,
+            fail_after: 3,
+            fail_for: Duration::from_secs(10),
+            tls: TlsSettings::default(),
+        }
+    }
+}
+
+impl Default for HealthCheck {
+    fn default() -> Self {
+        Self {
+            path: None,
+            status: 200..=399,
+            interval: Duration::from_secs(10),
+            timeout: Duration::from_secs(5),
+            rise: 2,
+            fall: 3,
+        }
+    }
+}
+
+impl Default for HeaderSettings {
+    fn default() -> Self {
+        Self {
+            host: HostHeader::default(),
+            x_forwarded: true,
+            forwarded: false,
+            proto: "http",
+            circuit_id: None,
+            names: Vec::new(),
+            strip: Vec::new(),
+        }
+    }
+}
+
+impl Default for GuardSettings {
+    fn default() -> Self {
+        Self {
+            block_tor2web: false,
+            block: Vec::new(),
+            max_headers: 100,
+            max_head_bytes: 64 * 1024,
+            max_body_bytes: None,
+            head_timeout: Duration::from_secs(60),
+        }
+    }
+}
