@@ -1,0 +1,97 @@
+//! What can go wrong with a request, and the one answer and counter for each.
+
+use std::fmt;
+
+use hyper::StatusCode;
+
+/// Why a request was not answered by an origin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Failure {
+    /// The request breaks HTTP, or can be understood in two ways.
+    Malformed,
+    /// The client took too long to send its request.
+    SlowClient,
+    /// The body is longer than allowed.
+    BodyTooLarge,
+    /// The target of the request is longer than allowed.
+    TargetTooLong,
+    /// The head is longer, or has more fields, than allowed.
+    HeadTooLarge,
+    /// It came through a Tor2web gateway.
+    Tor2web,
+    /// A rule of the operator's refuses it, with this status (400 to 499).
+    Blocked(u16),
+    /// The client's circuit has made too many requests.
+    TooMany,
+    /// No origin is in use: all of them have failed.
+    NoOrigin,
+    /// The origins have no connection to spare.
+    OriginsBusy,
+    /// No connection to an origin, or none that could be trusted.
+    OriginUnreachable,
+    /// The origin broke the connection, or what it answers is no HTTP.
+    OriginBroken,
+    /// The origin took too long to accept a connection or to answer.
+    OriginSlow,
+}
+
+impl Failure {
+    /// What the client is answered.
+    pub fn status(self) -> StatusCode {
+        match self {
+            Self::Malformed => StatusCode::BAD_REQUEST,
+            Self::SlowClient => StatusCode::REQUEST_TIMEOUT,
+            Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::TargetTooLong => StatusCode::URI_TOO_LONG,
+            Self::HeadTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            Self::Tor2web => StatusCode::FORBIDDEN,
+            Self::Blocked(status) => StatusCode::from_u16(status).unwrap_or(StatusCode::FORBIDDEN),
+            Self::TooMany => StatusCode::TOO_MANY_REQUESTS,
+            Self::OriginUnreachable | Self::OriginBroken => StatusCode::BAD_GATEWAY,
+            Self::NoOrigin | Self::OriginsBusy => StatusCode::SERVICE_UNAVAILABLE,
+            Self::OriginSlow => StatusCode::GATEWAY_TIMEOUT,
+        }
+    }
+
+    /// Its name in counters.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Malformed => "malformed",
+            Self::SlowClient => "slow_client",
+            Self::BodyTooLarge => "body_too_large",
+            Self::TargetTooLong => "target_too_long",
+            Self::HeadTooLarge => "head_too_large",
+            Self::Tor2web => "tor2web",
+            Self::Blocked(_) => "blocked",
+            Self::TooMany => "too_many",
+            Self::NoOrigin => "no_origin",
+            Self::OriginsBusy => "origins_busy",
+            Self::OriginUnreachable => "origin_unreachable",
+            Self::OriginBroken => "origin_broken",
+            Self::OriginSlow => "origin_slow",
+        }
+    }
+}
+
+/// In plain words, for the page that the client sees.
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Malformed => "The request could not be understood.",
+            Self::SlowClient => "The request took too long to arrive.",
+            Self::BodyTooLarge => "The request is too large.",
+            Self::TargetTooLong => "The address in the request is too long.",
+            Self::HeadTooLarge => "The head of the request is too large.",
+            Self::Tor2web => "This site is not offered through gateways. Use Tor Browser.",
+            Self::Blocked(_) => "This request is not allowed.",
+            Self::TooMany => "Too many requests. Please wait a moment.",
+            Self::NoOrigin | Self::OriginsBusy => "The site is busy. Please try again later.",
+            Self::OriginUnreachable | Self::OriginBroken => {
+                "The server behind this site does not answer properly."
+            }
+            Self::OriginSlow => "The server behind this site took too long to answer.",
+        })
+    }
+}
+
+impl std::error::Error for Failure {}
