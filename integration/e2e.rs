@@ -24,5 +24,6 @@ pub mod e2e {
     mod plain_tor;
     pub mod refusal;
     mod restart;
+    mod web;
     mod welcome;
 }

@@ -105,7 +105,7 @@ async fn throughput(network: &Network, client: &Client, origin: &Origin) -> Resu
 /// Memory and processor of a frontend of three C tor backends that has nothing
 /// to do.
 async fn idle(network: &Network, origin: &Origin) -> Result<()> {
-    let backends = network.future_backends("backends", 3, origin.address).await?;
+    let backends = network.future_backends("backends", &[origin.address; 3]).await?;
     let list: Vec<String> =
         backends.onion_addresses().iter().map(|address| format!("'{address}'")).collect();
     let daemon = start(network, "idle", &format!("backends = [{}]", list.join(", ")))?;
