@@ -34,6 +34,11 @@ measure: tor ## start, throughput, memory and CPU of the release, beside plain C
 	$(CARGO) build --release --locked --bin onionbraid --example measure
 	@exec "$${CARGO_TARGET_DIR:-target}/release/examples/measure"
 
+.PHONY: soak
+soak: tor ## an hour that holds ten of the daemon's days: does it grow? (SOAK_MINUTES)
+	$(CARGO) build --release --locked --bin onionbraid --example soak
+	@exec "$${CARGO_TARGET_DIR:-target}/release/examples/soak"
+
 .PHONY: tor
 tor: # C tor, for the private network; installed where it is missing
 	@integration/install-programs.sh
