@@ -5,8 +5,8 @@ use std::path::Path;
 
 use toml::{Table, Value};
 
-use super::{Config, Probe, ServiceConfig};
-use crate::proxy::rules::{PortRange, ProxyRule, ProxyRules};
+use super::{Config, Probe, ServiceConfig, http, ports};
+use crate::proxy::rules::{PortRange, ProxyRule, ProxyRules, ProxyTarget};
 
 impl Config {
     /// The configuration in force. Reading the text again gives the same
@@ -60,6 +60,7 @@ impl ServiceConfig {
             entries.push(("rate_limit_at_intro", table(limit)));
         }
         entries.push(("proxy_ports", self.proxy_ports.to_toml().into()));
+        entries.push(("http", http::to_toml(&self.http, &self.proxy_ports).into()));
         entries.push(("local_instances", i64::from(self.local_instances).into()));
         if let Some(points) = self.local_intro_points {
             entries.push(("local_intro_points", i64::from(points).into()));
@@ -101,14 +102,6 @@ impl Probe {
     }
 }
 
-/// A path, which Arti would expand in a plain string if it has `~` or `${...}`.
-fn path(path: &Path) -> Value {
-    let path = path.to_string_lossy().into_owned();
-    let plain = !path.contains(['$', '~']);
-    let path = Value::from(path);
-    if plain { path } else { table([("literal", path)]) }
-}
-
 impl ProxyRules {
     /// The entries of `proxy_ports`, save for the welcome page.
     pub fn to_toml(&self) -> Vec<Value> {
@@ -117,16 +110,29 @@ impl ProxyRules {
 }
 
 fn rule(rule: &ProxyRule) -> Option<Value> {
-    let ports = Value::from(PortRange(&rule.ports).to_string());
-    let mut target: Vec<Value> = rule.target.words().into_iter().map(Value::from).collect();
-    let last = target.pop()?;
-    if target.is_empty() {
-        return Some(vec![ports, last].into());
-    }
-    target.push(last);
-    Some(vec![ports, target.into()].into())
+    let mut words: Vec<Value> = rule.target.words().into_iter().map(Value::from).collect();
+    let target = match words.len() {
+        0 => return None,
+        1 => words.pop()?,
+        _ => words.into(),
+    };
+    let options = match &rule.target {
+        ProxyTarget::Forward(target) => ports::options_value(target.proxy_protocol),
+        _ => None,
+    };
+    let pair = [PortRange(&rule.ports).to_string().into(), target];
+    Some(pair.into_iter().chain(options).collect::<Vec<_>>().into())
 }
 
-fn table<const N: usize>(entries: [(&str, Value); N]) -> Value {
+/// A path, which Arti would expand in a plain string if it has `~` or `${...}`.
+pub(super) fn path(path: &Path) -> Value {
+    let path = path.to_string_lossy().into_owned();
+    let plain = !path.contains(['$', '~']);
+    let path = Value::from(path);
+    if plain { path } else { table([("literal", path)]) }
+}
+
+/// A table of these entries.
+pub(super) fn table<const N: usize>(entries: [(&str, Value); N]) -> Value {
     entries.into_iter().map(|(key, value)| (key.to_owned(), value)).collect::<Table>().into()
 }
