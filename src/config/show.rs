@@ -5,8 +5,8 @@ use std::path::Path;
 
 use toml::{Table, Value};
 
-use super::{Config, Probe, ServiceConfig};
-use crate::proxy::rules::{PortRange, ProxyRule, ProxyTarget};
+use super::{Config, Probe, ServiceConfig, http, ports};
+use crate::proxy::rules::{PortRange, ProxyRule, ProxyRules, ProxyTarget};
 
 impl Config {
     /// The configuration in force. Reading the text again gives the same
@@ -59,8 +59,8 @@ impl ServiceConfig {
                 [("rate", i64::from(limit.rate).into()), ("burst", i64::from(limit.burst).into())];
             entries.push(("rate_limit_at_intro", table(limit)));
         }
-        let rules: Vec<Value> = self.proxy_ports.0.iter().filter_map(rule).collect();
-        entries.push(("proxy_ports", rules.into()));
+        entries.push(("proxy_ports", self.proxy_ports.to_toml().into()));
+        entries.push(("http", http::to_toml(&self.http, &self.proxy_ports).into()));
         entries.push(("local_instances", i64::from(self.local_instances).into()));
         if let Some(points) = self.local_intro_points {
             entries.push(("local_intro_points", i64::from(points).into()));
@@ -102,22 +102,37 @@ impl Probe {
     }
 }
 
+impl ProxyRules {
+    /// The entries of `proxy_ports`, save for the welcome page.
+    pub fn to_toml(&self) -> Vec<Value> {
+        self.0.iter().filter_map(rule).collect()
+    }
+}
+
+fn rule(rule: &ProxyRule) -> Option<Value> {
+    let mut words: Vec<Value> = rule.target.words().into_iter().map(Value::from).collect();
+    let target = match words.len() {
+        0 => return None,
+        1 => words.pop()?,
+        _ => words.into(),
+    };
+    let options = match &rule.target {
+        ProxyTarget::Forward(target) => ports::options_value(target.proxy_protocol),
+        _ => None,
+    };
+    let pair = [PortRange(&rule.ports).to_string().into(), target];
+    Some(pair.into_iter().chain(options).collect::<Vec<_>>().into())
+}
+
 /// A path, which Arti would expand in a plain string if it has `~` or `${...}`.
-fn path(path: &Path) -> Value {
+pub(super) fn path(path: &Path) -> Value {
     let path = path.to_string_lossy().into_owned();
     let plain = !path.contains(['$', '~']);
     let path = Value::from(path);
     if plain { path } else { table([("literal", path)]) }
 }
 
-fn rule(rule: &ProxyRule) -> Option<Value> {
-    if rule.target == ProxyTarget::Welcome {
-        return None;
-    }
-    let ports = PortRange(&rule.ports).to_string();
-    Some(vec![Value::from(ports), rule.target.to_string().into()].into())
-}
-
-fn table<const N: usize>(entries: [(&str, Value); N]) -> Value {
+/// A table of these entries.
+pub(super) fn table<const N: usize>(entries: [(&str, Value); N]) -> Value {
     entries.into_iter().map(|(key, value)| (key.to_owned(), value)).collect::<Table>().into()
 }
