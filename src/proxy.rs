@@ -8,6 +8,7 @@ pub mod forward;
 pub mod guard;
 pub mod headers;
 pub mod origin;
+pub mod origins;
 pub mod pages;
 pub mod proxy_line;
 pub mod rules;
