@@ -22,16 +22,18 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Duplex for T {}
 
 /// Connects to an origin, within ten seconds.
 pub async fn connect(origin: &Origin) -> io::Result<Connection> {
-    let connecting = async {
-        Ok(match origin {
-            Origin::Tcp(address) => tcp(TcpStream::connect(address).await?)?,
-            Origin::Name(name, port) => tcp(TcpStream::connect((name.as_str(), *port)).await?)?,
-            Origin::Unix(path) => Box::new(UnixStream::connect(path).await?) as Connection,
-        })
-    };
-    tokio::time::timeout(CONNECT_WITHIN, connecting)
+    tokio::time::timeout(CONNECT_WITHIN, open(origin))
         .await
         .unwrap_or_else(|_| Err(io::Error::from(io::ErrorKind::TimedOut)))
+}
+
+/// Connects to an origin, however long the system takes for it.
+pub(super) async fn open(origin: &Origin) -> io::Result<Connection> {
+    Ok(match origin {
+        Origin::Tcp(address) => tcp(TcpStream::connect(address).await?)?,
+        Origin::Name(name, port) => tcp(TcpStream::connect((name.as_str(), *port)).await?)?,
+        Origin::Unix(path) => Box::new(UnixStream::connect(path).await?),
+    })
 }
 
 /// What is sent must not wait for more.
