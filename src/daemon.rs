@@ -66,7 +66,7 @@ pub async fn run(config: Config) -> Result<(), DaemonError> {
         .map(|service| {
             let file = service.identity_key.as_deref();
             let identity = keys.identity_or_generate(&service.nickname, file)?;
-            Ok(Service::new(service.clone(), identity))
+            Ok(Service::new(service.clone(), identity, config.storage.clone()))
         })
         .collect::<Result<Vec<Service>, DaemonError>>()?;
     check_addresses(services.iter().map(Service::config_and_address))?;

@@ -2,6 +2,7 @@
 //! carries out the balancer's commands.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use futures::StreamExt as _;
@@ -13,8 +14,8 @@ use tor_hscrypto::pk::HsIdKeypair;
 use crate::balancer::command::{Command, Publication};
 use crate::balancer::fact::{BackendId, Fact, UploadFailure};
 use crate::balancer::{BackendKind, BackendSettings, Balancer, Settings};
-use crate::config::ServiceConfig;
-use crate::instance::{self, Counters, Instance, RelaysInUse};
+use crate::config::{ServiceConfig, Storage};
+use crate::instance::{self, Counters, Instance, Prepared, RelaysInUse};
 use crate::observe::snapshot::{self, ServiceState};
 use crate::onion::OnionAddress;
 use crate::tor::descriptor::Signer;
@@ -47,11 +48,13 @@ pub(super) struct Service {
     address: OnionAddress,
     /// Where its status is told.
     status: watch::Sender<Posted>,
+    /// Where its local instances keep their points.
+    storage: Storage,
 }
 
 impl Service {
     /// A service with this identity.
-    pub(super) fn new(config: ServiceConfig, identity: HsIdKeypair) -> Self {
+    pub(super) fn new(config: ServiceConfig, identity: HsIdKeypair, storage: Storage) -> Self {
         let address = keys::address(&identity);
         let (status, _) = watch::channel(Posted {
             service: snapshot::Service {
@@ -63,7 +66,7 @@ impl Service {
             },
             counters: BTreeMap::new(),
         });
-        Self { config, identity: Arc::new(identity), address, status }
+        Self { config, identity: Arc::new(identity), address, status, storage }
     }
 
     /// The name in the configuration.
@@ -79,6 +82,20 @@ impl Service {
     /// Where the service tells its status.
     pub(super) fn watch(&self) -> watch::Receiver<Posted> {
         self.status.subscribe()
+    }
+
+    /// A directory that is an instance's own; `None` if it cannot be made, or
+    /// others could read it.
+    fn directory_of(&self, instance: &str) -> Option<PathBuf> {
+        let Storage { state_dir, mistrust, .. } = &self.storage;
+        let directory = state_dir.join("onionbraid").join(self.nickname()).join(instance);
+        match mistrust.verifier().make_directory(&directory) {
+            Ok(()) => Some(directory),
+            Err(error) => {
+                tracing::warn!(directory = %directory.display(), %error, "nothing is kept there");
+                None
+            }
+        }
     }
 
     /// Runs until it is cancelled. Returns its nickname.
@@ -135,7 +152,7 @@ impl Running {
             let BackendKind::Local { expected_points } = backend.kind else { continue };
             let id = backend.id;
             let rate_limit = service.config.rate_limit_at_intro.as_ref();
-            let (instance, counted, mut points) = Instance::new(
+            let Prepared { instance, counters: counted, mut points, .. } = Instance::prepare(
                 instance::Settings {
                     name: format!("{}/{}", service.config.nickname, backend.name),
                     intro_points: usize::from(expected_points),
@@ -144,6 +161,7 @@ impl Running {
                     )
                     .unwrap_or(usize::MAX),
                     rate_limit_at_intro: rate_limit.map(|limit| (limit.rate, limit.burst)),
+                    keep_in: service.directory_of(&backend.name),
                 },
                 network.clone(),
                 Arc::clone(&subcredentials),
@@ -151,7 +169,7 @@ impl Running {
                 Arc::clone(&serve) as Arc<dyn instance::Serve>,
             );
             counters.insert(id, counted);
-            instances.spawn(async move { match instance.run().await {} });
+            instances.spawn(instance.run());
             let told = told.clone();
             let network = network.clone();
             instances.spawn(async move {
