@@ -16,99 +16,34 @@ pub mod command;
 pub mod fact;
 
 mod backend;
+mod health;
 mod hsdir;
+mod probing;
 mod publish;
 mod remote;
 mod samples;
 mod schedule;
 mod select;
+mod settings;
 mod turns;
 
 use std::collections::{BTreeSet, VecDeque};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use rand::Rng;
 
 use self::backend::Backend;
 use self::command::Command;
-use self::fact::{BackendId, Fact, Now};
+use self::fact::{BackendId, Fact, NetworkView, Now};
+use self::probing::Probing;
 use self::publish::{Content, Publisher};
 use self::schedule::Alarm;
 use self::select::{Candidate, select};
 use self::turns::Turns;
 use crate::observe::snapshot::{self, BackendState, ServiceState};
-use crate::onion::{Capabilities, MAX_INTRO_POINTS, OnionAddress};
+use crate::onion::{Capabilities, MAX_INTRO_POINTS};
 
-/// What the operator wants of one service.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Settings {
-    /// Everything that answers for it, in the order in which status shows it.
-    pub backends: Vec<BackendSettings>,
-    /// The most introduction points to list, save that every backend gets one;
-    /// never more than 20. `None`: 9, the size of an ordinary service, and 20
-    /// with more than 9 backends.
-    pub max_points: Option<u8>,
-    /// Whether different HSDirs may get different points.
-    pub distinct: Distinct,
-    /// Who else publishes the address.
-    pub publishers: Publishers,
-    /// How long after a probe of a point the next one follows; `None`: no probes.
-    pub probe_every: Option<Duration>,
-}
-
-/// Whether different HSDirs get different points, so that more than one
-/// descriptor holds are in use.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Distinct {
-    /// Only where one descriptor has no room for every backend.
-    #[default]
-    Auto,
-    /// Wherever more points are offered than one descriptor holds.
-    Always,
-    /// Never: all HSDirs get the same points.
-    Never,
-}
-
-/// Who publishes the address.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Publishers {
-    /// This process alone: a descriptor of somebody else's means that the key
-    /// is in other hands.
-    #[default]
-    One,
-    /// Other processes with the same key and the same remote backends too.
-    Several,
-}
-
-/// One backend.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct BackendSettings {
-    /// What facts and commands call it; every backend has another.
-    pub id: BackendId,
-    /// What logs and status call it.
-    pub name: String,
-    /// Where it runs.
-    pub kind: BackendKind,
-    /// Its share of the traffic relative to the others; with 0 it gets none
-    /// while others are live.
-    pub weight: u16,
-}
-
-/// Where a backend runs.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum BackendKind {
-    /// In this process: reports its points by itself.
-    Local {
-        /// How many points it is going to establish. The first publication
-        /// need not wait for more.
-        expected_points: u8,
-    },
-    /// Elsewhere: known by its own descriptor.
-    Remote {
-        /// Its own address.
-        address: OnionAddress,
-    },
-}
+pub use self::settings::{BackendKind, BackendSettings, Distinct, Publishers, Settings};
 
 /// What the operator sees of one service.
 #[derive(Clone, Debug)]
@@ -119,6 +54,8 @@ pub struct Status {
     pub backends: Vec<snapshot::Backend>,
     /// One for each period of the network view, in its order.
     pub descriptors: Vec<snapshot::Descriptor>,
+    /// What the operator should act on and no backend's state tells.
+    pub problems: Vec<String>,
 }
 
 /// The policy of one service.
@@ -126,6 +63,13 @@ pub struct Status {
 pub struct Balancer {
     backends: Vec<Backend>,
     max_points: Option<u8>,
+    /// What the network directory said last.
+    network: Option<NetworkView>,
+    /// Why no origin behind the local instances answers, if so.
+    origins_down: Option<String>,
+    /// Whether the local instances are about to end.
+    withdrawing: bool,
+    probing: Probing,
     turns: Turns,
     publisher: Publisher,
     commands: VecDeque<Command>,
@@ -138,11 +82,59 @@ impl Balancer {
         Self {
             backends: settings.backends.into_iter().map(Backend::new).collect(),
             max_points: settings.max_points,
+            network: None,
+            origins_down: None,
+            withdrawing: false,
+            probing: Probing::new(settings.probe_every),
             turns: Turns::default(),
             publisher: Publisher::new(),
             commands: VecDeque::new(),
             timeout: None,
         }
+    }
+
+    /// The operator wants this from now on.
+    ///
+    /// A backend with an id that is known keeps everything that is known of
+    /// it, under its new name and weight; new ones start unknown; the points
+    /// of those that are gone leave the descriptor like any point that is gone.
+    pub fn reconfigure(&mut self, settings: Settings, now: Now, rng: &mut impl Rng) {
+        let mut known = std::mem::take(&mut self.backends);
+        for settings in settings.backends {
+            let same = known.iter().position(|backend| backend.is_meant_by(&settings));
+            let mut backend = match same {
+                Some(index) => known.swap_remove(index).with_settings(settings),
+                None => Backend::new(settings),
+            };
+            if let Some(view) = self.network.as_ref().filter(|_| same.is_none()) {
+                backend.network_changed(view, now, rng);
+            }
+            self.backends.push(backend);
+        }
+        self.max_points = settings.max_points;
+        self.probing.set_interval(settings.probe_every, now);
+        self.progress(now, rng);
+    }
+
+    /// The process is about to end: the points of the local instances leave
+    /// the descriptor, if another backend is live. If none is, what is
+    /// published stays. There is no way back.
+    pub fn withdraw(&mut self, now: Now, rng: &mut impl Rng) {
+        if !self.withdrawing {
+            self.withdrawing = true;
+            self.publisher.allow_changes();
+        }
+        self.progress(now, rng);
+    }
+
+    /// Whether nothing is left to wait for after [`withdraw`](Self::withdraw):
+    /// no HSDir that clients ask in the current period holds a point of a
+    /// local instance, as far as is known, or no other backend is live.
+    pub fn is_withdrawn(&self) -> bool {
+        let local = |id| self.backends.iter().any(|b| b.id() == id && b.is_local());
+        let listed = self.publisher.listed().iter().any(|chosen| local(chosen.backend));
+        let others = self.backends.iter().any(|b| b.is_live() && !b.is_local());
+        self.withdrawing && (!others || (!listed && self.publisher.has_replaced_all()))
     }
 
     /// Something has happened. Facts about backends that the settings do not
@@ -153,6 +145,7 @@ impl Balancer {
                 for backend in &mut self.backends {
                     backend.network_changed(&view, now, rng);
                 }
+                self.network = Some(view.clone());
                 self.publisher.network_changed(view, now, rng);
             }
             Fact::LocalPoints { backend, points, capabilities } => {
@@ -168,8 +161,15 @@ impl Balancer {
             Fact::Uploaded { period, hsdir, as_of, outcome } => {
                 self.publisher.uploaded((period, hsdir), as_of, outcome, now, rng);
             }
+            Fact::Probed { backend, session, outcome } => {
+                let moved = self.probing.probed(backend, session, &outcome, now, rng);
+                if let Some(backend) = self.backend(backend).filter(|_| moved) {
+                    backend.may_have_moved(now, rng);
+                }
+            }
+            Fact::Origins(outcome) => self.origins(outcome),
             // Nothing asks for these yet.
-            Fact::Probed { .. } | Fact::Origins(_) | Fact::Inspected { .. } => {}
+            Fact::Inspected { .. } => {}
         }
         self.progress(now, rng);
     }
@@ -203,6 +203,7 @@ impl Balancer {
             state: self.state(),
             backends: backends.collect(),
             descriptors: self.publisher.snapshot(),
+            problems: self.probing.problem().into_iter().collect(),
         }
     }
 
@@ -210,13 +211,28 @@ impl Balancer {
         self.backends.iter_mut().find(|backend| backend.id() == id)
     }
 
+    /// When the origins answer again, what probes through the local instances
+    /// found of them is out of date.
+    fn origins(&mut self, outcome: Result<(), String>) {
+        if outcome.is_ok() && self.origins_down.is_some() {
+            for backend in self.backends.iter().filter(|backend| backend.is_local()) {
+                self.probing.application_is_back(backend.id());
+            }
+        }
+        self.origins_down = outcome.err();
+    }
+
     /// Looks at everything again and does whatever is due.
     fn progress(&mut self, now: Now, rng: &mut impl Rng) {
         let mut alarm = Alarm::new(now.monotonic);
         for backend in &mut self.backends {
-            if backend.progress(&mut alarm, rng) {
+            if backend.progress(self.origins_down.as_deref(), &mut alarm, rng) {
                 self.commands.push_back(Command::Fetch { backend: backend.id() });
             }
+        }
+        self.probing.progress(&self.backends, now, &mut alarm, rng, &mut self.commands);
+        for backend in &mut self.backends {
+            backend.heed(self.probing.health(backend.id()));
         }
         let wanted = self.wanted(&mut alarm);
         let settled = self.backends.iter().all(Backend::is_settled);
@@ -229,19 +245,16 @@ impl Balancer {
     /// own error, and a descriptor without points helps nobody.
     fn wanted(&mut self, alarm: &mut Alarm) -> Option<Content> {
         let backends = || self.backends.iter().map(|backend| (backend.id(), backend));
-        let weighted = backends().any(|(_, b)| b.is_live() && b.weight() > 0);
+        let stays = |b: &Backend| b.is_live() && !(self.withdrawing && b.is_local());
+        let weighted = backends().any(|(_, b)| stays(b) && b.weight() > 0);
         let live: BTreeSet<BackendId> = backends()
-            .filter(|(_, b)| b.is_live() && (b.weight() > 0 || !weighted))
+            .filter(|(_, b)| stays(b) && (b.weight() > 0 || !weighted))
             .map(|(id, _)| id)
             .collect();
         let seated = self.turns.seated(&live, MAX_INTRO_POINTS, alarm);
         let candidates: Vec<Candidate<'_>> = backends()
             .filter(|(id, _)| seated.contains(id))
-            .map(|(backend, b)| Candidate {
-                backend,
-                weight: b.weight(),
-                points: &b.offer().points,
-            })
+            .map(|(backend, b)| Candidate { backend, weight: b.weight(), points: b.points() })
             .collect();
         let chosen = select(&candidates, self.publisher.listed(), self.max_points);
         let listed: BTreeSet<BackendId> = chosen.iter().map(|chosen| chosen.backend).collect();
@@ -276,10 +289,10 @@ mod tests {
     use rand::rngs::StdRng;
 
     use super::command::Publication;
-    use super::fact::{FetchFailure, FetchedDescriptor, UploadFailure};
+    use super::fact::{FetchFailure, FetchedDescriptor, ProbeFailure, UploadFailure};
     use super::samples::{MINUTE, SECOND, later, network, period, point, relay, rng, start};
     use super::*;
-    use crate::onion::IntroPoint;
+    use crate::onion::{IntroPoint, OnionAddress};
 
     /// A balancer and its world: every fetch and upload is recorded, and every
     /// upload is answered at once unless `deaf`.
@@ -291,11 +304,28 @@ mod tests {
         uploads: Vec<(Duration, Publication)>,
         began: Instant,
         deaf: bool,
+        /// Whose points answer no probe; the others' do.
+        dead: Option<BackendId>,
     }
 
     impl World {
         /// `local` instances that expect 3 points each, `remote` backends.
         fn new(local: u32, remote: u8) -> Self {
+            let settings = Self::settings(local, remote);
+            let now = start();
+            Self {
+                balancer: Balancer::new(settings),
+                now,
+                rng: rng(),
+                fetches: 0,
+                uploads: Vec::new(),
+                began: now.monotonic,
+                deaf: false,
+                dead: None,
+            }
+        }
+
+        fn settings(local: u32, remote: u8) -> Settings {
             let backend = |name: String, kind| (name, kind);
             let locals = (0..local)
                 .map(|n| backend(format!("local-{n}"), BackendKind::Local { expected_points: 3 }));
@@ -307,17 +337,21 @@ mod tests {
             let backends = backends
                 .map(|(id, (name, kind))| BackendSettings { id, name, kind, weight: 1 })
                 .collect();
-            let settings = Settings { backends, ..Settings::default() };
-            let now = start();
-            Self {
-                balancer: Balancer::new(settings),
-                now,
-                rng: rng(),
-                fetches: 0,
-                uploads: Vec::new(),
-                began: now.monotonic,
-                deaf: false,
-            }
+            Settings { backends, ..Settings::default() }
+        }
+
+        fn reconfigure(&mut self, settings: Settings) {
+            self.balancer.reconfigure(settings, self.now, &mut self.rng);
+            self.obey();
+        }
+
+        fn withdraw(&mut self) {
+            self.balancer.withdraw(self.now, &mut self.rng);
+            self.obey();
+        }
+
+        fn newest(&self) -> Vec<IntroPoint> {
+            self.uploads.last().map_or(Vec::new(), |(_, publication)| publication.points.to_vec())
         }
 
         fn tell(&mut self, fact: Fact) {
@@ -327,9 +361,16 @@ mod tests {
 
         fn obey(&mut self) {
             while let Some(command) = self.balancer.poll_command() {
-                let Command::Publish(publication) = command else {
-                    self.fetches += 1;
-                    continue;
+                let publication = match command {
+                    Command::Publish(publication) => publication,
+                    Command::Probe { backend, point } => {
+                        self.probed(backend, &point);
+                        continue;
+                    }
+                    _ => {
+                        self.fetches += 1;
+                        continue;
+                    }
                 };
                 let answer = Fact::Uploaded {
                     period: publication.period,
@@ -342,6 +383,13 @@ mod tests {
                     self.balancer.handle_fact(answer, self.now, &mut self.rng);
                 }
             }
+        }
+
+        fn probed(&mut self, backend: BackendId, point: &IntroPoint) {
+            let failure = ProbeFailure::Point("no answer".into());
+            let outcome = if self.dead == Some(backend) { Err(failure) } else { Ok(()) };
+            let answer = Fact::Probed { backend, session: point.session_id, outcome };
+            self.balancer.handle_fact(answer, self.now, &mut self.rng);
         }
 
         fn pass(&mut self, time: Duration) {
@@ -618,6 +666,222 @@ mod tests {
         world.local(1, &[]);
         world.pass(MINUTE);
         assert_eq!(listed(&world), [point(1, 1)]);
+    }
+
+    fn points(sessions: &[u16]) -> Vec<IntroPoint> {
+        sessions.iter().map(|n| point(*n, *n)).collect()
+    }
+
+    #[test]
+    fn a_reload_moves_nothing_of_the_backends_that_it_leaves_alone() {
+        let mut world = World::new(2, 1);
+        world.tell(Fact::Network(network(1, [1, 2])));
+        world.local(0, &[1, 2, 3]);
+        world.local(1, &[4, 5, 6]);
+        world.fetched(2, 1, &[7, 8, 9]);
+        world.pass(MINUTE);
+        let fetches = world.fetches;
+        // A second remote backend comes, the first local instance goes.
+        let mut settings = World::settings(2, 2);
+        let renamed = &mut settings.backends[2];
+        renamed.name = "berlin".into();
+        settings.backends.remove(0);
+        world.reconfigure(settings);
+        assert_eq!(world.fetches, fetches + 1, "the new backend is fetched at once");
+        world.pass(20 * SECOND);
+        assert_eq!(world.newest(), points(&[4, 5, 6, 7, 8, 9]));
+        world.fetched(3, 1, &[10, 11, 12]);
+        world.pass(20 * SECOND);
+        assert_eq!(world.newest(), points(&[4, 5, 6, 7, 8, 9, 10, 11, 12]));
+        let status = world.balancer.status();
+        let shown: Vec<_> = status.backends.iter().map(|b| (&b.name[..], b.revision)).collect();
+        assert_eq!(shown, [("local-1", None), ("berlin", Some(1)), ("remote-1", Some(1))]);
+    }
+
+    #[test]
+    fn a_reload_without_a_change_changes_nothing_and_a_weight_counts_at_once() {
+        let mut world = World::new(2, 0);
+        world.tell(Fact::Network(network(1, [1, 2])));
+        world.local(0, &[1, 2, 3]);
+        world.local(1, &[4, 5, 6]);
+        world.pass(MINUTE);
+        world.reconfigure(World::settings(2, 0));
+        world.pass(MINUTE);
+        assert_eq!(world.rounds(), [(0, 6)]);
+        let mut settings = World::settings(2, 0);
+        settings.backends[1].weight = 3;
+        world.reconfigure(settings);
+        assert_eq!(world.balancer.status().backends[1].weight, 3);
+        world.pass(3 * SECOND);
+        assert_eq!(world.newest(), points(&[1, 4, 5, 6]));
+    }
+
+    #[test]
+    fn the_points_of_the_last_backend_stay_until_those_of_its_successor_are_known() {
+        let mut world = World::new(0, 1);
+        world.tell(Fact::Network(network(1, [1, 2])));
+        world.fetched(0, 1, &[1, 2, 3]);
+        let mut settings = World::settings(0, 2);
+        settings.backends.remove(0);
+        world.reconfigure(settings);
+        world.pass(MINUTE);
+        assert_eq!(world.newest(), points(&[1, 2, 3]));
+        world.fetched(1, 1, &[4, 5, 6]);
+        world.pass(MINUTE);
+        assert_eq!(world.newest(), points(&[4, 5, 6]));
+    }
+
+    #[test]
+    fn an_id_with_another_address_is_another_backend() {
+        let mut world = World::new(0, 2);
+        world.tell(Fact::Network(network(1, [1, 2])));
+        world.fetched(0, 1, &[1, 2, 3]);
+        let mut settings = World::settings(0, 2);
+        settings.backends.remove(0);
+        settings.backends[0].id = BackendId(0);
+        world.reconfigure(settings);
+        assert_eq!(world.balancer.status().backends[0].state, BackendState::Unknown);
+    }
+
+    #[test]
+    fn local_points_are_withdrawn_from_every_hsdir_before_the_end() {
+        let mut world = World::new(1, 1);
+        world.tell(Fact::Network(network(1, [1, 2])));
+        world.local(0, &[1, 2, 3]);
+        world.fetched(1, 1, &[4, 5, 6]);
+        world.pass(MINUTE);
+        world.deaf = true;
+        world.withdraw();
+        assert!(!world.balancer.is_withdrawn());
+        world.pass(3 * SECOND);
+        assert_eq!(world.newest(), points(&[4, 5, 6]));
+        let [.., first, second] = &world.uploads[..] else { panic!("two uploads") };
+        let answers = [first, second].map(|(_, of)| Fact::Uploaded {
+            period: of.period,
+            hsdir: of.hsdir,
+            as_of: of.as_of,
+            outcome: Ok(1),
+        });
+        let [first, second] = answers;
+        world.tell(first);
+        assert!(!world.balancer.is_withdrawn(), "an upload is under way");
+        world.tell(second);
+        assert!(world.balancer.is_withdrawn());
+        // There is no way back, whatever the instances say.
+        world.local(0, &[7, 8, 9]);
+        world.pass(10 * MINUTE);
+        assert_eq!(world.newest(), points(&[4, 5, 6]));
+    }
+
+    #[test]
+    fn an_hsdir_that_refuses_the_withdrawal_keeps_it_waiting() {
+        let mut world = World::new(1, 1);
+        world.tell(Fact::Network(network(1, [1, 2])));
+        world.local(0, &[1, 2, 3]);
+        world.fetched(1, 1, &[4, 5, 6]);
+        world.pass(MINUTE);
+        world.withdraw();
+        world.deaf = true;
+        world.pass(3 * SECOND);
+        let last = world.uploads.split_off(world.uploads.len() - 2);
+        for (_, of) in last {
+            let refused = Err(UploadFailure::Refused("too low".into()));
+            let outcome = if of.hsdir == relay(1) { Ok(1) } else { refused };
+            let Publication { period, hsdir, as_of, .. } = of;
+            world.tell(Fact::Uploaded { period, hsdir, as_of, outcome });
+        }
+        assert!(!world.balancer.is_withdrawn());
+        world.deaf = false;
+        world.pass(3 * SECOND);
+        assert!(world.balancer.is_withdrawn());
+    }
+
+    #[test]
+    fn with_no_other_live_backend_there_is_nothing_to_withdraw() {
+        let mut world = World::new(1, 1);
+        world.tell(Fact::Network(network(1, [1, 2])));
+        world.local(0, &[1, 2, 3]);
+        world.pass(MINUTE);
+        assert!(!world.balancer.is_withdrawn());
+        world.withdraw();
+        assert!(world.balancer.is_withdrawn());
+        world.local(0, &[]);
+        world.pass(MINUTE);
+        assert_eq!(world.newest(), points(&[1, 2, 3]));
+    }
+
+    #[test]
+    fn a_withdrawal_does_not_wait_for_the_changes_before_it() {
+        let mut world = World::new(1, 1);
+        world.tell(Fact::Network(network(1, [1, 2])));
+        world.fetched(1, 1, &[4, 5, 6]);
+        for n in 100..200 {
+            world.local(0, &[n, n + 1, n + 2]);
+            world.pass(SECOND);
+        }
+        world.withdraw();
+        world.pass(10 * SECOND);
+        assert!(world.balancer.is_withdrawn());
+    }
+
+    #[test]
+    fn local_instances_are_down_while_their_origins_are_and_back_at_once() {
+        let mut world = World::new(1, 1);
+        world.tell(Fact::Network(network(1, [1, 2])));
+        world.local(0, &[1, 2, 3]);
+        world.fetched(1, 1, &[4, 5, 6]);
+        world.pass(MINUTE);
+        world.tell(Fact::Origins(Err("http://127.0.0.1:8080 refuses connections".into())));
+        let shown = world.balancer.status().backends;
+        assert_eq!([shown[0].state, shown[1].state], [BackendState::Down, BackendState::Up]);
+        assert!(shown[0].reason.as_ref().unwrap().contains("refuses connections"));
+        world.pass(5 * SECOND);
+        assert_eq!(world.newest(), points(&[4, 5, 6]));
+        world.tell(Fact::Origins(Ok(())));
+        assert_eq!(world.balancer.status().backends[0].state, BackendState::Up);
+        world.pass(10 * SECOND);
+        assert_eq!(world.newest(), points(&[4, 5, 6, 1, 2, 3]));
+    }
+
+    #[test]
+    fn origins_that_are_down_empty_no_descriptor_and_count_for_new_instances_too() {
+        let mut world = World::new(1, 0);
+        world.tell(Fact::Network(network(1, [1, 2])));
+        world.local(0, &[1, 2, 3]);
+        world.tell(Fact::Origins(Err("refused".into())));
+        world.pass(10 * MINUTE);
+        assert_eq!(world.state(), ServiceState::Down);
+        assert_eq!(world.rounds(), [(0, 3)]);
+        world.reconfigure(World::settings(2, 0));
+        world.local(1, &[4, 5, 6]);
+        assert_eq!(world.balancer.status().backends[1].state, BackendState::Down);
+    }
+
+    #[test]
+    fn a_dead_backend_leaves_the_descriptor_within_90_seconds_and_at_once() {
+        let mut world = World::new(0, 3);
+        let probed = Settings { probe_every: Some(30 * SECOND), ..World::settings(0, 3) };
+        world.balancer = Balancer::new(probed);
+        world.tell(Fact::Network(network(1, [1, 2])));
+        for backend in 0..3u16 {
+            let first = 1 + 3 * backend;
+            world.fetched(backend.into(), 1, &[first, first + 1, first + 2]);
+        }
+        world.pass(10 * MINUTE);
+        let before = world.rounds().len();
+        world.dead = Some(BackendId(1));
+        world.pass(90 * SECOND);
+        assert_eq!(world.newest(), points(&[1, 2, 3, 7, 8, 9]));
+        assert_eq!(world.rounds().len(), before + 1, "all of its points at once");
+        let shown = &world.balancer.status().backends[1];
+        assert_eq!((shown.state, shown.failing_intro_points), (BackendState::Down, 3));
+        // HSDirs still serve the descriptor that it published in its lifetime.
+        world.fetched(1, 1, &[4, 5, 6]);
+        world.pass(10 * MINUTE);
+        assert_eq!(world.rounds().len(), before + 1);
+        world.dead = None;
+        world.pass(90 * SECOND);
+        assert_eq!(world.newest(), points(&[1, 2, 3, 7, 8, 9, 4, 5, 6]));
     }
 
     #[test]
