@@ -216,7 +216,7 @@ mod tests {
         for below in ["keys", "pages"] {
             std::fs::create_dir_all(dir.join(below)).unwrap();
         }
-        let certificate = "-----BEGIN CERTIFICATE-----\nMAA=\n-----END CERTIFICATE-----\n";
+        let certificate = include_str!("../tests/config/http-files/ca.pem");
         for name in ["keys/shop", "keys/origin-ca.pem", "pages/refused.html", "pages/down.html"] {
             std::fs::write(dir.join(name), certificate).unwrap();
         }

@@ -8,6 +8,7 @@ use std::fs::{self, File};
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
+use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 
@@ -83,17 +84,28 @@ fn wrong_with(path: &Path, wanted: Wanted) -> Result<(), ConfigError> {
         }),
         Wanted::Certificates => {
             let text = at_most(path, MAX_CERTIFICATES).map_err(told)?.unwrap_or_default();
-            let read: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&text).collect();
-            if read.is_ok_and(|certificates| !certificates.is_empty()) {
-                return Ok(());
-            }
-            Err(ConfigError::general(format!(
-                "{} has to be a PEM file of at most 1 MiB with at least one certificate, between \
-                 lines BEGIN CERTIFICATE and END CERTIFICATE",
-                path.display()
-            )))
+            certificates(&text)
+                .map_err(|problem| ConfigError::general(format!("{}: {problem}", path.display())))
         }
     }
+}
+
+/// Checks that a text has certificates of authorities that can be used.
+fn certificates(text: &[u8]) -> Result<(), String> {
+    let mut store = RootCertStore::empty();
+    for (index, certificate) in CertificateDer::pem_slice_iter(text).enumerate() {
+        let number = index + 1;
+        let certificate = certificate.map_err(|error| format!("this is no PEM file: {error}"))?;
+        store.add(certificate).map_err(|error| {
+            format!("certificate {number} in it cannot be that of an authority: {error}")
+        })?;
+    }
+    if store.is_empty() {
+        return Err("there is no certificate in it: a PEM file of at most 1 MiB is wanted, with \
+                    lines BEGIN CERTIFICATE and END CERTIFICATE"
+            .to_owned());
+    }
+    Ok(())
 }
 
 /// The bytes of a file, if there are no more than `most`.
@@ -130,4 +142,32 @@ fn unreadable(path: &Path, wanted: Wanted, error: &io::Error) -> ConfigError {
     };
     let problem = ConfigError::general(problem);
     if error.kind() == io::ErrorKind::PermissionDenied { problem.denied() } else { problem }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_is_an_ordinary_file_of_at_most_256_kib() {
+        let dir = tempfile::tempdir().unwrap();
+        let page = dir.path().join("page.html");
+        let problem = |path: &Path| wrong_with(path, Wanted::Page).err().map(|e| e.to_string());
+        std::fs::write(&page, vec![b'x'; 256 * 1024]).unwrap();
+        assert_eq!(problem(&page), None);
+        std::fs::write(&page, vec![b'x'; 256 * 1024 + 1]).unwrap();
+        assert!(problem(&page).unwrap().contains("longer than 256 KiB"));
+        assert!(problem(Path::new("/dev/null")).unwrap().contains("no ordinary file"));
+    }
+
+    #[test]
+    fn certificates_are_those_of_authorities_in_pem() {
+        let certificate = include_bytes!("../../tests/config/http-files/ca.pem");
+        assert_eq!(certificates(certificate), Ok(()));
+        assert_eq!(certificates(&[certificate.as_slice(), certificate].concat()), Ok(()));
+        let garbage = include_bytes!("../../tests/config/http-files/garbage.pem");
+        for wrong in [b"".as_slice(), garbage, &[certificate.as_slice(), garbage].concat()] {
+            assert!(certificates(wrong).is_err());
+        }
+    }
 }

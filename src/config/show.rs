@@ -7,6 +7,7 @@ use toml::{Table, Value};
 
 use super::{Config, Probe, ServiceConfig, http, ports};
 use crate::proxy::rules::{PortRange, ProxyRule, ProxyRules, ProxyTarget};
+use crate::proxy::settings::HttpSettings;
 
 impl Config {
     /// The configuration in force. Reading the text again gives the same
@@ -42,6 +43,22 @@ impl Config {
 }
 
 impl ServiceConfig {
+    /// What the table `http` says that is not the default; `ports` what they say
+    /// that is not the service's.
+    pub fn http_to_toml(&self) -> Table {
+        let defaults = http::to_toml(&HttpSettings::default(), &ProxyRules::default());
+        let whole = http::to_toml(&self.http, &self.proxy_ports);
+        let mut table = different(&whole, &defaults);
+        if let Some(Value::Table(ports)) = table.get_mut("ports") {
+            for (_, port) in ports.iter_mut() {
+                if let Value::Table(own) = port {
+                    *own = different(own, &whole);
+                }
+            }
+        }
+        table
+    }
+
     fn to_toml(&self) -> Table {
         let mut entries = vec![("enabled", self.enabled.into())];
         if let Some(file) = &self.identity_key {
@@ -100,6 +117,12 @@ impl Probe {
         }
         entries.into()
     }
+}
+
+/// The entries of a table that another has not, or not so.
+fn different(table: &Table, other: &Table) -> Table {
+    let entries = table.iter().filter(|(key, value)| other.get(*key) != Some(value));
+    entries.map(|(key, value)| (key.clone(), value.clone())).collect()
 }
 
 impl ProxyRules {
