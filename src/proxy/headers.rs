@@ -11,9 +11,9 @@ mod fields;
 mod hop;
 mod names;
 
-use http::header::{ALT_SVC, HOST, MAX_FORWARDS};
+use http::header::{ALT_SVC, COOKIE, HOST, HeaderMap, HeaderValue, MAX_FORWARDS};
 use http::uri::{PathAndQuery, Uri};
-use http::{HeaderValue, Method, request, response};
+use http::{Method, request, response};
 
 use self::names::Names;
 use super::host::{self, Host};
@@ -36,6 +36,7 @@ pub fn request(settings: &HeaderSettings, visitor: &Visitor, request: &mut reque
     request.uri = request.uri.path_and_query().map_or_else(root, |path| Uri::from(path.clone()));
     request.headers.insert(HOST, host_for_origin(settings, &names, &host));
     client::tell(settings, visitor, &host, &mut request.headers);
+    join_cookies(&mut request.headers);
     count_forwarding(request);
 }
 
@@ -52,6 +53,35 @@ pub fn response(settings: &HeaderSettings, visitor: &Visitor, response: &mut res
     let names = Names::for_visitor(settings, visitor);
     fields::rewrite(fields::OF_RESPONSES, &names, &mut response.headers);
 }
+
+/// Takes out of the trailers of a request or response what would mean something
+/// else in its head (RFC 9110, section 6.5.1): some servers put them there.
+pub fn trailers(settings: &HeaderSettings, trailers: &mut HeaderMap) {
+    hop::clean(trailers);
+    client::forget(settings, trailers);
+    for name in NEVER_TRAILERS.iter().copied().chain(settings.strip.iter().map(String::as_str)) {
+        trailers.remove(name);
+    }
+}
+
+/// What frames or leads a message, says who may have it, or how to read it.
+const NEVER_TRAILERS: &[&str] = &[
+    "authorization",
+    "cache-control",
+    "content-encoding",
+    "content-length",
+    "content-range",
+    "content-type",
+    "cookie",
+    "expect",
+    "host",
+    "location",
+    "max-forwards",
+    "range",
+    "set-cookie",
+    "trailer",
+    "www-authenticate",
+];
 
 /// The host that a client has asked for; if it names none, the one that it has
 /// connected to.
@@ -85,6 +115,17 @@ fn host_for_origin(
 
 fn root() -> Uri {
     Uri::from(PathAndQuery::from_static("/"))
+}
+
+/// Makes one field of several, into which HTTP/2 may part it (RFC 9113, section
+/// 8.2.3).
+fn join_cookies(headers: &mut HeaderMap) {
+    let cookies: Vec<&[u8]> = headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes).collect();
+    if cookies.len() > 1
+        && let Ok(joined) = HeaderValue::from_bytes(&cookies.join(&b"; "[..]))
+    {
+        headers.insert(COOKIE, joined);
+    }
 }
 
 /// Counts down how often `OPTIONS` may be led on (RFC 9110, section 7.6.2).

@@ -142,13 +142,17 @@ fn quotation(text: &str) -> usize {
     text.len()
 }
 
-/// Every word that is a source.
+/// Every word that is a source; and out goes the word by which a site that
+/// believes to be reached by HTTPS has browsers ask for everything by it.
 fn sources(names: &Names<'_>, value: &str) -> Option<String> {
     let ends = |c: char| c.is_ascii_whitespace() || c == ';' || c == ',';
     let changed: String = value
         .split_inclusive(ends)
         .map(|word| {
             let (source, end) = word.split_at(word.find(ends).unwrap_or(word.len()));
+            if names.hide_https() && source.eq_ignore_ascii_case("upgrade-insecure-requests") {
+                return end.to_owned();
+            }
             format!("{}{end}", names.source(source).as_deref().unwrap_or(source))
         })
         .collect();

@@ -43,6 +43,12 @@ impl<'a> Names<'a> {
         Self { settings, visitor, to_visitor: false }
     }
 
+    /// Whether the origin may believe to be reached by HTTPS, and visitors must
+    /// not.
+    pub(super) fn hide_https(&self) -> bool {
+        self.to_visitor && (!self.settings.names.is_empty() || self.settings.proto == "https")
+    }
+
     /// The name that stands for another on the other side.
     pub(super) fn partner(&self, name: &str) -> Option<String> {
         self.change(name).map(|change| format!("{}{}", change.labels, change.name))

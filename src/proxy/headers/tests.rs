@@ -242,6 +242,44 @@ fn the_origin_is_told_of_the_visitor_what_the_settings_say() {
 }
 
 #[test]
+fn cookies_in_several_fields_are_joined() {
+    let after = sent(&HeaderSettings::default(), &[("cookie", "a=1"), ("cookie", "b=2; c=3")]);
+    let cookies: Vec<_> = after.get_all("cookie").iter().collect();
+    assert_eq!(cookies, ["a=1; b=2; c=3"]);
+}
+
+#[test]
+fn trailers_hold_nothing_that_belongs_into_a_head() {
+    let strip = vec!["server".into()];
+    let settings =
+        HeaderSettings { strip, circuit_id: Some("x-circuit".into()), ..HeaderSettings::default() };
+    let mut after = fields(&[
+        ("x-checksum", "1"),
+        ("connection", "x-a"),
+        ("x-a", "1"),
+        ("x-forwarded-for", "1.2.3.4"),
+        ("x_circuit", "1"),
+        ("host", "evil"),
+        ("content-length", "1"),
+        ("transfer-encoding", "chunked"),
+        ("authorization", "Basic eA=="),
+        ("cookie", "a=1"),
+        ("server", "x"),
+        ("grpc-status", "0"),
+    ]);
+    trailers(&settings, &mut after);
+    assert_eq!(after, fields(&[("x-checksum", "1"), ("grpc-status", "0")]));
+}
+
+#[test]
+fn a_site_that_believes_to_be_reached_otherwise_does_not_send_visitors_to_https() {
+    let policy = "upgrade-insecure-requests";
+    let https = HeaderSettings { proto: "https", ..HeaderSettings::default() };
+    assert_eq!(becomes(&https, "content-security-policy", policy), "");
+    assert_eq!(becomes(&HeaderSettings::default(), "content-security-policy", policy), policy);
+}
+
+#[test]
 fn options_are_counted_down_on_their_way() {
     let left = |method: Method| {
         let (mut parts, ()) = Request::new(()).into_parts();
@@ -320,6 +358,11 @@ fn public_names_become_onion_names_in_responses() {
              img-src example.com:* data:;report-uri https://example.com/r",
             "default-src 'self' ONION http://*.ONION/x ws://ws.ONION *.cdn.com; \
              img-src ONION:* data:;report-uri http://ONION/r",
+        ),
+        (
+            "content-security-policy",
+            "Upgrade-Insecure-Requests; img-src x.com; upgrade-insecure-requests",
+            "; img-src x.com; ",
         ),
         ("content-security-policy-report-only", "img-src example.com", "img-src ONION"),
         ("access-control-allow-origin", "https://example.com", "http://ONION"),
