@@ -3,8 +3,14 @@
 
 pub mod body;
 pub mod failure;
+pub mod files;
 pub mod forward;
+pub mod guard;
+pub mod headers;
 pub mod origin;
+pub mod pages;
+pub mod proxy_line;
 pub mod rules;
 pub mod settings;
+pub mod visitor;
 pub mod welcome;
