@@ -103,40 +103,59 @@ fn torrc(service: &ServiceConfig, address: &OnionAddress) -> String {
 }
 
 /// The service's `proxy_ports` as torrc writes them. tor chooses at random
-/// between lines of one port, so each port has one.
+/// between lines of one port, so each port has those of one rule alone.
 fn ports(service: &ServiceConfig) -> String {
     let mut text = String::new();
     let mut seen = Vec::new();
     for rule in &service.proxy_ports.0 {
-        let target = match &rule.target {
-            ProxyTarget::Forward(origin) | ProxyTarget::Http(origin) => match origin {
-                Origin::Tcp(_) | Origin::Name(..) => origin.to_string(),
-                Origin::Unix(path) => format!("unix:{}", quoted(&path.to_string_lossy())),
-            },
-            // tor does so with every port that has no line.
-            ProxyTarget::Destroy | ProxyTarget::Welcome => continue,
-            ProxyTarget::Reject | ProxyTarget::Ignore => {
-                let _ = writeln!(text, "# tor has no word for this rule of ours: {rule}");
-                continue;
-            }
+        // tor does so with every port that has no line.
+        if matches!(rule.target, ProxyTarget::Destroy | ProxyTarget::Welcome) {
+            continue;
+        }
+        let Some(addresses) = addresses(&rule.target) else {
+            let _ = writeln!(text, "# tor has no word for this rule of ours: {rule}");
+            continue;
         };
         if rule.ports.len() > MOST_LINES {
             let ports = PortRange(&rule.ports);
             let _ = writeln!(
                 text,
-                "# tor wants one line for each port: write those of {ports} that are needed, as\n\
-                 # HiddenServicePort PORT {target}"
+                "# tor wants one line for each port: write those of {ports} that are needed, as"
             );
+            for address in &addresses {
+                let _ = writeln!(text, "# HiddenServicePort PORT {address}");
+            }
             continue;
         }
         for port in rule.ports.clone() {
             if service.proxy_ports.target(port) == &rule.target && !seen.contains(&port) {
-                let _ = writeln!(text, "HiddenServicePort {port} {target}");
+                for address in &addresses {
+                    let _ = writeln!(text, "HiddenServicePort {port} {address}");
+                }
                 seen.push(port);
             }
         }
     }
     text
+}
+
+/// Where tor forwards to in the place of a target of ours, if it can.
+fn addresses(target: &ProxyTarget) -> Option<Vec<String>> {
+    match target {
+        ProxyTarget::Forward(target) => Some(target.origins.iter().map(address).collect()),
+        // tor knows no TLS: it would hand plain requests to a port that wants it.
+        ProxyTarget::Http(target) if target.origins.iter().all(|origin| !origin.tls) => {
+            Some(target.origins.iter().map(|origin| address(&origin.address)).collect())
+        }
+        _ => None,
+    }
+}
+
+fn address(origin: &Origin) -> String {
+    match origin {
+        Origin::Tcp(_) | Origin::Name(..) => origin.to_string(),
+        Origin::Unix(path) => format!("unix:{}", quoted(&path.to_string_lossy())),
+    }
 }
 
 /// A path as torrc takes it behind `unix:`.
@@ -169,15 +188,11 @@ fn arti_toml(service: &ServiceConfig, address: &OnionAddress) -> String {
          # The ports that clients connect to, and the servers behind them:\n\
          proxy_ports = [\n"
     );
-    let rules = service.proxy_ports.0.iter().filter(|rule| rule.target != ProxyTarget::Welcome);
-    let mut some = false;
-    for rule in rules {
-        let ports = toml::Value::from(PortRange(&rule.ports).to_string());
-        let target = toml::Value::from(rule.target.to_string());
-        let _ = writeln!(text, "    [{ports}, {target}],");
-        some = true;
+    let rules = service.proxy_ports.to_toml();
+    for rule in &rules {
+        let _ = writeln!(text, "    {rule},");
     }
-    if !some {
+    if rules.is_empty() {
         text.push_str("    [\"80\", \"http://127.0.0.1:8080\"],\n");
     }
     text.push_str("]\n");

@@ -6,11 +6,14 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::document::Value;
 use super::error::Report;
 use super::reader::Item;
-use crate::proxy::rules::{Origin, PortRange, ProxyRule, ProxyRules, ProxyTarget};
+use crate::proxy::rules::{
+    ForwardTarget, HttpOrigin, HttpTarget, Origin, PortRange, ProxyRule, ProxyRules, ProxyTarget,
+};
 
 /// The longest path of a Unix socket, in bytes: `sun_path` of unix(7) has 108,
 /// the last of which is a NUL.
@@ -63,8 +66,12 @@ fn rule(entry: &Item<'_>, report: &mut Report) -> Option<ProxyRule> {
             None
         }
     });
-    if let Some(ProxyTarget::Forward(Origin::Tcp(addr)) | ProxyTarget::Http(Origin::Tcp(addr))) =
-        parsed
+    let address = match &parsed {
+        Some(ProxyTarget::Forward(target)) => target.origins.first(),
+        Some(ProxyTarget::Http(target)) => target.origins.first().map(|origin| &origin.address),
+        _ => None,
+    };
+    if let Some(Origin::Tcp(addr)) = address
         && !is_private(addr.ip())
     {
         let text =
@@ -117,17 +124,26 @@ fn parse_target(text: &str) -> Result<ProxyTarget, String> {
     {
         // Both `http+unix:/path` and `http+unix:///path` are in use.
         let path = path.strip_prefix("//").filter(|rest| rest.starts_with('/')).unwrap_or(path);
-        return unix(path).map(ProxyTarget::Http);
+        return unix(path).map(http);
     }
     if let Some(authority) = text.strip_prefix("http://") {
-        return http_origin(authority).map(ProxyTarget::Http);
+        return http_origin(authority).map(http);
     }
     let target = text.strip_prefix("simple:").unwrap_or(text);
     if let Some(path) = target.strip_prefix("unix:") {
-        return unix(path).map(ProxyTarget::Forward);
+        return unix(path).map(forward);
     }
     let address = socket_addr(target.strip_prefix("inet:").unwrap_or(target))?;
-    Ok(ProxyTarget::Forward(Origin::Tcp(address)))
+    Ok(forward(Origin::Tcp(address)))
+}
+
+fn forward(origin: Origin) -> ProxyTarget {
+    ProxyTarget::Forward(ForwardTarget { origins: vec![origin], proxy_protocol: None })
+}
+
+fn http(address: Origin) -> ProxyTarget {
+    let origins = vec![HttpOrigin { address, tls: false }];
+    ProxyTarget::Http(HttpTarget { origins, settings: Arc::default() })
 }
 
 fn http_origin(authority: &str) -> Result<Origin, String> {
@@ -256,8 +272,9 @@ mod tests {
 
     #[test]
     fn targets_are_artis_and_http() {
-        let forward = |text| ProxyTarget::Forward(tcp(text));
-        let http = |text| ProxyTarget::Http(tcp(text));
+        let to_socket = || Origin::Unix("/run/x".into());
+        let http = |text| super::http(tcp(text));
+        let forward = |text| super::forward(tcp(text));
         let cases = [
             ("127.0.0.1:80", forward("127.0.0.1:80")),
             ("inet:127.0.0.1:80", forward("127.0.0.1:80")),
@@ -265,17 +282,17 @@ mod tests {
             ("simple:127.0.0.1:80", forward("127.0.0.1:80")),
             ("[::1]:80", forward("[::1]:80")),
             ("localhost:8080", forward("127.0.0.1:8080")),
-            ("unix:/run/x", ProxyTarget::Forward(Origin::Unix("/run/x".into()))),
-            ("simple:unix:/run/x", ProxyTarget::Forward(Origin::Unix("/run/x".into()))),
+            ("unix:/run/x", super::forward(to_socket())),
+            ("simple:unix:/run/x", super::forward(to_socket())),
             ("http://127.0.0.1:8080", http("127.0.0.1:8080")),
             ("http://127.0.0.1:8080/", http("127.0.0.1:8080")),
             ("http://127.0.0.1", http("127.0.0.1:80")),
             ("http://[::1]", http("[::1]:80")),
             ("http://[::1]:81", http("[::1]:81")),
             ("http://localhost", http("127.0.0.1:80")),
-            ("http+unix:/run/x", ProxyTarget::Http(Origin::Unix("/run/x".into()))),
-            ("http+unix:///run/x", ProxyTarget::Http(Origin::Unix("/run/x".into()))),
-            ("http://unix:/run/x", ProxyTarget::Http(Origin::Unix("/run/x".into()))),
+            ("http+unix:/run/x", super::http(to_socket())),
+            ("http+unix:///run/x", super::http(to_socket())),
+            ("http://unix:/run/x", super::http(to_socket())),
             ("destroy", ProxyTarget::Destroy),
             ("reject", ProxyTarget::Reject),
             ("ignore", ProxyTarget::Ignore),

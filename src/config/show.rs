@@ -6,7 +6,7 @@ use std::path::Path;
 use toml::{Table, Value};
 
 use super::{Config, Probe, ServiceConfig};
-use crate::proxy::rules::{PortRange, ProxyRule, ProxyTarget};
+use crate::proxy::rules::{PortRange, ProxyRule, ProxyRules};
 
 impl Config {
     /// The configuration in force. Reading the text again gives the same
@@ -59,8 +59,7 @@ impl ServiceConfig {
                 [("rate", i64::from(limit.rate).into()), ("burst", i64::from(limit.burst).into())];
             entries.push(("rate_limit_at_intro", table(limit)));
         }
-        let rules: Vec<Value> = self.proxy_ports.0.iter().filter_map(rule).collect();
-        entries.push(("proxy_ports", rules.into()));
+        entries.push(("proxy_ports", self.proxy_ports.to_toml().into()));
         entries.push(("local_instances", i64::from(self.local_instances).into()));
         if let Some(points) = self.local_intro_points {
             entries.push(("local_intro_points", i64::from(points).into()));
@@ -110,12 +109,22 @@ fn path(path: &Path) -> Value {
     if plain { path } else { table([("literal", path)]) }
 }
 
-fn rule(rule: &ProxyRule) -> Option<Value> {
-    if rule.target == ProxyTarget::Welcome {
-        return None;
+impl ProxyRules {
+    /// The entries of `proxy_ports`, save for the welcome page.
+    pub fn to_toml(&self) -> Vec<Value> {
+        self.0.iter().filter_map(rule).collect()
     }
-    let ports = PortRange(&rule.ports).to_string();
-    Some(vec![Value::from(ports), rule.target.to_string().into()].into())
+}
+
+fn rule(rule: &ProxyRule) -> Option<Value> {
+    let ports = Value::from(PortRange(&rule.ports).to_string());
+    let mut target: Vec<Value> = rule.target.words().into_iter().map(Value::from).collect();
+    let last = target.pop()?;
+    if target.is_empty() {
+        return Some(vec![ports, last].into());
+    }
+    target.push(last);
+    Some(vec![ports, target.into()].into())
 }
 
 fn table<const N: usize>(entries: [(&str, Value); N]) -> Value {

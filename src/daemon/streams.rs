@@ -43,9 +43,14 @@ impl Serve for ByPort {
         async move {
             // A client that goes before it has its answer is no event.
             let _ = match shared.rules.target(stream.port()) {
-                ProxyTarget::Forward(origin) | ProxyTarget::Http(origin) => {
+                ProxyTarget::Forward(target) => {
+                    return shared.forward_to(target.origins.first(), stream).await;
+                }
+                ProxyTarget::Http(target) => {
+                    let origin = target.origins.first().map(|origin| &origin.address);
                     return shared.forward_to(origin, stream).await;
                 }
+                ProxyTarget::Files(_) => return shared.forward_to(None, stream).await,
                 ProxyTarget::Welcome => {
                     if let Ok(accepted) = stream.accept().await {
                         let _ = welcome::serve(accepted.stream).await;
@@ -63,7 +68,11 @@ impl Serve for ByPort {
 
 impl Shared {
     /// Connects to the origin first: a client is accepted only by a live one.
-    async fn forward_to(&self, origin: &Origin, stream: ClientStream) {
+    async fn forward_to(&self, origin: Option<&Origin>, stream: ClientStream) {
+        let Some(origin) = origin else {
+            let _ = stream.origin_failed().await;
+            return;
+        };
         match origin::connect(origin).await {
             Ok(connection) => {
                 if let Ok(accepted) = stream.accept().await {

@@ -4,6 +4,9 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::settings::{HttpSettings, ProxyProtocol};
 
 /// The `proxy_ports` of one service, in the order of the file; the first rule
 /// that covers a port decides.
@@ -23,9 +26,11 @@ pub struct ProxyRule {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ProxyTarget {
     /// Forward the bytes to an origin.
-    Forward(Origin),
-    /// Forward to an HTTP origin.
-    Http(Origin),
+    Forward(ForwardTarget),
+    /// Forward requests to HTTP origins.
+    Http(HttpTarget),
+    /// Answer requests with files.
+    Files(FilesTarget),
     /// Close the whole rendezvous circuit, as C tor does for an unknown port.
     Destroy,
     /// Refuse the stream.
@@ -36,6 +41,36 @@ pub enum ProxyTarget {
     /// say this: it is what runs where there is no configuration at all.
     Welcome,
 }
+
+/// Origins that take bytes of any kind.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ForwardTarget {
+    /// The origins, 1 to [`MAX_ORIGINS`], all different.
+    pub origins: Vec<Origin>,
+    /// Which line begins every connection to them.
+    pub proxy_protocol: Option<ProxyProtocol>,
+}
+
+/// Origins that speak HTTP.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HttpTarget {
+    /// The origins, 1 to [`MAX_ORIGINS`], all different.
+    pub origins: Vec<HttpOrigin>,
+    /// How requests are led to them.
+    pub settings: Arc<HttpSettings>,
+}
+
+/// A directory whose files are answered with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FilesTarget {
+    /// The directory.
+    pub root: PathBuf,
+    /// Which requests are answered, and how. What it says of origins does not apply.
+    pub settings: Arc<HttpSettings>,
+}
+
+/// The most origins behind one rule.
+pub const MAX_ORIGINS: usize = 32;
 
 /// Where an origin listens.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -81,6 +116,17 @@ impl fmt::Display for Origin {
     }
 }
 
+/// As a URL: `http://`, `https://`, `http+unix:` or `https+unix:`.
+impl fmt::Display for HttpOrigin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let scheme = if self.tls { "https" } else { "http" };
+        match &self.address {
+            Origin::Unix(path) => write!(f, "{scheme}+unix:{}", path.display()),
+            address => write!(f, "{scheme}://{address}"),
+        }
+    }
+}
+
 impl fmt::Display for PortRange<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (*self.0.start(), *self.0.end()) {
@@ -97,17 +143,28 @@ impl fmt::Display for ProxyRule {
     }
 }
 
-/// The target as `proxy_ports` writes it.
+impl ProxyTarget {
+    /// The target as `proxy_ports` writes it, one word for each origin; none for
+    /// the welcome page.
+    pub fn words(&self) -> Vec<String> {
+        match self {
+            Self::Forward(target) => target.origins.iter().map(ToString::to_string).collect(),
+            Self::Http(target) => target.origins.iter().map(ToString::to_string).collect(),
+            Self::Files(target) => vec![format!("file:{}", target.root.display())],
+            Self::Destroy => vec!["destroy".to_owned()],
+            Self::Reject => vec!["reject".to_owned()],
+            Self::Ignore => vec!["ignore".to_owned()],
+            Self::Welcome => Vec::new(),
+        }
+    }
+}
+
+/// For the operator: several origins have commas between them.
 impl fmt::Display for ProxyTarget {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Forward(origin) => write!(f, "{origin}"),
-            Self::Http(Origin::Unix(path)) => write!(f, "http+unix:{}", path.display()),
-            Self::Http(origin) => write!(f, "http://{origin}"),
-            Self::Destroy => f.write_str("destroy"),
-            Self::Reject => f.write_str("reject"),
-            Self::Ignore => f.write_str("ignore"),
-            Self::Welcome => f.write_str("the built-in welcome page"),
+        if *self == Self::Welcome {
+            return f.write_str("the built-in welcome page");
         }
+        f.write_str(&self.words().join(", "))
     }
 }

@@ -163,8 +163,9 @@ pub enum HostHeader {
 pub struct NamePair {
     /// What the origin calls itself, such as `example.com`.
     pub public: String,
-    /// What clients call it, such as `….onion`.
-    pub onion: String,
+    /// What clients call it, such as `….onion`; `None`: the service's own
+    /// address, which whoever has its key fills in.
+    pub onion: Option<String>,
 }
 
 /// What is refused.

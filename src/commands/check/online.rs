@@ -87,7 +87,7 @@ pub(super) fn check(
 /// The port that is tried: the first that leads somewhere, 80 where it may be.
 pub(super) fn port(service: &ServiceConfig) -> u16 {
     let leads = |target: &ProxyTarget| {
-        matches!(target, ProxyTarget::Forward(_) | ProxyTarget::Http(_) | ProxyTarget::Welcome)
+        !matches!(target, ProxyTarget::Destroy | ProxyTarget::Reject | ProxyTarget::Ignore)
     };
     let first = service.proxy_ports.0.iter().find(|rule| leads(&rule.target));
     first.map_or(80, |rule| if rule.ports.contains(&80) { 80 } else { *rule.ports.start() })
