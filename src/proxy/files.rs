@@ -16,13 +16,12 @@ use std::path::{Path, PathBuf};
 use http::header::{ALLOW, ETAG, IF_RANGE, LAST_MODIFIED, LOCATION, RANGE};
 use http::uri::Uri;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
-use http_body_util::{BodyExt as _, Empty};
-use hyper::body::Bytes;
+use http_body_util::BodyExt as _;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use tower_http::services::ServeDir;
 
 use self::beneath::{Beneath, blocking};
-use super::body::Body;
+use super::body::{Body, empty};
 
 /// What is read from the disk at a time, in bytes: what one response holds.
 const CHUNK: usize = 64 * 1024;
@@ -98,7 +97,7 @@ impl Files {
         let root = self.root.clone();
         let asking = async {
             let beneath = blocking(move || Beneath::new(&root)).await?;
-            let mut request = Request::new(Empty::<Bytes>::new());
+            let mut request = Request::new(());
             *request.method_mut() = method.clone();
             *request.uri_mut() = Uri::try_from(path.path.as_str()).map_err(io::Error::other)?;
             *request.headers_mut() = headers.clone();
@@ -193,7 +192,7 @@ fn redirect(mut response: Response<Body>, path: &Asked, query: Option<&str>) -> 
 
 /// An answer without a body.
 fn refusal(status: StatusCode) -> Response<Body> {
-    let mut response = Response::new(Empty::new().map_err(|never| match never {}).boxed_unsync());
+    let mut response = Response::new(empty());
     *response.status_mut() = status;
     response
 }
@@ -253,8 +252,7 @@ mod tests {
         }
 
         async fn ask(&self, request: http::request::Builder) -> Response<Body> {
-            let body = Empty::new().map_err(|never| match never {}).boxed_unsync();
-            self.files.answer(request.body(body).unwrap()).await
+            self.files.answer(request.body(empty()).unwrap()).await
         }
 
         async fn get(&self, target: &str) -> Response<Body> {

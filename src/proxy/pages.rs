@@ -11,10 +11,9 @@ use std::path::{Path, PathBuf};
 
 use http::header::{ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderValue, Response, StatusCode};
-use http_body_util::{BodyExt as _, Full};
 use hyper::body::Bytes;
 
-use super::body::Body;
+use super::body::{Body, full};
 use super::failure::Failure;
 use super::settings::ErrorPage;
 
@@ -112,8 +111,7 @@ impl Pages {
     fn page(&self, status: StatusCode, sentence: &str) -> Response<Body> {
         let own = self.own.iter().find(|(range, _)| range.contains(&status.as_u16()));
         let page = own.map_or_else(|| built_in(status, sentence), |(_, page)| page.clone());
-        let mut response =
-            Response::new(Full::new(page).map_err(|never| match never {}).boxed_unsync());
+        let mut response = Response::new(full(page));
         *response.status_mut() = status;
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
@@ -157,7 +155,10 @@ fn read(file: &Path) -> Result<Bytes, PagesError> {
 mod tests {
     use std::fs;
 
+    use http_body_util::BodyExt as _;
+
     use super::*;
+    use crate::proxy::body::empty;
 
     fn own(status: RangeInclusive<u16>, file: &Path) -> ErrorPage {
         ErrorPage { status, file: file.to_owned() }
@@ -171,6 +172,7 @@ mod tests {
     const EVERY: &[Failure] = &[
         Failure::Malformed,
         Failure::SlowClient,
+        Failure::ClientGone,
         Failure::BodyTooLarge,
         Failure::TargetTooLong,
         Failure::HeadTooLarge,
@@ -202,8 +204,13 @@ mod tests {
     #[test]
     fn a_connection_ends_where_the_rest_of_the_request_is_unknown() {
         for failure in EVERY {
-            let closed =
-                matches!(failure, Failure::Malformed | Failure::SlowClient | Failure::BodyTooLarge);
+            let closed = matches!(
+                failure,
+                Failure::Malformed
+                    | Failure::SlowClient
+                    | Failure::ClientGone
+                    | Failure::BodyTooLarge
+            );
             let response = Pages::default().answer(*failure);
             let expected = closed.then(|| HeaderValue::from_static("close"));
             assert_eq!(response.headers().get(CONNECTION), expected.as_ref(), "{failure:?}");
@@ -234,9 +241,8 @@ mod tests {
     #[tokio::test]
     async fn a_refusal_without_a_body_gets_the_page_for_its_status() {
         let refused = |status: StatusCode| {
-            let body = http_body_util::Empty::new().map_err(|never| match never {}).boxed_unsync();
             let response = Response::builder().status(status).header(ALLOW, "GET");
-            response.header(CONTENT_LENGTH, "0").body(body).unwrap()
+            response.header(CONTENT_LENGTH, "0").body(empty()).unwrap()
         };
         let pages = Pages::default();
         let response = pages.complete(refused(StatusCode::NOT_FOUND));

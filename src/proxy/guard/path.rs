@@ -29,7 +29,7 @@ pub(super) fn begins_with(path: &str, start: &str) -> bool {
     let start: Vec<&[u8]> = start.split(|c| *c == b'/').filter(|s| !s.is_empty()).collect();
     let mut path = path.as_bytes().to_vec();
     for _ in 0..=DECODINGS {
-        if readings().any(|reading| passes_through(&path, &start, reading)) {
+        if readings(&path).any(|reading| passes_through(&path, &start, reading)) {
             return true;
         }
         let decoded: Vec<u8> = percent_decode(&path).collect();
@@ -41,12 +41,22 @@ pub(super) fn begins_with(path: &str, start: &str) -> bool {
     false
 }
 
-fn readings() -> impl Iterator<Item = Reading> {
-    (0..8).map(|bits| Reading {
-        backslashes: bits & 1 != 0,
-        parameters: bits & 2 != 0,
-        merged: bits & 4 != 0,
-    })
+/// The readings in which servers can differ about a path: of most, one.
+fn readings(path: &[u8]) -> impl Iterator<Item = Reading> {
+    let backslash = path.contains(&b'\\');
+    let parameter = path.contains(&b';');
+    let nameless = backslash || parameter || path.windows(2).any(|pair| pair == b"//");
+    (0..8)
+        .map(|bits| Reading {
+            backslashes: bits & 1 != 0,
+            parameters: bits & 2 != 0,
+            merged: bits & 4 != 0,
+        })
+        .filter(move |reading| {
+            (backslash || !reading.backslashes)
+                && (parameter || !reading.parameters)
+                && (nameless || !reading.merged)
+        })
 }
 
 /// Walks along a path; whether that leads below `start` at any moment.

@@ -97,7 +97,9 @@ fn brackets(names: &Names<'_>, value: &str) -> Option<String> {
             let (quoted, after) = rest.split_at(quotation(rest));
             changed.push_str(quoted);
             rest = after;
-        } else if let Some(end) = rest.find('>') {
+        } else {
+            // Looked for once only: a value may hold nothing but brackets.
+            let Some(end) = rest.find('>') else { break };
             let (uri, after) = rest.split_at(end);
             changed.push_str(names.uri(uri).as_deref().unwrap_or(uri));
             rest = after;

@@ -126,9 +126,10 @@ impl<'a> Names<'a> {
     /// that the visitor has connected to.
     fn change<'n>(&'n self, name: &'n str) -> Option<Change<'n>> {
         let pairs = self.settings.names.iter().filter_map(|pair| {
+            let onion = pair.onion.as_deref().unwrap_or(&self.visitor.onion);
             let (from, to) = match self.to_visitor {
-                true => (&pair.public, &pair.onion),
-                false => (&pair.onion, &pair.public),
+                true => (pair.public.as_str(), onion),
+                false => (onion, pair.public.as_str()),
             };
             let labels = host::below(name, from)?;
             Some(Change { labels, name: to, length: from.len(), same: false })

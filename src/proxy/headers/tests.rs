@@ -15,7 +15,7 @@ fn visitor() -> Visitor {
 }
 
 fn pair(public: &str, onion: &str) -> NamePair {
-    NamePair { public: public.into(), onion: onion.into() }
+    NamePair { public: public.into(), onion: Some(onion.into()) }
 }
 
 /// `example.com` is this onion service.
@@ -464,6 +464,15 @@ fn an_origin_that_is_told_another_scheme_gets_and_gives_it_with_the_onion_name()
         format!("https://{ONION}:81")
     );
     assert_eq!(becomes(&HeaderSettings::default(), "location", &own), own, "else it means it");
+}
+
+#[test]
+fn a_name_without_a_partner_stands_for_the_address_that_the_visitor_came_to() {
+    let names = vec![NamePair { public: "example.com".into(), onion: None }];
+    let settings = HeaderSettings { names, ..mapped() };
+    let there = becomes(&settings, "location", "https://www.example.com/");
+    assert_eq!(there, format!("http://www.{ONION}/"));
+    assert_eq!(became(&settings, "host", &format!("www.{ONION}")), "www.example.com");
 }
 
 #[test]
