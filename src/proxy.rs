@@ -7,6 +7,7 @@ pub mod files;
 pub mod forward;
 pub mod guard;
 pub mod headers;
+pub mod host;
 pub mod origin;
 pub mod origins;
 pub mod pages;
