@@ -120,9 +120,14 @@ impl Origins {
                     None => Rest::Unanswered,
                 };
                 let error = error.into_error();
-                let mut lost = Lost::new(Failure::OriginBroken, with_sources(&error), rest);
-                lost.stale =
-                    lease.reused() && !matches!(lost.rest, Rest::Spent) && !is_reset(&error);
+                let reset = reset_reason(&error);
+                let failure = match reset {
+                    // Nothing was done about it (RFC 9113, section 8.7).
+                    Some(h2::Reason::REFUSED_STREAM) => Failure::OriginsBusy,
+                    _ => Failure::OriginBroken,
+                };
+                let mut lost = Lost::new(failure, with_sources(&error), rest);
+                lost.stale = lease.reused() && !matches!(lost.rest, Rest::Spent) && reset.is_none();
                 if lost.stale {
                     lease.discard();
                 }
@@ -151,10 +156,10 @@ fn unconnected(error: &CheckoutError, request: Request<Body>) -> Lost {
     Lost::new(failure, with_sources(error), Rest::Unsent(Box::new(request)))
 }
 
-/// Whether an HTTP/2 origin gave up this one request, and not the connection.
-fn is_reset(error: &hyper::Error) -> bool {
-    let source = error.source().and_then(|source| source.downcast_ref::<h2::Error>());
-    source.is_some_and(h2::Error::is_reset)
+/// Why an HTTP/2 origin gave up this one request, and not the connection.
+fn reset_reason(error: &hyper::Error) -> Option<h2::Reason> {
+    let source = error.source().and_then(|source| source.downcast_ref::<h2::Error>())?;
+    if source.is_reset() { source.reason() } else { None }
 }
 
 /// An error in one line; hyper's say little without their sources.
