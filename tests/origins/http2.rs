@@ -111,25 +111,27 @@ async fn an_idle_connection_is_closed_after_its_time() {
 
 #[tokio::test]
 async fn a_request_that_the_origin_gives_up_leaves_the_others_alone() {
-    let server = Server::start(move |_, connection| {
-        serve_http2(connection, 100, async |request: Request<Incoming>| {
-            if request.uri().path() == "/broken" {
-                // A body that breaks off resets the stream, and only that.
-                let error: body::BodyError = "broken".into();
-                let frames = futures::stream::iter([Err(error)]);
-                return Response::new(http_body_util::StreamBody::new(frames).boxed_unsync());
+    let server = Server::start(|_, connection| async move {
+        let mut connection = h2::server::handshake(connection).await.unwrap();
+        while let Some(Ok((request, mut respond))) = connection.accept().await {
+            match request.uri().path() {
+                "/broken" => respond.send_reset(h2::Reason::INTERNAL_ERROR),
+                "/refused" => respond.send_reset(h2::Reason::REFUSED_STREAM),
+                _ => drop(respond.send_response(Response::new(()), true).unwrap()),
             }
-            tell(request).await
-        })
+        }
     })
     .await;
-    let origins = origins(&[&server.origin], http2());
-    ask(&origins, get("/")).await.unwrap();
-    let response = within(origins.send(get("/broken"), CLIENT)).await;
-    if let Ok(response) = response {
-        assert!(within(response.into_body().collect()).await.is_err());
+    let origins = origins(&[&server.origin], OriginSettings { retries: 1, ..http2() });
+    for (path, answer, failures) in [
+        ("/", Ok(String::new()), 0),
+        ("/broken", Err(Failure::OriginBroken), 1),
+        ("/refused", Err(Failure::OriginsBusy), 1),
+        ("/", Ok(String::new()), 1),
+    ] {
+        assert_eq!(ask(&origins, get(path)).await, answer, "{path}");
+        assert_eq!(origins.snapshot()[0].failures, failures, "{path}");
     }
-    ask(&origins, get("/")).await.unwrap();
     assert_eq!(server.accepted(), 1);
 }
 

@@ -58,8 +58,8 @@ pub(super) enum DialError {
     #[error("it does not offer HTTP/2 (ALPN \"h2\")")]
     NoHttp2,
     /// Its HTTP cannot begin.
-    #[error("HTTP: {0}")]
-    Http(hyper::Error),
+    #[error("HTTP cannot begin")]
+    Http(#[source] hyper::Error),
 }
 
 /// The least buffer that hyper has for HTTP/1.
