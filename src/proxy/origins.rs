@@ -13,6 +13,7 @@
 //! | `dial`, `opening`, `tls` | how a connection is made and verified |
 //! | `sender`, `wire`, `tasks` | one connection: above HTTP, below it, where it runs |
 //! | `upload`, `download`, `request` | what passes through |
+//! | `counts` | what is counted |
 //!
 //! Connections are hyper's; which of them a request gets is decided here.
 //! hyper-util's pooled client cannot be told how many connections there may

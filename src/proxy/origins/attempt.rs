@@ -120,9 +120,16 @@ impl Origins {
                     None => Rest::Unanswered,
                 };
                 let error = error.into_error();
-                let mut lost = Lost::new(Failure::OriginBroken, with_sources(&error), rest);
-                lost.stale =
-                    lease.reused() && !matches!(lost.rest, Rest::Spent) && !is_reset(&error);
+                let ending = Ending::of(&error);
+                let (failure, rest) = match ending {
+                    Ending::Refused => (Failure::OriginsBusy, rest),
+                    Ending::NotSendable => (Failure::Malformed, Rest::Spent),
+                    Ending::Connection | Ending::Request => (Failure::OriginBroken, rest),
+                };
+                let mut lost = Lost::new(failure, with_sources(&error), rest);
+                lost.stale = lease.reused()
+                    && ending == Ending::Connection
+                    && !matches!(lost.rest, Rest::Spent);
                 if lost.stale {
                     lease.discard();
                 }
@@ -151,14 +158,35 @@ fn unconnected(error: &CheckoutError, request: Request<Body>) -> Lost {
     Lost::new(failure, with_sources(error), Rest::Unsent(Box::new(request)))
 }
 
-/// Whether an HTTP/2 origin gave up this one request, and not the connection.
-fn is_reset(error: &hyper::Error) -> bool {
-    let source = error.source().and_then(|source| source.downcast_ref::<h2::Error>());
-    source.is_some_and(h2::Error::is_reset)
+/// What an error of hyper's has ended.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Ending {
+    /// The connection.
+    Connection,
+    /// This one request, over HTTP/2.
+    Request,
+    /// This one, of which nothing was done (RFC 9113, section 8.7).
+    Refused,
+    /// This one, before anything was sent: it cannot be said in HTTP.
+    NotSendable,
+}
+
+impl Ending {
+    fn of(error: &hyper::Error) -> Self {
+        let http2 = error.source().and_then(|source| source.downcast_ref::<h2::Error>());
+        match http2 {
+            None if error.is_user() => Self::NotSendable,
+            None => Self::Connection,
+            Some(error) if error.is_io() || error.is_go_away() => Self::Connection,
+            Some(error) if error.reason() == Some(h2::Reason::REFUSED_STREAM) => Self::Refused,
+            Some(error) if error.is_reset() => Self::Request,
+            Some(_) => Self::NotSendable,
+        }
+    }
 }
 
 /// An error in one line; hyper's say little without their sources.
-fn with_sources(error: &dyn Error) -> String {
+pub(super) fn with_sources(error: &dyn Error) -> String {
     let mut line = error.to_string();
     let mut source = error.source();
     while let Some(error) = source {

@@ -9,6 +9,7 @@ use hyper::header::{HOST, HeaderValue, USER_AGENT};
 use rand::RngExt as _;
 use tokio::time::{sleep, timeout};
 
+use super::attempt::with_sources;
 use super::upload::Upload;
 use super::{Member, Origins, request};
 use crate::proxy::body;
@@ -46,9 +47,9 @@ impl Origins {
         let Some(path) = &check.path else {
             let opening = member.pool.opening_of_check();
             let connecting = member.pool.dialer().connect(&opening);
-            return connecting.await.map(drop).map_err(|error| error.to_string());
+            return connecting.await.map(drop).map_err(|error| with_sources(&error));
         };
-        let mut sender = member.pool.for_check().await.map_err(|error| error.to_string())?;
+        let mut sender = member.pool.for_check().await.map_err(|error| with_sources(&error))?;
         let (upload, _progress) = Upload::new(body::empty());
         let mut question = Request::get(path.as_str())
             .header(USER_AGENT, HeaderValue::from_static(NAME))
@@ -58,7 +59,7 @@ impl Origins {
         request::shape(&mut question, self.settings.protocol, member.tls, &member.host)
             .map_err(|_| "the health check has no proper target".to_owned())?;
         let answer = sender.send(question).await;
-        let status = answer.map_err(|error| error.error().to_string())?.status().as_u16();
+        let status = answer.map_err(|error| with_sources(error.error()))?.status().as_u16();
         if check.status.contains(&status) {
             Ok(())
         } else {

@@ -58,8 +58,8 @@ pub(super) enum DialError {
     #[error("it does not offer HTTP/2 (ALPN \"h2\")")]
     NoHttp2,
     /// Its HTTP cannot begin.
-    #[error("HTTP: {0}")]
-    Http(hyper::Error),
+    #[error("HTTP cannot begin")]
+    Http(#[source] hyper::Error),
 }
 
 /// The least buffer that hyper has for HTTP/1.
@@ -68,6 +68,14 @@ const LEAST_BUFFER: usize = 8192;
 /// An HTTP/2 connection with requests under way is asked for a sign of life so
 /// often: one that died silently would take every new request with it.
 const PING_EVERY: Duration = Duration::from_secs(20);
+
+/// What an HTTP/2 origin may send of one body before the client has taken it.
+/// All bodies together may fill the connection only at the largest window that
+/// there is: slow clients must not stop the answers to others on it.
+const BODY_WINDOW: u32 = 128 * 1024;
+
+/// The largest window (RFC 9113, section 6.9.1).
+const LARGEST_WINDOW: u32 = (1 << 31) - 1;
 
 impl Dialer {
     /// Connects, and verifies a TLS origin; `opening` is what is written first.
@@ -128,6 +136,11 @@ impl Dialer {
                 let (sender, connection) = http2::Builder::new(Executor(tasks.clone()))
                     .timer(TokioTimer::new())
                     .max_header_list_size(bytes)
+                    .initial_stream_window_size(BODY_WINDOW)
+                    .initial_connection_window_size(LARGEST_WINDOW)
+                    // Until the origin has said how many it takes: one that
+                    // takes few refuses those that are sent in advance.
+                    .initial_max_send_streams(1)
                     .keep_alive_interval(PING_EVERY)
                     .keep_alive_timeout(self.within)
                     .handshake(io)
