@@ -129,6 +129,8 @@ mod tests {
             "/admin/%252e%252e/x",
             "/y/../admin/z\\..\\..",
             "/x//../../admin",
+            "/x//../admin",
+            "/x/%2f../admin",
             "/x\\y/../admin",
             "/;/admin",
             "/admin%2fusers",
