@@ -18,11 +18,21 @@ use crate::onion::RelayId;
 /// that died refuses at once; one that restarts is back within seconds.
 const MAX_FAILURES: u32 = 3;
 
-/// The pause before trying a relay again, for each failure in a row.
-const RETRY_AFTER: Duration = Duration::from_millis(500);
+/// How often a relay at which clients look for us may fail after that, once
+/// another relay has not failed: till then, the fault may be on our side. Of
+/// these, one may have been under way already when the fault ended.
+const LAST_CHANCES: u32 = 2;
 
-/// The pause when no relay could be chosen at all.
+/// The pause before trying a relay again, for each failure in a row, ...
+const RETRY_AFTER: Duration = Duration::from_millis(500);
+/// ... and the longest: as long as we may be the ones who are cut off.
+const RETRY_AFTER_AT_MOST: Duration = Duration::from_secs(10);
+
+/// The pause when no relay could be chosen at all, and for each relay in a row
+/// that was chosen in vain, ...
 const CHOOSE_AGAIN_AFTER: Duration = Duration::from_secs(2);
+/// ... and the longest.
+const CHOOSE_AGAIN_AFTER_AT_MOST: Duration = Duration::from_secs(30);
 
 /// How long clients are still sent to a point whose circuit broke while it is
 /// being built anew: changing the descriptor costs them more than that.
@@ -89,6 +99,8 @@ pub(super) struct Plan {
     choose_after: Option<Instant>,
     /// A relay was asked for and the answer is outstanding.
     choosing: bool,
+    /// Relays chosen in vain since a point was established.
+    chosen_in_vain: u32,
 }
 
 /// One introduction point.
@@ -100,6 +112,8 @@ struct Slot {
     state: State,
     /// Failures since it was last established.
     failures: u32,
+    /// Failures left, once it is known that the fault is not on our side.
+    chances: Option<u32>,
     /// Its circuit is gone: until when clients are still sent there.
     present_until: Option<Instant>,
     /// Whether clients may know of it: it was established at some time.
@@ -133,7 +147,14 @@ impl Slot {
 
     /// Whether it is one of the points that the instance wants to have.
     fn counts(&self, now: Instant) -> bool {
-        self.retiring_until.is_none() && self.replace_by.is_none() && !self.is_worn(now)
+        let serves = self.retiring_until.is_none() && self.replace_by.is_none();
+        serves && !self.is_doubtful() && !self.is_worn(now)
+    }
+
+    /// Whether its relay has failed so often that another one is chosen. The
+    /// point goes if that one does better; if none does, it is us.
+    fn is_doubtful(&self) -> bool {
+        self.failures >= MAX_FAILURES
     }
 
     /// From now on it only answers those who know of it already.
@@ -153,6 +174,7 @@ impl Plan {
             next: 0,
             choose_after: None,
             choosing: false,
+            chosen_in_vain: 0,
         }
     }
 
@@ -198,7 +220,8 @@ impl Plan {
     pub(super) fn presentable(&self, now: Instant) -> impl Iterator<Item = SlotId> {
         self.slots.iter().filter_map(move |(id, slot)| {
             let lost_for_long = slot.present_until.is_some_and(|until| until <= now);
-            (slot.is_known && slot.retiring_until.is_none() && !lost_for_long).then_some(*id)
+            let serves = slot.is_known && slot.retiring_until.is_none();
+            (serves && !lost_for_long && !slot.is_doubtful()).then_some(*id)
         })
     }
 
@@ -224,6 +247,7 @@ impl Plan {
             relay,
             state: State::Due(now),
             failures: 0,
+            chances: None,
             present_until: None,
             is_known: false,
             introductions_left: rng.random_range(INTRODUCTIONS),
@@ -255,6 +279,7 @@ impl Plan {
             relay: life.relay,
             state: State::Due(now.monotonic),
             failures: 0,
+            chances: None,
             // Told again only once it is there again.
             present_until: Some(now.monotonic),
             is_known: true,
@@ -290,13 +315,21 @@ impl Plan {
         }
     }
 
-    /// An attempt has succeeded.
-    pub(super) fn established(&mut self, slot: SlotId) {
-        if let Some(slot) = self.slots.get_mut(&slot) {
-            slot.state = State::Established;
-            slot.failures = 0;
-            slot.present_until = None;
-            slot.is_known = true;
+    /// An attempt has succeeded. So the network can be reached, and relays that
+    /// failed before have to do so soon.
+    pub(super) fn established(&mut self, id: SlotId, now: Instant) {
+        let Some(slot) = self.slots.get_mut(&id) else { return };
+        slot.state = State::Established;
+        slot.failures = 0;
+        slot.chances = None;
+        slot.present_until = None;
+        slot.is_known = true;
+        self.chosen_in_vain = 0;
+        for slot in self.slots.values_mut().filter(|slot| slot.is_doubtful()) {
+            slot.chances.get_or_insert(LAST_CHANCES);
+            if let State::Due(at) = &mut slot.state {
+                *at = now.min(*at);
+            }
         }
     }
 
@@ -304,10 +337,16 @@ impl Plan {
     pub(super) fn failed(&mut self, id: SlotId, now: Instant, rng: &mut impl rand::Rng) {
         let Some(slot) = self.slots.get_mut(&id) else { return };
         slot.failures += 1;
-        if slot.failures >= MAX_FAILURES {
+        slot.chances = slot.chances.map(|left| left.saturating_sub(1));
+        if slot.is_doubtful() && (!slot.is_known || slot.chances == Some(0)) {
+            if !slot.is_known {
+                self.chosen_in_vain += 1;
+                let pause = CHOOSE_AGAIN_AFTER * (self.chosen_in_vain - 1);
+                self.choose_after = Some(now + pause.min(CHOOSE_AGAIN_AFTER_AT_MOST));
+            }
             self.abandon(id);
         } else {
-            let pause = RETRY_AFTER * slot.failures;
+            let pause = (RETRY_AFTER * slot.failures).min(RETRY_AFTER_AT_MOST);
             slot.state = State::Due(now + pause.mul_f64(rng.random_range(0.5..1.5)));
         }
     }
@@ -358,15 +397,13 @@ impl Plan {
         over.into_iter().for_each(|id| self.abandon(id));
     }
 
-    /// Keeps the points that serve, and of these the ones that will serve
-    /// longest; those that no client can know of just go.
+    /// Keeps the points that serve, and of these the oldest, which clients know;
+    /// those that no client can know of just go.
     fn retire_surplus(&mut self, now: Instant) {
         let mut counting: Vec<(SlotId, &mut Slot)> =
             self.slots.iter_mut().map(|(id, slot)| (*id, slot)).collect();
         counting.retain(|(_, slot)| slot.counts(now));
-        counting.sort_by_key(|(_, slot)| {
-            std::cmp::Reverse((slot.state == State::Established, slot.is_known, slot.expires))
-        });
+        counting.sort_by_key(|(id, slot)| (slot.state != State::Established, !slot.is_known, *id));
         let mut unknown = Vec::new();
         for (id, slot) in counting.into_iter().skip(self.wanted) {
             if slot.is_known {
@@ -430,7 +467,7 @@ mod tests {
                     }
                     Action::Establish(slot) => {
                         if self.plan.relay(slot).is_some_and(&succeeds) {
-                            self.plan.established(slot);
+                            self.plan.established(slot, self.now);
                         } else {
                             self.plan.failed(slot, self.now, &mut self.rng);
                         }
@@ -469,21 +506,54 @@ mod tests {
         assert_eq!(scene.presentable(), vec![slot]);
     }
 
+    /// Lets time pass, with everything carried out, for a number of seconds.
+    fn pass_seconds(scene: &mut Scene, seconds: u32, succeeds: impl Fn(RelayId) -> bool) {
+        for _ in 0..seconds {
+            scene.settle(&succeeds);
+            scene.pass(Duration::from_secs(1));
+        }
+        scene.settle(&succeeds);
+    }
+
     #[test]
     fn a_relay_that_fails_again_and_again_is_replaced_by_another() {
-        let mut scene = Scene::new(1);
-        scene.settle(|_| true);
-        let dead = scene.presentable()[0];
-        scene.plan.lost(dead, scene.now);
-        let dead_relay = RelayId([1; 20]);
-        for _ in 0..MAX_FAILURES {
-            scene.settle(|relay| relay != dead_relay);
-            scene.pass(Duration::from_secs(2));
+        for wanted in [1, 3] {
+            let mut scene = Scene::new(wanted);
+            scene.settle(|_| true);
+            let dead = scene.presentable()[0];
+            let dead_relay = scene.plan.relay(dead).unwrap();
+            scene.plan.lost(dead, scene.now);
+            pass_seconds(&mut scene, 10, |relay| relay != dead_relay);
+            assert_eq!(scene.presentable().len(), wanted);
+            assert_eq!(scene.plan.slots.len(), wanted, "the dead one is given up");
+            assert!(!scene.presentable().contains(&dead));
         }
+    }
+
+    #[test]
+    fn who_is_cut_off_for_hours_comes_back_with_the_points_that_clients_know() {
+        let mut scene = Scene::new(3);
         scene.settle(|_| true);
-        let presentable = scene.presentable();
-        assert_eq!(presentable.len(), 1);
-        assert_ne!(presentable[0], dead);
+        let before = scene.presentable();
+        before.iter().for_each(|slot| scene.plan.lost(*slot, scene.now));
+        for _ in 0..3 {
+            // Relays are a byte in these tests: few enough have to be chosen.
+            pass_seconds(&mut scene, 600, |_| false);
+            scene.relays = 10;
+            assert!(scene.plan.slots.len() <= 6, "{} slots", scene.plan.slots.len());
+        }
+        assert_eq!(scene.presentable(), vec![]);
+        pass_seconds(&mut scene, 60, |_| true);
+        assert_eq!(scene.presentable(), before);
+    }
+
+    #[test]
+    fn relays_that_are_chosen_in_vain_are_chosen_ever_more_rarely() {
+        let mut scene = Scene::new(1);
+        pass_seconds(&mut scene, 600, |_| false);
+        assert!(scene.relays <= 30, "{} relays", scene.relays);
+        pass_seconds(&mut scene, 40, |_| true);
+        assert_eq!(scene.presentable().len(), 1);
     }
 
     #[test]

@@ -206,7 +206,7 @@ impl Running {
                 }));
                 point.published_as = Some(session.point.clone());
                 point.session = Some(session);
-                self.plan.established(slot);
+                self.plan.established(slot, now().monotonic);
             }
             SlotEvent::Attempted(slot, Err(error)) => {
                 let relay = self.plan.relay(slot);
