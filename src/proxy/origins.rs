@@ -305,6 +305,7 @@ impl Turn<'_> {
     fn failed(mut self, why: &str) {
         self.told = true;
         self.member.counts.failed();
+        tracing::debug!(origin = %self.member.name, %why, "a request failed at an origin");
         self.origins.learn(self.index, |health| health.failed(self.trial, why, now().monotonic));
     }
 }

@@ -31,6 +31,25 @@ async fn requests_take_turns_on_the_one_connection_there_may_be() {
     assert_eq!(server.accepted(), 1);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn there_are_never_more_connections_than_there_may_be() {
+    let server = Server::good().await;
+    let origins = origins(&[&server.origin], OriginSettings { max_connections: 3, ..settings() });
+    let mut clients = tokio::task::JoinSet::new();
+    for _ in 0..20 {
+        let origins = Arc::clone(&origins);
+        clients.spawn(async move {
+            for _ in 0..50 {
+                ask(&origins, get("/")).await.unwrap();
+            }
+        });
+    }
+    within(clients.join_all()).await;
+    assert!(server.accepted() <= 3, "{}", server.accepted());
+    let state = &origins.snapshot()[0];
+    assert_eq!((state.requests, state.failures, state.in_flight), (1000, 0, 0));
+}
+
 #[tokio::test]
 async fn a_request_beyond_the_connections_waits_only_so_long() {
     let server = Server::start(|_, mut connection| async move {

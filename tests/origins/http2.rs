@@ -241,7 +241,7 @@ async fn a_hung_origin_is_slow() {
     })
     .await;
     let settings =
-        OriginSettings { response_timeout: std::time::Duration::from_secs(1), ..http2() };
+        OriginSettings { response_timeout: std::time::Duration::from_secs(3), ..http2() };
     let origins = origins(&[&server.origin], settings);
     assert_eq!(ask(&origins, get("/hang")).await, Err(Failure::OriginSlow));
     assert!(hung.load(Ordering::SeqCst));

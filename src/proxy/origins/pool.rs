@@ -220,10 +220,10 @@ impl Pool {
         if self.keep_alive.is_zero() {
             return;
         }
-        let idle = Idle { sender, wire: Arc::clone(&wire), owner, since: now().monotonic };
-        self.state().idle.push(idle);
+        let slot = wire.take_slot();
+        self.state().idle.push(Idle { sender, wire, owner, since: now().monotonic });
         // Only now, so that who waits for the slot finds the connection.
-        wire.release_slot();
+        drop(slot);
         self.reap();
     }
 
@@ -311,8 +311,10 @@ impl Lease {
     }
 
     /// The connection was upgraded, and is the request's for as long as it is open.
-    pub(super) fn upgraded(self, in_flight: InFlight) {
+    pub(super) fn upgraded(mut self, in_flight: InFlight) {
         self.wire.hold_in_flight(in_flight);
+        // It takes no further request, whatever hyper says in this moment.
+        self.sender = None;
     }
 }
 

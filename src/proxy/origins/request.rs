@@ -87,3 +87,52 @@ pub(super) fn shape<B>(
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proxy::body;
+
+    fn shaped(method: &Method, target: &str, host: &str, protocol: OriginProtocol) -> String {
+        let request = Request::builder().method(method).uri(target).header(HOST, host);
+        let mut request = request.body(body::empty()).unwrap();
+        match shape(&mut request, protocol, true, "origin.example") {
+            Ok(()) => request.uri().to_string(),
+            Err(failure) => failure.name().to_owned(),
+        }
+    }
+
+    #[test]
+    fn a_target_takes_the_form_of_the_protocol() {
+        let (one, two) = (OriginProtocol::Http1, OriginProtocol::Http2);
+        let get = &Method::GET;
+        assert_eq!(shaped(get, "http://a.example/b?c", "d.onion", one), "/b?c");
+        assert_eq!(shaped(get, "/b?c", "d.onion:81", two), "https://d.onion:81/b?c");
+        assert_eq!(shaped(get, "http://a.example", "d.onion", one), "/");
+        assert_eq!(shaped(&Method::OPTIONS, "*", "d.onion", one), "*");
+        assert_eq!(shaped(&Method::OPTIONS, "*", "d.onion", two), "https://d.onion*");
+        assert_eq!(shaped(get, "/", "no host", two), "malformed");
+    }
+
+    #[test]
+    fn a_request_can_be_shaped_again_for_the_next_origin() {
+        for protocol in [OriginProtocol::Http1, OriginProtocol::Http2] {
+            let mut request = Request::get("/a").header(HOST, "d.onion").body(()).unwrap();
+            shape(&mut request, protocol, false, "first.example").unwrap();
+            let once = (request.uri().clone(), request.headers().clone());
+            shape(&mut request, protocol, false, "second.example").unwrap();
+            assert_eq!((request.uri().clone(), request.headers().clone()), once);
+        }
+    }
+
+    #[test]
+    fn only_what_does_no_more_when_it_arrives_twice_is_repeatable() {
+        for (method, repeatable) in
+            [("GET", true), ("DELETE", true), ("PUT", true), ("POST", false), ("PATCH", false)]
+        {
+            let request = |body| Request::builder().method(method).uri("/").body(body).unwrap();
+            assert_eq!(is_repeatable(&request(body::empty())), repeatable, "{method}");
+            assert!(!is_repeatable(&request(body::full("body"))), "{method}");
+        }
+    }
+}

@@ -39,10 +39,9 @@ impl Wire {
         self.held().slot = Some(slot);
     }
 
-    /// It waits for its next use.
-    pub(super) fn release_slot(&self) {
-        let slot = self.held().slot.take();
-        drop(slot);
+    /// It is no longer used; who takes the slot gives it back.
+    pub(super) fn take_slot(&self) -> Option<OwnedSemaphorePermit> {
+        self.held().slot.take()
     }
 
     /// A request that has become the connection itself.
