@@ -34,6 +34,12 @@ measure: tor ## start, throughput, memory and CPU of the release, beside plain C
 	$(CARGO) build --release --locked --bin onionbraid --example measure
 	@exec "$${CARGO_TARGET_DIR:-target}/release/examples/measure"
 
+.PHONY: compare
+compare: ## the reverse proxy beside nginx as one, on plain TCP
+	@integration/install-programs.sh compare
+	$(CARGO) build --release --locked --example compare
+	@exec "$${CARGO_TARGET_DIR:-target}/release/examples/compare"
+
 .PHONY: soak
 soak: tor ## an hour that holds ten of the daemon's days: does it grow? (SOAK_MINUTES)
 	$(CARGO) build --release --locked --bin onionbraid --example soak

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs what the private network and the tests run, unless it is there:
 # C tor always; with the argument `web` also nginx, an application server
-# (Debian's Python with aiohttp) and curl.
+# (Debian's Python with aiohttp) and curl; with `compare` nginx and wrk.
 #
 # Debian's packages start services: a tor that connects to the public network,
 # an nginx on port 80. The programs alone are needed: while they are installed,
@@ -15,11 +15,14 @@ if ! command -v tor >/dev/null || ! command -v tor-gencert >/dev/null; then
     packages+=(tor)
     services+=(tor.service)
 fi
+if [ -n "${1:-}" ] && ! command -v nginx >/dev/null; then
+    packages+=(nginx-light)
+    services+=(nginx.service)
+fi
+if [ "${1:-}" = compare ]; then
+    command -v wrk >/dev/null || packages+=(wrk)
+fi
 if [ "${1:-}" = web ]; then
-    if ! command -v nginx >/dev/null; then
-        packages+=(nginx-light)
-        services+=(nginx.service)
-    fi
     command -v curl >/dev/null || packages+=(curl)
     /usr/bin/python3 -c 'import aiohttp' 2>/dev/null || packages+=(python3-aiohttp)
 fi
