@@ -12,7 +12,7 @@
 //! | `error` | how is an error told? |
 //! | `service`, `backends`, `frontends`, `ports`, `probe`, `identity` | what is an onion service? |
 //! | `addresses` | do the services fit together, once their keys are known? |
-//! | `admin`, `logging`, `storage` | what do the other tables of ours say? |
+//! | `admin`, `logging`, `shutdown`, `storage` | what do the other tables of ours say? |
 //! | `arti` | what does Arti make of its own tables? |
 //! | `show` | how is it written as TOML again? |
 
@@ -31,6 +31,7 @@ mod probe;
 mod reader;
 mod service;
 mod show;
+mod shutdown;
 mod storage;
 
 use std::path::{Path, PathBuf};
@@ -45,6 +46,7 @@ pub use error::{ConfigError, ConfigErrors};
 pub use logging::{LogFormat, Logging};
 pub use probe::Probe;
 pub use service::{RateLimit, ServiceConfig};
+pub use shutdown::Shutdown;
 pub use storage::Storage;
 
 use document::{Table, Value};
@@ -63,6 +65,8 @@ pub struct Config {
     pub admin: AdminListen,
     /// What is logged.
     pub logging: Logging,
+    /// How long ending may take.
+    pub shutdown: Shutdown,
     /// Where state and cache lie.
     pub storage: Storage,
     /// What Arti runs with; its directories are those of `storage`.
@@ -129,6 +133,7 @@ impl Config {
     ) -> Result<Self, ConfigErrors> {
         unknown_tables(root, &mut report);
         let logging = logging::read(root.get("logging"), &mut report);
+        let shutdown = shutdown::read(root.get("shutdown"), &mut report);
         let directories = storage::directories(root, env, &mut report);
         let state_dir = directories.as_ref().map(|directories| directories.state.as_path());
         let admin = admin::read(root.get("admin"), state_dir, &mut report);
@@ -144,6 +149,7 @@ impl Config {
                 services,
                 admin,
                 logging,
+                shutdown,
                 storage,
                 tor: arti.client,
                 arti_tables: arti.tables,
@@ -172,7 +178,7 @@ impl Config {
 
 /// Reports every top-level key that belongs to nobody.
 fn unknown_tables(root: &Table, report: &mut Report) {
-    const OURS: [&str; 3] = ["admin", "logging", "onion_services"];
+    const OURS: [&str; 4] = ["admin", "logging", "onion_services", "shutdown"];
     let known = || OURS.into_iter().chain(arti::TABLES).chain(arti::PROGRAM_TABLES);
     for (key, node) in root {
         if known().any(|known| known == key) {
@@ -260,6 +266,7 @@ mod tests {
         defaults.arti_tables = example.arti_tables.clone();
         assert_eq!(defaults, example);
         assert_eq!(example.logging, Logging::default());
+        assert_eq!(example.shutdown, Shutdown::default());
         assert_eq!(example.tor, Config::load(&[], &env()).unwrap().tor);
         let [service] = example.services.as_slice() else { panic!("one service") };
         let ports = service.proxy_ports.clone();
@@ -291,6 +298,7 @@ mod tests {
             include_str!("config/logging.rs"),
             include_str!("config/probe.rs"),
             include_str!("config/service.rs"),
+            include_str!("config/shutdown.rs"),
         ];
         let mut keys = Vec::new();
         for source in sources {

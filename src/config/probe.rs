@@ -38,7 +38,7 @@ pub(crate) fn read(item: &Item<'_>, report: &mut Report) -> Option<Probe> {
         }
     };
     let interval = match table.get("interval") {
-        Some(item) => interval(&item, report),
+        Some(item) => item.duration(INTERVALS, "a time from \"10s\" to \"1h\"", report),
         None => Some(INTERVAL),
     };
     let path_item = table.get("path");
@@ -57,18 +57,6 @@ pub(crate) fn read(item: &Item<'_>, report: &mut Report) -> Option<Probe> {
         path: path.map_or(Some(None), |path| path.map(Some))?,
         status: status.map_or(Some(None), |status| status.map(Some))?,
     })
-}
-
-fn interval(item: &Item<'_>, report: &mut Report) -> Option<Duration> {
-    const WANTED: &str = "a time from \"10s\" to \"1h\"";
-    let text = item.text(WANTED, report)?;
-    match humantime::parse_duration(text) {
-        Ok(interval) if INTERVALS.contains(&interval) => Some(interval),
-        _ => {
-            item.wrong(format!("this must be {WANTED}"), report);
-            None
-        }
-    }
 }
 
 fn path(item: &Item<'_>, report: &mut Report) -> Option<String> {

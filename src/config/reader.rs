@@ -6,6 +6,7 @@
 
 use std::fmt::Display;
 use std::ops::RangeInclusive;
+use std::time::Duration;
 
 use super::document::{Node, Table, Value};
 use super::error::{ConfigError, KeyPath, Place, Report};
@@ -157,6 +158,22 @@ impl<'a> Item<'a> {
             self.wrong(format!("this must be {wanted}"), report);
         }
         number
+    }
+
+    /// The value as a time such as "10s", within a range that `wanted` names.
+    pub(crate) fn duration(
+        &self,
+        range: RangeInclusive<Duration>,
+        wanted: &str,
+        report: &mut Report,
+    ) -> Option<Duration> {
+        match humantime::parse_duration(self.text(wanted, report)?) {
+            Ok(duration) if range.contains(&duration) => Some(duration),
+            _ => {
+                self.wrong(format!("this must be {wanted}"), report);
+                None
+            }
+        }
     }
 
     /// The elements of the value, which must be an array.
