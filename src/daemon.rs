@@ -4,8 +4,14 @@
 //! It assembles the parts and carries facts and commands between them; it
 //! decides nothing about backends, points or descriptors.
 
+mod drain;
+mod fetches;
+mod origins;
+mod reload;
 mod service;
+mod settings;
 mod snapshot;
+mod state;
 mod state_lock;
 mod streams;
 
