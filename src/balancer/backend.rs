@@ -155,6 +155,7 @@ impl Backend {
             last_seen: self.last_seen.map(Timestamp),
             revision: self.remote.as_ref().and_then(Remote::revision),
             introductions: 0,
+            introductions_dropped: 0,
             rendezvous_failed: 0,
             congestion_controlled: 0,
             streams: 0,

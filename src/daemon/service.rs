@@ -14,7 +14,7 @@ use crate::balancer::command::{Command, Publication};
 use crate::balancer::fact::{BackendId, Fact, UploadFailure};
 use crate::balancer::{BackendKind, BackendSettings, Balancer, Settings};
 use crate::config::ServiceConfig;
-use crate::instance::{self, Counters, Instance, RelaysInUse};
+use crate::instance::{self, Counters, Instance, Prepared, RelaysInUse};
 use crate::observe::snapshot::{self, ServiceState};
 use crate::onion::OnionAddress;
 use crate::tor::descriptor::Signer;
@@ -135,7 +135,7 @@ impl Running {
             let BackendKind::Local { expected_points } = backend.kind else { continue };
             let id = backend.id;
             let rate_limit = service.config.rate_limit_at_intro.as_ref();
-            let (instance, counted, mut points) = Instance::new(
+            let Prepared { instance, counters: counted, mut points, .. } = Instance::prepare(
                 instance::Settings {
                     name: format!("{}/{}", service.config.nickname, backend.name),
                     intro_points: usize::from(expected_points),
@@ -144,6 +144,7 @@ impl Running {
                     )
                     .unwrap_or(usize::MAX),
                     rate_limit_at_intro: rate_limit.map(|limit| (limit.rate, limit.burst)),
+                    keep_in: None,
                 },
                 network.clone(),
                 Arc::clone(&subcredentials),
@@ -151,7 +152,7 @@ impl Running {
                 Arc::clone(&serve) as Arc<dyn instance::Serve>,
             );
             counters.insert(id, counted);
-            instances.spawn(async move { match instance.run().await {} });
+            instances.spawn(instance.run());
             let told = told.clone();
             let network = network.clone();
             instances.spawn(async move {

@@ -56,6 +56,7 @@ impl Posted {
         for (backend, id) in service.backends.iter_mut().zip(0..) {
             if let Some(counters) = self.counters.get(&BackendId(id)) {
                 backend.introductions = counters.introductions.load(Relaxed);
+                backend.introductions_dropped = counters.introductions_dropped.load(Relaxed);
                 backend.rendezvous_failed = counters.rendezvous_failed.load(Relaxed);
                 backend.congestion_controlled = counters.congestion_controlled.load(Relaxed);
                 backend.streams = counters.streams.load(Relaxed);

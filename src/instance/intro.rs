@@ -1,6 +1,8 @@
 //! One introduction point: establishing it at a relay, and what arrives there.
 
 use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use digest::Digest as _;
@@ -16,6 +18,7 @@ use tor_llcrypto::pk::ed25519;
 use tor_proto::{MetaCellDisposition, MsgHandler, TargetHop};
 use tor_protover::named::HSINTRO_RATELIM;
 
+use super::Counters;
 use super::plan::SlotId;
 use super::replay::Digest;
 use crate::onion::{IntroPoint, RelayId};
@@ -55,6 +58,8 @@ pub(super) struct Sink {
     pub(super) slot: SlotId,
     /// The instance's queue.
     pub(super) queue: mpsc::Sender<Introduction>,
+    /// Where it is counted what finds no place in the queue.
+    pub(super) counters: Arc<Counters>,
 }
 
 /// Why there is no introduction point.
@@ -195,9 +200,11 @@ impl MsgHandler for Arrivals {
             (Arrival::Introduce2(message), None) => {
                 let introduction = Introduction { slot: self.sink.slot, message };
                 match self.sink.queue.try_send(introduction) {
+                    Ok(()) => Ok(MetaCellDisposition::Consumed),
                     // A full queue drops introductions: there is no way to
                     // tell the relay, and waiting would block the circuit.
-                    Ok(()) | Err(mpsc::error::TrySendError::Full(_)) => {
+                    Err(mpsc::error::TrySendError::Full(_)) => {
+                        self.sink.counters.introductions_dropped.fetch_add(1, Ordering::Relaxed);
                         Ok(MetaCellDisposition::Consumed)
                     }
                     Err(mpsc::error::TrySendError::Closed(_)) => Ok(MetaCellDisposition::CloseCirc),

@@ -3,8 +3,8 @@
 //!
 //! A slot is one introduction point at one relay with one set of keys. It is
 //! established, re-established over a new circuit when the old one breaks,
-//! abandoned when its relay fails it again and again, and replaced when it has
-//! served long enough.
+//! abandoned when its relay fails it again and again, replaced when it is found
+//! to hang, and retires when it has served long enough or is one too many.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -36,6 +36,10 @@ const INTRODUCTIONS: std::ops::RangeInclusive<u32> = 16_384..=32_768;
 /// How long a replaced point still answers: clients may hold a descriptor for
 /// its lifetime of three hours.
 const RETIRE_FOR: Duration = Duration::from_hours(3);
+
+/// How long a point that hangs is kept beside its successor-to-be: some clients
+/// may still get through, and a descriptor with one point less gains nothing.
+const REPLACE_WITHIN: Duration = Duration::from_secs(15);
 
 /// A retiring point that is used this much beyond its limit is under attack
 /// and goes at once: its replay log has to end somewhere.
@@ -82,16 +86,18 @@ struct Slot {
     state: State,
     /// Failures since it was last established.
     failures: u32,
-    /// Since when its circuit is gone, if it was ever established.
-    lost_since: Option<Instant>,
-    /// Whether clients may know of it.
-    was_established: bool,
+    /// Its circuit is gone: until when clients are still sent there.
+    present_until: Option<Instant>,
+    /// Whether clients may know of it: it was established at some time.
+    is_known: bool,
     /// Introductions left before it is worn out.
     introductions_left: u32,
     /// When it is worn out at the latest.
     expires: Instant,
-    /// A worn point with a successor: until when it still answers.
+    /// A point with a successor, or one too many: until when it still answers.
     retiring_until: Option<Instant>,
+    /// A point that hangs: when it goes, if its successor is not there before.
+    replace_by: Option<Instant>,
 }
 
 /// What a slot's circuit does.
@@ -110,6 +116,17 @@ impl Slot {
     fn is_worn(&self, now: Instant) -> bool {
         self.introductions_left == 0 || self.expires <= now
     }
+
+    /// Whether it is one of the points that the instance wants to have.
+    fn counts(&self, now: Instant) -> bool {
+        self.retiring_until.is_none() && self.replace_by.is_none() && !self.is_worn(now)
+    }
+
+    /// From now on it only answers those who know of it already.
+    fn retire(&mut self, now: Instant) {
+        self.retiring_until = Some(now + RETIRE_FOR);
+        self.introductions_left = INTRODUCTIONS_WHILE_RETIRING;
+    }
 }
 
 impl Plan {
@@ -127,7 +144,7 @@ impl Plan {
 
     /// The next thing to do, if something is due.
     pub(super) fn poll_action(&mut self, now: Instant) -> Option<Action> {
-        self.retire_worn(now);
+        self.settle(now);
         if let Some((slot, relay)) = self.abandoned.pop() {
             return Some(Action::Abandon(slot, relay));
         }
@@ -139,7 +156,7 @@ impl Plan {
             slot.state = State::Establishing;
             return Some(Action::Establish(*id));
         }
-        let fresh = self.slots.values().filter(|slot| !slot.is_worn(now)).count();
+        let fresh = self.slots.values().filter(|slot| slot.counts(now)).count();
         let may_choose = !self.choosing && self.choose_after.is_none_or(|at| at <= now);
         if fresh < self.wanted && may_choose {
             self.choosing = true;
@@ -148,26 +165,26 @@ impl Plan {
         None
     }
 
-    /// When to ask again although nothing has happened.
-    pub(super) fn poll_timeout(&self) -> Option<Instant> {
+    /// When to ask again although nothing has happened; `now` is the moment for
+    /// which [`Self::poll_action`] and [`Self::presentable`] were asked last.
+    pub(super) fn poll_timeout(&self, now: Instant) -> Option<Instant> {
         let slots = self.slots.values().flat_map(|slot| {
             let due = match slot.state {
                 State::Due(at) => Some(at),
                 _ => None,
             };
-            let presentable = slot.lost_since.map(|since| since + PRESENT_WHILE_LOST);
-            let expires = slot.retiring_until.is_none().then_some(slot.expires);
-            [due, presentable, slot.retiring_until, expires].into_iter().flatten()
+            let expires = Some(slot.expires);
+            [due, slot.present_until, slot.retiring_until, slot.replace_by, expires]
         });
-        slots.chain(self.choose_after).min()
+        // What is past has been looked at, and waits for something else.
+        slots.chain([self.choose_after]).flatten().filter(|moment| *moment > now).min()
     }
 
     /// The slots whose points clients should be told of.
     pub(super) fn presentable(&self, now: Instant) -> impl Iterator<Item = SlotId> {
         self.slots.iter().filter_map(move |(id, slot)| {
-            let lost_for_long =
-                slot.lost_since.is_some_and(|since| since + PRESENT_WHILE_LOST <= now);
-            (slot.was_established && slot.retiring_until.is_none() && !lost_for_long).then_some(*id)
+            let lost_for_long = slot.present_until.is_some_and(|until| until <= now);
+            (slot.is_known && slot.retiring_until.is_none() && !lost_for_long).then_some(*id)
         })
     }
 
@@ -189,20 +206,29 @@ impl Plan {
             return None;
         };
         self.choose_after = None;
-        let id = SlotId(self.next);
-        self.next += 1;
-        let slot = Slot {
+        Some(self.insert(Slot {
             relay,
             state: State::Due(now),
             failures: 0,
-            lost_since: None,
-            was_established: false,
+            present_until: None,
+            is_known: false,
             introductions_left: rng.random_range(INTRODUCTIONS),
             expires: now + Duration::from_secs(rng.random_range(LIFETIME)),
             retiring_until: None,
-        };
-        self.slots.insert(id, slot);
-        Some(id)
+            replace_by: None,
+        }))
+    }
+
+    /// How many points to have from now on.
+    pub(super) fn want(&mut self, wanted: usize) {
+        self.wanted = wanted;
+    }
+
+    /// The point hangs, whatever its circuit looks like: have another one.
+    pub(super) fn replace(&mut self, slot: SlotId, now: Instant) {
+        if let Some(slot) = self.slots.get_mut(&slot) {
+            slot.replace_by.get_or_insert(now + REPLACE_WITHIN);
+        }
     }
 
     /// An attempt has succeeded.
@@ -210,8 +236,8 @@ impl Plan {
         if let Some(slot) = self.slots.get_mut(&slot) {
             slot.state = State::Established;
             slot.failures = 0;
-            slot.lost_since = None;
-            slot.was_established = true;
+            slot.present_until = None;
+            slot.is_known = true;
         }
     }
 
@@ -231,7 +257,7 @@ impl Plan {
     pub(super) fn lost(&mut self, slot: SlotId, now: Instant) {
         if let Some(slot) = self.slots.get_mut(&slot) {
             slot.state = State::Due(now);
-            slot.lost_since.get_or_insert(now);
+            slot.present_until.get_or_insert(now + PRESENT_WHILE_LOST);
         }
     }
 
@@ -251,31 +277,54 @@ impl Plan {
         }
     }
 
-    /// Lets worn points retire once their successors are there, and ends those
-    /// that have retired long enough.
-    fn retire_worn(&mut self, now: Instant) {
-        let successors = self
+    /// Lets points go whose time is over: worn ones and hanging ones once their
+    /// successors are there, surplus ones at once.
+    fn settle(&mut self, now: Instant) {
+        let established = self
             .slots
             .values()
-            .filter(|slot| slot.state == State::Established && !slot.is_worn(now))
-            .filter(|slot| slot.retiring_until.is_none())
+            .filter(|slot| slot.state == State::Established && slot.counts(now))
             .count();
-        if successors >= self.wanted {
-            let worn = self.slots.values_mut().filter(|slot| slot.is_worn(now));
-            for slot in worn.filter(|slot| slot.retiring_until.is_none()) {
-                slot.retiring_until = Some(now + RETIRE_FOR);
-                slot.introductions_left = INTRODUCTIONS_WHILE_RETIRING;
-                // It stays worn: its time is over.
-                slot.expires = slot.expires.min(now);
+        let succeeded = established >= self.wanted;
+        let serves = |slot: &&mut Slot| slot.retiring_until.is_none() && slot.replace_by.is_none();
+        let worn = self.slots.values_mut().filter(serves).filter(|slot| slot.is_worn(now));
+        worn.filter(|_| succeeded).for_each(|slot| slot.retire(now));
+        self.retire_surplus(now);
+        let is_over = |slot: &Slot| {
+            let replaced = slot.replace_by.is_some_and(|by| succeeded || by <= now);
+            replaced || slot.retiring_until.is_some_and(|until| until <= now)
+        };
+        let over: Vec<SlotId> =
+            self.slots.iter().filter(|(_, slot)| is_over(slot)).map(|(id, _)| *id).collect();
+        over.into_iter().for_each(|id| self.abandon(id));
+    }
+
+    /// Keeps the points that serve, and of these the ones that will serve
+    /// longest; those that no client can know of just go.
+    fn retire_surplus(&mut self, now: Instant) {
+        let mut counting: Vec<(SlotId, &mut Slot)> =
+            self.slots.iter_mut().map(|(id, slot)| (*id, slot)).collect();
+        counting.retain(|(_, slot)| slot.counts(now));
+        counting.sort_by_key(|(_, slot)| {
+            std::cmp::Reverse((slot.state == State::Established, slot.is_known, slot.expires))
+        });
+        let mut unknown = Vec::new();
+        for (id, slot) in counting.into_iter().skip(self.wanted) {
+            if slot.is_known {
+                slot.retire(now);
+            } else {
+                unknown.push(id);
             }
         }
-        let over: Vec<SlotId> = self
-            .slots
-            .iter()
-            .filter(|(_, slot)| slot.retiring_until.is_some_and(|until| until <= now))
-            .map(|(id, _)| *id)
-            .collect();
-        over.into_iter().for_each(|id| self.abandon(id));
+        unknown.into_iter().for_each(|id| self.abandon(id));
+    }
+
+    /// A slot with a number of its own.
+    fn insert(&mut self, slot: Slot) -> SlotId {
+        let id = SlotId(self.next);
+        self.next += 1;
+        self.slots.insert(id, slot);
+        id
     }
 
     /// Gives a slot up.
@@ -394,7 +443,7 @@ mod tests {
         assert_eq!(scene.plan.poll_action(scene.now), Some(Action::ChooseRelay));
         scene.plan.relay_chosen(None, scene.now, &mut scene.rng);
         assert_eq!(scene.plan.poll_action(scene.now), None);
-        let wake = scene.plan.poll_timeout().unwrap();
+        let wake = scene.plan.poll_timeout(scene.now).unwrap();
         assert_eq!(scene.plan.poll_action(wake), Some(Action::ChooseRelay));
     }
 
@@ -442,5 +491,79 @@ mod tests {
         assert_eq!(scene.presentable(), vec![]);
         scene.settle(|_| true);
         assert_eq!(scene.presentable().len(), 1);
+    }
+
+    #[test]
+    fn a_hanging_point_is_told_until_its_successor_stands_and_goes_then() {
+        let mut scene = Scene::new(2);
+        scene.settle(|_| true);
+        let [hanging, other] = scene.presentable()[..] else { panic!("two points") };
+        let relay = scene.plan.relay(hanging).unwrap();
+        scene.plan.replace(hanging, scene.now);
+        scene.settle(|_| false);
+        assert_eq!(scene.presentable(), vec![hanging, other], "no successor yet");
+        scene.pass(Duration::from_secs(2));
+        let actions = scene.settle(|_| true);
+        assert_eq!(actions.last(), Some(&Action::Abandon(hanging, relay)));
+        assert_eq!(scene.presentable().len(), 2);
+        assert!(!scene.presentable().contains(&hanging));
+    }
+
+    #[test]
+    fn a_hanging_point_without_a_successor_goes_after_some_seconds() {
+        let mut scene = Scene::new(1);
+        scene.settle(|_| true);
+        let hanging = scene.presentable()[0];
+        scene.plan.replace(hanging, scene.now);
+        scene.settle(|_| false);
+        scene.pass(REPLACE_WITHIN);
+        scene.settle(|_| false);
+        assert_eq!(scene.presentable(), vec![]);
+    }
+
+    #[test]
+    fn more_points_are_added_and_surplus_ones_retire() {
+        let mut scene = Scene::new(2);
+        scene.settle(|_| true);
+        let before = scene.presentable();
+        scene.plan.want(4);
+        scene.settle(|_| true);
+        assert_eq!(scene.presentable().len(), 4);
+        assert_eq!(scene.presentable()[..2], before);
+        scene.plan.want(1);
+        assert_eq!(scene.settle(|_| true), vec![], "surplus points still answer");
+        assert_eq!(scene.presentable().len(), 1);
+        scene.pass(RETIRE_FOR);
+        assert_eq!(scene.settle(|_| true).len(), 3, "three have retired");
+    }
+
+    #[test]
+    fn a_surplus_point_that_no_client_knows_goes_at_once() {
+        let mut scene = Scene::new(2);
+        scene.settle(|relay| relay == RelayId([1; 20]));
+        scene.plan.want(1);
+        let actions = scene.settle(|_| true);
+        assert!(matches!(actions[..], [Action::Abandon(_, RelayId([2, ..]))]), "{actions:?}");
+    }
+
+    #[test]
+    fn the_plan_sleeps_although_moments_have_passed_that_wait_for_something_else() {
+        let mut scene = Scene::new(1);
+        scene.settle(|_| true);
+        let lost = scene.presentable()[0];
+        scene.plan.lost(lost, scene.now);
+        // An attempt that takes long: neither the end of being presented nor
+        // that of the point's life is a reason to wake again and again.
+        assert_eq!(scene.plan.poll_action(scene.now), Some(Action::Establish(lost)));
+        for time in [PRESENT_WHILE_LOST, Duration::from_hours(24)] {
+            scene.pass(time);
+            while let Some(action) = scene.plan.poll_action(scene.now) {
+                if action == Action::ChooseRelay {
+                    scene.plan.relay_chosen(None, scene.now, &mut scene.rng);
+                }
+            }
+            let wake = scene.plan.poll_timeout(scene.now);
+            assert!(wake.is_none_or(|wake| wake > scene.now));
+        }
     }
 }

@@ -93,6 +93,9 @@ pub struct Backend {
     pub revision: Option<u64>,
     /// Introductions that arrived (local instances).
     pub introductions: u64,
+    /// Introductions that were dropped because of a limit (local instances).
+    #[serde(default)]
+    pub introductions_dropped: u64,
     /// Rendezvous that failed (local instances).
     pub rendezvous_failed: u64,
     /// Rendezvous with negotiated congestion control (local instances).

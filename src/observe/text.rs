@@ -171,6 +171,7 @@ mod tests {
             last_seen: None,
             revision: None,
             introductions: 17,
+            introductions_dropped: 0,
             rendezvous_failed: 0,
             congestion_controlled: 0,
             streams: 12,
