@@ -23,7 +23,7 @@ const RETRY_MOST: Duration = Duration::from_secs(60);
 const UPLOAD_LIMIT: Duration = Duration::from_secs(2 * 60);
 /// An HSDir keeps a descriptor for its lifetime field, 180 minutes
 /// (`descriptor-lifetime`; rend-spec-v3, section 2.4); then it holds nothing of ours.
-const LIFETIME: Duration = Duration::from_secs(180 * 60);
+pub(super) const LIFETIME: Duration = Duration::from_secs(180 * 60);
 /// Revision counters are a function of whole seconds, and an HSDir refuses one
 /// that is not higher than its own. Two seconds leave no room for rounding.
 pub(super) const REVISION_STEP: Duration = Duration::from_secs(2);
