@@ -6,14 +6,17 @@
 //! no address and no descriptor of its own: it tells its points to whoever
 //! watches them, and the balancer braids them in.
 //!
-//! `plan`, `replay` and `limits` are pure and say what to do; `running` does it.
+//! `plan`, `replay` and `limits` are pure and say what to do; `running` does it,
+//! and `kept` lets a next process go on with the same points.
 
 mod intro;
+mod kept;
 mod limits;
 mod plan;
 mod relays;
 mod rendezvous;
 mod replay;
+mod replay_file;
 mod running;
 mod streams;
 
@@ -27,6 +30,7 @@ use crate::onion::{IntroPoint, SessionId};
 use crate::tor::network::Network;
 use crate::tor::subcredentials::Subcredentials;
 
+use kept::{Keeper, Restored};
 pub use relays::RelaysInUse;
 use running::Running;
 pub use streams::{Circuit, ClientStream, Serve};
@@ -87,6 +91,10 @@ pub struct Instance {
     points: watch::Sender<Vec<IntroPoint>>,
     /// What the handle asks for.
     orders: mpsc::UnboundedReceiver<Order>,
+    /// Sees to it that points outlive the process.
+    keeper: Option<Keeper>,
+    /// The points of an earlier process.
+    kept: Vec<Restored>,
 }
 
 /// An instance, and what others need to deal with it.
@@ -121,7 +129,10 @@ enum Order {
 }
 
 impl Instance {
-    /// An instance that does nothing until it is run.
+    /// An instance that does nothing until it is run, save that it reads which
+    /// points an earlier process kept, and marks their relays as used: the
+    /// instances of a service are prepared one after the other, before any of
+    /// them chooses a relay.
     pub(crate) fn prepare(
         settings: Settings,
         network: Network,
@@ -132,6 +143,11 @@ impl Instance {
         let (points, watched) = watch::channel(Vec::new());
         let (orders, received) = mpsc::unbounded_channel();
         let counters = Arc::new(Counters::default());
+        let (keeper, kept) = match settings.keep_in.clone().map(Keeper::open) {
+            Some((keeper, kept)) => (Some(keeper), kept),
+            None => (None, Vec::new()),
+        };
+        kept.iter().for_each(|point| relays_in_use.mark(point.life.relay));
         let instance = Self {
             settings,
             network,
@@ -141,6 +157,8 @@ impl Instance {
             counters: Arc::clone(&counters),
             points,
             orders: received,
+            keeper,
+            kept,
         };
         Prepared { instance, handle: Handle { orders }, counters, points: watched }
     }

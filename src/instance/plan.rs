@@ -7,10 +7,11 @@
 //! to hang, and retires when it has served long enough or is one too many.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use rand::RngExt as _;
 
+use crate::balancer::fact::Now;
 use crate::onion::RelayId;
 
 /// How often a relay may fail in a row before another one is chosen. A relay
@@ -58,6 +59,19 @@ pub(super) enum Action {
     Establish(SlotId),
     /// Close the point's circuit, forget its keys, release its relay.
     Abandon(SlotId, RelayId),
+}
+
+/// What is left of a point's life, in terms that outlive the process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Life {
+    /// Where the point is.
+    pub(super) relay: RelayId,
+    /// When it is worn out at the latest.
+    pub(super) expires: SystemTime,
+    /// Introductions left before it is worn out.
+    pub(super) introductions_left: u32,
+    /// Until when it still answers, if it retires.
+    pub(super) retiring_until: Option<SystemTime>,
 }
 
 /// The plan of one instance.
@@ -217,6 +231,51 @@ impl Plan {
             retiring_until: None,
             replace_by: None,
         }))
+    }
+
+    /// A point that an earlier process has established: have it again at once.
+    /// `None` if its time is over.
+    ///
+    /// The wall clock may have been set in the meantime: no life gets longer
+    /// than that of a fresh point.
+    pub(super) fn restore(&mut self, life: Life, now: Now) -> Option<SlotId> {
+        let left = |until: SystemTime| until.duration_since(now.wall).unwrap_or_default();
+        let longest = Duration::from_secs(*LIFETIME.end());
+        // One that was worn out meanwhile has clients until they have a newer
+        // descriptor, like any other that retires.
+        let retiring_until = life.retiring_until.or_else(|| {
+            let worn = life.expires <= now.wall;
+            worn.then_some(life.expires + RETIRE_FOR)
+        });
+        let retires = retiring_until.map(left);
+        if retires == Some(Duration::ZERO) || life.introductions_left == 0 {
+            return None;
+        }
+        Some(self.insert(Slot {
+            relay: life.relay,
+            state: State::Due(now.monotonic),
+            failures: 0,
+            // Told again only once it is there again.
+            present_until: Some(now.monotonic),
+            is_known: true,
+            introductions_left: life.introductions_left.min(*INTRODUCTIONS.end()),
+            expires: now.monotonic + left(life.expires).min(longest),
+            retiring_until: retires.map(|left| now.monotonic + left.min(RETIRE_FOR)),
+            replace_by: None,
+        }))
+    }
+
+    /// What to keep for [`Self::restore`]; `None` for a point that no client
+    /// can know, or should use again.
+    pub(super) fn life(&self, slot: SlotId, now: Now) -> Option<Life> {
+        let slot = self.slots.get(&slot)?;
+        let wall = |moment: Instant| now.wall + moment.saturating_duration_since(now.monotonic);
+        (slot.is_known && slot.replace_by.is_none()).then(|| Life {
+            relay: slot.relay,
+            expires: wall(slot.expires),
+            introductions_left: slot.introductions_left,
+            retiring_until: slot.retiring_until.map(wall),
+        })
     }
 
     /// How many points to have from now on.
@@ -565,5 +624,104 @@ mod tests {
             let wake = scene.plan.poll_timeout(scene.now);
             assert!(wake.is_none_or(|wake| wake > scene.now));
         }
+    }
+
+    /// The plan of a next process, and its clock.
+    fn restarted(scene: &Scene, down: Duration) -> (Scene, Vec<Option<SlotId>>) {
+        let wall = SystemTime::UNIX_EPOCH + Duration::from_hours(500_000);
+        let before = Now { monotonic: scene.now, wall };
+        let lives: Vec<Life> =
+            scene.plan.slots.keys().filter_map(|slot| scene.plan.life(*slot, before)).collect();
+        let mut next = Scene::new(scene.plan.wanted);
+        next.relays = 100;
+        let now = Now { monotonic: next.now, wall: wall + down };
+        let slots = lives.into_iter().map(|life| next.plan.restore(life, now)).collect();
+        (next, slots)
+    }
+
+    #[test]
+    fn after_a_restart_the_same_relays_are_used_all_at_once_and_told_when_they_stand() {
+        let mut scene = Scene::new(3);
+        scene.settle(|_| true);
+        let (mut next, slots) = restarted(&scene, Duration::from_secs(2));
+        let slots: Vec<SlotId> = slots.into_iter().flatten().collect();
+        assert_eq!(slots.len(), 3);
+        assert_eq!(next.presentable(), vec![]);
+        let actions = next.settle(|_| true);
+        assert_eq!(actions, slots.iter().copied().map(Action::Establish).collect::<Vec<_>>());
+        assert_eq!(next.presentable(), slots);
+    }
+
+    #[test]
+    fn a_restart_neither_gives_a_point_more_time_nor_more_introductions() {
+        let mut scene = Scene::new(1);
+        scene.settle(|_| true);
+        let slot = scene.presentable()[0];
+        scene.plan.introduced(slot);
+        let left = scene.plan.slots[&slot].expires - scene.now;
+        let introductions = scene.plan.slots[&slot].introductions_left;
+        let (next, slots) = restarted(&scene, Duration::from_hours(1));
+        let restored = &next.plan.slots[&slots[0].unwrap()];
+        assert_eq!(restored.expires - next.now, left - Duration::from_hours(1));
+        assert_eq!(restored.introductions_left, introductions);
+    }
+
+    #[test]
+    fn a_clock_that_was_set_back_gives_a_point_no_more_than_a_day() {
+        let mut plan = Plan::new(1);
+        let scene = Scene::new(1);
+        let wall = SystemTime::UNIX_EPOCH;
+        let life = Life {
+            relay: RelayId([1; 20]),
+            expires: wall + Duration::from_hours(400_000),
+            introductions_left: u32::MAX,
+            retiring_until: None,
+        };
+        let slot = plan.restore(life, Now { monotonic: scene.now, wall }).unwrap();
+        assert_eq!(plan.slots[&slot].expires - scene.now, Duration::from_hours(24));
+        assert_eq!(plan.slots[&slot].introductions_left, *INTRODUCTIONS.end());
+    }
+
+    #[test]
+    fn a_point_whose_time_ended_while_nobody_ran_retires_and_is_dropped_when_that_is_over_too() {
+        let mut scene = Scene::new(1);
+        scene.settle(|_| true);
+        let left = scene.plan.slots[&scene.presentable()[0]].expires - scene.now;
+        let (mut next, slots) = restarted(&scene, left + Duration::from_hours(1));
+        let old = slots[0].unwrap();
+        next.settle(|_| true);
+        assert_eq!(next.presentable().len(), 1);
+        assert!(!next.presentable().contains(&old), "the old one only answers");
+        next.pass(RETIRE_FOR - Duration::from_hours(1));
+        assert!(matches!(next.settle(|_| true)[..], [Action::Abandon(slot, _)] if slot == old));
+
+        let (_, slots) = restarted(&scene, left + RETIRE_FOR);
+        assert_eq!(slots, vec![None]);
+    }
+
+    #[test]
+    fn many_restarts_leave_no_more_points_than_one_process_would_have() {
+        let mut scene = Scene::new(3);
+        for _ in 0..200 {
+            scene.settle(|_| true);
+            assert_eq!(scene.presentable().len(), 3);
+            // A day passes in twenty restarts, half of it running.
+            scene.pass(Duration::from_secs(36 * 60));
+            scene.settle(|_| true);
+            assert!(scene.plan.slots.len() <= 6, "{} slots", scene.plan.slots.len());
+            let relays = scene.relays;
+            (scene, _) = restarted(&scene, Duration::from_secs(36 * 60));
+            scene.relays = relays;
+        }
+    }
+
+    #[test]
+    fn points_that_hang_are_not_kept() {
+        let mut scene = Scene::new(1);
+        scene.settle(|_| true);
+        let hanging = scene.presentable()[0];
+        scene.plan.replace(hanging, scene.now);
+        let now = Now { monotonic: scene.now, wall: SystemTime::UNIX_EPOCH };
+        assert_eq!(scene.plan.life(hanging, now), None);
     }
 }

@@ -15,9 +15,11 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::intro::{self, Introduction, PointKeys, Session};
+use super::kept::{Keeper, Keepsake, Restored};
 use super::limits::{Admission, INTRODUCTION_QUEUE, Load};
 use super::plan::{Action, Plan, SlotId};
 use super::replay::ReplayLog;
+use super::replay_file::ReplayFile;
 use super::{Instance, Order, Settings, relays, rendezvous};
 use crate::balancer::fact::Now;
 use crate::clock::{now, sleep_until};
@@ -41,6 +43,8 @@ pub(super) struct Running {
     clients: JoinSet<()>,
     /// What the tasks of clients share.
     rendezvous: Arc<rendezvous::Context>,
+    /// Sees to it that points outlive the process, if they are to.
+    keeper: Option<Keeper>,
 }
 
 /// One introduction point: its keys, the relay's circuit, and what it has seen.
@@ -49,6 +53,8 @@ struct Point {
     keys: Arc<PointKeys>,
     /// Introductions seen with these keys.
     replays: ReplayLog,
+    /// The same for the next process; without it, the point ends with this one.
+    replay_file: Option<ReplayFile>,
     /// The circuit, while there is one.
     session: Option<Session>,
     /// How clients find it, once it was established.
@@ -65,8 +71,9 @@ enum SlotEvent {
 }
 
 impl Running {
-    /// Nothing is established yet.
-    pub(super) fn new(instance: Instance) -> Self {
+    /// Nothing is established yet, but what was kept is about to be.
+    pub(super) fn new(mut instance: Instance) -> Self {
+        let kept = std::mem::take(&mut instance.kept);
         let rendezvous = Arc::new(rendezvous::Context {
             network: instance.network.clone(),
             subcredentials: Arc::clone(&instance.subcredentials),
@@ -75,7 +82,7 @@ impl Running {
             max_streams: instance.settings.max_streams_per_circuit,
             finishing: CancellationToken::new(),
         });
-        Self {
+        let mut running = Self {
             plan: Plan::new(instance.settings.intro_points),
             slots: BTreeMap::new(),
             events: FuturesUnordered::new(),
@@ -83,7 +90,29 @@ impl Running {
             admission: Admission::new(),
             clients: JoinSet::new(),
             rendezvous,
+            keeper: instance.keeper.take(),
             instance,
+        };
+        kept.into_iter().for_each(|point| running.restore(point));
+        running.drop_unlisted();
+        running
+    }
+
+    /// Goes on with a point of an earlier process, unless its time is over.
+    fn restore(&mut self, kept: Restored) {
+        let now = now();
+        let Restored { keys, life, replays, file } = kept;
+        match (self.plan.restore(life, now), &mut self.keeper) {
+            (Some(slot), _) => {
+                let point = Point { replays, ..Point::new(keys, Some(file)) };
+                self.slots.insert(slot, point);
+            }
+            (None, keeper) => {
+                self.instance.relays_in_use.release(life.relay);
+                if let Some(keeper) = keeper {
+                    keeper.forget(file, now.monotonic);
+                }
+            }
         }
     }
 
@@ -95,7 +124,9 @@ impl Running {
             let now = now();
             self.act(now);
             self.tell_points(now);
-            let wake = self.plan.poll_timeout(now.monotonic);
+            self.keep_points(now);
+            let save_again = self.keeper.as_ref().and_then(Keeper::poll_timeout);
+            let wake = self.plan.poll_timeout(now.monotonic).into_iter().chain(save_again).min();
             tokio::select! {
                 Some(introduction) = self.introductions.1.recv() => self.introduced(introduction),
                 Some(event) = self.events.next() => self.slot_event(event),
@@ -106,6 +137,7 @@ impl Running {
                     Order::Reconfigure(settings) => self.reconfigure(settings),
                     Order::Finish => break,
                 },
+                () = written(&mut self.keeper) => {}
                 () = sleep_until(wake) => {}
             }
         }
@@ -123,13 +155,19 @@ impl Running {
                     );
                     let slot = self.plan.relay_chosen(relay, now.monotonic, &mut crate::tor::rng());
                     if let Some(slot) = slot {
-                        self.slots.insert(slot, Point::new());
+                        let keys = PointKeys::generate();
+                        let keeper = self.keeper.as_mut();
+                        let file = keeper.and_then(|keeper| keeper.new_log(&keys, now.monotonic));
+                        self.slots.insert(slot, Point::new(keys, file));
                     }
                 }
                 Action::Establish(slot) => self.establish(slot),
                 Action::Abandon(slot, relay) => {
-                    self.slots.remove(&slot);
                     self.instance.relays_in_use.release(relay);
+                    let file = self.slots.remove(&slot).and_then(|point| point.replay_file);
+                    if let (Some(keeper), Some(file)) = (&mut self.keeper, file) {
+                        keeper.forget(file, now.monotonic);
+                    }
                 }
             }
         }
@@ -190,13 +228,19 @@ impl Running {
         let counters = &self.instance.counters;
         let rendezvous = counters.rendezvous_under_way.load(Ordering::Relaxed);
         let load = Load { rendezvous, clients: self.clients.len() };
-        if !self.admission.admits(load, now().monotonic) {
+        let now = now().monotonic;
+        if !self.admission.admits(load, now) {
             counters.introductions_dropped.fetch_add(1, Ordering::Relaxed);
             return;
         }
-        if !point.replays.is_new(introduction.digest()) {
+        let digest = introduction.digest();
+        if !point.replays.is_new(digest) {
             tracing::debug!("replayed introduction dropped");
             return;
+        }
+        // Before anything is done about it that a replay would repeat.
+        if let (Some(keeper), Some(file)) = (&mut self.keeper, &mut point.replay_file) {
+            keeper.record(file, digest, now);
         }
         tracing::debug!(instance = %self.instance.settings.name, slot = ?introduction.slot, "introduction");
         self.plan.introduced(introduction.slot);
@@ -221,10 +265,8 @@ impl Running {
 
     /// Carries out [`Order::Replace`].
     fn replace(&mut self, session: SessionId) {
-        let is_it = |point: &Point| {
-            point.published_as.as_ref().is_some_and(|point| point.session_id == session)
-        };
-        let slot = self.slots.iter().find_map(|(slot, point)| is_it(point).then_some(*slot));
+        let mut slots = self.slots.iter();
+        let slot = slots.find_map(|(slot, p)| (p.keys.session_id() == session).then_some(*slot));
         let Some(slot) = slot else { return };
         let relay = self.plan.relay(slot);
         tracing::info!(
@@ -249,6 +291,13 @@ impl Running {
 
     /// Carries out [`Order::Finish`].
     async fn finish(mut self) {
+        loop {
+            self.keep_points(now());
+            if !self.keeper.as_ref().is_some_and(Keeper::is_writing) {
+                break;
+            }
+            written(&mut self.keeper).await;
+        }
         self.release_relays();
         self.slots.clear();
         self.events.clear();
@@ -270,6 +319,18 @@ impl Running {
         });
     }
 
+    /// Keeps the points that the next process is to go on with.
+    fn keep_points(&mut self, now: Now) {
+        let (plan, slots) = (&self.plan, &self.slots);
+        let Some(keeper) = &mut self.keeper else { return };
+        let points = slots.iter().filter_map(|(slot, point)| {
+            point.replay_file.as_ref().filter(|file| file.is_complete())?;
+            let life = plan.life(*slot, now)?;
+            Some(Keepsake { keys: &point.keys, life, seen: point.replays.len() })
+        });
+        keeper.keep(points, now.monotonic);
+    }
+
     /// Others may use the relays of this instance's points.
     fn release_relays(&self) {
         for relay in self.slots.keys().filter_map(|slot| self.plan.relay(*slot)) {
@@ -285,13 +346,22 @@ impl Drop for Running {
 }
 
 impl Point {
-    /// A point with fresh keys and nothing seen.
-    fn new() -> Self {
+    /// A point with these keys that has seen nothing.
+    fn new(keys: PointKeys, replay_file: Option<ReplayFile>) -> Self {
         Self {
-            keys: Arc::new(PointKeys::generate()),
+            keys: Arc::new(keys),
             replays: ReplayLog::default(),
+            replay_file,
             session: None,
             published_as: None,
         }
+    }
+}
+
+/// See [`Keeper::written`].
+async fn written(keeper: &mut Option<Keeper>) {
+    match keeper {
+        Some(keeper) => keeper.written().await,
+        None => std::future::pending().await,
     }
 }
