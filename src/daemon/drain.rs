@@ -20,6 +20,8 @@ pub(super) struct Drain {
     finish_at: Option<Instant>,
     /// Whether it was told to finish.
     finishing: bool,
+    /// Whether there is no grace.
+    without_grace: bool,
 }
 
 /// What to do now.
@@ -36,13 +38,24 @@ pub(super) enum Step {
 impl Drain {
     /// From now on.
     pub(super) fn begin(times: Shutdown, now: Instant) -> Self {
-        Self { times, by: now + times.limit, finish_at: None, finishing: false }
+        Self {
+            times,
+            by: now + times.limit,
+            finish_at: None,
+            finishing: false,
+            without_grace: false,
+        }
     }
 
     /// The same without a grace: clients never found the points, or there is
     /// nowhere else that they could go.
     pub(super) fn begin_without_grace(times: Shutdown, now: Instant) -> Self {
-        Self { finish_at: Some(now), ..Self::begin(times, now) }
+        Self { finish_at: Some(now), without_grace: true, ..Self::begin(times, now) }
+    }
+
+    /// Whether it began without one.
+    pub(super) fn is_without_grace(&self) -> bool {
+        self.without_grace
     }
 
     /// Looks again; `out`: no HSDir that clients ask has the points any more.
@@ -72,7 +85,8 @@ mod tests {
     use crate::clock::now;
 
     const SECOND: Duration = Duration::from_secs(1);
-    const TIMES: Shutdown = Shutdown { grace: Duration::from_secs(10), limit: Duration::from_secs(30) };
+    const TIMES: Shutdown =
+        Shutdown { grace: Duration::from_secs(10), limit: Duration::from_secs(30) };
 
     #[test]
     fn the_grace_begins_when_clients_no_longer_find_the_points() {

@@ -100,9 +100,8 @@ impl Fetching {
             return;
         }
         let outcome = fetch(address);
-        let task = self.tasks.spawn(async move {
-            Answer { address, outcome: Arc::new(outcome.await) }
-        });
+        let task =
+            self.tasks.spawn(async move { Answer { address, outcome: Arc::new(outcome.await) } });
         self.under_way.insert(task.id(), address);
     }
 

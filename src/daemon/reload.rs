@@ -94,11 +94,8 @@ mod tests {
     #[test]
     fn services_come_go_and_stay_by_their_nicknames() {
         let plan = plan(&services(&[("a", 1), ("b", 2)]), &services(&[("b", 2), ("c", 3)]));
-        let expected = Plan {
-            removed: vec![nickname("a")],
-            added: vec![nickname("c")],
-            changed: Vec::new(),
-        };
+        let expected =
+            Plan { removed: vec![nickname("a")], added: vec![nickname("c")], changed: Vec::new() };
         assert_eq!(plan, expected);
     }
 

@@ -36,9 +36,8 @@ impl Ids {
     /// has a new number.
     pub(super) fn settings(&mut self, config: &ServiceConfig) -> Settings {
         let kind = BackendKind::Local { expected_points: config.points_per_instance() };
-        let local = (0..config.local_instances).map(|n| {
-            (Identity::Local(n), format!("local-{n}"), kind.clone(), config.local_weight)
-        });
+        let local = (0..config.local_instances)
+            .map(|n| (Identity::Local(n), format!("local-{n}"), kind.clone(), config.local_weight));
         let remote = config.backends.iter().map(|backend| {
             let address = backend.address;
             let kind = BackendKind::Remote { address };

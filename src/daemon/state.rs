@@ -133,15 +133,13 @@ impl StateDir {
     /// that fails, the log is told once in a while, and what is there stays.
     pub(super) fn remember<T: Serialize>(&mut self, memory: &T, now: Instant) {
         let file = self.path.join(BALANCER);
-        let written = serde_json::to_vec(memory)
-            .map_err(io::Error::from)
-            .and_then(|bytes| {
-                if self.written.as_ref() != Some(&bytes) {
-                    durable::replace(&file, &bytes)?;
-                    self.written = Some(bytes);
-                }
-                Ok(())
-            });
+        let written = serde_json::to_vec(memory).map_err(io::Error::from).and_then(|bytes| {
+            if self.written.as_ref() != Some(&bytes) {
+                durable::replace(&file, &bytes)?;
+                self.written = Some(bytes);
+            }
+            Ok(())
+        });
         match written {
             Ok(()) => self.complained = None,
             Err(error) => {

@@ -17,10 +17,25 @@ pub struct Snapshot {
     pub started: Timestamp,
     /// Whether every enabled service is published: clients can reach each address.
     pub ready: bool,
+    /// What became of the last reload of the configuration, if there was one.
+    #[serde(default)]
+    pub reload: Option<Reload>,
     /// The Tor client that everything goes through.
     pub tor: Tor,
     /// Every service, in the order of the nicknames.
     pub services: Vec<Service>,
+}
+
+/// A reload of the configuration.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reload {
+    /// When.
+    pub at: Timestamp,
+    /// Whether everything that the files say is in force since.
+    pub ok: bool,
+    /// What is not, and why: nothing, where something is wrong with the files,
+    /// or what only a restart can change.
+    pub error: Option<String>,
 }
 
 /// The state of the embedded Tor client.

@@ -37,9 +37,9 @@ pub(crate) async fn fetch(
     let (first, others) = in_order_of_asking(hsdirs);
     let mut failures = Vec::new();
     for hsdirs in [first, others] {
-        let asked = hsdirs.iter().map(async |hsdir| {
-            wanted.held_by(network, *hsdir).await.map(|held| held.descriptor)
-        });
+        let asked = hsdirs
+            .iter()
+            .map(async |hsdir| wanted.held_by(network, *hsdir).await.map(|held| held.descriptor));
         match newest(asked, tokio::time::sleep(OTHERS_WITHIN)).await {
             Ok(newest) => return Ok(newest),
             Err(failed) => failures.extend(failed),
