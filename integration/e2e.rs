@@ -12,6 +12,7 @@ pub mod network;
 pub mod e2e {
     mod backend_role;
     mod check_online;
+    mod continuity;
     mod descriptor;
     mod failing_relays;
     pub mod frontend;

@@ -89,6 +89,11 @@ impl Frontend {
         Ok(output.with_context(|| format!("onionbraid {arguments:?} does not end"))??)
     }
 
+    /// The daemon's state directory.
+    pub fn state_dir(&self) -> PathBuf {
+        self.dir.join("state")
+    }
+
     /// What lies in the daemon's cache directory.
     pub fn cached(&self) -> Result<Vec<String>> {
         let entries = fs::read_dir(self.dir.join("cache"))?;
