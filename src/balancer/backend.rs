@@ -54,6 +54,27 @@ impl Backend {
         }
     }
 
+    /// Whether these settings are about this backend: what is known of it is
+    /// true under them too.
+    pub(super) fn is_meant_by(&self, settings: &BackendSettings) -> bool {
+        use BackendKind::{Local, Remote};
+        let same_place = match (&self.settings.kind, &settings.kind) {
+            (Local { .. }, Local { .. }) => true,
+            (Remote { address }, Remote { address: other }) => address == other,
+            _ => false,
+        };
+        same_place && self.settings.id == settings.id
+    }
+
+    /// The same backend under other settings.
+    pub(super) fn with_settings(self, settings: BackendSettings) -> Self {
+        Self { settings, ..self }
+    }
+
+    pub(super) fn is_local(&self) -> bool {
+        self.remote.is_none()
+    }
+
     pub(super) fn id(&self) -> BackendId {
         self.settings.id
     }
@@ -176,6 +197,7 @@ impl Backend {
             reason: self.reason.clone(),
             intro_points: self.offer.points.len(),
             relays: self.offer.points.iter().map(|point| point.relay.to_string()).collect(),
+            failing_intro_points: 0,
             published_intro_points,
             weight: self.settings.weight,
             last_seen: self.last_seen.map(Timestamp),

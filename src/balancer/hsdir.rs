@@ -146,6 +146,11 @@ impl Hsdir {
         self.last_error.is_none() && self.holds.as_ref().is_none_or(|held| held.round != round)
     }
 
+    /// Whether it holds this round's descriptor or none, and gets no other.
+    pub(super) fn has_replaced(&self, round: u64) -> bool {
+        self.in_flight.is_none() && self.holds.as_ref().is_none_or(|held| held.round == round)
+    }
+
     /// What the operator sees of it.
     pub(super) fn snapshot(&self, relay: RelayId, round: u64) -> snapshot::Hsdir {
         let state = if self.in_flight.is_some() {

@@ -297,6 +297,23 @@ impl Publisher {
         self.published.is_some()
     }
 
+    /// Whether nothing but the last round's descriptor is with the HSDirs that
+    /// clients ask in the current period, and none is on its way.
+    pub(super) fn has_replaced_all(&self) -> bool {
+        self.change.is_none()
+            && self.periods.iter().filter(|period| period.view.current).all(|period| {
+                let mut asked = period.view.hsdirs.iter().filter(|hsdir| hsdir.asked_by_clients);
+                let hsdir = |relay| period.hsdirs.get(relay);
+                asked.all(|it| hsdir(&it.relay).is_none_or(|h| h.has_replaced(period.round)))
+            })
+    }
+
+    /// Lets the next changes be published at once, however many there were
+    /// before: nobody waits long for a process that ends.
+    pub(super) fn allow_changes(&mut self) {
+        self.changes = CHANGES;
+    }
+
     /// Whether a network is known.
     pub(super) fn has_network(&self) -> bool {
         !self.periods.is_empty()

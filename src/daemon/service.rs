@@ -58,6 +58,7 @@ impl Service {
                 nickname: config.nickname.to_string(),
                 address: address.to_string(),
                 state: ServiceState::Starting,
+                problems: Vec::new(),
                 backends: Vec::new(),
                 descriptors: Vec::new(),
             },
@@ -285,6 +286,7 @@ impl Running {
                 tracing::info!(service = %self.service.config.nickname, "{}", in_words(status.state));
             }
             told.state = status.state;
+            told.problems = status.problems;
             told.backends = status.backends;
             told.descriptors = status.descriptors;
         });

@@ -43,6 +43,9 @@ pub struct Service {
     pub address: String,
     /// Whether clients can find it.
     pub state: ServiceState,
+    /// What the operator should act on and the state of no backend tells.
+    #[serde(default)]
+    pub problems: Vec<String>,
     /// Everything that answers for it.
     pub backends: Vec<Backend>,
     /// One descriptor for each time period in which it is published.
@@ -79,6 +82,10 @@ pub struct Backend {
     pub reason: Option<String>,
     /// How many introduction points it has.
     pub intro_points: usize,
+    /// How many of them fail when a client asks there: they are left out of
+    /// the descriptor while the backend has others.
+    #[serde(default)]
+    pub failing_intro_points: usize,
     /// The fingerprints of the relays at which they are.
     #[serde(default)]
     pub relays: Vec<String>,

@@ -74,7 +74,8 @@ fn troubles(service: &Service) -> impl Iterator<Item = String> {
         let error = hsdir.last_error.as_ref()?;
         Some(format!("HSDir {} after {} attempts: {error}", hsdir.relay, hsdir.attempts))
     });
-    down.into_iter().chain(backends).chain(failing)
+    let problems = service.problems.iter().cloned();
+    down.into_iter().chain(problems).chain(backends).chain(failing)
 }
 
 /// A service's backends and descriptors.
@@ -165,6 +166,7 @@ mod tests {
             state,
             reason: (state == BackendState::Down).then(|| "no HSDir has a descriptor of it".into()),
             intro_points: 3,
+            failing_intro_points: 0,
             relays: Vec::new(),
             published_intro_points: 3,
             weight: 1,
@@ -192,6 +194,7 @@ mod tests {
             nickname: "shop".into(),
             address: "abc.onion".into(),
             state: ServiceState::Published,
+            problems: vec!["no probe of any backend succeeds".into()],
             backends: vec![
                 backend("local-0", BackendKind::Local, BackendState::Up),
                 backend("berlin", BackendKind::Remote, BackendState::Down),
@@ -217,6 +220,7 @@ onionbraid 1.2.3 is ready, Tor is ready
 
 SERVICE  STATE      BACKENDS  POINTS  HSDIRS  ADDRESS
 shop     published  1/2 up    3       1/2     abc.onion
+! shop: no probe of any backend succeeds
 ! shop: backend berlin is down: no HSDir has a descriptor of it
 ! shop: HSDir BB after 4 attempts: refused: 400 Bad Request
 
