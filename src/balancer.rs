@@ -25,7 +25,7 @@ mod schedule;
 mod select;
 mod turns;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
 use rand::Rng;
@@ -33,13 +33,12 @@ use rand::Rng;
 use self::backend::Backend;
 use self::command::Command;
 use self::fact::{BackendId, Fact, NetworkView, Now};
-use self::memory::{Listed, ListedSet, Memory};
 use self::publish::{Content, Publisher};
 use self::schedule::Alarm;
 use self::select::{Candidate, select};
 use self::turns::Turns;
 use crate::observe::snapshot::{self, BackendState, ServiceState};
-use crate::onion::{Capabilities, MAX_INTRO_POINTS, OnionAddress, SessionId};
+use crate::onion::{Capabilities, MAX_INTRO_POINTS, OnionAddress};
 
 /// What the operator wants of one service.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -204,49 +203,6 @@ impl Balancer {
     pub fn may_be_found(&self, backend: BackendId) -> bool {
         let listed = self.publisher.listed().iter().flatten().any(|(id, _)| *id == backend);
         listed || !self.publisher.has_replaced_all()
-    }
-
-    /// A balancer that goes on after a restart, with what the one before it
-    /// knew ([`memory`](Self::memory)) of the backends that there are still.
-    ///
-    /// Points that HSDirs may still hold are published at once, until fetches
-    /// tell better; revisions never go back, even if the clock has.
-    pub fn remembering(settings: Settings, memory: Memory, now: Now) -> Self {
-        let mut balancer = Self::new(settings);
-        for known in memory.backends {
-            let key = known.address.to_string();
-            if let Some(backend) = balancer.backends.iter_mut().find(|b| b.key() == key) {
-                backend.recall(known, now);
-            }
-        }
-        let ids: BTreeMap<String, BackendId> =
-            balancer.backends.iter().map(|backend| (backend.key(), backend.id())).collect();
-        let set = |set: ListedSet| -> Vec<(BackendId, SessionId)> {
-            let point = |it: Listed| Some((*ids.get(&it.backend)?, it.session));
-            set.points.into_iter().filter_map(point).collect()
-        };
-        let listed = memory.listed.into_iter().map(set).collect();
-        balancer.publisher.recall(listed, memory.counted, now);
-        balancer
-    }
-
-    /// What [`remembering`](Self::remembering) wants to know after a restart,
-    /// as of the last `handle_*`. It changes with almost every fact.
-    pub fn memory(&self, now: Now) -> Memory {
-        let keys: BTreeMap<BackendId, String> =
-            self.backends.iter().map(|backend| (backend.id(), backend.key())).collect();
-        let set = |set: &Vec<(BackendId, SessionId)>| {
-            let point = |(backend, session): &(BackendId, SessionId)| {
-                Some(Listed { backend: keys.get(backend)?.clone(), session: *session })
-            };
-            ListedSet { points: set.iter().filter_map(point).collect() }
-        };
-        Memory {
-            backends: self.backends.iter().filter_map(|backend| backend.memory(now)).collect(),
-            counted: self.publisher.counted(),
-            listed: self.publisher.listed().iter().map(set).collect(),
-            ..Memory::default()
-        }
     }
 
     /// Something has happened. Facts about backends that the settings do not
@@ -747,6 +703,89 @@ mod tests {
         assert_eq!(listed(&world), [point(1, 1)]);
     }
 
+    /// The same service after a restart, with what it wrote down.
+    fn restarted(world: &World, mut settings: Settings, after: Duration) -> World {
+        let text = serde_json::to_string(&world.balancer.memory(world.now)).unwrap();
+        // The file may list the backends in another order now.
+        settings.backends.reverse();
+        let now = later(world.now, after);
+        let memory = serde_json::from_str(&text).unwrap();
+        let balancer = Balancer::remembering(settings, memory, now);
+        World { balancer, now, began: now.monotonic, ..World::new(0, 0) }
+    }
+
+    fn two_remotes() -> Settings {
+        let remote = |n: u8| BackendSettings {
+            id: BackendId(n.into()),
+            name: format!("remote-{n}"),
+            kind: BackendKind::Remote { address: OnionAddress::from_public_key([n; 32]) },
+            weight: 1,
+        };
+        Settings { backends: (0..2).map(remote).collect(), ..Settings::default() }
+    }
+
+    fn with_two_remotes() -> World {
+        let mut world = World::new(0, 2);
+        world.tell(Fact::Network(network(1, [1, 2])));
+        world.fetched(0, 5, &[1, 2, 3]);
+        world.fetched(1, 7, &[4, 5, 6]);
+        world
+    }
+
+    #[test]
+    fn after_a_restart_the_same_points_are_published_at_once_and_doubted_until_seen() {
+        let before = with_two_remotes();
+        let mut world = restarted(&before, two_remotes(), MINUTE);
+        world.tell(Fact::Network(network(1, [1, 2])));
+        assert_eq!(world.uploads.len(), 2);
+        assert_eq!(world.uploads[0].1.points, before.uploads[0].1.points);
+        assert_eq!(world.state(), ServiceState::Published);
+        let of = |world: &World, id: usize| world.balancer.status().backends[id].clone();
+        assert_eq!(of(&world, 0).state, BackendState::Stale);
+        assert!(of(&world, 0).reason.unwrap().contains("restart"));
+        world.fetched(1, 7, &[4, 5, 6]);
+        assert_eq!(of(&world, 0).state, BackendState::Up);
+    }
+
+    #[test]
+    fn after_a_restart_a_lower_revision_than_seen_is_an_old_copy_still() {
+        let mut world = restarted(&with_two_remotes(), two_remotes(), MINUTE);
+        world.tell(Fact::Network(network(1, [1, 2])));
+        world.fetched(0, 4, &[9]);
+        assert_eq!(world.balancer.status().backends[1].intro_points, 3);
+        world.fetched(0, 6, &[9]);
+        assert_eq!(world.balancer.status().backends[1].intro_points, 1);
+    }
+
+    #[test]
+    fn after_a_restart_with_the_clock_set_back_revisions_grow_still() {
+        let before = with_two_remotes();
+        let newest = before.uploads.last().unwrap().1.as_of;
+        let mut world = restarted(&before, two_remotes(), Duration::ZERO);
+        world.now.wall -= 10 * MINUTE;
+        world.tell(Fact::Network(network(1, [3, 4])));
+        assert!(world.uploads.iter().all(|(_, p)| p.as_of >= newest + SECOND));
+    }
+
+    #[test]
+    fn after_a_long_pause_old_points_are_not_offered_and_of_a_dead_backend_none_are() {
+        let mut world = restarted(&with_two_remotes(), two_remotes(), 181 * MINUTE);
+        world.tell(Fact::Network(network(1, [1, 2])));
+        world.pass(MINUTE);
+        assert!(world.uploads.is_empty());
+
+        let mut before = with_two_remotes();
+        for _ in 0..10 {
+            let outcome = Err(FetchFailure::NotFound);
+            before.tell(Fact::Fetched { backend: BackendId(0), outcome });
+            before.pass(MINUTE);
+        }
+        let mut world = restarted(&before, two_remotes(), MINUTE);
+        world.tell(Fact::Network(network(1, [1, 2])));
+        world.pass(MINUTE);
+        assert_eq!(world.rounds(), [(1, 3)]);
+    }
+
     fn points(sessions: &[u16]) -> Vec<IntroPoint> {
         sessions.iter().map(|n| point(*n, *n)).collect()
     }
@@ -904,89 +943,6 @@ mod tests {
         world.withdraw();
         world.pass(10 * SECOND);
         assert!(world.balancer.is_withdrawn());
-    }
-
-    /// The same service after a restart, with what it wrote down.
-    fn restarted(world: &World, mut settings: Settings, after: Duration) -> World {
-        let text = serde_json::to_string(&world.balancer.memory(world.now)).unwrap();
-        // The file may list the backends in another order now.
-        settings.backends.reverse();
-        let now = later(world.now, after);
-        let memory = serde_json::from_str(&text).unwrap();
-        let balancer = Balancer::remembering(settings, memory, now);
-        World { balancer, now, began: now.monotonic, ..World::new(0, 0) }
-    }
-
-    fn two_remotes() -> Settings {
-        let remote = |n: u8| BackendSettings {
-            id: BackendId(n.into()),
-            name: format!("remote-{n}"),
-            kind: BackendKind::Remote { address: OnionAddress::from_public_key([n; 32]) },
-            weight: 1,
-        };
-        Settings { backends: (0..2).map(remote).collect(), ..Settings::default() }
-    }
-
-    fn with_two_remotes() -> World {
-        let mut world = World::new(0, 2);
-        world.tell(Fact::Network(network(1, [1, 2])));
-        world.fetched(0, 5, &[1, 2, 3]);
-        world.fetched(1, 7, &[4, 5, 6]);
-        world
-    }
-
-    #[test]
-    fn after_a_restart_the_same_points_are_published_at_once_and_doubted_until_seen() {
-        let before = with_two_remotes();
-        let mut world = restarted(&before, two_remotes(), MINUTE);
-        world.tell(Fact::Network(network(1, [1, 2])));
-        assert_eq!(world.uploads.len(), 2);
-        assert_eq!(world.uploads[0].1.points, before.uploads[0].1.points);
-        assert_eq!(world.state(), ServiceState::Published);
-        let of = |world: &World, id: usize| world.balancer.status().backends[id].clone();
-        assert_eq!(of(&world, 0).state, BackendState::Stale);
-        assert!(of(&world, 0).reason.unwrap().contains("restart"));
-        world.fetched(1, 7, &[4, 5, 6]);
-        assert_eq!(of(&world, 0).state, BackendState::Up);
-    }
-
-    #[test]
-    fn after_a_restart_a_lower_revision_than_seen_is_an_old_copy_still() {
-        let mut world = restarted(&with_two_remotes(), two_remotes(), MINUTE);
-        world.tell(Fact::Network(network(1, [1, 2])));
-        world.fetched(0, 4, &[9]);
-        assert_eq!(world.balancer.status().backends[1].intro_points, 3);
-        world.fetched(0, 6, &[9]);
-        assert_eq!(world.balancer.status().backends[1].intro_points, 1);
-    }
-
-    #[test]
-    fn after_a_restart_with_the_clock_set_back_revisions_grow_still() {
-        let before = with_two_remotes();
-        let newest = before.uploads.last().unwrap().1.as_of;
-        let mut world = restarted(&before, two_remotes(), Duration::ZERO);
-        world.now.wall -= 10 * MINUTE;
-        world.tell(Fact::Network(network(1, [3, 4])));
-        assert!(world.uploads.iter().all(|(_, p)| p.as_of >= newest + SECOND));
-    }
-
-    #[test]
-    fn after_a_long_pause_old_points_are_not_offered_and_of_a_dead_backend_none_are() {
-        let mut world = restarted(&with_two_remotes(), two_remotes(), 181 * MINUTE);
-        world.tell(Fact::Network(network(1, [1, 2])));
-        world.pass(MINUTE);
-        assert!(world.uploads.is_empty());
-
-        let mut before = with_two_remotes();
-        for _ in 0..10 {
-            let outcome = Err(FetchFailure::NotFound);
-            before.tell(Fact::Fetched { backend: BackendId(0), outcome });
-            before.pass(MINUTE);
-        }
-        let mut world = restarted(&before, two_remotes(), MINUTE);
-        world.tell(Fact::Network(network(1, [1, 2])));
-        world.pass(MINUTE);
-        assert_eq!(world.rounds(), [(1, 3)]);
     }
 
     #[test]

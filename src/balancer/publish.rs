@@ -292,6 +292,11 @@ impl Publisher {
         })
     }
 
+    /// Whether there was a round.
+    pub(super) fn has_published(&self) -> bool {
+        self.published.is_some()
+    }
+
     /// Whether nothing but the last round's descriptor is with the HSDirs that
     /// clients ask in the current period, and none is on its way.
     pub(super) fn has_replaced_all(&self) -> bool {
@@ -307,11 +312,6 @@ impl Publisher {
     /// before: nobody waits long for a process that ends.
     pub(super) fn allow_changes(&mut self) {
         self.changes = CHANGES;
-    }
-
-    /// Whether there was a round.
-    pub(super) fn has_published(&self) -> bool {
-        self.published.is_some()
     }
 
     /// Whether a network is known.
