@@ -6,7 +6,6 @@
 
 use std::fmt::Display;
 use std::ops::RangeInclusive;
-use std::time::Duration;
 
 use super::document::{Node, Table, Value};
 use super::error::{ConfigError, KeyPath, Place, Report};
@@ -160,22 +159,6 @@ impl<'a> Item<'a> {
         number
     }
 
-    /// The value as a time such as "10s", within a range that `wanted` names.
-    pub(crate) fn duration(
-        &self,
-        range: RangeInclusive<Duration>,
-        wanted: &str,
-        report: &mut Report,
-    ) -> Option<Duration> {
-        match humantime::parse_duration(self.text(wanted, report)?) {
-            Ok(duration) if range.contains(&duration) => Some(duration),
-            _ => {
-                self.wrong(format!("this must be {wanted}"), report);
-                None
-            }
-        }
-    }
-
     /// The elements of the value, which must be an array.
     pub(crate) fn array(&self, wanted: &str, report: &mut Report) -> Option<Vec<Item<'a>>> {
         let Value::Array(nodes) = &self.node.value else {
@@ -184,6 +167,54 @@ impl<'a> Item<'a> {
         };
         let element = |(index, node)| Item { node, path: self.path.index(index) };
         Some(nodes.iter().enumerate().map(element).collect())
+    }
+
+    /// The entries of the value, which must be a table whose keys the operator
+    /// chooses.
+    pub(crate) fn entries(&self, report: &mut Report) -> Option<Vec<(&'a str, Item<'a>)>> {
+        let Value::Table(entries) = &self.node.value else {
+            self.wrong_kind("a table", report);
+            return None;
+        };
+        let entry =
+            |(key, node): (&'a String, _)| (key.as_str(), Item { node, path: self.path.key(key) });
+        Some(entries.iter().map(entry).collect())
+    }
+
+    /// Whether the value is `false`: of a key that can be switched off.
+    pub(crate) fn is_false(&self) -> bool {
+        matches!(self.node.value, Value::Scalar(toml::Value::Boolean(false)))
+    }
+
+    /// The value of a key that `false` switches off, read by `read`.
+    pub(crate) fn unless_false<T>(
+        &self,
+        report: &mut Report,
+        read: impl FnOnce(&Self, &mut Report) -> Option<T>,
+    ) -> Option<Option<T>> {
+        match self.node.value {
+            _ if self.is_false() => Some(None),
+            Value::Scalar(toml::Value::Boolean(true)) => {
+                self.wrong("`true` does not say what: give a value, or false for none", report);
+                None
+            }
+            _ => read(self, report).map(Some),
+        }
+    }
+
+    /// The value as one of a few words.
+    pub(crate) fn word<T: Copy>(&self, words: &[(&str, T)], report: &mut Report) -> Option<T> {
+        let quoted: Vec<String> = words.iter().map(|(word, _)| format!("\"{word}\"")).collect();
+        let wanted = match quoted.as_slice() {
+            [first, last] => format!("{first} or {last}"),
+            all => format!("one of {}", all.join(", ")),
+        };
+        let text = self.text(&wanted, report)?;
+        let found = words.iter().find(|(word, _)| *word == text).map(|(_, value)| *value);
+        if found.is_none() {
+            self.wrong(format!("this must be {wanted}"), report);
+        }
+        found
     }
 
     /// A reader of the value, which must be a table.

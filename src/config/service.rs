@@ -2,20 +2,23 @@
 //! keys and ours.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use tor_hsservice::HsNickname;
 
 use super::backends::{self, RemoteBackend};
 use super::document::{Node, Table, Value};
 use super::error::{ConfigError, KeyPath, Report};
+use super::files::{self, Wanted};
 use super::frontends;
-use super::identity;
+use super::http;
 use super::ports;
 use super::probe::{self, Probe};
 use super::reader::{Item, Reader};
 use crate::balancer::{Distinct, Publishers};
 use crate::onion::{MAX_INTRO_POINTS, OnionAddress};
 use crate::proxy::rules::{ProxyRule, ProxyRules, ProxyTarget};
+use crate::proxy::settings::HttpSettings;
 
 /// One onion address that this process publishes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,6 +41,9 @@ pub struct ServiceConfig {
     pub rate_limit_at_intro: Option<RateLimit>,
     /// Where the streams of the local instances go.
     pub proxy_ports: ProxyRules,
+    /// What holds for HTTP on every port of which nothing else is said; rules
+    /// have what holds for their ports.
+    pub http: Arc<HttpSettings>,
     /// Backends in this process, 0 to 40.
     pub local_instances: u8,
     /// Introduction points of each local instance, 1 to 20; `None` leaves it to
@@ -77,6 +83,7 @@ impl ServiceConfig {
             max_concurrent_streams_per_circuit: 65535,
             rate_limit_at_intro: None,
             proxy_ports: ProxyRules::default(),
+            http: Arc::default(),
             local_instances: 1,
             local_intro_points: None,
             local_weight: 1,
@@ -110,9 +117,6 @@ const MAX_LOCAL_INSTANCES: u8 = 40;
 
 /// The most introduction points of a backend or a descriptor.
 const MOST: u8 = MAX_INTRO_POINTS as u8;
-
-/// Keys of this file format whose function a later version brings.
-const LATER: [&str; 1] = ["http"];
 
 /// What runs where no service is configured: a welcome page on port 80.
 fn welcome(report: &mut Report) -> Vec<ServiceConfig> {
@@ -170,7 +174,6 @@ fn service(
     let mut table = item.table(report)?;
     // Read on with any nickname, so that all errors of the table are found.
     let service = keys(&item, nickname.clone().or_else(|| "x".parse().ok())?, &mut table, report);
-    later_keys(&mut table, report);
     table.finish(report);
     nickname.map(|_| service)
 }
@@ -185,7 +188,9 @@ fn keys(
     if let Some(value) = table.get("enabled").and_then(|item| item.boolean(report)) {
         config.enabled = value;
     }
-    config.identity_key = table.get("identity_key").and_then(|item| identity::read(&item, report));
+    if let Some(item) = table.get("identity_key") {
+        config.identity_key = files::read(&item, Wanted::Key, report);
+    }
     if let Some(value) = table.get("num_intro_points").and_then(|item| item.integer(3..=20, report))
     {
         config.num_intro_points = value;
@@ -200,10 +205,13 @@ fn keys(
         table.get("rate_limit_at_intro").and_then(|item| rate_limit(&item, report));
     not_needed_keys_of_arti(table, report);
 
+    let http = http::read(table.get("http"), report);
     let ports = table.get("proxy_ports");
-    if let Some(item) = &ports {
-        config.proxy_ports = ports::read(item, report);
+    match &ports {
+        Some(item) => config.proxy_ports = ports::read(item, &http, report),
+        None => http.unused(&config.proxy_ports, true, report),
     }
+    config.http = http.settings;
     let backends = table.get("backends");
     if let Some(item) = &backends {
         config.backends = backends::read(item, report);
@@ -326,15 +334,7 @@ fn distinct_descriptors(item: &Item<'_>, report: &mut Report) -> Option<Distinct
 }
 
 fn publishers(item: &Item<'_>, report: &mut Report) -> Option<Publishers> {
-    const WANTED: &str = "\"one\" or \"several\"";
-    match item.text(WANTED, report)? {
-        "one" => Some(Publishers::One),
-        "several" => Some(Publishers::Several),
-        _ => {
-            item.wrong(format!("this must be {WANTED}"), report);
-            None
-        }
-    }
+    item.word(&[("one", Publishers::One), ("several", Publishers::Several)], report)
 }
 
 /// Keys of Arti's that are not needed here, or refused until they are built.
@@ -370,12 +370,4 @@ fn not_needed_keys_of_arti(table: &mut Reader<'_>, report: &mut Report) {
         restricted.get(key);
     }
     restricted.finish(report);
-}
-
-fn later_keys(table: &mut Reader<'_>, report: &mut Report) {
-    for key in LATER {
-        if let Some(item) = table.get_unlisted(key) {
-            item.wrong("not built yet in this version: take this key out", report);
-        }
-    }
 }

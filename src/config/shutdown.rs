@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::document::Node;
 use super::error::{KeyPath, Report};
 use super::reader::Item;
+use super::units;
 
 /// How long ending may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,8 +27,6 @@ impl Default for Shutdown {
 
 /// Reads `[shutdown]`.
 pub(crate) fn read(node: Option<&Node>, report: &mut Report) -> Shutdown {
-    const GRACE: &str = "a time from \"0s\" to \"10m\"";
-    const LIMIT: &str = "a time from \"1s\" to \"1h\"";
     let mut shutdown = Shutdown::default();
     let Some(node) = node else { return shutdown };
     let Some(mut table) = (Item { node, path: KeyPath::default().key("shutdown") }).table(report)
@@ -37,8 +36,8 @@ pub(crate) fn read(node: Option<&Node>, report: &mut Report) -> Shutdown {
     let (grace, limit) = (table.get("grace"), table.get("limit"));
     let grace_range = Duration::ZERO..=Duration::from_mins(10);
     let limit_range = Duration::from_secs(1)..=Duration::from_hours(1);
-    let read_grace = grace.as_ref().and_then(|item| item.duration(grace_range, GRACE, report));
-    let read_limit = limit.as_ref().and_then(|item| item.duration(limit_range, LIMIT, report));
+    let read_grace = grace.as_ref().and_then(|item| units::time(item, grace_range, report));
+    let read_limit = limit.as_ref().and_then(|item| units::time(item, limit_range, report));
     table.finish(report);
     shutdown.grace = read_grace.unwrap_or(shutdown.grace);
     shutdown.limit = read_limit.unwrap_or(shutdown.limit);
