@@ -97,11 +97,7 @@ impl Config {
     /// read or is no TOML, the rest is not looked at.
     pub fn load(files: &[PathBuf], env: &Environment) -> Result<Self, ConfigErrors> {
         let mut report = Report::default();
-        let files = match files {
-            [] => env.config_file().into_iter().collect(),
-            files => files.to_vec(),
-        };
-        let root = document::read(&files, &mut report);
+        let (files, root) = Self::documents(files, env, &mut report);
         if report.has_errors() {
             return Err(report.into_errors());
         }
@@ -112,6 +108,39 @@ impl Config {
         }
         files::look(&mut report);
         Self::assemble(&root, services, files, env, report)
+    }
+
+    /// Where the daemon of these files answers, whatever else is wrong with
+    /// them: it goes on with what it has while they are edited, and has to be
+    /// found.
+    ///
+    /// # Errors
+    ///
+    /// If a file cannot be read or is no TOML, or that very place is wrong.
+    pub fn admin_of(files: &[PathBuf], env: &Environment) -> Result<AdminListen, ConfigErrors> {
+        let mut report = Report::default();
+        let (_, root) = Self::documents(files, env, &mut report);
+        if report.has_errors() {
+            return Err(report.into_errors());
+        }
+        let directories = storage::directories(&root, env, &mut report);
+        let state_dir = directories.as_ref().map(|directories| directories.state.as_path());
+        let listen = admin::read(root.get("admin"), state_dir, &mut report);
+        listen.ok_or_else(|| report.into_errors())
+    }
+
+    /// The files to read, and what stands in them.
+    fn documents(
+        files: &[PathBuf],
+        env: &Environment,
+        report: &mut Report,
+    ) -> (Vec<PathBuf>, Table) {
+        let files = match files {
+            [] => env.config_file().into_iter().collect(),
+            files => files.to_vec(),
+        };
+        let root = document::read(&files, report);
+        (files, root)
     }
 
     /// Reads one file's text. Unlike [`load`](Self::load) it looks at no file,
@@ -360,6 +389,24 @@ mod tests {
         // The keys that do nothing are not shown, and so give no warning.
         again.warnings = config.warnings.clone();
         assert_eq!(again, config);
+    }
+
+    #[test]
+    fn the_daemon_is_found_by_files_with_which_it_could_not_start() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("arti.toml");
+        let find = |text: &str| {
+            std::fs::write(&file, text).unwrap();
+            assert!(Config::load(std::slice::from_ref(&file), &env()).is_err());
+            Config::admin_of(std::slice::from_ref(&file), &env())
+        };
+        let socket = AdminListen::Unix("/home/user/.local/state/onionbraid/admin.sock".into());
+        assert_eq!(find("[onion_services.a]\nproxy_ports = 80\n"), Ok(socket));
+        let address = AdminListen::Tcp("127.0.0.1:9000".parse().unwrap());
+        let text = "colour = 1\n[admin]\nlisten = \"127.0.0.1:9000\"\n";
+        assert_eq!(find(text), Ok(address));
+        assert!(find("[admin]\nlisten = \"0.0.0.0:9000\"\n").is_err());
+        assert!(find("[admin\n").is_err());
     }
 
     #[test]

@@ -11,9 +11,9 @@ use tokio::task::{JoinSet, block_in_place};
 use tokio_util::sync::CancellationToken;
 use tor_hscrypto::pk::HsIdKeypair;
 
-use crate::balancer::Balancer;
 use crate::balancer::command::Command;
 use crate::balancer::fact::{Fact, Now};
+use crate::balancer::{Balancer, Settings};
 use crate::clock::{now, sleep_until};
 use crate::config::{ServiceConfig, Shutdown, Storage};
 use crate::observe::snapshot::ServiceState;
@@ -26,7 +26,7 @@ use crate::tor::subcredentials::Subcredentials;
 use super::drain::{Drain, Step};
 use super::fetches::{Answer, Fetches};
 use super::instances::{Instances, Shared};
-use super::log_lines;
+use super::log_lines::{self, Names};
 use super::origins::Origins;
 use super::settings::Ids;
 use super::snapshot::Posted;
@@ -121,6 +121,8 @@ struct Running {
     remember_at: Option<Instant>,
     /// The numbers of its backends.
     ids: Ids,
+    /// Their names, for the log.
+    names: Names,
     /// Its local instances.
     instances: Instances,
     /// What introductions they accept.
@@ -184,6 +186,7 @@ impl Running {
             state,
             remember_at: None,
             ids,
+            names: names(&settings),
             instances,
             subcredentials,
             rules,
@@ -248,7 +251,7 @@ impl Running {
 
     /// Tells the balancer a fact, and the log.
     fn happened(&mut self, fact: Fact) {
-        log_lines::fact(&self.posted.nickname, &fact);
+        log_lines::fact(&self.posted.nickname, &self.names, &fact);
         self.remember_at.get_or_insert(now().monotonic + REMEMBER_AFTER);
         self.tell(|balancer, now, rng| balancer.handle_fact(fact, now, rng));
     }
@@ -343,6 +346,7 @@ impl Running {
             }
             changed
         });
+        self.names = names(&settings);
         self.work.apply(&settings, config.probe.clone());
         self.instances.apply(config, &settings, self.state.as_ref(), *times, monotonic);
         self.remember_at.get_or_insert(monotonic + REMEMBER_AFTER);
@@ -358,6 +362,11 @@ impl Running {
             block_in_place(|| state.remember(&memory, now.monotonic));
         }
     }
+}
+
+/// What the operator calls the backends.
+fn names(settings: &Settings) -> Names {
+    settings.backends.iter().map(|backend| (backend.id, backend.name.clone())).collect()
 }
 
 /// Whose introductions the local instances accept: those for the service's own
