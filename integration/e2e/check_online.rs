@@ -128,3 +128,27 @@ async fn a_port_that_a_backend_does_not_offer_is_told_from_a_dead_server() {
     assert!(said.contains("port 81 is closed: it has no HiddenServicePort 81"), "{said}");
     assert!(said.contains("(published) answers"), "{said}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_server_answers_to_the_request_of_its_probe_is_looked_at() {
+    let network = network::shared().await.unwrap();
+    let origin = Origin::start("the origin").unwrap();
+    for (status, verdict) in [
+        (200, "(published) answers"),
+        (
+            204,
+            "(published) answers, and the server behind port 80 answers the request with status 200",
+        ),
+    ] {
+        let config = format!(
+            "proxy_ports = [['80', '{}']]\nprobe = {{ port = 80, path = '/', status = {status} }}",
+            origin.address
+        );
+        let frontend = Frontend::start(network, &format!("asked-for-{status}"), &config).unwrap();
+        frontend.ready().await.unwrap();
+        let output = frontend.command(&["check", "--online"]).await.unwrap();
+        let said = whole(&output);
+        assert_eq!(output.status.success(), status == 200, "{said}");
+        assert_eq!(about(&output, "(published)").last().unwrap(), verdict, "{said}");
+    }
+}

@@ -134,15 +134,3 @@ impl Work {
         });
     }
 }
-
-/// What a verdict says of the point or of what is behind it.
-fn judged(verdict: Verdict) -> Result<(), ProbeFailure> {
-    match verdict {
-        Verdict::Answers => Ok(()),
-        Verdict::Inconclusive(why) => Err(ProbeFailure::Inconclusive(why)),
-        Verdict::Refused(_) | Verdict::StreamSilent => {
-            Err(ProbeFailure::Application(verdict.to_string()))
-        }
-        _ => Err(ProbeFailure::Point(verdict.to_string())),
-    }
-}

@@ -3,6 +3,25 @@
 //! Anybody who knows the address can send introductions, and each one that is
 //! looked at costs public key operations and a circuit. What is beyond these
 //! limits is dropped and counted; the client's Tor tries again by itself.
+//!
+//! # Memory
+//!
+//! A client that stops reading costs, for each of its streams, what `tor-proto`
+//! queues on the way out: 128 messages of at most 498 bytes, 64 KiB; and one
+//! buffer of the proxy. Then the queue is full, the stream takes no more, and
+//! nothing more is read from the origin. What was sent is not held back for it:
+//! a stream waits for SENDME (window of 500 cells), or after XOFF for XON, before
+//! cells leave the queue (proposal 324).
+//!
+//! A client that sends what the origin does not read costs up to 500 cells,
+//! 250 KB, for each stream with windows. With congestion control it is told
+//! to stop (XOFF) at about the same; one that goes on although it was told is
+//! stopped by Arti's own account of all such queues: beyond `system.memory.max`
+//! (by default between 256 MiB and 8 GiB, after the size of the machine) the
+//! circuits that have waited longest are closed.
+//!
+//! The number of streams is bounded for each circuit
+//! (`max_concurrent_streams_per_circuit`), that of circuits here.
 
 use std::time::{Duration, Instant};
 

@@ -1,23 +1,29 @@
 //! Does an introduction point answer for an address, end to end through Tor?
 //!
 //! One probe does what a client of the address would do at one point: it
-//! introduces itself, waits to be met, and if wanted opens a stream. It runs
-//! on circuits of its own, tries once and reports; when and how often, others
-//! decide. What is done with an open stream is the caller's business.
+//! introduces itself, waits to be met, and if wanted opens a stream and asks
+//! for a page. It runs on circuits of its own, never on one that served another
+//! probe or anything else, and repeats only what chance can spoil; when and how
+//! often to probe, others decide.
 
 mod meeting;
 mod replies;
+mod request;
 
 use std::fmt;
 use std::time::Duration;
 
+use tokio::time::Instant;
+
+use crate::balancer::fact::ProbeFailure;
 use crate::onion::{IntroPoint, OnionAddress};
 
 use super::network::Network;
 pub(crate) use meeting::meet;
+pub use request::Request;
 
 /// What a probe shall find out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Question {
     /// The address that a client would connect to.
     pub address: OnionAddress,
@@ -27,6 +33,8 @@ pub struct Question {
     pub backend: Option<OnionAddress>,
     /// The port to open a stream to; `None` ends with the meeting.
     pub port: Option<u16>,
+    /// What to ask for on that stream; `None`: it is enough that it opens.
+    pub request: Option<Request>,
 }
 
 /// What a probe has found out.
@@ -51,6 +59,8 @@ pub struct Steps {
     pub met: Option<Duration>,
     /// From BEGIN to CONNECTED: the backend and its origin.
     pub stream: Option<Duration>,
+    /// From the request to the status of its answer.
+    pub answer: Option<Duration>,
 }
 
 /// What a probe means for the point and its backend.
@@ -86,6 +96,13 @@ pub enum Verdict {
     /// The backend has met us and lets the stream wait.
     #[error("port silent: no answer to the stream")]
     StreamSilent,
+    /// The server behind the port answers the request with another status than
+    /// the wanted one.
+    #[error("wrong answer to the request: status {0}")]
+    WrongStatus(u16),
+    /// The server behind the port gives no answer to the request that is HTTP.
+    #[error("no answer to the request: {0}")]
+    NoHttp(String),
 }
 
 /// Why a backend refuses a stream.
@@ -109,44 +126,124 @@ impl fmt::Display for Refusal {
     }
 }
 
-/// Introduces itself at one point, once, and says what came of it.
+impl Verdict {
+    /// What it means to who decides on the point and its backend.
+    ///
+    /// A stream that was refused or an answer that was wrong is the fault of
+    /// the application, which every point of the backend leads to. A circuit
+    /// that broke when a stream was to open is held against the point: a client
+    /// would not have been served there, and would not know why either.
+    ///
+    /// # Errors
+    ///
+    /// Every verdict but [`Verdict::Answers`].
+    pub fn outcome(&self) -> Result<(), ProbeFailure> {
+        let said = || self.to_string();
+        Err(match self {
+            Self::Answers => return Ok(()),
+            Self::Inconclusive(why) => ProbeFailure::Inconclusive(why.clone()),
+            Self::NoCircuit(_)
+            | Self::UnknownPoint(_)
+            | Self::Silent
+            | Self::NotForThisAddress
+            | Self::WrongAnswer(_)
+            | Self::Refused(Refusal::Broken(_)) => ProbeFailure::Point(said()),
+            Self::Refused(Refusal::NoSuchPort | Refusal::Origin(_))
+            | Self::StreamSilent
+            | Self::WrongStatus(_)
+            | Self::NoHttp(_) => ProbeFailure::Application(said()),
+        })
+    }
+
+    /// Whether one bad circuit is enough to come to it. The relays between us
+    /// and the point fail by chance, and say nothing of it.
+    fn may_be_chance(&self) -> bool {
+        matches!(
+            self,
+            Self::Inconclusive(_) | Self::NoCircuit(_) | Self::Refused(Refusal::Broken(_))
+        )
+    }
+}
+
+/// Introduces itself at one point and says what came of it; once more, on other
+/// circuits, where that may be chance.
 ///
 /// Each step has a limit: where all is well a probe takes about a second, where
-/// nobody answers one minute, and never more than six.
+/// nobody answers one minute, and never more than eleven.
 pub async fn probe(network: &Network, point: &IntroPoint, question: &Question) -> Probe {
     let mut steps = Steps::default();
-    let verdict = match knock(network, point, &question.address, question.port, &mut steps).await {
-        Ok(()) => Verdict::Answers,
-        Err(Verdict::Silent) => match &question.backend {
-            Some(own) => answers_for_itself(network, point, own).await,
-            None => Verdict::Silent,
-        },
-        Err(verdict) => verdict,
+    let mut outcome = knock(network, point, question, &mut steps).await;
+    if outcome.as_ref().is_err_and(Verdict::may_be_chance) {
+        steps = Steps::default();
+        outcome = knock(network, point, question, &mut steps).await;
+    }
+    let verdict = match (outcome, question.backend) {
+        (Ok(()), _) => Verdict::Answers,
+        (Err(Verdict::Silent), Some(own)) => answers_for_itself(network, point, own).await,
+        (Err(verdict), _) => verdict,
     };
     Probe { verdict, steps }
 }
 
-/// One introduction, for one address.
+/// One introduction, for one address, and what is wanted after it.
 async fn knock(
     network: &Network,
     point: &IntroPoint,
-    address: &OnionAddress,
-    port: Option<u16>,
+    question: &Question,
     steps: &mut Steps,
 ) -> Result<(), Verdict> {
-    let meeting = meet(network, point, address, steps).await?;
-    if let Some(port) = port {
-        drop(meeting.open(port, steps).await?);
+    let meeting = meet(network, point, &question.address, steps).await?;
+    let Some(port) = question.port else { return Ok(()) };
+    let mut open = meeting.open(port, steps).await?;
+    if let Some(request) = &question.request {
+        let started = Instant::now();
+        request::ask(&mut open.stream, request).await?;
+        steps.answer = Some(started.elapsed());
     }
     Ok(())
 }
 
 /// What silence means: the same introduction for the backend's own address.
-async fn answers_for_itself(network: &Network, point: &IntroPoint, own: &OnionAddress) -> Verdict {
-    match knock(network, point, own, None, &mut Steps::default()).await {
+async fn answers_for_itself(network: &Network, point: &IntroPoint, own: OnionAddress) -> Verdict {
+    let question = Question { address: own, backend: None, port: None, request: None };
+    match knock(network, point, &question, &mut Steps::default()).await {
         Ok(()) => Verdict::NotForThisAddress,
         // The relay has noticed in the meantime.
         Err(Verdict::UnknownPoint(status)) => Verdict::UnknownPoint(status),
         Err(_) => Verdict::Silent,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_fails_before_the_backend_comes_is_the_points_fault_and_after_it_the_applications() {
+        let text = String::new;
+        let points = [
+            Verdict::NoCircuit(text()),
+            Verdict::UnknownPoint(text()),
+            Verdict::Silent,
+            Verdict::NotForThisAddress,
+            Verdict::WrongAnswer(text()),
+            Verdict::Refused(Refusal::Broken(text())),
+        ];
+        for verdict in points {
+            assert!(matches!(verdict.outcome(), Err(ProbeFailure::Point(_))), "{verdict:?}");
+        }
+        let applications = [
+            Verdict::Refused(Refusal::NoSuchPort),
+            Verdict::Refused(Refusal::Origin(text())),
+            Verdict::StreamSilent,
+            Verdict::WrongStatus(503),
+            Verdict::NoHttp(text()),
+        ];
+        for verdict in applications {
+            assert!(matches!(verdict.outcome(), Err(ProbeFailure::Application(_))), "{verdict:?}");
+        }
+        let unknown = Verdict::Inconclusive("no directory".into());
+        assert_eq!(unknown.outcome(), Err(ProbeFailure::Inconclusive("no directory".into())));
+        assert_eq!(Verdict::Answers.outcome(), Ok(()));
     }
 }

@@ -98,6 +98,12 @@ fn in_words(whose: &Whose, verdict: &Verdict, address: &OnionAddress, port: u16)
         Verdict::StreamSilent => {
             format!("answers, and port {port} hangs: the server behind it does not answer in time")
         }
+        Verdict::WrongStatus(status) => format!(
+            "answers, and the server behind port {port} answers the request with status {status}"
+        ),
+        Verdict::NoHttp(error) => {
+            format!("answers, and the server behind port {port} does not speak HTTP: {error}")
+        }
         Verdict::Inconclusive(error) => format!("could not be tried: {error}"),
     }
 }

@@ -20,7 +20,7 @@ use crate::onion::{IntroPoint, OnionAddress};
 use crate::proxy::rules::ProxyTarget;
 use crate::tor::fetch;
 use crate::tor::network::Network;
-use crate::tor::probe::{self, Probe, Question, Steps, Verdict};
+use crate::tor::probe::{self, Probe, Question, Request, Steps, Verdict};
 
 /// Backends, and points of each, that are asked at a time. A probe takes two
 /// circuits.
@@ -84,8 +84,18 @@ pub(super) fn check(
     }
 }
 
-/// The port that is tried: the first that leads somewhere, 80 where it may be.
+/// What is asked for on the stream, if the service says so with `probe`.
+fn request(asked: &Asked<'_>) -> Option<Request> {
+    let probe = asked.service.probe.as_ref()?;
+    Some(Request::new(&asked.address, probe.port, probe.path.clone()?, probe.status))
+}
+
+/// The port that is tried: what `probe` says, else the first that leads
+/// somewhere, 80 where it may be.
 pub(super) fn port(service: &ServiceConfig) -> u16 {
+    if let Some(probe) = &service.probe {
+        return probe.port;
+    }
     let leads = |target: &ProxyTarget| {
         !matches!(target, ProxyTarget::Destroy | ProxyTarget::Reject | ProxyTarget::Ignore)
     };
@@ -156,15 +166,10 @@ async fn probe_all(
             Whose::Published => None,
         },
         port: Some(port(asked.service)),
+        request: request(asked),
     };
     let found = points.into_iter().map(async |point| {
-        let probe = match probe::probe(network, &point, &question).await {
-            // Perhaps it was chance: once more.
-            Probe { verdict: Verdict::Inconclusive(_) | Verdict::NoCircuit(_), .. } => {
-                probe::probe(network, &point, &question).await
-            }
-            probe => probe,
-        };
+        let probe = probe::probe(network, &point, &question).await;
         PointFinding { relay: network.relay_nickname(point.relay), point, probe }
     });
     futures::stream::iter(found).buffered(AT_ONCE).collect().await
@@ -209,6 +214,7 @@ fn times(steps: &Steps) -> String {
         ("ack", steps.acknowledged),
         ("met", steps.met),
         ("stream", steps.stream),
+        ("answer", steps.answer),
     ];
     let reached = named.iter().filter_map(|(name, time)| Some((name, (*time)?)));
     let texts: Vec<String> =

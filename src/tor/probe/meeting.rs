@@ -55,7 +55,6 @@ pub(crate) struct Meeting {
 /// A stream on the circuit of a meeting.
 pub(crate) struct OpenStream {
     /// The data.
-    #[expect(dead_code, reason = "only whether it opens counts so far")]
     pub(crate) stream: DataStream,
     /// Keeps the circuit open.
     _meeting: Meeting,
