@@ -8,14 +8,14 @@ use tokio::task::JoinSet;
 use tor_hscrypto::pk::HsIdKeypair;
 
 use crate::balancer::command::Publication;
-use crate::balancer::fact::{BackendId, Fact, ProbeFailure, UploadFailure};
+use crate::balancer::fact::{BackendId, Fact, UploadFailure};
 use crate::balancer::{BackendKind, Settings};
 use crate::clock::now;
 use crate::config::Probe;
 use crate::onion::{IntroPoint, OnionAddress, Period, RelayId};
 use crate::tor::descriptor::Signer;
 use crate::tor::network::Network;
-use crate::tor::probe::{self, Question, Verdict};
+use crate::tor::probe::{self, Question, Request};
 use crate::tor::{held, upload};
 
 use super::fetches::{Answer, Fetches};
@@ -100,11 +100,18 @@ impl Work {
     pub(super) fn probe(&mut self, backend: BackendId, point: IntroPoint) {
         let own = self.remote.get(&backend).copied();
         let probe = self.probe.as_ref().filter(|_| own.is_some());
-        let question =
-            Question { address: self.address, backend: own, port: probe.map(|probe| probe.port) };
+        let request = |probe: &Probe| {
+            Some(Request::new(&self.address, probe.port, probe.path.clone()?, probe.status))
+        };
+        let question = Question {
+            address: self.address,
+            backend: own,
+            port: probe.map(|probe| probe.port),
+            request: probe.and_then(request),
+        };
         let network = self.network.clone();
         self.tasks.spawn(async move {
-            let outcome = judged(probe::probe(&network, &point, &question).await.verdict);
+            let outcome = probe::probe(&network, &point, &question).await.verdict.outcome();
             Fact::Probed { backend, session: point.session_id, outcome }
         });
     }
