@@ -16,29 +16,32 @@ pub mod command;
 pub mod fact;
 
 mod backend;
+mod canary;
+mod content;
+mod distinct;
 mod hsdir;
 pub mod memory;
 mod publish;
 mod remote;
+mod ring;
 mod samples;
 mod schedule;
 mod select;
 mod turns;
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use rand::Rng;
 
 use self::backend::Backend;
 use self::command::Command;
+use self::content::{Choice, Content, Listed, Live};
 use self::fact::{BackendId, Fact, NetworkView, Now};
-use self::publish::{Content, Publisher};
+use self::publish::Publisher;
 use self::schedule::Alarm;
-use self::select::{Candidate, select};
-use self::turns::Turns;
 use crate::observe::snapshot::{self, BackendState, ServiceState};
-use crate::onion::{Capabilities, MAX_INTRO_POINTS, OnionAddress};
+use crate::onion::OnionAddress;
 
 /// What the operator wants of one service.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -128,12 +131,11 @@ pub struct Status {
 #[derive(Debug)]
 pub struct Balancer {
     backends: Vec<Backend>,
-    max_points: Option<u8>,
+    choice: Choice,
     /// What the network directory said last.
     network: Option<NetworkView>,
     /// Whether the local instances are about to end.
     withdrawing: bool,
-    turns: Turns,
     publisher: Publisher,
     commands: VecDeque<Command>,
     timeout: Option<Instant>,
@@ -144,11 +146,10 @@ impl Balancer {
     pub fn new(settings: Settings) -> Self {
         Self {
             backends: settings.backends.into_iter().map(Backend::new).collect(),
-            max_points: settings.max_points,
+            choice: Choice::new(settings.max_points, settings.distinct, settings.publishers),
             network: None,
             withdrawing: false,
-            turns: Turns::default(),
-            publisher: Publisher::new(),
+            publisher: Publisher::new(settings.publishers),
             commands: VecDeque::new(),
             timeout: None,
         }
@@ -172,7 +173,10 @@ impl Balancer {
             }
             self.backends.push(backend);
         }
-        self.max_points = settings.max_points;
+        self.choice.max_points = settings.max_points;
+        self.choice.distinct = settings.distinct;
+        self.choice.publishers = settings.publishers;
+        self.publisher.with_publishers(settings.publishers);
         self.progress(now, rng);
     }
 
@@ -221,8 +225,16 @@ impl Balancer {
             Fact::Uploaded { period, hsdir, as_of, outcome } => {
                 self.publisher.uploaded((period, hsdir), as_of, outcome, now, rng);
             }
+            Fact::Inspected { period, hsdir, outcome } => {
+                let live = listable(&self.backends, self.withdrawing).into_iter();
+                let points = |backend: &Backend| backend.offer().points.clone();
+                let owned =
+                    live.flat_map(|b| points(b).into_iter().map(|it| (it.session_id, b.id())));
+                let live = owned.collect();
+                self.publisher.inspected((period, hsdir), &outcome, &live, now);
+            }
             // Nothing asks for these yet.
-            Fact::Probed { .. } | Fact::Origins(_) | Fact::Inspected { .. } => {}
+            Fact::Probed { .. } | Fact::Origins(_) => {}
         }
         self.progress(now, rng);
     }
@@ -256,7 +268,7 @@ impl Balancer {
             state: self.state(),
             backends: backends.collect(),
             descriptors: self.publisher.snapshot(),
-            problems: Vec::new(),
+            problems: self.publisher.problem().map(str::to_owned).into_iter().collect(),
         }
     }
 
@@ -272,7 +284,14 @@ impl Balancer {
                 self.commands.push_back(Command::Fetch { backend: backend.id() });
             }
         }
-        let wanted = self.wanted(&mut alarm);
+        if let Some(seen) = self.publisher.take_seen()
+            && let Some(content) = self.wanted(&seen, now, &mut alarm)
+            && content.listed() == seen
+        {
+            self.publisher.adopt(content);
+        }
+        let listed = self.publisher.listed().clone();
+        let wanted = self.wanted(&listed, now, &mut alarm);
         let settled = self.backends.iter().all(Backend::is_settled);
         self.publisher.progress(wanted, settled, now, &mut alarm, rng, &mut self.commands);
         self.timeout = alarm.next();
@@ -281,30 +300,17 @@ impl Balancer {
     /// What should be published: `None` if no backend is live. Then what is
     /// published stays, since all of them failing at once is more likely our
     /// own error, and a descriptor without points helps nobody.
-    fn wanted(&mut self, alarm: &mut Alarm) -> Option<Content> {
-        let backends = || self.backends.iter().map(|backend| (backend.id(), backend));
-        let stays = |b: &Backend| b.is_live() && !(self.withdrawing && b.is_local());
-        let weighted = backends().any(|(_, b)| stays(b) && b.weight() > 0);
-        let live: BTreeSet<BackendId> = backends()
-            .filter(|(_, b)| stays(b) && (b.weight() > 0 || !weighted))
-            .map(|(id, _)| id)
-            .collect();
-        let seated = self.turns.seated(&live, MAX_INTRO_POINTS, alarm);
-        let candidates: Vec<Candidate<'_>> = backends()
-            .filter(|(id, _)| seated.contains(id))
-            .map(|(backend, b)| Candidate {
-                backend,
-                weight: b.weight(),
-                points: &b.offer().points,
-            })
-            .collect();
-        let previous = self.publisher.listed().first().map_or(&[][..], Vec::as_slice);
-        let chosen = select(&candidates, previous, self.max_points);
-        let listed: BTreeSet<BackendId> = chosen.iter().map(|chosen| chosen.backend).collect();
-        let capabilities = Capabilities::merged(
-            backends().filter(|(id, _)| listed.contains(id)).map(|(_, b)| &b.offer().capabilities),
-        );
-        (!chosen.is_empty()).then_some(Content { chosen, capabilities })
+    fn wanted(&mut self, listed: &Listed, now: Now, alarm: &mut Alarm) -> Option<Content> {
+        let live = listable(&self.backends, self.withdrawing).into_iter();
+        let live = live.map(|backend| Live {
+            backend: backend.id(),
+            order: backend.order(),
+            weight: backend.weight(),
+            offer: backend.offer(),
+        });
+        let all: Vec<_> = self.backends.iter().map(|b| (b.order(), b.id())).collect();
+        let replicas = self.publisher.replicas();
+        self.choice.content(live.collect(), &all, listed, replicas, now.wall, alarm)
     }
 
     fn state(&self) -> ServiceState {
@@ -325,6 +331,17 @@ impl Balancer {
     }
 }
 
+/// The backends whose points may be listed: the live ones, and those without
+/// weight only while there is no other.
+fn listable(backends: &[Backend], withdrawing: bool) -> Vec<&Backend> {
+    let stays = |b: &&Backend| b.is_live() && !(withdrawing && b.is_local());
+    let mut live: Vec<&Backend> = backends.iter().filter(stays).collect();
+    if live.iter().any(|backend| backend.weight() > 0) {
+        live.retain(|backend| backend.weight() > 0);
+    }
+    live
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
@@ -335,7 +352,7 @@ mod tests {
     use super::fact::{FetchFailure, FetchedDescriptor, UploadFailure};
     use super::samples::{MINUTE, SECOND, later, network, period, point, relay, rng, start};
     use super::*;
-    use crate::onion::IntroPoint;
+    use crate::onion::{Capabilities, IntroPoint};
 
     /// A balancer and its world: every fetch and upload is recorded, and every
     /// upload is answered at once unless `deaf`.

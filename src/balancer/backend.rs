@@ -31,6 +31,10 @@ pub(super) struct Backend {
     last_seen: Option<SystemTime>,
 }
 
+/// What backends are ordered by: local instances first, by name, then remote
+/// ones by address.
+pub(super) type Order<'a> = (bool, &'a [u8]);
+
 /// What a backend has to offer to a descriptor.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Offer {
@@ -114,6 +118,14 @@ impl Backend {
         match self.settings.kind {
             BackendKind::Local { .. } => self.settings.name.clone(),
             BackendKind::Remote { address } => address.to_string(),
+        }
+    }
+
+    /// Where it stands among the others: the same for everyone who knows it.
+    pub(super) fn order(&self) -> Order<'_> {
+        match &self.settings.kind {
+            BackendKind::Local { .. } => (false, self.settings.name.as_bytes()),
+            BackendKind::Remote { address } => (true, address.public_key()),
         }
     }
 

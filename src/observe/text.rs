@@ -181,6 +181,7 @@ mod tests {
 
     fn hsdir(relay: &str, last_error: Option<&str>) -> Hsdir {
         Hsdir {
+            intro_points: 6,
             relay: relay.into(),
             state: if last_error.is_some() { HsdirState::Failed } else { HsdirState::Uploaded },
             attempts: 4,
@@ -200,6 +201,8 @@ mod tests {
                 backend("berlin", BackendKind::Remote, BackendState::Down),
             ],
             descriptors: vec![Descriptor {
+                distinct: false,
+                canary: None,
                 period: 20780,
                 current: true,
                 revision: Some(1),
