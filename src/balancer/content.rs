@@ -7,14 +7,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::SystemTime;
 
-use super::backend::{Offer, Order};
+use super::backend::Order;
 use super::distinct::{Shape, spread};
 use super::fact::BackendId;
 use super::schedule::Alarm;
 use super::select::{Candidate, Chosen, limit, select};
 use super::turns::{Turns, seated_by_the_clock};
 use super::{Distinct, Publishers};
-use crate::onion::{Capabilities, MAX_INTRO_POINTS, SessionId};
+use crate::onion::{Capabilities, IntroPoint, MAX_INTRO_POINTS, SessionId};
 
 /// With so few backends one descriptor serves again, where more than
 /// [`MAX_INTRO_POINTS`] made several necessary: a number of backends that moves
@@ -73,7 +73,8 @@ pub(super) struct Live<'a> {
     pub(super) order: Order<'a>,
     /// Its share of the traffic relative to the others.
     pub(super) weight: u16,
-    pub(super) offer: &'a Offer,
+    pub(super) points: &'a [IntroPoint],
+    pub(super) capabilities: &'a Capabilities,
 }
 
 /// Who decides that.
@@ -124,11 +125,7 @@ impl Choice {
         let candidates: Vec<Candidate<'_>> = live
             .iter()
             .filter(|it| seated.contains(&it.backend))
-            .map(|it| Candidate {
-                backend: it.backend,
-                weight: it.weight,
-                points: &it.offer.points,
-            })
+            .map(|it| Candidate { backend: it.backend, weight: it.weight, points: it.points })
             .collect();
 
         let mut sets = Vec::new();
@@ -140,7 +137,7 @@ impl Choice {
             sets = vec![select(&candidates, previous, self.max_points)];
         }
         let capabilities: BTreeMap<BackendId, &Capabilities> =
-            live.iter().map(|it| (it.backend, &it.offer.capabilities)).collect();
+            live.iter().map(|it| (it.backend, it.capabilities)).collect();
         let set = |chosen: Vec<Chosen>| Set {
             capabilities: Capabilities::merged(
                 chosen.iter().filter_map(|it| capabilities.get(&it.backend).copied()),
@@ -158,7 +155,7 @@ impl Choice {
             Distinct::Never => false,
             Distinct::Auto => live.len() > if before { ONE_AGAIN } else { MAX_INTRO_POINTS },
             Distinct::Always => {
-                let points = live.iter().flat_map(|it| &it.offer.points);
+                let points = live.iter().flat_map(|it| it.points);
                 let offered = points.map(|point| point.session_id).collect::<BTreeSet<_>>().len();
                 // A point that is replaced is missing for a while.
                 offered > if before { one - one / 4 } else { one }
