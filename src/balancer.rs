@@ -16,100 +16,37 @@ pub mod command;
 pub mod fact;
 
 mod backend;
+mod canary;
+mod content;
+mod distinct;
+mod health;
 mod hsdir;
 pub mod memory;
+mod probing;
 mod publish;
 mod remote;
+mod ring;
 mod samples;
 mod schedule;
 mod select;
+mod settings;
 mod turns;
 
-use std::collections::{BTreeSet, VecDeque};
-use std::time::{Duration, Instant};
+use std::collections::VecDeque;
+use std::time::Instant;
 
 use rand::Rng;
 
 use self::backend::Backend;
 use self::command::Command;
+use self::content::{Choice, Content, Listed, Live};
 use self::fact::{BackendId, Fact, NetworkView, Now};
-use self::publish::{Content, Publisher};
+use self::probing::Probing;
+use self::publish::Publisher;
 use self::schedule::Alarm;
-use self::select::{Candidate, select};
-use self::turns::Turns;
 use crate::observe::snapshot::{self, BackendState, ServiceState};
-use crate::onion::{Capabilities, MAX_INTRO_POINTS, OnionAddress};
 
-/// What the operator wants of one service.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Settings {
-    /// Everything that answers for it, in the order in which status shows it.
-    pub backends: Vec<BackendSettings>,
-    /// The most introduction points to list, save that every backend gets one;
-    /// never more than 20. `None`: 9, the size of an ordinary service, and 20
-    /// with more than 9 backends.
-    pub max_points: Option<u8>,
-    /// Whether different HSDirs may get different points.
-    pub distinct: Distinct,
-    /// Who else publishes the address.
-    pub publishers: Publishers,
-    /// How long after a probe of a point the next one follows; `None`: no probes.
-    pub probe_every: Option<Duration>,
-}
-
-/// Whether different HSDirs get different points, so that more than one
-/// descriptor holds are in use.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Distinct {
-    /// Only where one descriptor has no room for every backend.
-    #[default]
-    Auto,
-    /// Wherever more points are offered than one descriptor holds.
-    Always,
-    /// Never: all HSDirs get the same points.
-    Never,
-}
-
-/// Who publishes the address.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Publishers {
-    /// This process alone: a descriptor of somebody else's means that the key
-    /// is in other hands.
-    #[default]
-    One,
-    /// Other processes with the same key and the same remote backends too.
-    Several,
-}
-
-/// One backend.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct BackendSettings {
-    /// What facts and commands call it; every backend has another.
-    pub id: BackendId,
-    /// What logs and status call it.
-    pub name: String,
-    /// Where it runs.
-    pub kind: BackendKind,
-    /// Its share of the traffic relative to the others; with 0 it gets none
-    /// while others are live.
-    pub weight: u16,
-}
-
-/// Where a backend runs.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum BackendKind {
-    /// In this process: reports its points by itself.
-    Local {
-        /// How many points it is going to establish. The first publication
-        /// need not wait for more.
-        expected_points: u8,
-    },
-    /// Elsewhere: known by its own descriptor.
-    Remote {
-        /// Its own address.
-        address: OnionAddress,
-    },
-}
+pub use self::settings::{BackendKind, BackendSettings, Distinct, Publishers, Settings};
 
 /// What the operator sees of one service.
 #[derive(Clone, Debug)]
@@ -128,12 +65,14 @@ pub struct Status {
 #[derive(Debug)]
 pub struct Balancer {
     backends: Vec<Backend>,
-    max_points: Option<u8>,
+    choice: Choice,
     /// What the network directory said last.
     network: Option<NetworkView>,
+    /// Why no origin behind the local instances answers, if so.
+    origins_down: Option<String>,
     /// Whether the local instances are about to end.
     withdrawing: bool,
-    turns: Turns,
+    probing: Probing,
     publisher: Publisher,
     commands: VecDeque<Command>,
     timeout: Option<Instant>,
@@ -144,11 +83,12 @@ impl Balancer {
     pub fn new(settings: Settings) -> Self {
         Self {
             backends: settings.backends.into_iter().map(Backend::new).collect(),
-            max_points: settings.max_points,
+            choice: Choice::new(settings.max_points, settings.distinct, settings.publishers),
             network: None,
+            origins_down: None,
             withdrawing: false,
-            turns: Turns::default(),
-            publisher: Publisher::new(),
+            probing: Probing::new(settings.probe_every),
+            publisher: Publisher::new(settings.publishers),
             commands: VecDeque::new(),
             timeout: None,
         }
@@ -172,7 +112,11 @@ impl Balancer {
             }
             self.backends.push(backend);
         }
-        self.max_points = settings.max_points;
+        self.choice.max_points = settings.max_points;
+        self.choice.distinct = settings.distinct;
+        self.choice.publishers = settings.publishers;
+        self.publisher.with_publishers(settings.publishers);
+        self.probing.set_interval(settings.probe_every, now);
         self.progress(now, rng);
     }
 
@@ -229,8 +173,21 @@ impl Balancer {
             Fact::Uploaded { period, hsdir, as_of, outcome } => {
                 self.publisher.uploaded((period, hsdir), as_of, outcome, now, rng);
             }
-            // Nothing asks for these yet.
-            Fact::Probed { .. } | Fact::Origins(_) | Fact::Inspected { .. } => {}
+            Fact::Inspected { period, hsdir, outcome } => {
+                let live = listable(&self.backends, self.withdrawing).into_iter();
+                let points = |backend: &Backend| backend.points().to_vec();
+                let owned =
+                    live.flat_map(|b| points(b).into_iter().map(|it| (it.session_id, b.id())));
+                let live = owned.collect();
+                self.publisher.inspected((period, hsdir), &outcome, &live, now);
+            }
+            Fact::Probed { backend, session, outcome } => {
+                let moved = self.probing.probed(backend, session, &outcome, now, rng);
+                if let Some(backend) = self.backend(backend).filter(|_| moved) {
+                    backend.may_have_moved(now, rng);
+                }
+            }
+            Fact::Origins(outcome) => self.origins(outcome),
         }
         self.progress(now, rng);
     }
@@ -264,7 +221,12 @@ impl Balancer {
             state: self.state(),
             backends: backends.collect(),
             descriptors: self.publisher.snapshot(),
-            problems: Vec::new(),
+            problems: self
+                .probing
+                .problem()
+                .into_iter()
+                .chain(self.publisher.problem().map(str::to_owned))
+                .collect(),
         }
     }
 
@@ -272,15 +234,37 @@ impl Balancer {
         self.backends.iter_mut().find(|backend| backend.id() == id)
     }
 
+    /// When the origins answer again, what probes through the local instances
+    /// found of them is out of date.
+    fn origins(&mut self, outcome: Result<(), String>) {
+        if outcome.is_ok() && self.origins_down.is_some() {
+            for backend in self.backends.iter().filter(|backend| backend.is_local()) {
+                self.probing.application_is_back(backend.id());
+            }
+        }
+        self.origins_down = outcome.err();
+    }
+
     /// Looks at everything again and does whatever is due.
     fn progress(&mut self, now: Now, rng: &mut impl Rng) {
         let mut alarm = Alarm::new(now.monotonic);
         for backend in &mut self.backends {
-            if backend.progress(&mut alarm, rng) {
+            if backend.progress(self.origins_down.as_deref(), &mut alarm, rng) {
                 self.commands.push_back(Command::Fetch { backend: backend.id() });
             }
         }
-        let wanted = self.wanted(&mut alarm);
+        self.probing.progress(&self.backends, now, &mut alarm, rng, &mut self.commands);
+        for backend in &mut self.backends {
+            backend.heed(self.probing.health(backend.id()));
+        }
+        if let Some(seen) = self.publisher.take_seen()
+            && let Some(content) = self.wanted(&seen, now, &mut alarm)
+            && content.listed() == seen
+        {
+            self.publisher.adopt(content);
+        }
+        let listed = self.publisher.listed().clone();
+        let wanted = self.wanted(&listed, now, &mut alarm);
         let settled = self.backends.iter().all(Backend::is_settled);
         self.publisher.progress(wanted, settled, now, &mut alarm, rng, &mut self.commands);
         self.timeout = alarm.next();
@@ -289,30 +273,18 @@ impl Balancer {
     /// What should be published: `None` if no backend is live. Then what is
     /// published stays, since all of them failing at once is more likely our
     /// own error, and a descriptor without points helps nobody.
-    fn wanted(&mut self, alarm: &mut Alarm) -> Option<Content> {
-        let backends = || self.backends.iter().map(|backend| (backend.id(), backend));
-        let stays = |b: &Backend| b.is_live() && !(self.withdrawing && b.is_local());
-        let weighted = backends().any(|(_, b)| stays(b) && b.weight() > 0);
-        let live: BTreeSet<BackendId> = backends()
-            .filter(|(_, b)| stays(b) && (b.weight() > 0 || !weighted))
-            .map(|(id, _)| id)
-            .collect();
-        let seated = self.turns.seated(&live, MAX_INTRO_POINTS, alarm);
-        let candidates: Vec<Candidate<'_>> = backends()
-            .filter(|(id, _)| seated.contains(id))
-            .map(|(backend, b)| Candidate {
-                backend,
-                weight: b.weight(),
-                points: &b.offer().points,
-            })
-            .collect();
-        let previous = self.publisher.listed().first().map_or(&[][..], Vec::as_slice);
-        let chosen = select(&candidates, previous, self.max_points);
-        let listed: BTreeSet<BackendId> = chosen.iter().map(|chosen| chosen.backend).collect();
-        let capabilities = Capabilities::merged(
-            backends().filter(|(id, _)| listed.contains(id)).map(|(_, b)| &b.offer().capabilities),
-        );
-        (!chosen.is_empty()).then_some(Content { chosen, capabilities })
+    fn wanted(&mut self, listed: &Listed, now: Now, alarm: &mut Alarm) -> Option<Content> {
+        let live = listable(&self.backends, self.withdrawing).into_iter();
+        let live = live.map(|backend| Live {
+            backend: backend.id(),
+            order: backend.order(),
+            weight: backend.weight(),
+            points: backend.points(),
+            capabilities: &backend.offer().capabilities,
+        });
+        let all: Vec<_> = self.backends.iter().map(|b| (b.order(), b.id())).collect();
+        let replicas = self.publisher.replicas();
+        self.choice.content(live.collect(), &all, listed, replicas, now.wall, alarm)
     }
 
     /// Whether clients can find the service, as of the last `handle_*`.
@@ -334,6 +306,17 @@ impl Balancer {
     }
 }
 
+/// The backends whose points may be listed: the live ones, and those without
+/// weight only while there is no other.
+fn listable(backends: &[Backend], withdrawing: bool) -> Vec<&Backend> {
+    let stays = |b: &&Backend| b.is_live() && !(withdrawing && b.is_local());
+    let mut live: Vec<&Backend> = backends.iter().filter(stays).collect();
+    if live.iter().any(|backend| backend.weight() > 0) {
+        live.retain(|backend| backend.weight() > 0);
+    }
+    live
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
@@ -341,10 +324,10 @@ mod tests {
     use rand::rngs::StdRng;
 
     use super::command::Publication;
-    use super::fact::{FetchFailure, FetchedDescriptor, UploadFailure};
+    use super::fact::{FetchFailure, FetchedDescriptor, ProbeFailure, UploadFailure};
     use super::samples::{MINUTE, SECOND, later, network, period, point, relay, rng, start};
     use super::*;
-    use crate::onion::IntroPoint;
+    use crate::onion::{Capabilities, IntroPoint, OnionAddress};
 
     /// A balancer and its world: every fetch and upload is recorded, and every
     /// upload is answered at once unless `deaf`.
@@ -356,6 +339,8 @@ mod tests {
         uploads: Vec<(Duration, Publication)>,
         began: Instant,
         deaf: bool,
+        /// Whose points answer no probe; the others' do.
+        dead: Option<BackendId>,
     }
 
     impl World {
@@ -371,6 +356,7 @@ mod tests {
                 uploads: Vec::new(),
                 began: now.monotonic,
                 deaf: false,
+                dead: None,
             }
         }
 
@@ -410,9 +396,16 @@ mod tests {
 
         fn obey(&mut self) {
             while let Some(command) = self.balancer.poll_command() {
-                let Command::Publish(publication) = command else {
-                    self.fetches += 1;
-                    continue;
+                let publication = match command {
+                    Command::Publish(publication) => publication,
+                    Command::Probe { backend, point } => {
+                        self.probed(backend, &point);
+                        continue;
+                    }
+                    _ => {
+                        self.fetches += 1;
+                        continue;
+                    }
                 };
                 let answer = Fact::Uploaded {
                     period: publication.period,
@@ -425,6 +418,13 @@ mod tests {
                     self.balancer.handle_fact(answer, self.now, &mut self.rng);
                 }
             }
+        }
+
+        fn probed(&mut self, backend: BackendId, point: &IntroPoint) {
+            let failure = ProbeFailure::Point("no answer".into());
+            let outcome = if self.dead == Some(backend) { Err(failure) } else { Ok(()) };
+            let answer = Fact::Probed { backend, session: point.session_id, outcome };
+            self.balancer.handle_fact(answer, self.now, &mut self.rng);
         }
 
         fn pass(&mut self, time: Duration) {
@@ -943,6 +943,66 @@ mod tests {
         world.withdraw();
         world.pass(10 * SECOND);
         assert!(world.balancer.is_withdrawn());
+    }
+
+    #[test]
+    fn local_instances_are_down_while_their_origins_are_and_back_at_once() {
+        let mut world = World::new(1, 1);
+        world.tell(Fact::Network(network(1, [1, 2])));
+        world.local(0, &[1, 2, 3]);
+        world.fetched(1, 1, &[4, 5, 6]);
+        world.pass(MINUTE);
+        world.tell(Fact::Origins(Err("http://127.0.0.1:8080 refuses connections".into())));
+        let shown = world.balancer.status().backends;
+        assert_eq!([shown[0].state, shown[1].state], [BackendState::Down, BackendState::Up]);
+        assert!(shown[0].reason.as_ref().unwrap().contains("refuses connections"));
+        world.pass(5 * SECOND);
+        assert_eq!(world.newest(), points(&[4, 5, 6]));
+        world.tell(Fact::Origins(Ok(())));
+        assert_eq!(world.balancer.status().backends[0].state, BackendState::Up);
+        world.pass(10 * SECOND);
+        assert_eq!(world.newest(), points(&[4, 5, 6, 1, 2, 3]));
+    }
+
+    #[test]
+    fn origins_that_are_down_empty_no_descriptor_and_count_for_new_instances_too() {
+        let mut world = World::new(1, 0);
+        world.tell(Fact::Network(network(1, [1, 2])));
+        world.local(0, &[1, 2, 3]);
+        world.tell(Fact::Origins(Err("refused".into())));
+        world.pass(10 * MINUTE);
+        assert_eq!(world.state(), ServiceState::Down);
+        assert_eq!(world.rounds(), [(0, 3)]);
+        world.reconfigure(World::settings(2, 0));
+        world.local(1, &[4, 5, 6]);
+        assert_eq!(world.balancer.status().backends[1].state, BackendState::Down);
+    }
+
+    #[test]
+    fn a_dead_backend_leaves_the_descriptor_within_90_seconds_and_at_once() {
+        let mut world = World::new(0, 3);
+        let probed = Settings { probe_every: Some(30 * SECOND), ..World::settings(0, 3) };
+        world.balancer = Balancer::new(probed);
+        world.tell(Fact::Network(network(1, [1, 2])));
+        for backend in 0..3u16 {
+            let first = 1 + 3 * backend;
+            world.fetched(backend.into(), 1, &[first, first + 1, first + 2]);
+        }
+        world.pass(10 * MINUTE);
+        let before = world.rounds().len();
+        world.dead = Some(BackendId(1));
+        world.pass(90 * SECOND);
+        assert_eq!(world.newest(), points(&[1, 2, 3, 7, 8, 9]));
+        assert_eq!(world.rounds().len(), before + 1, "all of its points at once");
+        let shown = &world.balancer.status().backends[1];
+        assert_eq!((shown.state, shown.failing_intro_points), (BackendState::Down, 3));
+        // HSDirs still serve the descriptor that it published in its lifetime.
+        world.fetched(1, 1, &[4, 5, 6]);
+        world.pass(10 * MINUTE);
+        assert_eq!(world.rounds().len(), before + 1);
+        world.dead = None;
+        world.pass(90 * SECOND);
+        assert_eq!(world.newest(), points(&[1, 2, 3, 7, 8, 9, 4, 5, 6]));
     }
 
     #[test]

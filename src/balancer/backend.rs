@@ -2,7 +2,8 @@
 //! work.
 //!
 //! A local instance says so itself; a remote backend is judged by the
-//! descriptors that it publishes ([`Remote`]). Called by the balancer with
+//! descriptors that it publishes ([`Remote`]). What probes say ([`Health`]) and
+//! what is known of the origins comes on top of that. Called by the balancer with
 //! every fact that concerns the backend, and at every wake-up.
 
 use std::time::SystemTime;
@@ -10,6 +11,7 @@ use std::time::SystemTime;
 use rand::Rng;
 
 use super::fact::{BackendId, FetchFailure, FetchedDescriptor, NetworkView, Now};
+use super::health::Health;
 use super::memory::KnownBackend;
 use super::remote::{News, Remote};
 use super::schedule::Alarm;
@@ -24,12 +26,22 @@ pub(super) struct Backend {
     offer: Offer,
     /// `Some` for a remote backend.
     remote: Option<Remote>,
-    /// The judgement at the last wake-up, and its reason.
-    state: BackendState,
-    reason: Option<String>,
+    /// The judgement at the last wake-up without what probes say ...
+    seems: Judgement,
+    /// ... and with it.
+    is: Judgement,
+    /// The points that probes have nothing against.
+    working: Vec<IntroPoint>,
     /// When the points were last confirmed.
     last_seen: Option<SystemTime>,
 }
+
+/// What backends are ordered by: local instances first, by name, then remote
+/// ones by address.
+pub(super) type Order<'a> = (bool, &'a [u8]);
+
+/// What to think of a backend, and why.
+type Judgement = (BackendState, Option<String>);
 
 /// What a backend has to offer to a descriptor.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -48,8 +60,9 @@ impl Backend {
             settings,
             offer: Offer::default(),
             remote,
-            state: BackendState::Unknown,
-            reason: None,
+            seems: (BackendState::Unknown, None),
+            is: (BackendState::Unknown, None),
+            working: Vec::new(),
             last_seen: None,
         }
     }
@@ -83,18 +96,29 @@ impl Backend {
         self.settings.weight
     }
 
+    /// What it offers, whether that works or not.
     pub(super) fn offer(&self) -> &Offer {
         &self.offer
     }
 
+    /// The points to list if it is live.
+    pub(super) fn points(&self) -> &[IntroPoint] {
+        &self.working
+    }
+
     pub(super) fn state(&self) -> BackendState {
-        self.state
+        self.is.0
     }
 
     /// Whether its points may be listed. Doubtful ones may: listing a dead
     /// point costs clients a retry, dropping a live one costs its capacity.
     pub(super) fn is_live(&self) -> bool {
-        matches!(self.state, BackendState::Up | BackendState::Stale)
+        is_live(&self.is)
+    }
+
+    /// Whether it would be live if there were no probes.
+    pub(super) fn seems_live(&self) -> bool {
+        is_live(&self.seems)
     }
 
     /// Whether all that is to be expected of it at the start is there.
@@ -114,6 +138,14 @@ impl Backend {
         match self.settings.kind {
             BackendKind::Local { .. } => self.settings.name.clone(),
             BackendKind::Remote { address } => address.to_string(),
+        }
+    }
+
+    /// Where it stands among the others: the same for everyone who knows it.
+    pub(super) fn order(&self) -> Order<'_> {
+        match &self.settings.kind {
+            BackendKind::Local { .. } => (false, self.settings.name.as_bytes()),
+            BackendKind::Remote { address } => (true, address.public_key()),
         }
     }
 
@@ -168,17 +200,45 @@ impl Backend {
         self.last_seen = Some(now.wall);
     }
 
+    /// A probe says that a remote backend may have other points by now.
+    pub(super) fn may_have_moved(&mut self, now: Now, rng: &mut impl Rng) {
+        if let Some(remote) = &mut self.remote {
+            remote.may_have_moved(now.monotonic, rng);
+        }
+    }
+
     /// Looks at everything again: judges the backend anew and says whether to
-    /// fetch its descriptor.
-    pub(super) fn progress(&mut self, alarm: &mut Alarm, rng: &mut impl Rng) -> bool {
+    /// fetch its descriptor. `origins_down` says why no origin behind the local
+    /// instances answers, if so.
+    pub(super) fn progress(
+        &mut self,
+        origins_down: Option<&str>,
+        alarm: &mut Alarm,
+        rng: &mut impl Rng,
+    ) -> bool {
         let fetch = self.remote.as_mut().is_some_and(|remote| remote.fetch_due(alarm, rng));
-        (self.state, self.reason) = match &self.remote {
-            Some(remote) => remote.judge(&self.offer, alarm),
-            None if !self.offer.points.is_empty() => (BackendState::Up, None),
-            None if self.last_seen.is_none() => (BackendState::Unknown, None),
-            None => (BackendState::Down, Some("it has no established introduction point".into())),
+        self.seems = match (&self.remote, origins_down) {
+            (Some(remote), _) => remote.judge(&self.offer, alarm),
+            (None, Some(reason)) => (BackendState::Down, Some(reason.to_owned())),
+            (None, None) if !self.offer.points.is_empty() => (BackendState::Up, None),
+            (None, None) if self.last_seen.is_none() => (BackendState::Unknown, None),
+            (None, None) => {
+                (BackendState::Down, Some("it has no established introduction point".into()))
+            }
         };
         fetch
+    }
+
+    /// Completes the judgement with what probes say, if there are any.
+    pub(super) fn heed(&mut self, health: Option<&Health>) {
+        let fails = |point: &&IntroPoint| health.is_some_and(|h| h.fails(point.session_id));
+        self.working = self.offer.points.iter().filter(|point| !fails(point)).cloned().collect();
+        let (state, reason) = self.seems.clone();
+        let verdict = health.filter(|_| self.seems_live());
+        self.is = match verdict.and_then(Health::down) {
+            Some(down) => (BackendState::Down, Some(down)),
+            None => (state, reason.or_else(|| verdict.and_then(Health::complaint))),
+        };
     }
 
     /// What the operator sees of it. The shell adds what it counts.
@@ -193,11 +253,11 @@ impl Backend {
             name: self.settings.name.clone(),
             kind,
             address,
-            state: self.state,
-            reason: self.reason.clone(),
+            state: self.is.0,
+            reason: self.is.1.clone(),
             intro_points: self.offer.points.len(),
             relays: self.offer.points.iter().map(|point| point.relay.to_string()).collect(),
-            failing_intro_points: 0,
+            failing_intro_points: self.offer.points.len() - self.working.len(),
             published_intro_points,
             weight: self.settings.weight,
             last_seen: self.last_seen.map(Timestamp),
@@ -209,4 +269,8 @@ impl Backend {
             streams: 0,
         }
     }
+}
+
+fn is_live((state, _): &Judgement) -> bool {
+    matches!(state, BackendState::Up | BackendState::Stale)
 }

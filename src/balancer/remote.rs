@@ -13,7 +13,7 @@ use rand::Rng;
 use super::backend::Offer;
 use super::fact::{FetchFailure, FetchedDescriptor, NetworkView, Now};
 use super::memory::{self, KnownBackend, KnownDescriptor};
-use super::schedule::{Alarm, backoff, between, stretched};
+use super::schedule::{Alarm, Allowance, backoff, between, stretched};
 use crate::observe::snapshot::BackendState;
 use crate::observe::snapshot::Timestamp;
 use crate::onion::{OnionAddress, Period};
@@ -42,6 +42,12 @@ const CALM: Duration = Duration::from_secs(5 * 60);
 /// the descriptor of the next period, which clients now look for
 /// (rend-spec-v3, section 2.2.4), and may drop the old ones.
 const NEW_PERIOD: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(30));
+/// When to look after a probe has failed: the backend may have moved on, and
+/// publishes that in a moment.
+const MOVED: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(5));
+/// How often to look because of that: twice in a row, since the first look may
+/// come too early, and every two minutes in the long run.
+const LOOKS: Allowance = Allowance::new(2, Duration::from_secs(2 * 60));
 /// After so long the answer to a fetch is given up as lost. Fetching from
 /// several HSDirs, each with circuit retries, can take a minute.
 const FETCH_LIMIT: Duration = Duration::from_secs(2 * 60);
@@ -64,8 +70,9 @@ const NOT_FOUND: (u32, Duration) = (3, Duration::from_secs(3 * 60));
 pub(super) struct Remote {
     /// When to fetch; `None` until a network is known.
     fetch_at: Option<Instant>,
-    /// A fetch besides, because the period has changed.
+    /// A fetch besides, because the period has changed or a probe has failed.
     extra_fetch_at: Option<Instant>,
+    looks: Allowance,
     /// Since when a fetch is under way.
     fetching_since: Option<Instant>,
     /// The delay after a success.
@@ -126,6 +133,7 @@ impl Remote {
         Self {
             fetch_at: None,
             extra_fetch_at: None,
+            looks: LOOKS,
             fetching_since: None,
             pace: CHANGING,
             answered: false,
@@ -208,6 +216,17 @@ impl Remote {
             self.fetch_at = Some(now);
         } else if new_period {
             self.extra_fetch_at = Some(now + between(NEW_PERIOD.0, NEW_PERIOD.1, rng));
+        }
+    }
+
+    /// Points that were offered fail: there may be others by now.
+    pub(super) fn may_have_moved(&mut self, now: Instant, rng: &mut impl Rng) {
+        if self.fetch_at.is_some()
+            && self.extra_fetch_at.is_none()
+            && self.looks.permits(&mut Alarm::new(now))
+        {
+            self.looks.take(now);
+            self.extra_fetch_at = Some(now + between(MOVED.0, MOVED.1, rng));
         }
     }
 
@@ -464,6 +483,20 @@ mod tests {
         world.remote.network_changed(&network(2, [1, 2]), world.now, &mut rng());
         let waited = world.wait();
         assert!(waited >= NEW_PERIOD.0 && waited <= NEW_PERIOD.1);
+    }
+
+    #[test]
+    fn failing_points_mean_a_look_soon_but_not_without_end() {
+        let mut world = World::new();
+        world.wait();
+        let mut soon = 0;
+        for revision in 0..60 {
+            world.finds(1, revision, 1);
+            world.remote.may_have_moved(world.now, &mut rng());
+            soon += u32::from(world.wait() <= MOVED.1);
+        }
+        let minutes = u32::try_from((world.now - start().monotonic).as_secs() / 60).unwrap_or(0);
+        assert!(soon > 10 && soon <= 3 + minutes / 2, "{soon} in {minutes} minutes");
     }
 
     #[test]

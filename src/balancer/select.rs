@@ -92,7 +92,7 @@ fn offers<'a>(candidates: &[Candidate<'a>], previous: &[(BackendId, SessionId)])
             .filter(|point| owners.get(&point.session_id) == Some(&backend))
             .map(|point| Offered { point, rank: ranks.get(&(backend, point.session_id)).copied() })
             .collect();
-        points.sort_by_key(|offered| offered.rank.unwrap_or(usize::MAX));
+        points.sort_by_key(|it| (it.rank.unwrap_or(usize::MAX), it.point.session_id));
         let mut relays = BTreeSet::new();
         points.retain(|offered| relays.insert(offered.point.relay));
         Offer { backend, weight: candidate.weight.max(1).into(), points }
@@ -106,9 +106,9 @@ fn offers<'a>(candidates: &[Candidate<'a>], previous: &[(BackendId, SessionId)])
 /// Who may list a session: the backend that has it listed and still offers it,
 /// else the first that offers it. Nobody can push another's point out by
 /// offering the same session.
-fn owners(
+pub(super) fn owners<'a>(
     candidates: &[Candidate<'_>],
-    previous: &[(BackendId, SessionId)],
+    previous: impl IntoIterator<Item = &'a (BackendId, SessionId)>,
 ) -> BTreeMap<SessionId, BackendId> {
     let mut owners = BTreeMap::new();
     for &(backend, session) in previous {
@@ -128,7 +128,7 @@ fn owners(
     owners
 }
 
-fn limit(max_points: Option<u8>, backends: usize) -> usize {
+pub(super) fn limit(max_points: Option<u8>, backends: usize) -> usize {
     let wished = match max_points {
         Some(points) => points.into(),
         None if backends <= ORDINARY => ORDINARY,

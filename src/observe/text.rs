@@ -68,6 +68,7 @@ fn troubles(service: &Service) -> impl Iterator<Item = String> {
         let state = match backend.state {
             BackendState::Down => "down",
             BackendState::Stale => "stale",
+            BackendState::Up if backend.failing_intro_points > 0 => "up, but not whole",
             BackendState::Unknown | BackendState::Up => return None,
         };
         let reason = backend.reason.as_deref().unwrap_or("no reason known");
@@ -185,6 +186,7 @@ mod tests {
 
     fn hsdir(relay: &str, last_error: Option<&str>) -> Hsdir {
         Hsdir {
+            intro_points: 6,
             relay: relay.into(),
             state: if last_error.is_some() { HsdirState::Failed } else { HsdirState::Uploaded },
             attempts: 4,
@@ -201,9 +203,17 @@ mod tests {
             problems: vec!["no probe of any backend succeeds".into()],
             backends: vec![
                 backend("local-0", BackendKind::Local, BackendState::Up),
+                Backend {
+                    failing_intro_points: 1,
+                    published_intro_points: 2,
+                    reason: Some("1 of 3 introduction points fails: no answer".into()),
+                    ..backend("paris", BackendKind::Remote, BackendState::Up)
+                },
                 backend("berlin", BackendKind::Remote, BackendState::Down),
             ],
             descriptors: vec![Descriptor {
+                distinct: false,
+                canary: None,
                 period: 20780,
                 current: true,
                 revision: Some(1),
@@ -228,16 +238,18 @@ mod tests {
 onionbraid 1.2.3 is ready, Tor is ready
 
 SERVICE  STATE      BACKENDS  POINTS  HSDIRS  ADDRESS
-shop     published  1/2 up    3       1/2     abc.onion
+shop     published  2/3 up    3       1/2     abc.onion
 ! configuration read again at 1970-01-01T00:00:00Z: nothing has changed: arti.toml:3: a key
 !     is wrong
 ! shop: no probe of any backend succeeds
+! shop: backend paris is up, but not whole: 1 of 3 introduction points fails: no answer
 ! shop: backend berlin is down: no HSDir has a descriptor of it
 ! shop: HSDir BB after 4 attempts: refused: 400 Bad Request
 
 shop
   BACKEND  STATE  PUBLISHED  WEIGHT  INTRODUCTIONS  FAILED  STREAMS
   local-0  up     3 of 3     1       17             0       12
+  paris    up     2 of 3     1       -              -       -
   berlin   DOWN   3 of 3     1       -              -       -
   current period 20780: 3 points on 1 of 2 HSDirs, last at 1970-01-01T00:00:00Z
 ";

@@ -1,0 +1,482 @@
+//! What do the probes of one backend say: which of its introduction points
+//! fail, and is it down as a whole?
+//!
+//! The rules:
+//!
+//! - A point fails after [`FAILURES`] failures in a row and works again after
+//!   [`SUCCESSES`] good probes in a row: one lost cell changes nothing.
+//! - A backend whose every point failed when last asked is down after as many
+//!   failures in a row over all of them, and up again as soon as every point
+//!   was good when last asked. What stands and falls with the backend leaves
+//!   and enters the descriptor at once, not point by point.
+//! - A backend whose application fails is down by the same numbers, counted
+//!   over all of its points; they themselves work.
+//! - **A failure proves something only if somebody else did better.** It
+//!   counts if a probe of another point has succeeded since the failure that
+//!   was counted before, and failures change a verdict only once a probe of
+//!   another point has succeeded after them. While our own side of the network
+//!   is broken no probe succeeds, so however long that lasts, it adds one
+//!   failure and condemns nobody; and a backend that nobody outdoes is kept,
+//!   since withdrawing it would help no client.
+//!
+//! Called by [`probing`](super::probing), which counts the successes.
+
+use std::collections::BTreeMap;
+
+use super::fact::ProbeFailure;
+use crate::onion::{IntroPoint, SessionId};
+
+/// So many failures in a row make a point, or a backend, fail ...
+const FAILURES: u32 = 2;
+/// ... and so many successes in a row make it work again.
+const SUCCESSES: u32 = 2;
+
+/// What is believed of one backend because of probes.
+#[derive(Debug, Default)]
+pub(super) struct Health {
+    points: BTreeMap<SessionId, Trial>,
+    /// The results at all points, in a row.
+    everywhere: Row,
+    application: Trial,
+}
+
+/// What is believed of a point, or of the application behind all of them.
+#[derive(Clone, Debug, Default)]
+struct Trial {
+    fails: bool,
+    row: Row,
+    /// Why it failed last.
+    reason: String,
+}
+
+/// The newest results, as far back as they agree.
+#[derive(Clone, Debug, Default)]
+struct Row {
+    successes: u32,
+    /// The failures that count.
+    failures: u32,
+    /// How many probes had succeeded anywhere when the last of them was counted.
+    counted_at: u64,
+}
+
+impl Health {
+    /// The backend has these points now. What is known of others is forgotten.
+    ///
+    /// A point never seen before counts as good, unless all others fail: then
+    /// it has to prove itself like them.
+    pub(super) fn offered(&mut self, points: &[IntroPoint]) {
+        let newcomer = match self.points.values().next() {
+            Some(trial) if self.all_fail() => Trial { row: Row::default(), ..trial.clone() },
+            _ => Trial::default(),
+        };
+        let sessions = || points.iter().map(|point| point.session_id);
+        self.points.retain(|session, _| sessions().any(|offered| offered == *session));
+        for session in sessions() {
+            self.points.entry(session).or_insert_with(|| newcomer.clone());
+        }
+    }
+
+    /// A probe of one point has ended; `successes` counts those of the service.
+    /// True if it contradicts what is believed of the point or the application.
+    pub(super) fn probed(
+        &mut self,
+        session: SessionId,
+        outcome: &Result<(), ProbeFailure>,
+        successes: u64,
+    ) -> bool {
+        let Some(point) = self.points.get_mut(&session) else { return false };
+        match outcome {
+            Err(ProbeFailure::Inconclusive(_)) => return false,
+            Err(ProbeFailure::Point(reason)) => {
+                self.everywhere.failed(successes);
+                point.failed(reason, successes);
+            }
+            Err(ProbeFailure::Application(reason)) => {
+                self.everywhere.succeeded();
+                point.row.succeeded();
+                self.application.failed(reason, successes);
+            }
+            Ok(()) => {
+                self.everywhere.succeeded();
+                point.row.succeeded();
+                self.application.row.succeeded();
+            }
+        }
+        point.is_in_doubt() || self.application.is_in_doubt()
+    }
+
+    /// Draws the conclusions; to be called whenever a probe has ended anywhere.
+    pub(super) fn judge(&mut self, successes: u64) {
+        let every = |agrees: fn(&Row) -> bool| self.points.values().all(|trial| agrees(&trial.row));
+        if every(|row| row.failures > 0) && self.everywhere.condemns(successes) {
+            self.points.values_mut().for_each(|trial| trial.fails = true);
+        } else if self.all_fail() && every(|row| row.successes > 0) && self.everywhere.acquits() {
+            self.points.values_mut().for_each(|trial| trial.fails = false);
+        }
+        for trial in self.points.values_mut().chain([&mut self.application]) {
+            trial.fails =
+                if trial.fails { !trial.row.acquits() } else { trial.row.condemns(successes) };
+        }
+    }
+
+    /// What failed so far and has led to no verdict may have been our own
+    /// fault: it counts no longer.
+    pub(super) fn forgive(&mut self) {
+        for trial in self.points.values_mut().chain([&mut self.application]) {
+            if !trial.fails {
+                trial.row.forgive();
+            }
+        }
+        if !self.all_fail() {
+            self.everywhere.forgive();
+        }
+    }
+
+    /// The application is known to answer again, from elsewhere.
+    pub(super) fn application_is_back(&mut self) {
+        self.application = Trial::default();
+    }
+
+    /// Whether the newest results contradict what is believed, and have not
+    /// been enough to change it.
+    pub(super) fn is_in_doubt(&self) -> bool {
+        self.points.values().chain([&self.application]).any(Trial::is_in_doubt)
+    }
+
+    /// Whether this point should not be listed.
+    pub(super) fn fails(&self, session: SessionId) -> bool {
+        self.points.get(&session).is_some_and(|trial| trial.fails)
+    }
+
+    /// Whether this point itself was asked and failed, to the last time.
+    pub(super) fn is_broken(&self, session: SessionId) -> bool {
+        self.points.get(&session).is_some_and(|trial| trial.fails && trial.row.failures > 0)
+    }
+
+    /// Why the backend is down, if it is.
+    pub(super) fn down(&self) -> Option<String> {
+        if self.application.fails {
+            Some(self.application.reason.clone())
+        } else if self.all_fail() {
+            self.complaint()
+        } else {
+            None
+        }
+    }
+
+    /// How many points fail, and why, if any do.
+    pub(super) fn complaint(&self) -> Option<String> {
+        let mut failing = self.points.values().filter(|trial| trial.fails);
+        let reason = &failing.next()?.reason;
+        let (failing, all) = (1 + failing.count(), self.points.len());
+        Some(match (failing, all) {
+            (1, 1) => format!("its only introduction point fails: {reason}"),
+            (_, _) if failing == all => format!("all {all} introduction points fail: {reason}"),
+            (1, _) => format!("1 of {all} introduction points fails: {reason}"),
+            (_, _) => format!("{failing} of {all} introduction points fail: {reason}"),
+        })
+    }
+
+    fn all_fail(&self) -> bool {
+        !self.points.is_empty() && self.points.values().all(|trial| trial.fails)
+    }
+}
+
+impl Trial {
+    fn failed(&mut self, reason: &str, successes: u64) {
+        self.row.failed(successes);
+        reason.clone_into(&mut self.reason);
+    }
+
+    fn is_in_doubt(&self) -> bool {
+        if self.fails { self.row.successes > 0 } else { self.row.failures > 0 }
+    }
+}
+
+impl Row {
+    fn succeeded(&mut self) {
+        *self = Self { successes: self.successes.saturating_add(1), ..Self::default() };
+    }
+
+    fn failed(&mut self, successes: u64) {
+        self.successes = 0;
+        if self.failures == 0 || successes > self.counted_at {
+            self.failures = self.failures.saturating_add(1);
+            self.counted_at = successes;
+        }
+    }
+
+    fn forgive(&mut self) {
+        self.failures = 0;
+    }
+
+    /// Whether it has failed often enough, and others have done better since.
+    fn condemns(&self, successes: u64) -> bool {
+        self.failures >= FAILURES && successes > self.counted_at
+    }
+
+    fn acquits(&self) -> bool {
+        self.successes >= SUCCESSES
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::samples::point;
+    use super::*;
+
+    const NONE: [u16; 0] = [];
+
+    /// One backend, and the successes of its neighbours.
+    #[derive(Default)]
+    struct World {
+        health: Health,
+        successes: u64,
+    }
+
+    impl World {
+        fn with(sessions: &[u16]) -> Self {
+            let mut world = Self::default();
+            world.offered(sessions);
+            world
+        }
+
+        fn offered(&mut self, sessions: &[u16]) {
+            let points: Vec<_> = sessions.iter().map(|n| point(*n, *n)).collect();
+            self.health.offered(&points);
+        }
+
+        fn probed(&mut self, session: u16, outcome: Result<(), ProbeFailure>) -> bool {
+            if outcome.is_ok() {
+                self.successes += 1;
+            }
+            let session = point(session, 0).session_id;
+            let contradicts = self.health.probed(session, &outcome, self.successes);
+            self.health.judge(self.successes);
+            contradicts
+        }
+
+        fn good(&mut self, session: u16) {
+            self.probed(session, Ok(()));
+        }
+
+        fn dead(&mut self, session: u16) {
+            self.probed(session, Err(ProbeFailure::Point("no answer".into())));
+        }
+
+        fn broken(&mut self, session: u16) {
+            self.probed(session, Err(ProbeFailure::Application("502".into())));
+        }
+
+        /// A probe of another backend succeeds.
+        fn neighbour(&mut self) {
+            self.successes += 1;
+            self.health.judge(self.successes);
+        }
+
+        /// The failing points of 1, 2, 3.
+        fn failing(&self) -> Vec<u16> {
+            (1..=3).filter(|n| self.health.fails(point(*n, 0).session_id)).collect()
+        }
+    }
+
+    #[test]
+    fn a_point_fails_after_two_failures_in_a_row_and_works_after_two_good_ones() {
+        let mut world = World::with(&[1, 2, 3]);
+        for _ in 0..3 {
+            world.dead(1);
+            world.good(2);
+            world.good(1);
+            world.good(3);
+        }
+        assert_eq!(world.failing(), NONE);
+        world.dead(1);
+        world.good(2);
+        world.dead(1);
+        assert_eq!(world.failing(), NONE, "nobody has done better since");
+        world.good(3);
+        assert_eq!(world.failing(), [1]);
+        assert_eq!(world.health.down(), None);
+        let complaint = world.health.complaint().unwrap();
+        assert_eq!(complaint, "1 of 3 introduction points fails: no answer");
+        for _ in 0..3 {
+            world.good(1);
+            assert_eq!(world.failing(), [1]);
+            world.dead(1);
+        }
+        world.good(1);
+        world.good(1);
+        assert_eq!(world.failing(), NONE);
+    }
+
+    #[test]
+    fn what_is_inconclusive_counts_neither_way() {
+        let mut world = World::with(&[1, 2]);
+        let unknown = || Err(ProbeFailure::Inconclusive("no circuit".into()));
+        world.dead(1);
+        for _ in 0..9 {
+            assert!(!world.probed(1, unknown()));
+            world.good(2);
+        }
+        assert_eq!(world.failing(), NONE);
+        world.dead(1);
+        world.good(2);
+        assert_eq!(world.failing(), [1]);
+        world.good(1);
+        assert!(!world.probed(1, unknown()));
+        world.good(1);
+        assert_eq!(world.failing(), NONE);
+    }
+
+    #[test]
+    fn a_backend_goes_and_comes_back_as_a_whole_when_all_of_its_points_agree() {
+        let mut world = World::with(&[1, 2, 3]);
+        world.dead(1);
+        world.neighbour();
+        world.dead(2);
+        world.neighbour();
+        assert_eq!(world.failing(), NONE);
+        world.dead(3);
+        world.neighbour();
+        assert_eq!(world.failing(), [1, 2, 3]);
+        let reason = world.health.down().unwrap();
+        assert_eq!(reason, "all 3 introduction points fail: no answer");
+        world.good(1);
+        world.good(2);
+        assert_eq!(world.failing(), [1, 2, 3]);
+        world.good(3);
+        assert_eq!(world.failing(), NONE);
+    }
+
+    #[test]
+    fn a_backend_with_a_single_point_goes_by_the_same_numbers() {
+        let mut world = World::with(&[1]);
+        world.dead(1);
+        world.neighbour();
+        assert_eq!(world.health.down(), None);
+        world.dead(1);
+        world.neighbour();
+        let reason = world.health.down().unwrap();
+        assert_eq!(reason, "its only introduction point fails: no answer");
+        world.good(1);
+        assert!(world.health.down().is_some());
+        world.good(1);
+        assert_eq!(world.health.down(), None);
+    }
+
+    #[test]
+    fn while_nobody_does_better_no_number_of_failures_changes_anything() {
+        let mut world = World::with(&[1, 2, 3]);
+        for n in 0..100 {
+            world.dead(n % 3 + 1);
+        }
+        assert_eq!(world.failing(), NONE);
+        // When others succeed again, all of that counts as one failure.
+        world.neighbour();
+        assert_eq!(world.failing(), NONE);
+        world.good(1);
+        world.good(2);
+        world.good(3);
+        assert!(!world.health.is_in_doubt());
+    }
+
+    #[test]
+    fn the_last_point_that_nobody_outdoes_stays() {
+        let mut world = World::with(&[1, 2]);
+        world.dead(1);
+        world.good(2);
+        world.dead(1);
+        world.good(2);
+        assert_eq!(world.failing(), [1]);
+        for _ in 0..9 {
+            world.dead(2);
+            world.dead(1);
+        }
+        assert_eq!(world.failing(), [1]);
+    }
+
+    #[test]
+    fn an_application_fails_and_recovers_over_all_points_and_leaves_them_good() {
+        let mut world = World::with(&[1, 2, 3]);
+        world.broken(1);
+        world.neighbour();
+        world.good(3);
+        world.broken(2);
+        world.neighbour();
+        assert_eq!(world.health.down(), None);
+        world.broken(3);
+        world.neighbour();
+        assert_eq!(world.health.down(), Some("502".into()));
+        assert_eq!(world.failing(), NONE);
+        world.good(1);
+        assert!(world.health.down().is_some());
+        world.good(2);
+        assert_eq!(world.health.down(), None);
+    }
+
+    #[test]
+    fn a_new_point_counts_as_good_unless_all_others_fail() {
+        let mut world = World::with(&[1, 2]);
+        world.dead(1);
+        world.good(2);
+        world.dead(1);
+        world.good(2);
+        world.offered(&[1, 2, 3]);
+        assert_eq!(world.failing(), [1]);
+        let mut world = World::with(&[1, 2]);
+        for session in [1, 2] {
+            world.dead(session);
+            world.neighbour();
+        }
+        world.offered(&[3]);
+        assert_eq!(world.failing(), [3]);
+        assert!(!world.health.is_broken(point(3, 0).session_id), "it was not asked");
+        world.good(3);
+        world.good(3);
+        assert_eq!(world.failing(), NONE);
+    }
+
+    #[test]
+    fn the_results_of_a_session_that_is_gone_are_forgotten() {
+        let mut world = World::with(&[1, 2]);
+        world.dead(1);
+        world.offered(&[2]);
+        world.dead(1);
+        world.offered(&[1, 2]);
+        assert!(!world.health.is_in_doubt());
+    }
+
+    #[test]
+    fn what_is_forgiven_counts_no_longer_and_verdicts_stay() {
+        let mut world = World::with(&[1, 2, 3]);
+        for _ in 0..2 {
+            world.dead(1);
+            world.neighbour();
+        }
+        world.dead(2);
+        world.broken(3);
+        assert!(world.health.is_in_doubt());
+        world.health.forgive();
+        assert!(!world.health.is_in_doubt());
+        assert_eq!(world.failing(), [1]);
+        world.neighbour();
+        world.dead(2);
+        world.neighbour();
+        assert_eq!(world.failing(), [1]);
+    }
+
+    #[test]
+    fn a_result_that_contradicts_what_is_believed_says_so() {
+        let mut world = World::with(&[1]);
+        let dead = || Err(ProbeFailure::Point("no answer".into()));
+        assert!(!world.probed(1, Ok(())));
+        assert!(world.probed(1, dead()));
+        world.neighbour();
+        world.probed(1, dead());
+        world.neighbour();
+        assert!(!world.probed(1, dead()));
+        assert!(world.probed(1, Ok(())));
+        world.health.application_is_back();
+        assert!(world.health.down().is_some());
+    }
+}

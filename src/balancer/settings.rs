@@ -1,0 +1,78 @@
+//! What does the operator want of one service? The types that the
+//! configuration turns into for the balancer.
+
+use std::time::Duration;
+
+use super::fact::BackendId;
+use crate::onion::OnionAddress;
+
+/// What the operator wants of one service.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Settings {
+    /// Everything that answers for it, in the order in which status shows it.
+    pub backends: Vec<BackendSettings>,
+    /// The most introduction points to list, save that every backend gets one;
+    /// never more than 20. `None`: 9, the size of an ordinary service, and 20
+    /// with more than 9 backends.
+    pub max_points: Option<u8>,
+    /// Whether different HSDirs may get different points.
+    pub distinct: Distinct,
+    /// Who else publishes the address.
+    pub publishers: Publishers,
+    /// How long after a probe of a point the next one follows; `None`: no probes.
+    pub probe_every: Option<Duration>,
+}
+
+/// Whether different HSDirs get different points, so that more than one
+/// descriptor holds are in use.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Distinct {
+    /// Only where one descriptor has no room for every backend.
+    #[default]
+    Auto,
+    /// Wherever more points are offered than one descriptor holds.
+    Always,
+    /// Never: all HSDirs get the same points.
+    Never,
+}
+
+/// Who publishes the address.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Publishers {
+    /// This process alone: a descriptor of somebody else's means that the key
+    /// is in other hands.
+    #[default]
+    One,
+    /// Other processes with the same key and the same remote backends too.
+    Several,
+}
+
+/// One backend.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BackendSettings {
+    /// What facts and commands call it; every backend has another.
+    pub id: BackendId,
+    /// What logs and status call it.
+    pub name: String,
+    /// Where it runs.
+    pub kind: BackendKind,
+    /// Its share of the traffic relative to the others; with 0 it gets none
+    /// while others are live.
+    pub weight: u16,
+}
+
+/// Where a backend runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum BackendKind {
+    /// In this process: reports its points by itself.
+    Local {
+        /// How many points it is going to establish. The first publication
+        /// need not wait for more.
+        expected_points: u8,
+    },
+    /// Elsewhere: known by its own descriptor.
+    Remote {
+        /// Its own address.
+        address: OnionAddress,
+    },
+}
