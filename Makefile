@@ -20,7 +20,7 @@ lint: toolchain ## formatting and clippy, warnings are errors
 	$(CARGO) clippy --all-targets --locked -- -D warnings
 
 .PHONY: test
-test: tor lint ## everything: lint, hermetic tests, doc tests, end-to-end tests
+test: programs lint ## everything: lint, hermetic tests, doc tests, end-to-end tests
 	$(CARGO) test --locked -- --skip e2e::
 	$(CARGO) test --locked --test e2e e2e:: -- --test-threads=2
 
@@ -34,9 +34,18 @@ measure: tor ## start, throughput, memory and CPU of the release, beside plain C
 	$(CARGO) build --release --locked --bin onionbraid --example measure
 	@exec "$${CARGO_TARGET_DIR:-target}/release/examples/measure"
 
+.PHONY: soak
+soak: tor ## an hour that holds ten of the daemon's days: does it grow? (SOAK_MINUTES)
+	$(CARGO) build --release --locked --bin onionbraid --example soak
+	@exec "$${CARGO_TARGET_DIR:-target}/release/examples/soak"
+
 .PHONY: tor
 tor: # C tor, for the private network; installed where it is missing
-	@integration/install-tor.sh
+	@integration/install-programs.sh
+
+.PHONY: programs
+programs: # the same, and the servers and clients of the web that tests run
+	@integration/install-programs.sh web
 
 .PHONY: toolchain
 toolchain:

@@ -27,5 +27,6 @@ pub mod e2e {
     mod reload;
     mod restart;
     mod shutdown;
+    mod web;
     mod welcome;
 }

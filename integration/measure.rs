@@ -1,21 +1,27 @@
 //! How fast and how large is the daemon, beside plain C tor on the same network
 //! in the same run?
 //!
-//! `make measure` builds the release and runs this; it takes about five
-//! minutes. It prints figures and judges nothing.
+//! `make measure` builds the release and runs this; it takes about half an hour.
+//! `ONLY=failover make measure` runs one part: `start`, `throughput`, `idle`,
+//! `failover`, `relay`, `eight` or `services`. It prints figures and judges
+//! nothing.
 
 #![allow(clippy::disallowed_methods, reason = "measuring is about clocks")]
 #![allow(clippy::print_stdout, reason = "a person reads it")]
 
 pub mod network;
 
+mod measure {
+    pub(crate) mod balancing;
+}
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use onionbraid::observe::snapshot::{BackendState, HsdirState};
 
+use measure::balancing;
 use network::client::Client;
 use network::daemon::Daemon;
 use network::fetch::eventually;
@@ -40,9 +46,30 @@ async fn main() -> Result<()> {
     let network = Network::start(Options::below(scratch.path(), 12)).await?;
     let origin = Origin::start("the origin")?;
     let client = network.client("visitor").await?;
-    first_page(&network, &client, &origin).await?;
-    throughput(&network, &client, &origin).await?;
-    idle(&network, &origin).await
+    let only = std::env::var("ONLY").ok();
+    let wanted = |part: &str| only.as_ref().is_none_or(|only| only == part);
+    if wanted("start") {
+        first_page(&network, &client, &origin).await?;
+    }
+    if wanted("throughput") {
+        throughput(&network, &client, &origin).await?;
+    }
+    if wanted("idle") {
+        idle(&network, &origin).await?;
+    }
+    if wanted("failover") {
+        balancing::failover(&network, &origin).await?;
+    }
+    if wanted("relay") {
+        balancing::lost_relay(&origin).await?;
+    }
+    if wanted("eight") {
+        balancing::eight_backends(&network, &origin).await?;
+    }
+    if wanted("services") {
+        balancing::services(&network, &origin).await?;
+    }
+    Ok(())
 }
 
 /// From the start with an empty state to the first page.
@@ -105,19 +132,13 @@ async fn throughput(network: &Network, client: &Client, origin: &Origin) -> Resu
 /// Memory and processor of a frontend of three C tor backends that has nothing
 /// to do.
 async fn idle(network: &Network, origin: &Origin) -> Result<()> {
-    let backends = network.future_backends("backends", 3, origin.address).await?;
+    let backends = network.future_backends("backends", &[origin.address; 3]).await?;
     let list: Vec<String> =
         backends.onion_addresses().iter().map(|address| format!("'{address}'")).collect();
     let daemon = start(network, "idle", &format!("backends = [{}]", list.join(", ")))?;
     let status = daemon.until("answering", LIMIT, |_| true).await?;
     backends.answer_for(&status.services[0].address).await?;
-    let complete = |snapshot: &onionbraid::observe::Snapshot| {
-        let service = &snapshot.services[0];
-        let mut hsdirs = service.descriptors.iter().flat_map(|descriptor| &descriptor.hsdirs);
-        service.backends.iter().all(|backend| backend.state == BackendState::Up)
-            && hsdirs.all(|hsdir| hsdir.state == HsdirState::Uploaded)
-    };
-    daemon.until("complete", LIMIT, complete).await?;
+    daemon.until("complete", LIMIT, balancing::complete).await?;
     let pid = daemon.process.pid();
     let (busy, begin) = (processor_seconds(pid)?, Instant::now());
     tokio::time::sleep(IDLE).await;
@@ -133,6 +154,11 @@ async fn idle(network: &Network, origin: &Origin) -> Result<()> {
 
 /// A daemon with one service in a new directory.
 fn start(network: &Network, name: &str, service: &str) -> Result<Daemon> {
+    start_services(network, name, &format!("[onion_services.\"measured\"]\n{service}"))
+}
+
+/// A daemon with these tables of services in a new directory.
+fn start_services(network: &Network, name: &str, services: &str) -> Result<Daemon> {
     let dir = network.scratch(name)?;
     let (ours, artis) = (dir.join("onionbraid.toml"), dir.join("network.toml"));
     fs::write(&artis, network.arti_toml())?;
@@ -141,7 +167,7 @@ fn start(network: &Network, name: &str, service: &str) -> Result<Daemon> {
     fs::write(
         &ours,
         format!(
-            "[onion_services.\"measured\"]\n{service}\n[admin]\nlisten = '{admin}'\n\
+            "{services}\n[admin]\nlisten = '{admin}'\n\
              [storage]\nstate_dir = '{dir_text}/state'\ncache_dir = '{dir_text}/cache'\n"
         ),
     )?;

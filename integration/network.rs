@@ -16,6 +16,7 @@
 //! | [`consensus`] | what the consensus says |
 //! | [`client`], [`service`] | C tor as a visitor, as a backend |
 //! | [`origin`], [`fetch`] | the server behind, and the page in front |
+//! | [`web`] | real web servers behind the reverse proxy |
 //! | [`daemon`] | the program under test |
 
 #![allow(dead_code, reason = "the tests and the demo use different parts of one network")]
@@ -32,6 +33,7 @@ pub mod process;
 pub mod service;
 pub mod startup;
 pub mod torrc;
+pub mod web;
 
 use std::fs;
 use std::net::SocketAddr;
@@ -249,7 +251,7 @@ impl Network {
         lines: &[&str],
         files: &[(&str, &str)],
     ) -> Result<Service> {
-        let service = self.prepare_services(name, 1, origin, lines, files).await?;
+        let service = self.prepare_services(name, &[origin], lines, files).await?;
         service.node.restart().await?;
         Ok(service)
     }
@@ -257,30 +259,24 @@ impl Network {
     /// A C tor backend that has its address and does not run: for a frontend
     /// that has to know the address first. [`Service::answer_for`] starts it.
     pub async fn future_backend(&self, name: &str, origin: SocketAddr) -> Result<Service> {
-        self.future_backends(name, 1, origin).await
+        self.future_backends(name, &[origin]).await
     }
 
-    /// The same for several backends in one process.
-    pub async fn future_backends(
-        &self,
-        name: &str,
-        count: usize,
-        origin: SocketAddr,
-    ) -> Result<Service> {
-        self.prepare_services(name, count, origin, &[], &[]).await
+    /// The same for several backends in one process, one for each origin.
+    pub async fn future_backends(&self, name: &str, origins: &[SocketAddr]) -> Result<Service> {
+        self.prepare_services(name, origins, &[], &[]).await
     }
 
     async fn prepare_services(
         &self,
         name: &str,
-        services: usize,
-        origin: SocketAddr,
+        origins: &[SocketAddr],
         lines: &[&str],
         files: &[(&str, &str)],
     ) -> Result<Service> {
         let lines = lines.iter().map(|line| (*line).to_owned()).collect();
         let common = self.torrc() + &torrc::client(None);
-        let torrc = service::Torrc { common, services, origin, lines };
+        let torrc = service::Torrc { common, origins: origins.to_vec(), lines };
         Service::prepare(Node::new(&self.place, name)?, torrc, files).await
     }
 

@@ -251,6 +251,7 @@ mod tests {
             started: Timestamp(std::time::UNIX_EPOCH),
             ready,
             tor: Tor { bootstrap: 1.0, message: String::new(), consensus_valid_until: None },
+            tasks: 0,
             services: Vec::new(),
         })
     }

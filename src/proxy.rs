@@ -3,8 +3,16 @@
 
 pub mod body;
 pub mod failure;
+pub mod files;
 pub mod forward;
+pub mod guard;
+pub mod headers;
+pub mod host;
 pub mod origin;
+pub mod origins;
+pub mod pages;
+pub mod proxy_line;
 pub mod rules;
 pub mod settings;
+pub mod visitor;
 pub mod welcome;

@@ -218,6 +218,18 @@ pub fn everywhere(service: &Service) -> bool {
     hsdirs().count() > 0 && hsdirs().all(|hsdir| hsdir.state == HsdirState::Uploaded)
 }
 
+/// The relays of all points that any HSDir lists for an address, asked as a
+/// client would.
+pub async fn points_on_hsdirs(frontend: &Frontend, onion: &str) -> Result<Vec<String>> {
+    let output = frontend.command(&["descriptor", onion, "--json"]).await?;
+    let error = String::from_utf8_lossy(&output.stderr);
+    anyhow::ensure!(output.status.success(), "{error}");
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout)?;
+    let descriptors = report["descriptors"].as_array().context("no descriptors")?;
+    let points = descriptors.iter().flat_map(|one| one["intro_points"].as_array()).flatten();
+    Ok(points.filter_map(|point| Some(point["relay"].as_str()?.to_owned())).collect())
+}
+
 /// Fetches `/` over fresh circuits until every one of `names` has answered;
 /// returns who answered how often.
 pub async fn until_all_answered(

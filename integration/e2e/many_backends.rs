@@ -15,7 +15,7 @@ async fn twenty_five_backends_never_get_a_descriptor_of_more_than_twenty_points_
     // Fewer relays would leave fewer than 20 points to choose from.
     let network = Network::start(Options::new(26)).await.unwrap();
     let origin = Origin::start("one of many").unwrap();
-    let backends = network.future_backends("crowd", BACKENDS, origin.address).await.unwrap();
+    let backends = network.future_backends("crowd", &[origin.address; BACKENDS]).await.unwrap();
     let mut config = String::from("backends = [");
     for address in backends.onion_addresses() {
         write!(config, "'{address}',").unwrap();

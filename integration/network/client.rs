@@ -34,6 +34,11 @@ impl Client {
         fetch(self.socks, isolation, onion, 80, path, limit).await
     }
 
+    /// Forgets all descriptors and circuits, as a user's "New Identity" does.
+    pub async fn new_identity(&self) -> Result<()> {
+        self.node.control("SIGNAL NEWNYM").await.map(|_| ())
+    }
+
     /// Waits until it knows all `relays` with their microdescriptors: only then
     /// does it look for descriptors on the same HSDirs as everybody.
     pub(super) async fn ready(&self, relays: usize) -> Result<()> {

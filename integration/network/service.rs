@@ -30,10 +30,8 @@ pub struct Service {
 pub(super) struct Torrc {
     /// What is not about services.
     pub(super) common: String,
-    /// How many services there are, all alike.
-    pub(super) services: usize,
-    /// Where the virtual port 80 of each leads.
-    pub(super) origin: SocketAddr,
+    /// One service for each of these, to which its virtual port 80 leads.
+    pub(super) origins: Vec<SocketAddr>,
     /// Further lines for each service.
     pub(super) lines: Vec<String>,
 }
@@ -46,7 +44,7 @@ impl Service {
         torrc: Torrc,
         files: &[(&str, &str)],
     ) -> Result<Service> {
-        let dirs: Vec<PathBuf> = (0..torrc.services).map(|n| service_dir(&node, n)).collect();
+        let dirs: Vec<PathBuf> = (0..torrc.origins.len()).map(|n| service_dir(&node, n)).collect();
         for dir in &dirs {
             make_private_dir(dir)?;
             for (name, content) in files {
@@ -94,7 +92,7 @@ impl Service {
     /// is started again as a backend (`HiddenServiceOnionBalanceInstance`).
     pub async fn answer_for(&self, frontend: &str) -> Result<()> {
         let dirs: Vec<PathBuf> =
-            (0..self.torrc.services).map(|n| service_dir(&self.node, n)).collect();
+            (0..self.torrc.origins.len()).map(|n| service_dir(&self.node, n)).collect();
         for dir in &dirs {
             fs::write(dir.join("ob_config"), format!("MasterOnionAddress {frontend}\n"))?;
         }
@@ -107,9 +105,9 @@ impl Torrc {
     /// The whole text, with a block for each service.
     fn text(&self, dirs: &[PathBuf], instance: &str) -> String {
         let mut text = self.common.clone();
-        for dir in dirs {
+        for (dir, origin) in dirs.iter().zip(&self.origins) {
             text += &format!("HiddenServiceDir {}\n", dir.display());
-            text += &format!("HiddenServicePort 80 {}\n", self.origin);
+            text += &format!("HiddenServicePort 80 {origin}\n");
             for line in &self.lines {
                 text += &format!("{line}\n");
             }

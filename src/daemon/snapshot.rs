@@ -71,6 +71,7 @@ impl Board {
                 message: tor.message,
                 consensus_valid_until: tor.valid_until.map(Timestamp),
             },
+            tasks: tokio::runtime::Handle::current().metrics().num_alive_tasks(),
             services,
         }
     }

@@ -22,6 +22,9 @@ pub struct Snapshot {
     pub reload: Option<Reload>,
     /// The Tor client that everything goes through.
     pub tor: Tor,
+    /// Tasks of the runtime that are alive, Arti's among them.
+    #[serde(default)]
+    pub tasks: usize,
     /// Every service, in the order of the nicknames.
     pub services: Vec<Service>,
 }

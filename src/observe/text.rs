@@ -232,6 +232,7 @@ mod tests {
                 error: Some("nothing has changed: arti.toml:3: a key\nis wrong".into()),
             }),
             tor: Tor { bootstrap: 1.0, message: String::new(), consensus_valid_until: None },
+            tasks: 0,
             services: vec![service],
         };
         let expected = "\

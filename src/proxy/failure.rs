@@ -11,6 +11,8 @@ pub enum Failure {
     Malformed,
     /// The client took too long to send its request.
     SlowClient,
+    /// The client went before its request was complete; nobody sees the answer.
+    ClientGone,
     /// The body is longer than allowed.
     BodyTooLarge,
     /// The target of the request is longer than allowed.
@@ -39,7 +41,7 @@ impl Failure {
     /// What the client is answered.
     pub fn status(self) -> StatusCode {
         match self {
-            Self::Malformed => StatusCode::BAD_REQUEST,
+            Self::Malformed | Self::ClientGone => StatusCode::BAD_REQUEST,
             Self::SlowClient => StatusCode::REQUEST_TIMEOUT,
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::TargetTooLong => StatusCode::URI_TOO_LONG,
@@ -58,6 +60,7 @@ impl Failure {
         match self {
             Self::Malformed => "malformed",
             Self::SlowClient => "slow_client",
+            Self::ClientGone => "client_gone",
             Self::BodyTooLarge => "body_too_large",
             Self::TargetTooLong => "target_too_long",
             Self::HeadTooLarge => "head_too_large",
@@ -79,6 +82,7 @@ impl fmt::Display for Failure {
         f.write_str(match self {
             Self::Malformed => "The request could not be understood.",
             Self::SlowClient => "The request took too long to arrive.",
+            Self::ClientGone => "The request did not arrive in full.",
             Self::BodyTooLarge => "The request is too large.",
             Self::TargetTooLong => "The address in the request is too long.",
             Self::HeadTooLarge => "The head of the request is too large.",

@@ -45,6 +45,7 @@ fn daemon(dir: &Path) -> Daemon {
             started: Timestamp(SystemTime::UNIX_EPOCH),
             ready: ready.load(Ordering::SeqCst),
             tor: Tor { bootstrap: 1.0, message: "done".into(), consensus_valid_until: None },
+            tasks: 0,
             services: Vec::new(),
         })
     };

@@ -1,0 +1,72 @@
+//! Are more backends than one descriptor holds all reached?
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+
+use futures::future::join_all;
+use onionbraid::observe::Snapshot;
+use onionbraid::observe::snapshot::BackendState;
+
+use super::frontend::{Frontend, PAGE, SOON, everywhere, service};
+use crate::network::origin::Origin;
+use crate::network::{Network, Options};
+
+/// Twice what one descriptor holds.
+const BACKENDS: usize = 40;
+
+/// Visits at a time.
+const VISITS: usize = 12;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn forty_backends_are_all_reached_through_distinct_descriptors() {
+    let network = Network::start(Options::new(26)).await.unwrap();
+    let names: Vec<String> = (0..BACKENDS).map(|n| format!("backend {n}")).collect();
+    let origins: Vec<Origin> = names.iter().map(|name| Origin::start(name).unwrap()).collect();
+    let addresses: Vec<_> = origins.iter().map(|origin| origin.address).collect();
+    let backends = network.future_backends("forty", &addresses).await.unwrap();
+    let mut config = String::from("backends = [");
+    for address in backends.onion_addresses() {
+        write!(config, "'{address}',").unwrap();
+    }
+    let frontend = Frontend::start(&network, "distinct", &(config + "]")).unwrap();
+    let onion = frontend.address().await.unwrap();
+    backends.answer_for(&onion).await.unwrap();
+    let all_found = |snapshot: &Snapshot| {
+        let service = service(snapshot);
+        let all = |up: &dyn Fn(&onionbraid::observe::snapshot::Backend) -> bool| {
+            service.backends.iter().all(up)
+        };
+        all(&|backend| backend.state == BackendState::Up)
+            && all(&|backend| backend.published_intro_points > 0)
+            && everywhere(service)
+    };
+    frontend.daemon.until("published with all forty", SOON * 2, all_found).await.unwrap();
+
+    // A C tor client keeps its descriptor, and with it some of the backends:
+    // it takes several, each with new identities, to see them all.
+    let mut clients = Vec::new();
+    for n in 0..3 {
+        clients.push(network.client(&format!("one-of-many-{n}")).await.unwrap());
+    }
+    let mut seen = BTreeSet::new();
+    for round in 0..40 {
+        for client in &clients {
+            client.new_identity().await.unwrap();
+        }
+        let visits = (0..VISITS).map(|visit| {
+            let client = &clients[visit % clients.len()];
+            let isolation = format!("round-{round}-{visit}");
+            let onion = &onion;
+            async move { client.get(&isolation, onion, "/", PAGE).await }
+        });
+        // A visit may meet a point that has just moved; the next one does not.
+        let pages = join_all(visits).await.into_iter().flatten();
+        seen.extend(pages.map(|page| page.text().trim().to_owned()));
+        if seen.len() == BACKENDS {
+            println!("all {BACKENDS} backends seen after {} visits", (round + 1) * VISITS);
+            return;
+        }
+    }
+    let missing: Vec<_> = names.iter().filter(|name| !seen.contains(*name)).collect();
+    panic!("never reached: {missing:?}");
+}
