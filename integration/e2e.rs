@@ -24,7 +24,9 @@ pub mod e2e {
     mod mixed_backends;
     mod plain_tor;
     pub mod refusal;
+    mod reload;
     mod restart;
+    mod shutdown;
     mod web;
     mod welcome;
 }

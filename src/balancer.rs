@@ -16,32 +16,35 @@ pub mod command;
 pub mod fact;
 
 mod backend;
+mod canary;
+mod content;
+mod distinct;
 mod health;
 mod hsdir;
+pub mod memory;
 mod probing;
 mod publish;
 mod remote;
+mod ring;
 mod samples;
 mod schedule;
 mod select;
 mod settings;
 mod turns;
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::VecDeque;
 use std::time::Instant;
 
 use rand::Rng;
 
 use self::backend::Backend;
 use self::command::Command;
+use self::content::{Choice, Content, Listed, Live};
 use self::fact::{BackendId, Fact, NetworkView, Now};
 use self::probing::Probing;
-use self::publish::{Content, Publisher};
+use self::publish::Publisher;
 use self::schedule::Alarm;
-use self::select::{Candidate, select};
-use self::turns::Turns;
 use crate::observe::snapshot::{self, BackendState, ServiceState};
-use crate::onion::{Capabilities, MAX_INTRO_POINTS};
 
 pub use self::settings::{BackendKind, BackendSettings, Distinct, Publishers, Settings};
 
@@ -62,7 +65,7 @@ pub struct Status {
 #[derive(Debug)]
 pub struct Balancer {
     backends: Vec<Backend>,
-    max_points: Option<u8>,
+    choice: Choice,
     /// What the network directory said last.
     network: Option<NetworkView>,
     /// Why no origin behind the local instances answers, if so.
@@ -70,7 +73,6 @@ pub struct Balancer {
     /// Whether the local instances are about to end.
     withdrawing: bool,
     probing: Probing,
-    turns: Turns,
     publisher: Publisher,
     commands: VecDeque<Command>,
     timeout: Option<Instant>,
@@ -81,13 +83,12 @@ impl Balancer {
     pub fn new(settings: Settings) -> Self {
         Self {
             backends: settings.backends.into_iter().map(Backend::new).collect(),
-            max_points: settings.max_points,
+            choice: Choice::new(settings.max_points, settings.distinct, settings.publishers),
             network: None,
             origins_down: None,
             withdrawing: false,
             probing: Probing::new(settings.probe_every),
-            turns: Turns::default(),
-            publisher: Publisher::new(),
+            publisher: Publisher::new(settings.publishers),
             commands: VecDeque::new(),
             timeout: None,
         }
@@ -111,7 +112,10 @@ impl Balancer {
             }
             self.backends.push(backend);
         }
-        self.max_points = settings.max_points;
+        self.choice.max_points = settings.max_points;
+        self.choice.distinct = settings.distinct;
+        self.choice.publishers = settings.publishers;
+        self.publisher.with_publishers(settings.publishers);
         self.probing.set_interval(settings.probe_every, now);
         self.progress(now, rng);
     }
@@ -132,9 +136,17 @@ impl Balancer {
     /// local instance, as far as is known, or no other backend is live.
     pub fn is_withdrawn(&self) -> bool {
         let local = |id| self.backends.iter().any(|b| b.id() == id && b.is_local());
-        let listed = self.publisher.listed().iter().any(|chosen| local(chosen.backend));
+        let listed = self.publisher.listed().iter().flatten().any(|(id, _)| local(*id));
         let others = self.backends.iter().any(|b| b.is_live() && !b.is_local());
         self.withdrawing && (!others || (!listed && self.publisher.has_replaced_all()))
+    }
+
+    /// Whether clients may find points of a backend still: they are in the
+    /// descriptor, or an HSDir that clients ask may hold one from before. Also
+    /// of a backend that [`reconfigure`](Self::reconfigure) has taken out.
+    pub fn may_be_found(&self, backend: BackendId) -> bool {
+        let listed = self.publisher.listed().iter().flatten().any(|(id, _)| *id == backend);
+        listed || !self.publisher.has_replaced_all()
     }
 
     /// Something has happened. Facts about backends that the settings do not
@@ -161,6 +173,14 @@ impl Balancer {
             Fact::Uploaded { period, hsdir, as_of, outcome } => {
                 self.publisher.uploaded((period, hsdir), as_of, outcome, now, rng);
             }
+            Fact::Inspected { period, hsdir, outcome } => {
+                let live = listable(&self.backends, self.withdrawing).into_iter();
+                let points = |backend: &Backend| backend.points().to_vec();
+                let owned =
+                    live.flat_map(|b| points(b).into_iter().map(|it| (it.session_id, b.id())));
+                let live = owned.collect();
+                self.publisher.inspected((period, hsdir), &outcome, &live, now);
+            }
             Fact::Probed { backend, session, outcome } => {
                 let moved = self.probing.probed(backend, session, &outcome, now, rng);
                 if let Some(backend) = self.backend(backend).filter(|_| moved) {
@@ -168,8 +188,6 @@ impl Balancer {
                 }
             }
             Fact::Origins(outcome) => self.origins(outcome),
-            // Nothing asks for these yet.
-            Fact::Inspected { .. } => {}
         }
         self.progress(now, rng);
     }
@@ -203,7 +221,12 @@ impl Balancer {
             state: self.state(),
             backends: backends.collect(),
             descriptors: self.publisher.snapshot(),
-            problems: self.probing.problem().into_iter().collect(),
+            problems: self
+                .probing
+                .problem()
+                .into_iter()
+                .chain(self.publisher.problem().map(str::to_owned))
+                .collect(),
         }
     }
 
@@ -234,7 +257,14 @@ impl Balancer {
         for backend in &mut self.backends {
             backend.heed(self.probing.health(backend.id()));
         }
-        let wanted = self.wanted(&mut alarm);
+        if let Some(seen) = self.publisher.take_seen()
+            && let Some(content) = self.wanted(&seen, now, &mut alarm)
+            && content.listed() == seen
+        {
+            self.publisher.adopt(content);
+        }
+        let listed = self.publisher.listed().clone();
+        let wanted = self.wanted(&listed, now, &mut alarm);
         let settled = self.backends.iter().all(Backend::is_settled);
         self.publisher.progress(wanted, settled, now, &mut alarm, rng, &mut self.commands);
         self.timeout = alarm.next();
@@ -243,30 +273,24 @@ impl Balancer {
     /// What should be published: `None` if no backend is live. Then what is
     /// published stays, since all of them failing at once is more likely our
     /// own error, and a descriptor without points helps nobody.
-    fn wanted(&mut self, alarm: &mut Alarm) -> Option<Content> {
-        let backends = || self.backends.iter().map(|backend| (backend.id(), backend));
-        let stays = |b: &Backend| b.is_live() && !(self.withdrawing && b.is_local());
-        let weighted = backends().any(|(_, b)| stays(b) && b.weight() > 0);
-        let live: BTreeSet<BackendId> = backends()
-            .filter(|(_, b)| stays(b) && (b.weight() > 0 || !weighted))
-            .map(|(id, _)| id)
-            .collect();
-        let seated = self.turns.seated(&live, MAX_INTRO_POINTS, alarm);
-        let candidates: Vec<Candidate<'_>> = backends()
-            .filter(|(id, _)| seated.contains(id))
-            .map(|(backend, b)| Candidate { backend, weight: b.weight(), points: b.points() })
-            .collect();
-        let chosen = select(&candidates, self.publisher.listed(), self.max_points);
-        let listed: BTreeSet<BackendId> = chosen.iter().map(|chosen| chosen.backend).collect();
-        let capabilities = Capabilities::merged(
-            backends().filter(|(id, _)| listed.contains(id)).map(|(_, b)| &b.offer().capabilities),
-        );
-        (!chosen.is_empty()).then_some(Content { chosen, capabilities })
+    fn wanted(&mut self, listed: &Listed, now: Now, alarm: &mut Alarm) -> Option<Content> {
+        let live = listable(&self.backends, self.withdrawing).into_iter();
+        let live = live.map(|backend| Live {
+            backend: backend.id(),
+            order: backend.order(),
+            weight: backend.weight(),
+            points: backend.points(),
+            capabilities: &backend.offer().capabilities,
+        });
+        let all: Vec<_> = self.backends.iter().map(|b| (b.order(), b.id())).collect();
+        let replicas = self.publisher.replicas();
+        self.choice.content(live.collect(), &all, listed, replicas, now.wall, alarm)
     }
 
-    fn state(&self) -> ServiceState {
+    /// Whether clients can find the service, as of the last `handle_*`.
+    pub fn state(&self) -> ServiceState {
         let starting = !self.publisher.has_network()
-            || (self.publisher.listed().is_empty()
+            || (!self.publisher.has_published()
                 && self.backends.iter().any(|b| b.state() == BackendState::Unknown));
         if self.backends.iter().any(Backend::is_live) {
             match (self.publisher.has_network(), self.publisher.is_found()) {
@@ -282,6 +306,17 @@ impl Balancer {
     }
 }
 
+/// The backends whose points may be listed: the live ones, and those without
+/// weight only while there is no other.
+fn listable(backends: &[Backend], withdrawing: bool) -> Vec<&Backend> {
+    let stays = |b: &&Backend| b.is_live() && !(withdrawing && b.is_local());
+    let mut live: Vec<&Backend> = backends.iter().filter(stays).collect();
+    if live.iter().any(|backend| backend.weight() > 0) {
+        live.retain(|backend| backend.weight() > 0);
+    }
+    live
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
@@ -292,7 +327,7 @@ mod tests {
     use super::fact::{FetchFailure, FetchedDescriptor, ProbeFailure, UploadFailure};
     use super::samples::{MINUTE, SECOND, later, network, period, point, relay, rng, start};
     use super::*;
-    use crate::onion::{IntroPoint, OnionAddress};
+    use crate::onion::{Capabilities, IntroPoint, OnionAddress};
 
     /// A balancer and its world: every fetch and upload is recorded, and every
     /// upload is answered at once unless `deaf`.
@@ -668,6 +703,89 @@ mod tests {
         assert_eq!(listed(&world), [point(1, 1)]);
     }
 
+    /// The same service after a restart, with what it wrote down.
+    fn restarted(world: &World, mut settings: Settings, after: Duration) -> World {
+        let text = serde_json::to_string(&world.balancer.memory(world.now)).unwrap();
+        // The file may list the backends in another order now.
+        settings.backends.reverse();
+        let now = later(world.now, after);
+        let memory = serde_json::from_str(&text).unwrap();
+        let balancer = Balancer::remembering(settings, memory, now);
+        World { balancer, now, began: now.monotonic, ..World::new(0, 0) }
+    }
+
+    fn two_remotes() -> Settings {
+        let remote = |n: u8| BackendSettings {
+            id: BackendId(n.into()),
+            name: format!("remote-{n}"),
+            kind: BackendKind::Remote { address: OnionAddress::from_public_key([n; 32]) },
+            weight: 1,
+        };
+        Settings { backends: (0..2).map(remote).collect(), ..Settings::default() }
+    }
+
+    fn with_two_remotes() -> World {
+        let mut world = World::new(0, 2);
+        world.tell(Fact::Network(network(1, [1, 2])));
+        world.fetched(0, 5, &[1, 2, 3]);
+        world.fetched(1, 7, &[4, 5, 6]);
+        world
+    }
+
+    #[test]
+    fn after_a_restart_the_same_points_are_published_at_once_and_doubted_until_seen() {
+        let before = with_two_remotes();
+        let mut world = restarted(&before, two_remotes(), MINUTE);
+        world.tell(Fact::Network(network(1, [1, 2])));
+        assert_eq!(world.uploads.len(), 2);
+        assert_eq!(world.uploads[0].1.points, before.uploads[0].1.points);
+        assert_eq!(world.state(), ServiceState::Published);
+        let of = |world: &World, id: usize| world.balancer.status().backends[id].clone();
+        assert_eq!(of(&world, 0).state, BackendState::Stale);
+        assert!(of(&world, 0).reason.unwrap().contains("restart"));
+        world.fetched(1, 7, &[4, 5, 6]);
+        assert_eq!(of(&world, 0).state, BackendState::Up);
+    }
+
+    #[test]
+    fn after_a_restart_a_lower_revision_than_seen_is_an_old_copy_still() {
+        let mut world = restarted(&with_two_remotes(), two_remotes(), MINUTE);
+        world.tell(Fact::Network(network(1, [1, 2])));
+        world.fetched(0, 4, &[9]);
+        assert_eq!(world.balancer.status().backends[1].intro_points, 3);
+        world.fetched(0, 6, &[9]);
+        assert_eq!(world.balancer.status().backends[1].intro_points, 1);
+    }
+
+    #[test]
+    fn after_a_restart_with_the_clock_set_back_revisions_grow_still() {
+        let before = with_two_remotes();
+        let newest = before.uploads.last().unwrap().1.as_of;
+        let mut world = restarted(&before, two_remotes(), Duration::ZERO);
+        world.now.wall -= 10 * MINUTE;
+        world.tell(Fact::Network(network(1, [3, 4])));
+        assert!(world.uploads.iter().all(|(_, p)| p.as_of >= newest + SECOND));
+    }
+
+    #[test]
+    fn after_a_long_pause_old_points_are_not_offered_and_of_a_dead_backend_none_are() {
+        let mut world = restarted(&with_two_remotes(), two_remotes(), 181 * MINUTE);
+        world.tell(Fact::Network(network(1, [1, 2])));
+        world.pass(MINUTE);
+        assert!(world.uploads.is_empty());
+
+        let mut before = with_two_remotes();
+        for _ in 0..10 {
+            let outcome = Err(FetchFailure::NotFound);
+            before.tell(Fact::Fetched { backend: BackendId(0), outcome });
+            before.pass(MINUTE);
+        }
+        let mut world = restarted(&before, two_remotes(), MINUTE);
+        world.tell(Fact::Network(network(1, [1, 2])));
+        world.pass(MINUTE);
+        assert_eq!(world.rounds(), [(1, 3)]);
+    }
+
     fn points(sessions: &[u16]) -> Vec<IntroPoint> {
         sessions.iter().map(|n| point(*n, *n)).collect()
     }
@@ -687,9 +805,12 @@ mod tests {
         renamed.name = "berlin".into();
         settings.backends.remove(0);
         world.reconfigure(settings);
+        assert!(world.balancer.may_be_found(BackendId(0)));
         assert_eq!(world.fetches, fetches + 1, "the new backend is fetched at once");
         world.pass(20 * SECOND);
         assert_eq!(world.newest(), points(&[4, 5, 6, 7, 8, 9]));
+        assert!(!world.balancer.may_be_found(BackendId(0)));
+        assert!(world.balancer.may_be_found(BackendId(1)));
         world.fetched(3, 1, &[10, 11, 12]);
         world.pass(20 * SECOND);
         assert_eq!(world.newest(), points(&[4, 5, 6, 7, 8, 9, 10, 11, 12]));

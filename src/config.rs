@@ -15,7 +15,7 @@
 //! | `service`, `backends`, `frontends`, `ports`, `target`, `probe` | what is an onion service? |
 //! | `http` | how are requests led to origins? |
 //! | `addresses` | do the services fit together, once their keys are known? |
-//! | `admin`, `logging`, `storage` | what do the other tables of ours say? |
+//! | `admin`, `logging`, `shutdown`, `storage` | what do the other tables of ours say? |
 //! | `arti` | what does Arti make of its own tables? |
 //! | `show` | how is it written as TOML again? |
 
@@ -36,6 +36,7 @@ mod probe;
 mod reader;
 mod service;
 mod show;
+mod shutdown;
 mod storage;
 mod target;
 mod units;
@@ -52,6 +53,7 @@ pub use error::{ConfigError, ConfigErrors};
 pub use logging::{LogFormat, Logging};
 pub use probe::Probe;
 pub use service::{RateLimit, ServiceConfig};
+pub use shutdown::Shutdown;
 pub use storage::Storage;
 
 use document::{Table, Value};
@@ -70,6 +72,8 @@ pub struct Config {
     pub admin: AdminListen,
     /// What is logged.
     pub logging: Logging,
+    /// How long ending may take.
+    pub shutdown: Shutdown,
     /// Where state and cache lie.
     pub storage: Storage,
     /// What Arti runs with; its directories are those of `storage`.
@@ -93,11 +97,7 @@ impl Config {
     /// read or is no TOML, the rest is not looked at.
     pub fn load(files: &[PathBuf], env: &Environment) -> Result<Self, ConfigErrors> {
         let mut report = Report::default();
-        let files = match files {
-            [] => env.config_file().into_iter().collect(),
-            files => files.to_vec(),
-        };
-        let root = document::read(&files, &mut report);
+        let (files, root) = Self::documents(files, env, &mut report);
         if report.has_errors() {
             return Err(report.into_errors());
         }
@@ -108,6 +108,39 @@ impl Config {
         }
         files::look(&mut report);
         Self::assemble(&root, services, files, env, report)
+    }
+
+    /// Where the daemon of these files answers, whatever else is wrong with
+    /// them: it goes on with what it has while they are edited, and has to be
+    /// found.
+    ///
+    /// # Errors
+    ///
+    /// If a file cannot be read or is no TOML, or that very place is wrong.
+    pub fn admin_of(files: &[PathBuf], env: &Environment) -> Result<AdminListen, ConfigErrors> {
+        let mut report = Report::default();
+        let (_, root) = Self::documents(files, env, &mut report);
+        if report.has_errors() {
+            return Err(report.into_errors());
+        }
+        let directories = storage::directories(&root, env, &mut report);
+        let state_dir = directories.as_ref().map(|directories| directories.state.as_path());
+        let listen = admin::read(root.get("admin"), state_dir, &mut report);
+        listen.ok_or_else(|| report.into_errors())
+    }
+
+    /// The files to read, and what stands in them.
+    fn documents(
+        files: &[PathBuf],
+        env: &Environment,
+        report: &mut Report,
+    ) -> (Vec<PathBuf>, Table) {
+        let files = match files {
+            [] => env.config_file().into_iter().collect(),
+            files => files.to_vec(),
+        };
+        let root = document::read(&files, report);
+        (files, root)
     }
 
     /// Reads one file's text. Unlike [`load`](Self::load) it looks at no file,
@@ -136,6 +169,7 @@ impl Config {
     ) -> Result<Self, ConfigErrors> {
         unknown_tables(root, &mut report);
         let logging = logging::read(root.get("logging"), &mut report);
+        let shutdown = shutdown::read(root.get("shutdown"), &mut report);
         let directories = storage::directories(root, env, &mut report);
         let state_dir = directories.as_ref().map(|directories| directories.state.as_path());
         let admin = admin::read(root.get("admin"), state_dir, &mut report);
@@ -151,6 +185,7 @@ impl Config {
                 services,
                 admin,
                 logging,
+                shutdown,
                 storage,
                 tor: arti.client,
                 arti_tables: arti.tables,
@@ -179,7 +214,7 @@ impl Config {
 
 /// Reports every top-level key that belongs to nobody.
 fn unknown_tables(root: &Table, report: &mut Report) {
-    const OURS: [&str; 3] = ["admin", "logging", "onion_services"];
+    const OURS: [&str; 4] = ["admin", "logging", "onion_services", "shutdown"];
     let known = || OURS.into_iter().chain(arti::TABLES).chain(arti::PROGRAM_TABLES);
     for (key, node) in root {
         if known().any(|known| known == key) {
@@ -278,6 +313,7 @@ mod tests {
         defaults.arti_tables = example.arti_tables.clone();
         assert_eq!(defaults, example);
         assert_eq!(example.logging, Logging::default());
+        assert_eq!(example.shutdown, Shutdown::default());
         assert_eq!(example.tor, Config::load(&[], &env()).unwrap().tor);
         let [service] = example.services.as_slice() else { panic!("one service") };
         let ports = service.proxy_ports.clone();
@@ -314,6 +350,7 @@ mod tests {
             include_str!("config/logging.rs"),
             include_str!("config/probe.rs"),
             include_str!("config/service.rs"),
+            include_str!("config/shutdown.rs"),
         ];
         let mut keys = Vec::new();
         for source in sources {
@@ -352,6 +389,24 @@ mod tests {
         // The keys that do nothing are not shown, and so give no warning.
         again.warnings = config.warnings.clone();
         assert_eq!(again, config);
+    }
+
+    #[test]
+    fn the_daemon_is_found_by_files_with_which_it_could_not_start() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("arti.toml");
+        let find = |text: &str| {
+            std::fs::write(&file, text).unwrap();
+            assert!(Config::load(std::slice::from_ref(&file), &env()).is_err());
+            Config::admin_of(std::slice::from_ref(&file), &env())
+        };
+        let socket = AdminListen::Unix("/home/user/.local/state/onionbraid/admin.sock".into());
+        assert_eq!(find("[onion_services.a]\nproxy_ports = 80\n"), Ok(socket));
+        let address = AdminListen::Tcp("127.0.0.1:9000".parse().unwrap());
+        let text = "colour = 1\n[admin]\nlisten = \"127.0.0.1:9000\"\n";
+        assert_eq!(find(text), Ok(address));
+        assert!(find("[admin]\nlisten = \"0.0.0.0:9000\"\n").is_err());
+        assert!(find("[admin\n").is_err());
     }
 
     #[test]

@@ -21,6 +21,7 @@ use tor_rtcompat::PreferredRuntime;
 
 use crate::network::daemon::Daemon;
 use crate::network::fetch::{self, Response};
+use crate::network::process::Signal;
 use crate::network::{Network, client::Client};
 
 /// Generous: no test is about how long these take.
@@ -40,6 +41,7 @@ pub struct Frontend {
     pub daemon: Daemon,
     files: Vec<PathBuf>,
     dir: PathBuf,
+    admin: std::net::SocketAddr,
 }
 
 impl Frontend {
@@ -66,6 +68,13 @@ impl Frontend {
         let ended = self.daemon.process.wait(SOON).await?;
         anyhow::ensure!(ended.success(), "{ended}:\n{}", self.daemon.tail());
         Ok(())
+    }
+
+    /// Gives the service other keys, and tells the daemon to read them.
+    pub fn reload(&self, service: &str) -> Result<()> {
+        let (files, dir) = (self.files.clone(), self.dir.clone());
+        Prepared { files, dir, admin: self.admin }.configure(service)?;
+        self.daemon.process.signal(Signal::Hangup)
     }
 
     /// A second daemon on the same files.
@@ -182,7 +191,7 @@ impl Prepared {
 
     fn run(self) -> Result<Frontend> {
         let daemon = Frontend::run(&self.files, &self.dir)?;
-        Ok(Frontend { daemon, files: self.files, dir: self.dir })
+        Ok(Frontend { daemon, files: self.files, dir: self.dir, admin: self.admin })
     }
 
     fn write(&self, services: &str) -> Result<()> {

@@ -12,6 +12,7 @@ use rand::Rng;
 
 use super::fact::{BackendId, FetchFailure, FetchedDescriptor, NetworkView, Now};
 use super::health::Health;
+use super::memory::KnownBackend;
 use super::remote::{News, Remote};
 use super::schedule::Alarm;
 use super::{BackendKind, BackendSettings};
@@ -34,6 +35,10 @@ pub(super) struct Backend {
     /// When the points were last confirmed.
     last_seen: Option<SystemTime>,
 }
+
+/// What backends are ordered by: local instances first, by name, then remote
+/// ones by address.
+pub(super) type Order<'a> = (bool, &'a [u8]);
 
 /// What to think of a backend, and why.
 type Judgement = (BackendState, Option<String>);
@@ -119,11 +124,44 @@ impl Backend {
     /// Whether all that is to be expected of it at the start is there.
     pub(super) fn is_settled(&self) -> bool {
         match (&self.remote, &self.settings.kind) {
-            (Some(remote), _) => remote.answered(),
+            (Some(remote), _) => remote.answered() || remote.is_remembered(),
             (None, BackendKind::Local { expected_points }) => {
                 self.offer.points.len() >= usize::from(*expected_points)
             }
             (None, BackendKind::Remote { .. }) => true,
+        }
+    }
+
+    /// What it goes by where a number would not last: a remote one by its
+    /// address, a local instance by its name.
+    pub(super) fn key(&self) -> String {
+        match self.settings.kind {
+            BackendKind::Local { .. } => self.settings.name.clone(),
+            BackendKind::Remote { address } => address.to_string(),
+        }
+    }
+
+    /// Where it stands among the others: the same for everyone who knows it.
+    pub(super) fn order(&self) -> Order<'_> {
+        match &self.settings.kind {
+            BackendKind::Local { .. } => (false, self.settings.name.as_bytes()),
+            BackendKind::Remote { address } => (true, address.public_key()),
+        }
+    }
+
+    /// What a restart should not lose; nothing of a local instance, whose
+    /// points end with the process.
+    pub(super) fn memory(&self, now: Now) -> Option<KnownBackend> {
+        let BackendKind::Remote { address } = self.settings.kind else { return None };
+        Some(self.remote.as_ref()?.memory(address, &self.offer, self.is_live(), now))
+    }
+
+    /// What was known of a remote backend before a restart.
+    pub(super) fn recall(&mut self, known: KnownBackend, now: Now) {
+        let Some(remote) = &mut self.remote else { return };
+        self.last_seen = known.descriptor.as_ref().map(|descriptor| descriptor.last_seen.0);
+        if let Some(offer) = remote.recall(known, now) {
+            self.offer = offer;
         }
     }
 

@@ -23,13 +23,40 @@ const RETRY_MOST: Duration = Duration::from_secs(60);
 const UPLOAD_LIMIT: Duration = Duration::from_secs(2 * 60);
 /// An HSDir keeps a descriptor for its lifetime field, 180 minutes
 /// (`descriptor-lifetime`; rend-spec-v3, section 2.4); then it holds nothing of ours.
-const LIFETIME: Duration = Duration::from_secs(180 * 60);
+pub(super) const LIFETIME: Duration = Duration::from_secs(180 * 60);
 /// Revision counters are a function of whole seconds, and an HSDir refuses one
 /// that is not higher than its own. Two seconds leave no room for rounding.
 pub(super) const REVISION_STEP: Duration = Duration::from_secs(2);
 /// Whatever goes wrong, one HSDir gets at most 30 uploads at once and one a
 /// minute in the long run, for each period.
 const UPLOADS: Allowance = Allowance::new(30, Duration::from_secs(60));
+
+/// A descriptor that an HSDir has lost is brought to it again at most this often.
+const REPAIRS: Allowance = Allowance::new(1, Duration::from_secs(5 * 60));
+/// With another publisher whose descriptor says what we would not say now, one
+/// does not argue more often than this.
+const CORRECTIONS: Allowance = Allowance::new(1, Duration::from_secs(30 * 60));
+/// A descriptor of another publisher's may get this old before we replace it.
+const VOUCHED: Duration = Duration::from_secs(150 * 60);
+
+/// What an HSDir should hold: the round of the descriptor, and which of the
+/// sets of points in that round.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Target {
+    pub(super) round: u64,
+    pub(super) set: usize,
+}
+
+/// What we know of the revision that an HSDir holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Taken {
+    /// The highest that it took from us.
+    pub(super) revision: Option<u64>,
+    /// Whether it may have taken a higher one and its answer was lost.
+    pub(super) unsure: bool,
+    /// Whether it refused the last one.
+    pub(super) refused: bool,
+}
 
 /// The state of the uploads to one HSDir.
 #[derive(Debug)]
@@ -40,24 +67,32 @@ pub(super) struct Hsdir {
     not_before: Instant,
     in_flight: Option<Upload>,
     holds: Option<Held>,
+    taken: Taken,
+    /// What it was last seen to hold, and when: a newer descriptor of another
+    /// publisher's came later.
+    seen: Option<(u64, Instant)>,
     /// How many uploads in a row it took to bring it what it holds, or has
     /// not been enough so far.
     attempts: u32,
     last_error: Option<String>,
     allowance: Allowance,
+    repairs: Allowance,
+    corrections: Allowance,
 }
 
 #[derive(Debug)]
 struct Upload {
-    round: u64,
+    target: Target,
     as_of: SystemTime,
     started: Instant,
 }
 
 #[derive(Debug)]
 struct Held {
-    round: u64,
+    target: Target,
     since: Instant,
+    /// Whether another publisher brought it.
+    foreign: bool,
 }
 
 impl Hsdir {
@@ -69,9 +104,13 @@ impl Hsdir {
             not_before,
             in_flight: None,
             holds: None,
+            taken: Taken::default(),
+            seen: None,
             attempts: 0,
             last_error: None,
             allowance: UPLOADS,
+            repairs: REPAIRS,
+            corrections: CORRECTIONS,
         }
     }
 
@@ -84,8 +123,22 @@ impl Hsdir {
         self.holds.is_some()
     }
 
-    /// Whether to upload this round's descriptor now.
-    pub(super) fn upload_due(&mut self, round: u64, alarm: &mut Alarm, rng: &mut impl Rng) -> bool {
+    pub(super) fn taken(&self) -> Taken {
+        self.taken
+    }
+
+    /// Whether it holds just this.
+    pub(super) fn holds(&self, target: Target) -> bool {
+        self.holds.as_ref().is_some_and(|held| held.target == target)
+    }
+
+    /// Whether to upload what it should hold now.
+    pub(super) fn upload_due(
+        &mut self,
+        target: Target,
+        alarm: &mut Alarm,
+        rng: &mut impl Rng,
+    ) -> bool {
         if self
             .in_flight
             .as_ref()
@@ -97,26 +150,27 @@ impl Hsdir {
             self.holds = None;
         }
         self.in_flight.is_none()
-            && self.holds.as_ref().is_none_or(|held| held.round != round)
+            && !self.holds(target)
             && alarm.reached(self.not_before)
             && self.allowance.permits(alarm)
     }
 
     /// The upload begins.
-    pub(super) fn upload(&mut self, round: u64, as_of: SystemTime, alarm: &mut Alarm) {
+    pub(super) fn upload(&mut self, target: Target, as_of: SystemTime, alarm: &mut Alarm) {
         let started = alarm.now();
         self.newest_as_of = Some(as_of);
         self.allowance.take(started);
         self.attempts = if self.last_error.is_some() { self.attempts + 1 } else { 1 };
-        self.in_flight = Some(Upload { round, as_of, started });
+        self.in_flight = Some(Upload { target, as_of, started });
         alarm.reached(started + UPLOAD_LIMIT);
     }
 
-    /// An upload has ended. False if it is not the one under way.
+    /// An upload has ended, with the revision that was taken. False if it is
+    /// not the one under way.
     pub(super) fn uploaded(
         &mut self,
         as_of: SystemTime,
-        outcome: Result<(), UploadFailure>,
+        outcome: Result<u64, UploadFailure>,
         now: Now,
         rng: &mut impl Rng,
     ) -> bool {
@@ -124,8 +178,12 @@ impl Hsdir {
             return false;
         };
         match outcome {
-            Ok(()) => {
-                self.holds = Some(Held { round: upload.round, since: now.monotonic });
+            Ok(revision) => {
+                let since = now.monotonic;
+                self.holds = Some(Held { target: upload.target, since, foreign: false });
+                let revision = self.taken.revision.max(Some(revision));
+                self.taken = Taken { revision, ..Taken::default() };
+                self.seen = revision.map(|revision| (revision, since));
                 self.not_before = now.monotonic;
                 self.last_error = None;
             }
@@ -136,28 +194,82 @@ impl Hsdir {
 
     fn failed(&mut self, failure: UploadFailure, now: Instant, rng: &mut impl Rng) {
         self.in_flight = None;
+        self.taken.refused = matches!(failure, UploadFailure::Refused(_));
+        self.taken.unsure |= matches!(failure, UploadFailure::Unreachable(_));
         self.last_error = Some(failure.to_string());
         self.not_before = now + stretched(backoff(self.attempts, RETRY_FIRST, RETRY_MOST), rng);
     }
 
-    /// Whether it works and does not hold this round's descriptor yet: clients
-    /// who ask it get an older one. One that fails keeps nobody waiting.
-    pub(super) fn lags(&self, round: u64) -> bool {
-        self.last_error.is_none() && self.holds.as_ref().is_none_or(|held| held.round != round)
+    /// It was seen to hold this revision.
+    pub(super) fn saw(&mut self, revision: u64, now: Instant) {
+        self.seen = Some((revision, now));
     }
 
-    /// Whether it holds this round's descriptor or none, and gets no other.
-    pub(super) fn has_replaced(&self, round: u64) -> bool {
-        self.in_flight.is_none() && self.holds.as_ref().is_none_or(|held| held.round == round)
+    /// It was found without what it took: it gets that again, unless it did
+    /// a moment ago.
+    pub(super) fn repair(&mut self, now: Instant) {
+        if self.repairs.permits(&mut Alarm::new(now)) {
+            self.repairs.take(now);
+            self.holds = None;
+        }
+    }
+
+    /// It was found with another publisher's newer descriptor, which says what
+    /// we would not.
+    pub(super) fn correct(&mut self, now: Instant) {
+        if self.corrections.permits(&mut Alarm::new(now)) {
+            self.corrections.take(now);
+            self.holds = None;
+        }
+    }
+
+    /// It was found with another publisher's newer descriptor, as good as what
+    /// it should hold.
+    pub(super) fn credit(&mut self, target: Target, revision: u64, now: Instant) {
+        let since = match self.seen {
+            Some((seen, at)) if seen != revision => at,
+            _ => self.holds.as_ref().map_or(now, |held| held.since),
+        };
+        self.holds = Some(Held { target, since, foreign: true });
+        self.last_error = None;
+        self.saw(revision, now);
+    }
+
+    /// A round that brings nothing new begins: what another publisher brought
+    /// lately counts as this round's, if it will do until the `next` one.
+    pub(super) fn skip(&mut self, held: Target, wanted: Target, next: Instant) {
+        if let Some(holds) = &mut self.holds
+            && holds.foreign
+            && holds.target == held
+            && holds.since + VOUCHED >= next
+        {
+            holds.target = wanted;
+        }
+    }
+
+    /// Whether it works and does not hold what it should yet: clients who ask
+    /// it get an older one. One that fails keeps nobody waiting.
+    pub(super) fn lags(&self, target: Target) -> bool {
+        self.last_error.is_none() && !self.holds(target)
+    }
+
+    /// Whether it holds what it should or nothing, and gets nothing else.
+    pub(super) fn has_replaced(&self, target: Target) -> bool {
+        self.in_flight.is_none() && (self.holds.is_none() || self.holds(target))
     }
 
     /// What the operator sees of it.
-    pub(super) fn snapshot(&self, relay: RelayId, round: u64) -> snapshot::Hsdir {
+    pub(super) fn snapshot(
+        &self,
+        relay: RelayId,
+        target: Target,
+        intro_points: usize,
+    ) -> snapshot::Hsdir {
         let state = if self.in_flight.is_some() {
             HsdirState::Uploading
         } else if self.last_error.is_some() {
             HsdirState::Failed
-        } else if self.holds.as_ref().is_some_and(|held| held.round == round) {
+        } else if self.holds(target) {
             HsdirState::Uploaded
         } else {
             HsdirState::Pending
@@ -165,6 +277,7 @@ impl Hsdir {
         snapshot::Hsdir {
             relay: relay.to_string(),
             state,
+            intro_points,
             attempts: self.attempts,
             last_error: self.last_error.clone(),
         }
@@ -176,13 +289,17 @@ mod tests {
     use super::super::samples::{MINUTE, SECOND, later, rng, start};
     use super::*;
 
+    fn target(round: u64) -> Target {
+        Target { round, set: 0 }
+    }
+
     /// Uploads whenever it is due and answers `outcome` at once, for `time`;
     /// the moments of the uploads.
     fn run(
         hsdir: &mut Hsdir,
         mut now: Now,
         time: Duration,
-        outcome: impl Fn(u64) -> Option<Result<(), UploadFailure>>,
+        outcome: impl Fn(u64) -> Option<Result<u64, UploadFailure>>,
     ) -> Vec<Duration> {
         let began = now.monotonic;
         let mut rng = rng();
@@ -190,8 +307,8 @@ mod tests {
         while now.monotonic - began < time {
             let round = (now.monotonic - began).as_secs();
             let mut alarm = Alarm::new(now.monotonic);
-            if hsdir.upload_due(round, &mut alarm, &mut rng) {
-                hsdir.upload(round, now.wall, &mut alarm);
+            if hsdir.upload_due(target(round), &mut alarm, &mut rng) {
+                hsdir.upload(target(round), now.wall, &mut alarm);
                 uploads.push(now.monotonic - began);
                 if let Some(outcome) = outcome(round) {
                     assert!(hsdir.uploaded(now.wall, outcome, now, &mut rng));
@@ -202,7 +319,7 @@ mod tests {
         uploads
     }
 
-    fn refused() -> Result<(), UploadFailure> {
+    fn refused() -> Result<u64, UploadFailure> {
         Err(UploadFailure::Refused("too low".into()))
     }
 
@@ -214,7 +331,7 @@ mod tests {
         let gaps: Vec<_> = uploads.windows(2).map(|two| (two[1] - two[0]).as_secs()).collect();
         assert!(gaps[0] <= 2 && gaps[3] >= 8 && gaps[3] <= 13, "{gaps:?}");
         assert!(gaps[10..].iter().all(|gap| (60..=91).contains(gap)), "{gaps:?}");
-        let shown = hsdir.snapshot(super::super::samples::relay(1), 0);
+        let shown = hsdir.snapshot(super::super::samples::relay(1), target(0), 3);
         assert_eq!(shown.state, HsdirState::Failed);
         assert_eq!(shown.attempts as usize, uploads.len());
         assert!(shown.last_error.unwrap().contains("too low"));
@@ -224,7 +341,7 @@ mod tests {
     fn uploads_are_bounded_even_if_every_second_brought_a_new_round() {
         let now = start();
         let mut hsdir = Hsdir::new(now.monotonic, None);
-        let uploads = run(&mut hsdir, now, 60 * MINUTE, |_| Some(Ok(())));
+        let uploads = run(&mut hsdir, now, 60 * MINUTE, |_| Some(Ok(1)));
         assert_eq!(uploads.len(), 30 + 59);
     }
 
@@ -235,7 +352,7 @@ mod tests {
         let uploads = run(&mut hsdir, now, 3 * MINUTE, |_| None);
         assert_eq!(uploads.len(), 2);
         assert!(uploads[1] >= UPLOAD_LIMIT);
-        assert!(!hsdir.uploaded(now.wall, Ok(()), now, &mut rng()));
+        assert!(!hsdir.uploaded(now.wall, Ok(1), now, &mut rng()));
         assert!(hsdir.is_uploading() && !hsdir.holds_any());
     }
 
@@ -244,12 +361,12 @@ mod tests {
         let now = start();
         let mut hsdir = Hsdir::new(now.monotonic, None);
         let mut alarm = Alarm::new(now.monotonic);
-        hsdir.upload(1, now.wall, &mut alarm);
-        assert!(hsdir.uploaded(now.wall, Ok(()), now, &mut rng()));
-        assert!(!hsdir.upload_due(1, &mut alarm, &mut rng()));
+        hsdir.upload(target(1), now.wall, &mut alarm);
+        assert!(hsdir.uploaded(now.wall, Ok(1), now, &mut rng()));
+        assert!(!hsdir.upload_due(target(1), &mut alarm, &mut rng()));
         assert_eq!(alarm.next(), Some(now.monotonic + UPLOAD_LIMIT));
         let mut alarm = Alarm::new(now.monotonic + LIFETIME);
-        assert!(hsdir.upload_due(1, &mut alarm, &mut rng()));
+        assert!(hsdir.upload_due(target(1), &mut alarm, &mut rng()));
         assert!(!hsdir.holds_any());
     }
 }

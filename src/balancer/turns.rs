@@ -7,8 +7,9 @@
 //! wake-up.
 
 use std::collections::{BTreeSet, VecDeque};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
+use super::backend::Order;
 use super::fact::BackendId;
 use super::schedule::Alarm;
 
@@ -28,17 +29,19 @@ pub(super) struct Turns {
 impl Turns {
     /// Those of the live backends that have a seat now.
     ///
-    /// A backend that comes (back) queues at the end; one that goes leaves its
+    /// A backend that comes (back) queues at the end, those that are `listed`
+    /// first, as after a restart; one that goes leaves its
     /// seat to the one that waits longest. So a backend's coming and going
     /// moves no other backend that has a seat.
     pub(super) fn seated(
         &mut self,
         live: &BTreeSet<BackendId>,
+        listed: &BTreeSet<BackendId>,
         seats: usize,
         alarm: &mut Alarm,
     ) -> BTreeSet<BackendId> {
         self.queue.retain(|backend| live.contains(backend));
-        for backend in live {
+        for backend in live.intersection(listed).chain(live.difference(listed)) {
             if !self.queue.contains(backend) {
                 self.queue.push_back(*backend);
             }
@@ -59,6 +62,30 @@ impl Turns {
     }
 }
 
+/// Those that have a seat where several publishers give seats, who have nothing
+/// in common but the clock: all backends sit in a ring in the order of `all`,
+/// live or not, and from one that moves on by one every hour, the first live
+/// ones have a seat. So everyone's turn comes, and a death moves nobody.
+pub(super) fn seated_by_the_clock(
+    all: &[(Order<'_>, BackendId)],
+    live: &BTreeSet<BackendId>,
+    seats: usize,
+    now: SystemTime,
+    alarm: &mut Alarm,
+) -> BTreeSet<BackendId> {
+    let mut ring: Vec<_> = all.to_vec();
+    ring.sort_unstable();
+    let since = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
+    let hour = since / TURN.as_secs();
+    if live.len() > seats {
+        let next = Duration::from_secs((hour + 1) * TURN.as_secs() - since);
+        alarm.reached(alarm.now() + next);
+    }
+    let first = usize::try_from(hour).unwrap_or_default() % ring.len().max(1);
+    ring.rotate_left(first);
+    ring.into_iter().map(|(_, id)| id).filter(|id| live.contains(id)).take(seats).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -75,7 +102,10 @@ mod tests {
     #[test]
     fn everyone_sits_while_there_is_room_and_no_alarm_is_set() {
         let mut alarm = Alarm::new(start());
-        assert_eq!(Turns::default().seated(&ids(0..20), 20, &mut alarm), ids(0..20));
+        assert_eq!(
+            Turns::default().seated(&ids(0..20), &BTreeSet::new(), 20, &mut alarm),
+            ids(0..20)
+        );
         assert_eq!(alarm.next(), None);
     }
 
@@ -84,11 +114,11 @@ mod tests {
         let mut now = start();
         let mut turns = Turns::default();
         let live = ids(0..25);
-        let mut before = turns.seated(&live, 20, &mut Alarm::new(now));
+        let mut before = turns.seated(&live, &BTreeSet::new(), 20, &mut Alarm::new(now));
         let mut waited = BTreeSet::new();
         for _ in 0..25 {
             now += TURN;
-            let after = turns.seated(&live, 20, &mut Alarm::new(now));
+            let after = turns.seated(&live, &BTreeSet::new(), 20, &mut Alarm::new(now));
             assert_eq!(after.len(), 20);
             assert_eq!(after.difference(&before).count(), 1);
             waited.extend(live.difference(&after).copied());
@@ -101,12 +131,12 @@ mod tests {
     fn a_seat_that_falls_free_goes_to_the_longest_waiting_and_moves_nobody_else() {
         let now = start();
         let mut turns = Turns::default();
-        turns.seated(&ids(0..5), 3, &mut Alarm::new(now));
+        turns.seated(&ids(0..5), &BTreeSet::new(), 3, &mut Alarm::new(now));
         let mut live = ids(0..5);
         live.remove(&BackendId(1));
-        let seated = turns.seated(&live, 3, &mut Alarm::new(now));
+        let seated = turns.seated(&live, &BTreeSet::new(), 3, &mut Alarm::new(now));
         assert_eq!(seated, [0, 2, 3].map(BackendId).into());
         // Back again, it waits for its turn.
-        assert_eq!(turns.seated(&ids(0..5), 3, &mut Alarm::new(now)), seated);
+        assert_eq!(turns.seated(&ids(0..5), &BTreeSet::new(), 3, &mut Alarm::new(now)), seated);
     }
 }

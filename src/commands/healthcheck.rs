@@ -17,8 +17,8 @@ pub fn healthcheck(files: &[PathBuf]) -> ExitCode {
 }
 
 fn check(files: &[PathBuf]) -> Result<(), Failure> {
-    let config = Config::load(files, &Environment::of_process())?;
-    let answer = runtime()?.block_on(ask(&config.admin, "/health"))?;
+    let admin = Config::admin_of(files, &Environment::of_process())?;
+    let answer = runtime()?.block_on(ask(&admin, "/health"))?;
     if answer.status.is_success() {
         return Ok(writeln!(io::stdout().lock(), "{}", answer.body.trim_end())?);
     }

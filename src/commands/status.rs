@@ -25,17 +25,17 @@ pub fn status(files: &[PathBuf], json: bool, watch: bool) -> ExitCode {
 }
 
 fn write_status(files: &[PathBuf], json: bool, watch: bool) -> Result<(), Failure> {
-    let config = Config::load(files, &Environment::of_process())?;
+    let admin = Config::admin_of(files, &Environment::of_process())?;
     let runtime = runtime()?;
     if !watch {
-        let status = runtime.block_on(one(&config.admin, json))?;
+        let status = runtime.block_on(one(&admin, json))?;
         return Ok(io::stdout().lock().write_all(status.as_bytes())?);
     }
     let between = if io::stdout().is_terminal() { CLEAR } else { "\n" };
     let mut out = io::stdout();
     runtime.block_on(async {
         tokio::select! {
-            watched = again_and_again(&config.admin, json, between, &mut out) => watched,
+            watched = again_and_again(&admin, json, between, &mut out) => watched,
             // The way to end it, so no failure.
             interrupted = tokio::signal::ctrl_c() => Ok(interrupted?),
         }

@@ -15,6 +15,7 @@ use super::http;
 use super::ports;
 use super::probe::{self, Probe};
 use super::reader::{Item, Reader};
+use crate::balancer::{Distinct, Publishers};
 use crate::onion::{MAX_INTRO_POINTS, OnionAddress};
 use crate::proxy::rules::{ProxyRule, ProxyRules, ProxyTarget};
 use crate::proxy::settings::HttpSettings;
@@ -60,6 +61,10 @@ pub struct ServiceConfig {
     /// The most introduction points in a descriptor, 1 to 20; `None` where
     /// onionbraid decides ("auto").
     pub max_intro_points: Option<u8>,
+    /// Whether different HSDirs may get different points.
+    pub distinct_descriptors: Distinct,
+    /// Whether other processes publish the same address.
+    pub publishers: Publishers,
 }
 
 impl ServiceConfig {
@@ -86,6 +91,8 @@ impl ServiceConfig {
             frontends: Vec::new(),
             probe: None,
             max_intro_points: None,
+            distinct_descriptors: Distinct::default(),
+            publishers: Publishers::default(),
         }
     }
 
@@ -110,12 +117,6 @@ const MAX_LOCAL_INSTANCES: u8 = 40;
 
 /// The most introduction points of a backend or a descriptor.
 const MOST: u8 = MAX_INTRO_POINTS as u8;
-
-/// Keys of this file format whose function a later version brings.
-const LATER: [&str; 1] = ["publishers"];
-
-/// A key that is read already, and does nothing until a later version.
-const NOT_YET: &str = "probe";
 
 /// What runs where no service is configured: a welcome page on port 80.
 fn welcome(report: &mut Report) -> Vec<ServiceConfig> {
@@ -173,7 +174,6 @@ fn service(
     let mut table = item.table(report)?;
     // Read on with any nickname, so that all errors of the table are found.
     let service = keys(&item, nickname.clone().or_else(|| "x".parse().ok())?, &mut table, report);
-    later_keys(&mut table, report);
     table.finish(report);
     nickname.map(|_| service)
 }
@@ -249,8 +249,13 @@ fn keys(
     config.probe = table.get("probe").and_then(|item| probe::read(&item, report));
     config.max_intro_points =
         table.get("max_intro_points").and_then(|item| max_intro_points(&item, report));
-    if let Some(item) = table.get("distinct_descriptors") {
-        distinct_descriptors(&item, report);
+    if let Some(value) =
+        table.get("distinct_descriptors").and_then(|item| distinct_descriptors(&item, report))
+    {
+        config.distinct_descriptors = value;
+    }
+    if let Some(value) = table.get("publishers").and_then(|item| publishers(&item, report)) {
+        config.publishers = value;
     }
 
     if config.enabled
@@ -316,15 +321,20 @@ fn max_intro_points(item: &Item<'_>, report: &mut Report) -> Option<u8> {
     }
 }
 
-fn distinct_descriptors(item: &Item<'_>, report: &mut Report) {
+fn distinct_descriptors(item: &Item<'_>, report: &mut Report) -> Option<Distinct> {
     match &item.node.value {
-        Value::Scalar(toml::Value::Boolean(false)) => {}
-        Value::Scalar(toml::Value::Boolean(true)) => {
-            item.wrong("not built yet in this version: write \"auto\" or false", report);
+        Value::Scalar(toml::Value::Boolean(true)) => Some(Distinct::Always),
+        Value::Scalar(toml::Value::Boolean(false)) => Some(Distinct::Never),
+        _ if item.as_text() == Some("auto") => Some(Distinct::Auto),
+        _ => {
+            item.wrong("this must be \"auto\", true or false", report);
+            None
         }
-        _ if item.as_text() == Some("auto") => {}
-        _ => item.wrong("this must be \"auto\" or false", report),
     }
+}
+
+fn publishers(item: &Item<'_>, report: &mut Report) -> Option<Publishers> {
+    item.word(&[("one", Publishers::One), ("several", Publishers::Several)], report)
 }
 
 /// Keys of Arti's that are not needed here, or refused until they are built.
@@ -360,16 +370,4 @@ fn not_needed_keys_of_arti(table: &mut Reader<'_>, report: &mut Report) {
         restricted.get(key);
     }
     restricted.finish(report);
-}
-
-fn later_keys(table: &mut Reader<'_>, report: &mut Report) {
-    if let Some(item) = table.get_unlisted(NOT_YET) {
-        let text = format!("{NOT_YET} is not built yet in this version; it does nothing so far");
-        report.warn(item.place(), &item.path, &text);
-    }
-    for key in LATER {
-        if let Some(item) = table.get_unlisted(key) {
-            item.wrong("not built yet in this version: take this key out", report);
-        }
-    }
 }

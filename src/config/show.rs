@@ -5,7 +5,8 @@ use std::path::Path;
 
 use toml::{Table, Value};
 
-use super::{Config, Probe, ServiceConfig, http, ports};
+use super::{Config, Probe, ServiceConfig, Shutdown, http, ports, units};
+use crate::balancer::{Distinct, Publishers};
 use crate::proxy::rules::{PortRange, ProxyRule, ProxyRules, ProxyTarget};
 use crate::proxy::settings::HttpSettings;
 
@@ -32,6 +33,9 @@ impl Config {
                 ("log_sensitive_information", self.logging.log_sensitive_information.into()),
             ]),
         );
+        let Shutdown { grace, limit } = self.shutdown;
+        let time = units::time_value;
+        root.insert("shutdown".to_owned(), table([("grace", time(grace)), ("limit", time(limit))]));
         root.extend(self.arti_tables.clone());
         let storage = root.entry("storage").or_insert_with(|| Table::new().into());
         if let Some(storage) = storage.as_table_mut() {
@@ -99,6 +103,17 @@ impl ServiceConfig {
         }
         let max = self.max_intro_points.map_or_else(|| "auto".into(), |max| i64::from(max).into());
         entries.push(("max_intro_points", max));
+        let distinct = match self.distinct_descriptors {
+            Distinct::Auto => "auto".into(),
+            Distinct::Always => true.into(),
+            Distinct::Never => false.into(),
+        };
+        entries.push(("distinct_descriptors", distinct));
+        let publishers = match self.publishers {
+            Publishers::One => "one",
+            Publishers::Several => "several",
+        };
+        entries.push(("publishers", publishers.into()));
         entries.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
     }
 }

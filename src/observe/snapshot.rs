@@ -17,6 +17,9 @@ pub struct Snapshot {
     pub started: Timestamp,
     /// Whether every enabled service is published: clients can reach each address.
     pub ready: bool,
+    /// What became of the last reload of the configuration, if there was one.
+    #[serde(default)]
+    pub reload: Option<Reload>,
     /// The Tor client that everything goes through.
     pub tor: Tor,
     /// Tasks of the runtime that are alive, Arti's among them.
@@ -24,6 +27,18 @@ pub struct Snapshot {
     pub tasks: usize,
     /// Every service, in the order of the nicknames.
     pub services: Vec<Service>,
+}
+
+/// A reload of the configuration.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reload {
+    /// When.
+    pub at: Timestamp,
+    /// Whether everything that the files say is in force since.
+    pub ok: bool,
+    /// What is not, and why: nothing, where something is wrong with the files,
+    /// or what only a restart can change.
+    pub error: Option<String>,
 }
 
 /// The state of the embedded Tor client.
@@ -150,10 +165,41 @@ pub struct Descriptor {
     pub revision: Option<u64>,
     /// How many introduction points it holds.
     pub intro_points: usize,
+    /// Whether HSDirs hold different ones of these points.
+    #[serde(default)]
+    pub distinct: bool,
     /// When an HSDir last accepted it.
     pub published_at: Option<Timestamp>,
+    /// What HSDirs that clients ask were last seen to hold.
+    #[serde(default)]
+    pub canary: Option<Canary>,
     /// The HSDirs responsible for it.
     pub hsdirs: Vec<Hsdir>,
+}
+
+/// What came out when HSDirs were asked for the descriptor, as clients ask.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Canary {
+    /// When the last of them answered.
+    pub checked_at: Timestamp,
+    /// The worst that one of them held.
+    pub outcome: CanaryOutcome,
+}
+
+/// What an HSDir held that was asked, the better before the worse.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CanaryOutcome {
+    /// What it should.
+    Ok,
+    /// It could not be asked, which says nothing.
+    Unreachable,
+    /// An older descriptor than it took; it gets the newest again.
+    Old,
+    /// Nothing that can be used; it gets the descriptor again.
+    Missing,
+    /// A descriptor of somebody else's with our key.
+    Foreign,
 }
 
 /// One HSDir and what became of the upload to it.
@@ -163,6 +209,9 @@ pub struct Hsdir {
     pub relay: String,
     /// What it holds.
     pub state: HsdirState,
+    /// How many introduction points it should hold.
+    #[serde(default)]
+    pub intro_points: usize,
     /// How many uploads in a row it took to bring it what it holds, or has not
     /// been enough so far.
     pub attempts: u32,

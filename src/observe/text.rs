@@ -7,8 +7,8 @@
 use std::fmt::{self, Write as _};
 
 use super::snapshot::{
-    Backend, BackendKind, BackendState, Descriptor, Hsdir, HsdirState, Service, ServiceState,
-    Snapshot,
+    Backend, BackendKind, BackendState, Descriptor, Hsdir, HsdirState, Reload, Service,
+    ServiceState, Snapshot,
 };
 
 /// Renders a Snapshot as text.
@@ -29,6 +29,9 @@ fn write_snapshot(out: &mut String, snapshot: &Snapshot) -> fmt::Result {
         writeln!(out, "at {:.0} %: {}\n", tor.bootstrap * 100.0, tor.message)?;
     }
     write_summary(out, &snapshot.services)?;
+    if let Some(Reload { at, error: Some(error), .. }) = &snapshot.reload {
+        writeln!(out, "! configuration read again at {at}: {}", error.replace('\n', "\n!     "))?;
+    }
     for service in &snapshot.services {
         troubles(service)
             .try_for_each(|trouble| writeln!(out, "! {}: {trouble}", service.nickname))?;
@@ -183,6 +186,7 @@ mod tests {
 
     fn hsdir(relay: &str, last_error: Option<&str>) -> Hsdir {
         Hsdir {
+            intro_points: 6,
             relay: relay.into(),
             state: if last_error.is_some() { HsdirState::Failed } else { HsdirState::Uploaded },
             attempts: 4,
@@ -208,6 +212,8 @@ mod tests {
                 backend("berlin", BackendKind::Remote, BackendState::Down),
             ],
             descriptors: vec![Descriptor {
+                distinct: false,
+                canary: None,
                 period: 20780,
                 current: true,
                 revision: Some(1),
@@ -220,6 +226,11 @@ mod tests {
             version: "1.2.3".into(),
             started: Timestamp(std::time::UNIX_EPOCH),
             ready: true,
+            reload: Some(Reload {
+                at: Timestamp(std::time::UNIX_EPOCH),
+                ok: false,
+                error: Some("nothing has changed: arti.toml:3: a key\nis wrong".into()),
+            }),
             tor: Tor { bootstrap: 1.0, message: String::new(), consensus_valid_until: None },
             tasks: 0,
             services: vec![service],
@@ -229,6 +240,8 @@ onionbraid 1.2.3 is ready, Tor is ready
 
 SERVICE  STATE      BACKENDS  POINTS  HSDIRS  ADDRESS
 shop     published  2/3 up    3       1/2     abc.onion
+! configuration read again at 1970-01-01T00:00:00Z: nothing has changed: arti.toml:3: a key
+!     is wrong
 ! shop: no probe of any backend succeeds
 ! shop: backend paris is up, but not whole: 1 of 3 introduction points fails: no answer
 ! shop: backend berlin is down: no HSDir has a descriptor of it

@@ -71,10 +71,14 @@ pub(crate) enum DescriptorError {
 pub(crate) struct Signer {
     /// The address's identity; zeroized when dropped.
     identity: Arc<HsIdKeypair>,
-    /// The last descriptor of each period, so that all HSDirs of one round get
-    /// the very same document.
-    last: BTreeMap<Period, (Publication, Signed)>,
+    /// The descriptors of each period's last round, so that all HSDirs that get
+    /// the same points get the very same document.
+    last: BTreeMap<Period, Vec<(Publication, Signed)>>,
 }
+
+/// How many different descriptors of a period's round are kept: at most one for
+/// each place at which clients ask, 6 on the public network.
+const KEPT: usize = 32;
 
 impl Signer {
     /// Signs with this identity.
@@ -88,15 +92,8 @@ impl Signer {
         publication: &Publication,
         network: &Network,
     ) -> Result<Signed, DescriptorError> {
-        let same_round = |last: &Publication| {
-            last.as_of == publication.as_of
-                && last.points == publication.points
-                && last.capabilities == publication.capabilities
-        };
-        if let Some((last, signed)) = self.last.get(&publication.period)
-            && same_round(last)
-        {
-            return Ok(signed.clone());
+        if let Some(signed) = self.kept(publication) {
+            return Ok(signed);
         }
         let directory = network.directory().map_err(|_| DescriptorError::NoDirectory)?;
         let period = to_arti(publication.period);
@@ -112,12 +109,31 @@ impl Signer {
         let max_length = usize::try_from(directory.params().hsdir_max_desc_size.get()).unwrap_or(0);
         drop(directory);
         let signed = build(&self.identity, publication, offset, max_length)?;
+        self.keep(publication, &signed);
+        Ok(signed)
+    }
+
+    /// The document for another HSDir of the same round that says the same.
+    fn kept(&self, publication: &Publication) -> Option<Signed> {
+        let same = |(last, _): &&(Publication, Signed)| {
+            last.as_of == publication.as_of
+                && last.points == publication.points
+                && last.capabilities == publication.capabilities
+        };
+        let (_, signed) = self.last.get(&publication.period)?.iter().find(same)?;
+        Some(signed.clone())
+    }
+
+    fn keep(&mut self, publication: &Publication, signed: &Signed) {
+        let round = self.last.entry(publication.period).or_default();
+        round.retain(|(last, _)| last.as_of == publication.as_of);
+        if round.len() < KEPT {
+            round.push((publication.clone(), signed.clone()));
+        }
         // Two periods are published at a time; keep no more than can be current.
         while self.last.len() > 3 {
             self.last.pop_first();
         }
-        self.last.insert(publication.period, (publication.clone(), signed.clone()));
-        Ok(signed)
     }
 }
 
@@ -317,6 +333,32 @@ mod tests {
 
     fn built(points: u8) -> Result<Signed, DescriptorError> {
         build(&identity(), &publication(points, Capabilities::default()), 1000.into(), MAX_LENGTH)
+    }
+
+    #[test]
+    fn hsdirs_with_the_same_points_get_one_document_and_the_next_round_another() {
+        let mut signer = Signer::new(Arc::new(identity()));
+        let sets =
+            [publication(1, Capabilities::default()), publication(2, Capabilities::default())];
+        for (n, publication) in (0..).zip(&sets) {
+            assert!(signer.kept(publication).is_none());
+            let signed = build(&signer.identity, publication, 1000.into(), MAX_LENGTH).unwrap();
+            signer.keep(publication, &Signed { revision: n, ..signed });
+        }
+        for (n, publication) in (0..).zip(&sets) {
+            let other = Publication { hsdir: RelayId([1; 20]), ..publication.clone() };
+            assert_eq!(signer.kept(&other).unwrap().revision, n);
+        }
+        let later =
+            Publication { as_of: sets[0].as_of + Duration::from_secs(2), ..sets[0].clone() };
+        assert!(signer.kept(&later).is_none());
+        let signed = signer.kept(&sets[0]).unwrap();
+        signer.keep(&later, &signed);
+        assert!(signer.kept(&sets[0]).is_none());
+        for _ in 0..2 * KEPT {
+            signer.keep(&later, &signed);
+        }
+        assert_eq!(signer.last[&PERIOD].len(), KEPT);
     }
 
     proptest! {

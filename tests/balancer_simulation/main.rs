@@ -7,6 +7,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
+mod publishing;
 mod simulation;
 mod world;
 
@@ -16,10 +17,22 @@ use std::time::Duration;
 use onionbraid::balancer::fact::BackendId;
 use onionbraid::observe::snapshot::ServiceState;
 
+use publishing::Site;
 use simulation::{Plan, Simulation};
 
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(60 * 60);
+const SECOND: Duration = Duration::from_secs(1);
+
+/// An ordinary site.
+const SMALL: publishing::Plan =
+    publishing::Plan { seed: 0, backends: 6, local: false, publishers: 1, trouble_every: None };
+
+/// These seeds; with `SEEDS` in the environment, so many from the first one on.
+fn seeds(few: std::ops::Range<u64>) -> std::ops::Range<u64> {
+    let more = std::env::var("SEEDS").ok().and_then(|more| more.parse().ok());
+    more.map_or(few.clone(), |more: u64| few.start..few.start + more)
+}
 
 /// Runs for `hours` with a calm at the end of each three, in which everything
 /// must be in its place.
@@ -97,5 +110,147 @@ fn clients_find_a_service_of_local_instances_within_seconds_of_the_start() {
         let mut simulation = Simulation::new(plan);
         simulation.run(Duration::from_secs(15), false);
         assert_eq!(simulation.state(), ServiceState::Published, "seed {seed}");
+    }
+}
+
+#[test]
+fn forty_backends_are_all_found_with_equal_shares_and_through_both_replicas() {
+    for seed in seeds(700..701) {
+        let plan = publishing::Plan {
+            seed,
+            backends: 40,
+            local: false,
+            publishers: 1,
+            trouble_every: Some(20 * MINUTE),
+        };
+        let mut site = Site::new(plan);
+        site.run(HOUR);
+        site.check_coverage(2);
+        site.check(site.points_in_use() == 120, "all points are in use");
+        for share in site.shares() {
+            site.check((0.8..1.25).contains(&(share * 40.0)), "equal shares");
+        }
+        for _ in 0..4 {
+            site.run(2 * HOUR);
+            site.check_coverage(1);
+        }
+    }
+}
+
+#[test]
+fn of_a_hundred_and_thirty_backends_each_is_found_within_a_week() {
+    let plan = publishing::Plan {
+        seed: 710,
+        backends: 130,
+        local: true,
+        publishers: 1,
+        trouble_every: None,
+    };
+    let mut site = Site::new(plan);
+    let mut found = BTreeSet::new();
+    let mut left_out = BTreeSet::new();
+    for _ in 0..140 {
+        site.run(HOUR);
+        let shares = site.shares();
+        site.check(shares.iter().filter(|share| **share > 0.0).count() == 120, "120 at a time");
+        for (who, share) in shares.into_iter().enumerate() {
+            if share > 0.0 {
+                found.insert(who)
+            } else {
+                left_out.insert(who)
+            };
+        }
+    }
+    assert_eq!((found.len(), left_out.len()), (130, 130));
+}
+
+#[test]
+fn what_hsdirs_forget_is_brought_to_them_again() {
+    for seed in seeds(720..724) {
+        let mut site = Site::new(publishing::Plan { seed, ..SMALL });
+        site.run(10 * MINUTE);
+        site.check(site.complete() == 6, "published");
+        site.forget();
+        site.run(25 * MINUTE);
+        site.check(site.complete() >= 2, "one of each replica is repaired");
+        site.run(2 * HOUR);
+        site.check(site.complete() == 6, "all are");
+        site.check(site.most_uploads(3 * HOUR) <= 10, "without a storm");
+    }
+}
+
+#[test]
+fn a_stranger_with_the_key_is_told_of_and_not_fought() {
+    for seed in seeds(730..734) {
+        let mut site = Site::new(publishing::Plan { seed, ..SMALL });
+        site.run(HOUR);
+        site.check(site.status(0).problems.is_empty(), "nothing is wrong");
+        site.intrude();
+        let uploads = site.most_uploads(10 * HOUR);
+        site.run(25 * MINUTE);
+        site.check(
+            site.status(0).problems.iter().any(|problem| problem.contains("in other hands"))
+                || site.intruded() == 0,
+            "it is told",
+        );
+        site.check(site.most_uploads(10 * HOUR) <= uploads + 1, "nobody fights");
+        site.run(2 * HOUR);
+        site.check(site.intruded() == 0, "the normal schedule goes on");
+        site.run(4 * HOUR);
+        site.check(site.status(0).problems.is_empty(), "it is over");
+    }
+}
+
+#[test]
+fn after_a_restart_with_the_clock_set_back_everything_is_published_at_once() {
+    for seed in seeds(740..744) {
+        let plan = publishing::Plan { seed, trouble_every: Some(30 * MINUTE), ..SMALL };
+        let mut site = Site::new(plan);
+        for hour in 0..12 {
+            site.run(HOUR);
+            site.restart(0, MINUTE * (hour % 3) * 4);
+            site.run(10 * SECOND);
+            site.check(site.least_uploads(MINUTE) >= 1, "at once");
+            site.check(site.most_uploads(MINUTE) <= 2, "no HSDir refuses");
+            site.run(15 * MINUTE);
+            site.check_coverage(2);
+            site.check(site.status(0).problems.is_empty(), "it knows its own points");
+        }
+    }
+}
+
+#[test]
+fn two_publishers_come_to_say_the_same_and_one_alone_keeps_it_up() {
+    for seed in seeds(750..756) {
+        let mut site = Site::new(publishing::Plan { seed, publishers: 2, ..SMALL });
+        site.run(8 * HOUR);
+        site.check(site.agrees(), "all HSDirs hold the same points");
+        for _ in 0..12 {
+            site.run(HOUR);
+            site.check(site.agrees(), "and keep holding the same");
+            site.check(site.most_uploads(HOUR) <= 4, "nobody uploads much more than one alone");
+            site.check_coverage(2);
+        }
+        site.kill(usize::from(seed % 2 == 0));
+        for _ in 0..8 {
+            site.run(HOUR);
+            site.check(site.complete() == 6, "nothing runs out");
+            site.check_coverage(2);
+        }
+    }
+}
+
+#[test]
+fn two_publishers_in_trouble_do_not_fight() {
+    for seed in seeds(760..764) {
+        let plan =
+            publishing::Plan { seed, publishers: 2, trouble_every: Some(40 * MINUTE), ..SMALL };
+        let mut site = Site::new(plan);
+        for _ in 0..24 {
+            site.run(HOUR);
+            site.check_coverage(1);
+            site.check(site.most_uploads(HOUR) <= 24, "the number of uploads is bounded");
+            site.check(site.status(0).problems.is_empty(), "the other is welcome");
+        }
     }
 }

@@ -9,7 +9,7 @@ use onionbraid::balancer::command::{Command, Publication};
 use onionbraid::balancer::fact::{
     BackendId, Fact, FetchFailure, FetchedDescriptor, Now, UploadFailure,
 };
-use onionbraid::balancer::{BackendKind, BackendSettings, Balancer, Settings};
+use onionbraid::balancer::{BackendKind, BackendSettings, Balancer, Distinct, Settings};
 use onionbraid::observe::snapshot::{BackendState, ServiceState};
 use onionbraid::onion::{Capabilities, IntroPoint, OnionAddress, Period, RelayId, SessionId};
 use rand::rngs::StdRng;
@@ -104,6 +104,7 @@ impl Simulation {
         let backends = 0..plan.locals + plan.remotes;
         let balancer = Balancer::new(Settings {
             backends: backends.clone().map(settings).collect(),
+            distinct: Distinct::Never,
             ..Settings::default()
         });
         #[expect(clippy::disallowed_methods, reason = "there is no other way to have an Instant")]
@@ -311,7 +312,8 @@ impl Simulation {
             match command {
                 Command::Fetch { backend } => self.fetch(backend),
                 Command::Publish(publication) => self.store(publication),
-                Command::Probe { .. } | Command::Replace { .. } | Command::Inspect { .. } => {
+                Command::Inspect { period, hsdir } => self.inspect(period, hsdir),
+                Command::Probe { .. } | Command::Replace { .. } => {
                     unreachable!("not asked for yet")
                 }
             }
@@ -375,10 +377,26 @@ impl Simulation {
             Err(UploadFailure::Refused("revision too low".into()))
         } else {
             stored.revision = revision;
-            stored.points = points.iter().map(|point| point.session_id).collect();
+            stored.points = points.to_vec();
             Ok(revision)
         };
         self.answer(Fact::Uploaded { period, hsdir, as_of, outcome });
+    }
+
+    fn inspect(&mut self, period: Period, hsdir: RelayId) {
+        let stored = self.network.stored.get(&(period, hsdir));
+        let found = stored.filter(|stored| !stored.points.is_empty()).cloned();
+        let outcome = match found {
+            _ if self.chance(0.1) => Err(FetchFailure::Unreachable("no circuit".into())),
+            None => Err(FetchFailure::NotFound),
+            Some(stored) => Ok(FetchedDescriptor {
+                period,
+                revision: stored.revision,
+                points: stored.points,
+                capabilities: Capabilities::default(),
+            }),
+        };
+        self.answer(Fact::Inspected { period, hsdir, outcome });
     }
 
     fn check_upload(&mut self, publication: &Publication) {
@@ -453,11 +471,10 @@ impl Simulation {
         if self.newest.is_empty() {
             return;
         }
-        let newest: Vec<_> = self.newest.iter().map(|point| point.session_id).collect();
         for period in self.network_view().periods {
             for hsdir in period.hsdirs {
                 let stored = self.network.stored.get(&(period.period, hsdir.relay));
-                let current = stored.is_some_and(|stored| stored.points == newest);
+                let current = stored.is_some_and(|stored| stored.points == self.newest);
                 self.check(current, "every HSDir holds the newest points");
             }
         }

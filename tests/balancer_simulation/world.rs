@@ -50,10 +50,10 @@ impl SimBackend {
 }
 
 /// What an HSDir holds of the service in one period.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Stored {
     pub(crate) revision: u64,
-    pub(crate) points: Vec<SessionId>,
+    pub(crate) points: Vec<IntroPoint>,
 }
 
 /// The relays and HSDirs.

@@ -1,0 +1,165 @@
+//! What should the descriptors say?
+//!
+//! Brings together who is live, whose turn it is, whether one set of points is
+//! enough for all HSDirs, and which points are chosen. Called by the balancer
+//! at every wake-up.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::SystemTime;
+
+use super::backend::Order;
+use super::distinct::{Shape, spread};
+use super::fact::BackendId;
+use super::schedule::Alarm;
+use super::select::{Candidate, Chosen, limit, select};
+use super::turns::{Turns, seated_by_the_clock};
+use super::{Distinct, Publishers};
+use crate::onion::{Capabilities, IntroPoint, MAX_INTRO_POINTS, SessionId};
+
+/// With so few backends one descriptor serves again, where more than
+/// [`MAX_INTRO_POINTS`] made several necessary: a number of backends that moves
+/// around the limit must not turn everything over each time.
+const ONE_AGAIN: usize = 16;
+
+/// What is listed in each set, by whom.
+pub(super) type Listed = Vec<Vec<(BackendId, SessionId)>>;
+
+/// What all descriptors say: one set for all HSDirs, or one for each place in
+/// the ring at which clients ask.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Content {
+    /// Never empty, and none of them is.
+    pub(super) sets: Vec<Set>,
+}
+
+/// What one descriptor says.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Set {
+    /// 1 to 20 points.
+    pub(super) chosen: Vec<Chosen>,
+    pub(super) capabilities: Capabilities,
+}
+
+impl Content {
+    pub(super) fn is_distinct(&self) -> bool {
+        self.sets.len() > 1
+    }
+
+    /// What stays listed, if it can.
+    pub(super) fn listed(&self) -> Listed {
+        let point = |chosen: &Chosen| (chosen.backend, chosen.point.session_id);
+        self.sets.iter().map(|set| set.chosen.iter().map(point).collect()).collect()
+    }
+
+    /// How many points are in use.
+    pub(super) fn points(&self) -> usize {
+        self.listed().into_iter().flatten().collect::<BTreeSet<_>>().len()
+    }
+
+    /// Whether it has only more points than this one, and promises the same.
+    pub(super) fn adds_to(&self, before: &Content) -> bool {
+        self.sets.len() == before.sets.len()
+            && self.sets.iter().zip(&before.sets).all(|(set, before)| {
+                set.capabilities == before.capabilities
+                    && before.chosen.iter().all(|chosen| set.chosen.contains(chosen))
+            })
+    }
+}
+
+/// A backend that may be listed.
+pub(super) struct Live<'a> {
+    pub(super) backend: BackendId,
+    /// Where it stands among the others, whoever looks.
+    pub(super) order: Order<'a>,
+    /// Its share of the traffic relative to the others.
+    pub(super) weight: u16,
+    pub(super) points: &'a [IntroPoint],
+    pub(super) capabilities: &'a Capabilities,
+}
+
+/// Who decides that.
+#[derive(Debug)]
+pub(super) struct Choice {
+    pub(super) max_points: Option<u8>,
+    pub(super) distinct: Distinct,
+    pub(super) publishers: Publishers,
+    turns: Turns,
+    /// Whether there are several sets.
+    several: bool,
+}
+
+impl Choice {
+    pub(super) fn new(max_points: Option<u8>, distinct: Distinct, publishers: Publishers) -> Self {
+        Self { max_points, distinct, publishers, turns: Turns::default(), several: false }
+    }
+
+    /// What is best said, given what is listed so far: `None` if nobody is
+    /// live. `replicas` has one entry for each place at which clients ask;
+    /// `all` are the backends of the settings, in their order.
+    pub(super) fn content(
+        &mut self,
+        mut live: Vec<Live<'_>>,
+        all: &[(Order<'_>, BackendId)],
+        listed: &Listed,
+        replicas: &[u8],
+        now: SystemTime,
+        alarm: &mut Alarm,
+    ) -> Option<Content> {
+        live.sort_by_key(|it| it.order);
+        let one = limit(self.max_points, live.len());
+        self.several = replicas.len() > 1 && self.needs_several(&live, one, listed.len() > 1);
+        // In one descriptor the limit gives way to every backend's first point.
+        let each = match self.max_points {
+            Some(_) => limit(self.max_points, live.len().div_ceil(replicas.len().max(1))),
+            None => one,
+        };
+        let seats = if self.several { each * replicas.len() } else { MAX_INTRO_POINTS };
+        let ids: BTreeSet<BackendId> = live.iter().map(|it| it.backend).collect();
+        let seated = match self.publishers {
+            Publishers::One => {
+                let before = listed.iter().flatten().map(|(backend, _)| *backend).collect();
+                self.turns.seated(&ids, &before, seats, alarm)
+            }
+            Publishers::Several => seated_by_the_clock(all, &ids, seats, now, alarm),
+        };
+        let candidates: Vec<Candidate<'_>> = live
+            .iter()
+            .filter(|it| seated.contains(&it.backend))
+            .map(|it| Candidate { backend: it.backend, weight: it.weight, points: it.points })
+            .collect();
+
+        let mut sets = Vec::new();
+        if self.several {
+            sets = spread(&candidates, listed, &Shape { replicas, limit: each });
+        }
+        if sets.is_empty() || sets.iter().any(Vec::is_empty) {
+            let previous = listed.first().map_or(&[][..], Vec::as_slice);
+            sets = vec![select(&candidates, previous, self.max_points)];
+        }
+        let capabilities: BTreeMap<BackendId, &Capabilities> =
+            live.iter().map(|it| (it.backend, it.capabilities)).collect();
+        let set = |chosen: Vec<Chosen>| Set {
+            capabilities: Capabilities::merged(
+                chosen.iter().filter_map(|it| capabilities.get(&it.backend).copied()),
+            ),
+            chosen,
+        };
+        let sets: Vec<Set> = sets.into_iter().map(set).collect();
+        sets.iter().all(|set| !set.chosen.is_empty()).then_some(Content { sets })
+    }
+
+    /// Whether one set is too small, or was and is not yet big enough again.
+    fn needs_several(&self, live: &[Live<'_>], one: usize, before: bool) -> bool {
+        let before = before || self.several;
+        match self.distinct {
+            Distinct::Never => false,
+            Distinct::Auto => live.len() > if before { ONE_AGAIN } else { MAX_INTRO_POINTS },
+            Distinct::Always => {
+                let points = live.iter().flat_map(|it| it.points);
+                let offered = points.map(|point| point.session_id).collect::<BTreeSet<_>>().len();
+                // A point that is replaced is missing for a while.
+                offered > if before { one - one / 4 } else { one }
+            }
+        }
+    }
+}

@@ -1,0 +1,179 @@
+//! What do the HSDirs of one period hold, and what should they?
+//!
+//! Each HSDir has a place in the ring, and the place decides which set of
+//! points it gets. Called by [`publish`](super::publish).
+
+use std::collections::BTreeMap;
+use std::time::{Instant, SystemTime};
+
+use rand::Rng;
+
+use super::content::Content;
+use super::fact::{PeriodView, ResponsibleHsdir};
+use super::hsdir::{Hsdir, Target};
+use super::publish::AGAIN;
+use super::schedule::{Alarm, between};
+use crate::observe::snapshot::{self, Timestamp};
+use crate::onion::RelayId;
+
+/// One period's HSDirs.
+#[derive(Debug)]
+pub(super) struct Ring {
+    pub(super) view: PeriodView,
+    pub(super) hsdirs: BTreeMap<RelayId, Hsdir>,
+    /// Which set each of them gets.
+    places: BTreeMap<RelayId, usize>,
+    /// The round that every HSDir should hold.
+    pub(super) round: u64,
+    pub(super) again_at: Option<Instant>,
+    /// The highest revision that an HSDir accepted.
+    revision: Option<u64>,
+    published_at: Option<SystemTime>,
+}
+
+/// How many HSDirs of each replica clients ask, in every period: so many sets
+/// of points have a place where they are found.
+pub(super) fn asked(periods: &[PeriodView]) -> BTreeMap<u8, usize> {
+    let counts = periods.iter().filter(|view| !view.hsdirs.is_empty()).map(|view| {
+        let mut counts = BTreeMap::new();
+        for hsdir in view.hsdirs.iter().filter(|hsdir| hsdir.asked_by_clients) {
+            *counts.entry(hsdir.replica).or_insert(0) += 1;
+        }
+        counts
+    });
+    let fewest = |a: BTreeMap<u8, usize>, b: BTreeMap<u8, usize>| {
+        let both = |(replica, count): (u8, usize)| Some((replica, count.min(*b.get(&replica)?)));
+        a.into_iter().filter_map(both).collect()
+    };
+    counts.reduce(fewest).unwrap_or_default()
+}
+
+impl Ring {
+    /// A period in which nothing has been published yet.
+    pub(super) fn new(view: PeriodView, round: u64) -> Self {
+        Self {
+            view,
+            hsdirs: BTreeMap::new(),
+            places: BTreeMap::new(),
+            round,
+            again_at: None,
+            revision: None,
+            published_at: None,
+        }
+    }
+
+    /// The HSDirs are these now. What those that stay hold is kept.
+    pub(super) fn network_changed(
+        &mut self,
+        view: PeriodView,
+        asked: &BTreeMap<u8, usize>,
+        newest_as_of: Option<SystemTime>,
+        not_before: Instant,
+    ) {
+        let mut before = std::mem::take(&mut self.hsdirs);
+        for responsible in &view.hsdirs {
+            let relay = responsible.relay;
+            let hsdir = before.remove(&relay);
+            self.hsdirs
+                .entry(relay)
+                .or_insert_with(|| hsdir.unwrap_or_else(|| Hsdir::new(not_before, newest_as_of)));
+        }
+        self.places = places(&view.hsdirs, asked);
+        self.view = view;
+    }
+
+    /// What an HSDir should hold.
+    pub(super) fn target(&self, relay: &RelayId) -> Target {
+        let set = self.places.get(relay).copied().unwrap_or_default();
+        Target { round: self.round, set }
+    }
+
+    /// The HSDirs that clients ask.
+    pub(super) fn asked(&self) -> impl Iterator<Item = (&ResponsibleHsdir, &Hsdir)> {
+        let asked = self.view.hsdirs.iter().filter(|hsdir| hsdir.asked_by_clients);
+        asked.filter_map(|it| Some((it, self.hsdirs.get(&it.relay)?)))
+    }
+
+    /// Whether every HSDir that clients ask and that works has what it should.
+    pub(super) fn is_done(&self) -> bool {
+        self.asked().all(|(it, hsdir)| !hsdir.lags(self.target(&it.relay)))
+    }
+
+    /// Whether clients find us here: for every replica, an HSDir that they ask
+    /// holds a descriptor of ours.
+    pub(super) fn is_found(&self) -> bool {
+        let found = |replica| self.asked().any(|(it, h)| it.replica == replica && h.holds_any());
+        !self.view.hsdirs.is_empty() && self.view.hsdirs.iter().all(|it| found(it.replica))
+    }
+
+    /// An HSDir has taken this revision.
+    pub(super) fn took(&mut self, revision: u64, at: SystemTime) {
+        self.revision = self.revision.max(Some(revision));
+        self.published_at = Some(at);
+    }
+
+    /// Begins a round of its own when the last one is old enough.
+    pub(super) fn publish_again(&mut self, round: &mut u64, alarm: &mut Alarm, rng: &mut impl Rng) {
+        let due = self.again_at.is_some_and(|at| alarm.reached(at));
+        if !due && self.again_at.is_some() {
+            return;
+        }
+        let next = alarm.now() + between(AGAIN.0, AGAIN.1, rng);
+        self.again_at = Some(next);
+        alarm.reached(next);
+        if due {
+            *round += 1;
+            for (relay, hsdir) in &mut self.hsdirs {
+                let set = self.places.get(relay).copied().unwrap_or_default();
+                let (held, wanted) = (self.round, *round);
+                hsdir.skip(Target { round: held, set }, Target { round: wanted, set }, next);
+            }
+            self.round = *round;
+        }
+    }
+
+    /// What the operator sees.
+    pub(super) fn snapshot(&self, content: Option<&Content>) -> snapshot::Descriptor {
+        let mut relays = Vec::new();
+        for hsdir in &self.view.hsdirs {
+            if !relays.contains(&hsdir.relay) {
+                relays.push(hsdir.relay);
+            }
+        }
+        let points = |target: Target| {
+            content.and_then(|content| Some(content.sets.get(target.set)?.chosen.len()))
+        };
+        let hsdir = |relay: RelayId| {
+            let target = self.target(&relay);
+            let points = points(target).or_else(|| points(Target { set: 0, ..target }));
+            Some(self.hsdirs.get(&relay)?.snapshot(relay, target, points.unwrap_or_default()))
+        };
+        snapshot::Descriptor {
+            period: self.view.period.number,
+            current: self.view.current,
+            revision: self.revision,
+            intro_points: content.map_or(0, Content::points),
+            distinct: content.is_some_and(Content::is_distinct),
+            published_at: self.published_at.map(Timestamp),
+            canary: None,
+            hsdirs: relays.into_iter().filter_map(hsdir).collect(),
+        }
+    }
+}
+
+/// The set of each HSDir: one for each place at which clients ask, and those
+/// that they do not ask have the one of some place of the same replica.
+fn places(hsdirs: &[ResponsibleHsdir], asked: &BTreeMap<u8, usize>) -> BTreeMap<RelayId, usize> {
+    let mut places = BTreeMap::new();
+    let mut first = 0;
+    for (replica, count) in asked {
+        let of_replica = hsdirs.iter().filter(|hsdir| hsdir.replica == *replica);
+        let (theirs, others): (Vec<&ResponsibleHsdir>, Vec<_>) =
+            of_replica.partition(|it| it.asked_by_clients);
+        for (place, hsdir) in theirs.into_iter().chain(others).enumerate() {
+            places.entry(hsdir.relay).or_insert(first + place % count);
+        }
+        first += count;
+    }
+    places
+}
