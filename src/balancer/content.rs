@@ -163,3 +163,71 @@ impl Choice {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::samples::{point, start};
+    use super::*;
+
+    const REPLICAS: [u8; 6] = [1, 1, 1, 2, 2, 2];
+
+    /// How many sets there are for so many backends of so many points each.
+    fn sets(choice: &mut Choice, backends: u16, points: u16) -> usize {
+        let offered: Vec<Vec<IntroPoint>> = (0..backends)
+            .map(|n| (0..points).map(|at| point(100 * n + at, 100 * n + at)).collect())
+            .collect();
+        let capabilities = Capabilities::default();
+        let live = (0..).map(BackendId).zip(&offered).map(|(backend, points)| Live {
+            backend,
+            order: (false, &[]),
+            weight: 1,
+            points,
+            capabilities: &capabilities,
+        });
+        let alarm = &mut Alarm::new(start().monotonic);
+        let content =
+            choice.content(live.collect(), &[], &Listed::new(), &REPLICAS, start().wall, alarm);
+        content.map_or(0, |content| content.sets.len())
+    }
+
+    fn choice(distinct: Distinct, max_points: Option<u8>) -> Choice {
+        Choice::new(max_points, distinct, Publishers::One)
+    }
+
+    #[test]
+    fn sets_become_several_above_twenty_backends_and_one_again_well_below() {
+        let mut auto = choice(Distinct::Auto, None);
+        let counts = [20, 21, 20, 17, 16, 17, 20, 21].map(|n| sets(&mut auto, n, 3));
+        assert_eq!(counts, [1, 6, 6, 6, 1, 1, 1, 6]);
+        assert_eq!(sets(&mut choice(Distinct::Never, None), 130, 3), 1);
+        assert_eq!(sets(&mut auto, 0, 0), 0);
+    }
+
+    #[test]
+    fn always_means_as_soon_as_points_would_be_left_out() {
+        let mut always = choice(Distinct::Always, None);
+        let counts = [3, 4, 3, 2].map(|n| sets(&mut always, n, 3));
+        assert_eq!(counts, [1, 6, 6, 1]);
+        assert_eq!(sets(&mut choice(Distinct::Always, Some(5)), 2, 3), 6);
+    }
+
+    #[test]
+    fn the_operators_limit_holds_in_every_set() {
+        let mut choice = choice(Distinct::Auto, Some(5));
+        let points: Vec<IntroPoint> = (0..25).map(|n| point(n, n)).collect();
+        let capabilities = Capabilities::default();
+        let live = (0..).map(BackendId).zip(points.chunks(1)).map(|(backend, points)| Live {
+            backend,
+            order: (false, &[]),
+            weight: 1,
+            points,
+            capabilities: &capabilities,
+        });
+        let alarm = &mut Alarm::new(start().monotonic);
+        let none = Listed::new();
+        let content =
+            choice.content(live.collect(), &[], &none, &REPLICAS, start().wall, alarm).unwrap();
+        assert!(content.sets.iter().all(|set| set.chosen.len() <= 5));
+        assert_eq!(content.points(), 25);
+    }
+}
