@@ -47,8 +47,7 @@ impl Content {
 
     /// What stays listed, if it can.
     pub(super) fn listed(&self) -> Listed {
-        let point = |chosen: &Chosen| (chosen.backend, chosen.point.session_id);
-        self.sets.iter().map(|set| set.chosen.iter().map(point).collect()).collect()
+        self.sets.iter().map(|set| ids(&set.chosen)).collect()
     }
 
     /// How many points are in use.
@@ -86,11 +85,50 @@ pub(super) struct Choice {
     turns: Turns,
     /// Whether there are several sets.
     several: bool,
+    /// The last choice: as long as nothing changes, it stays.
+    last: Option<Last>,
+}
+
+/// What was chosen, and from what.
+#[derive(Debug)]
+struct Last {
+    from: Vec<(BackendId, u16, Vec<IntroPoint>)>,
+    /// How many points of how many sets.
+    shape: (usize, usize),
+    listed: Listed,
+    sets: Vec<Vec<Chosen>>,
+}
+
+impl Last {
+    /// Whether the same is asked again, or what to go on with when that is listed.
+    fn answers(&self, from: &[Candidate<'_>], shape: (usize, usize), listed: &Listed) -> bool {
+        let same =
+            |((id, weight, points), it): (&(BackendId, u16, Vec<IntroPoint>), &Candidate<'_>)| {
+                (*id, *weight, points.as_slice()) == (it.backend, it.weight, it.points)
+            };
+        self.shape == shape
+            && self.from.len() == from.len()
+            && self.from.iter().zip(from).all(same)
+            && (self.listed == *listed
+                || self.sets.iter().map(|set| ids(set)).eq(listed.iter().cloned()))
+    }
+}
+
+/// What stays listed of a set, if it can.
+fn ids(set: &[Chosen]) -> Vec<(BackendId, SessionId)> {
+    set.iter().map(|chosen| (chosen.backend, chosen.point.session_id)).collect()
 }
 
 impl Choice {
     pub(super) fn new(max_points: Option<u8>, distinct: Distinct, publishers: Publishers) -> Self {
-        Self { max_points, distinct, publishers, turns: Turns::default(), several: false }
+        Self {
+            max_points,
+            distinct,
+            publishers,
+            turns: Turns::default(),
+            several: false,
+            last: None,
+        }
     }
 
     /// What is best said, given what is listed so far: `None` if nobody is
@@ -128,14 +166,7 @@ impl Choice {
             .map(|it| Candidate { backend: it.backend, weight: it.weight, points: it.points })
             .collect();
 
-        let mut sets = Vec::new();
-        if self.several {
-            sets = spread(&candidates, listed, &Shape { replicas, limit: each });
-        }
-        if sets.is_empty() || sets.iter().any(Vec::is_empty) {
-            let previous = listed.first().map_or(&[][..], Vec::as_slice);
-            sets = vec![select(&candidates, previous, self.max_points)];
-        }
+        let sets = self.sets(&candidates, listed, Shape { replicas, limit: each });
         let capabilities: BTreeMap<BackendId, &Capabilities> =
             live.iter().map(|it| (it.backend, it.capabilities)).collect();
         let set = |chosen: Vec<Chosen>| Set {
@@ -146,6 +177,32 @@ impl Choice {
         };
         let sets: Vec<Set> = sets.into_iter().map(set).collect();
         sets.iter().all(|set| !set.chosen.is_empty()).then_some(Content { sets })
+    }
+
+    /// The points of each set.
+    fn sets(
+        &mut self,
+        candidates: &[Candidate<'_>],
+        listed: &Listed,
+        shape: Shape<'_>,
+    ) -> Vec<Vec<Chosen>> {
+        let number = if self.several { shape.replicas.len() } else { 1 };
+        let size = (shape.limit, number);
+        if let Some(last) = self.last.as_ref().filter(|it| it.answers(candidates, size, listed)) {
+            return last.sets.clone();
+        }
+        let mut sets = Vec::new();
+        if self.several {
+            sets = spread(candidates, listed, &shape);
+        }
+        if sets.is_empty() || sets.iter().any(Vec::is_empty) {
+            let previous = listed.first().map_or(&[][..], Vec::as_slice);
+            sets = vec![select(candidates, previous, self.max_points)];
+        }
+        let from = candidates.iter().map(|it| (it.backend, it.weight, it.points.to_vec()));
+        let (from, listed) = (from.collect(), listed.clone());
+        self.last = Some(Last { from, shape: size, listed, sets: sets.clone() });
+        sets
     }
 
     /// Whether one set is too small, or was and is not yet big enough again.
@@ -209,6 +266,33 @@ mod tests {
         let counts = [3, 4, 3, 2].map(|n| sets(&mut always, n, 3));
         assert_eq!(counts, [1, 6, 6, 1]);
         assert_eq!(sets(&mut choice(Distinct::Always, Some(5)), 2, 3), 6);
+    }
+
+    #[test]
+    fn while_nothing_changes_the_choice_stays_as_it_is() {
+        // On so few relays that no choice is clearly the best one.
+        let offered: Vec<Vec<IntroPoint>> =
+            (0..30).map(|n| (0..3).map(|at| point(3 * n + at, (n + at) % 11)).collect()).collect();
+        let capabilities = Capabilities::default();
+        let mut choice = choice(Distinct::Auto, None);
+        let mut listed = Listed::new();
+        let mut decide = |alive: usize, listed: &Listed| {
+            let live = (0..).map(BackendId).zip(&offered[..alive]).map(|(backend, points)| Live {
+                backend,
+                order: (false, &[]),
+                weight: 1,
+                points,
+                capabilities: &capabilities,
+            });
+            let alarm = &mut Alarm::new(start().monotonic);
+            choice.content(live.collect(), &[], listed, &REPLICAS, start().wall, alarm).unwrap()
+        };
+        for alive in [30, 27, 29, 24, 30] {
+            let content = decide(alive, &listed);
+            assert_eq!(decide(alive, &listed), content);
+            listed = content.listed();
+            assert_eq!(decide(alive, &listed), content);
+        }
     }
 
     #[test]
