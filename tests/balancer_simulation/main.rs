@@ -241,6 +241,18 @@ fn two_publishers_come_to_say_the_same_and_one_alone_keeps_it_up() {
 }
 
 #[test]
+fn two_publishers_of_thirty_backends_leave_none_out() {
+    let plan = publishing::Plan { seed: 770, backends: 30, publishers: 2, ..SMALL };
+    let mut site = Site::new(plan);
+    site.run(HOUR);
+    for _ in 0..5 {
+        site.check_coverage(1);
+        site.run(HOUR);
+        site.check(site.most_uploads(HOUR) <= 6, "nobody fights");
+    }
+}
+
+#[test]
 fn two_publishers_in_trouble_do_not_fight() {
     for seed in seeds(760..764) {
         let plan =
