@@ -119,16 +119,12 @@ impl Health {
         }
     }
 
-    /// What failed so far and has led to no verdict may have been our own
-    /// fault: it counts no longer.
+    /// What failed lately may have been our own fault: it counts no longer.
+    /// Verdicts stay.
     pub(super) fn forgive(&mut self) {
-        for trial in self.points.values_mut().chain([&mut self.application]) {
-            if !trial.fails {
-                trial.row.forgive();
-            }
-        }
-        if !self.all_fail() {
-            self.everywhere.forgive();
+        let trials = self.points.values_mut().chain([&mut self.application]);
+        for row in trials.map(|trial| &mut trial.row).chain([&mut self.everywhere]) {
+            row.failures = 0;
         }
     }
 
@@ -148,9 +144,9 @@ impl Health {
         self.points.get(&session).is_some_and(|trial| trial.fails)
     }
 
-    /// Whether this point itself was asked and failed, to the last time.
-    pub(super) fn is_broken(&self, session: SessionId) -> bool {
-        self.points.get(&session).is_some_and(|trial| trial.fails && trial.row.failures > 0)
+    /// Whether this point has failed by itself, not only together with all others.
+    pub(super) fn is_broken(&self, session: SessionId, successes: u64) -> bool {
+        self.points.get(&session).is_some_and(|trial| trial.row.condemns(successes))
     }
 
     /// Why the backend is down, if it is.
@@ -204,10 +200,6 @@ impl Row {
             self.failures = self.failures.saturating_add(1);
             self.counted_at = successes;
         }
-    }
-
-    fn forgive(&mut self) {
-        self.failures = 0;
     }
 
     /// Whether it has failed often enough, and others have done better since.
@@ -430,7 +422,10 @@ mod tests {
         }
         world.offered(&[3]);
         assert_eq!(world.failing(), [3]);
-        assert!(!world.health.is_broken(point(3, 0).session_id), "it was not asked");
+        world.dead(3);
+        world.neighbour();
+        let session = point(3, 0).session_id;
+        assert!(!world.health.is_broken(session, world.successes), "it was asked only once");
         world.good(3);
         world.good(3);
         assert_eq!(world.failing(), NONE);

@@ -151,11 +151,10 @@ impl Probing {
             probed.health.judge(successes);
         }
         self.schedule(backend, every, blind, now.monotonic, rng);
-        let in_doubt = contradicts && outcome.is_err() && !blind;
-        if in_doubt {
+        if contradicts && outcome.is_err() && !blind {
             self.compare(backend, now.monotonic, rng);
         }
-        in_doubt && matches!(outcome, Err(ProbeFailure::Point(_)))
+        matches!(outcome, Err(ProbeFailure::Point(_)))
     }
 
     /// Looks at everything again: asks which points are due, and has those
@@ -178,7 +177,7 @@ impl Probing {
         self.ask(backends, alarm, commands);
         for backend in backends.iter().filter(|backend| backend.is_local()) {
             let Some(probed) = self.backends.get_mut(&backend.id()) else { continue };
-            if let Some(session) = probed.replace(alarm) {
+            if let Some(session) = probed.replace(self.successes, alarm) {
                 commands.push_back(Command::Replace { backend: backend.id(), session });
             }
         }
@@ -304,8 +303,8 @@ impl Probed {
     }
 
     /// The point to be replaced now, if any: each once.
-    fn replace(&mut self, alarm: &mut Alarm) -> Option<SessionId> {
-        let broken = |session: &&SessionId| self.health.is_broken(**session);
+    fn replace(&mut self, successes: u64, alarm: &mut Alarm) -> Option<SessionId> {
+        let broken = |session: &&SessionId| self.health.is_broken(**session, successes);
         let mut broken = self.queue.iter().filter(broken);
         let session = *broken.find(|session| !self.replaced.contains(session))?;
         self.replacements.permits(alarm).then(|| {
@@ -656,7 +655,7 @@ mod tests {
     fn a_remote_backend_whose_point_fails_is_looked_at_again_and_never_replaced() {
         let mut world = World::new(0, 2);
         world.pass(10 * MINUTE, |n| if n == 11 { dead() } else { good(n) });
-        assert!((1..=3).contains(&world.moved), "{}", world.moved);
+        assert!(world.moved > 1, "{}", world.moved);
         assert_eq!(world.replaced, []);
         // What its new descriptor lists is a new point.
         world.offers(1, &[14, 12, 13]);
