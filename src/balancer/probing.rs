@@ -67,12 +67,21 @@ struct Probed {
     /// probes speaks against them.
     asked: bool,
     next_at: Instant,
-    under_way: Option<(SessionId, Instant)>,
+    under_way: Option<UnderWay>,
     /// How many of its probes have not succeeded since the last success anywhere.
     in_vain: u32,
     /// The points that were replaced, as long as they are there.
     replaced: Vec<SessionId>,
     replacements: Allowance,
+}
+
+/// A probe that has not ended.
+#[derive(Debug)]
+struct UnderWay {
+    session: SessionId,
+    since: Instant,
+    /// How many probes had succeeded when it began.
+    successes: u64,
 }
 
 impl Probing {
@@ -133,9 +142,9 @@ impl Probing {
         let (Some(every), Some(probed)) = (self.every, self.backends.get_mut(&backend)) else {
             return false;
         };
-        if probed.under_way.take_if(|(asked, _)| *asked == session).is_none() {
+        let Some(ended) = probed.under_way.take_if(|asked| asked.session == session) else {
             return false;
-        }
+        };
         match outcome {
             Ok(()) => self.succeeded(),
             Err(failure) => {
@@ -146,7 +155,7 @@ impl Probing {
         let blind = self.is_blind();
         let successes = self.successes;
         let Some(probed) = self.backends.get_mut(&backend) else { return false };
-        let contradicts = probed.health.probed(session, outcome, successes);
+        let contradicts = probed.health.probed(session, outcome, (ended.successes, successes));
         for probed in self.backends.values_mut() {
             probed.health.judge(successes);
         }
@@ -230,8 +239,8 @@ impl Probing {
     fn give_up_lost(&mut self, now: Now, alarm: &mut Alarm, rng: &mut impl Rng) {
         let lost: Vec<(BackendId, SessionId)> = (self.backends.iter())
             .filter_map(|(id, probed)| {
-                let (session, since) = probed.under_way?;
-                alarm.reached(since + PROBE_LIMIT).then_some((*id, session))
+                let asked = probed.under_way.as_ref()?;
+                alarm.reached(asked.since + PROBE_LIMIT).then_some((*id, asked.session))
             })
             .collect();
         for (backend, session) in lost {
@@ -252,7 +261,8 @@ impl Probing {
             let offered = backends.iter().find(|b| b.id() == id).map(|b| &b.offer().points);
             let Some(probed) = self.backends.get_mut(&id) else { continue };
             if let Some(point) = offered.and_then(|points| probed.next(points)) {
-                probed.under_way = Some((point.session_id, alarm.now()));
+                let (session, since) = (point.session_id, alarm.now());
+                probed.under_way = Some(UnderWay { session, since, successes: self.successes });
                 alarm.reached(alarm.now() + PROBE_LIMIT);
                 commands.push_back(Command::Probe { backend: id, point: point.clone() });
             }

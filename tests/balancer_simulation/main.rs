@@ -125,27 +125,27 @@ const JUDGED: judging::Plan =
 
 #[test]
 fn who_answers_nobody_leaves_the_descriptor_in_time_and_nobody_else_does() {
-    let removals: usize = seeds(0, 20).map(|seed| judge(judging::Plan { seed, ..JUDGED })).sum();
+    let removals: usize = seeds(0, 12).map(|seed| judge(judging::Plan { seed, ..JUDGED })).sum();
     assert!(removals > 20, "{removals}");
 }
 
 #[test]
 fn while_our_own_network_fails_nothing_leaves_and_afterwards_only_who_is_dead() {
-    for seed in seeds(1000, 20) {
+    for seed in seeds(1000, 12) {
         judge(judging::Plan { seed, outages: true, ..JUDGED });
     }
 }
 
 #[test]
 fn reloads_among_deaths_move_nobody_whom_they_do_not_name() {
-    for seed in seeds(2000, 20) {
+    for seed in seeds(2000, 12) {
         judge(judging::Plan { seed, locals: 2, reloads: true, outages: true, ..JUDGED });
     }
 }
 
 #[test]
 fn two_backends_judge_each_other_and_one_keeps_itself() {
-    for seed in seeds(3000, 10) {
+    for seed in seeds(3000, 5) {
         judge(judging::Plan { seed, locals: 0, remotes: 2, outages: true, ..JUDGED });
         judge(judging::Plan { seed, locals: 2, remotes: 0, outages: true, ..JUDGED });
         judge(judging::Plan { seed, locals: 0, remotes: 1, outages: true, ..JUDGED });
@@ -154,7 +154,7 @@ fn two_backends_judge_each_other_and_one_keeps_itself() {
 
 #[test]
 fn probes_that_fail_for_nothing_keep_nobody_dead_in_the_descriptor() {
-    for seed in seeds(4000, 10) {
+    for seed in seeds(4000, 6) {
         judge(judging::Plan { seed, flakes: 5, ..JUDGED });
     }
 }
