@@ -184,7 +184,8 @@ impl Probing {
         }
         self.give_up_lost(now, alarm, rng);
         self.ask(backends, alarm, commands);
-        for backend in backends.iter().filter(|backend| backend.is_local()) {
+        let blind = self.is_blind();
+        for backend in backends.iter().filter(|backend| backend.is_local() && !blind) {
             let Some(probed) = self.backends.get_mut(&backend.id()) else { continue };
             if let Some(session) = probed.replace(self.successes, alarm) {
                 commands.push_back(Command::Replace { backend: backend.id(), session });
@@ -295,7 +296,12 @@ impl Probed {
         for point in points {
             if !self.queue.contains(&point.session_id) {
                 let first = self.queue.is_empty();
-                self.queue.push_front(point.session_id);
+                // Where nothing works, those that are listed come first.
+                if self.health.fails(point.session_id) {
+                    self.queue.push_back(point.session_id);
+                } else {
+                    self.queue.push_front(point.session_id);
+                }
                 self.next_at = if first { soon } else { self.next_at.min(soon) };
             }
         }
