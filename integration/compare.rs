@@ -106,10 +106,14 @@ impl Contest {
         for _ in 0..RUNS {
             for (n, (_, _, address)) in self.proxies.iter().enumerate() {
                 let url = format!("http://{address}/{file}");
-                let said = output(
-                    Command::new(program("wrk")?)
-                        .args(["-t1", "-d3s", "--latency", "-c", connections, &url]),
-                )?;
+                let said = output(Command::new(program("wrk")?).args([
+                    "-t1",
+                    "-d3s",
+                    "--latency",
+                    "-c",
+                    connections,
+                    &url,
+                ]))?;
                 ensure!(!said.contains("Non-2xx"), "{said}");
                 rates[n].push(after(&said, "Requests/sec:")?.parse()?);
                 medians[n].push(milliseconds(after(&said, "50%")?)?);
@@ -134,9 +138,8 @@ impl Contest {
     /// once and read no more than the head of the answer.
     async fn memory(&self, what: &str, path: &str) -> Result<()> {
         for (name, processes, address) in &self.proxies {
-            let memory = || -> Result<f64> {
-                processes.iter().map(|process| resident(process.pid())).sum()
-            };
+            let memory =
+                || -> Result<f64> { processes.iter().map(|process| resident(process.pid())).sum() };
             let before = memory()?;
             let mut open = Vec::new();
             for _ in 0..CONNECTIONS {

@@ -3,20 +3,24 @@
 //! periods change. What must never happen is checked at every upload; what
 //! must come true is checked in the calm that follows every few hours.
 //!
-//! Everything derives from a seed, which every failure names.
+//! Everything derives from a seed, which every failure names. `SEEDS=20` in the
+//! environment runs twenty times as many of them.
 
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
+mod judging;
 mod publishing;
 mod simulation;
 mod world;
 
 use std::collections::BTreeSet;
+use std::ops::Range;
 use std::time::Duration;
 
 use onionbraid::balancer::fact::BackendId;
 use onionbraid::observe::snapshot::ServiceState;
 
+use judging::Judging;
 use publishing::Site;
 use simulation::{Plan, Simulation};
 
@@ -28,10 +32,11 @@ const SECOND: Duration = Duration::from_secs(1);
 const SMALL: publishing::Plan =
     publishing::Plan { seed: 0, backends: 6, local: false, publishers: 1, trouble_every: None };
 
-/// These seeds; with `SEEDS` in the environment, so many from the first one on.
-fn seeds(few: std::ops::Range<u64>) -> std::ops::Range<u64> {
-    let more = std::env::var("SEEDS").ok().and_then(|more| more.parse().ok());
-    more.map_or(few.clone(), |more: u64| few.start..few.start + more)
+/// These seeds, or as many times more from the first one on as the environment
+/// says.
+fn seeds(few: Range<u64>) -> Range<u64> {
+    let times = std::env::var("SEEDS").ok().map_or(1, |times| times.parse().unwrap());
+    few.start..few.start + (few.end - few.start) * times
 }
 
 /// Runs for `hours` with a calm at the end of each three, in which everything
@@ -47,28 +52,28 @@ fn survive(plan: Plan, hours: u32) {
 
 #[test]
 fn it_survives_weeks_of_trouble_on_the_public_network() {
-    for seed in 0..16 {
+    for seed in seeds(0..16) {
         survive(Plan { seed, locals: 2, remotes: 3, ..Plan::default() }, 48);
     }
 }
 
 #[test]
 fn it_survives_a_private_network_with_periods_of_minutes() {
-    for seed in 100..106 {
+    for seed in seeds(100..106) {
         survive(Plan { seed, locals: 1, remotes: 2, period_minutes: 30, ..Plan::default() }, 12);
     }
 }
 
 #[test]
 fn it_survives_on_so_few_relays_that_points_collide() {
-    for seed in 200..206 {
+    for seed in seeds(200..206) {
         survive(Plan { seed, locals: 2, remotes: 2, intro_relays: 8, ..Plan::default() }, 24);
     }
 }
 
 #[test]
 fn it_survives_remote_backends_alone_and_locals_alone() {
-    for seed in 300..304 {
+    for seed in seeds(300..304) {
         survive(Plan { seed, locals: 0, remotes: 2, ..Plan::default() }, 24);
         survive(Plan { seed, locals: 2, remotes: 0, ..Plan::default() }, 24);
     }
@@ -76,7 +81,7 @@ fn it_survives_remote_backends_alone_and_locals_alone() {
 
 #[test]
 fn while_backends_only_rotate_points_no_working_point_leaves_the_descriptor() {
-    for seed in 400..404 {
+    for seed in seeds(400..404) {
         let plan = Plan { seed, locals: 1, remotes: 2, deaths: false, ..Plan::default() };
         let mut simulation = Simulation::new(plan);
         simulation.run(30 * MINUTE, false);
@@ -105,11 +110,60 @@ fn of_twenty_five_backends_each_gets_its_turn_within_a_day_and_two() {
 
 #[test]
 fn clients_find_a_service_of_local_instances_within_seconds_of_the_start() {
-    for seed in 600..610 {
+    for seed in seeds(600..610) {
         let plan = Plan { seed, locals: 2, remotes: 1, ..Plan::default() };
         let mut simulation = Simulation::new(plan);
         simulation.run(Duration::from_secs(15), false);
         assert_eq!(simulation.state(), ServiceState::Published, "seed {seed}");
+    }
+}
+
+/// Runs for two hours of trouble; then everybody recovers, and it shuts down.
+fn judge(plan: judging::Plan) -> usize {
+    let mut world = Judging::new(plan);
+    world.run(5 * MINUTE, false);
+    world.run(2 * HOUR, true);
+    world.check_calm();
+    world.check_withdrawal();
+    world.removals()
+}
+
+const JUDGED: judging::Plan =
+    judging::Plan { seed: 0, locals: 1, remotes: 3, reloads: false, outages: false, flakes: 0 };
+
+#[test]
+fn who_answers_nobody_leaves_the_descriptor_in_time_and_nobody_else_does() {
+    let removals: usize = seeds(0..12).map(|seed| judge(judging::Plan { seed, ..JUDGED })).sum();
+    assert!(removals > 20, "{removals}");
+}
+
+#[test]
+fn while_our_own_network_fails_nothing_leaves_and_afterwards_only_who_is_dead() {
+    for seed in seeds(1000..1012) {
+        judge(judging::Plan { seed, outages: true, ..JUDGED });
+    }
+}
+
+#[test]
+fn reloads_among_deaths_move_nobody_whom_they_do_not_name() {
+    for seed in seeds(2000..2012) {
+        judge(judging::Plan { seed, locals: 2, reloads: true, outages: true, ..JUDGED });
+    }
+}
+
+#[test]
+fn two_backends_judge_each_other_and_one_keeps_itself() {
+    for seed in seeds(3000..3005) {
+        judge(judging::Plan { seed, locals: 0, remotes: 2, outages: true, ..JUDGED });
+        judge(judging::Plan { seed, locals: 2, remotes: 0, outages: true, ..JUDGED });
+        judge(judging::Plan { seed, locals: 0, remotes: 1, outages: true, ..JUDGED });
+    }
+}
+
+#[test]
+fn probes_that_fail_for_nothing_keep_nobody_dead_in_the_descriptor() {
+    for seed in seeds(4000..4006) {
+        judge(judging::Plan { seed, flakes: 5, ..JUDGED });
     }
 }
 
