@@ -7,6 +7,7 @@ pub mod files;
 pub mod forward;
 pub mod guard;
 pub mod headers;
+pub mod http;
 pub mod origin;
 pub mod pages;
 pub mod proxy_line;

@@ -87,6 +87,8 @@ const PARTS: &[Part] = &[
             "proxy/guard.rs",
             "proxy/headers.rs",
             "proxy/headers/",
+            "proxy/http/circuits.rs",
+            "proxy/http/framing.rs",
             "proxy/proxy_line.rs",
             "proxy/rules.rs",
             "proxy/settings.rs",

@@ -60,6 +60,7 @@ impl Service {
                 state: ServiceState::Starting,
                 backends: Vec::new(),
                 descriptors: Vec::new(),
+                http: None,
             },
             counters: BTreeMap::new(),
         });
