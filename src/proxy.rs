@@ -9,6 +9,7 @@ pub mod guard;
 pub mod headers;
 pub mod http;
 pub mod origin;
+pub mod origins;
 pub mod pages;
 pub mod proxy_line;
 pub mod rules;

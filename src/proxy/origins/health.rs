@@ -1,0 +1,271 @@
+//! Whether one origin is in use: what requests and checks say of it. Pure.
+//!
+//! Two judges, and an origin is used only if neither speaks against it.
+//! *Requests*: `fail_after` failures in a row take it out for `fail_for`; then
+//! a single request tries it, and its end decides. *Checks*, if there are any:
+//! `fall` bad ones in a row take it out, `rise` good ones bring it back.
+
+use std::time::{Duration, Instant};
+
+/// The thresholds, all at least 1.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Thresholds {
+    /// Failed requests in a row that take it out ...
+    pub(super) fail_after: u32,
+    /// ... for this long.
+    pub(super) fail_for: Duration,
+    /// Good checks in a row that bring it back.
+    pub(super) rise: u32,
+    /// Bad checks in a row that take it out.
+    pub(super) fall: u32,
+}
+
+/// What is known of one origin.
+#[derive(Debug)]
+pub(super) struct Health {
+    thresholds: Thresholds,
+    requests: Requests,
+    checks: Checks,
+}
+
+/// What requests say.
+#[derive(Debug)]
+enum Requests {
+    /// It answers; so many failures since it last did.
+    Fine { failures: u32 },
+    /// It has failed too often.
+    Out { until: Instant, why: String },
+    /// One request finds out whether it is back.
+    Trial { why: String },
+}
+
+/// What checks say.
+#[derive(Debug)]
+enum Checks {
+    /// It is well; so many bad checks since the last good one.
+    Good { bad: u32 },
+    /// It is not; so many good checks since the last bad one.
+    Bad { good: u32, why: String },
+}
+
+/// A change of whether an origin is in use, for the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Change {
+    /// It went out of use, for this reason.
+    Out(String),
+    /// It is in use again.
+    Back,
+}
+
+/// Whether a request is the one that tries an origin that was out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Trial(bool);
+
+impl Health {
+    /// In use until something is said against it.
+    pub(super) fn new(thresholds: Thresholds) -> Self {
+        let (requests, checks) = (Requests::Fine { failures: 0 }, Checks::Good { bad: 0 });
+        Self { thresholds, requests, checks }
+    }
+
+    /// Why it gets no requests now; `None`: it does, be it a trial.
+    pub(super) fn out(&self, now: Instant) -> Option<&str> {
+        if let Checks::Bad { why, .. } = &self.checks {
+            return Some(why);
+        }
+        match &self.requests {
+            Requests::Out { until, why } if now < *until => Some(why),
+            Requests::Trial { why } => Some(why),
+            Requests::Fine { .. } | Requests::Out { .. } => None,
+        }
+    }
+
+    /// A request goes to it. What becomes of it has to be told, by one of the
+    /// three methods below.
+    pub(super) fn begin(&mut self) -> Trial {
+        let trial = match &mut self.requests {
+            Requests::Out { why, .. } => Some(std::mem::take(why)),
+            Requests::Fine { .. } | Requests::Trial { .. } => None,
+        };
+        let is_trial = trial.is_some();
+        if let Some(why) = trial {
+            self.requests = Requests::Trial { why };
+        }
+        Trial(is_trial)
+    }
+
+    /// The request was answered. Any answer proves life, also to a request
+    /// that began before the origin was taken out.
+    pub(super) fn answered(&mut self) -> Option<Change> {
+        let was_fine = matches!(self.requests, Requests::Fine { .. });
+        self.requests = Requests::Fine { failures: 0 };
+        (!was_fine && matches!(self.checks, Checks::Good { .. })).then_some(Change::Back)
+    }
+
+    /// The request failed, by a fault of the origin's.
+    pub(super) fn failed(&mut self, trial: Trial, why: &str, now: Instant) -> Option<Change> {
+        let out = Requests::Out { until: now + self.thresholds.fail_for, why: why.to_owned() };
+        match &mut self.requests {
+            Requests::Fine { failures } => {
+                *failures = failures.saturating_add(1);
+                if *failures < self.thresholds.fail_after {
+                    return None;
+                }
+                self.requests = out;
+                matches!(self.checks, Checks::Good { .. }).then(|| Change::Out(why.to_owned()))
+            }
+            Requests::Trial { .. } if trial.0 => {
+                self.requests = out;
+                None
+            }
+            // Those that began before it went out say nothing new.
+            Requests::Trial { .. } | Requests::Out { .. } => None,
+        }
+    }
+
+    /// The request ended without a word on the origin, since its client left or
+    /// there was no connection to spare. A trial may be tried again at once.
+    pub(super) fn abandoned(&mut self, trial: Trial, now: Instant) {
+        if let (Requests::Trial { why }, true) = (&mut self.requests, trial.0) {
+            self.requests = Requests::Out { until: now, why: std::mem::take(why) };
+        }
+    }
+
+    /// A check has ended; an error says what is wrong.
+    pub(super) fn checked(&mut self, result: Result<(), String>) -> Option<Change> {
+        let fine = matches!(self.requests, Requests::Fine { .. });
+        match (&mut self.checks, result) {
+            (Checks::Good { bad }, Ok(())) => {
+                *bad = 0;
+                None
+            }
+            (Checks::Good { bad }, Err(why)) => {
+                *bad = bad.saturating_add(1);
+                if *bad < self.thresholds.fall {
+                    return None;
+                }
+                self.checks = Checks::Bad { good: 0, why: why.clone() };
+                fine.then_some(Change::Out(why))
+            }
+            (Checks::Bad { good, .. }, Ok(())) => {
+                *good = good.saturating_add(1);
+                if *good < self.thresholds.rise {
+                    return None;
+                }
+                self.checks = Checks::Good { bad: 0 };
+                fine.then_some(Change::Back)
+            }
+            (Checks::Bad { good, why }, Err(reason)) => {
+                *good = 0;
+                *why = reason;
+                None
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FOR: Duration = Duration::from_secs(10);
+
+    fn health() -> Health {
+        Health::new(Thresholds { fail_after: 3, fail_for: FOR, rise: 2, fall: 2 })
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "any moment will do")]
+    fn start() -> Instant {
+        Instant::now()
+    }
+
+    fn fail(health: &mut Health, now: Instant) -> Option<Change> {
+        let trial = health.begin();
+        health.failed(trial, "refused", now)
+    }
+
+    fn taken_out() -> (Health, Instant) {
+        let (mut health, now) = (health(), start());
+        assert_eq!(fail(&mut health, now), None);
+        assert_eq!(fail(&mut health, now), None);
+        assert_eq!(fail(&mut health, now), Some(Change::Out("refused".into())));
+        (health, now)
+    }
+
+    #[test]
+    fn only_failures_in_a_row_take_an_origin_out() {
+        let (mut health, now) = (health(), start());
+        for _ in 0..10 {
+            fail(&mut health, now);
+            fail(&mut health, now);
+            assert_eq!(health.answered(), None);
+        }
+        assert_eq!(health.out(now), None);
+        let (health, now) = taken_out();
+        assert_eq!(health.out(now), Some("refused"));
+    }
+
+    #[test]
+    fn after_its_time_one_request_alone_tries_it() {
+        let (mut health, now) = taken_out();
+        assert!(health.out(now + FOR - Duration::from_millis(1)).is_some());
+        let now = now + FOR;
+        assert_eq!(health.out(now), None);
+        let trial = health.begin();
+        assert!(health.out(now).is_some(), "a trial is under way");
+        assert_eq!(health.failed(trial, "again", now), None);
+        assert_eq!(health.out(now), Some("again"));
+        health.begin();
+        assert_eq!(health.answered(), Some(Change::Back));
+        assert_eq!(health.out(now), None);
+        assert_eq!(fail(&mut health, now), None, "it counts from the beginning");
+    }
+
+    #[test]
+    fn a_trial_that_nobody_waits_for_leaves_the_next_one_to_others() {
+        let (mut health, now) = taken_out();
+        let now = now + FOR;
+        let trial = health.begin();
+        health.abandoned(trial, now);
+        assert_eq!(health.out(now), None);
+        let (trial, other) = (health.begin(), Trial(false));
+        health.abandoned(other, now);
+        assert!(health.out(now).is_some(), "only the trial itself can be abandoned");
+        health.abandoned(trial, now);
+        assert_eq!(health.out(now), None);
+    }
+
+    #[test]
+    fn requests_from_before_do_not_prolong_the_time_but_their_answers_count() {
+        let (mut health, now) = taken_out();
+        assert_eq!(health.failed(Trial(false), "late", now + FOR / 2), None);
+        assert_eq!(health.out(now + FOR), None);
+        assert_eq!(health.answered(), Some(Change::Back));
+        assert_eq!(health.out(now), None);
+    }
+
+    #[test]
+    fn checks_take_it_out_and_bring_it_back_by_their_own_thresholds() {
+        let (mut health, now) = (health(), start());
+        let bad = || Err("status 500".to_owned());
+        assert_eq!(health.checked(bad()), None);
+        assert_eq!(health.checked(Ok(())), None);
+        assert_eq!(health.checked(bad()), None);
+        assert_eq!(health.checked(bad()), Some(Change::Out("status 500".into())));
+        assert_eq!(health.out(now), Some("status 500"));
+        assert_eq!(health.answered(), None, "an answer to a request does not overrule checks");
+        assert!(health.out(now).is_some());
+        assert_eq!(health.checked(Ok(())), None);
+        assert_eq!(health.checked(bad()), None);
+        assert_eq!(health.checked(Ok(())), None);
+        assert_eq!(health.checked(Ok(())), Some(Change::Back));
+        assert_eq!(health.out(now), None);
+    }
+
+    #[test]
+    fn good_checks_do_not_overrule_failing_requests() {
+        let (mut health, now) = taken_out();
+        assert_eq!(health.checked(Ok(())), None);
+        assert_eq!(health.out(now), Some("refused"));
+    }
+}

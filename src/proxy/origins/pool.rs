@@ -1,0 +1,342 @@
+//! The connections to one origin: who may use which, how many there are, how
+//! long they wait for their next use.
+//!
+//! A slot is a connection in use. Idle ones have none, but there are never
+//! more of both than `max_connections`: whoever connects closes the oldest
+//! idle one if need be. Over HTTP/2 all clients share one connection, unless
+//! it begins with a PROXY line, which speaks for one client alone.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use hyper::client::conn::http2;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
+
+use super::Client;
+use super::counts::InFlight;
+use super::dial::{DialError, Dialer};
+use super::opening::{Opening, opening};
+use super::sender::Sender;
+use super::tasks::Tasks;
+use super::upload::Upload;
+use super::wire::Wire;
+use crate::clock::{now, sleep_until};
+use crate::proxy::settings::{OriginProtocol, OriginSettings, ProxyProtocol};
+
+/// The connections to one origin.
+pub(super) struct Pool {
+    dialer: Dialer,
+    proxy_protocol: Option<ProxyProtocol>,
+    keep_alive: Duration,
+    slots: Arc<Semaphore>,
+    state: Mutex<State>,
+    /// Held by the one who makes the connection that all share.
+    connecting: tokio::sync::Mutex<()>,
+    tasks: Arc<Tasks>,
+}
+
+#[derive(Default)]
+struct State {
+    /// In the order in which their last use ended.
+    idle: Vec<Idle>,
+    shared: Option<Shared>,
+    /// Whether a task closes what has been idle for too long.
+    reaping: bool,
+}
+
+/// A connection that waits for its next use.
+struct Idle {
+    sender: Sender,
+    wire: Arc<Wire>,
+    /// Whose it is alone, if it begins with a PROXY line.
+    owner: Option<Client>,
+    since: Instant,
+}
+
+/// The HTTP/2 connection that all share.
+struct Shared {
+    sender: http2::SendRequest<Upload>,
+    wire: Arc<Wire>,
+    requests: usize,
+    /// When it was last in use.
+    since: Instant,
+}
+
+/// Why a request gets no connection.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum CheckoutError {
+    /// All of them are in use, and none became free in time.
+    #[error("all connections are in use")]
+    Busy,
+    /// None can be made.
+    #[error(transparent)]
+    Dial(#[from] DialError),
+}
+
+/// A connection in use by one request; given back when it is dropped.
+pub(super) struct Lease {
+    pool: Arc<Pool>,
+    sender: Option<Sender>,
+    wire: Arc<Wire>,
+    owner: Option<Client>,
+    /// Whether it has served others, and may have died in the meantime.
+    reused: bool,
+    shared: bool,
+}
+
+impl Pool {
+    /// Without any connection yet.
+    pub(super) fn new(dialer: Dialer, settings: &OriginSettings) -> Self {
+        let slots = settings.max_connections.clamp(1, Semaphore::MAX_PERMITS);
+        Self {
+            dialer,
+            proxy_protocol: settings.proxy_protocol,
+            keep_alive: settings.keep_alive,
+            slots: Arc::new(Semaphore::new(slots)),
+            state: Mutex::default(),
+            connecting: tokio::sync::Mutex::default(),
+            tasks: Arc::default(),
+        }
+    }
+
+    /// How its connections are made.
+    pub(super) fn dialer(&self) -> &Dialer {
+        &self.dialer
+    }
+
+    /// A connection for a check, which takes no slot: a busy origin is well.
+    pub(super) async fn for_check(&self) -> Result<Sender, DialError> {
+        let opening = opening(self.proxy_protocol, Opening::Check);
+        Ok(self.dialer.http(&opening, &Arc::downgrade(&self.tasks)).await?.0)
+    }
+
+    /// What begins the connection of a check that asks nothing.
+    pub(super) fn opening_of_check(&self) -> Vec<u8> {
+        opening(self.proxy_protocol, Opening::Check)
+    }
+
+    /// A connection for a request of this client's. One that has to be `fresh`
+    /// has served nobody before the call.
+    pub(super) async fn checkout(
+        self: &Arc<Self>,
+        client: Client,
+        fresh: bool,
+    ) -> Result<Lease, CheckoutError> {
+        let owner = self.proxy_protocol.map(|_| client);
+        if owner.is_none() && self.dialer.protocol == OriginProtocol::Http2 {
+            return self.checkout_shared().await;
+        }
+        let slot = self.slot().await?;
+        if let Some((sender, wire)) = self.take_idle(owner, fresh) {
+            wire.hold_slot(slot);
+            return Ok(self.lease(sender, wire, owner, true));
+        }
+        let (sender, wire) = self.dial(owner).await?;
+        wire.hold_slot(slot);
+        Ok(self.lease(sender, wire, owner, false))
+    }
+
+    async fn checkout_shared(self: &Arc<Self>) -> Result<Lease, CheckoutError> {
+        if let Some(lease) = self.join_shared() {
+            return Ok(lease);
+        }
+        let connecting = timeout(self.dialer.within, self.connecting.lock());
+        let _connecting = connecting.await.map_err(|_| DialError::Slow(self.dialer.within))?;
+        // Somebody else may have connected while this one waited.
+        if let Some(lease) = self.join_shared() {
+            return Ok(lease);
+        }
+        let slot = self.slot().await?;
+        let (sender, wire) = self.dial(None).await?;
+        wire.hold_slot(slot);
+        let mut lease = self.lease(sender, wire, None, false);
+        if let Some(Sender::Http2(sender)) = &lease.sender {
+            let (sender, wire) = (sender.clone(), Arc::clone(&lease.wire));
+            self.state().shared =
+                Some(Shared { sender, wire, requests: 1, since: now().monotonic });
+            lease.shared = true;
+        }
+        Ok(lease)
+    }
+
+    fn join_shared(self: &Arc<Self>) -> Option<Lease> {
+        let mut state = self.state();
+        let shared = state.shared.as_mut().filter(|shared| !shared.sender.is_closed())?;
+        shared.requests += 1;
+        let (sender, wire) = (Sender::Http2(shared.sender.clone()), Arc::clone(&shared.wire));
+        let mut lease = self.lease(sender, wire, None, true);
+        lease.shared = true;
+        Some(lease)
+    }
+
+    async fn slot(&self) -> Result<OwnedSemaphorePermit, CheckoutError> {
+        match timeout(self.dialer.within, Arc::clone(&self.slots).acquire_owned()).await {
+            Ok(Ok(slot)) => Ok(slot),
+            _ => Err(CheckoutError::Busy),
+        }
+    }
+
+    async fn dial(&self, owner: Option<Client>) -> Result<(Sender, Arc<Wire>), DialError> {
+        let opening = match owner {
+            Some(client) => opening(self.proxy_protocol, Opening::Client(client)),
+            None => Vec::new(),
+        };
+        self.dialer.http(&opening, &Arc::downgrade(&self.tasks)).await
+    }
+
+    fn lease(
+        self: &Arc<Self>,
+        sender: Sender,
+        wire: Arc<Wire>,
+        owner: Option<Client>,
+        reused: bool,
+    ) -> Lease {
+        let pool = Arc::clone(self);
+        Lease { pool, sender: Some(sender), wire, owner, reused, shared: false }
+    }
+
+    /// The idle connection that was used last, for it is the likeliest to
+    /// live; without one, room is made for a new one.
+    fn take_idle(&self, owner: Option<Client>, fresh: bool) -> Option<(Sender, Arc<Wire>)> {
+        let mut state = self.state();
+        let expired = now().monotonic.checked_sub(self.keep_alive);
+        state.idle.retain(|idle| {
+            let unwanted = fresh && idle.owner == owner;
+            !unwanted && !idle.sender.is_closed() && expired.is_none_or(|time| idle.since > time)
+        });
+        let usable = |idle: &Idle| idle.owner == owner && idle.sender.is_ready();
+        if let Some(found) = state.idle.iter().rposition(usable) {
+            let idle = state.idle.remove(found);
+            return Some((idle.sender, idle.wire));
+        }
+        let too_many = state.idle.len().saturating_sub(self.slots.available_permits());
+        state.idle.drain(..too_many);
+        None
+    }
+
+    /// Takes a connection back, ready for its next use.
+    fn keep(self: &Arc<Self>, sender: Sender, wire: Arc<Wire>, owner: Option<Client>) {
+        if self.keep_alive.is_zero() {
+            return;
+        }
+        let idle = Idle { sender, wire: Arc::clone(&wire), owner, since: now().monotonic };
+        self.state().idle.push(idle);
+        // Only now, so that who waits for the slot finds the connection.
+        wire.release_slot();
+        self.reap();
+    }
+
+    /// A request on the shared connection is over.
+    fn leave(self: &Arc<Self>, wire: &Arc<Wire>) {
+        let mut state = self.state();
+        if let Some(shared) = state.shared.as_mut().filter(|it| Arc::ptr_eq(&it.wire, wire)) {
+            shared.requests -= 1;
+            shared.since = now().monotonic;
+            drop(state);
+            self.reap();
+        }
+    }
+
+    /// No further requests on the shared connection, if it is this one.
+    fn discard_shared(&self, wire: &Arc<Wire>) {
+        let mut state = self.state();
+        let found = state.shared.take_if(|shared| Arc::ptr_eq(&shared.wire, wire));
+        drop(state);
+        drop(found);
+    }
+
+    /// Sees to it that idle connections are closed in time.
+    fn reap(self: &Arc<Self>) {
+        if std::mem::replace(&mut self.state().reaping, true) {
+            return;
+        }
+        let pool = Arc::downgrade(self);
+        Tasks::spawn(&Arc::downgrade(&self.tasks), async move {
+            loop {
+                let Some(next) = pool.upgrade().and_then(|pool| pool.close_expired()) else {
+                    return;
+                };
+                sleep_until(Some(next)).await;
+            }
+        });
+    }
+
+    /// Closes what has been idle for too long; when to look again.
+    fn close_expired(&self) -> Option<Instant> {
+        let now = now().monotonic;
+        let mut state = self.state();
+        let until = |since: Instant| since + self.keep_alive;
+        state.idle.retain(|idle| until(idle.since) > now && !idle.sender.is_closed());
+        state
+            .shared
+            .take_if(|it| it.sender.is_closed() || (it.requests == 0 && until(it.since) <= now));
+        let shared = state.shared.as_ref().filter(|shared| shared.requests == 0);
+        let oldest = state.idle.iter().map(|idle| idle.since);
+        let next = oldest.chain(shared.map(|shared| shared.since)).min().map(until);
+        state.reaping = next.is_some();
+        next
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Lease {
+    /// Sends the one request that the lease is for.
+    pub(super) fn sender(&mut self) -> Option<&mut Sender> {
+        self.sender.as_mut()
+    }
+
+    /// Whether it served others before.
+    pub(super) fn reused(&self) -> bool {
+        self.reused
+    }
+
+    /// Whether all that arrives on it is for this request.
+    pub(super) fn is_http1(&self) -> bool {
+        matches!(self.sender, Some(Sender::Http1(_)))
+    }
+
+    /// The bytes that have arrived on it.
+    pub(super) fn received(&self) -> u64 {
+        self.wire.received()
+    }
+
+    /// It is dead, or not to be trusted: nobody else shall get it.
+    pub(super) fn discard(mut self) {
+        self.pool.discard_shared(&self.wire);
+        self.sender = None;
+    }
+
+    /// The connection was upgraded, and is the request's for as long as it is open.
+    pub(super) fn upgraded(self, in_flight: InFlight) {
+        self.wire.hold_in_flight(in_flight);
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        if self.shared {
+            return self.pool.leave(&self.wire);
+        }
+        let Some(mut sender) = self.sender.take().filter(|sender| !sender.is_closed()) else {
+            return;
+        };
+        let (wire, owner) = (Arc::clone(&self.wire), self.owner);
+        if sender.is_ready() {
+            return self.pool.keep(sender, wire, owner);
+        }
+        // The body of the request may still be on its way, or hyper closes the
+        // connection since its response was not read to the end.
+        let pool = Arc::downgrade(&self.pool);
+        Tasks::spawn(&Arc::downgrade(&self.pool.tasks), async move {
+            if sender.ready().await
+                && let Some(pool) = pool.upgrade()
+            {
+                pool.keep(sender, wire, owner);
+            }
+        });
+    }
+}

@@ -1,0 +1,79 @@
+//! The body of a request on its way to an origin: when it has ended, and
+//! whether it was the client that broke it off.
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll};
+
+use hyper::body::{Bytes, Frame, SizeHint};
+use tokio::sync::oneshot;
+
+use crate::proxy::body::{Body, BodyError};
+use crate::proxy::failure::Failure;
+
+/// The body, for hyper.
+pub(super) struct Upload {
+    body: Body,
+    broken: Arc<OnceLock<Failure>>,
+    /// Dropped with the body: hyper does so once it has all of it.
+    _ended: oneshot::Sender<Infallible>,
+}
+
+/// What becomes of it.
+pub(super) struct Progress {
+    broken: Arc<OnceLock<Failure>>,
+    ended: oneshot::Receiver<Infallible>,
+}
+
+impl Upload {
+    /// Watches a body.
+    pub(super) fn new(body: Body) -> (Self, Progress) {
+        let broken = Arc::new(OnceLock::new());
+        let (sender, ended) = oneshot::channel();
+        (Self { body, broken: Arc::clone(&broken), _ended: sender }, Progress { broken, ended })
+    }
+
+    /// The body, of which nothing was taken.
+    pub(super) fn into_body(self) -> Body {
+        self.body
+    }
+}
+
+impl Progress {
+    /// Waits until hyper has taken the whole body, or given it up.
+    pub(super) async fn ended(&mut self) {
+        // Nothing is ever sent: it ends with the sender.
+        let _ = (&mut self.ended).await;
+    }
+
+    /// Why the client's side of it broke off, if it did.
+    pub(super) fn broken(&self) -> Option<Failure> {
+        self.broken.get().copied()
+    }
+}
+
+impl hyper::body::Body for Upload {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let frame = Pin::new(&mut self.body).poll_frame(context);
+        if let Poll::Ready(Some(Err(error))) = &frame {
+            let failure = error.downcast_ref().copied().unwrap_or(Failure::ClientGone);
+            let _ = self.broken.set(failure);
+        }
+        frame
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}

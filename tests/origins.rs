@@ -1,0 +1,88 @@
+//! The origins of the HTTP reverse proxy, against real servers on loopback and
+//! Unix sockets that behave as badly as servers do.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+#[path = "origins/connections.rs"]
+mod connections;
+#[path = "origins/failures.rs"]
+mod failures;
+#[path = "origins/http2.rs"]
+mod http2;
+#[path = "origins/server.rs"]
+mod server;
+#[path = "origins/tls.rs"]
+mod tls;
+#[path = "origins/watching.rs"]
+mod watching;
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http_body_util::BodyExt as _;
+use hyper::{Request, Response};
+use onionbraid::proxy::body::{self, Body};
+use onionbraid::proxy::failure::Failure;
+use onionbraid::proxy::origins::{Client, Origins};
+use onionbraid::proxy::rules::HttpOrigin;
+use onionbraid::proxy::settings::{HttpSettings, OriginSettings};
+
+/// Longer than anything takes that works.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Short enough to be waited for, where nothing can come before it.
+const SHORT: Duration = Duration::from_millis(100);
+
+/// Settings under which nothing times out by accident.
+fn settings() -> OriginSettings {
+    OriginSettings {
+        connect_timeout: PATIENCE,
+        response_timeout: PATIENCE,
+        keep_alive: PATIENCE,
+        retries: 0,
+        ..OriginSettings::default()
+    }
+}
+
+fn origins(origins: &[&HttpOrigin], settings: OriginSettings) -> Arc<Origins> {
+    let settings = HttpSettings { origins: settings, ..HttpSettings::default() };
+    let origins: Vec<_> = origins.iter().map(|&origin| origin.clone()).collect();
+    Origins::new(&origins, &settings).unwrap()
+}
+
+const CLIENT: Client = Client { circuit: 7, port: 80 };
+
+fn get(path: &str) -> Request<Body> {
+    Request::get(path).header("Host", "shop.onion").body(body::empty()).unwrap()
+}
+
+fn post(path: &str) -> Request<Body> {
+    Request::post(path).header("Host", "shop.onion").body(body::full("question")).unwrap()
+}
+
+/// Sends a request and reads the whole body of its response.
+async fn ask(origins: &Origins, request: Request<Body>) -> Result<String, Failure> {
+    let response = within(origins.send(request, CLIENT)).await?;
+    Ok(text(response).await)
+}
+
+async fn text(response: Response<Body>) -> String {
+    let body = within(response.into_body().collect()).await.unwrap();
+    String::from_utf8(body.to_bytes().to_vec()).unwrap()
+}
+
+/// A test that would hang fails instead.
+async fn within<T>(future: impl Future<Output = T>) -> T {
+    tokio::time::timeout(2 * PATIENCE, future).await.unwrap()
+}
+
+/// Waits until a condition holds.
+async fn until(condition: impl Fn() -> bool) {
+    within(async {
+        while !condition() {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    })
+    .await;
+}
