@@ -12,6 +12,7 @@ pub mod network;
 pub mod e2e {
     mod backend_role;
     mod check_online;
+    mod continuity;
     mod descriptor;
     mod failing_relays;
     pub mod frontend;
@@ -23,6 +24,8 @@ pub mod e2e {
     mod mixed_backends;
     mod plain_tor;
     pub mod refusal;
+    mod reload;
     mod restart;
+    mod shutdown;
     mod welcome;
 }

@@ -246,6 +246,7 @@ mod tests {
 
     fn taker(ready: bool) -> TakeSnapshot {
         Arc::new(move || Snapshot {
+            reload: None,
             version: "1".into(),
             started: Timestamp(std::time::UNIX_EPOCH),
             ready,

@@ -17,6 +17,7 @@ pub mod fact;
 
 mod backend;
 mod hsdir;
+pub mod memory;
 mod publish;
 mod remote;
 mod samples;
@@ -31,7 +32,7 @@ use rand::Rng;
 
 use self::backend::Backend;
 use self::command::Command;
-use self::fact::{BackendId, Fact, Now};
+use self::fact::{BackendId, Fact, NetworkView, Now};
 use self::publish::{Content, Publisher};
 use self::schedule::Alarm;
 use self::select::{Candidate, select};
@@ -119,6 +120,8 @@ pub struct Status {
     pub backends: Vec<snapshot::Backend>,
     /// One for each period of the network view, in its order.
     pub descriptors: Vec<snapshot::Descriptor>,
+    /// What the operator should act on and no backend's state tells.
+    pub problems: Vec<String>,
 }
 
 /// The policy of one service.
@@ -126,6 +129,10 @@ pub struct Status {
 pub struct Balancer {
     backends: Vec<Backend>,
     max_points: Option<u8>,
+    /// What the network directory said last.
+    network: Option<NetworkView>,
+    /// Whether the local instances are about to end.
+    withdrawing: bool,
     turns: Turns,
     publisher: Publisher,
     commands: VecDeque<Command>,
@@ -138,11 +145,64 @@ impl Balancer {
         Self {
             backends: settings.backends.into_iter().map(Backend::new).collect(),
             max_points: settings.max_points,
+            network: None,
+            withdrawing: false,
             turns: Turns::default(),
             publisher: Publisher::new(),
             commands: VecDeque::new(),
             timeout: None,
         }
+    }
+
+    /// The operator wants this from now on.
+    ///
+    /// A backend with an id that is known keeps everything that is known of
+    /// it, under its new name and weight; new ones start unknown; the points
+    /// of those that are gone leave the descriptor like any point that is gone.
+    pub fn reconfigure(&mut self, settings: Settings, now: Now, rng: &mut impl Rng) {
+        let mut known = std::mem::take(&mut self.backends);
+        for settings in settings.backends {
+            let same = known.iter().position(|backend| backend.is_meant_by(&settings));
+            let mut backend = match same {
+                Some(index) => known.swap_remove(index).with_settings(settings),
+                None => Backend::new(settings),
+            };
+            if let Some(view) = self.network.as_ref().filter(|_| same.is_none()) {
+                backend.network_changed(view, now, rng);
+            }
+            self.backends.push(backend);
+        }
+        self.max_points = settings.max_points;
+        self.progress(now, rng);
+    }
+
+    /// The process is about to end: the points of the local instances leave
+    /// the descriptor, if another backend is live. If none is, what is
+    /// published stays. There is no way back.
+    pub fn withdraw(&mut self, now: Now, rng: &mut impl Rng) {
+        if !self.withdrawing {
+            self.withdrawing = true;
+            self.publisher.allow_changes();
+        }
+        self.progress(now, rng);
+    }
+
+    /// Whether nothing is left to wait for after [`withdraw`](Self::withdraw):
+    /// no HSDir that clients ask in the current period holds a point of a
+    /// local instance, as far as is known, or no other backend is live.
+    pub fn is_withdrawn(&self) -> bool {
+        let local = |id| self.backends.iter().any(|b| b.id() == id && b.is_local());
+        let listed = self.publisher.listed().iter().flatten().any(|(id, _)| local(*id));
+        let others = self.backends.iter().any(|b| b.is_live() && !b.is_local());
+        self.withdrawing && (!others || (!listed && self.publisher.has_replaced_all()))
+    }
+
+    /// Whether clients may find points of a backend still: they are in the
+    /// descriptor, or an HSDir that clients ask may hold one from before. Also
+    /// of a backend that [`reconfigure`](Self::reconfigure) has taken out.
+    pub fn may_be_found(&self, backend: BackendId) -> bool {
+        let listed = self.publisher.listed().iter().flatten().any(|(id, _)| *id == backend);
+        listed || !self.publisher.has_replaced_all()
     }
 
     /// Something has happened. Facts about backends that the settings do not
@@ -153,6 +213,7 @@ impl Balancer {
                 for backend in &mut self.backends {
                     backend.network_changed(&view, now, rng);
                 }
+                self.network = Some(view.clone());
                 self.publisher.network_changed(view, now, rng);
             }
             Fact::LocalPoints { backend, points, capabilities } => {
@@ -203,6 +264,7 @@ impl Balancer {
             state: self.state(),
             backends: backends.collect(),
             descriptors: self.publisher.snapshot(),
+            problems: Vec::new(),
         }
     }
 
@@ -229,9 +291,10 @@ impl Balancer {
     /// own error, and a descriptor without points helps nobody.
     fn wanted(&mut self, alarm: &mut Alarm) -> Option<Content> {
         let backends = || self.backends.iter().map(|backend| (backend.id(), backend));
-        let weighted = backends().any(|(_, b)| b.is_live() && b.weight() > 0);
+        let stays = |b: &Backend| b.is_live() && !(self.withdrawing && b.is_local());
+        let weighted = backends().any(|(_, b)| stays(b) && b.weight() > 0);
         let live: BTreeSet<BackendId> = backends()
-            .filter(|(_, b)| b.is_live() && (b.weight() > 0 || !weighted))
+            .filter(|(_, b)| stays(b) && (b.weight() > 0 || !weighted))
             .map(|(id, _)| id)
             .collect();
         let seated = self.turns.seated(&live, MAX_INTRO_POINTS, alarm);
@@ -243,7 +306,8 @@ impl Balancer {
                 points: &b.offer().points,
             })
             .collect();
-        let chosen = select(&candidates, self.publisher.listed(), self.max_points);
+        let previous = self.publisher.listed().first().map_or(&[][..], Vec::as_slice);
+        let chosen = select(&candidates, previous, self.max_points);
         let listed: BTreeSet<BackendId> = chosen.iter().map(|chosen| chosen.backend).collect();
         let capabilities = Capabilities::merged(
             backends().filter(|(id, _)| listed.contains(id)).map(|(_, b)| &b.offer().capabilities),
@@ -251,9 +315,10 @@ impl Balancer {
         (!chosen.is_empty()).then_some(Content { chosen, capabilities })
     }
 
-    fn state(&self) -> ServiceState {
+    /// Whether clients can find the service, as of the last `handle_*`.
+    pub fn state(&self) -> ServiceState {
         let starting = !self.publisher.has_network()
-            || (self.publisher.listed().is_empty()
+            || (!self.publisher.has_published()
                 && self.backends.iter().any(|b| b.state() == BackendState::Unknown));
         if self.backends.iter().any(Backend::is_live) {
             match (self.publisher.has_network(), self.publisher.is_found()) {
@@ -296,6 +361,20 @@ mod tests {
     impl World {
         /// `local` instances that expect 3 points each, `remote` backends.
         fn new(local: u32, remote: u8) -> Self {
+            let settings = Self::settings(local, remote);
+            let now = start();
+            Self {
+                balancer: Balancer::new(settings),
+                now,
+                rng: rng(),
+                fetches: 0,
+                uploads: Vec::new(),
+                began: now.monotonic,
+                deaf: false,
+            }
+        }
+
+        fn settings(local: u32, remote: u8) -> Settings {
             let backend = |name: String, kind| (name, kind);
             let locals = (0..local)
                 .map(|n| backend(format!("local-{n}"), BackendKind::Local { expected_points: 3 }));
@@ -307,17 +386,21 @@ mod tests {
             let backends = backends
                 .map(|(id, (name, kind))| BackendSettings { id, name, kind, weight: 1 })
                 .collect();
-            let settings = Settings { backends, ..Settings::default() };
-            let now = start();
-            Self {
-                balancer: Balancer::new(settings),
-                now,
-                rng: rng(),
-                fetches: 0,
-                uploads: Vec::new(),
-                began: now.monotonic,
-                deaf: false,
-            }
+            Settings { backends, ..Settings::default() }
+        }
+
+        fn reconfigure(&mut self, settings: Settings) {
+            self.balancer.reconfigure(settings, self.now, &mut self.rng);
+            self.obey();
+        }
+
+        fn withdraw(&mut self) {
+            self.balancer.withdraw(self.now, &mut self.rng);
+            self.obey();
+        }
+
+        fn newest(&self) -> Vec<IntroPoint> {
+            self.uploads.last().map_or(Vec::new(), |(_, publication)| publication.points.to_vec())
         }
 
         fn tell(&mut self, fact: Fact) {
@@ -618,6 +701,248 @@ mod tests {
         world.local(1, &[]);
         world.pass(MINUTE);
         assert_eq!(listed(&world), [point(1, 1)]);
+    }
+
+    /// The same service after a restart, with what it wrote down.
+    fn restarted(world: &World, mut settings: Settings, after: Duration) -> World {
+        let text = serde_json::to_string(&world.balancer.memory(world.now)).unwrap();
+        // The file may list the backends in another order now.
+        settings.backends.reverse();
+        let now = later(world.now, after);
+        let memory = serde_json::from_str(&text).unwrap();
+        let balancer = Balancer::remembering(settings, memory, now);
+        World { balancer, now, began: now.monotonic, ..World::new(0, 0) }
+    }
+
+    fn two_remotes() -> Settings {
+        let remote = |n: u8| BackendSettings {
+            id: BackendId(n.into()),
+            name: format!("remote-{n}"),
+            kind: BackendKind::Remote { address: OnionAddress::from_public_key([n; 32]) },
+            weight: 1,
+        };
+        Settings { backends: (0..2).map(remote).collect(), ..Settings::default() }
+    }
+
+    fn with_two_remotes() -> World {
+        let mut world = World::new(0, 2);
+        world.tell(Fact::Network(network(1, [1, 2])));
+        world.fetched(0, 5, &[1, 2, 3]);
+        world.fetched(1, 7, &[4, 5, 6]);
+        world
+    }
+
+    #[test]
+    fn after_a_restart_the_same_points_are_published_at_once_and_doubted_until_seen() {
+        let before = with_two_remotes();
+        let mut world = restarted(&before, two_remotes(), MINUTE);
+        world.tell(Fact::Network(network(1, [1, 2])));
+        assert_eq!(world.uploads.len(), 2);
+        assert_eq!(world.uploads[0].1.points, before.uploads[0].1.points);
+        assert_eq!(world.state(), ServiceState::Published);
+        let of = |world: &World, id: usize| world.balancer.status().backends[id].clone();
+        assert_eq!(of(&world, 0).state, BackendState::Stale);
+        assert!(of(&world, 0).reason.unwrap().contains("restart"));
+        world.fetched(1, 7, &[4, 5, 6]);
+        assert_eq!(of(&world, 0).state, BackendState::Up);
+    }
+
+    #[test]
+    fn after_a_restart_a_lower_revision_than_seen_is_an_old_copy_still() {
+        let mut world = restarted(&with_two_remotes(), two_remotes(), MINUTE);
+        world.tell(Fact::Network(network(1, [1, 2])));
+        world.fetched(0, 4, &[9]);
+        assert_eq!(world.balancer.status().backends[1].intro_points, 3);
+        world.fetched(0, 6, &[9]);
+        assert_eq!(world.balancer.status().backends[1].intro_points, 1);
+    }
+
+    #[test]
+    fn after_a_restart_with_the_clock_set_back_revisions_grow_still() {
+        let before = with_two_remotes();
+        let newest = before.uploads.last().unwrap().1.as_of;
+        let mut world = restarted(&before, two_remotes(), Duration::ZERO);
+        world.now.wall -= 10 * MINUTE;
+        world.tell(Fact::Network(network(1, [3, 4])));
+        assert!(world.uploads.iter().all(|(_, p)| p.as_of >= newest + SECOND));
+    }
+
+    #[test]
+    fn after_a_long_pause_old_points_are_not_offered_and_of_a_dead_backend_none_are() {
+        let mut world = restarted(&with_two_remotes(), two_remotes(), 181 * MINUTE);
+        world.tell(Fact::Network(network(1, [1, 2])));
+        world.pass(MINUTE);
+        assert!(world.uploads.is_empty());
+
+        let mut before = with_two_remotes();
+        for _ in 0..10 {
+            let outcome = Err(FetchFailure::NotFound);
+            before.tell(Fact::Fetched { backend: BackendId(0), outcome });
+            before.pass(MINUTE);
+        }
+        let mut world = restarted(&before, two_remotes(), MINUTE);
+        world.tell(Fact::Network(network(1, [1, 2])));
+        world.pass(MINUTE);
+        assert_eq!(world.rounds(), [(1, 3)]);
+    }
+
+    fn points(sessions: &[u16]) -> Vec<IntroPoint> {
+        sessions.iter().map(|n| point(*n, *n)).collect()
+    }
+
+    #[test]
+    fn a_reload_moves_nothing_of_the_backends_that_it_leaves_alone() {
+        let mut world = World::new(2, 1);
+        world.tell(Fact::Network(network(1, [1, 2])));
+        world.local(0, &[1, 2, 3]);
+        world.local(1, &[4, 5, 6]);
+        world.fetched(2, 1, &[7, 8, 9]);
+        world.pass(MINUTE);
+        let fetches = world.fetches;
+        // A second remote backend comes, the first local instance goes.
+        let mut settings = World::settings(2, 2);
+        let renamed = &mut settings.backends[2];
+        renamed.name = "berlin".into();
+        settings.backends.remove(0);
+        world.reconfigure(settings);
+        assert!(world.balancer.may_be_found(BackendId(0)));
+        assert_eq!(world.fetches, fetches + 1, "the new backend is fetched at once");
+        world.pass(20 * SECOND);
+        assert_eq!(world.newest(), points(&[4, 5, 6, 7, 8, 9]));
+        assert!(!world.balancer.may_be_found(BackendId(0)));
+        assert!(world.balancer.may_be_found(BackendId(1)));
+        world.fetched(3, 1, &[10, 11, 12]);
+        world.pass(20 * SECOND);
+        assert_eq!(world.newest(), points(&[4, 5, 6, 7, 8, 9, 10, 11, 12]));
+        let status = world.balancer.status();
+        let shown: Vec<_> = status.backends.iter().map(|b| (&b.name[..], b.revision)).collect();
+        assert_eq!(shown, [("local-1", None), ("berlin", Some(1)), ("remote-1", Some(1))]);
+    }
+
+    #[test]
+    fn a_reload_without_a_change_changes_nothing_and_a_weight_counts_at_once() {
+        let mut world = World::new(2, 0);
+        world.tell(Fact::Network(network(1, [1, 2])));
+        world.local(0, &[1, 2, 3]);
+        world.local(1, &[4, 5, 6]);
+        world.pass(MINUTE);
+        world.reconfigure(World::settings(2, 0));
+        world.pass(MINUTE);
+        assert_eq!(world.rounds(), [(0, 6)]);
+        let mut settings = World::settings(2, 0);
+        settings.backends[1].weight = 3;
+        world.reconfigure(settings);
+        assert_eq!(world.balancer.status().backends[1].weight, 3);
+        world.pass(3 * SECOND);
+        assert_eq!(world.newest(), points(&[1, 4, 5, 6]));
+    }
+
+    #[test]
+    fn the_points_of_the_last_backend_stay_until_those_of_its_successor_are_known() {
+        let mut world = World::new(0, 1);
+        world.tell(Fact::Network(network(1, [1, 2])));
+        world.fetched(0, 1, &[1, 2, 3]);
+        let mut settings = World::settings(0, 2);
+        settings.backends.remove(0);
+        world.reconfigure(settings);
+        world.pass(MINUTE);
+        assert_eq!(world.newest(), points(&[1, 2, 3]));
+        world.fetched(1, 1, &[4, 5, 6]);
+        world.pass(MINUTE);
+        assert_eq!(world.newest(), points(&[4, 5, 6]));
+    }
+
+    #[test]
+    fn an_id_with_another_address_is_another_backend() {
+        let mut world = World::new(0, 2);
+        world.tell(Fact::Network(network(1, [1, 2])));
+        world.fetched(0, 1, &[1, 2, 3]);
+        let mut settings = World::settings(0, 2);
+        settings.backends.remove(0);
+        settings.backends[0].id = BackendId(0);
+        world.reconfigure(settings);
+        assert_eq!(world.balancer.status().backends[0].state, BackendState::Unknown);
+    }
+
+    #[test]
+    fn local_points_are_withdrawn_from_every_hsdir_before_the_end() {
+        let mut world = World::new(1, 1);
+        world.tell(Fact::Network(network(1, [1, 2])));
+        world.local(0, &[1, 2, 3]);
+        world.fetched(1, 1, &[4, 5, 6]);
+        world.pass(MINUTE);
+        world.deaf = true;
+        world.withdraw();
+        assert!(!world.balancer.is_withdrawn());
+        world.pass(3 * SECOND);
+        assert_eq!(world.newest(), points(&[4, 5, 6]));
+        let [.., first, second] = &world.uploads[..] else { panic!("two uploads") };
+        let answers = [first, second].map(|(_, of)| Fact::Uploaded {
+            period: of.period,
+            hsdir: of.hsdir,
+            as_of: of.as_of,
+            outcome: Ok(1),
+        });
+        let [first, second] = answers;
+        world.tell(first);
+        assert!(!world.balancer.is_withdrawn(), "an upload is under way");
+        world.tell(second);
+        assert!(world.balancer.is_withdrawn());
+        // There is no way back, whatever the instances say.
+        world.local(0, &[7, 8, 9]);
+        world.pass(10 * MINUTE);
+        assert_eq!(world.newest(), points(&[4, 5, 6]));
+    }
+
+    #[test]
+    fn an_hsdir_that_refuses_the_withdrawal_keeps_it_waiting() {
+        let mut world = World::new(1, 1);
+        world.tell(Fact::Network(network(1, [1, 2])));
+        world.local(0, &[1, 2, 3]);
+        world.fetched(1, 1, &[4, 5, 6]);
+        world.pass(MINUTE);
+        world.withdraw();
+        world.deaf = true;
+        world.pass(3 * SECOND);
+        let last = world.uploads.split_off(world.uploads.len() - 2);
+        for (_, of) in last {
+            let refused = Err(UploadFailure::Refused("too low".into()));
+            let outcome = if of.hsdir == relay(1) { Ok(1) } else { refused };
+            let Publication { period, hsdir, as_of, .. } = of;
+            world.tell(Fact::Uploaded { period, hsdir, as_of, outcome });
+        }
+        assert!(!world.balancer.is_withdrawn());
+        world.deaf = false;
+        world.pass(3 * SECOND);
+        assert!(world.balancer.is_withdrawn());
+    }
+
+    #[test]
+    fn with_no_other_live_backend_there_is_nothing_to_withdraw() {
+        let mut world = World::new(1, 1);
+        world.tell(Fact::Network(network(1, [1, 2])));
+        world.local(0, &[1, 2, 3]);
+        world.pass(MINUTE);
+        assert!(!world.balancer.is_withdrawn());
+        world.withdraw();
+        assert!(world.balancer.is_withdrawn());
+        world.local(0, &[]);
+        world.pass(MINUTE);
+        assert_eq!(world.newest(), points(&[1, 2, 3]));
+    }
+
+    #[test]
+    fn a_withdrawal_does_not_wait_for_the_changes_before_it() {
+        let mut world = World::new(1, 1);
+        world.tell(Fact::Network(network(1, [1, 2])));
+        world.fetched(1, 1, &[4, 5, 6]);
+        for n in 100..200 {
+            world.local(0, &[n, n + 1, n + 2]);
+            world.pass(SECOND);
+        }
+        world.withdraw();
+        world.pass(10 * SECOND);
+        assert!(world.balancer.is_withdrawn());
     }
 
     #[test]

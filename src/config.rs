@@ -10,9 +10,12 @@
 //! | `document` | which values stand where? |
 //! | `reader` | how is a table read so that every error is told? |
 //! | `error` | how is an error told? |
-//! | `service`, `backends`, `frontends`, `ports`, `probe`, `identity` | what is an onion service? |
+//! | `units`, `names` | how are times, sizes and names written? |
+//! | `files` | are the files there that it names? |
+//! | `service`, `backends`, `frontends`, `ports`, `target`, `probe` | what is an onion service? |
+//! | `http` | how are requests led to origins? |
 //! | `addresses` | do the services fit together, once their keys are known? |
-//! | `admin`, `logging`, `storage` | what do the other tables of ours say? |
+//! | `admin`, `logging`, `shutdown`, `storage` | what do the other tables of ours say? |
 //! | `arti` | what does Arti make of its own tables? |
 //! | `show` | how is it written as TOML again? |
 
@@ -23,15 +26,20 @@ mod backends;
 mod document;
 mod environment;
 mod error;
+mod files;
 mod frontends;
-mod identity;
+mod http;
 mod logging;
+mod names;
 mod ports;
 mod probe;
 mod reader;
 mod service;
 mod show;
+mod shutdown;
 mod storage;
+mod target;
+mod units;
 
 use std::path::{Path, PathBuf};
 
@@ -45,6 +53,7 @@ pub use error::{ConfigError, ConfigErrors};
 pub use logging::{LogFormat, Logging};
 pub use probe::Probe;
 pub use service::{RateLimit, ServiceConfig};
+pub use shutdown::Shutdown;
 pub use storage::Storage;
 
 use document::{Table, Value};
@@ -63,6 +72,8 @@ pub struct Config {
     pub admin: AdminListen,
     /// What is logged.
     pub logging: Logging,
+    /// How long ending may take.
+    pub shutdown: Shutdown,
     /// Where state and cache lie.
     pub storage: Storage,
     /// What Arti runs with; its directories are those of `storage`.
@@ -94,12 +105,12 @@ impl Config {
         if report.has_errors() {
             return Err(report.into_errors());
         }
-        let mut services = service::read(&root, &mut report);
+        let services = service::read(&root, &mut report);
         if !files.is_empty() && !root.contains_key("onion_services") {
             let text = "there is none, so the built-in welcome page is served";
             report.warn(None, &error::KeyPath::default().key("onion_services"), text);
         }
-        identity::find(&root, &mut services, &mut report);
+        files::look(&mut report);
         Self::assemble(&root, services, files, env, report)
     }
 
@@ -129,6 +140,7 @@ impl Config {
     ) -> Result<Self, ConfigErrors> {
         unknown_tables(root, &mut report);
         let logging = logging::read(root.get("logging"), &mut report);
+        let shutdown = shutdown::read(root.get("shutdown"), &mut report);
         let directories = storage::directories(root, env, &mut report);
         let state_dir = directories.as_ref().map(|directories| directories.state.as_path());
         let admin = admin::read(root.get("admin"), state_dir, &mut report);
@@ -144,6 +156,7 @@ impl Config {
                 services,
                 admin,
                 logging,
+                shutdown,
                 storage,
                 tor: arti.client,
                 arti_tables: arti.tables,
@@ -172,7 +185,7 @@ impl Config {
 
 /// Reports every top-level key that belongs to nobody.
 fn unknown_tables(root: &Table, report: &mut Report) {
-    const OURS: [&str; 3] = ["admin", "logging", "onion_services"];
+    const OURS: [&str; 4] = ["admin", "logging", "onion_services", "shutdown"];
     let known = || OURS.into_iter().chain(arti::TABLES).chain(arti::PROGRAM_TABLES);
     for (key, node) in root {
         if known().any(|known| known == key) {
@@ -199,32 +212,43 @@ mod tests {
     }
 
     fn load(text: &str) -> Result<Config, ConfigErrors> {
-        let dir = tempfile::tempdir().unwrap();
-        let file = dir.path().join("arti.toml");
+        load_in(tempfile::tempdir().unwrap().path(), text)
+    }
+
+    /// Loads a file in a directory with the files that the example names.
+    fn load_in(dir: &Path, text: &str) -> Result<Config, ConfigErrors> {
+        let file = dir.join("arti.toml");
         std::fs::write(&file, text).unwrap();
-        std::fs::create_dir(dir.path().join("keys")).unwrap();
-        std::fs::write(dir.path().join("keys/shop"), "the example names it").unwrap();
+        for below in ["keys", "pages"] {
+            std::fs::create_dir_all(dir.join(below)).unwrap();
+        }
+        let certificate = include_str!("../tests/config/http-files/ca.pem");
+        for name in ["keys/shop", "keys/origin-ca.pem", "pages/refused.html", "pages/down.html"] {
+            std::fs::write(dir.join(name), certificate).unwrap();
+        }
         let mut config = Config::load(&[file], &env())?;
         config.files.clear();
         Ok(config)
     }
 
+    /// The key of a line `key = value`.
+    fn key_of(line: &str) -> Option<&str> {
+        let (key, _) = line.split_once(" = ")?;
+        let is_key = key.chars().all(|c| c.is_ascii_lowercase() || c == '_');
+        (is_key && !key.is_empty()).then_some(key)
+    }
+
     /// The example with its defaults taken out of their comments: all keys at
-    /// the start of a comment, or also those after one blank.
+    /// the start of a comment, or, where they have one, the example after one
+    /// blank in the place of the default.
     fn uncommented(also_examples: bool) -> String {
-        let is_key = |line: &str| {
-            line.split_once(" = ").is_some_and(|(key, _)| {
-                key.chars().all(|c| c.is_ascii_lowercase() || c == '_') && !key.is_empty()
-            })
-        };
+        let example = |line: &'static str| line.strip_prefix("# ").and_then(key_of);
+        let has_example = |key: &str| EXAMPLE.lines().any(|line| example(line) == Some(key));
         let line = |line: &'static str| {
-            let default = line.strip_prefix('#').filter(|rest| is_key(rest));
-            let example = line.strip_prefix("# ").filter(|rest| also_examples && is_key(rest));
-            // A key that has both a default and an example cannot have both at once.
-            let twice = default.is_some_and(|rest| {
-                also_examples && ["backends = []", "frontends = []"].contains(&rest)
-            });
-            if twice { "" } else { default.or(example).unwrap_or(line) }
+            if let Some(key) = line.strip_prefix('#').and_then(key_of) {
+                return if also_examples && has_example(key) { "" } else { &line[1..] };
+            }
+            if also_examples && example(line).is_some() { &line[2..] } else { line }
         };
         EXAMPLE.lines().map(line).collect::<Vec<_>>().join("\n")
     }
@@ -260,6 +284,7 @@ mod tests {
         defaults.arti_tables = example.arti_tables.clone();
         assert_eq!(defaults, example);
         assert_eq!(example.logging, Logging::default());
+        assert_eq!(example.shutdown, Shutdown::default());
         assert_eq!(example.tor, Config::load(&[], &env()).unwrap().tor);
         let [service] = example.services.as_slice() else { panic!("one service") };
         let ports = service.proxy_ports.clone();
@@ -288,9 +313,15 @@ mod tests {
         let sources = [
             include_str!("config/admin.rs"),
             include_str!("config/backends.rs"),
+            include_str!("config/http.rs"),
+            include_str!("config/http/guard.rs"),
+            include_str!("config/http/headers.rs"),
+            include_str!("config/http/origins.rs"),
+            include_str!("config/http/tls.rs"),
             include_str!("config/logging.rs"),
             include_str!("config/probe.rs"),
             include_str!("config/service.rs"),
+            include_str!("config/shutdown.rs"),
         ];
         let mut keys = Vec::new();
         for source in sources {
@@ -299,7 +330,7 @@ mod tests {
                 keys.extend(code.split(call).skip(1).filter_map(|rest| rest.split('"').next()));
             }
         }
-        assert!(keys.len() > 20, "only {keys:?}");
+        assert!(keys.len() > 60, "only {keys:?}");
         for key in keys {
             assert!(EXAMPLE.contains(key), "{key} is not in the example");
         }
@@ -320,11 +351,11 @@ mod tests {
 
     #[test]
     fn what_is_shown_reads_as_the_same_configuration() {
-        let mut config = load(&uncommented(true)).unwrap();
-        // The file is gone by now.
-        assert!(config.services[0].identity_key.take().is_some_and(|file| file.is_absolute()));
+        let dir = tempfile::tempdir().unwrap();
+        let config = load_in(dir.path(), &uncommented(true)).unwrap();
+        assert!(config.services[0].identity_key.as_ref().is_some_and(|file| file.is_absolute()));
         let shown = toml::to_string_pretty(&config.to_toml()).unwrap();
-        let mut again = load(&shown).unwrap();
+        let mut again = load_in(dir.path(), &shown).unwrap();
         again.arti_tables = config.arti_tables.clone();
         // The keys that do nothing are not shown, and so give no warning.
         again.warnings = config.warnings.clone();

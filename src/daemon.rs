@@ -1,32 +1,63 @@
 //! The daemon: takes the state directory, starts Tor, starts every service,
-//! opens the operator's door, and ends cleanly when told to.
+//! opens the operator's door, reads its configuration again when told to, and
+//! ends in order when told to.
 //!
 //! It assembles the parts and carries facts and commands between them; it
 //! decides nothing about backends, points or descriptors.
+//!
+//! | file | question |
+//! |---|---|
+//! | `signals` | what does the operator ask for by signals? |
+//! | `state_lock` | who has the state directory? |
+//! | `services`, `reload` | which services run, and what does a new configuration change? |
+//! | `service` | what is the life of one? |
+//! | `settings`, `instances`, `drain` | which backends has it, and how do those in this process come and go? |
+//! | `work`, `fetches` | who carries out its balancer's commands? |
+//! | `streams`, `origins` | where do clients' streams go, and does anybody answer there? |
+//! | `state` | what does it find again after a restart? |
+//! | `snapshot`, `log_lines` | what is seen of it? |
 
+mod drain;
+mod fetches;
+mod instances;
+mod log_lines;
+mod origins;
+mod reload;
 mod service;
+mod services;
+mod settings;
+mod signals;
 mod snapshot;
+mod state;
 mod state_lock;
 mod streams;
+mod work;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio_util::sync::CancellationToken;
 
 use crate::admin::{Admin, AdminError};
-use crate::config::{AddressError, Config, check_addresses};
+use crate::clock::now;
+use crate::config::{Config, ConfigErrors};
+use crate::logging::LoggingGuard;
 use crate::tor::bootstrap::{Tor, TorError};
-use crate::tor::keys::{self, KeyError};
+use crate::tor::fetch;
+use crate::tor::network::Network;
 
-use service::Service;
+use fetches::Fetching;
+use service::Common;
+pub use services::CheckError;
+use services::Services;
+use signals::{Signal, Signals};
 use snapshot::Board;
 use state_lock::{StateLock, StateLockError};
 
-/// How long everything may take to end after the first signal.
-const END_WITHIN: Duration = Duration::from_secs(10);
+/// How much longer than `shutdown.limit` the end may take: what is dropped at
+/// the limit is written down still.
+const SPARE: Duration = Duration::from_secs(5);
 
 /// Why the daemon ended other than by a signal.
 #[derive(Debug, thiserror::Error)]
@@ -34,12 +65,9 @@ pub enum DaemonError {
     /// Another daemon has the state directory.
     #[error(transparent)]
     StateLock(#[from] StateLockError),
-    /// An identity key cannot be read or made.
+    /// The services cannot run.
     #[error(transparent)]
-    Keys(#[from] KeyError),
-    /// The services cannot run together under the addresses of their keys.
-    #[error(transparent)]
-    Addresses(#[from] AddressError),
+    Services(#[from] CheckError),
     /// The Tor client cannot start.
     #[error(transparent)]
     Tor(#[from] TorError),
@@ -54,49 +82,96 @@ pub enum DaemonError {
     Ended(String),
 }
 
-/// Runs until SIGTERM or SIGINT; a second one ends the process at once.
-pub async fn run(config: Config) -> Result<(), DaemonError> {
-    let mut stop = Stop::listen()?;
+/// What a reload needs of the process.
+pub struct Outside {
+    /// Reads the same files again.
+    pub load: Box<dyn Fn() -> Result<Config, ConfigErrors> + Send>,
+    /// Can be told another filter.
+    pub logging: LoggingGuard,
+}
+
+/// Runs until SIGTERM or SIGINT; a second one ends the process at once. SIGHUP
+/// reads the configuration again.
+pub async fn run(mut config: Config, outside: Outside) -> Result<(), DaemonError> {
+    let mut signals = Signals::listen().map_err(DaemonError::Signals)?;
     let _lock = StateLock::take(&config.storage)?;
-    let keys = keys::open(&config.storage)?;
-    let services = config
-        .services
-        .iter()
-        .filter(|service| service.enabled)
-        .map(|service| {
-            let file = service.identity_key.as_deref();
-            let identity = keys.identity_or_generate(&service.nickname, file)?;
-            Ok(Service::new(service.clone(), identity))
-        })
-        .collect::<Result<Vec<Service>, DaemonError>>()?;
-    check_addresses(services.iter().map(Service::config_and_address))?;
+    let checked = services::check(&config, &config.storage)?;
     let tor = Tor::new(config.tor.clone())?;
-    let board = Arc::new(Board::new(tor.clone(), services.iter().map(Service::watch).collect()));
+    let board = Arc::new(Board::new(tor.clone()));
+    let (ready, network) = watch::channel(None);
+    let (fetches, fetching) = fetches::fetches();
+    let common = Common { network, fetches, storage: Arc::new(config.storage.clone()) };
+    let mut services = Services::new(common, Arc::clone(&board));
     let take_snapshot = {
         let board = Arc::clone(&board);
         Arc::new(move || board.snapshot())
     };
     let admin = Admin::open(&config.admin, take_snapshot).await?;
 
-    let cancel = CancellationToken::new();
     let mut tasks: JoinSet<Ended> = JoinSet::new();
     tasks.spawn(async move { match admin.serve().await {} });
     tasks.spawn(report_progress(tor.clone()));
-    tasks.spawn(run_services(tor, services, cancel.clone()));
+    tasks.spawn(bootstrap_and_fetch(tor, ready, fetching));
+    services.apply(checked, config.shutdown);
 
-    tokio::select! {
-        () = stop.signal() => {}
-        ended = tasks.join_next() => return Err(DaemonError::Ended(in_words(ended))),
+    loop {
+        tokio::select! {
+            signal = signals.next() => match signal {
+                Signal::Reload => reload(&mut config, &outside, &mut services, &board),
+                Signal::End => break,
+            },
+            ended = tasks.join_next() => return Err(DaemonError::Ended(in_words(ended))),
+            ended = services.unexpected() => return Err(DaemonError::Ended(ended)),
+        }
     }
     tracing::info!("ending; a second signal ends at once");
-    cancel.cancel();
-    // Only the services have something to end; the other tasks just stop.
+    // The other tasks have nothing to end: they just stop, after the services.
     tokio::select! {
-        _ = tasks.join_next() => {}
-        () = tokio::time::sleep(END_WITHIN) => tracing::warn!("not everything ended in time"),
-        () = stop.signal() => tracing::warn!("ended at once"),
+        () = services.end() => {}
+        () = tokio::time::sleep(config.shutdown.limit + SPARE) => {
+            tracing::warn!("not everything ended in time");
+        }
+        () = signals.end() => tracing::warn!("ended at once"),
     }
     Ok(())
+}
+
+/// Reads the configuration again. Whatever is wrong with it, nothing has
+/// changed then; the log and status say what it is. What only a restart can
+/// change stays as it is, and they say that, too.
+fn reload(config: &mut Config, outside: &Outside, services: &mut Services, board: &Board) {
+    let checked = (outside.load)().map_err(|errors| errors.to_string()).and_then(|wanted| {
+        let checked = services::check(&wanted, &config.storage);
+        let checked = checked.map_err(|error| format!("{:#}", anyhow::Error::from(error)))?;
+        Ok((wanted, checked))
+    });
+    let (wanted, checked) = match checked {
+        Ok(good) => good,
+        Err(error) => {
+            tracing::error!("the configuration is not reloaded, nothing has changed:\n{error}");
+            return board.reloaded(Some(format!("nothing has changed: {}", error.trim_end())));
+        }
+    };
+    for warning in &wanted.warnings {
+        tracing::warn!("{warning}");
+    }
+    let differ = reload::until_a_restart(config, &wanted);
+    services.apply(checked, wanted.shutdown);
+    if let Err(error) = outside.logging.refilter(&wanted.logging.console) {
+        tracing::error!(%error, "the filter of the log stays as it was");
+    }
+    // What stays as it is is compared with the next files, too.
+    config.services = wanted.services;
+    config.shutdown = wanted.shutdown;
+    config.logging.console = wanted.logging.console;
+    if differ.is_empty() {
+        tracing::info!("the configuration is reloaded");
+        return board.reloaded(None);
+    }
+    let differ = differ.join(", ");
+    let error = format!("all but {differ} is in force: that changes only with a restart");
+    tracing::warn!("the configuration is reloaded; {error}");
+    board.reloaded(Some(error));
 }
 
 /// Which task has ended.
@@ -111,21 +186,21 @@ fn in_words(ended: Option<Result<Ended, tokio::task::JoinError>>) -> String {
     }
 }
 
-/// Waits for a usable Tor network, then runs all services until cancelled.
-async fn run_services(tor: Tor, services: Vec<Service>, cancel: CancellationToken) -> Ended {
-    let Some(network) = cancel.run_until_cancelled(tor.bootstrap()).await else {
-        return "bootstrapping".to_owned();
-    };
+/// Waits for a usable Tor network, tells the services, then fetches for them.
+async fn bootstrap_and_fetch(
+    tor: Tor,
+    ready: watch::Sender<Option<Network>>,
+    fetching: Fetching,
+) -> Ended {
+    let network = tor.bootstrap().await;
     tracing::info!("Tor is ready");
-    let mut running: JoinSet<Ended> = JoinSet::new();
-    for service in services {
-        running.spawn(service.run(network.clone(), cancel.clone()));
-    }
-    let first = running.join_next().await;
-    if cancel.is_cancelled() {
-        while running.join_next().await.is_some() {}
-    }
-    format!("service {}", in_words(first))
+    ready.send_replace(Some(network.clone()));
+    let fetch = |address| {
+        let network = network.clone();
+        async move { fetch::fetch(&network, &address, now().wall).await }
+    };
+    fetching.run(fetch).await;
+    "fetching".to_owned()
 }
 
 /// Logs each tenth of the way to a usable Tor network.
@@ -140,31 +215,4 @@ async fn report_progress(tor: Tor) -> Ended {
         }
     }
     std::future::pending().await
-}
-
-/// The signals that end the daemon.
-struct Stop {
-    /// From a service manager.
-    terminate: tokio::signal::unix::Signal,
-    /// From a terminal.
-    interrupt: tokio::signal::unix::Signal,
-}
-
-impl Stop {
-    /// From now on these signals end nothing by themselves.
-    fn listen() -> Result<Self, DaemonError> {
-        let listen = |kind| signal(kind).map_err(DaemonError::Signals);
-        Ok(Self {
-            terminate: listen(SignalKind::terminate())?,
-            interrupt: listen(SignalKind::interrupt())?,
-        })
-    }
-
-    /// Waits for the next one.
-    async fn signal(&mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
-        }
-    }
 }

@@ -14,7 +14,6 @@ use std::path::Path;
 /// # Errors
 ///
 /// Those of the system; `path` then holds what it held.
-#[allow(dead_code, reason = "who keeps state uses it")]
 pub(crate) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut beside = path.as_os_str().to_owned();
     beside.push(".new");

@@ -6,44 +6,34 @@
 //! no address and no descriptor of its own: it tells its points to whoever
 //! watches them, and the balancer braids them in.
 //!
-//! `plan` and `replay` are pure and say what to do; this file does it.
+//! `plan`, `replay` and `limits` are pure and say what to do; `running` does it,
+//! and `kept` lets a next process go on with the same points.
 
 mod intro;
+mod kept;
+mod limits;
 mod plan;
 mod relays;
 mod rendezvous;
 mod replay;
+mod replay_file;
+mod running;
 mod streams;
 
-use std::collections::BTreeMap;
-use std::convert::Infallible;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use futures::StreamExt as _;
-use futures::future::BoxFuture;
-use futures::stream::FuturesUnordered;
 use tokio::sync::{mpsc, watch};
-use tokio::task::JoinSet;
 
-use crate::clock::{now, sleep_until};
-use crate::onion::IntroPoint;
+use crate::onion::{IntroPoint, SessionId};
 use crate::tor::network::Network;
 use crate::tor::subcredentials::Subcredentials;
 
-use intro::{Introduction, PointKeys, Session};
-use plan::{Action, Plan, SlotId};
+use kept::{Keeper, Restored};
 pub use relays::RelaysInUse;
-use replay::ReplayLog;
+use running::Running;
 pub use streams::{Circuit, ClientStream, Serve};
-
-/// Introductions that may wait to be looked at. More are dropped, as C tor
-/// drops them: the relay cannot be told to slow down.
-const INTRODUCTION_QUEUE: usize = 512;
-
-/// Rendezvous that may be under way at a time. Each builds a circuit, which
-/// costs a few tens of kilobytes and a public key operation for every hop.
-const RENDEZVOUS_AT_ONCE: usize = 256;
 
 /// What an instance needs to know of itself.
 #[derive(Clone, Debug)]
@@ -56,19 +46,31 @@ pub struct Settings {
     pub max_streams_per_circuit: usize,
     /// Introductions per second, and in a burst, that relays shall let through.
     pub rate_limit_at_intro: Option<(u32, u32)>,
+    /// Where the introduction points outlive the process: a directory of this
+    /// instance's own that exists and that only its owner can read. `None`: the
+    /// points end with the process.
+    pub keep_in: Option<PathBuf>,
 }
 
-/// What an instance has done so far.
+/// What an instance has done so far, and what it is doing.
 #[derive(Debug, Default)]
 pub struct Counters {
     /// Introductions that arrived, replays not counted.
     pub introductions: AtomicU64,
+    /// Introductions that were not looked at, because of a limit.
+    pub introductions_dropped: AtomicU64,
     /// Introductions that did not become a rendezvous.
     pub rendezvous_failed: AtomicU64,
     /// Rendezvous with negotiated congestion control.
     pub congestion_controlled: AtomicU64,
     /// Streams that clients opened.
     pub streams: AtomicU64,
+    /// Circuits of clients that are open now.
+    pub open_circuits: AtomicU64,
+    /// Streams of clients that are open now.
+    pub open_streams: AtomicU64,
+    /// Rendezvous that are under way now.
+    pub(crate) rendezvous_under_way: AtomicU64,
 }
 
 /// A local instance, ready to run.
@@ -87,28 +89,65 @@ pub struct Instance {
     counters: Arc<Counters>,
     /// Where the points are told.
     points: watch::Sender<Vec<IntroPoint>>,
+    /// What the handle asks for.
+    orders: mpsc::UnboundedReceiver<Order>,
+    /// Sees to it that points outlive the process.
+    keeper: Option<Keeper>,
+    /// The points of an earlier process.
+    kept: Vec<Restored>,
 }
 
-/// What became of the work for one slot.
-#[expect(clippy::large_enum_variant, reason = "events are few, and moved once")]
-enum SlotEvent {
-    /// The attempt to establish the point has ended.
-    Attempted(SlotId, Result<Session, intro::IntroError>),
-    /// The circuit to the introduction point has closed.
-    Closed(SlotId),
+/// An instance, and what others need to deal with it.
+pub struct Prepared {
+    /// To be run.
+    pub instance: Instance,
+    /// Tells it what to change.
+    pub handle: Handle,
+    /// What it counts.
+    pub counters: Arc<Counters>,
+    /// The points that clients should be told of.
+    pub points: watch::Receiver<Vec<IntroPoint>>,
+}
+
+/// Tells a local instance what to change. It can be cloned, and does nothing
+/// when the instance has ended.
+#[derive(Clone, Debug)]
+pub struct Handle {
+    /// The operator and the balancer give orders, never clients: few.
+    orders: mpsc::UnboundedSender<Order>,
+}
+
+/// What to change.
+#[derive(Debug)]
+enum Order {
+    /// See [`Handle::replace`].
+    Replace(SessionId),
+    /// See [`Handle::reconfigure`].
+    Reconfigure(Settings),
+    /// See [`Handle::finish`].
+    Finish,
 }
 
 impl Instance {
-    /// An instance that tells its points through the returned receiver.
-    pub(crate) fn new(
+    /// An instance that does nothing until it is run, save that it reads which
+    /// points an earlier process kept, and marks their relays as used: the
+    /// instances of a service are prepared one after the other, before any of
+    /// them chooses a relay.
+    pub(crate) fn prepare(
         settings: Settings,
         network: Network,
         subcredentials: Arc<Subcredentials>,
         relays_in_use: Arc<RelaysInUse>,
         serve: Arc<dyn Serve>,
-    ) -> (Self, Arc<Counters>, watch::Receiver<Vec<IntroPoint>>) {
+    ) -> Prepared {
         let (points, watched) = watch::channel(Vec::new());
+        let (orders, received) = mpsc::unbounded_channel();
         let counters = Arc::new(Counters::default());
+        let (keeper, kept) = match settings.keep_in.clone().map(Keeper::open) {
+            Some((keeper, kept)) => (Some(keeper), kept),
+            None => (None, Vec::new()),
+        };
+        kept.iter().for_each(|point| relays_in_use.mark(point.life.relay));
         let instance = Self {
             settings,
             network,
@@ -117,213 +156,65 @@ impl Instance {
             serve,
             counters: Arc::clone(&counters),
             points,
+            orders: received,
+            keeper,
+            kept,
         };
-        (instance, counters, watched)
+        Prepared { instance, handle: Handle { orders }, counters, points: watched }
     }
 
-    /// Runs until it is dropped. All circuits close with it.
-    pub async fn run(self) -> Infallible {
-        Running::new(self).run().await
-    }
-}
-
-/// An instance at work.
-struct Running {
-    /// What runs.
-    instance: Instance,
-    /// Decides what to do about introduction points.
-    plan: Plan,
-    /// What stands behind each slot of the plan.
-    slots: BTreeMap<SlotId, Point>,
-    /// Attempts under way and circuits to watch.
-    events: FuturesUnordered<BoxFuture<'static, SlotEvent>>,
-    /// Where the points' circuits send what arrives.
-    introductions: (mpsc::Sender<Introduction>, mpsc::Receiver<Introduction>),
-    /// Clients being met or served.
-    clients: JoinSet<()>,
-    /// What the tasks of clients share.
-    rendezvous: Arc<rendezvous::Context>,
-}
-
-/// One introduction point: its keys, the relay's circuit, and what it has seen.
-struct Point {
-    /// Made with the slot, kept over every new circuit to the same relay.
-    keys: Arc<PointKeys>,
-    /// Introductions seen with these keys.
-    replays: ReplayLog,
-    /// The circuit, while there is one.
-    session: Option<Session>,
-    /// How clients find it, once it was established.
-    published_as: Option<IntroPoint>,
-}
-
-impl Running {
-    /// Nothing is established yet.
-    fn new(instance: Instance) -> Self {
-        let rendezvous = Arc::new(rendezvous::Context {
-            network: instance.network.clone(),
-            subcredentials: Arc::clone(&instance.subcredentials),
-            serve: Arc::clone(&instance.serve),
-            counters: Arc::clone(&instance.counters),
-            max_streams: instance.settings.max_streams_per_circuit,
-            pending: tokio::sync::Semaphore::new(RENDEZVOUS_AT_ONCE),
-        });
-        Self {
-            plan: Plan::new(instance.settings.intro_points),
-            slots: BTreeMap::new(),
-            events: FuturesUnordered::new(),
-            introductions: mpsc::channel(INTRODUCTION_QUEUE),
-            clients: JoinSet::new(),
-            rendezvous,
-            instance,
-        }
-    }
-
-    /// Looks at everything, does what is due, waits for the next thing.
-    async fn run(mut self) -> Infallible {
-        let mut changes = self.instance.network.changes();
-        loop {
-            self.act();
-            self.tell_points();
-            let wake = self.plan.poll_timeout();
-            tokio::select! {
-                Some(introduction) = self.introductions.1.recv() => self.introduced(introduction),
-                Some(event) = self.events.next() => self.slot_event(event),
-                Some(_) = self.clients.join_next() => {}
-                Some(()) = changes.next() => self.drop_unlisted(),
-                () = sleep_until(wake) => {}
-            }
-        }
-    }
-
-    /// Does what the plan asks for.
-    fn act(&mut self) {
-        while let Some(action) = self.plan.poll_action(now().monotonic) {
-            match action {
-                Action::ChooseRelay => {
-                    let relay = self.instance.relays_in_use.choose(
-                        &self.instance.network,
-                        &self.slots.keys().filter_map(|s| self.plan.relay(*s)).collect(),
-                    );
-                    let slot =
-                        self.plan.relay_chosen(relay, now().monotonic, &mut crate::tor::rng());
-                    if let Some(slot) = slot {
-                        self.slots.insert(slot, Point::new());
-                    }
-                }
-                Action::Establish(slot) => self.establish(slot),
-                Action::Abandon(slot, relay) => {
-                    self.slots.remove(&slot);
-                    self.instance.relays_in_use.release(relay);
-                }
-            }
-        }
-    }
-
-    /// Starts one attempt to establish a point.
-    fn establish(&mut self, slot: SlotId) {
-        let (Some(point), Some(relay)) = (self.slots.get(&slot), self.plan.relay(slot)) else {
-            return;
-        };
-        let network = self.instance.network.clone();
-        let keys = Arc::clone(&point.keys);
-        let sink = intro::Sink { slot, queue: self.introductions.0.clone() };
-        let rate_limit = self.instance.settings.rate_limit_at_intro;
-        self.events.push(Box::pin(async move {
-            let outcome = intro::establish(&network, relay, &keys, rate_limit, sink).await;
-            SlotEvent::Attempted(slot, outcome)
-        }));
-    }
-
-    /// Takes in what became of an attempt or a circuit.
-    fn slot_event(&mut self, event: SlotEvent) {
-        let name = &self.instance.settings.name;
-        match event {
-            SlotEvent::Attempted(slot, Ok(session)) => {
-                let Some(point) = self.slots.get_mut(&slot) else { return };
-                tracing::debug!(instance = %name, ?slot, "introduction point established");
-                let closed = session.closed();
-                self.events.push(Box::pin(async move {
-                    closed.await;
-                    SlotEvent::Closed(slot)
-                }));
-                point.published_as = Some(session.point.clone());
-                point.session = Some(session);
-                self.plan.established(slot);
-            }
-            SlotEvent::Attempted(slot, Err(error)) => {
-                let relay = self.plan.relay(slot);
-                tracing::debug!(instance = %name, ?slot, ?relay, error = %error, "no introduction point there");
-                self.plan.failed(slot, now().monotonic, &mut crate::tor::rng());
-            }
-            SlotEvent::Closed(slot) => {
-                let Some(point) = self.slots.get_mut(&slot) else { return };
-                tracing::debug!(instance = %name, ?slot, "circuit to introduction point closed");
-                point.session = None;
-                self.plan.lost(slot, now().monotonic);
-            }
-        }
-    }
-
-    /// A client introduces itself: meet it, unless it is a replay.
-    fn introduced(&mut self, introduction: Introduction) {
-        let Some(point) = self.slots.get_mut(&introduction.slot) else { return };
-        if !point.replays.is_new(introduction.digest()) {
-            tracing::debug!("replayed introduction dropped");
-            return;
-        }
-        tracing::debug!(instance = %self.instance.settings.name, slot = ?introduction.slot, "introduction");
-        self.plan.introduced(introduction.slot);
-        self.instance.counters.introductions.fetch_add(1, Ordering::Relaxed);
-        let context = Arc::clone(&self.rendezvous);
-        self.clients.spawn(rendezvous::meet(context, introduction, Arc::clone(&point.keys)));
-    }
-
-    /// Gives up points at relays that the directory no longer lists.
-    fn drop_unlisted(&mut self) {
-        let listed = |relay| relays::is_listed(&self.instance.network, relay);
-        let gone: Vec<SlotId> = self
-            .slots
-            .keys()
-            .copied()
-            .filter(|slot| self.plan.relay(*slot).is_some_and(|relay| !listed(relay)))
-            .collect();
-        for slot in gone {
-            self.plan.unlisted(slot);
-        }
-    }
-
-    /// Tells the points that clients should use, if they have changed.
-    fn tell_points(&self) {
-        let points: Vec<IntroPoint> = self
-            .plan
-            .presentable(now().monotonic)
-            .filter_map(|slot| self.slots.get(&slot)?.published_as.clone())
-            .collect();
-        self.instance.points.send_if_modified(|told| {
-            let changed = *told != points;
-            *told = points;
-            changed
-        });
+    /// Runs until it was told to finish and the last client has gone. Dropping
+    /// the future ends it at once: all circuits close with it.
+    pub async fn run(self) {
+        Running::new(self).run().await;
     }
 }
 
-impl Drop for Running {
+impl Handle {
+    /// A point hangs: gives it up and establishes another one elsewhere. The
+    /// old one is told until the new one stands, but no longer than some
+    /// seconds. Points that the instance does not have are ignored.
+    pub fn replace(&self, session: SessionId) {
+        self.give(Order::Replace(session));
+    }
+
+    /// Other settings. Points are added, or surplus ones retire; the limits
+    /// hold for circuits and points from now on. The name and where points are
+    /// kept stay as they were.
+    pub fn reconfigure(&self, settings: Settings) {
+        self.give(Order::Reconfigure(settings));
+    }
+
+    /// Takes no new clients: the circuits to the introduction points are
+    /// closed, streams that are open go on, and [`Instance::run`] returns when
+    /// the last client has gone. What was told of the points stays told, and
+    /// kept ones stay kept: the next process goes on with them.
+    pub fn finish(&self) {
+        self.give(Order::Finish);
+    }
+
+    fn give(&self, order: Order) {
+        // An instance that has ended has nothing to change.
+        let _ = self.orders.send(order);
+    }
+}
+
+/// Something that is counted while this lives.
+struct Counted {
+    counters: Arc<Counters>,
+    which: fn(&Counters) -> &AtomicU64,
+}
+
+impl Counted {
+    /// One more, until this is dropped.
+    fn new(counters: &Arc<Counters>, which: fn(&Counters) -> &AtomicU64) -> Self {
+        which(counters).fetch_add(1, Ordering::Relaxed);
+        Self { counters: Arc::clone(counters), which }
+    }
+}
+
+impl Drop for Counted {
     fn drop(&mut self) {
-        for relay in self.slots.keys().filter_map(|slot| self.plan.relay(*slot)) {
-            self.instance.relays_in_use.release(relay);
-        }
-    }
-}
-
-impl Point {
-    /// A point with fresh keys and nothing seen.
-    fn new() -> Self {
-        Self {
-            keys: Arc::new(PointKeys::generate()),
-            replays: ReplayLog::default(),
-            session: None,
-            published_as: None,
-        }
+        (self.which)(&self.counters).fetch_sub(1, Ordering::Relaxed);
     }
 }

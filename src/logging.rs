@@ -4,6 +4,7 @@ use std::io::IsTerminal as _;
 
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::format::FmtSpan;
+use tracing_subscriber::reload;
 
 use crate::config::{LogFormat, Logging};
 
@@ -25,6 +26,8 @@ const QUIET: &[&str] = &[
 
 /// Keeps logging as configured while it lives.
 pub struct LoggingGuard {
+    /// Puts another filter in place of the one at work.
+    replace_filter: Box<dyn Fn(EnvFilter) -> Result<(), reload::Error> + Send + Sync>,
     /// Sensitive values are shown as long as this is held.
     _show_sensitive: Option<safelog::Guard>,
 }
@@ -43,6 +46,28 @@ pub enum LoggingError {
     Redaction(#[from] safelog::Error),
 }
 
+/// Why the filter stays as it was.
+#[derive(Debug, thiserror::Error)]
+pub enum RefilterError {
+    /// The filter is checked with the configuration, so this is rare.
+    #[error("logging.console is no filter")]
+    Filter(#[from] tracing_subscriber::filter::ParseError),
+    /// The log is in another's hands.
+    #[error("the log does not take it")]
+    Log(#[from] reload::Error),
+}
+
+impl LoggingGuard {
+    /// From now on, what this filter says is logged.
+    ///
+    /// # Errors
+    ///
+    /// If it is no filter. The one before stays in place then.
+    pub fn refilter(&self, console: &str) -> Result<(), RefilterError> {
+        Ok((self.replace_filter)(filter(console)?)?)
+    }
+}
+
 /// Sends log lines to standard error from now on.
 pub fn start(logging: &Logging) -> Result<LoggingGuard, LoggingError> {
     let filter = filter(&logging.console)?;
@@ -54,14 +79,18 @@ pub fn start(logging: &Logging) -> Result<LoggingGuard, LoggingError> {
         LogFormat::Json => true,
         LogFormat::Text | LogFormat::Auto => false,
     };
-    let started = if json {
-        builder.json().try_init()
+    let (started, replace_filter): (_, Box<dyn Fn(_) -> _ + Send + Sync>) = if json {
+        let builder = builder.json().with_filter_reloading();
+        let handle = builder.reload_handle();
+        (builder.try_init(), Box::new(move |filter| handle.reload(filter)))
     } else {
-        builder.with_ansi(std::io::stderr().is_terminal()).try_init()
+        let builder = builder.with_ansi(std::io::stderr().is_terminal()).with_filter_reloading();
+        let handle = builder.reload_handle();
+        (builder.try_init(), Box::new(move |filter| handle.reload(filter)))
     };
     started.map_err(LoggingError::Twice)?;
     let show = logging.log_sensitive_information.then(safelog::disable_safe_logging).transpose()?;
-    Ok(LoggingGuard { _show_sensitive: show })
+    Ok(LoggingGuard { replace_filter, _show_sensitive: show })
 }
 
 /// The operator's filter over our own defaults for Arti's crates: whatever the

@@ -2,10 +2,12 @@
 //! points, relays, time periods, capabilities.
 //!
 //! These are the words that the balancer, the instances, the Tor side and the
-//! configuration say to each other. Nothing here performs I/O or reads a clock.
+//! configuration say to each other, and how they are written down. Nothing here
+//! performs I/O or reads a clock.
 
 mod address;
 mod capabilities;
+mod hex;
 mod intro_point;
 mod period;
 

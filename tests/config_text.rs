@@ -31,6 +31,30 @@ fn uncomment(line: &str) -> String {
     if is_key { rest.to_owned() } else { line.to_owned() }
 }
 
+/// What stands in the table `http`: in the example, and in the wrong files.
+fn http_lines() -> Vec<String> {
+    let begin = EXAMPLE.lines().skip_while(|line| !line.ends_with(".http]")).skip(1);
+    let mut text: Vec<String> =
+        begin.take_while(|line| !line.starts_with('[')).map(uncomment).collect();
+    for entry in Path::new("tests/config").read_dir().unwrap() {
+        let path = entry.unwrap().path();
+        if path.to_string_lossy().contains("/http-") && path.is_file() {
+            text.extend(std::fs::read_to_string(path).unwrap().lines().map(str::to_owned));
+        }
+    }
+    let is_key = |line: &str| !line.starts_with(['#', '[']) && line.contains(" = ");
+    text.retain(|line| is_key(line) && !line.starts_with("proxy_ports"));
+    text
+}
+
+/// Lines with different keys.
+fn table(mut lines: Vec<String>) -> String {
+    let key = |line: &String| line.split(' ').next().map(str::to_owned);
+    lines.sort_by_key(key);
+    lines.dedup_by_key(|line| key(line));
+    lines.join("\n")
+}
+
 /// The example with every key uncommented, once.
 fn example() -> String {
     let mut seen: Vec<String> = Vec::new();
@@ -93,6 +117,21 @@ proptest! {
             let ports = if name == "proxy_ports" { "" } else { "proxy_ports = [[1, \"reject\"]]\n" };
             check(&format!("[onion_services.a]\n{ports}{name} = {value}\n"))?;
         }
+    }
+
+    #[test]
+    fn keys_of_http_for_the_service_and_for_one_port(
+        service in prop::collection::vec(select(http_lines()), 0..4),
+        port in prop::collection::vec(select(http_lines()), 0..3),
+    ) {
+        let ports = "[[\"80-90\", [\"http://127.0.0.1:1\", \"https://a.example\"]], \
+                      [\"91\", \"file:/srv\"]]";
+        check(&format!(
+            "[onion_services.a]\nproxy_ports = {ports}\n[onion_services.a.http.ports.\"85\"]\n{}\n\
+             [onion_services.a.http]\n{}\n",
+            table(port),
+            table(service),
+        ))?;
     }
 
     #[test]

@@ -21,6 +21,7 @@ use tor_rtcompat::PreferredRuntime;
 
 use crate::network::daemon::Daemon;
 use crate::network::fetch::{self, Response};
+use crate::network::process::Signal;
 use crate::network::{Network, client::Client};
 
 /// Generous: no test is about how long these take.
@@ -40,6 +41,7 @@ pub struct Frontend {
     pub daemon: Daemon,
     files: Vec<PathBuf>,
     dir: PathBuf,
+    admin: std::net::SocketAddr,
 }
 
 impl Frontend {
@@ -68,6 +70,13 @@ impl Frontend {
         Ok(())
     }
 
+    /// Gives the service other keys, and tells the daemon to read them.
+    pub fn reload(&self, service: &str) -> Result<()> {
+        let (files, dir) = (self.files.clone(), self.dir.clone());
+        Prepared { files, dir, admin: self.admin }.configure(service)?;
+        self.daemon.process.signal(Signal::Hangup)
+    }
+
     /// A second daemon on the same files.
     pub fn run_once_more(&self) -> Result<Daemon> {
         Daemon::start(program(), &self.paths(), &self.dir.join("second.log"))
@@ -87,6 +96,11 @@ impl Frontend {
         }
         let output = tokio::time::timeout(SOON * 2, command.output()).await;
         Ok(output.with_context(|| format!("onionbraid {arguments:?} does not end"))??)
+    }
+
+    /// The daemon's state directory.
+    pub fn state_dir(&self) -> PathBuf {
+        self.dir.join("state")
     }
 
     /// What lies in the daemon's cache directory.
@@ -177,7 +191,7 @@ impl Prepared {
 
     fn run(self) -> Result<Frontend> {
         let daemon = Frontend::run(&self.files, &self.dir)?;
-        Ok(Frontend { daemon, files: self.files, dir: self.dir })
+        Ok(Frontend { daemon, files: self.files, dir: self.dir, admin: self.admin })
     }
 
     fn write(&self, services: &str) -> Result<()> {

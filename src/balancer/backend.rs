@@ -10,6 +10,7 @@ use std::time::SystemTime;
 use rand::Rng;
 
 use super::fact::{BackendId, FetchFailure, FetchedDescriptor, NetworkView, Now};
+use super::memory::KnownBackend;
 use super::remote::{News, Remote};
 use super::schedule::Alarm;
 use super::{BackendKind, BackendSettings};
@@ -53,6 +54,27 @@ impl Backend {
         }
     }
 
+    /// Whether these settings are about this backend: what is known of it is
+    /// true under them too.
+    pub(super) fn is_meant_by(&self, settings: &BackendSettings) -> bool {
+        use BackendKind::{Local, Remote};
+        let same_place = match (&self.settings.kind, &settings.kind) {
+            (Local { .. }, Local { .. }) => true,
+            (Remote { address }, Remote { address: other }) => address == other,
+            _ => false,
+        };
+        same_place && self.settings.id == settings.id
+    }
+
+    /// The same backend under other settings.
+    pub(super) fn with_settings(self, settings: BackendSettings) -> Self {
+        Self { settings, ..self }
+    }
+
+    pub(super) fn is_local(&self) -> bool {
+        self.remote.is_none()
+    }
+
     pub(super) fn id(&self) -> BackendId {
         self.settings.id
     }
@@ -78,11 +100,36 @@ impl Backend {
     /// Whether all that is to be expected of it at the start is there.
     pub(super) fn is_settled(&self) -> bool {
         match (&self.remote, &self.settings.kind) {
-            (Some(remote), _) => remote.answered(),
+            (Some(remote), _) => remote.answered() || remote.is_remembered(),
             (None, BackendKind::Local { expected_points }) => {
                 self.offer.points.len() >= usize::from(*expected_points)
             }
             (None, BackendKind::Remote { .. }) => true,
+        }
+    }
+
+    /// What it goes by where a number would not last: a remote one by its
+    /// address, a local instance by its name.
+    pub(super) fn key(&self) -> String {
+        match self.settings.kind {
+            BackendKind::Local { .. } => self.settings.name.clone(),
+            BackendKind::Remote { address } => address.to_string(),
+        }
+    }
+
+    /// What a restart should not lose; nothing of a local instance, whose
+    /// points end with the process.
+    pub(super) fn memory(&self, now: Now) -> Option<KnownBackend> {
+        let BackendKind::Remote { address } = self.settings.kind else { return None };
+        Some(self.remote.as_ref()?.memory(address, &self.offer, self.is_live(), now))
+    }
+
+    /// What was known of a remote backend before a restart.
+    pub(super) fn recall(&mut self, known: KnownBackend, now: Now) {
+        let Some(remote) = &mut self.remote else { return };
+        self.last_seen = known.descriptor.as_ref().map(|descriptor| descriptor.last_seen.0);
+        if let Some(offer) = remote.recall(known, now) {
+            self.offer = offer;
         }
     }
 
@@ -150,11 +197,13 @@ impl Backend {
             reason: self.reason.clone(),
             intro_points: self.offer.points.len(),
             relays: self.offer.points.iter().map(|point| point.relay.to_string()).collect(),
+            failing_intro_points: 0,
             published_intro_points,
             weight: self.settings.weight,
             last_seen: self.last_seen.map(Timestamp),
             revision: self.remote.as_ref().and_then(Remote::revision),
             introductions: 0,
+            introductions_dropped: 0,
             rendezvous_failed: 0,
             congestion_controlled: 0,
             streams: 0,

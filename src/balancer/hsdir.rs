@@ -23,7 +23,7 @@ const RETRY_MOST: Duration = Duration::from_secs(60);
 const UPLOAD_LIMIT: Duration = Duration::from_secs(2 * 60);
 /// An HSDir keeps a descriptor for its lifetime field, 180 minutes
 /// (`descriptor-lifetime`; rend-spec-v3, section 2.4); then it holds nothing of ours.
-const LIFETIME: Duration = Duration::from_secs(180 * 60);
+pub(super) const LIFETIME: Duration = Duration::from_secs(180 * 60);
 /// Revision counters are a function of whole seconds, and an HSDir refuses one
 /// that is not higher than its own. Two seconds leave no room for rounding.
 pub(super) const REVISION_STEP: Duration = Duration::from_secs(2);
@@ -144,6 +144,11 @@ impl Hsdir {
     /// who ask it get an older one. One that fails keeps nobody waiting.
     pub(super) fn lags(&self, round: u64) -> bool {
         self.last_error.is_none() && self.holds.as_ref().is_none_or(|held| held.round != round)
+    }
+
+    /// Whether it holds this round's descriptor or none, and gets no other.
+    pub(super) fn has_replaced(&self, round: u64) -> bool {
+        self.in_flight.is_none() && self.holds.as_ref().is_none_or(|held| held.round == round)
     }
 
     /// What the operator sees of it.

@@ -13,12 +13,13 @@ use std::time::{Duration, Instant, SystemTime};
 use rand::Rng;
 
 use super::command::{Command, Publication};
-use super::fact::{NetworkView, Now, PeriodView, UploadFailure};
+use super::fact::{BackendId, NetworkView, Now, PeriodView, UploadFailure};
 use super::hsdir::{Hsdir, REVISION_STEP};
+use super::memory::{self, Counted};
 use super::schedule::{Alarm, Allowance, between};
 use super::select::Chosen;
 use crate::observe::snapshot::{self, Timestamp};
-use crate::onion::{Capabilities, IntroPoint, Period, RelayId};
+use crate::onion::{Capabilities, IntroPoint, Period, RelayId, SessionId};
 
 /// How long the first publication waits for further backends once the first
 /// point is known: clients should not long be without any.
@@ -37,6 +38,10 @@ const AGAIN: (Duration, Duration) = (Duration::from_secs(60 * 60), Duration::fro
 /// services of the network come at the moment of a new consensus.
 const NEW_HSDIRS: Duration = Duration::from_secs(5);
 
+/// How many periods away from a published one it is still known from which
+/// moments revisions were counted.
+const NEAR: u64 = 2;
+
 /// What a descriptor says.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Content {
@@ -50,6 +55,9 @@ pub(super) struct Content {
 pub(super) struct Publisher {
     /// What the last round published, or is publishing.
     published: Option<Content>,
+    /// The points in it, or in the descriptors from before a restart: they stay
+    /// if they can.
+    listed: Vec<Vec<(BackendId, SessionId)>>,
     /// What clients find: the content of the last round that the HSDirs which
     /// they ask have taken.
     found: Vec<Chosen>,
@@ -60,6 +68,9 @@ pub(super) struct Publisher {
     round: u64,
     /// The periods of the network view, in its order.
     periods: Vec<PeriodUploads>,
+    /// The highest `as_of` used in a period. A clock that runs ahead for a
+    /// while leaves it in the future; counters then follow it step by step.
+    counted: BTreeMap<Period, SystemTime>,
 }
 
 #[derive(Debug)]
@@ -77,9 +88,6 @@ struct PeriodUploads {
     /// The round that every HSDir should hold.
     round: u64,
     again_at: Option<Instant>,
-    /// The highest `as_of` used in this period. A clock that runs ahead for a
-    /// while leaves it in the future; counters then follow it step by step.
-    newest_as_of: Option<SystemTime>,
     /// The highest revision that an HSDir accepted.
     revision: Option<u64>,
     published_at: Option<SystemTime>,
@@ -89,17 +97,41 @@ impl Publisher {
     pub(super) fn new() -> Self {
         Self {
             published: None,
+            listed: Vec::new(),
             found: Vec::new(),
             change: None,
             changes: CHANGES,
             round: 0,
             periods: Vec::new(),
+            counted: BTreeMap::new(),
         }
     }
 
-    /// What is in the descriptor now; empty before the first round.
-    pub(super) fn listed(&self) -> &[Chosen] {
-        self.published.as_ref().map_or(&[], |content| &content.chosen)
+    /// What was listed and counted before a restart.
+    pub(super) fn recall(
+        &mut self,
+        listed: Vec<Vec<(BackendId, SessionId)>>,
+        counted: Vec<Counted>,
+        now: Now,
+    ) {
+        self.listed = listed;
+        for counted in counted.into_iter().filter(|counted| counted.is_possible(now.wall)) {
+            let newest = self.counted.entry(counted.period).or_insert(counted.as_of.0);
+            *newest = counted.as_of.0.max(*newest);
+        }
+    }
+
+    /// From which moments revisions were counted, to be recalled after a restart.
+    pub(super) fn counted(&self) -> Vec<Counted> {
+        let counted = self.counted.iter();
+        counted
+            .map(|(period, at)| Counted { period: *period, as_of: memory::written(*at) })
+            .collect()
+    }
+
+    /// What is in the descriptor now, or was before a restart.
+    pub(super) fn listed(&self) -> &[Vec<(BackendId, SessionId)>] {
+        &self.listed
     }
 
     /// What clients find in the current period.
@@ -121,9 +153,19 @@ impl Publisher {
             let first = self.published.is_none();
             let not_before =
                 if first { now } else { now + between(Duration::ZERO, NEW_HSDIRS, rng) };
-            period.network_changed(view, not_before);
+            period.network_changed(
+                view,
+                self.counted.get(&period.view.period).copied(),
+                not_before,
+            );
             self.periods.push(period);
         }
+        // A period that is long over does not come back.
+        let near = |period: &Period| {
+            let distance = |p: &PeriodUploads| p.view.period.number.abs_diff(period.number);
+            self.periods.iter().any(|p| distance(p) <= NEAR)
+        };
+        self.counted.retain(|period, _| near(period));
     }
 
     /// An upload has ended.
@@ -166,6 +208,9 @@ impl Publisher {
                 self.changes.take(alarm.now());
             }
             self.published = self.change.take().map(|change| change.content);
+            let point = |chosen: &Chosen| (chosen.backend, chosen.point.session_id);
+            self.listed =
+                self.published.iter().map(|c| c.chosen.iter().map(point).collect()).collect();
             self.round += 1;
             for period in &mut self.periods {
                 period.round = self.round;
@@ -178,7 +223,16 @@ impl Publisher {
             }
             let points: Arc<[IntroPoint]> =
                 content.chosen.iter().map(|chosen| chosen.point.clone()).collect();
-            upload(&mut self.periods, content, &points, now, alarm, rng, commands);
+            upload(
+                &mut self.periods,
+                &mut self.counted,
+                content,
+                &points,
+                now,
+                alarm,
+                rng,
+                commands,
+            );
             let taken = |period: &PeriodUploads| {
                 let mut asked = period.view.hsdirs.iter().filter(|hsdir| hsdir.asked_by_clients);
                 let hsdir = |relay| period.hsdirs.get(relay);
@@ -238,6 +292,28 @@ impl Publisher {
         })
     }
 
+    /// Whether there was a round.
+    pub(super) fn has_published(&self) -> bool {
+        self.published.is_some()
+    }
+
+    /// Whether nothing but the last round's descriptor is with the HSDirs that
+    /// clients ask in the current period, and none is on its way.
+    pub(super) fn has_replaced_all(&self) -> bool {
+        self.change.is_none()
+            && self.periods.iter().filter(|period| period.view.current).all(|period| {
+                let mut asked = period.view.hsdirs.iter().filter(|hsdir| hsdir.asked_by_clients);
+                let hsdir = |relay| period.hsdirs.get(relay);
+                asked.all(|it| hsdir(&it.relay).is_none_or(|h| h.has_replaced(period.round)))
+            })
+    }
+
+    /// Lets the next changes be published at once, however many there were
+    /// before: nobody waits long for a process that ends.
+    pub(super) fn allow_changes(&mut self) {
+        self.changes = CHANGES;
+    }
+
     /// Whether a network is known.
     pub(super) fn has_network(&self) -> bool {
         !self.periods.is_empty()
@@ -245,7 +321,7 @@ impl Publisher {
 
     /// What the operator sees of the descriptors.
     pub(super) fn snapshot(&self) -> Vec<snapshot::Descriptor> {
-        let intro_points = self.listed().len();
+        let intro_points = self.published.as_ref().map_or(0, |content| content.chosen.len());
         self.periods.iter().map(|period| period.snapshot(intro_points)).collect()
     }
 }
@@ -253,6 +329,7 @@ impl Publisher {
 /// Uploads to all HSDirs that are due, as of one moment.
 fn upload(
     periods: &mut [PeriodUploads],
+    counted: &mut BTreeMap<Period, SystemTime>,
     content: &Content,
     points: &Arc<[IntroPoint]>,
     now: Now,
@@ -274,7 +351,8 @@ fn upload(
         let period = &mut periods[index];
         let Some(hsdir) = period.hsdirs.get_mut(&relay) else { continue };
         hsdir.upload(period.round, as_of, alarm);
-        period.newest_as_of = period.newest_as_of.max(Some(as_of));
+        let newest = counted.entry(period.view.period).or_insert(as_of);
+        *newest = as_of.max(*newest);
         commands.push_back(Command::Publish(Publication {
             period: period.view.period,
             hsdir: relay,
@@ -293,20 +371,24 @@ impl PeriodUploads {
             hsdirs: BTreeMap::new(),
             round,
             again_at: None,
-            newest_as_of: None,
             revision: None,
             published_at: None,
         }
     }
 
-    fn network_changed(&mut self, view: PeriodView, not_before: Instant) {
+    fn network_changed(
+        &mut self,
+        view: PeriodView,
+        newest_as_of: Option<SystemTime>,
+        not_before: Instant,
+    ) {
         let mut before = std::mem::take(&mut self.hsdirs);
         for responsible in &view.hsdirs {
             let relay = responsible.relay;
             let hsdir = before.remove(&relay);
-            self.hsdirs.entry(relay).or_insert_with(|| {
-                hsdir.unwrap_or_else(|| Hsdir::new(not_before, self.newest_as_of))
-            });
+            self.hsdirs
+                .entry(relay)
+                .or_insert_with(|| hsdir.unwrap_or_else(|| Hsdir::new(not_before, newest_as_of)));
         }
         self.view = view;
     }

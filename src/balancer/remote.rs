@@ -11,10 +11,12 @@ use std::time::{Duration, Instant};
 use rand::Rng;
 
 use super::backend::Offer;
-use super::fact::{FetchFailure, FetchedDescriptor, NetworkView};
+use super::fact::{FetchFailure, FetchedDescriptor, NetworkView, Now};
+use super::memory::{self, KnownBackend, KnownDescriptor};
 use super::schedule::{Alarm, backoff, between, stretched};
 use crate::observe::snapshot::BackendState;
-use crate::onion::Period;
+use crate::observe::snapshot::Timestamp;
+use crate::onion::{OnionAddress, Period};
 
 /// The delay after the first failure; doubled with each further one. A backend
 /// that is just starting publishes within seconds.
@@ -89,6 +91,8 @@ struct Known {
     moved_at: Instant,
     /// ... and when it, or an older copy, was last seen.
     seen_at: Instant,
+    /// Whether it comes from before a restart, and no fetch has shown it since.
+    remembered: bool,
 }
 
 /// Fetches that failed in a row, for whatever reason.
@@ -136,6 +140,57 @@ impl Remote {
 
     pub(super) fn answered(&self) -> bool {
         self.answered
+    }
+
+    /// Whether there is something to offer from before a restart, so that nobody
+    /// need wait for the first fetch.
+    pub(super) fn is_remembered(&self) -> bool {
+        self.known.as_ref().is_some_and(|known| known.remembered)
+    }
+
+    /// What a restart should not lose, of the backend with this address. Its
+    /// points are kept only while it `is_live`.
+    pub(super) fn memory(
+        &self,
+        address: OnionAddress,
+        offer: &Offer,
+        is_live: bool,
+        now: Now,
+    ) -> KnownBackend {
+        let wall = |at: Instant| memory::written(now.wall - now.monotonic.duration_since(at));
+        let descriptor = self.known.as_ref().filter(|_| is_live).map(|known| KnownDescriptor {
+            period: known.period,
+            revision: known.revision,
+            first_seen: wall(known.moved_at),
+            last_seen: wall(known.seen_at),
+            points: offer.points.clone(),
+            capabilities: offer.capabilities.clone(),
+        });
+        let revision = |(period, revision): (&Period, &u64)| memory::Revision {
+            period: *period,
+            revision: *revision,
+        };
+        KnownBackend {
+            address,
+            revisions: self.revisions.iter().map(revision).collect(),
+            descriptor,
+        }
+    }
+
+    /// What was known before a restart; the points, unless they are too old.
+    pub(super) fn recall(&mut self, known: KnownBackend, now: Now) -> Option<Offer> {
+        let floors = known.revisions.into_iter().map(|floor| (floor.period, floor.revision));
+        self.revisions.extend(floors);
+        let descriptor = known.descriptor.filter(|descriptor| descriptor.is_fresh(now.wall))?;
+        let monotonic = |Timestamp(at)| {
+            let ago = now.wall.duration_since(at).unwrap_or_default();
+            now.monotonic.checked_sub(ago).unwrap_or(now.monotonic)
+        };
+        let KnownDescriptor { period, revision, points, capabilities, .. } = descriptor;
+        let seen_at = monotonic(descriptor.last_seen);
+        let moved_at = monotonic(descriptor.first_seen).min(seen_at);
+        self.known = Some(Known { period, revision, moved_at, seen_at, remembered: true });
+        Some(Offer { points, capabilities })
     }
 
     /// The newest revision, in its period.
@@ -211,12 +266,19 @@ impl Remote {
         match &mut self.known {
             Some(known) if (known.period, known.revision) == (period, revision) => {
                 known.seen_at = now;
+                known.remembered = false;
                 News::Confirmed
             }
             // The first sight of a period counts as movement too: how long ago
             // its descriptor was uploaded cannot be told, it may be new.
             known => {
-                *known = Some(Known { period, revision, moved_at: now, seen_at: now });
+                *known = Some(Known {
+                    period,
+                    revision,
+                    moved_at: now,
+                    seen_at: now,
+                    remembered: false,
+                });
                 News::Offer(offer)
             }
         }
@@ -286,6 +348,9 @@ impl Remote {
             let state = if unmoved >= REVISION_UNMOVED + DOUBT { Down } else { Stale };
             let minutes = unmoved.as_secs() / 60;
             return (state, Some(format!("it has not published for {minutes} minutes")));
+        }
+        if known.remembered {
+            return (Stale, Some("remembered from before the restart".into()));
         }
         (Up, None)
     }

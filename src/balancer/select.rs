@@ -52,7 +52,7 @@ pub(super) struct Chosen {
 /// every backend one, else 20.
 pub(super) fn select(
     candidates: &[Candidate<'_>],
-    previous: &[Chosen],
+    previous: &[(BackendId, SessionId)],
     max_points: Option<u8>,
 ) -> Vec<Chosen> {
     let offers = offers(candidates, previous);
@@ -79,10 +79,10 @@ struct Offered<'a> {
 
 /// Drops what cannot be listed: sessions that another backend has too, second
 /// points on one's own relay, backends without a point.
-fn offers<'a>(candidates: &[Candidate<'a>], previous: &[Chosen]) -> Vec<Offer<'a>> {
+fn offers<'a>(candidates: &[Candidate<'a>], previous: &[(BackendId, SessionId)]) -> Vec<Offer<'a>> {
     let owners = owners(candidates, previous);
     let ranks: BTreeMap<(BackendId, SessionId), usize> =
-        previous.iter().enumerate().map(|(i, c)| ((c.backend, c.point.session_id), i)).collect();
+        previous.iter().enumerate().map(|(rank, listed)| (*listed, rank)).collect();
 
     let offer = |candidate: &Candidate<'a>| {
         let backend = candidate.backend;
@@ -106,16 +106,18 @@ fn offers<'a>(candidates: &[Candidate<'a>], previous: &[Chosen]) -> Vec<Offer<'a
 /// Who may list a session: the backend that has it listed and still offers it,
 /// else the first that offers it. Nobody can push another's point out by
 /// offering the same session.
-fn owners(candidates: &[Candidate<'_>], previous: &[Chosen]) -> BTreeMap<SessionId, BackendId> {
+fn owners(
+    candidates: &[Candidate<'_>],
+    previous: &[(BackendId, SessionId)],
+) -> BTreeMap<SessionId, BackendId> {
     let mut owners = BTreeMap::new();
-    for chosen in previous {
-        let session = chosen.point.session_id;
+    for &(backend, session) in previous {
         let offered = candidates.iter().any(|candidate| {
-            candidate.backend == chosen.backend
+            candidate.backend == backend
                 && candidate.points.iter().any(|point| point.session_id == session)
         });
         if offered {
-            owners.entry(session).or_insert(chosen.backend);
+            owners.entry(session).or_insert(backend);
         }
     }
     for candidate in candidates {
@@ -268,7 +270,8 @@ mod tests {
             .zip(offered)
             .map(|(backend, (weight, points))| Candidate { backend, weight: *weight, points })
             .collect();
-        select(&candidates, previous, max)
+        let previous: Vec<_> = previous.iter().map(|c| (c.backend, c.point.session_id)).collect();
+        select(&candidates, &previous, max)
     }
 
     /// Backends of these weights and numbers of points, each at a relay of its own.

@@ -10,6 +10,8 @@ use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use toml::{Table, Value};
+
 use super::keys::{no_key, service_address};
 use super::{Failure, finish, remark, service};
 use crate::cli::BackendProgram;
@@ -17,6 +19,7 @@ use crate::config::{Config, Environment, ServiceConfig};
 use crate::exit::Exit;
 use crate::onion::OnionAddress;
 use crate::proxy::rules::{Origin, PortRange, ProxyTarget};
+use crate::proxy::settings::OriginProtocol;
 
 /// A range of ports becomes as many lines of torrc, up to this many.
 const MOST_LINES: usize = 32;
@@ -99,6 +102,12 @@ fn torrc(service: &ServiceConfig, address: &OnionAddress) -> String {
         text.push_str("# The port that clients connect to, and the server behind it:\n");
         text.push_str("HiddenServicePort 80 127.0.0.1:80\n");
     }
+    if !service.http_to_toml().is_empty() {
+        let _ = writeln!(
+            text,
+            "# tor forwards bytes: what [onion_services.\"{nickname}\".http] says has no effect there."
+        );
+    }
     text
 }
 
@@ -142,9 +151,15 @@ fn ports(service: &ServiceConfig) -> String {
 /// Where tor forwards to in the place of a target of ours, if it can.
 fn addresses(target: &ProxyTarget) -> Option<Vec<String>> {
     match target {
-        ProxyTarget::Forward(target) => Some(target.origins.iter().map(address).collect()),
-        // tor knows no TLS: it would hand plain requests to a port that wants it.
-        ProxyTarget::Http(target) if target.origins.iter().all(|origin| !origin.tls) => {
+        ProxyTarget::Forward(target) if target.proxy_protocol.is_none() => {
+            Some(target.origins.iter().map(address).collect())
+        }
+        // tor hands on what clients send, which is HTTP/1.1 without TLS or a line before it.
+        ProxyTarget::Http(target)
+            if target.origins.iter().all(|origin| !origin.tls)
+                && target.settings.origins.proxy_protocol.is_none()
+                && target.settings.origins.protocol == OriginProtocol::Http1 =>
+        {
             Some(target.origins.iter().map(|origin| address(&origin.address)).collect())
         }
         _ => None,
@@ -196,5 +211,39 @@ fn arti_toml(service: &ServiceConfig, address: &OnionAddress) -> String {
         text.push_str("    [\"80\", \"http://127.0.0.1:8080\"],\n");
     }
     text.push_str("]\n");
+    let http = http(service, address);
+    if !http.is_empty() {
+        text.push_str(
+            "# How requests are led to them. Files that are named have to lie there, too.\n",
+        );
+        text.push_str(&http);
+    }
     text
+}
+
+/// The table `http` for the other machine, which has another address of its own:
+/// clients know this one.
+fn http(service: &ServiceConfig, address: &OnionAddress) -> String {
+    let mut http = service.http_to_toml();
+    if http.is_empty() {
+        return String::new();
+    }
+    name_address(&mut http, address);
+    if let Some(Value::Table(ports)) = http.get_mut("ports") {
+        let tables = ports.iter_mut().filter_map(|(_, port)| port.as_table_mut());
+        tables.for_each(|port| name_address(port, address));
+    }
+    let within = |key: &str, table: Table| Table::from_iter([(key.to_owned(), Value::from(table))]);
+    let services = within(&service.nickname.to_string(), within("http", http));
+    within("onion_services", services).to_string()
+}
+
+/// Writes the address in the place of "self", in `names`.
+fn name_address(http: &mut Table, address: &OnionAddress) {
+    let names = http.get_mut("names").and_then(Value::as_array_mut);
+    for onion in names.into_iter().flatten().filter_map(|pair| pair.get_mut("onion")) {
+        if onion.as_str() == Some("self") {
+            *onion = address.to_string().into();
+        }
+    }
 }

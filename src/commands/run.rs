@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::{Failure, finish};
 use crate::config::{Config, Environment};
-use crate::daemon::{self, DaemonError};
+use crate::daemon::{self, CheckError, DaemonError, Outside};
 use crate::exit::Exit;
 use crate::logging::{self, LoggingError};
 
@@ -16,15 +16,17 @@ pub fn run(files: &[PathBuf]) -> ExitCode {
 }
 
 fn start(files: &[PathBuf]) -> Result<(), Failure> {
-    let config = Config::load(files, &Environment::of_process())?;
-    let _logging = logging::start(&config.logging)?;
+    let files = files.to_vec();
+    let load = move || Config::load(&files, &Environment::of_process());
+    let config = load()?;
+    let logging = logging::start(&config.logging)?;
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime
         .map_err(|error| Failure::new(Exit::Failed, format!("no tokio runtime: {error}")))?;
-    let ended = runtime.block_on(daemon::run(config));
+    let ended = runtime.block_on(daemon::run(config, Outside { load: Box::new(load), logging }));
     // Arti's own tasks end with the runtime; none of them has anything left to
     // save that is worth more than a second.
     runtime.shutdown_timeout(Duration::from_secs(1));
@@ -34,8 +36,8 @@ fn start(files: &[PathBuf]) -> Result<(), Failure> {
 impl From<DaemonError> for Failure {
     fn from(error: DaemonError) -> Self {
         let exit = match &error {
-            DaemonError::Keys(_) => Exit::Permission,
-            DaemonError::Addresses(_) => Exit::Configuration,
+            DaemonError::Services(CheckError::Keys(_)) => Exit::Permission,
+            DaemonError::Services(CheckError::Addresses(_)) => Exit::Configuration,
             _ => Exit::Failed,
         };
         Self::new(exit, format!("{:#}", anyhow::Error::from(error)))

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use super::document::Node;
 use super::error::{ConfigError, KeyPath, Report};
-use super::ports::{self, MAX_UNIX_PATH};
 use super::reader::Item;
+use super::target::{self, MAX_UNIX_PATH};
 
 /// Where the admin interface listens. Whoever reaches it can see everything,
 /// so it is a Unix socket or a loopback address, never more.
@@ -74,8 +74,8 @@ fn parse(text: &str) -> Result<AdminListen, String> {
         }
         return unix(Path::new(path));
     }
-    let address = ports::socket_addr(text)
-        .map_err(|_| "this must be \"unix:/path\" or \"127.0.0.1:PORT\"".to_owned())?;
+    let address = target::socket_addr(text)?
+        .ok_or_else(|| "this must be \"unix:/path\" or \"127.0.0.1:PORT\"".to_owned())?;
     if !address.ip().is_loopback() {
         return Err(format!(
             "whoever reaches the admin interface sees everything, so it listens on loopback only: \

@@ -9,6 +9,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::files::NamedFile;
 use crate::exit::Exit;
 
 /// Every error of a configuration, in the order of the files and their lines.
@@ -165,6 +166,7 @@ impl fmt::Display for KeyPath {
 pub(crate) struct Report {
     errors: Vec<ConfigError>,
     warnings: Vec<(Option<Place>, String)>,
+    files: Vec<NamedFile>,
 }
 
 impl Report {
@@ -180,6 +182,16 @@ impl Report {
             None => format!("{key}: {text}"),
         };
         self.warnings.push((place, text));
+    }
+
+    /// Remembers a file that the configuration names.
+    pub(crate) fn names(&mut self, file: NamedFile) {
+        self.files.push(file);
+    }
+
+    /// The files that were named so far.
+    pub(crate) fn take_files(&mut self) -> Vec<NamedFile> {
+        std::mem::take(&mut self.files)
     }
 
     /// Whether anything is wrong so far.

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::error::{ConfigError, Report};
 use super::reader::Item;
+use super::units;
 
 /// An end-to-end check of remote backends.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,7 +39,7 @@ pub(crate) fn read(item: &Item<'_>, report: &mut Report) -> Option<Probe> {
         }
     };
     let interval = match table.get("interval") {
-        Some(item) => interval(&item, report),
+        Some(item) => units::time(&item, INTERVALS, report),
         None => Some(INTERVAL),
     };
     let path_item = table.get("path");
@@ -59,19 +60,8 @@ pub(crate) fn read(item: &Item<'_>, report: &mut Report) -> Option<Probe> {
     })
 }
 
-fn interval(item: &Item<'_>, report: &mut Report) -> Option<Duration> {
-    const WANTED: &str = "a time from \"10s\" to \"1h\"";
-    let text = item.text(WANTED, report)?;
-    match humantime::parse_duration(text) {
-        Ok(interval) if INTERVALS.contains(&interval) => Some(interval),
-        _ => {
-            item.wrong(format!("this must be {WANTED}"), report);
-            None
-        }
-    }
-}
-
-fn path(item: &Item<'_>, report: &mut Report) -> Option<String> {
+/// Reads the path of a request.
+pub(crate) fn path(item: &Item<'_>, report: &mut Report) -> Option<String> {
     const WANTED: &str = "a path such as \"/health\"";
     let text = item.text(WANTED, report)?;
     let sendable = text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#');

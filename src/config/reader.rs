@@ -169,6 +169,54 @@ impl<'a> Item<'a> {
         Some(nodes.iter().enumerate().map(element).collect())
     }
 
+    /// The entries of the value, which must be a table whose keys the operator
+    /// chooses.
+    pub(crate) fn entries(&self, report: &mut Report) -> Option<Vec<(&'a str, Item<'a>)>> {
+        let Value::Table(entries) = &self.node.value else {
+            self.wrong_kind("a table", report);
+            return None;
+        };
+        let entry =
+            |(key, node): (&'a String, _)| (key.as_str(), Item { node, path: self.path.key(key) });
+        Some(entries.iter().map(entry).collect())
+    }
+
+    /// Whether the value is `false`: of a key that can be switched off.
+    pub(crate) fn is_false(&self) -> bool {
+        matches!(self.node.value, Value::Scalar(toml::Value::Boolean(false)))
+    }
+
+    /// The value of a key that `false` switches off, read by `read`.
+    pub(crate) fn unless_false<T>(
+        &self,
+        report: &mut Report,
+        read: impl FnOnce(&Self, &mut Report) -> Option<T>,
+    ) -> Option<Option<T>> {
+        match self.node.value {
+            _ if self.is_false() => Some(None),
+            Value::Scalar(toml::Value::Boolean(true)) => {
+                self.wrong("`true` does not say what: give a value, or false for none", report);
+                None
+            }
+            _ => read(self, report).map(Some),
+        }
+    }
+
+    /// The value as one of a few words.
+    pub(crate) fn word<T: Copy>(&self, words: &[(&str, T)], report: &mut Report) -> Option<T> {
+        let quoted: Vec<String> = words.iter().map(|(word, _)| format!("\"{word}\"")).collect();
+        let wanted = match quoted.as_slice() {
+            [first, last] => format!("{first} or {last}"),
+            all => format!("one of {}", all.join(", ")),
+        };
+        let text = self.text(&wanted, report)?;
+        let found = words.iter().find(|(word, _)| *word == text).map(|(_, value)| *value);
+        if found.is_none() {
+            self.wrong(format!("this must be {wanted}"), report);
+        }
+        found
+    }
+
     /// A reader of the value, which must be a table.
     pub(crate) fn table(&self, report: &mut Report) -> Option<Reader<'a>> {
         let Value::Table(entries) = &self.node.value else {

@@ -2,19 +2,23 @@
 //! keys and ours.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use tor_hsservice::HsNickname;
 
 use super::backends::{self, RemoteBackend};
 use super::document::{Node, Table, Value};
 use super::error::{ConfigError, KeyPath, Report};
+use super::files::{self, Wanted};
 use super::frontends;
-use super::identity;
+use super::http;
 use super::ports;
 use super::probe::{self, Probe};
 use super::reader::{Item, Reader};
+use crate::balancer::{Distinct, Publishers};
 use crate::onion::{MAX_INTRO_POINTS, OnionAddress};
 use crate::proxy::rules::{ProxyRule, ProxyRules, ProxyTarget};
+use crate::proxy::settings::HttpSettings;
 
 /// One onion address that this process publishes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,6 +41,9 @@ pub struct ServiceConfig {
     pub rate_limit_at_intro: Option<RateLimit>,
     /// Where the streams of the local instances go.
     pub proxy_ports: ProxyRules,
+    /// What holds for HTTP on every port of which nothing else is said; rules
+    /// have what holds for their ports.
+    pub http: Arc<HttpSettings>,
     /// Backends in this process, 0 to 40.
     pub local_instances: u8,
     /// Introduction points of each local instance, 1 to 20; `None` leaves it to
@@ -54,6 +61,10 @@ pub struct ServiceConfig {
     /// The most introduction points in a descriptor, 1 to 20; `None` where
     /// onionbraid decides ("auto").
     pub max_intro_points: Option<u8>,
+    /// Whether different HSDirs may get different points.
+    pub distinct_descriptors: Distinct,
+    /// Whether other processes publish the same address.
+    pub publishers: Publishers,
 }
 
 impl ServiceConfig {
@@ -72,6 +83,7 @@ impl ServiceConfig {
             max_concurrent_streams_per_circuit: 65535,
             rate_limit_at_intro: None,
             proxy_ports: ProxyRules::default(),
+            http: Arc::default(),
             local_instances: 1,
             local_intro_points: None,
             local_weight: 1,
@@ -79,6 +91,8 @@ impl ServiceConfig {
             frontends: Vec::new(),
             probe: None,
             max_intro_points: None,
+            distinct_descriptors: Distinct::default(),
+            publishers: Publishers::default(),
         }
     }
 
@@ -103,12 +117,6 @@ const MAX_LOCAL_INSTANCES: u8 = 40;
 
 /// The most introduction points of a backend or a descriptor.
 const MOST: u8 = MAX_INTRO_POINTS as u8;
-
-/// Keys of this file format whose function a later version brings.
-const LATER: [&str; 2] = ["publishers", "http"];
-
-/// A key that is read already, and does nothing until a later version.
-const NOT_YET: &str = "probe";
 
 /// What runs where no service is configured: a welcome page on port 80.
 fn welcome(report: &mut Report) -> Vec<ServiceConfig> {
@@ -166,7 +174,6 @@ fn service(
     let mut table = item.table(report)?;
     // Read on with any nickname, so that all errors of the table are found.
     let service = keys(&item, nickname.clone().or_else(|| "x".parse().ok())?, &mut table, report);
-    later_keys(&mut table, report);
     table.finish(report);
     nickname.map(|_| service)
 }
@@ -181,7 +188,9 @@ fn keys(
     if let Some(value) = table.get("enabled").and_then(|item| item.boolean(report)) {
         config.enabled = value;
     }
-    config.identity_key = table.get("identity_key").and_then(|item| identity::read(&item, report));
+    if let Some(item) = table.get("identity_key") {
+        config.identity_key = files::read(&item, Wanted::Key, report);
+    }
     if let Some(value) = table.get("num_intro_points").and_then(|item| item.integer(3..=20, report))
     {
         config.num_intro_points = value;
@@ -196,10 +205,13 @@ fn keys(
         table.get("rate_limit_at_intro").and_then(|item| rate_limit(&item, report));
     not_needed_keys_of_arti(table, report);
 
+    let http = http::read(table.get("http"), report);
     let ports = table.get("proxy_ports");
-    if let Some(item) = &ports {
-        config.proxy_ports = ports::read(item, report);
+    match &ports {
+        Some(item) => config.proxy_ports = ports::read(item, &http, report),
+        None => http.unused(&config.proxy_ports, true, report),
     }
+    config.http = http.settings;
     let backends = table.get("backends");
     if let Some(item) = &backends {
         config.backends = backends::read(item, report);
@@ -237,8 +249,13 @@ fn keys(
     config.probe = table.get("probe").and_then(|item| probe::read(&item, report));
     config.max_intro_points =
         table.get("max_intro_points").and_then(|item| max_intro_points(&item, report));
-    if let Some(item) = table.get("distinct_descriptors") {
-        distinct_descriptors(&item, report);
+    if let Some(value) =
+        table.get("distinct_descriptors").and_then(|item| distinct_descriptors(&item, report))
+    {
+        config.distinct_descriptors = value;
+    }
+    if let Some(value) = table.get("publishers").and_then(|item| publishers(&item, report)) {
+        config.publishers = value;
     }
 
     if config.enabled
@@ -304,15 +321,20 @@ fn max_intro_points(item: &Item<'_>, report: &mut Report) -> Option<u8> {
     }
 }
 
-fn distinct_descriptors(item: &Item<'_>, report: &mut Report) {
+fn distinct_descriptors(item: &Item<'_>, report: &mut Report) -> Option<Distinct> {
     match &item.node.value {
-        Value::Scalar(toml::Value::Boolean(false)) => {}
-        Value::Scalar(toml::Value::Boolean(true)) => {
-            item.wrong("not built yet in this version: write \"auto\" or false", report);
+        Value::Scalar(toml::Value::Boolean(true)) => Some(Distinct::Always),
+        Value::Scalar(toml::Value::Boolean(false)) => Some(Distinct::Never),
+        _ if item.as_text() == Some("auto") => Some(Distinct::Auto),
+        _ => {
+            item.wrong("this must be \"auto\", true or false", report);
+            None
         }
-        _ if item.as_text() == Some("auto") => {}
-        _ => item.wrong("this must be \"auto\" or false", report),
     }
+}
+
+fn publishers(item: &Item<'_>, report: &mut Report) -> Option<Publishers> {
+    item.word(&[("one", Publishers::One), ("several", Publishers::Several)], report)
 }
 
 /// Keys of Arti's that are not needed here, or refused until they are built.
@@ -348,16 +370,4 @@ fn not_needed_keys_of_arti(table: &mut Reader<'_>, report: &mut Report) {
         restricted.get(key);
     }
     restricted.finish(report);
-}
-
-fn later_keys(table: &mut Reader<'_>, report: &mut Report) {
-    if let Some(item) = table.get_unlisted(NOT_YET) {
-        let text = format!("{NOT_YET} is not built yet in this version; it does nothing so far");
-        report.warn(item.place(), &item.path, &text);
-    }
-    for key in LATER {
-        if let Some(item) = table.get_unlisted(key) {
-            item.wrong("not built yet in this version: take this key out", report);
-        }
-    }
 }

@@ -5,8 +5,10 @@ use std::path::Path;
 
 use toml::{Table, Value};
 
-use super::{Config, Probe, ServiceConfig};
-use crate::proxy::rules::{PortRange, ProxyRule, ProxyRules};
+use super::{Config, Probe, ServiceConfig, Shutdown, http, ports, units};
+use crate::balancer::{Distinct, Publishers};
+use crate::proxy::rules::{PortRange, ProxyRule, ProxyRules, ProxyTarget};
+use crate::proxy::settings::HttpSettings;
 
 impl Config {
     /// The configuration in force. Reading the text again gives the same
@@ -31,6 +33,9 @@ impl Config {
                 ("log_sensitive_information", self.logging.log_sensitive_information.into()),
             ]),
         );
+        let Shutdown { grace, limit } = self.shutdown;
+        let time = units::time_value;
+        root.insert("shutdown".to_owned(), table([("grace", time(grace)), ("limit", time(limit))]));
         root.extend(self.arti_tables.clone());
         let storage = root.entry("storage").or_insert_with(|| Table::new().into());
         if let Some(storage) = storage.as_table_mut() {
@@ -42,6 +47,22 @@ impl Config {
 }
 
 impl ServiceConfig {
+    /// What the table `http` says that is not the default; `ports` what they say
+    /// that is not the service's.
+    pub fn http_to_toml(&self) -> Table {
+        let defaults = http::to_toml(&HttpSettings::default(), &ProxyRules::default());
+        let whole = http::to_toml(&self.http, &self.proxy_ports);
+        let mut table = different(&whole, &defaults);
+        if let Some(Value::Table(ports)) = table.get_mut("ports") {
+            for (_, port) in ports.iter_mut() {
+                if let Value::Table(own) = port {
+                    *own = different(own, &whole);
+                }
+            }
+        }
+        table
+    }
+
     fn to_toml(&self) -> Table {
         let mut entries = vec![("enabled", self.enabled.into())];
         if let Some(file) = &self.identity_key {
@@ -60,6 +81,7 @@ impl ServiceConfig {
             entries.push(("rate_limit_at_intro", table(limit)));
         }
         entries.push(("proxy_ports", self.proxy_ports.to_toml().into()));
+        entries.push(("http", http::to_toml(&self.http, &self.proxy_ports).into()));
         entries.push(("local_instances", i64::from(self.local_instances).into()));
         if let Some(points) = self.local_intro_points {
             entries.push(("local_intro_points", i64::from(points).into()));
@@ -81,6 +103,17 @@ impl ServiceConfig {
         }
         let max = self.max_intro_points.map_or_else(|| "auto".into(), |max| i64::from(max).into());
         entries.push(("max_intro_points", max));
+        let distinct = match self.distinct_descriptors {
+            Distinct::Auto => "auto".into(),
+            Distinct::Always => true.into(),
+            Distinct::Never => false.into(),
+        };
+        entries.push(("distinct_descriptors", distinct));
+        let publishers = match self.publishers {
+            Publishers::One => "one",
+            Publishers::Several => "several",
+        };
+        entries.push(("publishers", publishers.into()));
         entries.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
     }
 }
@@ -101,12 +134,10 @@ impl Probe {
     }
 }
 
-/// A path, which Arti would expand in a plain string if it has `~` or `${...}`.
-fn path(path: &Path) -> Value {
-    let path = path.to_string_lossy().into_owned();
-    let plain = !path.contains(['$', '~']);
-    let path = Value::from(path);
-    if plain { path } else { table([("literal", path)]) }
+/// The entries of a table that another has not, or not so.
+fn different(table: &Table, other: &Table) -> Table {
+    let entries = table.iter().filter(|(key, value)| other.get(*key) != Some(value));
+    entries.map(|(key, value)| (key.clone(), value.clone())).collect()
 }
 
 impl ProxyRules {
@@ -117,16 +148,29 @@ impl ProxyRules {
 }
 
 fn rule(rule: &ProxyRule) -> Option<Value> {
-    let ports = Value::from(PortRange(&rule.ports).to_string());
-    let mut target: Vec<Value> = rule.target.words().into_iter().map(Value::from).collect();
-    let last = target.pop()?;
-    if target.is_empty() {
-        return Some(vec![ports, last].into());
-    }
-    target.push(last);
-    Some(vec![ports, target.into()].into())
+    let mut words: Vec<Value> = rule.target.words().into_iter().map(Value::from).collect();
+    let target = match words.len() {
+        0 => return None,
+        1 => words.pop()?,
+        _ => words.into(),
+    };
+    let options = match &rule.target {
+        ProxyTarget::Forward(target) => ports::options_value(target.proxy_protocol),
+        _ => None,
+    };
+    let pair = [PortRange(&rule.ports).to_string().into(), target];
+    Some(pair.into_iter().chain(options).collect::<Vec<_>>().into())
 }
 
-fn table<const N: usize>(entries: [(&str, Value); N]) -> Value {
+/// A path, which Arti would expand in a plain string if it has `~` or `${...}`.
+pub(super) fn path(path: &Path) -> Value {
+    let path = path.to_string_lossy().into_owned();
+    let plain = !path.contains(['$', '~']);
+    let path = Value::from(path);
+    if plain { path } else { table([("literal", path)]) }
+}
+
+/// A table of these entries.
+pub(super) fn table<const N: usize>(entries: [(&str, Value); N]) -> Value {
     entries.into_iter().map(|(key, value)| (key.to_owned(), value)).collect::<Table>().into()
 }

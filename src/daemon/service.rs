@@ -1,93 +1,109 @@
-//! One onion service at work: its balancer, its local instances, and what
-//! carries out the balancer's commands.
+//! The life of one onion service: it waits for a Tor network, carries facts to
+//! its balancer and commands from it, obeys the operator, and ends in order.
 
-use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use futures::StreamExt as _;
-use tokio::sync::{mpsc, watch};
-use tokio::task::JoinSet;
+use tokio::sync::{Notify, broadcast, mpsc, watch};
+use tokio::task::{JoinSet, block_in_place};
 use tokio_util::sync::CancellationToken;
 use tor_hscrypto::pk::HsIdKeypair;
 
-use crate::balancer::command::{Command, Publication};
-use crate::balancer::fact::{BackendId, Fact, UploadFailure};
-use crate::balancer::{BackendKind, BackendSettings, Balancer, Settings};
-use crate::config::ServiceConfig;
-use crate::instance::{self, Counters, Instance, RelaysInUse};
-use crate::observe::snapshot::{self, ServiceState};
+use crate::balancer::Balancer;
+use crate::balancer::command::Command;
+use crate::balancer::fact::{Fact, Now};
+use crate::clock::{now, sleep_until};
+use crate::config::{ServiceConfig, Shutdown, Storage};
+use crate::observe::snapshot::ServiceState;
 use crate::onion::OnionAddress;
-use crate::tor::descriptor::Signer;
+use crate::proxy::rules::ProxyRules;
+use crate::tor::hsdirs;
 use crate::tor::network::Network;
 use crate::tor::subcredentials::Subcredentials;
-use crate::tor::{fetch, hsdirs, keys, upload};
 
+use super::drain::{Drain, Step};
+use super::fetches::{Answer, Fetches};
+use super::instances::{Instances, Shared};
+use super::log_lines;
+use super::origins::Origins;
+use super::settings::Ids;
+use super::snapshot::Posted;
+use super::state::StateDir;
 use super::streams::ByPort;
-use crate::clock::{now, sleep_until};
+use super::work::Work;
 
-/// Points that instances may tell at a time without waiting.
+/// Facts that may wait at a time.
 const FACT_QUEUE: usize = 64;
 
-/// What a service tells of itself.
+/// How long after something has changed it is written down: what changes
+/// together is written once.
+const REMEMBER_AFTER: Duration = Duration::from_secs(10);
+
+/// What the operator wants of a service.
 #[derive(Clone, Debug)]
-pub(super) struct Posted {
-    /// Its status, with counters of 0.
-    pub(super) service: snapshot::Service,
-    /// What its local instances count, by place among the backends.
-    pub(super) counters: BTreeMap<BackendId, Arc<Counters>>,
+pub(super) struct Orders {
+    /// What it is.
+    pub(super) config: ServiceConfig,
+    /// How long taking things out may take.
+    pub(super) times: Shutdown,
+    /// Whether it is to end.
+    pub(super) end: bool,
+}
+
+/// What all services share.
+#[derive(Clone)]
+pub(super) struct Common {
+    /// The Tor network, once there is one.
+    pub(super) network: watch::Receiver<Option<Network>>,
+    /// Fetches for all of them.
+    pub(super) fetches: Fetches,
+    /// Where their state lies.
+    pub(super) storage: Arc<Storage>,
 }
 
 /// An onion service, ready to run.
 pub(super) struct Service {
-    /// What the operator wants.
-    config: ServiceConfig,
     /// Who it is.
-    identity: Arc<HsIdKeypair>,
+    pub(super) identity: Arc<HsIdKeypair>,
     /// The same, in public.
-    address: OnionAddress,
-    /// Where its status is told.
-    status: watch::Sender<Posted>,
+    pub(super) address: OnionAddress,
+    /// What the operator wants, now and later.
+    pub(super) orders: watch::Receiver<Orders>,
+    /// Where its status is shown.
+    pub(super) posted: Arc<Posted>,
+    /// What it shares.
+    pub(super) common: Common,
+    /// Those that must have ended before: they have its directory or address.
+    pub(super) after: Vec<CancellationToken>,
 }
 
+/// A service has ended that nobody has told to.
+#[derive(Debug, thiserror::Error)]
+#[error("service {0}")]
+pub(super) struct Unexpected(pub(super) String);
+
 impl Service {
-    /// A service with this identity.
-    pub(super) fn new(config: ServiceConfig, identity: HsIdKeypair) -> Self {
-        let address = keys::address(&identity);
-        let (status, _) = watch::channel(Posted {
-            service: snapshot::Service {
-                nickname: config.nickname.to_string(),
-                address: address.to_string(),
-                state: ServiceState::Starting,
-                backends: Vec::new(),
-                descriptors: Vec::new(),
-                http: None,
-            },
-            counters: BTreeMap::new(),
-        });
-        Self { config, identity: Arc::new(identity), address, status }
+    /// Runs until it is told to end.
+    pub(super) async fn run(mut self) -> Result<(), Unexpected> {
+        let nickname = self.orders.borrow().config.nickname.to_string();
+        let mut orders = self.orders.clone();
+        let network = tokio::select! {
+            network = self.network() => network,
+            // Nobody gives orders any more only when everything ends.
+            _ = orders.wait_for(|orders| orders.end) => return Ok(()),
+        };
+        let Some(network) = network else { return Ok(()) };
+        Running::start(self, network).run().await.map_err(|()| Unexpected(nickname))
     }
 
-    /// The name in the configuration.
-    pub(super) fn nickname(&self) -> String {
-        self.config.nickname.to_string()
-    }
-
-    /// What it is and who it is, to be checked together with the others.
-    pub(super) fn config_and_address(&self) -> (&ServiceConfig, Option<OnionAddress>) {
-        (&self.config, Some(self.address))
-    }
-
-    /// Where the service tells its status.
-    pub(super) fn watch(&self) -> watch::Receiver<Posted> {
-        self.status.subscribe()
-    }
-
-    /// Runs until it is cancelled. Returns its nickname.
-    pub(super) async fn run(self, network: Network, cancel: CancellationToken) -> String {
-        let nickname = self.nickname();
-        let mut running = Running::start(self, network);
-        let _ = cancel.run_until_cancelled(running.run()).await;
-        nickname
+    /// Waits for those before it, and for a Tor network.
+    async fn network(&mut self) -> Option<Network> {
+        for before in &self.after {
+            before.cancelled().await;
+        }
+        self.common.network.wait_for(Option::is_some).await.ok()?.clone()
     }
 }
 
@@ -97,120 +113,156 @@ struct Running {
     service: Service,
     /// Circuits and directory.
     network: Network,
-    /// Decides.
-    balancer: Balancer,
-    /// Signs.
-    signer: Signer,
-    /// The addresses of remote backends.
-    remote: BTreeMap<BackendId, OnionAddress>,
-    /// The local instances and those who listen to them. None ever ends.
-    instances: JoinSet<()>,
-    /// Points told by the instances.
+    /// Where its balancer decides, and shows its status.
+    posted: Arc<Posted>,
+    /// What it finds again after a restart.
+    state: Option<StateDir>,
+    /// When to write that down, if something has changed.
+    remember_at: Option<Instant>,
+    /// The numbers of its backends.
+    ids: Ids,
+    /// Its local instances.
+    instances: Instances,
+    /// What introductions they accept.
+    subcredentials: Arc<Subcredentials>,
+    /// Where new streams are led.
+    rules: watch::Sender<Arc<ProxyRules>>,
+    /// Looks after the origins.
+    origins: JoinSet<()>,
+    /// Carries out commands.
+    work: Work,
+    /// Told by the instances and of the origins.
     facts: mpsc::Receiver<Fact>,
-    /// Fetches and uploads under way; each ends with a fact.
-    tasks: JoinSet<Fact>,
+    /// Fetches that have ended, of all services.
+    answers: broadcast::Receiver<Answer>,
+    /// Since it was told to end.
+    drain: Option<Drain>,
+    /// The state that the log was last told.
+    told: ServiceState,
 }
 
 impl Running {
-    /// Starts the local instances.
+    /// With what was remembered, and its local instances started.
     fn start(service: Service, network: Network) -> Self {
-        let settings = settings(&service.config);
-        let remote = settings
-            .backends
-            .iter()
-            .filter_map(|backend| match backend.kind {
-                BackendKind::Remote { address } => Some((backend.id, address)),
-                BackendKind::Local { .. } => None,
-            })
-            .collect();
+        let orders = service.orders.borrow().clone();
+        let Orders { config, times, .. } = &orders;
+        let nickname = config.nickname.to_string();
+        let mut state = StateDir::open(&service.common.storage, &nickname, &service.address);
+        let mut ids = Ids::default();
+        let settings = ids.settings(config);
+        let balancer = match state.as_mut().and_then(StateDir::remembered) {
+            Some(memory) => Balancer::remembering(settings.clone(), memory, now()),
+            None => Balancer::new(settings.clone()),
+        };
+        let posted = Arc::clone(&service.posted);
+        posted.start(balancer);
+
         let (told, facts) = mpsc::channel(FACT_QUEUE);
-        let mut instances = JoinSet::new();
-        let mut counters = BTreeMap::new();
-        // Its own address, and those of the frontends that it is a backend of.
-        let addresses = std::iter::once(&service.address).chain(&service.config.frontends);
-        let identities = addresses.filter_map(hsdirs::identity_key).collect();
-        let subcredentials = Arc::new(Subcredentials::new(identities));
-        let relays_in_use = Arc::new(RelaysInUse::default());
-        let serve = Arc::new(ByPort::new(service.config.proxy_ports.clone()));
-        for backend in &settings.backends {
-            let BackendKind::Local { expected_points } = backend.kind else { continue };
-            let id = backend.id;
-            let rate_limit = service.config.rate_limit_at_intro.as_ref();
-            let (instance, counted, mut points) = Instance::new(
-                instance::Settings {
-                    name: format!("{}/{}", service.config.nickname, backend.name),
-                    intro_points: usize::from(expected_points),
-                    max_streams_per_circuit: usize::try_from(
-                        service.config.max_concurrent_streams_per_circuit,
-                    )
-                    .unwrap_or(usize::MAX),
-                    rate_limit_at_intro: rate_limit.map(|limit| (limit.rate, limit.burst)),
-                },
-                network.clone(),
-                Arc::clone(&subcredentials),
-                Arc::clone(&relays_in_use),
-                Arc::clone(&serve) as Arc<dyn instance::Serve>,
-            );
-            counters.insert(id, counted);
-            instances.spawn(async move { match instance.run().await {} });
-            let told = told.clone();
-            let network = network.clone();
-            instances.spawn(async move {
-                while points.changed().await.is_ok() {
-                    let points = points.borrow_and_update().clone();
-                    let capabilities = network.local_capabilities();
-                    let fact = Fact::LocalPoints { backend: id, points, capabilities };
-                    if told.send(fact).await.is_err() {
-                        break;
-                    }
-                }
-            });
-        }
-        service.status.send_modify(|posted| posted.counters = counters);
+        let (rules, watched) = watch::channel(Arc::new(config.proxy_ports.clone()));
+        let failed = Arc::new(Notify::new());
+        let subcredentials = Arc::new(Subcredentials::new(Vec::new()));
+        let mut instances = Instances::new(Shared {
+            network: network.clone(),
+            subcredentials: Arc::clone(&subcredentials),
+            serve: Arc::new(ByPort::new(watched.clone(), Arc::clone(&failed))),
+            told: told.clone(),
+            posted: Arc::clone(&posted),
+        });
+        subcredentials.replace(identities(&service.address, config));
+        instances.apply(config, &settings, state.as_ref(), *times, now().monotonic);
+        let mut origins = JoinSet::new();
+        origins.spawn(Origins { rules: watched, failed, told }.watch());
+        let fetches = service.common.fetches.clone();
+        let answers = fetches.listen();
+        let identity = Arc::clone(&service.identity);
+        let mut work = Work::new(network.clone(), service.address, identity, fetches);
+        work.apply(&settings, config.probe.clone());
         Self {
-            signer: Signer::new(Arc::clone(&service.identity)),
-            balancer: Balancer::new(settings),
             service,
             network,
-            remote,
+            posted,
+            state,
+            remember_at: None,
+            ids,
             instances,
+            subcredentials,
+            rules,
+            origins,
+            work,
             facts,
-            tasks: JoinSet::new(),
+            answers,
+            drain: None,
+            told: ServiceState::Starting,
         }
     }
 
-    /// Carries facts to the balancer and commands from it, for ever.
-    async fn run(&mut self) {
+    /// Carries facts to the balancer and commands from it, until the end that
+    /// the operator wants; any other is an error.
+    async fn run(mut self) -> Result<(), ()> {
         let mut changes = self.network.changes();
         self.network_changed();
-        loop {
-            while let Some(command) = self.balancer.poll_command() {
-                self.carry_out(command);
-            }
-            self.tell_status();
-            let wake = self.balancer.poll_timeout();
+        let ended = loop {
+            self.carry_out();
+            let wake = match self.look_around(now()) {
+                ControlFlow::Continue(wake) => wake,
+                ControlFlow::Break(()) => break Ok(()),
+            };
             tokio::select! {
                 Some(fact) = self.facts.recv() => self.happened(fact),
-                Some(ended) = self.tasks.join_next() => match ended {
-                    Ok(fact) => self.happened(fact),
-                    Err(error) => tracing::error!(%error, "a fetch or upload has panicked"),
-                },
+                fact = self.work.done() => self.happened(fact),
+                answer = self.answers.recv() => self.answered(answer),
                 Some(()) = changes.next() => self.network_changed(),
-                Some(_) = self.instances.join_next() => {
-                    tracing::error!("a local instance has ended");
-                    return;
+                ended = self.instances.ended(self.drain.is_some(), self.state.as_ref()) => {
+                    if let Err(error) = ended {
+                        tracing::error!(service = %self.posted.nickname, "{error}");
+                        break Err(());
+                    }
                 }
-                () = sleep_until(wake) => {
-                    self.balancer.handle_timeout(now(), &mut crate::tor::rng());
+                Some(_) = self.origins.join_next() => {
+                    tracing::error!("nobody looks after the origins any more");
+                    break Err(());
                 }
+                changed = self.service.orders.changed() => match changed {
+                    Ok(()) => self.obey(),
+                    // Nobody gives orders any more only when everything ends.
+                    Err(_) => break Ok(()),
+                },
+                () = sleep_until(wake) => self.tell(Balancer::handle_timeout),
             }
+        };
+        self.remember(now());
+        ended
+    }
+
+    /// Has the balancer look at something.
+    fn tell(&mut self, of: impl FnOnce(&mut Balancer, Now, &mut rand::rngs::ThreadRng)) {
+        let state = self.posted.with(|balancer| {
+            of(balancer, now(), &mut crate::tor::rng());
+            balancer.state()
+        });
+        if let Some(state) = state.filter(|state| *state != self.told) {
+            self.told = state;
+            log_lines::state(&self.posted.nickname, state);
         }
     }
 
-    /// Tells the balancer.
+    /// Tells the balancer a fact, and the log.
     fn happened(&mut self, fact: Fact) {
-        self.log(&fact);
-        self.balancer.handle_fact(fact, now(), &mut crate::tor::rng());
+        log_lines::fact(&self.posted.nickname, &fact);
+        self.remember_at.get_or_insert(now().monotonic + REMEMBER_AFTER);
+        self.tell(|balancer, now, rng| balancer.handle_fact(fact, now, rng));
+    }
+
+    /// Tells the balancer of a fetch, if it is of one of its backends.
+    fn answered(&mut self, answer: Result<Answer, broadcast::error::RecvError>) {
+        match answer {
+            Ok(answer) => {
+                if let Some(fact) = self.work.fetched(&answer) {
+                    self.happened(fact);
+                }
+            }
+            Err(error) => tracing::debug!(%error, "answers to fetches were lost"),
+        }
     }
 
     /// Tells the balancer what the directory says now.
@@ -221,102 +273,96 @@ impl Running {
     }
 
     /// One match for every command.
-    fn carry_out(&mut self, command: Command) {
-        match command {
-            Command::Fetch { backend } => {
-                let Some(address) = self.remote.get(&backend).copied() else { return };
-                let network = self.network.clone();
-                self.tasks.spawn(async move {
-                    let outcome = fetch::fetch(&network, &address, now().wall).await;
-                    Fact::Fetched { backend, outcome }
-                });
+    fn carry_out(&mut self) {
+        while let Some(command) = self.posted.with(Balancer::poll_command).flatten() {
+            match command {
+                Command::Fetch { backend } => self.work.fetch(backend),
+                Command::Probe { backend, point } => self.work.probe(backend, point),
+                Command::Replace { backend, session } => self.instances.replace(backend, session),
+                Command::Inspect { period, hsdir } => self.work.inspect(period, hsdir),
+                Command::Publish(publication) => self.work.publish(&publication),
             }
-            Command::Publish(publication) => self.publish(&publication),
-            // The balancer asks for none of these yet.
-            Command::Probe { .. } | Command::Replace { .. } | Command::Inspect { .. } => {}
         }
     }
 
-    /// Builds and signs here, uploads in a task of its own.
-    fn publish(&mut self, publication: &Publication) {
-        let Publication { period, hsdir, as_of, .. } = *publication;
-        let signed = self.signer.sign(publication, &self.network);
-        let network = self.network.clone();
-        self.tasks.spawn(async move {
-            let outcome = match signed {
-                Ok(signed) => {
-                    upload::upload(&network, hsdir, signed.text).await.map(|()| signed.revision)
+    /// Does what is due beside the balancer's commands. When to look again at
+    /// the latest, or that everything has ended.
+    fn look_around(&mut self, now: Now) -> ControlFlow<(), Option<Instant>> {
+        if self.remember_at.is_some_and(|at| at <= now.monotonic) {
+            self.remember(now);
+        }
+        let mut wakes = vec![self.remember_at, self.posted.with(|b| b.poll_timeout()).flatten()];
+        let posted = &self.posted;
+        let may_be_found = |id| posted.with(|b| b.may_be_found(id)).unwrap_or(false);
+        wakes.push(self.instances.take_out(may_be_found, now.monotonic));
+        if let Some(drain) = &mut self.drain {
+            let out = posted.with(|balancer| balancer.is_withdrawn()).unwrap_or(true);
+            let mut step = drain.step(out, now.monotonic);
+            if step == Step::Finish {
+                self.instances.finish();
+                step = drain.step(out, now.monotonic);
+            }
+            match step {
+                Step::Drop => {
+                    let streams = self.instances.open_streams();
+                    let service = &self.posted.nickname;
+                    tracing::warn!(%service, streams, "not everything ended in time");
+                    return ControlFlow::Break(());
                 }
-                Err(error) => Err(UploadFailure::Unreachable(error.to_string())),
-            };
-            Fact::Uploaded { period, hsdir, as_of, outcome }
-        });
+                _ if self.instances.is_empty() => return ControlFlow::Break(()),
+                // Where nobody takes over, the sooner the end the sooner the next
+                // process: clients between two requests are not waited for.
+                _ if drain.is_without_grace() && self.instances.open_streams() == 0 => {
+                    return ControlFlow::Break(());
+                }
+                Step::Wait(until) => wakes.push(Some(until)),
+                Step::Finish => {}
+            }
+        }
+        ControlFlow::Continue(wakes.into_iter().flatten().min())
     }
 
-    /// What the operator may want to read afterwards.
-    fn log(&self, fact: &Fact) {
-        let service = &self.service.config.nickname;
-        match fact {
-            Fact::Uploaded { period, hsdir, outcome: Ok(revision), .. } => {
-                tracing::debug!(%service, period = period.number, %hsdir, revision, "descriptor stored");
+    /// Does what the operator wants now.
+    fn obey(&mut self) {
+        let orders = self.service.orders.borrow_and_update().clone();
+        let Orders { config, times, end } = &orders;
+        let monotonic = now().monotonic;
+        if *end {
+            self.tell(Balancer::withdraw);
+            let nothing_to_wait_for = self.posted.with(|b| b.is_withdrawn()).unwrap_or(true);
+            let begin = if nothing_to_wait_for { Drain::begin_without_grace } else { Drain::begin };
+            self.drain.get_or_insert_with(|| begin(*times, monotonic));
+            return;
+        }
+        let settings = self.ids.settings(config);
+        self.subcredentials.replace(identities(&self.service.address, config));
+        self.rules.send_if_modified(|rules| {
+            let changed = **rules != config.proxy_ports;
+            if changed {
+                *rules = Arc::new(config.proxy_ports.clone());
             }
-            Fact::Uploaded { period, hsdir, outcome: Err(error), .. } => {
-                tracing::info!(%service, period = period.number, %hsdir, %error, "descriptor not stored; trying again");
-            }
-            Fact::Fetched { backend, outcome: Err(error) } => {
-                tracing::info!(%service, backend = backend.0, %error, "no descriptor from backend");
-            }
-            Fact::Fetched { backend, outcome: Ok(descriptor) } => {
-                let points = descriptor.points.len();
-                tracing::debug!(%service, backend = backend.0, points, "backend's descriptor fetched");
-            }
-            Fact::LocalPoints { backend, points, .. } => {
-                tracing::debug!(%service, backend = backend.0, points = points.len(), "local points");
-            }
-            Fact::Network(_) | Fact::Probed { .. } | Fact::Origins(_) | Fact::Inspected { .. } => {}
+            changed
+        });
+        self.work.apply(&settings, config.probe.clone());
+        self.instances.apply(config, &settings, self.state.as_ref(), *times, monotonic);
+        self.remember_at.get_or_insert(monotonic + REMEMBER_AFTER);
+        self.tell(|balancer, now, rng| balancer.reconfigure(settings, now, rng));
+    }
+
+    /// Writes down what a restart should not lose.
+    fn remember(&mut self, now: Now) {
+        self.remember_at = None;
+        let memory = self.posted.with(|balancer| balancer.memory(now));
+        if let (Some(state), Some(memory)) = (&mut self.state, memory) {
+            // The disk may be slow; other services share this thread.
+            block_in_place(|| state.remember(&memory, now.monotonic));
         }
     }
-
-    /// Tells the status, if it has changed.
-    fn tell_status(&self) {
-        let status = self.balancer.status();
-        self.service.status.send_modify(|posted| {
-            let told = &mut posted.service;
-            if told.state != status.state {
-                tracing::info!(service = %self.service.config.nickname, "{}", in_words(status.state));
-            }
-            told.state = status.state;
-            told.backends = status.backends;
-            told.descriptors = status.descriptors;
-        });
-    }
 }
 
-/// The balancer's settings for a service: local instances first, then remote
-/// backends in the order of the file.
-fn settings(config: &ServiceConfig) -> Settings {
-    let local = (0..config.local_instances).map(|n| {
-        let kind = BackendKind::Local { expected_points: config.points_per_instance() };
-        (format!("local-{n}"), kind, config.local_weight)
-    });
-    let remote = config.backends.iter().map(|backend| {
-        let kind = BackendKind::Remote { address: backend.address };
-        (backend.name.clone(), kind, backend.weight)
-    });
-    let backends = (0..)
-        .map(BackendId)
-        .zip(local.chain(remote))
-        .map(|(id, (name, kind, weight))| BackendSettings { id, name, kind, weight })
-        .collect();
-    Settings { backends, max_points: config.max_intro_points, ..Settings::default() }
-}
-
-/// A line for the log when the state of a service changes.
-fn in_words(state: ServiceState) -> &'static str {
-    match state {
-        ServiceState::Starting => "starting",
-        ServiceState::Publishing => "publishing its descriptor",
-        ServiceState::Published => "published: clients can reach it",
-        ServiceState::Down => "no backend answers",
-    }
+/// Whose introductions the local instances accept: those for the service's own
+/// address, and for the frontends that it is a backend of.
+fn identities(address: &OnionAddress, config: &ServiceConfig) -> Vec<tor_hscrypto::pk::HsIdKey> {
+    let addresses = std::iter::once(address).chain(&config.frontends);
+    addresses.filter_map(hsdirs::identity_key).collect()
 }

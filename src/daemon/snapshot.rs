@@ -1,44 +1,71 @@
-//! The Snapshot, put together from what Tor and the services tell.
+//! The Snapshot, put together when somebody asks for it, from what Tor and the
+//! services know at that moment. Nothing is copied while nobody looks.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
-use tokio::sync::watch;
-
-use crate::balancer::fact::BackendId;
+use crate::balancer::Balancer;
+use crate::clock::now;
+use crate::instance::Counters;
 use crate::observe::Snapshot;
-use crate::observe::snapshot::{self, ServiceState, Timestamp};
+use crate::observe::snapshot::{self, Reload, ServiceState, Timestamp};
+use crate::onion::OnionAddress;
 use crate::tor::bootstrap::Tor;
 
-use super::service::Posted;
-use crate::clock::now;
-
-/// Where everybody tells their status.
+/// Where everybody shows their status.
 pub(super) struct Board {
     /// When the daemon started.
     started: SystemTime,
     /// Tells how far it is.
     tor: Tor,
     /// In the order of the nicknames.
-    services: Vec<watch::Receiver<Posted>>,
+    services: Mutex<Vec<Arc<Posted>>>,
+    /// What became of the last reload.
+    reload: Mutex<Option<Reload>>,
+}
+
+/// What can be seen of a service.
+pub(super) struct Posted {
+    /// Its name in the configuration.
+    pub(super) nickname: String,
+    /// Its address.
+    address: OnionAddress,
+    /// Decides, and knows its own status; `None` until the service starts.
+    balancer: Mutex<Option<Balancer>>,
+    /// What its local instances count, by their names.
+    counters: Mutex<BTreeMap<String, Arc<Counters>>>,
 }
 
 impl Board {
-    /// A board for this Tor client and these services.
-    pub(super) fn new(tor: Tor, services: Vec<watch::Receiver<Posted>>) -> Self {
-        Self { started: now().wall, tor, services }
+    /// A board for this Tor client, with no service yet.
+    pub(super) fn new(tor: Tor) -> Self {
+        Self { started: now().wall, tor, services: Mutex::default(), reload: Mutex::default() }
+    }
+
+    /// The services are these from now on, in the order of the nicknames.
+    pub(super) fn show(&self, services: Vec<Arc<Posted>>) {
+        *lock(&self.services) = services;
+    }
+
+    /// The configuration was just read again: what is not in force now, and why.
+    pub(super) fn reloaded(&self, error: Option<String>) {
+        let at = Timestamp(now().wall);
+        *lock(&self.reload) = Some(Reload { at, ok: error.is_none(), error });
     }
 
     /// Everything as it is at this moment.
     pub(super) fn snapshot(&self) -> Snapshot {
         let tor = self.tor.view();
-        let services: Vec<_> =
-            self.services.iter().map(|posted| posted.borrow().counted()).collect();
+        let posted = lock(&self.services).clone();
+        let services: Vec<_> = posted.iter().map(|posted| posted.status()).collect();
         let published = |service: &snapshot::Service| service.state == ServiceState::Published;
         Snapshot {
             version: env!("CARGO_PKG_VERSION").into(),
             started: Timestamp(self.started),
             ready: services.iter().all(published),
+            reload: lock(&self.reload).clone(),
             tor: snapshot::Tor {
                 bootstrap: tor.fraction,
                 message: tor.message,
@@ -50,12 +77,57 @@ impl Board {
 }
 
 impl Posted {
-    /// The status with what the local instances have counted by now.
-    fn counted(&self) -> snapshot::Service {
-        let mut service = self.service.clone();
-        for (backend, id) in service.backends.iter_mut().zip(0..) {
-            if let Some(counters) = self.counters.get(&BackendId(id)) {
+    /// A service that has not started.
+    pub(super) fn new(nickname: String, address: OnionAddress) -> Self {
+        let (balancer, counters) = (Mutex::default(), Mutex::default());
+        Self { nickname, address, balancer, counters }
+    }
+
+    /// It starts with this balancer.
+    pub(super) fn start(&self, balancer: Balancer) {
+        *lock(&self.balancer) = Some(balancer);
+    }
+
+    /// Does something with the balancer, if there is one already. Whoever asks
+    /// for the status waits meanwhile.
+    pub(super) fn with<T>(&self, what: impl FnOnce(&mut Balancer) -> T) -> Option<T> {
+        lock(&self.balancer).as_mut().map(what)
+    }
+
+    /// A local instance of this name counts here.
+    pub(super) fn count(&self, name: &str, counters: Arc<Counters>) {
+        lock(&self.counters).insert(name.to_owned(), counters);
+    }
+
+    /// It does not any more. Another one may have its name by now.
+    pub(super) fn count_no_longer(&self, name: &str, counters: &Arc<Counters>) {
+        let mut all = lock(&self.counters);
+        if all.get(name).is_some_and(|other| Arc::ptr_eq(other, counters)) {
+            all.remove(name);
+        }
+    }
+
+    /// The status, with what the local instances have counted by now.
+    fn status(&self) -> snapshot::Service {
+        let status = self.with(|balancer| balancer.status());
+        let mut service = snapshot::Service {
+            nickname: self.nickname.clone(),
+            address: self.address.to_string(),
+            state: ServiceState::Starting,
+            problems: Vec::new(),
+            backends: Vec::new(),
+            descriptors: Vec::new(),
+        };
+        let Some(status) = status else { return service };
+        service.state = status.state;
+        service.problems = status.problems;
+        service.backends = status.backends;
+        service.descriptors = status.descriptors;
+        let counters = lock(&self.counters);
+        for backend in &mut service.backends {
+            if let Some(counters) = counters.get(&backend.name) {
                 backend.introductions = counters.introductions.load(Relaxed);
+                backend.introductions_dropped = counters.introductions_dropped.load(Relaxed);
                 backend.rendezvous_failed = counters.rendezvous_failed.load(Relaxed);
                 backend.congestion_controlled = counters.congestion_controlled.load(Relaxed);
                 backend.streams = counters.streams.load(Relaxed);
@@ -63,4 +135,9 @@ impl Posted {
         }
         service
     }
+}
+
+/// Nothing is left half changed under these locks, whoever panicked.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
+use tokio::sync::{Notify, watch};
 
 use crate::clock::now;
 use crate::instance::{ClientStream, Serve};
@@ -20,8 +21,10 @@ pub(super) struct ByPort {
 
 /// What all streams of a service share.
 struct Shared {
-    /// The rules.
-    rules: ProxyRules,
+    /// The rules, as they are for new streams.
+    rules: watch::Receiver<Arc<ProxyRules>>,
+    /// Told of every origin that does not answer.
+    failed: Arc<Notify>,
     /// When the log was last told of an origin that does not answer.
     complained: Mutex<Option<Instant>>,
 }
@@ -31,9 +34,9 @@ struct Shared {
 const COMPLAIN_EVERY: Duration = Duration::from_secs(60);
 
 impl ByPort {
-    /// By these rules.
-    pub(super) fn new(rules: ProxyRules) -> Self {
-        Self { shared: Arc::new(Shared { rules, complained: Mutex::new(None) }) }
+    /// By these rules; `failed` is told of every origin that does not answer.
+    pub(super) fn new(rules: watch::Receiver<Arc<ProxyRules>>, failed: Arc<Notify>) -> Self {
+        Self { shared: Arc::new(Shared { rules, failed, complained: Mutex::new(None) }) }
     }
 }
 
@@ -41,8 +44,9 @@ impl Serve for ByPort {
     fn serve(&self, stream: ClientStream) -> BoxFuture<'static, ()> {
         let shared = Arc::clone(&self.shared);
         async move {
+            let rules = Arc::clone(&shared.rules.borrow());
             // A client that goes before it has its answer is no event.
-            let _ = match shared.rules.target(stream.port()) {
+            let _ = match rules.target(stream.port()) {
                 ProxyTarget::Forward(target) => {
                     return shared.forward_to(target.origins.first(), stream).await;
                 }
@@ -80,6 +84,7 @@ impl Shared {
                 }
             }
             Err(error) => {
+                self.failed.notify_one();
                 self.complain(origin, &error);
                 let _ = stream.origin_failed().await;
             }

@@ -1,6 +1,8 @@
 //! One introduction point: establishing it at a relay, and what arrives there.
 
 use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use digest::Digest as _;
@@ -12,18 +14,23 @@ use tor_circmgr::ServiceOnionServiceIntroTunnel;
 use tor_hscrypto::pk::{HsIntroPtSessionIdKey, HsIntroPtSessionIdKeypair, HsSvcNtorKeypair};
 use tor_linkspec::CircTarget as _;
 use tor_llcrypto::d::Sha3_256;
-use tor_llcrypto::pk::ed25519;
+use tor_llcrypto::pk::{curve25519, ed25519};
 use tor_proto::{MetaCellDisposition, MsgHandler, TargetHop};
 use tor_protover::named::HSINTRO_RATELIM;
+use zeroize::Zeroizing;
 
+use super::Counters;
 use super::plan::SlotId;
 use super::replay::Digest;
-use crate::onion::{IntroPoint, RelayId};
+use crate::onion::{IntroPoint, RelayId, SessionId};
 use crate::tor::descriptor;
 use crate::tor::network::{Network, relay};
 
 /// How long the relay may take to confirm, once the circuit stands.
 const CONFIRM_WITHIN: Duration = Duration::from_secs(30);
+
+/// The bytes of a secret key, wiped when dropped.
+pub(super) type Secret = Zeroizing<[u8; 32]>;
 
 /// The secrets of one introduction point.
 pub(super) struct PointKeys {
@@ -55,6 +62,8 @@ pub(super) struct Sink {
     pub(super) slot: SlotId,
     /// The instance's queue.
     pub(super) queue: mpsc::Sender<Introduction>,
+    /// Where it is counted what finds no place in the queue.
+    pub(super) counters: Arc<Counters>,
 }
 
 /// Why there is no introduction point.
@@ -93,7 +102,7 @@ pub(super) async fn establish(
     let target = relay(&directory, relay_id).ok_or(IntroError::NotListed)?;
     let link_specifiers = target.linkspecs().map_err(|_| IntroError::UnusableRelay)?;
     let point = descriptor::from_parts(
-        keys.session_id(),
+        keys.session_identity(),
         &link_specifiers,
         target.ntor_onion_key(),
         keys.ntor.public(),
@@ -103,7 +112,7 @@ pub(super) async fn establish(
     let tunnel = network.circuits.get_or_launch_svc_intro(&directory, target).await?;
     drop(directory);
 
-    let mut details = EstablishIntroDetails::new(keys.session_id());
+    let mut details = EstablishIntroDetails::new(keys.session_identity());
     if let (Some((rate, burst)), true) = (rate_limit, limits_rate) {
         let as_i32 = |n: u32| i32::try_from(n).unwrap_or(i32::MAX);
         details.set_extension_dos(DosParams::new(Some(as_i32(rate)), Some(as_i32(burst)))?);
@@ -139,14 +148,35 @@ impl PointKeys {
         }
     }
 
+    /// The keys of an earlier process.
+    pub(super) fn from_secrets(session: &Secret, ntor: &Secret) -> Self {
+        let ntor = curve25519::StaticSecret::from(**ntor);
+        Self {
+            session: ed25519::Keypair::from_bytes(session).into(),
+            ntor: HsSvcNtorKeypair::from_secret_key(ntor.into()),
+        }
+    }
+
+    /// What [`Self::from_secrets`] takes, in its order.
+    pub(super) fn secrets(&self) -> (Secret, Secret) {
+        let session: &ed25519::Keypair = self.session.as_ref();
+        let ntor: &curve25519::StaticSecret = self.ntor.secret().as_ref();
+        (Secret::new(session.to_bytes()), Secret::new(ntor.to_bytes()))
+    }
+
     /// The public half of the session key.
     pub(super) fn session_public(&self) -> HsIntroPtSessionIdKey {
         let keypair: &ed25519::Keypair = self.session.as_ref();
         keypair.verifying_key().into()
     }
 
+    /// What names the point.
+    pub(super) fn session_id(&self) -> SessionId {
+        SessionId(self.session_identity().into())
+    }
+
     /// The same, as relays know it.
-    fn session_id(&self) -> ed25519::Ed25519Identity {
+    fn session_identity(&self) -> ed25519::Ed25519Identity {
         let keypair: &ed25519::Keypair = self.session.as_ref();
         keypair.verifying_key().into()
     }
@@ -195,9 +225,11 @@ impl MsgHandler for Arrivals {
             (Arrival::Introduce2(message), None) => {
                 let introduction = Introduction { slot: self.sink.slot, message };
                 match self.sink.queue.try_send(introduction) {
+                    Ok(()) => Ok(MetaCellDisposition::Consumed),
                     // A full queue drops introductions: there is no way to
                     // tell the relay, and waiting would block the circuit.
-                    Ok(()) | Err(mpsc::error::TrySendError::Full(_)) => {
+                    Err(mpsc::error::TrySendError::Full(_)) => {
+                        self.sink.counters.introductions_dropped.fetch_add(1, Ordering::Relaxed);
                         Ok(MetaCellDisposition::Consumed)
                     }
                     Err(mpsc::error::TrySendError::Closed(_)) => Ok(MetaCellDisposition::CloseCirc),

@@ -3,14 +3,15 @@
 //!
 //! A slot is one introduction point at one relay with one set of keys. It is
 //! established, re-established over a new circuit when the old one breaks,
-//! abandoned when its relay fails it again and again, and replaced when it has
-//! served long enough.
+//! abandoned when its relay fails it again and again, replaced when it is found
+//! to hang, and retires when it has served long enough or is one too many.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use rand::RngExt as _;
 
+use crate::balancer::fact::Now;
 use crate::onion::RelayId;
 
 /// How often a relay may fail in a row before another one is chosen. A relay
@@ -37,6 +38,10 @@ const INTRODUCTIONS: std::ops::RangeInclusive<u32> = 16_384..=32_768;
 /// its lifetime of three hours.
 const RETIRE_FOR: Duration = Duration::from_hours(3);
 
+/// How long a point that hangs is kept beside its successor-to-be: some clients
+/// may still get through, and a descriptor with one point less gains nothing.
+const REPLACE_WITHIN: Duration = Duration::from_secs(15);
+
 /// A retiring point that is used this much beyond its limit is under attack
 /// and goes at once: its replay log has to end somewhere.
 const INTRODUCTIONS_WHILE_RETIRING: u32 = 32_768;
@@ -54,6 +59,19 @@ pub(super) enum Action {
     Establish(SlotId),
     /// Close the point's circuit, forget its keys, release its relay.
     Abandon(SlotId, RelayId),
+}
+
+/// What is left of a point's life, in terms that outlive the process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Life {
+    /// Where the point is.
+    pub(super) relay: RelayId,
+    /// When it is worn out at the latest.
+    pub(super) expires: SystemTime,
+    /// Introductions left before it is worn out.
+    pub(super) introductions_left: u32,
+    /// Until when it still answers, if it retires.
+    pub(super) retiring_until: Option<SystemTime>,
 }
 
 /// The plan of one instance.
@@ -82,16 +100,18 @@ struct Slot {
     state: State,
     /// Failures since it was last established.
     failures: u32,
-    /// Since when its circuit is gone, if it was ever established.
-    lost_since: Option<Instant>,
-    /// Whether clients may know of it.
-    was_established: bool,
+    /// Its circuit is gone: until when clients are still sent there.
+    present_until: Option<Instant>,
+    /// Whether clients may know of it: it was established at some time.
+    is_known: bool,
     /// Introductions left before it is worn out.
     introductions_left: u32,
     /// When it is worn out at the latest.
     expires: Instant,
-    /// A worn point with a successor: until when it still answers.
+    /// A point with a successor, or one too many: until when it still answers.
     retiring_until: Option<Instant>,
+    /// A point that hangs: when it goes, if its successor is not there before.
+    replace_by: Option<Instant>,
 }
 
 /// What a slot's circuit does.
@@ -110,6 +130,17 @@ impl Slot {
     fn is_worn(&self, now: Instant) -> bool {
         self.introductions_left == 0 || self.expires <= now
     }
+
+    /// Whether it is one of the points that the instance wants to have.
+    fn counts(&self, now: Instant) -> bool {
+        self.retiring_until.is_none() && self.replace_by.is_none() && !self.is_worn(now)
+    }
+
+    /// From now on it only answers those who know of it already.
+    fn retire(&mut self, now: Instant) {
+        self.retiring_until = Some(now + RETIRE_FOR);
+        self.introductions_left = INTRODUCTIONS_WHILE_RETIRING;
+    }
 }
 
 impl Plan {
@@ -127,7 +158,7 @@ impl Plan {
 
     /// The next thing to do, if something is due.
     pub(super) fn poll_action(&mut self, now: Instant) -> Option<Action> {
-        self.retire_worn(now);
+        self.settle(now);
         if let Some((slot, relay)) = self.abandoned.pop() {
             return Some(Action::Abandon(slot, relay));
         }
@@ -139,7 +170,7 @@ impl Plan {
             slot.state = State::Establishing;
             return Some(Action::Establish(*id));
         }
-        let fresh = self.slots.values().filter(|slot| !slot.is_worn(now)).count();
+        let fresh = self.slots.values().filter(|slot| slot.counts(now)).count();
         let may_choose = !self.choosing && self.choose_after.is_none_or(|at| at <= now);
         if fresh < self.wanted && may_choose {
             self.choosing = true;
@@ -148,26 +179,26 @@ impl Plan {
         None
     }
 
-    /// When to ask again although nothing has happened.
-    pub(super) fn poll_timeout(&self) -> Option<Instant> {
+    /// When to ask again although nothing has happened; `now` is the moment for
+    /// which [`Self::poll_action`] and [`Self::presentable`] were asked last.
+    pub(super) fn poll_timeout(&self, now: Instant) -> Option<Instant> {
         let slots = self.slots.values().flat_map(|slot| {
             let due = match slot.state {
                 State::Due(at) => Some(at),
                 _ => None,
             };
-            let presentable = slot.lost_since.map(|since| since + PRESENT_WHILE_LOST);
-            let expires = slot.retiring_until.is_none().then_some(slot.expires);
-            [due, presentable, slot.retiring_until, expires].into_iter().flatten()
+            let expires = Some(slot.expires);
+            [due, slot.present_until, slot.retiring_until, slot.replace_by, expires]
         });
-        slots.chain(self.choose_after).min()
+        // What is past has been looked at, and waits for something else.
+        slots.chain([self.choose_after]).flatten().filter(|moment| *moment > now).min()
     }
 
     /// The slots whose points clients should be told of.
     pub(super) fn presentable(&self, now: Instant) -> impl Iterator<Item = SlotId> {
         self.slots.iter().filter_map(move |(id, slot)| {
-            let lost_for_long =
-                slot.lost_since.is_some_and(|since| since + PRESENT_WHILE_LOST <= now);
-            (slot.was_established && slot.retiring_until.is_none() && !lost_for_long).then_some(*id)
+            let lost_for_long = slot.present_until.is_some_and(|until| until <= now);
+            (slot.is_known && slot.retiring_until.is_none() && !lost_for_long).then_some(*id)
         })
     }
 
@@ -189,20 +220,74 @@ impl Plan {
             return None;
         };
         self.choose_after = None;
-        let id = SlotId(self.next);
-        self.next += 1;
-        let slot = Slot {
+        Some(self.insert(Slot {
             relay,
             state: State::Due(now),
             failures: 0,
-            lost_since: None,
-            was_established: false,
+            present_until: None,
+            is_known: false,
             introductions_left: rng.random_range(INTRODUCTIONS),
             expires: now + Duration::from_secs(rng.random_range(LIFETIME)),
             retiring_until: None,
-        };
-        self.slots.insert(id, slot);
-        Some(id)
+            replace_by: None,
+        }))
+    }
+
+    /// A point that an earlier process has established: have it again at once.
+    /// `None` if its time is over.
+    ///
+    /// The wall clock may have been set in the meantime: no life gets longer
+    /// than that of a fresh point.
+    pub(super) fn restore(&mut self, life: Life, now: Now) -> Option<SlotId> {
+        let left = |until: SystemTime| until.duration_since(now.wall).unwrap_or_default();
+        let longest = Duration::from_secs(*LIFETIME.end());
+        // One that was worn out meanwhile has clients until they have a newer
+        // descriptor, like any other that retires.
+        let retiring_until = life.retiring_until.or_else(|| {
+            let worn = life.expires <= now.wall;
+            worn.then_some(life.expires + RETIRE_FOR)
+        });
+        let retires = retiring_until.map(left);
+        if retires == Some(Duration::ZERO) || life.introductions_left == 0 {
+            return None;
+        }
+        Some(self.insert(Slot {
+            relay: life.relay,
+            state: State::Due(now.monotonic),
+            failures: 0,
+            // Told again only once it is there again.
+            present_until: Some(now.monotonic),
+            is_known: true,
+            introductions_left: life.introductions_left.min(*INTRODUCTIONS.end()),
+            expires: now.monotonic + left(life.expires).min(longest),
+            retiring_until: retires.map(|left| now.monotonic + left.min(RETIRE_FOR)),
+            replace_by: None,
+        }))
+    }
+
+    /// What to keep for [`Self::restore`]; `None` for a point that no client
+    /// can know, or should use again.
+    pub(super) fn life(&self, slot: SlotId, now: Now) -> Option<Life> {
+        let slot = self.slots.get(&slot)?;
+        let wall = |moment: Instant| now.wall + moment.saturating_duration_since(now.monotonic);
+        (slot.is_known && slot.replace_by.is_none()).then(|| Life {
+            relay: slot.relay,
+            expires: wall(slot.expires),
+            introductions_left: slot.introductions_left,
+            retiring_until: slot.retiring_until.map(wall),
+        })
+    }
+
+    /// How many points to have from now on.
+    pub(super) fn want(&mut self, wanted: usize) {
+        self.wanted = wanted;
+    }
+
+    /// The point hangs, whatever its circuit looks like: have another one.
+    pub(super) fn replace(&mut self, slot: SlotId, now: Instant) {
+        if let Some(slot) = self.slots.get_mut(&slot) {
+            slot.replace_by.get_or_insert(now + REPLACE_WITHIN);
+        }
     }
 
     /// An attempt has succeeded.
@@ -210,8 +295,8 @@ impl Plan {
         if let Some(slot) = self.slots.get_mut(&slot) {
             slot.state = State::Established;
             slot.failures = 0;
-            slot.lost_since = None;
-            slot.was_established = true;
+            slot.present_until = None;
+            slot.is_known = true;
         }
     }
 
@@ -231,7 +316,7 @@ impl Plan {
     pub(super) fn lost(&mut self, slot: SlotId, now: Instant) {
         if let Some(slot) = self.slots.get_mut(&slot) {
             slot.state = State::Due(now);
-            slot.lost_since.get_or_insert(now);
+            slot.present_until.get_or_insert(now + PRESENT_WHILE_LOST);
         }
     }
 
@@ -251,31 +336,54 @@ impl Plan {
         }
     }
 
-    /// Lets worn points retire once their successors are there, and ends those
-    /// that have retired long enough.
-    fn retire_worn(&mut self, now: Instant) {
-        let successors = self
+    /// Lets points go whose time is over: worn ones and hanging ones once their
+    /// successors are there, surplus ones at once.
+    fn settle(&mut self, now: Instant) {
+        let established = self
             .slots
             .values()
-            .filter(|slot| slot.state == State::Established && !slot.is_worn(now))
-            .filter(|slot| slot.retiring_until.is_none())
+            .filter(|slot| slot.state == State::Established && slot.counts(now))
             .count();
-        if successors >= self.wanted {
-            let worn = self.slots.values_mut().filter(|slot| slot.is_worn(now));
-            for slot in worn.filter(|slot| slot.retiring_until.is_none()) {
-                slot.retiring_until = Some(now + RETIRE_FOR);
-                slot.introductions_left = INTRODUCTIONS_WHILE_RETIRING;
-                // It stays worn: its time is over.
-                slot.expires = slot.expires.min(now);
+        let succeeded = established >= self.wanted;
+        let serves = |slot: &&mut Slot| slot.retiring_until.is_none() && slot.replace_by.is_none();
+        let worn = self.slots.values_mut().filter(serves).filter(|slot| slot.is_worn(now));
+        worn.filter(|_| succeeded).for_each(|slot| slot.retire(now));
+        self.retire_surplus(now);
+        let is_over = |slot: &Slot| {
+            let replaced = slot.replace_by.is_some_and(|by| succeeded || by <= now);
+            replaced || slot.retiring_until.is_some_and(|until| until <= now)
+        };
+        let over: Vec<SlotId> =
+            self.slots.iter().filter(|(_, slot)| is_over(slot)).map(|(id, _)| *id).collect();
+        over.into_iter().for_each(|id| self.abandon(id));
+    }
+
+    /// Keeps the points that serve, and of these the ones that will serve
+    /// longest; those that no client can know of just go.
+    fn retire_surplus(&mut self, now: Instant) {
+        let mut counting: Vec<(SlotId, &mut Slot)> =
+            self.slots.iter_mut().map(|(id, slot)| (*id, slot)).collect();
+        counting.retain(|(_, slot)| slot.counts(now));
+        counting.sort_by_key(|(_, slot)| {
+            std::cmp::Reverse((slot.state == State::Established, slot.is_known, slot.expires))
+        });
+        let mut unknown = Vec::new();
+        for (id, slot) in counting.into_iter().skip(self.wanted) {
+            if slot.is_known {
+                slot.retire(now);
+            } else {
+                unknown.push(id);
             }
         }
-        let over: Vec<SlotId> = self
-            .slots
-            .iter()
-            .filter(|(_, slot)| slot.retiring_until.is_some_and(|until| until <= now))
-            .map(|(id, _)| *id)
-            .collect();
-        over.into_iter().for_each(|id| self.abandon(id));
+        unknown.into_iter().for_each(|id| self.abandon(id));
+    }
+
+    /// A slot with a number of its own.
+    fn insert(&mut self, slot: Slot) -> SlotId {
+        let id = SlotId(self.next);
+        self.next += 1;
+        self.slots.insert(id, slot);
+        id
     }
 
     /// Gives a slot up.
@@ -394,7 +502,7 @@ mod tests {
         assert_eq!(scene.plan.poll_action(scene.now), Some(Action::ChooseRelay));
         scene.plan.relay_chosen(None, scene.now, &mut scene.rng);
         assert_eq!(scene.plan.poll_action(scene.now), None);
-        let wake = scene.plan.poll_timeout().unwrap();
+        let wake = scene.plan.poll_timeout(scene.now).unwrap();
         assert_eq!(scene.plan.poll_action(wake), Some(Action::ChooseRelay));
     }
 
@@ -442,5 +550,178 @@ mod tests {
         assert_eq!(scene.presentable(), vec![]);
         scene.settle(|_| true);
         assert_eq!(scene.presentable().len(), 1);
+    }
+
+    #[test]
+    fn a_hanging_point_is_told_until_its_successor_stands_and_goes_then() {
+        let mut scene = Scene::new(2);
+        scene.settle(|_| true);
+        let [hanging, other] = scene.presentable()[..] else { panic!("two points") };
+        let relay = scene.plan.relay(hanging).unwrap();
+        scene.plan.replace(hanging, scene.now);
+        scene.settle(|_| false);
+        assert_eq!(scene.presentable(), vec![hanging, other], "no successor yet");
+        scene.pass(Duration::from_secs(2));
+        let actions = scene.settle(|_| true);
+        assert_eq!(actions.last(), Some(&Action::Abandon(hanging, relay)));
+        assert_eq!(scene.presentable().len(), 2);
+        assert!(!scene.presentable().contains(&hanging));
+    }
+
+    #[test]
+    fn a_hanging_point_without_a_successor_goes_after_some_seconds() {
+        let mut scene = Scene::new(1);
+        scene.settle(|_| true);
+        let hanging = scene.presentable()[0];
+        scene.plan.replace(hanging, scene.now);
+        scene.settle(|_| false);
+        scene.pass(REPLACE_WITHIN);
+        scene.settle(|_| false);
+        assert_eq!(scene.presentable(), vec![]);
+    }
+
+    #[test]
+    fn more_points_are_added_and_surplus_ones_retire() {
+        let mut scene = Scene::new(2);
+        scene.settle(|_| true);
+        let before = scene.presentable();
+        scene.plan.want(4);
+        scene.settle(|_| true);
+        assert_eq!(scene.presentable().len(), 4);
+        assert_eq!(scene.presentable()[..2], before);
+        scene.plan.want(1);
+        assert_eq!(scene.settle(|_| true), vec![], "surplus points still answer");
+        assert_eq!(scene.presentable().len(), 1);
+        scene.pass(RETIRE_FOR);
+        assert_eq!(scene.settle(|_| true).len(), 3, "three have retired");
+    }
+
+    #[test]
+    fn a_surplus_point_that_no_client_knows_goes_at_once() {
+        let mut scene = Scene::new(2);
+        scene.settle(|relay| relay == RelayId([1; 20]));
+        scene.plan.want(1);
+        let actions = scene.settle(|_| true);
+        assert!(matches!(actions[..], [Action::Abandon(_, RelayId([2, ..]))]), "{actions:?}");
+    }
+
+    #[test]
+    fn the_plan_sleeps_although_moments_have_passed_that_wait_for_something_else() {
+        let mut scene = Scene::new(1);
+        scene.settle(|_| true);
+        let lost = scene.presentable()[0];
+        scene.plan.lost(lost, scene.now);
+        // An attempt that takes long: neither the end of being presented nor
+        // that of the point's life is a reason to wake again and again.
+        assert_eq!(scene.plan.poll_action(scene.now), Some(Action::Establish(lost)));
+        for time in [PRESENT_WHILE_LOST, Duration::from_hours(24)] {
+            scene.pass(time);
+            while let Some(action) = scene.plan.poll_action(scene.now) {
+                if action == Action::ChooseRelay {
+                    scene.plan.relay_chosen(None, scene.now, &mut scene.rng);
+                }
+            }
+            let wake = scene.plan.poll_timeout(scene.now);
+            assert!(wake.is_none_or(|wake| wake > scene.now));
+        }
+    }
+
+    /// The plan of a next process, and its clock.
+    fn restarted(scene: &Scene, down: Duration) -> (Scene, Vec<Option<SlotId>>) {
+        let wall = SystemTime::UNIX_EPOCH + Duration::from_hours(500_000);
+        let before = Now { monotonic: scene.now, wall };
+        let lives: Vec<Life> =
+            scene.plan.slots.keys().filter_map(|slot| scene.plan.life(*slot, before)).collect();
+        let mut next = Scene::new(scene.plan.wanted);
+        next.relays = 100;
+        let now = Now { monotonic: next.now, wall: wall + down };
+        let slots = lives.into_iter().map(|life| next.plan.restore(life, now)).collect();
+        (next, slots)
+    }
+
+    #[test]
+    fn after_a_restart_the_same_relays_are_used_all_at_once_and_told_when_they_stand() {
+        let mut scene = Scene::new(3);
+        scene.settle(|_| true);
+        let (mut next, slots) = restarted(&scene, Duration::from_secs(2));
+        let slots: Vec<SlotId> = slots.into_iter().flatten().collect();
+        assert_eq!(slots.len(), 3);
+        assert_eq!(next.presentable(), vec![]);
+        let actions = next.settle(|_| true);
+        assert_eq!(actions, slots.iter().copied().map(Action::Establish).collect::<Vec<_>>());
+        assert_eq!(next.presentable(), slots);
+    }
+
+    #[test]
+    fn a_restart_neither_gives_a_point_more_time_nor_more_introductions() {
+        let mut scene = Scene::new(1);
+        scene.settle(|_| true);
+        let slot = scene.presentable()[0];
+        scene.plan.introduced(slot);
+        let left = scene.plan.slots[&slot].expires - scene.now;
+        let introductions = scene.plan.slots[&slot].introductions_left;
+        let (next, slots) = restarted(&scene, Duration::from_hours(1));
+        let restored = &next.plan.slots[&slots[0].unwrap()];
+        assert_eq!(restored.expires - next.now, left - Duration::from_hours(1));
+        assert_eq!(restored.introductions_left, introductions);
+    }
+
+    #[test]
+    fn a_clock_that_was_set_back_gives_a_point_no_more_than_a_day() {
+        let mut plan = Plan::new(1);
+        let scene = Scene::new(1);
+        let wall = SystemTime::UNIX_EPOCH;
+        let life = Life {
+            relay: RelayId([1; 20]),
+            expires: wall + Duration::from_hours(400_000),
+            introductions_left: u32::MAX,
+            retiring_until: None,
+        };
+        let slot = plan.restore(life, Now { monotonic: scene.now, wall }).unwrap();
+        assert_eq!(plan.slots[&slot].expires - scene.now, Duration::from_hours(24));
+        assert_eq!(plan.slots[&slot].introductions_left, *INTRODUCTIONS.end());
+    }
+
+    #[test]
+    fn a_point_whose_time_ended_while_nobody_ran_retires_and_is_dropped_when_that_is_over_too() {
+        let mut scene = Scene::new(1);
+        scene.settle(|_| true);
+        let left = scene.plan.slots[&scene.presentable()[0]].expires - scene.now;
+        let (mut next, slots) = restarted(&scene, left + Duration::from_hours(1));
+        let old = slots[0].unwrap();
+        next.settle(|_| true);
+        assert_eq!(next.presentable().len(), 1);
+        assert!(!next.presentable().contains(&old), "the old one only answers");
+        next.pass(RETIRE_FOR - Duration::from_hours(1));
+        assert!(matches!(next.settle(|_| true)[..], [Action::Abandon(slot, _)] if slot == old));
+
+        let (_, slots) = restarted(&scene, left + RETIRE_FOR);
+        assert_eq!(slots, vec![None]);
+    }
+
+    #[test]
+    fn many_restarts_leave_no_more_points_than_one_process_would_have() {
+        let mut scene = Scene::new(3);
+        for _ in 0..200 {
+            scene.settle(|_| true);
+            assert_eq!(scene.presentable().len(), 3);
+            // A day passes in twenty restarts, half of it running.
+            scene.pass(Duration::from_secs(36 * 60));
+            scene.settle(|_| true);
+            assert!(scene.plan.slots.len() <= 6, "{} slots", scene.plan.slots.len());
+            let relays = scene.relays;
+            (scene, _) = restarted(&scene, Duration::from_secs(36 * 60));
+            scene.relays = relays;
+        }
+    }
+
+    #[test]
+    fn points_that_hang_are_not_kept() {
+        let mut scene = Scene::new(1);
+        scene.settle(|_| true);
+        let hanging = scene.presentable()[0];
+        scene.plan.replace(hanging, scene.now);
+        let now = Now { monotonic: scene.now, wall: SystemTime::UNIX_EPOCH };
+        assert_eq!(scene.plan.life(hanging, now), None);
     }
 }

@@ -34,6 +34,11 @@ impl RelaysInUse {
         Some(chosen)
     }
 
+    /// A relay is used again by a point of an earlier process.
+    pub(super) fn mark(&self, relay: RelayId) {
+        self.lock().insert(relay);
+    }
+
     /// A relay is no longer used.
     pub(super) fn release(&self, relay: RelayId) {
         self.lock().remove(&relay);

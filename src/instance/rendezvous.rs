@@ -1,12 +1,13 @@
 //! Meeting a client: from an introduction to a circuit with streams.
 
+use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures::StreamExt as _;
-use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
 use tor_cell::relaycell::RelayCmd;
 use tor_cell::relaycell::hs::intro_payload::{IntroduceHandshakePayload, OnionKey};
 use tor_cell::relaycell::msg::Rendezvous1;
@@ -20,9 +21,10 @@ use tor_proto::stream::{
 use tor_protover::Protocols;
 use tor_protover::named::FLOWCTRL_CC;
 
-use super::Counters;
 use super::intro::{Introduction, PointKeys};
+use super::limits::{IDLE_FOR, IDLE_WHILE_FINISHING};
 use super::streams::{Circuit, ClientStream, Serve};
+use super::{Counted, Counters};
 use crate::tor::network::Network;
 use crate::tor::subcredentials::Subcredentials;
 
@@ -30,6 +32,7 @@ use crate::tor::subcredentials::Subcredentials;
 const TIME_LIMIT: Duration = Duration::from_secs(60);
 
 /// What all rendezvous of an instance share.
+#[derive(Clone)]
 pub(super) struct Context {
     /// Circuits and directory.
     pub(super) network: Network,
@@ -41,16 +44,13 @@ pub(super) struct Context {
     pub(super) counters: Arc<Counters>,
     /// Streams that one circuit may have open.
     pub(super) max_streams: usize,
-    /// Rendezvous that may be under way.
-    pub(super) pending: Semaphore,
+    /// Cancelled when the instance takes no new clients any more.
+    pub(super) finishing: CancellationToken,
 }
 
 /// Why a client was not met.
 #[derive(Debug, thiserror::Error)]
 enum RendezvousError {
-    /// Too many at once.
-    #[error("too many rendezvous are under way")]
-    Busy,
     /// Nothing can be built without a directory.
     #[error("no network directory")]
     NoDirectory,
@@ -69,25 +69,28 @@ enum RendezvousError {
 }
 
 /// Meets the client of one introduction and serves its streams until it goes.
-pub(super) async fn meet(context: Arc<Context>, introduction: Introduction, keys: Arc<PointKeys>) {
-    let met = {
-        match context.pending.try_acquire() {
-            Ok(_permit) => {
-                tokio::time::timeout(TIME_LIMIT, connect(&context, &introduction, &keys))
-                    .await
-                    .unwrap_or(Err(RendezvousError::TimedOut))
+pub(super) fn meet(
+    context: Arc<Context>,
+    introduction: Introduction,
+    keys: Arc<PointKeys>,
+) -> impl Future<Output = ()> + Send + 'static {
+    // Counted from now on, not from when the task first runs.
+    let under_way = Counted::new(&context.counters, |counters| &counters.rendezvous_under_way);
+    async move {
+        let met = tokio::time::timeout(TIME_LIMIT, connect(&context, &introduction, &keys))
+            .await
+            .unwrap_or(Err(RendezvousError::TimedOut));
+        drop(under_way);
+        match met {
+            Ok((tunnel, requests)) => {
+                tracing::debug!("client met");
+                let _open = Counted::new(&context.counters, |counters| &counters.open_circuits);
+                serve_streams(&context, Arc::new(tunnel), requests).await;
             }
-            Err(_) => Err(RendezvousError::Busy),
-        }
-    };
-    match met {
-        Ok((tunnel, requests)) => {
-            tracing::debug!("client met");
-            serve_streams(&context, Arc::new(tunnel), requests).await
-        }
-        Err(error) => {
-            context.counters.rendezvous_failed.fetch_add(1, Ordering::Relaxed);
-            tracing::debug!(error = %error, "client not met");
+            Err(error) => {
+                context.counters.rendezvous_failed.fetch_add(1, Ordering::Relaxed);
+                tracing::debug!(error = %error, "client not met");
+            }
         }
     }
 }
@@ -159,7 +162,8 @@ async fn connect(
     Ok((tunnel, requests))
 }
 
-/// Serves every stream of one circuit until the client closes it.
+/// Serves every stream of one circuit until the client closes it, or has had no
+/// stream for too long.
 async fn serve_streams(
     context: &Context,
     tunnel: Arc<ServiceOnionServiceDataTunnel>,
@@ -175,14 +179,31 @@ async fn serve_streams(
                     continue;
                 };
                 context.counters.streams.fetch_add(1, Ordering::Relaxed);
-                streams.spawn(context.serve.serve(stream));
+                let open = Counted::new(&context.counters, |counters| &counters.open_streams);
+                let serve = context.serve.serve(stream);
+                streams.spawn(async move {
+                    let _open = open;
+                    serve.await;
+                });
             }
             Some(_) = streams.join_next() => {}
+            () = idle_for_long(&context.finishing), if streams.is_empty() => break,
         }
     }
     // What the client has sent before it closed the circuit still reaches the
     // origin: each stream sees the end by itself.
     while streams.join_next().await.is_some() {}
+}
+
+/// Ends when a circuit that has no stream from now on is to be closed.
+async fn idle_for_long(finishing: &CancellationToken) {
+    tokio::select! {
+        () = tokio::time::sleep(IDLE_FOR) => {}
+        () = async {
+            finishing.cancelled().await;
+            tokio::time::sleep(IDLE_WHILE_FINISHING).await;
+        } => {}
+    }
 }
 
 /// Closes a circuit with too many open streams.

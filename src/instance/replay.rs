@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 
 /// The most entries: what a point may see in its life, retirement included.
 /// Beyond that everything counts as a replay.
-const CAPACITY: usize = 70_000;
+pub(super) const CAPACITY: usize = 70_000;
 
 /// A digest of what is unique in an introduction, cut to 128 bits: an attacker
 /// would have to find a second preimage, and gains one dropped introduction.
@@ -23,6 +23,11 @@ pub(super) struct ReplayLog {
 }
 
 impl ReplayLog {
+    /// How many were seen.
+    pub(super) fn len(&self) -> usize {
+        self.seen.len()
+    }
+
     /// Whether this one is new; from now on it is not.
     pub(super) fn is_new(&mut self, digest: Digest) -> bool {
         self.seen.len() < CAPACITY && self.seen.insert(digest)

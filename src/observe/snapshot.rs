@@ -18,10 +18,25 @@ pub struct Snapshot {
     pub started: Timestamp,
     /// Whether every enabled service is published: clients can reach each address.
     pub ready: bool,
+    /// What became of the last reload of the configuration, if there was one.
+    #[serde(default)]
+    pub reload: Option<Reload>,
     /// The Tor client that everything goes through.
     pub tor: Tor,
     /// Every service, in the order of the nicknames.
     pub services: Vec<Service>,
+}
+
+/// A reload of the configuration.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reload {
+    /// When.
+    pub at: Timestamp,
+    /// Whether everything that the files say is in force since.
+    pub ok: bool,
+    /// What is not, and why: nothing, where something is wrong with the files,
+    /// or what only a restart can change.
+    pub error: Option<String>,
 }
 
 /// The state of the embedded Tor client.
@@ -44,6 +59,9 @@ pub struct Service {
     pub address: String,
     /// Whether clients can find it.
     pub state: ServiceState,
+    /// What the operator should act on and the state of no backend tells.
+    #[serde(default)]
+    pub problems: Vec<String>,
     /// Everything that answers for it.
     pub backends: Vec<Backend>,
     /// One descriptor for each time period in which it is published.
@@ -83,6 +101,10 @@ pub struct Backend {
     pub reason: Option<String>,
     /// How many introduction points it has.
     pub intro_points: usize,
+    /// How many of them fail when a client asks there: they are left out of
+    /// the descriptor while the backend has others.
+    #[serde(default)]
+    pub failing_intro_points: usize,
     /// The fingerprints of the relays at which they are.
     #[serde(default)]
     pub relays: Vec<String>,
@@ -97,6 +119,9 @@ pub struct Backend {
     pub revision: Option<u64>,
     /// Introductions that arrived (local instances).
     pub introductions: u64,
+    /// Introductions that were dropped because of a limit (local instances).
+    #[serde(default)]
+    pub introductions_dropped: u64,
     /// Rendezvous that failed (local instances).
     pub rendezvous_failed: u64,
     /// Rendezvous with negotiated congestion control (local instances).

@@ -7,8 +7,8 @@
 use std::fmt::{self, Write as _};
 
 use super::snapshot::{
-    Backend, BackendKind, BackendState, Descriptor, Hsdir, HsdirState, Service, ServiceState,
-    Snapshot,
+    Backend, BackendKind, BackendState, Descriptor, Hsdir, HsdirState, Reload, Service,
+    ServiceState, Snapshot,
 };
 
 /// Renders a Snapshot as text.
@@ -29,6 +29,9 @@ fn write_snapshot(out: &mut String, snapshot: &Snapshot) -> fmt::Result {
         writeln!(out, "at {:.0} %: {}\n", tor.bootstrap * 100.0, tor.message)?;
     }
     write_summary(out, &snapshot.services)?;
+    if let Some(Reload { at, error: Some(error), .. }) = &snapshot.reload {
+        writeln!(out, "! configuration read again at {at}: {}", error.replace('\n', "\n!     "))?;
+    }
     for service in &snapshot.services {
         troubles(service)
             .try_for_each(|trouble| writeln!(out, "! {}: {trouble}", service.nickname))?;
@@ -74,7 +77,8 @@ fn troubles(service: &Service) -> impl Iterator<Item = String> {
         let error = hsdir.last_error.as_ref()?;
         Some(format!("HSDir {} after {} attempts: {error}", hsdir.relay, hsdir.attempts))
     });
-    down.into_iter().chain(backends).chain(failing)
+    let problems = service.problems.iter().cloned();
+    down.into_iter().chain(problems).chain(backends).chain(failing)
 }
 
 /// A service's backends and descriptors.
@@ -165,12 +169,14 @@ mod tests {
             state,
             reason: (state == BackendState::Down).then(|| "no HSDir has a descriptor of it".into()),
             intro_points: 3,
+            failing_intro_points: 0,
             relays: Vec::new(),
             published_intro_points: 3,
             weight: 1,
             last_seen: None,
             revision: None,
             introductions: 17,
+            introductions_dropped: 0,
             rendezvous_failed: 0,
             congestion_controlled: 0,
             streams: 12,
@@ -192,6 +198,7 @@ mod tests {
             nickname: "shop".into(),
             address: "abc.onion".into(),
             state: ServiceState::Published,
+            problems: vec!["no probe of any backend succeeds".into()],
             backends: vec![
                 backend("local-0", BackendKind::Local, BackendState::Up),
                 backend("berlin", BackendKind::Remote, BackendState::Down),
@@ -209,6 +216,11 @@ mod tests {
             version: "1.2.3".into(),
             started: Timestamp(std::time::UNIX_EPOCH),
             ready: true,
+            reload: Some(Reload {
+                at: Timestamp(std::time::UNIX_EPOCH),
+                ok: false,
+                error: Some("nothing has changed: arti.toml:3: a key\nis wrong".into()),
+            }),
             tor: Tor { bootstrap: 1.0, message: String::new(), consensus_valid_until: None },
             services: vec![service],
         };
@@ -217,6 +229,9 @@ onionbraid 1.2.3 is ready, Tor is ready
 
 SERVICE  STATE      BACKENDS  POINTS  HSDIRS  ADDRESS
 shop     published  1/2 up    3       1/2     abc.onion
+! configuration read again at 1970-01-01T00:00:00Z: nothing has changed: arti.toml:3: a key
+!     is wrong
+! shop: no probe of any backend succeeds
 ! shop: backend berlin is down: no HSDir has a descriptor of it
 ! shop: HSDir BB after 4 attempts: refused: 400 Bad Request
 

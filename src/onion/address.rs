@@ -4,6 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use safelog::DisplayRedacted as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use tor_hscrypto::pk::HsId;
 
 /// The address of a version 3 onion service: its Ed25519 identity key.
@@ -70,6 +71,19 @@ impl fmt::Display for OnionAddress {
 impl fmt::Debug for OnionAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "OnionAddress({})", HsId::from(self.0).display_redacted())
+    }
+}
+
+/// The whole address: for what the operator keeps, not for logs.
+impl Serialize for OnionAddress {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for OnionAddress {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
     }
 }
 

@@ -1,16 +1,19 @@
 //! What a descriptor says of the service as a whole, and how that is merged.
 
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use tor_protover::Protocols;
 
 /// The descriptor-wide fields that tell clients what they may ask of every
 /// introduction point listed (rend-spec-v3, section 2.5.2.2; proposals 324, 346).
 ///
 /// A merged descriptor must promise only what all backends in it keep.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Capabilities {
     /// The `flow-control` line: protocol versions and the `sendme_inc` in cells.
+    #[serde(with = "flow_control")]
     pub flow_control: Option<(Protocols, u8)>,
     /// The `proto` line: subprotocol capabilities that a client may request.
+    #[serde(serialize_with = "in_words", deserialize_with = "from_words")]
     pub protocols: Protocols,
     /// The `single-onion-service` line: the backend is not anonymous.
     pub single_onion: bool,
@@ -44,6 +47,42 @@ impl Capabilities {
                 single_onion: a.single_onion && b.single_onion,
             })
             .unwrap_or_default()
+    }
+}
+
+/// Protocols as Tor writes them: `Name=Versions`, separated by spaces.
+fn in_words<S: Serializer>(protocols: &Protocols, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(protocols)
+}
+
+fn from_words<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Protocols, D::Error> {
+    String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+}
+
+/// The `flow-control` line as a pair of its two arguments.
+mod flow_control {
+    use super::{
+        Deserialize, Deserializer, Protocols, Serialize, Serializer, from_words, in_words,
+    };
+
+    #[derive(Serialize, Deserialize)]
+    struct Line(
+        #[serde(serialize_with = "in_words", deserialize_with = "from_words")] Protocols,
+        u8,
+    );
+
+    pub(super) fn serialize<S: Serializer>(
+        line: &Option<(Protocols, u8)>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        line.clone().map(|(versions, increment)| Line(versions, increment)).serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<(Protocols, u8)>, D::Error> {
+        let line = Option::<Line>::deserialize(deserializer)?;
+        Ok(line.map(|Line(versions, increment)| (versions, increment)))
     }
 }
 

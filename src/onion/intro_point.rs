@@ -2,12 +2,14 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 /// One introduction point: everything that a descriptor says of it, copied
 /// verbatim from where it came (rend-spec-v3, section 2.5.2.2).
 ///
 /// It holds public keys only; none of the backend's secrets is needed to put
 /// the point into another descriptor.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct IntroPoint {
     /// The point's identity (`KP_hs_ipt_sid`, the "auth key").
     pub session_id: SessionId,
@@ -17,27 +19,30 @@ pub struct IntroPoint {
     /// How to reach the relay, in the order given.
     pub link_specifiers: Vec<LinkSpecifier>,
     /// The relay's ntor onion key (`KP_ntor`).
+    #[serde(with = "super::hex")]
     pub relay_ntor_key: [u8; 32],
     /// The key with which clients encrypt to the service (`KP_hss_ntor`).
+    #[serde(with = "super::hex")]
     pub service_ntor_key: [u8; 32],
 }
 
 /// The identity of an introduction point: its session id key. The same relay
 /// can hold a new session; the relay is therefore no identity.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct SessionId(pub [u8; 32]);
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct SessionId(#[serde(with = "super::hex")] pub [u8; 32]);
 
 /// The identity of a relay: the SHA-1 fingerprint of its RSA key, which every
 /// relay has and every Tor tool prints.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct RelayId(pub [u8; 20]);
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct RelayId(#[serde(with = "super::hex")] pub [u8; 20]);
 
 /// One encoded link specifier (tor-spec, section 5.1.2).
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct LinkSpecifier {
     /// `LSTYPE`.
     pub kind: u8,
     /// `LSPEC`, at most 255 bytes.
+    #[serde(with = "super::hex")]
     pub body: Vec<u8>,
 }
 

@@ -1,11 +1,13 @@
 //! A time period of the onion service protocol.
 
+use serde::{Deserialize, Serialize};
+
 /// A time period (rend-spec-v3, section 2.2.1): blinded keys, subcredentials
 /// and the responsible HSDirs change with it.
 ///
 /// Length and offset come from the consensus; two periods with the same number
 /// and different lengths are different periods.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Period {
     /// The number of the period since the epoch.
     pub number: u64,

@@ -165,6 +165,16 @@ impl fmt::Display for ProxyTarget {
         if *self == Self::Welcome {
             return f.write_str("the built-in welcome page");
         }
-        f.write_str(&self.words().join(", "))
+        f.write_str(&self.words().join(", "))?;
+        match self {
+            Self::Forward(ForwardTarget { proxy_protocol: Some(line), .. }) => {
+                let version = match line {
+                    ProxyProtocol::V1 => "1",
+                    ProxyProtocol::V2 => "2",
+                };
+                write!(f, " (PROXY protocol, version {version})")
+            }
+            _ => Ok(()),
+        }
     }
 }

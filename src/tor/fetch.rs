@@ -2,9 +2,10 @@
 //! newest wins.
 
 use std::collections::BTreeMap;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
-use futures::future::join_all;
+use futures::StreamExt as _;
+use futures::stream::FuturesUnordered;
 use rand::seq::SliceRandom as _;
 
 use super::held::Wanted;
@@ -12,12 +13,21 @@ use super::network::Network;
 use crate::balancer::fact::{FetchFailure, FetchedDescriptor, ResponsibleHsdir};
 use crate::onion::{OnionAddress, RelayId};
 
+/// How long others are waited for once one HSDir has given a descriptor: one
+/// that hangs would hold up what the others know for a minute.
+const OTHERS_WITHIN: Duration = Duration::from_secs(5);
+
 /// Fetches the descriptor of `address` in the current time period.
 ///
 /// First it asks one HSDir of each replica at the same time, as two clients
 /// would; if neither has a descriptor, all others that clients may ask. Of
 /// several answers the highest revision counter wins: a single HSDir may hold
 /// an old descriptor, or claim to have none.
+///
+/// One of each is enough: an upload goes to all HSDirs within seconds, so both
+/// lag together by chance alone, an old copy is never believed over a newer
+/// one, and the next fetch asks others. Two of each would double the circuits
+/// that every backend costs the network, every minute, for that rare case.
 pub(crate) async fn fetch(
     network: &Network,
     address: &OnionAddress,
@@ -27,15 +37,48 @@ pub(crate) async fn fetch(
     let (first, others) = in_order_of_asking(hsdirs);
     let mut failures = Vec::new();
     for hsdirs in [first, others] {
-        let answers = join_all(hsdirs.iter().map(|hsdir| wanted.held_by(network, *hsdir))).await;
-        let (found, failed): (Vec<_>, Vec<_>) = answers.into_iter().partition(Result::is_ok);
-        failures.extend(failed.into_iter().filter_map(Result::err));
-        let descriptors = found.into_iter().flatten().map(|held| held.descriptor);
-        if let Some(newest) = descriptors.max_by_key(|descriptor| descriptor.revision) {
-            return Ok(newest);
+        let asked = hsdirs
+            .iter()
+            .map(async |hsdir| wanted.held_by(network, *hsdir).await.map(|held| held.descriptor));
+        match newest(asked, tokio::time::sleep(OTHERS_WITHIN)).await {
+            Ok(newest) => return Ok(newest),
+            Err(failed) => failures.extend(failed),
         }
     }
     Err(most_telling(failures))
+}
+
+/// The newest of several answers, or why there is none. After the first
+/// descriptor others are waited for until `patience` ends.
+async fn newest(
+    asked: impl Iterator<Item = impl Future<Output = Result<FetchedDescriptor, FetchFailure>>>,
+    patience: impl Future<Output = ()>,
+) -> Result<FetchedDescriptor, Vec<FetchFailure>> {
+    let mut answers: FuturesUnordered<_> = asked.collect();
+    let mut failures = Vec::new();
+    let mut newest = loop {
+        match answers.next().await {
+            Some(Ok(descriptor)) => break descriptor,
+            Some(Err(failure)) => failures.push(failure),
+            None => return Err(failures),
+        }
+    };
+    let others = async {
+        while let Some(answer) = answers.next().await {
+            if let Ok(descriptor) = answer
+                && descriptor.revision > newest.revision
+            {
+                newest = descriptor;
+            }
+        }
+    };
+    // Who has not answered by then is taken for one that fails.
+    tokio::select! {
+        biased;
+        () = others => {}
+        () = patience => {}
+    }
+    Ok(newest)
 }
 
 /// One replica's HSDir each to begin with, then the others; all in random
@@ -67,4 +110,47 @@ fn most_telling(failures: Vec<FetchFailure>) -> FetchFailure {
             FetchFailure::Unreachable(_) => 0,
         })
         .unwrap_or_else(|| FetchFailure::Unreachable("no HSDir is responsible".into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::{pending, ready};
+
+    use futures::FutureExt as _;
+    use futures::future::BoxFuture;
+
+    use super::*;
+    use crate::onion::{Capabilities, Period};
+
+    type Answer = Result<FetchedDescriptor, FetchFailure>;
+
+    fn descriptor(revision: u64) -> FetchedDescriptor {
+        let period = Period { number: 1, length_minutes: 1440, offset_seconds: 0 };
+        FetchedDescriptor {
+            period,
+            revision,
+            points: Vec::new(),
+            capabilities: Capabilities::default(),
+        }
+    }
+
+    #[tokio::test]
+    async fn the_newest_wins_and_one_that_hangs_holds_nobody_up() {
+        let asked: Vec<BoxFuture<'_, Answer>> = vec![
+            pending().boxed(),
+            ready(Ok(descriptor(3))).boxed(),
+            ready(Ok(descriptor(4))).boxed(),
+            ready(Err(FetchFailure::NotFound)).boxed(),
+        ];
+        assert_eq!(newest(asked.into_iter(), ready(())).await, Ok(descriptor(4)));
+    }
+
+    #[tokio::test]
+    async fn without_any_descriptor_every_failure_is_told() {
+        let asked: [BoxFuture<'_, Answer>; 2] =
+            std::array::from_fn(|_| ready(Err(FetchFailure::NotFound)).boxed());
+        let failures = newest(asked.into_iter(), pending()).await.unwrap_err();
+        assert_eq!(failures.len(), 2);
+        assert_eq!(most_telling(failures), FetchFailure::NotFound);
+    }
 }

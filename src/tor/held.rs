@@ -137,6 +137,26 @@ pub(crate) async fn everywhere(
     Ok((wanted.period, hsdirs.into_iter().zip(answers).collect()))
 }
 
+/// What one HSDir holds in a period, asked once as a client would ask.
+///
+/// # Errors
+///
+/// As its answer, or [`FetchFailure::Unreachable`] if the period has passed.
+pub(crate) async fn one(
+    network: &Network,
+    address: &OnionAddress,
+    period: Period,
+    hsdir: RelayId,
+    now: SystemTime,
+) -> Result<FetchedDescriptor, FetchFailure> {
+    let (wanted, _) = Wanted::of(network, address, now)?;
+    if wanted.period != period {
+        let passed = format!("clients no longer look in period {}", period.number);
+        return Err(FetchFailure::Unreachable(passed));
+    }
+    wanted.held_by(network, hsdir).await.map(|held| held.descriptor)
+}
+
 /// The line `descriptor-lifetime`, which Arti's parser keeps to itself
 /// (rend-spec-v3, section 2.4).
 fn lifetime(text: &str) -> Option<u16> {

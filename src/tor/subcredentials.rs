@@ -1,6 +1,6 @@
 //! The subcredentials with which clients may introduce themselves.
 
-use std::sync::Mutex;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tor_hscrypto::Subcredential;
 use tor_hscrypto::pk::HsIdKey;
@@ -13,29 +13,40 @@ use tor_netdir::NetDir;
 /// A client computes its introduction with the address it connects to and the
 /// period it believes in, which can be one off ours.
 pub(crate) struct Subcredentials {
+    /// Of which addresses.
+    known: Mutex<Known>,
+}
+
+/// What they are computed from, and the last result.
+struct Known {
     /// The addresses' identity keys.
     identities: Vec<HsIdKey>,
     /// Those of the period they were last computed for.
-    cached: Mutex<Option<(TimePeriod, Vec<Subcredential>)>>,
+    cached: Option<(TimePeriod, Vec<Subcredential>)>,
 }
 
 impl Subcredentials {
     /// For the addresses with these identity keys.
     pub(crate) fn new(identities: Vec<HsIdKey>) -> Self {
-        Self { identities, cached: Mutex::new(None) }
+        Self { known: Mutex::new(Known { identities, cached: None }) }
+    }
+
+    /// From now on for the addresses with these identity keys.
+    pub(crate) fn replace(&self, identities: Vec<HsIdKey>) {
+        *self.known() = Known { identities, cached: None };
     }
 
     /// Those that are acceptable as of this directory. Computed once a period.
     pub(crate) fn acceptable(&self, directory: &NetDir) -> Vec<Subcredential> {
         let current = directory.hs_time_period();
-        let mut cached = self.cached.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if let Some((period, subcredentials)) = cached.as_ref()
+        let mut known = self.known();
+        if let Some((period, subcredentials)) = &known.cached
             && *period == current
         {
             return subcredentials.clone();
         }
         let periods = [Some(current), current.prev(), current.next()];
-        let subcredentials: Vec<_> = self
+        let subcredentials: Vec<_> = known
             .identities
             .iter()
             .flat_map(|key| {
@@ -44,7 +55,12 @@ impl Subcredentials {
                 })
             })
             .collect();
-        *cached = Some((current, subcredentials.clone()));
+        known.cached = Some((current, subcredentials.clone()));
         subcredentials
+    }
+
+    /// It is never half changed, whoever panicked.
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

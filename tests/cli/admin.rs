@@ -40,6 +40,7 @@ fn daemon(dir: &Path) -> Daemon {
     let snapshot = {
         let ready = Arc::clone(&ready);
         Arc::new(move || Snapshot {
+            reload: None,
             version: "1".into(),
             started: Timestamp(SystemTime::UNIX_EPOCH),
             ready: ready.load(Ordering::SeqCst),

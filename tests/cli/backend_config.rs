@@ -79,6 +79,42 @@ fn what_another_onionbraid_gets_is_a_configuration_that_it_accepts() {
 }
 
 #[test]
+fn several_servers_become_several_lines_and_what_tor_cannot_do_is_said() {
+    let (dir, _) = with_key(
+        "[[80, [\"http://127.0.0.1:1\", \"http://web:2\"]], [443, \"https://a.example\"], \
+         [22, \"127.0.0.1:22\", { proxy_protocol = \"v1\" }]]\nhttp = { retries = 0 }",
+    );
+    let output = backend_config(dir.path(), &[]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let said = stdout(&output);
+    let lines: Vec<&str> =
+        settings(&said).into_iter().filter(|line| line.starts_with("HiddenServicePort")).collect();
+    assert_eq!(lines, ["HiddenServicePort 80 127.0.0.1:1", "HiddenServicePort 80 web:2"]);
+    assert!(said.contains("no word for this rule of ours: port 443: https://a.example"), "{said}");
+    assert!(said.contains("port 22: 127.0.0.1:22 (PROXY protocol, version 1)"), "{said}");
+    assert!(said.contains("what [onion_services.\"shop\".http] says has no effect"), "{said}");
+}
+
+#[test]
+fn another_onionbraid_leads_requests_in_the_same_way_under_the_address_that_clients_know() {
+    let (dir, address) = with_key(
+        "[[\"80-81\", \"http://127.0.0.1:8080\"], [22, \"127.0.0.1:22\", { proxy_protocol = \"v1\" }]]\n\
+         http = { retries = 0, names = [{ public = \"a.example\" }], ports = { \"81\" = { retries = 2 } } }",
+    );
+    let output = backend_config(dir.path(), &["--for", "onionbraid", "--out", "backend"]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let made = std::fs::read_to_string(dir.path().join("backend/arti.toml")).unwrap();
+    assert!(made.contains("proxy_protocol = \"v1\"") && !made.contains("balance"), "{made}");
+    assert!(made.contains(&format!("public = \"a.example\"\nonion = \"{address}\"")), "{made}");
+    let shown = onionbraid(dir.path(), &["config", "show", "-c", "backend/arti.toml"]);
+    assert_eq!(shown.status.code(), Some(0), "{}", stderr(&shown));
+    let shown: toml::Table = toml::from_str(&stdout(&shown)).unwrap();
+    let http = &shown["onion_services"]["shop"]["http"];
+    assert_eq!(http["retries"].as_integer(), Some(0));
+    assert_eq!(http["ports"]["81"]["retries"].as_integer(), Some(2));
+}
+
+#[test]
 fn without_a_key_there_is_no_address_to_answer_for() {
     let dir = tempfile::tempdir().unwrap();
     let service = "[onion_services.shop]\nproxy_ports = [[80, \"127.0.0.1:8080\"]]\n";

@@ -1,0 +1,173 @@
+//! Are the files there that the configuration names, and are they what they
+//! should be?
+//!
+//! [`read`] is text in, path out; [`look`] opens the files, so that what is wrong
+//! with one is an error with its key path. What is in a key, `tor/keys` reads.
+
+use std::fs::{self, File};
+use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
+
+use rustls::RootCertStore;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
+
+use super::error::{ConfigError, KeyPath, Place, Report};
+use super::reader::Item;
+use super::storage;
+
+/// The longest page for an answer of ours, in bytes.
+const MAX_PAGE: u64 = 256 * 1024;
+
+/// The longest file of certificates, in bytes: the public authorities together
+/// need a quarter of it.
+const MAX_CERTIFICATES: u64 = 1024 * 1024;
+
+/// What a file should be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wanted {
+    /// A service's key, or the directory that has it.
+    Key,
+    /// A directory of files to answer with.
+    Directory,
+    /// Certificates of authorities, in PEM.
+    Certificates,
+    /// A page.
+    Page,
+}
+
+/// A file that the configuration names, and where.
+#[derive(Debug)]
+pub(crate) struct NamedFile {
+    place: Option<Place>,
+    key: KeyPath,
+    value: String,
+    path: PathBuf,
+    wanted: Wanted,
+}
+
+/// Reads a path that is written as Arti writes them; see [`named`].
+pub(crate) fn read(item: &Item<'_>, wanted: Wanted, report: &mut Report) -> Option<PathBuf> {
+    let path = storage::expand(item, report)?;
+    Some(named(item, &path, wanted, report))
+}
+
+/// The file `path`, which begins at the directory of the file that names it, as
+/// an absolute path: it means the same wherever it is shown. [`look`] will ask
+/// whether it is there.
+pub(crate) fn named(item: &Item<'_>, path: &Path, wanted: Wanted, report: &mut Report) -> PathBuf {
+    let place = item.place();
+    let directory = place.as_ref().and_then(|place| place.file.parent());
+    let path = directory.unwrap_or(Path::new("")).join(path);
+    let (key, value) = (item.path.clone(), item.node.to_string());
+    report.names(NamedFile { place, key, value, path: path.clone(), wanted });
+    std::path::absolute(&path).unwrap_or(path)
+}
+
+/// Reports every file that is not there, or is not what it should be.
+pub(crate) fn look(report: &mut Report) {
+    for file in report.take_files() {
+        if let Err(problem) = wrong_with(&file.path, file.wanted) {
+            report.error(problem.with_key(file.place, file.key).with_value(file.value));
+        }
+    }
+}
+
+fn wrong_with(path: &Path, wanted: Wanted) -> Result<(), ConfigError> {
+    let told = |error: io::Error| unreadable(path, wanted, &error);
+    match wanted {
+        Wanted::Key => fs::metadata(path).map(drop).map_err(told),
+        Wanted::Directory => fs::read_dir(path).map(drop).map_err(told),
+        Wanted::Page => at_most(path, MAX_PAGE).map_err(told)?.map(drop).ok_or_else(|| {
+            let path = path.display();
+            ConfigError::general(format!("{path} is longer than 256 KiB: make it shorter"))
+        }),
+        Wanted::Certificates => {
+            let text = at_most(path, MAX_CERTIFICATES).map_err(told)?.unwrap_or_default();
+            certificates(&text)
+                .map_err(|problem| ConfigError::general(format!("{}: {problem}", path.display())))
+        }
+    }
+}
+
+/// Checks that a text has certificates of authorities that can be used.
+fn certificates(text: &[u8]) -> Result<(), String> {
+    let mut store = RootCertStore::empty();
+    for (index, certificate) in CertificateDer::pem_slice_iter(text).enumerate() {
+        let number = index + 1;
+        let certificate = certificate.map_err(|error| format!("this is no PEM file: {error}"))?;
+        store.add(certificate).map_err(|error| {
+            format!("certificate {number} in it cannot be that of an authority: {error}")
+        })?;
+    }
+    if store.is_empty() {
+        return Err("there is no certificate in it: a PEM file of at most 1 MiB is wanted, with \
+                    lines BEGIN CERTIFICATE and END CERTIFICATE"
+            .to_owned());
+    }
+    Ok(())
+}
+
+/// The bytes of a file, if there are no more than `most`.
+fn at_most(path: &Path, most: u64) -> io::Result<Option<Vec<u8>>> {
+    // What is no file, such as a pipe, could keep us waiting.
+    let metadata = fs::metadata(path)?;
+    if metadata.is_dir() {
+        return Err(io::ErrorKind::IsADirectory.into());
+    }
+    if !metadata.is_file() {
+        return Err(io::Error::other("this is no ordinary file"));
+    }
+    let mut bytes = Vec::new();
+    File::open(path)?.take(most + 1).read_to_end(&mut bytes)?;
+    Ok((bytes.len() as u64 <= most).then_some(bytes))
+}
+
+fn unreadable(path: &Path, wanted: Wanted, error: &io::Error) -> ConfigError {
+    let path = path.display();
+    let problem = match (error.kind(), wanted) {
+        (io::ErrorKind::NotFound, Wanted::Key) => format!(
+            "there is no {path}: bring the key there, or remove this line to have one made in the \
+             keystore"
+        ),
+        (io::ErrorKind::NotFound, Wanted::Directory) => {
+            format!("there is no directory {path}: make it, or name the one with the files")
+        }
+        (io::ErrorKind::NotADirectory, Wanted::Directory) => {
+            format!("{path} is no directory: name the one that the file lies in")
+        }
+        (io::ErrorKind::NotFound, _) => format!("there is no file {path}"),
+        (io::ErrorKind::IsADirectory, _) => format!("{path} is a directory: name the file in it"),
+        _ => format!("{path}: {error}"),
+    };
+    let problem = ConfigError::general(problem);
+    if error.kind() == io::ErrorKind::PermissionDenied { problem.denied() } else { problem }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_is_an_ordinary_file_of_at_most_256_kib() {
+        let dir = tempfile::tempdir().unwrap();
+        let page = dir.path().join("page.html");
+        let problem = |path: &Path| wrong_with(path, Wanted::Page).err().map(|e| e.to_string());
+        std::fs::write(&page, vec![b'x'; 256 * 1024]).unwrap();
+        assert_eq!(problem(&page), None);
+        std::fs::write(&page, vec![b'x'; 256 * 1024 + 1]).unwrap();
+        assert!(problem(&page).unwrap().contains("longer than 256 KiB"));
+        assert!(problem(Path::new("/dev/null")).unwrap().contains("no ordinary file"));
+    }
+
+    #[test]
+    fn certificates_are_those_of_authorities_in_pem() {
+        let certificate = include_bytes!("../../tests/config/http-files/ca.pem");
+        assert_eq!(certificates(certificate), Ok(()));
+        assert_eq!(certificates(&[certificate.as_slice(), certificate].concat()), Ok(()));
+        let garbage = include_bytes!("../../tests/config/http-files/garbage.pem");
+        for wrong in [b"".as_slice(), garbage, &[certificate.as_slice(), garbage].concat()] {
+            assert!(certificates(wrong).is_err());
+        }
+    }
+}

@@ -1,0 +1,268 @@
+//! How requests are led to origins: `[onion_services."NICK".http]`, and what it
+//! says otherwise for single ports.
+//!
+//! | file | question |
+//! |---|---|
+//! | `origins`, `tls` | how are origins reached and watched? |
+//! | `headers` | what is changed in heads? |
+//! | `guard` | what is refused? |
+//! | `pages` | what do clients see when we answer? |
+//! | `show` | how is it written as TOML again? |
+
+mod guard;
+mod headers;
+mod origins;
+mod pages;
+mod show;
+mod tls;
+
+use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+
+use super::error::Report;
+use super::reader::{Item, Reader};
+use crate::proxy::rules::{ProxyRule, ProxyRules, ProxyTarget};
+use crate::proxy::settings::{HttpSettings, TlsSettings};
+
+pub(crate) use origins::PROXY_PROTOCOLS;
+pub(crate) use show::to_toml;
+
+/// What a service says of HTTP.
+#[derive(Default)]
+pub(crate) struct Http<'a> {
+    /// For every port that is not among `ports`.
+    pub(crate) settings: Arc<HttpSettings>,
+    /// The table, if there is one.
+    item: Option<Item<'a>>,
+    /// For single ports.
+    ports: BTreeMap<u16, OnePort<'a>>,
+}
+
+/// What is said otherwise for one virtual port.
+struct OnePort<'a> {
+    item: Item<'a>,
+    settings: Arc<HttpSettings>,
+}
+
+/// Reads `http`. What is wrong has been reported.
+pub(crate) fn read<'a>(item: Option<Item<'a>>, report: &mut Report) -> Http<'a> {
+    let mut http = Http::default();
+    let Some(item) = item else { return http };
+    let Some(mut table) = item.table(report) else { return http };
+    http.item = Some(item);
+    let settings = settings(&mut table, HttpSettings::default(), report);
+    let ports = table.get("ports");
+    table.finish(report);
+    for (name, item) in ports.and_then(|item| item.entries(report)).into_iter().flatten() {
+        let Some(port) = name.parse().ok().filter(|port| *port > 0) else {
+            item.wrong(
+                "this table is for one virtual port, from 1 to 65535: ports.\"8080\"",
+                report,
+            );
+            continue;
+        };
+        let Some(mut table) = item.table(report) else { continue };
+        let settings = self::settings(&mut table, settings.clone(), report);
+        table.finish(report);
+        http.ports.insert(port, OnePort { item, settings: Arc::new(settings) });
+    }
+    http.settings = Arc::new(settings);
+    http
+}
+
+/// Reads the keys of a table over what holds without them.
+fn settings(table: &mut Reader<'_>, without: HttpSettings, report: &mut Report) -> HttpSettings {
+    let mut settings = without;
+    origins::read(table, &mut settings.origins, report);
+    headers::read(table, &mut settings.headers, report);
+    guard::read(table, &mut settings.guard, report);
+    guard::read_circuit(table, &mut settings.circuit, report);
+    if let Some(item) = table.get("error_pages") {
+        set(&mut settings.error_pages, pages::read(&item, report));
+    }
+    if let Some(item) = table.get("access_log") {
+        set(&mut settings.access_log, item.boolean(report));
+    }
+    settings
+}
+
+/// Takes a value that was read; what was wrong leaves the slot as it is.
+fn set<T>(slot: &mut T, value: Option<T>) {
+    if let Some(value) = value {
+        *slot = value;
+    }
+}
+
+impl Http<'_> {
+    /// Whether every `https` origin behind one of these ports is given the name
+    /// in its certificate.
+    pub(crate) fn gives_server_name(&self, ports: &RangeInclusive<u16>) -> bool {
+        let named = |settings: &HttpSettings| settings.origins.tls.server_name.is_some();
+        let single = self.ports.range(ports.clone());
+        let all_single = self.ports.range(ports.clone()).count() == ports.len();
+        (all_single || named(&self.settings)) && single.into_iter().all(|(_, p)| named(&p.settings))
+    }
+
+    /// Gives single ports their own settings: a port of a range becomes a rule
+    /// before it.
+    pub(crate) fn single_out(&self, rules: &mut Vec<ProxyRule>) {
+        for (port, own) in &self.ports {
+            let Some(at) = rules.iter().position(|rule| rule.ports.contains(port)) else {
+                continue;
+            };
+            let Some(rule) = rules.get_mut(at) else { continue };
+            let Some(target) = with_settings(&rule.target, &own.settings) else { continue };
+            if rule.ports.len() == 1 {
+                rule.target = target;
+            } else {
+                rules.insert(at, ProxyRule { ports: *port..=*port, target });
+            }
+        }
+    }
+
+    /// Reports what is said of HTTP and applies to no rule. With `complete`, all
+    /// rules of the file are among `rules`.
+    pub(crate) fn unused(&self, rules: &ProxyRules, complete: bool, report: &mut Report) {
+        let targets = rules.0.iter().map(|rule| &rule.target).filter(|target| is_http(target));
+        let targets: Vec<&ProxyTarget> = targets.collect();
+        for (port, own) in &self.ports {
+            match rules.target(*port) {
+                target if is_http(target) => {
+                    warn_of_origins(&own.item, &own.settings, &[target], report);
+                }
+                _ if complete => {
+                    let text = format!(
+                        "no rule of `proxy_ports` leads port {port} to an http or file target"
+                    );
+                    own.item.wrong(text, report);
+                }
+                _ => {}
+            }
+        }
+        let Some(item) = self.item.as_ref().filter(|_| complete) else { return };
+        if targets.is_empty() {
+            let text = "it applies to nothing: no rule of `proxy_ports` has an http or file target";
+            report.warn(item.place(), &item.path, text);
+        } else {
+            warn_of_origins(item, &self.settings, &targets, report);
+        }
+    }
+}
+
+/// Warns of keys about origins where there are none, and of TLS where none
+/// speaks it.
+fn warn_of_origins(
+    item: &Item<'_>,
+    settings: &HttpSettings,
+    targets: &[&ProxyTarget],
+    report: &mut Report,
+) {
+    let origins = || {
+        targets.iter().filter_map(|target| match target {
+            ProxyTarget::Http(target) => Some(&target.origins),
+            _ => None,
+        })
+    };
+    let no_tls = !origins().flatten().any(|origin| origin.tls)
+        && settings.origins.tls != TlsSettings::default();
+    for (key, item) in item.entries(report).into_iter().flatten() {
+        let text = if origins().next().is_none() && origins::KEYS.contains(&key) {
+            "it does nothing here: files are answered without an origin"
+        } else if key == "tls" && no_tls {
+            "it does nothing here: no origin is an https:// one"
+        } else {
+            continue;
+        };
+        report.warn(item.place(), &item.path, text);
+    }
+}
+
+fn is_http(target: &ProxyTarget) -> bool {
+    matches!(target, ProxyTarget::Http(_) | ProxyTarget::Files(_))
+}
+
+fn with_settings(target: &ProxyTarget, settings: &Arc<HttpSettings>) -> Option<ProxyTarget> {
+    let mut target = target.clone();
+    match &mut target {
+        ProxyTarget::Http(target) => target.settings = Arc::clone(settings),
+        ProxyTarget::Files(target) => target.settings = Arc::clone(settings),
+        _ => return None,
+    }
+    Some(target)
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::config::{Config, Environment, ServiceConfig};
+    use crate::proxy::rules::ProxyTarget;
+    use crate::proxy::settings::HttpSettings;
+
+    fn service(ports: &str, http: &str) -> ServiceConfig {
+        let text = format!(
+            "[onion_services.shop]\nproxy_ports = {ports}\n[onion_services.shop.http]\n{http}\n"
+        );
+        let env = Environment::new([("HOME", "/home/user")]);
+        let mut config = Config::from_text(&text, &env).unwrap_or_else(|e| panic!("{e}"));
+        config.services.remove(0)
+    }
+
+    fn settings(service: &ServiceConfig, port: u16) -> &HttpSettings {
+        match service.proxy_ports.target(port) {
+            ProxyTarget::Http(target) => &target.settings,
+            ProxyTarget::Files(target) => &target.settings,
+            other => panic!("port {port}: {other}"),
+        }
+    }
+
+    #[test]
+    fn one_port_of_a_range_has_its_own_settings_over_those_of_the_service() {
+        let service = service(
+            "[[\"22\", \"127.0.0.1:22\"], [\"80-90\", \"http://127.0.0.1:1\"]]",
+            "retries = 3\nmax_body_size = 10\nports.\"85\" = { max_body_size = false }",
+        );
+        for port in [80, 84, 86, 90] {
+            let settings = settings(&service, port);
+            assert_eq!((settings.origins.retries, settings.guard.max_body_bytes), (3, Some(10)));
+        }
+        let own = settings(&service, 85);
+        assert_eq!((own.origins.retries, own.guard.max_body_bytes), (3, None));
+    }
+
+    #[test]
+    fn a_range_of_which_every_port_is_special_leaves_no_rule_that_nobody_reaches() {
+        let service = service(
+            "[[\"80-81\", \"http://127.0.0.1:1\"]]",
+            "ports.\"80\" = { retries = 2 }\nports.\"81\" = { retries = 4 }",
+        );
+        assert_eq!(service.proxy_ports.0.len(), 2);
+        assert_eq!(settings(&service, 81).origins.retries, 4);
+    }
+
+    #[test]
+    fn what_one_port_says_replaces_the_whole_value() {
+        let service = service(
+            "[[80, \"https://127.0.0.1\"], [81, \"https://127.0.0.1\"]]",
+            "tls = { server_name = \"a.example\" }\nports.\"81\" = { tls = {} }",
+        );
+        assert_eq!(settings(&service, 80).origins.tls.server_name.as_deref(), Some("a.example"));
+        assert_eq!(settings(&service, 81).origins.tls.server_name, None);
+    }
+
+    #[test]
+    fn a_socket_with_tls_needs_the_name_in_its_certificate_on_each_of_its_ports() {
+        let text = |http: &str| {
+            format!(
+                "[onion_services.a]\nproxy_ports = [[\"80-81\", \"https+unix:/x\"]]\n\
+                 [onion_services.a.http]\n{http}\n"
+            )
+        };
+        let env = Environment::new([("HOME", "/home/user")]);
+        let good = |http: &str| Config::from_text(&text(http), &env).is_ok();
+        let name = "tls = { server_name = \"a.example\" }";
+        assert!(good(name));
+        assert!(good(&format!("ports = {{ \"80\" = {{ {name} }}, \"81\" = {{ {name} }} }}")));
+        assert!(!good(&format!("ports = {{ \"80\" = {{ {name} }} }}")));
+        assert!(!good(&format!("{name}\nports = {{ \"81\" = {{ tls = {{}} }} }}")));
+    }
+}

@@ -1,0 +1,215 @@
+//! What is changed in the heads of requests and responses: which keys of `http`
+//! say so.
+
+use super::set;
+use crate::config::document::Value;
+use crate::config::error::Report;
+use crate::config::names;
+use crate::config::reader::{Item, Reader};
+use crate::onion::OnionAddress;
+use crate::proxy::settings::{HeaderSettings, HostHeader, NamePair};
+
+/// The words of `proto`.
+const PROTOS: [(&str, &str); 2] = [("http", "http"), ("https", "https")];
+
+/// What stands for the service's own address.
+const OWN: &str = "self";
+
+/// The most names of a site, and header fields that are taken out: each is looked
+/// for in every response.
+const MOST: usize = 100;
+
+/// Request headers that mean something already: an origin would take the number
+/// of a circuit for something else.
+const TAKEN: [&str; 8] = [
+    "accept",
+    "authorization",
+    "content-type",
+    "cookie",
+    "forwarded",
+    "origin",
+    "referer",
+    "user-agent",
+];
+
+/// Reads the keys about heads over what holds without them.
+pub(super) fn read(table: &mut Reader<'_>, headers: &mut HeaderSettings, report: &mut Report) {
+    if let Some(item) = table.get("x_forwarded") {
+        set(&mut headers.x_forwarded, item.boolean(report));
+    }
+    if let Some(item) = table.get("forwarded") {
+        set(&mut headers.forwarded, item.boolean(report));
+    }
+    if let Some(item) = table.get("proto") {
+        set(&mut headers.proto, item.word(&PROTOS, report));
+    }
+    if let Some(item) = table.get("circuit_id_header") {
+        set(&mut headers.circuit_id, item.unless_false(report, circuit_id));
+    }
+    let names = table.get("names");
+    if let Some(item) = &names {
+        set(&mut headers.names, self::names(item, report));
+    }
+    if let Some(item) = table.get("strip") {
+        set(&mut headers.strip, strip(&item, report));
+    }
+    let host = table.get("host");
+    if let Some(item) = &host {
+        set(&mut headers.host, self::host(item, report));
+    }
+    // Names that are wrong were meant all the same.
+    let listed = |item: &Item<'_>| match &item.node.value {
+        Value::Array(entries) => !entries.is_empty(),
+        _ => true,
+    };
+    if headers.host == HostHeader::Mapped
+        && headers.names.is_empty()
+        && !names.as_ref().is_some_and(listed)
+        && let Some(item) = host.or(names)
+    {
+        item.wrong(
+            "`host = \"mapped\"` needs `names`: which public name belongs to which onion name, \
+             such as names = [{ public = \"example.com\" }]",
+            report,
+        );
+    }
+}
+
+fn host(item: &Item<'_>, report: &mut Report) -> Option<HostHeader> {
+    const WANTED: &str = "\"pass\", \"mapped\" or { fixed = \"example.com\" }";
+    if let Value::Table(_) = item.node.value {
+        let mut table = item.table(report)?;
+        let fixed = table.get("fixed");
+        table.finish(report);
+        let Some(item) = fixed else {
+            item.wrong("the host is missing: { fixed = \"example.com\" }", report);
+            return None;
+        };
+        let text = item.text("a host such as \"example.com\"", report)?;
+        // A port may stand behind it; an IP address is a host, too.
+        let good = text.parse::<std::net::SocketAddr>().is_ok()
+            || text.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_ipv4())
+            || match text.rsplit_once(':') {
+                None => names::host(text).is_ok(),
+                Some((name, port)) => names::host(name).is_ok() && is_port(port),
+            };
+        if !good {
+            item.wrong("this must be a host such as \"example.com\" or \"web:8080\"", report);
+        }
+        return good.then(|| HostHeader::Fixed(text.to_owned()));
+    }
+    match item.text(WANTED, report)? {
+        "pass" => Some(HostHeader::Pass),
+        "mapped" => Some(HostHeader::Mapped),
+        _ => {
+            item.wrong(format!("this must be {WANTED}"), report);
+            None
+        }
+    }
+}
+
+fn is_port(text: &str) -> bool {
+    text.bytes().all(|byte| byte.is_ascii_digit()) && text.parse::<u16>().is_ok_and(|port| port > 0)
+}
+
+fn circuit_id(item: &Item<'_>, report: &mut Report) -> Option<String> {
+    let text = item.text("the name of a header field, such as \"X-Circuit\"", report)?;
+    let lower = text.to_ascii_lowercase();
+    let problem = match names::field(text) {
+        Err(problem) => problem,
+        Ok(()) if TAKEN.contains(&lower.as_str()) || lower.starts_with("x-forwarded-") => {
+            format!("`{text}` means something already: take a name of your own, \"X-Circuit\"")
+        }
+        Ok(()) => return Some(text.to_owned()),
+    };
+    item.wrong(problem, report);
+    None
+}
+
+fn strip(item: &Item<'_>, report: &mut Report) -> Option<Vec<String>> {
+    let mut fields: Vec<String> = Vec::new();
+    let entries = item.array("an array of header fields, such as [\"Alt-Svc\"]", report)?;
+    if entries.len() > MOST {
+        item.wrong(format!("there can be at most {MOST} header fields"), report);
+        return None;
+    }
+    for entry in entries {
+        let Some(text) = entry.text("the name of a header field", report) else { continue };
+        match names::field(text) {
+            Err(problem) => entry.wrong(problem, report),
+            Ok(()) if fields.iter().any(|field| field.eq_ignore_ascii_case(text)) => {
+                entry.wrong("this header field is there already", report);
+            }
+            Ok(()) => fields.push(text.to_owned()),
+        }
+    }
+    Some(fields)
+}
+
+fn names(item: &Item<'_>, report: &mut Report) -> Option<Vec<NamePair>> {
+    let mut pairs: Vec<NamePair> = Vec::new();
+    let entries = item.array("an array such as [{ public = \"example.com\" }]", report)?;
+    if entries.len() > MOST {
+        item.wrong(format!("there can be at most {MOST} names"), report);
+        return None;
+    }
+    for entry in entries {
+        let Some(pair) = pair(&entry, report) else { continue };
+        if pairs.iter().any(|other| other.public == pair.public) {
+            let text = format!("`{}` is there already, and can become one name only", pair.public);
+            entry.wrong(text, report);
+        } else {
+            pairs.push(pair);
+        }
+    }
+    Some(pairs)
+}
+
+fn pair(entry: &Item<'_>, report: &mut Report) -> Option<NamePair> {
+    let mut table = entry.table(report)?;
+    let (public, onion) = (table.get("public"), table.get("onion"));
+    table.finish(report);
+    let Some(public) = public else {
+        entry.wrong("the public name is missing: { public = \"example.com\" }", report);
+        return None;
+    };
+    let read = |item: &Item<'_>, good: fn(&str) -> Result<String, String>, report: &mut Report| {
+        match good(item.text("a host name", report)?) {
+            Ok(name) => Some(name),
+            Err(problem) => {
+                item.wrong(problem, report);
+                None
+            }
+        }
+    };
+    let public = read(&public, public_name, report);
+    let onion = match onion {
+        Some(item) if item.as_text() != Some(OWN) => Some(read(&item, onion_name, report)?),
+        _ => None,
+    };
+    Some(NamePair { public: public?, onion })
+}
+
+fn public_name(text: &str) -> Result<String, String> {
+    let name = names::host(text)?;
+    if names::is_onion(&name) {
+        return Err("the onion name belongs in `onion`, and here the public one".to_owned());
+    }
+    Ok(name)
+}
+
+/// An onion address, with a subdomain or without.
+fn onion_name(text: &str) -> Result<String, String> {
+    let name = names::host(text)?;
+    if !names::is_onion(&name) {
+        return Err(format!(
+            "this must be an onion address such as \"....onion\", or \"{OWN}\" for the one of this \
+             service"
+        ));
+    }
+    let address = name.match_indices('.').rev().nth(1).map_or(0, |(dot, _)| dot + 1);
+    match name.get(address..).unwrap_or_default().parse::<OnionAddress>() {
+        Ok(_) => Ok(name),
+        Err(problem) => Err(problem.to_string()),
+    }
+}

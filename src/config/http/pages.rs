@@ -1,0 +1,37 @@
+//! What clients see when we answer in an origin's place: the `error_pages` key.
+
+use std::ops::RangeInclusive;
+
+use crate::config::error::Report;
+use crate::config::files::{self, Wanted};
+use crate::config::reader::Item;
+use crate::config::units;
+use crate::proxy::settings::ErrorPage;
+
+/// The answers that are ours to give.
+const WITHIN: RangeInclusive<u16> = 400..=599;
+
+/// Reads `error_pages`. What is wrong has been reported.
+pub(super) fn read(item: &Item<'_>, report: &mut Report) -> Option<Vec<ErrorPage>> {
+    let mut pages: Vec<ErrorPage> = Vec::new();
+    for (name, entry) in item.entries(report)? {
+        let Some(status) = units::statuses(name, &WITHIN) else {
+            entry.wrong(
+                "a page is for a status from 400 to 599, or a range: \"403\", \"502-504\"",
+                report,
+            );
+            continue;
+        };
+        let file = files::read(&entry, Wanted::Page, report);
+        let overlaps = |page: &&ErrorPage| {
+            page.status.start() <= status.end() && status.start() <= page.status.end()
+        };
+        if let Some(other) = pages.iter().find(overlaps) {
+            let other = units::statuses_text(&other.status);
+            entry.wrong(format!("\"{other}\" names a page for some of these already"), report);
+        } else if let Some(file) = file {
+            pages.push(ErrorPage { status, file });
+        }
+    }
+    Some(pages)
+}

@@ -1,0 +1,120 @@
+//! How `https://` origins prove who they are: the `tls` key.
+
+use base64ct::{Base64, Encoding as _};
+
+use super::set;
+use crate::config::error::Report;
+use crate::config::files::{self, Wanted};
+use crate::config::names;
+use crate::config::reader::Item;
+use crate::proxy::settings::TlsSettings;
+
+/// What has to be written so that any certificate is accepted.
+pub(super) const ANY: &str = "everyone in between may read and change everything";
+
+/// The most pins: a few certificates and their successors.
+const MAX_PINS: usize = 16;
+
+/// Reads `tls`. What is wrong has been reported.
+pub(super) fn read(item: &Item<'_>, report: &mut Report) -> Option<TlsSettings> {
+    let mut table = item.table(report)?;
+    let mut tls = TlsSettings::default();
+    let authorities = table.get("ca_file");
+    if let Some(item) = &authorities {
+        tls.ca_file = files::read(item, Wanted::Certificates, report);
+    }
+    if let Some(item) = table.get("server_name") {
+        tls.server_name = server_name(&item, report);
+    }
+    let pins = table.get("pins");
+    if let Some(item) = &pins {
+        set(&mut tls.pins, self::pins(item, report));
+    }
+    if let Some(item) = table.get("accept_any_certificate") {
+        tls.accept_any_certificate = any(&item, report);
+        if tls.accept_any_certificate
+            && let Some(other) = authorities.or(pins)
+        {
+            other.wrong(
+                "this says which certificates are good, and `accept_any_certificate` that all of \
+                 them are: one of the two has to go",
+                report,
+            );
+        }
+    }
+    table.finish(report);
+    Some(tls)
+}
+
+fn server_name(item: &Item<'_>, report: &mut Report) -> Option<String> {
+    match names::host(item.text("a host name such as \"example.com\"", report)?) {
+        Ok(name) => Some(name),
+        Err(problem) => {
+            item.wrong(problem, report);
+            None
+        }
+    }
+}
+
+/// Whether any certificate is accepted: `false`, or the sentence that says what
+/// it means.
+fn any(item: &Item<'_>, report: &mut Report) -> bool {
+    let wanted = item.as_text() == Some(ANY);
+    if !wanted && !item.is_false() {
+        item.wrong(
+            format!(
+                "with this the origin could be anybody: pin its certificate with `pins` or name \
+                 its authority with `ca_file`. If you are sure, write the sentence \"{ANY}\""
+            ),
+            report,
+        );
+    }
+    wanted
+}
+
+fn pins(item: &Item<'_>, report: &mut Report) -> Option<Vec<[u8; 32]>> {
+    let mut pins = Vec::new();
+    let entries = item.array("an array of pins, such as [\"sha256/BASE64\"]", report)?;
+    if entries.len() > MAX_PINS {
+        item.wrong_secret(format!("there can be at most {MAX_PINS} pins"), report);
+        return None;
+    }
+    for entry in entries {
+        const WANTED: &str = "\"sha256/\" and the Base64 of 32 bytes, the digest of a public key: \
+                              44 characters, the last a `=`";
+        let Some(text) = entry.text(WANTED, report) else { continue };
+        match pin(text) {
+            None => entry.wrong(format!("this must be {WANTED}"), report),
+            Some(pin) if pins.contains(&pin) => entry.wrong("this pin is there already", report),
+            Some(pin) => pins.push(pin),
+        }
+    }
+    Some(pins)
+}
+
+fn pin(text: &str) -> Option<[u8; 32]> {
+    let mut digest = [0; 32];
+    let decoded = Base64::decode(text.strip_prefix("sha256/")?, &mut digest).ok()?;
+    (decoded.len() == digest.len()).then_some(digest)
+}
+
+/// A pin as the file has it.
+pub(super) fn pin_text(pin: &[u8; 32]) -> String {
+    format!("sha256/{}", Base64::encode_string(pin))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pin_is_the_digest_of_32_bytes_and_is_shown_as_it_was_read() {
+        let text = pin_text(&[7; 32]);
+        assert_eq!(pin(&text), Some([7; 32]));
+        let short = format!("sha256/{}", Base64::encode_string(&[7; 31]));
+        let long = format!("sha256/{}", Base64::encode_string(&[7; 33]));
+        for wrong in ["", "sha256/", "sha1/AAAA", &text[7..], &text[..50], &short, &long] {
+            assert_eq!(pin(wrong), None, "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! When is a local instance that is taken out of use told to finish, and when
+//! is it not waited for any more?
+//!
+//! Pure. First its points leave what clients find, then those who found them
+//! before have a while to come (`grace`), then it takes nobody new and what is
+//! open may come to its end, and all that within a limit.
+
+use std::time::Instant;
+
+use crate::config::Shutdown;
+
+/// One instance, or all of a service, on the way out.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Drain {
+    /// How long things may take.
+    times: Shutdown,
+    /// When whatever is left is dropped.
+    by: Instant,
+    /// When to finish, once clients no longer find the points.
+    finish_at: Option<Instant>,
+    /// Whether it was told to finish.
+    finishing: bool,
+    /// Whether there is no grace.
+    without_grace: bool,
+}
+
+/// What to do now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Step {
+    /// Wait until this moment, or until something has happened.
+    Wait(Instant),
+    /// Tell it to finish: it takes nobody new. Said once.
+    Finish,
+    /// Drop it, with whatever is open.
+    Drop,
+}
+
+impl Drain {
+    /// From now on.
+    pub(super) fn begin(times: Shutdown, now: Instant) -> Self {
+        Self {
+            times,
+            by: now + times.limit,
+            finish_at: None,
+            finishing: false,
+            without_grace: false,
+        }
+    }
+
+    /// The same without a grace: clients never found the points, or there is
+    /// nowhere else that they could go.
+    pub(super) fn begin_without_grace(times: Shutdown, now: Instant) -> Self {
+        Self { finish_at: Some(now), without_grace: true, ..Self::begin(times, now) }
+    }
+
+    /// Whether it began without one.
+    pub(super) fn is_without_grace(&self) -> bool {
+        self.without_grace
+    }
+
+    /// Looks again; `out`: no HSDir that clients ask has the points any more.
+    pub(super) fn step(&mut self, out: bool, now: Instant) -> Step {
+        if now >= self.by {
+            return Step::Drop;
+        }
+        if out && self.finish_at.is_none() {
+            self.finish_at = Some(now + self.times.grace);
+        }
+        match self.finish_at {
+            Some(at) if now >= at && !self.finishing => {
+                self.finishing = true;
+                Step::Finish
+            }
+            Some(at) if !self.finishing => Step::Wait(at.min(self.by)),
+            _ => Step::Wait(self.by),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::clock::now;
+
+    const SECOND: Duration = Duration::from_secs(1);
+    const TIMES: Shutdown =
+        Shutdown { grace: Duration::from_secs(10), limit: Duration::from_secs(30) };
+
+    #[test]
+    fn the_grace_begins_when_clients_no_longer_find_the_points() {
+        let start = now().monotonic;
+        let mut drain = Drain::begin(TIMES, start);
+        let end = start + 30 * SECOND;
+        assert_eq!(drain.step(false, start), Step::Wait(end));
+        assert_eq!(drain.step(true, start + 5 * SECOND), Step::Wait(start + 15 * SECOND));
+        // What is published meanwhile begins no second grace.
+        assert_eq!(drain.step(true, start + 9 * SECOND), Step::Wait(start + 15 * SECOND));
+        assert_eq!(drain.step(true, start + 15 * SECOND), Step::Finish);
+        assert_eq!(drain.step(true, start + 15 * SECOND), Step::Wait(end));
+        assert_eq!(drain.step(true, end), Step::Drop);
+    }
+
+    #[test]
+    fn points_that_never_leave_and_a_long_grace_end_at_the_limit() {
+        let start = now().monotonic;
+        let mut drain = Drain::begin(TIMES, start);
+        assert_eq!(drain.step(false, start + 29 * SECOND), Step::Wait(start + 30 * SECOND));
+        assert_eq!(drain.step(true, start + 29 * SECOND), Step::Wait(start + 30 * SECOND));
+        assert_eq!(drain.step(true, start + 30 * SECOND), Step::Drop);
+    }
+
+    #[test]
+    fn where_there_is_nothing_to_wait_for_it_finishes_at_once() {
+        let start = now().monotonic;
+        let mut drain = Drain::begin_without_grace(TIMES, start);
+        assert_eq!(drain.step(false, start), Step::Finish);
+        assert_eq!(drain.step(false, start), Step::Wait(start + 30 * SECOND));
+    }
+}

@@ -1,0 +1,232 @@
+//! The local instances of one service: started, changed, taken out of use.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Instant;
+
+use tokio::sync::mpsc;
+use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
+
+use crate::balancer::fact::{BackendId, Fact};
+use crate::balancer::{BackendKind, Settings};
+use crate::config::{ServiceConfig, Shutdown};
+use crate::instance::{Counters, Handle, Instance, Prepared, RelaysInUse, Serve};
+use crate::onion::SessionId;
+use crate::tor::network::Network;
+use crate::tor::subcredentials::Subcredentials;
+
+use super::drain::{Drain, Step};
+use super::settings;
+use super::snapshot::Posted;
+use super::state::StateDir;
+
+/// What every instance of a service needs.
+pub(super) struct Shared {
+    /// Circuits and directory.
+    pub(super) network: Network,
+    /// What introductions to accept.
+    pub(super) subcredentials: Arc<Subcredentials>,
+    /// Who serves their streams.
+    pub(super) serve: Arc<dyn Serve>,
+    /// Where their points are told.
+    pub(super) told: mpsc::Sender<Fact>,
+    /// Where their counters are shown.
+    pub(super) posted: Arc<Posted>,
+}
+
+/// The local instances.
+pub(super) struct Instances {
+    shared: Shared,
+    /// Which relays have a point of theirs.
+    relays_in_use: Arc<RelaysInUse>,
+    /// Those that run, the ones on their way out among them.
+    running: BTreeMap<BackendId, Running>,
+    /// Them at work.
+    tasks: JoinSet<()>,
+}
+
+/// One that runs.
+struct Running {
+    /// As status shows it.
+    name: String,
+    handle: Handle,
+    counters: Arc<Counters>,
+    task: AbortHandle,
+    /// Since it was taken out.
+    drain: Option<Drain>,
+}
+
+/// One has ended that nobody has told to.
+#[derive(Debug, thiserror::Error)]
+#[error("a local instance has ended unexpectedly")]
+pub(super) struct Unexpected;
+
+impl Instances {
+    /// None so far.
+    pub(super) fn new(shared: Shared) -> Self {
+        Self {
+            shared,
+            relays_in_use: Arc::default(),
+            running: BTreeMap::new(),
+            tasks: JoinSet::new(),
+        }
+    }
+
+    /// Starts those that are new, tells the others what the operator wants now,
+    /// and begins to take out those that are gone from the settings.
+    pub(super) fn apply(
+        &mut self,
+        config: &ServiceConfig,
+        settings: &Settings,
+        state: Option<&StateDir>,
+        times: Shutdown,
+        now: Instant,
+    ) {
+        let local = |kind: &BackendKind| matches!(kind, BackendKind::Local { .. });
+        let wanted: BTreeMap<BackendId, &str> = settings
+            .backends
+            .iter()
+            .filter(|backend| local(&backend.kind))
+            .map(|backend| (backend.id, backend.name.as_str()))
+            .collect();
+        for (id, instance) in &mut self.running {
+            if !wanted.contains_key(id) && instance.drain.is_none() {
+                tracing::info!(service = %config.nickname, backend = instance.name, "taken out");
+                instance.drain = Some(Drain::begin(times, now));
+            }
+        }
+        for (id, name) in wanted {
+            match self.running.get(&id) {
+                Some(instance) => {
+                    instance.handle.reconfigure(settings::of_instance(config, name, None));
+                }
+                None => self.start(id, name, config, state),
+            }
+        }
+    }
+
+    /// Starts one.
+    fn start(
+        &mut self,
+        id: BackendId,
+        name: &str,
+        config: &ServiceConfig,
+        state: Option<&StateDir>,
+    ) {
+        // One of the same name may be on its way out, with its directory.
+        let taken = self.running.values().any(|other| other.name == name);
+        let keep_in = state.filter(|_| !taken).and_then(|state| state.of_instance(name));
+        let Prepared { instance, handle, counters, mut points } = Instance::prepare(
+            settings::of_instance(config, name, keep_in),
+            self.shared.network.clone(),
+            Arc::clone(&self.shared.subcredentials),
+            Arc::clone(&self.relays_in_use),
+            Arc::clone(&self.shared.serve),
+        );
+        let network = self.shared.network.clone();
+        let told = self.shared.told.clone();
+        let tell_points = async move {
+            while points.changed().await.is_ok() {
+                let points = points.borrow_and_update().clone();
+                let capabilities = network.local_capabilities();
+                let fact = Fact::LocalPoints { backend: id, points, capabilities };
+                if told.send(fact).await.is_err() {
+                    break;
+                }
+            }
+        };
+        let task = self.tasks.spawn(async move {
+            tokio::join!(instance.run(), tell_points);
+        });
+        self.shared.posted.count(name, Arc::clone(&counters));
+        let name = name.to_owned();
+        self.running.insert(id, Running { name, handle, counters, task, drain: None });
+    }
+
+    /// A point of one hangs.
+    pub(super) fn replace(&self, id: BackendId, session: SessionId) {
+        if let Some(instance) = self.running.get(&id) {
+            instance.handle.replace(session);
+        }
+    }
+
+    /// Goes on with taking out; `may_be_found` says of an instance whether
+    /// clients may find its points. When to call it again at the latest.
+    pub(super) fn take_out(
+        &mut self,
+        may_be_found: impl Fn(BackendId) -> bool,
+        now: Instant,
+    ) -> Option<Instant> {
+        let mut wake: Option<Instant> = None;
+        for (id, instance) in &mut self.running {
+            let Some(drain) = &mut instance.drain else { continue };
+            let out = !may_be_found(*id);
+            loop {
+                match drain.step(out, now) {
+                    Step::Finish => instance.handle.finish(),
+                    Step::Wait(until) => {
+                        wake = wake.into_iter().chain([until]).min();
+                        break;
+                    }
+                    Step::Drop => {
+                        instance.task.abort();
+                        break;
+                    }
+                }
+            }
+        }
+        wake
+    }
+
+    /// Tells all of them to finish.
+    pub(super) fn finish(&mut self) {
+        for instance in self.running.values() {
+            instance.handle.finish();
+        }
+    }
+
+    /// Streams of clients that are open.
+    pub(super) fn open_streams(&self) -> u64 {
+        self.running.values().map(|instance| instance.counters.open_streams.load(Relaxed)).sum()
+    }
+
+    /// Whether none runs any more.
+    pub(super) fn is_empty(&self) -> bool {
+        self.running.is_empty()
+    }
+
+    /// Waits for the end of one; for ever, if none runs. What one that was taken
+    /// out has kept is forgotten.
+    pub(super) async fn ended(
+        &mut self,
+        all_are_to: bool,
+        state: Option<&StateDir>,
+    ) -> Result<(), Unexpected> {
+        let id = match self.tasks.join_next_with_id().await {
+            Some(Ok((id, ()))) => id,
+            Some(Err(error)) => of_task(&error),
+            None => std::future::pending().await,
+        };
+        let found = self.running.iter().find(|(_, instance)| instance.task.id() == id);
+        let Some(backend) = found.map(|(backend, _)| *backend) else { return Ok(()) };
+        let Some(instance) = self.running.remove(&backend) else { return Ok(()) };
+        self.shared.posted.count_no_longer(&instance.name, &instance.counters);
+        if instance.drain.is_some() {
+            let back = self.running.values().any(|other| other.name == instance.name);
+            if let Some(state) = state.filter(|_| !back) {
+                state.forget_instance(&instance.name);
+            }
+            return Ok(());
+        }
+        if all_are_to { Ok(()) } else { Err(Unexpected) }
+    }
+}
+
+/// Which task has not ended well. One that was dropped is told like that too.
+fn of_task(error: &JoinError) -> Id {
+    if error.is_panic() {
+        tracing::error!(%error, "a local instance has panicked");
+    }
+    error.id()
+}

@@ -1,0 +1,151 @@
+//! What does a new configuration change?
+//!
+//! Pure: two configurations in, what to do out. Nothing is done here, and what
+//! could still go wrong is looked at before anything is done: see `services`.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use tor_hsservice::HsNickname;
+
+use crate::config::{Config, ServiceConfig};
+use crate::onion::OnionAddress;
+
+/// A service as it is to run: what the operator says, and whose key it has.
+pub(super) type Wanted = (ServiceConfig, OnionAddress);
+
+/// What happens to the services. Those in no list stay as they are.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Plan {
+    /// To be taken out: gone from the files, disabled, or under another address.
+    pub(super) removed: Vec<HsNickname>,
+    /// To be started: new in the files, enabled, or under another address.
+    pub(super) added: Vec<HsNickname>,
+    /// To be told what the operator says now.
+    pub(super) changed: Vec<HsNickname>,
+}
+
+/// What has to happen so that `wanted` runs where `running` does. Another key
+/// is another service, whatever its nickname.
+pub(super) fn plan(
+    running: &BTreeMap<HsNickname, Wanted>,
+    wanted: &BTreeMap<HsNickname, Wanted>,
+) -> Plan {
+    let mut plan = Plan::default();
+    for (nickname, (config, address)) in running {
+        match wanted.get(nickname) {
+            Some((_, other)) if other != address => {
+                plan.removed.push(nickname.clone());
+                plan.added.push(nickname.clone());
+            }
+            Some((other, _)) if other != config => plan.changed.push(nickname.clone()),
+            Some(_) => {}
+            None => plan.removed.push(nickname.clone()),
+        }
+    }
+    let new = wanted.keys().filter(|nickname| !running.contains_key(*nickname));
+    plan.added.extend(new.cloned());
+    plan
+}
+
+/// The tables and keys that differ and stay as they are until a restart, as the
+/// files write them: what Tor itself runs with, where everything lies and
+/// where the operator's door is.
+pub(super) fn until_a_restart(running: &Config, wanted: &Config) -> Vec<String> {
+    let mut differ = BTreeSet::new();
+    let tables = running.arti_tables.keys().chain(wanted.arti_tables.keys());
+    for table in tables {
+        if running.arti_tables.get(table) != wanted.arti_tables.get(table) {
+            differ.insert(format!("[{table}]"));
+        }
+    }
+    if running.storage != wanted.storage {
+        differ.insert("[storage]".to_owned());
+    }
+    if running.admin != wanted.admin {
+        differ.insert("[admin]".to_owned());
+    }
+    let (now, then) = (&running.logging, &wanted.logging);
+    if now.format != then.format {
+        differ.insert("logging.format".to_owned());
+    }
+    if now.log_sensitive_information != then.log_sensitive_information {
+        differ.insert("logging.log_sensitive_information".to_owned());
+    }
+    differ.into_iter().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Environment, RemoteBackend};
+
+    fn nickname(name: &str) -> HsNickname {
+        name.parse().unwrap()
+    }
+
+    fn services(all: &[(&str, u8)]) -> BTreeMap<HsNickname, Wanted> {
+        let service = |(name, key): &(&str, u8)| {
+            let config = ServiceConfig::with_defaults(nickname(name));
+            (nickname(name), (config, OnionAddress::from_public_key([*key; 32])))
+        };
+        all.iter().map(service).collect()
+    }
+
+    #[test]
+    fn services_come_go_and_stay_by_their_nicknames() {
+        let plan = plan(&services(&[("a", 1), ("b", 2)]), &services(&[("b", 2), ("c", 3)]));
+        let expected =
+            Plan { removed: vec![nickname("a")], added: vec![nickname("c")], changed: Vec::new() };
+        assert_eq!(plan, expected);
+    }
+
+    #[test]
+    fn the_same_files_change_nothing() {
+        let both = services(&[("a", 1), ("b", 2)]);
+        assert_eq!(plan(&both, &both), Plan::default());
+    }
+
+    #[test]
+    fn another_key_is_another_service_and_another_file_with_the_same_key_is_not() {
+        let running = services(&[("a", 1), ("b", 2)]);
+        let mut wanted = services(&[("a", 7), ("b", 2)]);
+        wanted.get_mut(&nickname("b")).unwrap().0.identity_key = Some("/keys/b".into());
+        let expected = Plan {
+            removed: vec![nickname("a")],
+            added: vec![nickname("a")],
+            changed: vec![nickname("b")],
+        };
+        assert_eq!(plan(&running, &wanted), expected);
+    }
+
+    #[test]
+    fn a_backend_more_changes_its_service_alone() {
+        let running = services(&[("a", 1), ("b", 2)]);
+        let mut wanted = running.clone();
+        let address = OnionAddress::from_public_key([9; 32]);
+        let backend = RemoteBackend { address, name: "berlin".into(), weight: 1 };
+        wanted.get_mut(&nickname("b")).unwrap().0.backends.push(backend);
+        let expected = Plan { changed: vec![nickname("b")], ..Plan::default() };
+        assert_eq!(plan(&running, &wanted), expected);
+    }
+
+    #[test]
+    fn what_only_a_restart_changes_is_named_as_the_files_write_it() {
+        let config = |text: &str| {
+            let service = "[onion_services.a]\nproxy_ports = [[80, \"127.0.0.1:1\"]]\n";
+            let env = Environment::new([("HOME", "/home/user")]);
+            Config::from_text(&format!("{service}{text}"), &env).unwrap()
+        };
+        let running = config("");
+        assert_eq!(until_a_restart(&running, &running), [""; 0]);
+        let only_ours = config("[shutdown]\ngrace = \"1s\"\n[logging]\nconsole = \"debug\"\n");
+        assert_eq!(until_a_restart(&running, &only_ours), [""; 0]);
+        let others = config(
+            "[storage]\nstate_dir = \"/elsewhere\"\n[path_rules]\n\
+             ipv4_subnet_family_prefix = 33\n[logging]\nformat = \"json\"\n",
+        );
+        // The socket goes with the state directory.
+        let differ = until_a_restart(&running, &others);
+        assert_eq!(differ, ["[admin]", "[path_rules]", "[storage]", "logging.format"]);
+    }
+}

@@ -1,0 +1,183 @@
+//! Which services run? Started at the beginning, changed by a reload, told to
+//! end: all is looked at before anything is done.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tor_hscrypto::pk::HsIdKeypair;
+use tor_hsservice::HsNickname;
+
+use crate::config::{AddressError, Config, ServiceConfig, Shutdown, Storage, check_addresses};
+use crate::onion::OnionAddress;
+use crate::tor::keys::{self, KeyError};
+
+use super::reload::{self, Wanted};
+use super::service::{Common, Orders, Service, Unexpected};
+use super::snapshot::{Board, Posted};
+use super::state::{self, StateError};
+
+/// Why the services of a configuration cannot run.
+#[derive(Debug, thiserror::Error)]
+pub enum CheckError {
+    /// An identity key cannot be read or made.
+    #[error(transparent)]
+    Keys(#[from] KeyError),
+    /// They cannot run together under the addresses of their keys.
+    #[error(transparent)]
+    Addresses(#[from] AddressError),
+    /// The directory of one cannot be used.
+    #[error(transparent)]
+    State(#[from] StateError),
+}
+
+/// Services that can run: nothing about them can go wrong any more.
+pub(super) struct Checked(BTreeMap<HsNickname, (ServiceConfig, HsIdKeypair)>);
+
+/// Looks at everything that the enabled services need: their keys, whether
+/// their addresses go together, their directories. Keys and directories that
+/// are missing are made, once nothing else is wrong.
+///
+/// # Errors
+///
+/// The first thing that is wrong.
+pub(super) fn check(config: &Config, storage: &Storage) -> Result<Checked, CheckError> {
+    let keys = keys::open(storage)?;
+    let enabled = config.services.iter().filter(|service| service.enabled);
+    let found = enabled
+        .map(|service| {
+            let key = keys.identity(&service.nickname, service.identity_key.as_deref())?;
+            Ok((service, key))
+        })
+        .collect::<Result<Vec<_>, KeyError>>()?;
+    check_addresses(
+        found.iter().map(|(service, key)| (*service, key.as_ref().map(keys::address))),
+    )?;
+    for (service, _) in &found {
+        state::prepare(storage, service.nickname.as_ref())?;
+    }
+    let with_key = |(service, key): (&ServiceConfig, Option<HsIdKeypair>)| {
+        let key = key.map_or_else(|| keys.generate(&service.nickname), Ok)?;
+        Ok((service.nickname.clone(), (service.clone(), key)))
+    };
+    Ok(Checked(found.into_iter().map(with_key).collect::<Result<_, KeyError>>()?))
+}
+
+/// The services that run.
+pub(super) struct Services {
+    common: Common,
+    board: Arc<Board>,
+    running: BTreeMap<HsNickname, Entry>,
+    /// Those that were told to end, and may not have.
+    ending: Vec<Entry>,
+    tasks: JoinSet<Result<(), Unexpected>>,
+}
+
+/// One that runs.
+struct Entry {
+    nickname: HsNickname,
+    address: OnionAddress,
+    orders: watch::Sender<Orders>,
+    posted: Arc<Posted>,
+    /// Cancelled when it has ended.
+    ended: CancellationToken,
+}
+
+impl Services {
+    /// None so far.
+    pub(super) fn new(common: Common, board: Arc<Board>) -> Self {
+        let (running, ending) = (BTreeMap::new(), Vec::new());
+        Self { common, board, running, ending, tasks: JoinSet::new() }
+    }
+
+    /// Makes these services run, and no others. What has not changed is not
+    /// touched; what has is changed as it runs.
+    pub(super) fn apply(&mut self, Checked(wanted): Checked, times: Shutdown) {
+        let running = self.running.iter().map(|(nickname, entry)| {
+            (nickname.clone(), (entry.orders.borrow().config.clone(), entry.address))
+        });
+        let to_run = wanted.iter().map(|(nickname, (config, key))| {
+            (nickname.clone(), (config.clone(), keys::address(key)))
+        });
+        let (running, to_run): (BTreeMap<_, Wanted>, BTreeMap<_, Wanted>) =
+            (running.collect(), to_run.collect());
+        let plan = reload::plan(&running, &to_run);
+        for nickname in &plan.removed {
+            if let Some(entry) = self.running.remove(nickname) {
+                tracing::info!(service = %nickname, "taken out");
+                entry.orders.send_modify(|orders| orders.end = true);
+                self.ending.push(entry);
+            }
+        }
+        for (nickname, (config, key)) in wanted {
+            if plan.added.contains(&nickname) {
+                self.start(config, key, times);
+            } else if let Some(entry) = self.running.get(&nickname) {
+                entry.orders.send_if_modified(|orders| {
+                    let changed = orders.config != config || orders.times != times;
+                    *orders = Orders { config, times, end: false };
+                    changed
+                });
+            }
+        }
+        self.ending.retain(|entry| !entry.ended.is_cancelled());
+        self.board.show(self.running.values().map(|entry| Arc::clone(&entry.posted)).collect());
+    }
+
+    /// Starts one. Where one with its nickname or its address is about to end,
+    /// it waits for that: they would have one directory or one descriptor.
+    fn start(&mut self, config: ServiceConfig, identity: HsIdKeypair, times: Shutdown) {
+        let (nickname, address) = (config.nickname.clone(), keys::address(&identity));
+        tracing::info!(service = %nickname, "started");
+        let ended = CancellationToken::new();
+        let (orders, received) = watch::channel(Orders { config, times, end: false });
+        let posted = Arc::new(Posted::new(nickname.to_string(), address));
+        let before = self
+            .ending
+            .iter()
+            .filter(|other| other.nickname == nickname || other.address == address);
+        let service = Service {
+            identity: Arc::new(identity),
+            address,
+            orders: received,
+            posted: Arc::clone(&posted),
+            common: self.common.clone(),
+            after: before.map(|other| other.ended.clone()).collect(),
+        };
+        let when_ended = ended.clone().drop_guard();
+        self.tasks.spawn(async move {
+            let _when_ended = when_ended;
+            service.run().await
+        });
+        let entry = Entry { nickname: nickname.clone(), address, orders, posted, ended };
+        self.running.insert(nickname, entry);
+    }
+
+    /// Waits until one ends that nobody has told to; what to say of it.
+    pub(super) async fn unexpected(&mut self) -> String {
+        loop {
+            match self.tasks.join_next().await {
+                Some(Ok(Ok(()))) => {}
+                Some(Ok(Err(unexpected))) => return unexpected.to_string(),
+                Some(Err(error)) => return error.to_string(),
+                None => std::future::pending().await,
+            }
+        }
+    }
+
+    /// Tells all of them to end, and waits until they have.
+    pub(super) async fn end(mut self) {
+        for entry in self.running.values() {
+            entry.orders.send_modify(|orders| orders.end = true);
+        }
+        while let Some(ended) = self.tasks.join_next().await {
+            match ended {
+                Ok(Ok(())) => {}
+                Ok(Err(unexpected)) => tracing::error!("{unexpected} has ended unexpectedly"),
+                Err(error) => tracing::error!(%error, "a service has not ended well"),
+            }
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! What does a service's configuration mean to its balancer and its instances?
+//!
+//! Pure: configuration in, settings out. Remembers which number each backend
+//! has, so that a reload leaves it to the same one and gives it to no other.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use crate::balancer::fact::BackendId;
+use crate::balancer::{BackendKind, BackendSettings, Settings};
+use crate::config::ServiceConfig;
+use crate::instance;
+use crate::onion::OnionAddress;
+
+/// The numbers of the backends of one service.
+#[derive(Debug, Default)]
+pub(super) struct Ids {
+    /// The next number; one that was given is not given again.
+    next: u32,
+    /// Those of the backends that there are.
+    given: BTreeMap<Identity, BackendId>,
+}
+
+/// What makes a backend the same one over reloads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Identity {
+    /// A local instance, by its number.
+    Local(u8),
+    /// A remote backend, by its own address: a name can be changed.
+    Remote(OnionAddress),
+}
+
+impl Ids {
+    /// The balancer's settings: local instances first, then remote backends in
+    /// the order of the file. A backend that comes back after it was taken out
+    /// has a new number.
+    pub(super) fn settings(&mut self, config: &ServiceConfig) -> Settings {
+        let kind = BackendKind::Local { expected_points: config.points_per_instance() };
+        let local = (0..config.local_instances)
+            .map(|n| (Identity::Local(n), format!("local-{n}"), kind.clone(), config.local_weight));
+        let remote = config.backends.iter().map(|backend| {
+            let address = backend.address;
+            let kind = BackendKind::Remote { address };
+            (Identity::Remote(address), backend.name.clone(), kind, backend.weight)
+        });
+        let before = std::mem::take(&mut self.given);
+        let mut backends = Vec::new();
+        for (identity, name, kind, weight) in local.chain(remote) {
+            let id = before.get(&identity).copied().unwrap_or_else(|| {
+                let id = BackendId(self.next);
+                self.next += 1;
+                id
+            });
+            self.given.insert(identity, id);
+            backends.push(BackendSettings { id, name, kind, weight });
+        }
+        Settings {
+            backends,
+            max_points: config.max_intro_points,
+            distinct: config.distinct_descriptors,
+            publishers: config.publishers,
+            probe_every: config.probe.as_ref().map(|probe| probe.interval),
+        }
+    }
+}
+
+/// The settings of one local instance.
+pub(super) fn of_instance(
+    config: &ServiceConfig,
+    name: &str,
+    keep_in: Option<PathBuf>,
+) -> instance::Settings {
+    let most = usize::try_from(config.max_concurrent_streams_per_circuit);
+    let rate_limit = config.rate_limit_at_intro.as_ref();
+    instance::Settings {
+        name: format!("{}/{name}", config.nickname),
+        intro_points: usize::from(config.points_per_instance()),
+        max_streams_per_circuit: most.unwrap_or(usize::MAX),
+        rate_limit_at_intro: rate_limit.map(|limit| (limit.rate, limit.burst)),
+        keep_in,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::RemoteBackend;
+
+    fn remote(n: u8, name: &str) -> RemoteBackend {
+        RemoteBackend {
+            address: OnionAddress::from_public_key([n; 32]),
+            name: name.to_owned(),
+            weight: 1,
+        }
+    }
+
+    fn numbers(settings: &Settings) -> Vec<(&str, u32)> {
+        settings.backends.iter().map(|backend| (backend.name.as_str(), backend.id.0)).collect()
+    }
+
+    #[test]
+    fn a_backend_keeps_its_number_over_reloads_and_no_other_ever_gets_it() {
+        let mut config = ServiceConfig::with_defaults("shop".parse().unwrap());
+        let mut ids = Ids::default();
+        config.local_instances = 2;
+        config.backends = vec![remote(1, "one"), remote(2, "two")];
+        let first = ids.settings(&config);
+        assert_eq!(numbers(&first), [("local-0", 0), ("local-1", 1), ("one", 2), ("two", 3)]);
+
+        // One is taken out, one renamed and moved, one added.
+        config.local_instances = 1;
+        config.backends = vec![remote(3, "three"), remote(2, "zwei")];
+        let second = ids.settings(&config);
+        assert_eq!(numbers(&second), [("local-0", 0), ("three", 4), ("zwei", 3)]);
+
+        // Who comes back is another one.
+        config.local_instances = 2;
+        config.backends = vec![remote(1, "one")];
+        let third = ids.settings(&config);
+        assert_eq!(numbers(&third), [("local-0", 0), ("local-1", 5), ("one", 6)]);
+    }
+}

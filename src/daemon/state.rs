@@ -1,0 +1,260 @@
+//! What does a service find again after a restart, and where does it lie?
+//!
+//! `STATE/onionbraid/NICKNAME/` (mode 0700): `balancer.json`, what the balancer
+//! remembers, and a directory for each local instance. It only makes a start
+//! quicker and smoother, so nothing that is wrong with it keeps a service from
+//! starting, save a directory that cannot be made or that others can read.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use fs_mistrust::Mistrust;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::config::Storage;
+use crate::durable;
+use crate::onion::OnionAddress;
+
+/// Below the state directory, so that nothing of Arti's is in the way.
+const DIRECTORY: &str = "onionbraid";
+
+/// What the balancer remembers.
+const BALANCER: &str = "balancer.json";
+
+/// Whose state it is.
+const ADDRESS: &str = "address";
+
+/// A disk that cannot be written to is told no more often.
+const COMPLAIN_EVERY: Duration = Duration::from_secs(10 * 60);
+
+/// A service's directory.
+#[derive(Debug)]
+pub(super) struct StateDir {
+    /// It exists, and is its owner's alone.
+    path: PathBuf,
+    /// What that means.
+    mistrust: Mistrust,
+    /// What was written last, or read.
+    written: Option<Vec<u8>>,
+    /// When the log was last told that it cannot be written.
+    complained: Option<Instant>,
+}
+
+/// A directory cannot be made, or is open to others.
+#[derive(Debug, thiserror::Error)]
+#[error("the directory {path} cannot be used")]
+pub struct StateError {
+    /// Which.
+    path: PathBuf,
+    /// Why.
+    #[source]
+    source: fs_mistrust::Error,
+}
+
+/// Makes a service's directory if it is missing.
+///
+/// # Errors
+///
+/// If it cannot be made, or others could read it.
+pub(super) fn prepare(storage: &Storage, nickname: &str) -> Result<(), StateError> {
+    private(&storage.mistrust, &directory(storage, nickname))
+}
+
+/// Where a service's state lies.
+fn directory(storage: &Storage, nickname: &str) -> PathBuf {
+    storage.state_dir.join(DIRECTORY).join(nickname)
+}
+
+/// Makes a directory for its owner alone.
+fn private(mistrust: &Mistrust, path: &Path) -> Result<(), StateError> {
+    let made = mistrust.verifier().make_directory(path);
+    made.map_err(|source| StateError { path: path.to_owned(), source })
+}
+
+impl StateDir {
+    /// The directory of a service, once nobody else uses it any more. What lies
+    /// there of another identity, if the service had another key before, is
+    /// removed: introduction points with the same keys under two addresses
+    /// would show that both are one's. `None`, and a warning, if that fails.
+    pub(super) fn open(storage: &Storage, nickname: &str, address: &OnionAddress) -> Option<Self> {
+        let path = directory(storage, nickname);
+        let note = path.join(ADDRESS);
+        let ready = || {
+            let noted = fs::read_to_string(&note).unwrap_or_default();
+            if noted.trim() != address.to_string() {
+                fs::remove_dir_all(&path)?;
+                private(&storage.mistrust, &path).map_err(io::Error::other)?;
+                durable::replace(&note, format!("{address}\n").as_bytes())?;
+            }
+            io::Result::Ok(())
+        };
+        match ready() {
+            Ok(()) => Some(Self {
+                path,
+                mistrust: storage.mistrust.clone(),
+                written: None,
+                complained: None,
+            }),
+            Err(error) => {
+                tracing::warn!(directory = %path.display(), %error, "nothing will be remembered");
+                None
+            }
+        }
+    }
+
+    /// What was remembered; `None`, and a warning, if that cannot be read. It
+    /// is moved aside then.
+    pub(super) fn remembered<T: DeserializeOwned>(&mut self) -> Option<T> {
+        let file = self.path.join(BALANCER);
+        let problem = match fs::read(&file) {
+            Ok(bytes) => match serde_json::from_slice(&bytes) {
+                Ok(memory) => {
+                    self.written = Some(bytes);
+                    return Some(memory);
+                }
+                Err(error) => error.to_string(),
+            },
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
+            Err(error) => error.to_string(),
+        };
+        let aside = file.with_extension("json.corrupt");
+        let moved = fs::rename(&file, &aside);
+        tracing::warn!(
+            file = %file.display(), problem, moved = moved.is_ok(),
+            "what was remembered cannot be read; it is moved aside, and starting goes on without",
+        );
+        None
+    }
+
+    /// Writes what is to be remembered, if it differs from what is there. Where
+    /// that fails, the log is told once in a while, and what is there stays.
+    pub(super) fn remember<T: Serialize>(&mut self, memory: &T, now: Instant) {
+        let file = self.path.join(BALANCER);
+        let written = serde_json::to_vec(memory).map_err(io::Error::from).and_then(|bytes| {
+            if self.written.as_ref() != Some(&bytes) {
+                durable::replace(&file, &bytes)?;
+                self.written = Some(bytes);
+            }
+            Ok(())
+        });
+        match written {
+            Ok(()) => self.complained = None,
+            Err(error) => {
+                if self.complained.is_none_or(|last| now - last >= COMPLAIN_EVERY) {
+                    self.complained = Some(now);
+                    tracing::warn!(file = %file.display(), %error, "cannot be written; going on");
+                }
+            }
+        }
+    }
+
+    /// The directory of a local instance, made if it is missing; `None`, and a
+    /// warning, if that fails.
+    pub(super) fn of_instance(&self, name: &str) -> Option<PathBuf> {
+        let path = self.path.join(name);
+        match private(&self.mistrust, &path) {
+            Ok(()) => Some(path),
+            Err(error) => {
+                let error = anyhow::Error::from(error);
+                tracing::warn!(error = %format!("{error:#}"), "introduction points are not kept");
+                None
+            }
+        }
+    }
+
+    /// Removes what an instance kept that is not coming back.
+    pub(super) fn forget_instance(&self, name: &str) {
+        let path = self.path.join(name);
+        if let Err(error) = fs::remove_dir_all(&path)
+            && error.kind() != io::ErrorKind::NotFound
+        {
+            tracing::warn!(directory = %path.display(), %error, "cannot be removed");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+    use crate::clock::now;
+    use crate::config::{Config, Environment};
+
+    fn storage(directory: &Path) -> Storage {
+        let text = format!(
+            "[onion_services.a]\nproxy_ports = [[80, \"127.0.0.1:1\"]]\n[storage]\n\
+             state_dir = \"{0}/state\"\ncache_dir = \"{0}/cache\"\n[storage.permissions]\n\
+             dangerously_trust_everyone = true\n",
+            directory.display(),
+        );
+        Config::from_text(&text, &Environment::new([("HOME", "/home/user")])).unwrap().storage
+    }
+
+    /// The directory of the service `shop`.
+    fn open(storage: &Storage, n: u8) -> StateDir {
+        prepare(storage, "shop").unwrap();
+        StateDir::open(storage, "shop", &OnionAddress::from_public_key([n; 32])).unwrap()
+    }
+
+    #[test]
+    fn what_is_remembered_is_found_again_by_its_owner_alone() {
+        let directory = tempfile::tempdir().unwrap();
+        let storage = storage(directory.path());
+        let mut state = open(&storage, 1);
+        assert!(state.path.ends_with("state/onionbraid/shop"));
+        let mode = fs::metadata(&state.path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o700);
+        assert_eq!(state.remembered::<Vec<u32>>(), None);
+        state.remember(&vec![1, 2, 3], now().monotonic);
+        assert_eq!(open(&storage, 1).remembered(), Some(vec![1, 2, 3]));
+    }
+
+    #[test]
+    fn a_damaged_file_is_moved_aside_and_the_next_one_takes_its_place() {
+        let directory = tempfile::tempdir().unwrap();
+        let storage = storage(directory.path());
+        for damaged in ["[1, 2", "{}", ""] {
+            let mut state = open(&storage, 1);
+            fs::write(state.path.join(BALANCER), damaged).unwrap();
+            assert_eq!(state.remembered::<Vec<u32>>(), None);
+            let aside = fs::read_to_string(state.path.join("balancer.json.corrupt")).unwrap();
+            assert_eq!(aside, damaged);
+            state.remember(&vec![4], now().monotonic);
+            assert_eq!(open(&storage, 1).remembered(), Some(vec![4]));
+        }
+    }
+
+    #[test]
+    fn what_another_identity_left_is_removed() {
+        let directory = tempfile::tempdir().unwrap();
+        let storage = storage(directory.path());
+        let mut state = open(&storage, 1);
+        state.remember(&vec![1], now().monotonic);
+        let kept = state.of_instance("local-0").unwrap();
+        fs::write(kept.join("points"), "secret").unwrap();
+        let mut other = open(&storage, 2);
+        assert!(!kept.exists());
+        assert_eq!(other.remembered::<Vec<u32>>(), None);
+    }
+
+    #[test]
+    fn a_disk_that_cannot_be_written_does_no_harm() {
+        let directory = tempfile::tempdir().unwrap();
+        let storage = storage(directory.path());
+        let mut state = open(&storage, 1);
+        state.remember(&vec![1], now().monotonic);
+        // Not even root can write to a directory of this name.
+        let in_the_way = state.path.join("balancer.json.new");
+        fs::create_dir(&in_the_way).unwrap();
+        state.remember(&vec![2], now().monotonic);
+        assert!(state.complained.is_some());
+        assert_eq!(open(&storage, 1).remembered(), Some(vec![1]));
+        fs::remove_dir(&in_the_way).unwrap();
+        state.remember(&vec![2], now().monotonic);
+        assert_eq!(open(&storage, 1).remembered(), Some(vec![2]));
+    }
+}

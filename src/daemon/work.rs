@@ -1,0 +1,148 @@
+//! Who carries out the commands of a service's balancer? Each one once, as it
+//! says, and what came of it is a fact. Nothing is decided here.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use tokio::task::JoinSet;
+use tor_hscrypto::pk::HsIdKeypair;
+
+use crate::balancer::command::Publication;
+use crate::balancer::fact::{BackendId, Fact, ProbeFailure, UploadFailure};
+use crate::balancer::{BackendKind, Settings};
+use crate::clock::now;
+use crate::config::Probe;
+use crate::onion::{IntroPoint, OnionAddress, Period, RelayId};
+use crate::tor::descriptor::Signer;
+use crate::tor::network::Network;
+use crate::tor::probe::{self, Question, Verdict};
+use crate::tor::{held, upload};
+
+use super::fetches::{Answer, Fetches};
+
+/// What a service has to do, and what it takes.
+pub(super) struct Work {
+    /// Circuits and directory.
+    network: Network,
+    /// Whose descriptors.
+    address: OnionAddress,
+    /// Signs them.
+    signer: Signer,
+    /// Fetches those of backends.
+    fetches: Fetches,
+    /// The addresses of remote backends.
+    remote: BTreeMap<BackendId, OnionAddress>,
+    /// How remote backends are probed.
+    probe: Option<Probe>,
+    /// What is under way; each ends with a fact.
+    tasks: JoinSet<Fact>,
+}
+
+impl Work {
+    /// Nothing to do so far.
+    pub(super) fn new(
+        network: Network,
+        address: OnionAddress,
+        identity: Arc<HsIdKeypair>,
+        fetches: Fetches,
+    ) -> Self {
+        Self {
+            network,
+            address,
+            signer: Signer::new(identity),
+            fetches,
+            remote: BTreeMap::new(),
+            probe: None,
+            tasks: JoinSet::new(),
+        }
+    }
+
+    /// The backends are these from now on, and are probed like this.
+    pub(super) fn apply(&mut self, settings: &Settings, probe: Option<Probe>) {
+        let remote = |kind: &BackendKind| match kind {
+            BackendKind::Remote { address } => Some(*address),
+            BackendKind::Local { .. } => None,
+        };
+        let backends = settings.backends.iter();
+        self.remote = backends.filter_map(|b| Some((b.id, remote(&b.kind)?))).collect();
+        self.probe = probe;
+    }
+
+    /// The next thing that has ended; never, if nothing is under way.
+    pub(super) async fn done(&mut self) -> Fact {
+        loop {
+            match self.tasks.join_next().await {
+                Some(Ok(fact)) => return fact,
+                // Its balancer waits no longer than for any lost answer.
+                Some(Err(error)) => tracing::error!(%error, "a part of the work has panicked"),
+                None => std::future::pending().await,
+            }
+        }
+    }
+
+    /// Asks for the descriptor of a remote backend, for all services that list it.
+    pub(super) fn fetch(&self, backend: BackendId) {
+        if let Some(address) = self.remote.get(&backend) {
+            self.fetches.fetch(*address);
+        }
+    }
+
+    /// What an answer for all services says of a backend of this one.
+    pub(super) fn fetched(&self, answer: &Answer) -> Option<Fact> {
+        let mut backends = self.remote.iter();
+        let (backend, _) = backends.find(|(_, address)| **address == answer.address)?;
+        Some(Fact::Fetched { backend: *backend, outcome: answer.outcome.as_ref().clone() })
+    }
+
+    /// Does what a client would do at a point: at one of a remote backend to the
+    /// end that the operator wants, at one of ours until it is met. What is
+    /// behind ours, `origins` sees without Tor.
+    pub(super) fn probe(&mut self, backend: BackendId, point: IntroPoint) {
+        let own = self.remote.get(&backend).copied();
+        let probe = self.probe.as_ref().filter(|_| own.is_some());
+        let question =
+            Question { address: self.address, backend: own, port: probe.map(|probe| probe.port) };
+        let network = self.network.clone();
+        self.tasks.spawn(async move {
+            let outcome = judged(probe::probe(&network, &point, &question).await.verdict);
+            Fact::Probed { backend, session: point.session_id, outcome }
+        });
+    }
+
+    /// Asks one HSDir for our own descriptor.
+    pub(super) fn inspect(&mut self, period: Period, hsdir: RelayId) {
+        let (network, address) = (self.network.clone(), self.address);
+        self.tasks.spawn(async move {
+            let outcome = held::one(&network, &address, period, hsdir, now().wall).await;
+            Fact::Inspected { period, hsdir, outcome }
+        });
+    }
+
+    /// Builds and signs here, uploads in a task of its own.
+    pub(super) fn publish(&mut self, publication: &Publication) {
+        let Publication { period, hsdir, as_of, .. } = *publication;
+        let signed = self.signer.sign(publication, &self.network);
+        let network = self.network.clone();
+        self.tasks.spawn(async move {
+            let outcome = match signed {
+                Ok(signed) => {
+                    upload::upload(&network, hsdir, signed.text).await.map(|()| signed.revision)
+                }
+                Err(error) => Err(UploadFailure::Unreachable(error.to_string())),
+            };
+            Fact::Uploaded { period, hsdir, as_of, outcome }
+        });
+    }
+}
+
+/// What a verdict says of the point or of what is behind it.
+fn judged(verdict: Verdict) -> Result<(), ProbeFailure> {
+    match verdict {
+        Verdict::Answers => Ok(()),
+        Verdict::Inconclusive(why) => Err(ProbeFailure::Inconclusive(why)),
+        Verdict::Refused(_) | Verdict::StreamSilent => {
+            Err(ProbeFailure::Application(verdict.to_string()))
+        }
+        _ => Err(ProbeFailure::Point(verdict.to_string())),
+    }
+}
