@@ -16,13 +16,12 @@ use std::path::{Path, PathBuf};
 use http::header::{ALLOW, ETAG, IF_RANGE, LAST_MODIFIED, LOCATION, RANGE};
 use http::uri::Uri;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
-use http_body_util::{BodyExt as _, Empty};
-use hyper::body::Bytes;
+use http_body_util::BodyExt as _;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use tower_http::services::ServeDir;
 
 use self::beneath::{Beneath, blocking};
-use super::body::Body;
+use super::body::{Body, empty};
 
 /// What is read from the disk at a time, in bytes: what one response holds.
 const CHUNK: usize = 64 * 1024;
@@ -98,7 +97,7 @@ impl Files {
         let root = self.root.clone();
         let asking = async {
             let beneath = blocking(move || Beneath::new(&root)).await?;
-            let mut request = Request::new(Empty::<Bytes>::new());
+            let mut request = Request::new(());
             *request.method_mut() = method.clone();
             *request.uri_mut() = Uri::try_from(path.path.as_str()).map_err(io::Error::other)?;
             *request.headers_mut() = headers.clone();
@@ -110,14 +109,11 @@ impl Files {
         };
         match asking.await {
             Ok(response) => response.map(|body| body.map_err(Into::into).boxed_unsync()),
-            Err(error) => refusal(match error.kind() {
-                io::ErrorKind::NotFound
-                | io::ErrorKind::PermissionDenied
-                | io::ErrorKind::NotADirectory
-                | io::ErrorKind::InvalidFilename
-                | io::ErrorKind::InvalidInput => StatusCode::NOT_FOUND,
-                _ => StatusCode::INTERNAL_SERVER_ERROR,
-            }),
+            Err(error) if is_of_the_path(&error) => refusal(StatusCode::NOT_FOUND),
+            Err(error) => {
+                tracing::debug!("cannot read a file: {error}");
+                refusal(StatusCode::INTERNAL_SERVER_ERROR)
+            }
         }
     }
 }
@@ -156,14 +152,27 @@ impl Asked {
     }
 }
 
+/// Whether there is no such file, or none that may be seen: it is not there, it
+/// may not be read, a link leads out of the root or round in circles, what is
+/// taken for a directory is none, or no file could have such a name.
+fn is_of_the_path(error: &io::Error) -> bool {
+    let of_the_path = matches!(
+        error.kind(),
+        io::ErrorKind::NotFound
+            | io::ErrorKind::PermissionDenied
+            | io::ErrorKind::NotADirectory
+            | io::ErrorKind::InvalidFilename
+            | io::ErrorKind::InvalidInput
+    );
+    of_the_path || error.raw_os_error() == Some(libc::ELOOP)
+}
+
 /// Whether `Range` is one that this server knows; others are to be ignored
 /// (RFC 9110, section 14.2).
 fn is_one_range_of_bytes(headers: &HeaderMap) -> bool {
     let mut ranges = headers.get_all(RANGE).iter();
     match (ranges.next(), ranges.next()) {
-        (Some(range), None) => {
-            range.as_bytes().get(..6).is_some_and(|unit| unit.eq_ignore_ascii_case(b"bytes="))
-        }
+        (Some(range), None) => range.as_bytes().starts_with(b"bytes="),
         _ => false,
     }
 }
@@ -183,7 +192,358 @@ fn redirect(mut response: Response<Body>, path: &Asked, query: Option<&str>) -> 
 
 /// An answer without a body.
 fn refusal(status: StatusCode) -> Response<Body> {
-    let mut response = Response::new(Empty::new().map_err(|never| match never {}).boxed_unsync());
+    let mut response = Response::new(empty());
     *response.status_mut() = status;
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::symlink;
+    use std::os::unix::net::UnixListener;
+    use std::process::Command;
+
+    use http::header::{
+        ACCEPT_RANGES, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, IF_MODIFIED_SINCE,
+        IF_NONE_MATCH,
+    };
+    use tempfile::TempDir;
+
+    use super::*;
+
+    /// A site beside a secret.
+    struct Site {
+        directory: TempDir,
+        files: Files,
+    }
+
+    impl Site {
+        fn new() -> Self {
+            let directory = tempfile::tempdir().unwrap();
+            let root = directory.path().join("root");
+            fs::create_dir_all(root.join("a/b")).unwrap();
+            fs::create_dir_all(root.join(".well-known")).unwrap();
+            fs::create_dir_all(root.join(".git")).unwrap();
+            fs::create_dir_all(root.join("empty")).unwrap();
+            for (name, text) in [
+                ("index.html", "<p>start"),
+                ("a/index.html", "<p>a"),
+                ("a/b/index.html", "<p>b"),
+                ("0123.txt", "0123456789"),
+                ("ä ö.txt", "umlauts"),
+                ("50%.txt", "half"),
+                ("noextension", "x"),
+                ("code.js", "x"),
+                (".well-known/security.txt", "Contact: x"),
+                (".well-known/.hidden", "secret"),
+                (".env", "secret"),
+                (".git/config", "secret"),
+                ("../secret", "secret"),
+            ] {
+                fs::write(root.join(name), text).unwrap();
+            }
+            let files = Files::new(&root).unwrap();
+            Self { directory, files }
+        }
+
+        fn root(&self) -> PathBuf {
+            self.directory.path().join("root")
+        }
+
+        async fn ask(&self, request: http::request::Builder) -> Response<Body> {
+            self.files.answer(request.body(empty()).unwrap()).await
+        }
+
+        async fn get(&self, target: &str) -> Response<Body> {
+            self.ask(Request::get(target)).await
+        }
+
+        /// The body, if the file is there.
+        async fn read(&self, target: &str) -> Option<String> {
+            let response = self.get(target).await;
+            let status = response.status();
+            let body = text(response).await;
+            match status {
+                StatusCode::OK => Some(body),
+                StatusCode::NOT_FOUND => {
+                    assert_eq!(body, "", "{target}");
+                    None
+                }
+                other => panic!("{target}: {other}"),
+            }
+        }
+    }
+
+    async fn text(response: Response<Body>) -> String {
+        let body = response.into_body().collect().await.unwrap().to_bytes();
+        String::from_utf8(body.to_vec()).unwrap()
+    }
+
+    #[tokio::test]
+    async fn no_path_leads_out_of_the_root() {
+        let site = Site::new();
+        let absolute = site.directory.path().join("secret");
+        let absolute = absolute.to_str().unwrap();
+        for target in [
+            "/../secret",
+            "/a/../../secret",
+            "/%2e%2e/secret",
+            "/%2E./secret",
+            "/..%2fsecret",
+            "/..%2Fsecret",
+            "/%2e%2e%2fsecret",
+            "/a/..%2f..%2fsecret",
+            "/..%5csecret",
+            "/..\\secret",
+            "/a/%2e%2e/0123.txt",
+            "/./0123.txt",
+            "/a%2findex.html",
+            "/0123.txt%00",
+            "/0123.txt%00.html",
+            "/0123.txt%0a",
+            "/%c0%ae%c0%ae/secret",
+            "/%252e%252e/secret",
+            "/....//secret",
+            "/0123.txt/",
+            "/0123.txt/x",
+            "/%ff",
+            absolute,
+            &format!("/{absolute}"),
+            &format!("/{}", absolute.replace('/', "%2f")),
+            &format!("/{}", "a".repeat(5000)),
+            &"/a".repeat(5000),
+            "*",
+        ] {
+            assert_eq!(site.read(target).await, None, "{target}");
+        }
+    }
+
+    #[tokio::test]
+    async fn hidden_files_are_not_there_save_well_known_ones() {
+        let site = Site::new();
+        for target in [
+            "/.env",
+            "/%2eenv",
+            "/.git/config",
+            "/.git",
+            "/.git/",
+            "//.git//config",
+            "/.well-known/.hidden",
+            "/a/.well-known/x",
+        ] {
+            assert_eq!(site.read(target).await, None, "{target}");
+        }
+        let known = site.read("/.well-known/security.txt").await;
+        assert_eq!(known.as_deref(), Some("Contact: x"));
+    }
+
+    #[tokio::test]
+    async fn no_link_leads_out_of_the_root() {
+        let site = Site::new();
+        let (root, outside) = (site.root(), site.directory.path());
+        symlink("../secret", root.join("relative")).unwrap();
+        symlink(outside.join("secret"), root.join("absolute")).unwrap();
+        symlink(outside, root.join("directory")).unwrap();
+        symlink("..", root.join("a/up")).unwrap();
+        symlink("a/../../secret", root.join("winding")).unwrap();
+        symlink("relative", root.join("chained")).unwrap();
+        symlink("loop", root.join("loop")).unwrap();
+        symlink("/proc/self/environ", root.join("magic")).unwrap();
+        symlink("nowhere", root.join("dangling")).unwrap();
+        for target in [
+            "/relative",
+            "/absolute",
+            "/directory",
+            "/directory/",
+            "/directory/secret",
+            "/a/up/../secret",
+            "/winding",
+            "/chained",
+            "/loop",
+            "/magic",
+            "/dangling",
+        ] {
+            assert_eq!(site.read(target).await, None, "{target}");
+        }
+        symlink("../0123.txt", root.join("a/inside")).unwrap();
+        assert_eq!(site.read("/a/inside").await.as_deref(), Some("0123456789"));
+        assert_eq!(site.read("/a/up/0123.txt").await.as_deref(), Some("0123456789"));
+    }
+
+    #[tokio::test]
+    async fn what_is_no_file_is_not_there_and_never_waited_for() {
+        let site = Site::new();
+        let made = Command::new("mkfifo").arg(site.root().join("pipe")).status().unwrap();
+        assert!(made.success());
+        let _listener = UnixListener::bind(site.root().join("socket")).unwrap();
+        symlink("/dev/zero", site.root().join("zero")).unwrap();
+        for target in ["/pipe", "/socket", "/zero", "/pipe/", "/empty/"] {
+            assert_eq!(site.read(target).await, None, "{target}");
+            let head = site.ask(Request::head(target)).await;
+            assert_eq!(head.status(), StatusCode::NOT_FOUND, "{target}");
+        }
+    }
+
+    /// What a pipe that takes a file's place after the check meets.
+    #[tokio::test]
+    async fn a_pipe_is_opened_without_waiting() {
+        let site = Site::new();
+        assert!(Command::new("mkfifo").arg(site.root().join("pipe")).status().unwrap().success());
+        let beneath = Beneath::new(&site.root()).unwrap();
+        let opened = beneath.open_unchecked(Path::new("pipe"));
+        assert_eq!(opened.unwrap_err().kind(), io::ErrorKind::NotFound);
+    }
+
+    #[tokio::test]
+    async fn only_get_and_head_are_answered() {
+        let site = Site::new();
+        for method in [Method::POST, Method::PUT, Method::DELETE, Method::OPTIONS, Method::PATCH] {
+            for target in ["/0123.txt", "/missing", "/../x"] {
+                let response = site.ask(Request::builder().method(&method).uri(target)).await;
+                assert_eq!(response.status(), StatusCode::METHOD_NOT_ALLOWED);
+                assert_eq!(response.headers()[ALLOW], "GET, HEAD");
+            }
+        }
+        let response = site.ask(Request::head("/0123.txt").header(RANGE, "bytes=1-2")).await;
+        assert_eq!(response.status(), StatusCode::OK, "there are no parts of a head");
+        assert_eq!(response.headers()[CONTENT_LENGTH], "10");
+        assert_eq!(text(response).await, "");
+    }
+
+    #[tokio::test]
+    async fn a_file_is_sent_with_its_type_length_and_age() {
+        let site = Site::new();
+        for (target, kind, body) in [
+            ("/", "text/html", "<p>start"),
+            ("/?a=b", "text/html", "<p>start"),
+            ("/a/", "text/html", "<p>a"),
+            ("//a//b//", "text/html", "<p>b"),
+            ("/0123.txt", "text/plain", "0123456789"),
+            ("/0%3123.txt?x=../y", "text/plain", "0123456789"),
+            ("/%C3%A4%20%c3%b6.txt", "text/plain", "umlauts"),
+            ("/50%25.txt", "text/plain", "half"),
+            ("/code.js", "text/javascript", "x"),
+            ("/noextension", "application/octet-stream", "x"),
+        ] {
+            let response = site.get(target).await;
+            assert_eq!(response.status(), StatusCode::OK, "{target}");
+            let headers = response.headers();
+            assert_eq!(headers[CONTENT_TYPE], kind, "{target}");
+            assert_eq!(headers[CONTENT_LENGTH], body.len().to_string());
+            assert_eq!(headers[ACCEPT_RANGES], "bytes");
+            assert!(headers.contains_key(ETAG) && headers.contains_key(LAST_MODIFIED));
+            assert_eq!(text(response).await, body, "{target}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_directory_without_its_slash_leads_to_itself_and_nowhere_else() {
+        let site = Site::new();
+        fs::create_dir_all(site.root().join("evil.com")).unwrap();
+        fs::create_dir_all(site.root().join("x:y")).unwrap();
+        for (target, location) in [
+            ("/a", "a/"),
+            ("/a/b?c=d&e", "b/?c=d&e"),
+            ("//evil.com", "evil.com/"),
+            ("///a//b", "b/"),
+            ("/x:y", "x%3Ay/"),
+            ("/%61", "a/"),
+            ("/empty", "empty/"),
+        ] {
+            let response = site.get(target).await;
+            assert_eq!(response.status(), StatusCode::TEMPORARY_REDIRECT, "{target}");
+            assert_eq!(response.headers()[LOCATION], location, "{target}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_part_of_a_file_is_sent_if_one_is_asked_for() {
+        let site = Site::new();
+        let part = async |range: &str| {
+            let response = site.ask(Request::get("/0123.txt").header(RANGE, range)).await;
+            let status = response.status().as_u16();
+            let shown =
+                response.headers().get(CONTENT_RANGE).map(|v| v.to_str().unwrap().to_owned());
+            (status, shown.unwrap_or_default(), text(response).await)
+        };
+        let partial = |range: &str, body: &str| (206, format!("bytes {range}/10"), body.to_owned());
+        assert_eq!(part("bytes=2-4").await, partial("2-4", "234"));
+        assert_eq!(part("bytes=7-").await, partial("7-9", "789"));
+        assert_eq!(part("bytes=-3").await, partial("7-9", "789"));
+        assert_eq!(part("bytes=10-").await, (416, "bytes */10".into(), String::new()));
+        let whole = (200, String::new(), "0123456789".to_owned());
+        assert_eq!(part("bytes=0-1,3-4").await, whole, "several parts are not sent");
+        assert_eq!(part("lines=1-2").await, whole, "an unknown unit is ignored");
+    }
+
+    #[tokio::test]
+    async fn a_part_is_sent_only_of_the_file_that_the_client_knows() {
+        let site = Site::new();
+        let first = site.get("/0123.txt").await;
+        let (etag, modified) = (&first.headers()[ETAG], &first.headers()[LAST_MODIFIED]);
+        let other = HeaderValue::from_static("\"other\"");
+        let weak = HeaderValue::from_str(&format!("W/{}", etag.to_str().unwrap())).unwrap();
+        for (condition, status) in [(etag, 206), (modified, 206), (&other, 200), (&weak, 200)] {
+            let request = Request::get("/0123.txt").header(RANGE, "bytes=1-2");
+            let response = site.ask(request.header(IF_RANGE, condition)).await;
+            assert_eq!(response.status(), status, "{condition:?}");
+            let expected = if status == 206 { "12" } else { "0123456789" };
+            assert_eq!(text(response).await, expected);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_file_that_the_client_has_is_not_sent_again() {
+        let site = Site::new();
+        let first = site.get("/0123.txt").await;
+        for (name, known) in [(IF_NONE_MATCH, ETAG), (IF_MODIFIED_SINCE, LAST_MODIFIED)] {
+            let condition = &first.headers()[known];
+            let response = site.ask(Request::get("/0123.txt").header(&name, condition)).await;
+            assert_eq!(response.status(), StatusCode::NOT_MODIFIED, "{name}");
+            assert_eq!(text(response).await, "");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_large_file_passes_in_small_pieces() {
+        let site = Site::new();
+        fs::File::create(site.root().join("large")).unwrap().set_len(3 << 30).unwrap();
+        let response = site.get("/large").await;
+        assert_eq!(response.headers()[CONTENT_LENGTH], (3_u64 << 30).to_string());
+        let mut body = response.into_body();
+        for _ in 0..10 {
+            let piece = body.frame().await.unwrap().unwrap().into_data().unwrap();
+            assert!(piece.len() <= CHUNK, "{}", piece.len());
+        }
+    }
+
+    #[tokio::test]
+    async fn a_root_that_is_switched_is_followed_and_one_that_is_gone_has_no_files() {
+        let site = Site::new();
+        let (old, new) = (site.directory.path().join("old"), site.directory.path().join("new"));
+        for (version, text) in [(&old, "old"), (&new, "new")] {
+            fs::create_dir(version).unwrap();
+            fs::write(version.join("index.html"), text).unwrap();
+        }
+        let current = site.directory.path().join("current");
+        symlink(&old, &current).unwrap();
+        let site = Site { files: Files::new(&current).unwrap(), ..site };
+        assert_eq!(site.read("/").await.as_deref(), Some("old"));
+        fs::remove_file(&current).unwrap();
+        assert_eq!(site.read("/").await, None);
+        symlink(&new, &current).unwrap();
+        assert_eq!(site.read("/").await.as_deref(), Some("new"));
+    }
+
+    #[test]
+    fn a_root_that_is_no_directory_is_named() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("file");
+        fs::write(&file, "").unwrap();
+        for root in [file, directory.path().join("missing")] {
+            let error = Files::new(&root).unwrap_err().to_string();
+            assert_eq!(error, format!("cannot open the directory {}", root.display()));
+        }
+    }
 }

@@ -11,10 +11,9 @@ use std::path::{Path, PathBuf};
 
 use http::header::{ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderValue, Response, StatusCode};
-use http_body_util::{BodyExt as _, Full};
 use hyper::body::Bytes;
 
-use super::body::Body;
+use super::body::{Body, full};
 use super::failure::Failure;
 use super::settings::ErrorPage;
 
@@ -112,8 +111,7 @@ impl Pages {
     fn page(&self, status: StatusCode, sentence: &str) -> Response<Body> {
         let own = self.own.iter().find(|(range, _)| range.contains(&status.as_u16()));
         let page = own.map_or_else(|| built_in(status, sentence), |(_, page)| page.clone());
-        let mut response =
-            Response::new(Full::new(page).map_err(|never| match never {}).boxed_unsync());
+        let mut response = Response::new(full(page));
         *response.status_mut() = status;
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
@@ -150,5 +148,128 @@ fn read(file: &Path) -> Result<Bytes, PagesError> {
             Err(PagesError::NotUtf8 { file: file.to_owned() })
         }
         Err(error) => Err(cannot(error)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use http_body_util::BodyExt as _;
+
+    use super::*;
+    use crate::proxy::body::empty;
+
+    fn own(status: RangeInclusive<u16>, file: &Path) -> ErrorPage {
+        ErrorPage { status, file: file.to_owned() }
+    }
+
+    async fn text(response: Response<Body>) -> String {
+        let body = response.into_body().collect().await.unwrap().to_bytes();
+        String::from_utf8(body.to_vec()).unwrap()
+    }
+
+    const EVERY: &[Failure] = &[
+        Failure::Malformed,
+        Failure::SlowClient,
+        Failure::ClientGone,
+        Failure::BodyTooLarge,
+        Failure::TargetTooLong,
+        Failure::HeadTooLarge,
+        Failure::Tor2web,
+        Failure::Blocked(451),
+        Failure::TooMany,
+        Failure::NoOrigin,
+        Failure::OriginsBusy,
+        Failure::OriginUnreachable,
+        Failure::OriginBroken,
+        Failure::OriginSlow,
+    ];
+
+    #[tokio::test]
+    async fn every_failure_has_a_page_that_loads_nothing_and_names_no_program() {
+        for failure in EVERY {
+            let response = Pages::default().answer(*failure);
+            assert_eq!(response.status(), failure.status());
+            assert_eq!(response.headers()[CONTENT_TYPE], "text/html; charset=utf-8");
+            assert_eq!(response.headers()[CACHE_CONTROL], "no-store");
+            let page = text(response).await;
+            assert!(page.contains(&failure.to_string()), "{page}");
+            for trace in ["src", "href", "http:", "script", "onionbraid", "hyper"] {
+                assert!(!page.contains(trace), "{trace}: {page}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_connection_ends_where_the_rest_of_the_request_is_unknown() {
+        for failure in EVERY {
+            let closed = matches!(
+                failure,
+                Failure::Malformed
+                    | Failure::SlowClient
+                    | Failure::ClientGone
+                    | Failure::BodyTooLarge
+            );
+            let response = Pages::default().answer(*failure);
+            let expected = closed.then(|| HeaderValue::from_static("close"));
+            assert_eq!(response.headers().get(CONNECTION), expected.as_ref(), "{failure:?}");
+        }
+    }
+
+    #[test]
+    fn a_method_that_is_not_allowed_is_answered_with_a_list_of_those_that_are() {
+        let response = Pages::default().answer(Failure::Blocked(405));
+        assert_eq!(response.headers()[ALLOW], "");
+    }
+
+    #[tokio::test]
+    async fn the_first_page_of_the_operators_for_a_status_is_shown() {
+        let directory = tempfile::tempdir().unwrap();
+        let (busy, any) = (directory.path().join("busy.html"), directory.path().join("any.html"));
+        fs::write(&busy, "<p>büsy").unwrap();
+        fs::write(&any, "<p>any").unwrap();
+        let pages = Pages::new(&[own(503..=504, &busy), own(500..=599, &any)]).unwrap();
+        fs::remove_file(&busy).unwrap();
+        assert_eq!(text(pages.answer(Failure::NoOrigin)).await, "<p>büsy", "read once");
+        assert_eq!(text(pages.answer(Failure::OriginSlow)).await, "<p>büsy");
+        assert_eq!(text(pages.answer(Failure::OriginBroken)).await, "<p>any");
+        assert!(text(pages.answer(Failure::Tor2web)).await.contains("Tor Browser"));
+        assert_eq!(pages.answer(Failure::NoOrigin).status(), StatusCode::SERVICE_UNAVAILABLE);
+    }
+
+    #[tokio::test]
+    async fn a_refusal_without_a_body_gets_the_page_for_its_status() {
+        let refused = |status: StatusCode| {
+            let response = Response::builder().status(status).header(ALLOW, "GET");
+            response.header(CONTENT_LENGTH, "0").body(empty()).unwrap()
+        };
+        let pages = Pages::default();
+        let response = pages.complete(refused(StatusCode::NOT_FOUND));
+        assert_eq!(response.status(), StatusCode::NOT_FOUND);
+        assert_eq!(response.headers()[ALLOW], "GET");
+        assert!(!response.headers().contains_key(CONTENT_LENGTH));
+        assert!(text(response).await.contains("There is nothing at this address."));
+        let response = pages.complete(refused(StatusCode::NOT_MODIFIED));
+        assert_eq!(response.headers()[CONTENT_LENGTH], "0");
+        assert_eq!(text(response).await, "", "what is no refusal stays as it is");
+    }
+
+    #[test]
+    fn a_page_that_cannot_be_shown_is_named() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = |name: &str| directory.path().join(name);
+        fs::write(path("long"), vec![b'a'; 256 * 1024 + 1]).unwrap();
+        fs::write(path("longest"), vec![b'a'; 256 * 1024]).unwrap();
+        fs::write(path("latin"), b"b\xfcsy").unwrap();
+        let error = |name: &str| {
+            let error = Pages::new(&[own(400..=599, &path(name))]).unwrap_err().to_string();
+            error.replace(directory.path().to_str().unwrap(), "")
+        };
+        assert_eq!(error("missing"), "cannot read the error page /missing");
+        assert_eq!(error("long"), "the error page /long is longer than 256 KiB");
+        assert_eq!(error("latin"), "the error page /latin is not written in UTF-8");
+        assert_eq!(error(""), "the error page / is not a file");
+        Pages::new(&[own(400..=599, &path("longest"))]).unwrap();
     }
 }

@@ -126,15 +126,19 @@ pub struct HeaderSettings {
     /// Whether `X-Forwarded-Proto`, `X-Forwarded-Host` and `X-Forwarded-Port`
     /// are set. A client's own are always taken out, `X-Forwarded-For` too.
     pub x_forwarded: bool,
-    /// Whether `Forwarded` (RFC 7239) is set; a client's own is always taken out.
+    /// Whether `Forwarded` (RFC 7239) is set, with `_c` and the number of the
+    /// client's circuit for the client; a client's own is always taken out.
     pub forwarded: bool,
     /// What an origin is told of the scheme: browsers treat onion addresses as
-    /// secure, so some applications want `https`.
+    /// secure, so some applications want `https`. The onion names then change
+    /// their scheme on the way, as those in `names` do.
     pub proto: &'static str,
     /// The request header that tells the origin the number of the client's circuit.
     pub circuit_id: Option<String>,
-    /// Names that are one site: in responses the first becomes the second, in
-    /// `Origin` and `Referer` of requests the second becomes the first.
+    /// Names that are one site: in the fields of responses in which browsers
+    /// look for names the first becomes the second, in `Origin`, `Referer` and
+    /// the fields of WebDAV in requests the second becomes the first. Bodies
+    /// are not looked at.
     pub names: Vec<NamePair>,
     /// Response headers that are taken out.
     pub strip: Vec<String>,

@@ -45,13 +45,18 @@ impl Beneath {
         Dir::open_ambient_dir(root, ambient_authority()).map(|root| Self(Arc::new(root)))
     }
 
-    /// Opens a file; whatever is no file is not found.
+    /// Opens a file; whatever is no file is not found. Asking first leaves
+    /// devices untouched.
     fn open_file(&self, path: &Path) -> io::Result<(std::fs::File, Facts)> {
-        // Asking first keeps devices untouched. Should a pipe take the file's
-        // place in between, opening it does not wait for a writer.
-        if !self.0.metadata(path)?.is_file() {
+        if self.facts(path)?.is_dir {
             return Err(io::ErrorKind::NotFound.into());
         }
+        self.open_unchecked(path)
+    }
+
+    /// Opens what may have taken a file's place since it was looked at: a pipe
+    /// is not waited for, and whatever is no file is not found.
+    pub(super) fn open_unchecked(&self, path: &Path) -> io::Result<(std::fs::File, Facts)> {
         let mut options = OpenOptions::new();
         options.read(true).custom_flags(libc::O_NONBLOCK);
         let file = self.0.open_with(path, &options)?.into_std();

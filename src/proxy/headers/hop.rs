@@ -66,7 +66,8 @@ pub(super) fn clean_response(response: &mut response::Parts) {
     }
 }
 
-fn clean(headers: &mut HeaderMap) {
+/// Takes out what is of one connection.
+pub(super) fn clean(headers: &mut HeaderMap) {
     let named: Vec<HeaderName> = tokens(headers, &CONNECTION)
         .filter_map(|name| name.parse().ok())
         .filter(|name: &HeaderName| !ESSENTIAL.contains(&name.as_str()))

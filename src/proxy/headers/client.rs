@@ -1,0 +1,109 @@
+//! What an origin is told of the client. Pure.
+//!
+//! A client has no address that anybody knows, and none is invented: there is
+//! no `X-Forwarded-For`. What it says of itself in the fields by which proxies
+//! speak of clients is taken out first, whatever the settings are, or it could
+//! pass for somebody else.
+
+use http::header::{FORWARDED, HeaderMap, HeaderName, HeaderValue};
+
+use crate::proxy::settings::HeaderSettings;
+use crate::proxy::visitor::Visitor;
+
+/// What proxies say of clients, besides everything that begins with
+/// `X-Forwarded`; other targets and hosts, by which a client could get past a
+/// rule; and `Proxy`, which programs started by a web server take for the proxy
+/// that they should use.
+const ONLY_OF_PROXIES: &[&str] = &[
+    "cf-connecting-ip",
+    "cf-connecting-ipv6",
+    "cf-pseudo-ipv4",
+    "client-ip",
+    "fastly-client-ip",
+    "fly-client-ip",
+    "forwarded",
+    "proxy",
+    "remote-addr",
+    "true-client-ip",
+    "x-client-ip",
+    "x-cluster-client-ip",
+    "x-host",
+    "x-http-host-override",
+    "x-original-forwarded-for",
+    "x-original-host",
+    "x-original-url",
+    "x-originating-ip",
+    "x-real-ip",
+    "x-remote-addr",
+    "x-remote-ip",
+    "x-rewrite-url",
+    "x-true-client-ip",
+];
+
+/// Takes out what a client must not say of itself. Many origins take `_` in
+/// the name of a field for `-`.
+pub(super) fn forget(settings: &HeaderSettings, headers: &mut HeaderMap) {
+    let circuit_id = settings.circuit_id.as_deref().map(plain);
+    let forged = |name: &&HeaderName| {
+        let name = plain(name.as_str());
+        name.starts_with("x-forwarded")
+            || ONLY_OF_PROXIES.contains(&name.as_str())
+            || circuit_id.as_ref() == Some(&name)
+    };
+    let forged: Vec<HeaderName> = headers.keys().filter(forged).cloned().collect();
+    for name in forged {
+        headers.remove(name);
+    }
+}
+
+fn plain(name: &str) -> String {
+    name.to_ascii_lowercase().replace('_', "-")
+}
+
+/// Says what the settings want to be said: how, for what host and on which
+/// circuit the client has come.
+pub(super) fn tell(
+    settings: &HeaderSettings,
+    visitor: &Visitor,
+    host: &HeaderValue,
+    headers: &mut HeaderMap,
+) {
+    if settings.x_forwarded {
+        headers.insert("x-forwarded-proto", HeaderValue::from_static(settings.proto));
+        headers.insert("x-forwarded-host", host.clone());
+        headers.insert("x-forwarded-port", port(settings, visitor).into());
+    }
+    if settings.forwarded
+        && let Ok(value) = HeaderValue::from_bytes(&forwarded(settings, visitor, host))
+    {
+        headers.insert(FORWARDED, value);
+    }
+    if let Some(Ok(name)) = settings.circuit_id.as_ref().map(HeaderName::try_from) {
+        headers.insert(name, visitor.circuit.into());
+    }
+}
+
+/// The virtual port; with a scheme that the client does not really use, its own
+/// port in place of that of `http`, or applications would join what does not
+/// belong together.
+fn port(settings: &HeaderSettings, visitor: &Visitor) -> u16 {
+    match (settings.proto, visitor.port) {
+        ("https", 80) => 443,
+        (_, port) => port,
+    }
+}
+
+/// The client is an obfuscated identifier (RFC 7239, section 6.3): the number
+/// of its circuit. The host is quoted, since it may hold a colon.
+fn forwarded(settings: &HeaderSettings, visitor: &Visitor, host: &HeaderValue) -> Vec<u8> {
+    let mut value = format!("for=_c{};host=\"", visitor.circuit).into_bytes();
+    for byte in host.as_bytes() {
+        if matches!(byte, b'"' | b'\\') {
+            value.push(b'\\');
+        }
+        value.push(*byte);
+    }
+    value.extend_from_slice(b"\";proto=");
+    value.extend_from_slice(settings.proto.as_bytes());
+    value
+}
