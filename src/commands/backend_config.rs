@@ -234,7 +234,7 @@ fn http(service: &ServiceConfig, address: &OnionAddress) -> String {
         tables.for_each(|port| name_address(port, address));
     }
     let within = |key: &str, table: Table| Table::from_iter([(key.to_owned(), Value::from(table))]);
-    let services = within(&service.nickname.to_string(), within("http", http));
+    let services = within(service.nickname.as_ref(), within("http", http));
     within("onion_services", services).to_string()
 }
 

@@ -55,7 +55,9 @@ pub(crate) fn read<'a>(item: Option<Item<'a>>, report: &mut Report) -> Http<'a> 
     let ports = table.get("ports");
     table.finish(report);
     for (name, item) in ports.and_then(|item| item.entries(report)).into_iter().flatten() {
-        let Some(port) = name.parse().ok().filter(|port| *port > 0) else {
+        // One spelling only, so that no port is there twice.
+        let port = name.parse().ok().filter(|port: &u16| *port > 0 && port.to_string() == name);
+        let Some(port) = port else {
             item.wrong(
                 "this table is for one virtual port, from 1 to 65535: ports.\"8080\"",
                 report,

@@ -33,32 +33,34 @@ pub struct OriginSettings {
     /// Which line begins every connection to them. With one, a connection
     /// serves one client circuit alone.
     pub proxy_protocol: Option<ProxyProtocol>,
-    /// How long connecting, and the TLS handshake, may take together.
+    /// How long connecting, and the TLS handshake, may take together, 100 ms to 1 min.
     pub connect_timeout: Duration,
     /// How long an origin may take from the end of the request to the head of
-    /// its response.
+    /// its response, 1 s to 1 h.
     pub response_timeout: Duration,
     /// How long a body may make no progress, in either direction. Upgraded
     /// connections and event streams may be silent for longer: see
-    /// `upgrade_timeout`.
+    /// `upgrade_timeout`. 1 s to 1 h.
     pub idle_timeout: Duration,
     /// How long an upgraded connection, or a response of the type
-    /// `text/event-stream`, may be silent.
+    /// `text/event-stream`, may be silent, 1 s to 1 day.
     pub upgrade_timeout: Duration,
-    /// How long a request may take as a whole; `None`: as long as it makes progress.
+    /// How long a request may take as a whole, 1 s to 1 day; `None`: as long as it
+    /// makes progress.
     pub total_timeout: Option<Duration>,
-    /// Connections to one origin at a time; requests beyond wait.
+    /// Connections to one origin at a time, 1 to 65535; requests beyond wait.
     pub max_connections: usize,
-    /// How long an idle connection is kept for the next request.
+    /// How long an idle connection is kept for the next request, up to 1 h; with
+    /// 0 none is kept.
     pub keep_alive: Duration,
     /// How often a request that may be repeated is tried again, at another
-    /// origin or on a fresh connection, before anything was answered.
+    /// origin or on a fresh connection, before anything was answered. 0 to 10.
     pub retries: u8,
     /// Watching by asking; `None`: only requests tell how an origin is.
     pub health_check: Option<HealthCheck>,
-    /// So many failures in a row take an origin out of use ...
+    /// So many failures in a row (1 to 1000) take an origin out of use ...
     pub fail_after: u32,
-    /// ... for this long.
+    /// ... for this long, 1 s to 1 h.
     pub fail_for: Duration,
     /// How `https://` origins prove who they are.
     pub tls: TlsSettings,
@@ -91,15 +93,15 @@ pub enum OriginProtocol {
 pub struct HealthCheck {
     /// What to `GET`; `None`: that it accepts a connection is enough.
     pub path: Option<String>,
-    /// The status of a healthy answer.
+    /// The status of a healthy answer, within 100 to 599.
     pub status: RangeInclusive<u16>,
-    /// How long after a check the next one follows.
+    /// How long after a check the next one follows, 1 s to 1 h.
     pub interval: Duration,
-    /// How long an answer may take.
+    /// How long an answer may take, 100 ms to 1 min.
     pub timeout: Duration,
-    /// So many good answers in a row bring an origin back.
+    /// So many good answers in a row bring an origin back, 1 to 100.
     pub rise: u32,
-    /// So many bad ones take it out.
+    /// So many bad ones take it out, 1 to 100.
     pub fall: u32,
 }
 
@@ -109,6 +111,7 @@ pub struct TlsSettings {
     /// A PEM file with the certificate authorities to trust instead of the public ones.
     pub ca_file: Option<PathBuf>,
     /// The name in the certificate, sent as SNI; `None`: the host of the target.
+    /// There always is one where an origin with TLS is a Unix socket.
     pub server_name: Option<String>,
     /// SHA-256 digests of the subject public key info of certificates to accept
     /// (RFC 7469, section 2.4). With any, the chain must also be valid, unless
@@ -150,7 +153,7 @@ pub enum HostHeader {
     /// What the client sent.
     #[default]
     Pass,
-    /// Always this.
+    /// Always this host, which may have a port.
     Fixed(String),
     /// The public name that belongs to the onion name of the client, by `names`;
     /// without one, what the client sent.
@@ -182,7 +185,7 @@ pub struct GuardSettings {
     /// The longest body of a request, in bytes; `None`: no limit.
     pub max_body_bytes: Option<u64>,
     /// How long a client may take to send the head of a request, and to begin
-    /// the next one.
+    /// the next one, 1 s to 10 min.
     pub head_timeout: Duration,
 }
 
@@ -191,7 +194,7 @@ pub struct GuardSettings {
 pub struct BlockRule {
     /// A host name, with its subdomains.
     pub host: Option<String>,
-    /// How the path begins, by whole segments.
+    /// How the path begins, by whole segments, without a query.
     pub path: Option<String>,
     /// Methods, in capitals.
     pub methods: Vec<String>,

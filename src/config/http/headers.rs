@@ -114,7 +114,8 @@ fn is_port(text: &str) -> bool {
 
 fn circuit_id(item: &Item<'_>, report: &mut Report) -> Option<String> {
     let text = item.text("the name of a header field, such as \"X-Circuit\"", report)?;
-    let lower = text.to_ascii_lowercase();
+    // Many origins take `_` for `-`.
+    let lower = text.to_ascii_lowercase().replace('_', "-");
     let problem = match names::field(text) {
         Err(problem) => problem,
         Ok(()) if TAKEN.contains(&lower.as_str()) || lower.starts_with("x-forwarded-") => {

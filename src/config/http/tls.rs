@@ -76,7 +76,7 @@ fn pins(item: &Item<'_>, report: &mut Report) -> Option<Vec<[u8; 32]>> {
     let mut pins = Vec::new();
     let entries = item.array("an array of pins, such as [\"sha256/BASE64\"]", report)?;
     if entries.len() > MAX_PINS {
-        item.wrong_secret(format!("there can be at most {MAX_PINS} pins"), report);
+        item.wrong(format!("there can be at most {MAX_PINS} pins"), report);
         return None;
     }
     for entry in entries {
