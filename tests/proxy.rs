@@ -20,5 +20,7 @@ mod smuggling;
 mod timeouts;
 #[path = "proxy/upgrades.rs"]
 mod upgrades;
+#[path = "proxy/whole.rs"]
+mod whole;
 #[path = "proxy/world.rs"]
 mod world;

@@ -168,6 +168,25 @@ pub struct Http {
     pub origins: Vec<Origin>,
 }
 
+impl Http {
+    /// Both together: the origins of `self` come first.
+    #[must_use]
+    pub fn and(mut self, other: Self) -> Self {
+        self.requests += other.requests;
+        let (sum, more) = (&mut self.by_class, other.by_class);
+        sum.informational += more.informational;
+        sum.success += more.success;
+        sum.redirection += more.redirection;
+        sum.client_error += more.client_error;
+        sum.server_error += more.server_error;
+        for (name, count) in other.failures {
+            *self.failures.entry(name).or_default() += count;
+        }
+        self.origins.extend(other.origins);
+        self
+    }
+}
+
 /// Answers by the class of their status.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StatusClasses {
@@ -195,6 +214,8 @@ pub struct Origin {
     pub name: String,
     /// Whether it gets requests.
     pub state: OriginState,
+    /// Why it does not.
+    pub reason: Option<String>,
     /// Requests that were sent to it.
     pub requests: u64,
     /// Requests and checks that failed there.

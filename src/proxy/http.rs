@@ -15,11 +15,11 @@ mod gate;
 mod progress;
 mod tasks;
 mod upgrade;
+mod upstream;
 
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use futures::future::BoxFuture;
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
@@ -28,7 +28,6 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::body::Body;
-use super::failure::Failure;
 use super::pages::Pages;
 use super::settings::HttpSettings;
 use super::visitor::Visitor;
@@ -40,6 +39,7 @@ use exchange::Exchange;
 use framing::Limits;
 use gate::{Gate, INSTEAD_FIELDS, Keeper, Protocol};
 use tasks::{Tasks, answering};
+pub use upstream::{FromOrigin, Site, Upstream};
 
 /// Bytes of a body that hyper holds for a client who does not read, or for an
 /// origin who does not, and the flow control window of one HTTP/2 stream.
@@ -64,27 +64,6 @@ pub struct Proxy {
     /// What has become of their requests.
     counts: Counts,
 }
-
-/// Whoever answers requests in the end.
-pub trait Upstream: Send + Sync + 'static {
-    /// Answers one request of a client. Dropping the future, or the body of the
-    /// response, aborts the request.
-    fn answer<'a>(
-        &'a self,
-        request: Request<Body>,
-        visitor: &'a Visitor,
-    ) -> BoxFuture<'a, Result<Response<Body>, Failure>>;
-
-    /// What is known of the origins, for the status.
-    fn origins(&self) -> Vec<snapshot::Origin> {
-        Vec::new()
-    }
-}
-
-/// An extension of a response: which origin has answered, by its place in the
-/// operator's list.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct FromOrigin(pub usize);
 
 /// What the proxy can do to the client's circuit.
 pub trait CircuitControl: Send + Sync + 'static {

@@ -41,6 +41,12 @@ impl World {
         let (opened, connections) = mpsc::unbounded_channel();
         let upstream = Arc::new(OneOrigin { opened, tasks: Mutex::default() });
         let proxy = Proxy::new(Arc::new(settings), Pages::default(), upstream);
+        Self { connections, ..Self::of(proxy) }
+    }
+
+    /// With a proxy that has its own way to an origin.
+    pub(crate) fn of(proxy: Arc<Proxy>) -> Self {
+        let (_, connections) = mpsc::unbounded_channel();
         let closed_circuits = Arc::default();
         Self { proxy, connections, serving: JoinSet::new(), closed_circuits }
     }

@@ -1,8 +1,8 @@
 //! One request and its response: what happens between the client's head and
 //! the last byte of the answer.
 //!
-//! The order is fixed: one meaning, limits of the circuit, what the operator
-//! refuses, the fields of the request, the origin, the fields of the response.
+//! The order is fixed: one meaning, what the operator refuses, limits of the
+//! circuit, the fields of the request, the origin, the fields of the response.
 //! Whatever fails becomes one [`Failure`], and its answer and its counter are
 //! made in one place: [`Exchange::answer`] and [`Record`].
 
@@ -93,20 +93,16 @@ impl Exchange {
         let settings = &self.proxy.settings;
         let (mut parts, incoming) = request.into_parts();
         give_one_meaning(&mut parts)?;
+        guard::check(&settings.guard, &parts)?;
         if !record.take_turn(self) {
             if settings.circuit.close_abusers {
                 self.control.close();
             }
             return Err(Failure::TooMany);
         }
-        guard::check(&settings.guard, &parts)?;
-        let most = settings.guard.max_body_bytes;
-        if most.is_some_and(|most| incoming.size_hint().lower() > most) {
-            return Err(Failure::BodyTooLarge);
-        }
         let upgrade = upgrade::offer(&mut parts.headers);
         headers::request(&settings.headers, &self.visitor, &mut parts);
-        let body = RequestBody::new(incoming, progress, most).boxed_unsync();
+        let body = RequestBody::new(incoming, progress, Arc::clone(settings)).boxed_unsync();
         let answering = self.proxy.upstream.answer(Request::from_parts(parts, body), &self.visitor);
         let response = tokio::select! {
             biased;
@@ -286,10 +282,13 @@ impl hyper::body::Body for ResponseBody {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = self.get_mut();
-        let frame = Pin::new(&mut this.body).poll_frame(context);
+        let mut frame = Pin::new(&mut this.body).poll_frame(context);
         this.flow.from_origin(frame.is_ready());
-        match &frame {
+        match &mut frame {
             Poll::Ready(Some(Ok(frame))) => {
+                if let Some(trailers) = frame.trailers_mut() {
+                    headers::trailers(&this.record.proxy.settings.headers, trailers);
+                }
                 let length = frame.data_ref().map_or(0, |data| data.len() as u64);
                 this.record.outcome.bytes += length;
                 this.ended = this.body.is_end_stream();

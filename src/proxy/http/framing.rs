@@ -12,6 +12,7 @@
 //! around chunk sizes (section 7.1.1), and `CONNECT`.
 
 use crate::proxy::failure::Failure;
+use crate::proxy::host::Host;
 
 /// The longest line that says how long a chunk is, extensions and all, in bytes.
 const MAX_CHUNK_LINE: usize = 1024;
@@ -393,8 +394,7 @@ fn authority(target: &[u8]) -> Option<&[u8]> {
 
 /// A name or address, perhaps with a port; no user, no path.
 pub fn is_host(host: &[u8]) -> bool {
-    let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b".-_:[]".contains(byte);
-    !host.is_empty() && host.iter().all(plain)
+    std::str::from_utf8(host).is_ok_and(|host| Host::parse(host).is_some())
 }
 
 /// A header or trailer field.

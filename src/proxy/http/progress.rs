@@ -16,6 +16,8 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::proxy::body::BodyError;
 use crate::proxy::failure::Failure;
+use crate::proxy::headers;
+use crate::proxy::settings::HttpSettings;
 
 /// The progress of one request.
 pub(super) struct Progress {
@@ -167,13 +169,19 @@ pub(super) struct RequestBody {
     flow: Option<Flow>,
     /// How many bytes may still come.
     left: Option<u64>,
+    /// What its trailers may say.
+    settings: Arc<HttpSettings>,
 }
 
 impl RequestBody {
-    /// The body of a request with this progress, of at most so many bytes.
-    pub(super) fn new(incoming: Incoming, progress: &Arc<Progress>, most: Option<u64>) -> Self {
+    /// The body of a request with this progress.
+    pub(super) fn new(
+        incoming: Incoming,
+        progress: &Arc<Progress>,
+        settings: Arc<HttpSettings>,
+    ) -> Self {
         let flow = (!incoming.is_end_stream()).then(|| progress.flow());
-        Self { incoming, flow, left: most }
+        Self { incoming, flow, left: settings.guard.max_body_bytes, settings }
     }
 
     /// Why the body cannot go on.
@@ -199,7 +207,10 @@ impl hyper::body::Body for RequestBody {
             flow.from_client(frame.is_ready());
         }
         frame.map(|frame| match frame {
-            Some(Ok(frame)) => {
+            Some(Ok(mut frame)) => {
+                if let Some(trailers) = frame.trailers_mut() {
+                    headers::trailers(&body.settings.headers, trailers);
+                }
                 let length = frame.data_ref().map_or(0, |data| data.len() as u64);
                 match body.left.map(|left| left.checked_sub(length)) {
                     Some(None) => return Some(Err(body.failed(Failure::BodyTooLarge))),
