@@ -2,7 +2,7 @@
 //! over streams in memory and on a clock that stands still unless everybody
 //! waits.
 
-#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 #[path = "proxy/bodies.rs"]
 mod bodies;

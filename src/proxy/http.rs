@@ -38,7 +38,7 @@ use counts::Counts;
 use exchange::Exchange;
 use framing::Limits;
 use gate::{Gate, INSTEAD_FIELDS, Keeper, Protocol};
-use tasks::{Tasks, answering};
+use tasks::{Spawner, Tasks, answering};
 pub use upstream::{FromOrigin, Site, Upstream};
 
 /// Bytes of a body that hyper holds for a client who does not read, or for an
@@ -102,14 +102,16 @@ impl Proxy {
             visitor,
             control: Box::new(control),
             keeper: keeper.clone(),
-            tasks: tasks.clone(),
+            tasks: tasks.spawner(),
         });
         match protocol {
             Protocol::Http1 => {
-                self.serve_http1(gate, exchange).await;
+                // The circuit is held until what the connection became has ended.
+                self.serve_http1(gate, Arc::clone(&exchange)).await;
                 tasks.ended().await;
             }
-            Protocol::Http2 => self.serve_http2(gate, exchange, &keeper, tasks).await,
+            // What still runs when the connection has ended, nobody waits for.
+            Protocol::Http2 => self.serve_http2(gate, exchange, &keeper, tasks.spawner()).await,
         }
     }
 
@@ -138,7 +140,7 @@ impl Proxy {
         gate: Gate<C>,
         exchange: Arc<Exchange>,
         keeper: &Keeper,
-        tasks: Tasks,
+        tasks: Spawner,
     ) where
         C: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {

@@ -101,12 +101,12 @@ async fn without_any_origin_the_client_gets_a_page() {
 #[tokio::test]
 async fn files_are_answered_with_and_pages_where_there_are_none() {
     let directory = tempfile::tempdir().unwrap();
-    std::fs::write(directory.path().join("x"), "content").unwrap();
+    std::fs::write(directory.path().join("x"), "hello!").unwrap();
     let site = Site { files: Files::new(directory.path()).unwrap(), pages: Pages::default() };
     let proxy = Proxy::new(Arc::default(), Pages::default(), Arc::new(site));
     let mut world = World::of(proxy);
     let mut client = world.asking(GET).await;
-    assert_eq!(status(&read_until(&mut client, "content").await), 200);
+    assert_eq!(status(&read_until(&mut client, "hello!").await), 200);
     client.write_all(LAST_GET.replace("/x", "/y").as_bytes()).await.unwrap();
     let answer = read_all(&mut client).await;
     assert!(status(&answer) == 404 && answer.contains("</html>"), "{answer}");

@@ -23,7 +23,7 @@ use tokio::time::Instant;
 use super::counts::{self, Outcome};
 use super::gate::{Keeper, UnderWay};
 use super::progress::{Flow, Progress, RequestBody};
-use super::tasks::{Tasks, live_by};
+use super::tasks::{Spawner, live_by};
 use super::{CircuitControl, FromOrigin, Proxy, framing, upgrade};
 use crate::proxy::body::{Body, BodyError};
 use crate::proxy::failure::Failure;
@@ -41,7 +41,7 @@ pub(super) struct Exchange {
     /// What the gate wants to know.
     pub(super) keeper: Keeper,
     /// Where upgraded connections live on.
-    pub(super) tasks: Tasks,
+    pub(super) tasks: Spawner,
 }
 
 impl Exchange {
@@ -283,7 +283,7 @@ impl hyper::body::Body for ResponseBody {
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = self.get_mut();
         let mut frame = Pin::new(&mut this.body).poll_frame(context);
-        this.flow.from_origin(frame.is_ready());
+        this.flow.origin_moved(frame.is_ready());
         match &mut frame {
             Poll::Ready(Some(Ok(frame))) => {
                 if let Some(trailers) = frame.trailers_mut() {

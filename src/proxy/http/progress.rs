@@ -139,12 +139,12 @@ impl Progress {
 
 impl Flow {
     /// The client has, or has not, sent something; then the origin is next to take it.
-    pub(super) fn from_client(&self, moved: bool) {
+    pub(super) fn client_moved(&self, moved: bool) {
         self.0.tell(moved, !moved);
     }
 
     /// The origin has, or has not, sent something; then the client is next to take it.
-    pub(super) fn from_origin(&self, moved: bool) {
+    pub(super) fn origin_moved(&self, moved: bool) {
         self.0.tell(moved, moved);
     }
 
@@ -204,7 +204,7 @@ impl hyper::body::Body for RequestBody {
         let body = self.get_mut();
         let frame = Pin::new(&mut body.incoming).poll_frame(context);
         if let Some(flow) = &body.flow {
-            flow.from_client(frame.is_ready());
+            flow.client_moved(frame.is_ready());
         }
         frame.map(|frame| match frame {
             Some(Ok(mut frame)) => {
@@ -274,7 +274,7 @@ impl<T: AsyncRead + Unpin> AsyncRead for Watched<T> {
         let watched = self.get_mut();
         let read = Pin::new(&mut watched.client).poll_read(context, space);
         if read.is_ready() {
-            watched.flow.from_client(true);
+            watched.flow.client_moved(true);
         }
         read
     }
@@ -289,7 +289,7 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Watched<T> {
         let watched = self.get_mut();
         let written = Pin::new(&mut watched.client).poll_write(context, bytes);
         if written.is_ready() {
-            watched.flow.from_origin(true);
+            watched.flow.origin_moved(true);
         }
         written
     }

@@ -5,7 +5,7 @@
 //! progress, whether the client reads or not: the whole connection in HTTP/1,
 //! one stream of it in HTTP/2.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use hyper::rt::Executor;
 use tokio::sync::watch;
@@ -18,30 +18,43 @@ tokio::task_local! {
     static ANSWERING: watch::Sender<Option<Arc<Progress>>>;
 }
 
-/// The tasks of one client.
-#[derive(Clone, Default)]
+/// The tasks of one client. They end when this is dropped.
+#[derive(Default)]
 pub(super) struct Tasks(Arc<Mutex<JoinSet<()>>>);
 
+/// Starts tasks among those of one client, as long as they live.
+#[derive(Clone)]
+pub(super) struct Spawner(Weak<Mutex<JoinSet<()>>>);
+
 impl Tasks {
-    /// Runs something until it or the client ends.
-    pub(super) fn run(&self, task: impl Future<Output = ()> + Send + 'static) {
-        let mut tasks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        while tasks.try_join_next().is_some() {}
-        tasks.spawn(task);
+    /// Starts tasks among these. It may be held by one of them.
+    pub(super) fn spawner(&self) -> Spawner {
+        Spawner(Arc::downgrade(&self.0))
     }
 
-    /// Waits until all have ended. None may be started any more.
+    /// Waits until all have ended. None can be started any more.
     pub(super) async fn ended(self) {
         let mut tasks = {
             let mut tasks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
             std::mem::take(&mut *tasks)
         };
+        drop(self);
         while tasks.join_next().await.is_some() {}
     }
 }
 
+impl Spawner {
+    /// Runs something until it or the client ends.
+    pub(super) fn run(&self, task: impl Future<Output = ()> + Send + 'static) {
+        let Some(tasks) = self.0.upgrade() else { return };
+        let mut tasks = tasks.lock().unwrap_or_else(PoisonError::into_inner);
+        while tasks.try_join_next().is_some() {}
+        tasks.spawn(task);
+    }
+}
+
 /// What hyper starts: a task for each stream of HTTP/2.
-impl<F> Executor<F> for Tasks
+impl<F> Executor<F> for Spawner
 where
     F: Future<Output: Send> + Send + 'static,
 {
