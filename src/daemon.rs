@@ -22,6 +22,7 @@ mod fetches;
 mod instances;
 mod log_lines;
 mod origins;
+mod proxies;
 mod reload;
 mod service;
 mod services;

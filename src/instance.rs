@@ -33,7 +33,7 @@ use crate::tor::subcredentials::Subcredentials;
 use kept::{Keeper, Restored};
 pub use relays::RelaysInUse;
 use running::Running;
-pub use streams::{Circuit, ClientStream, Serve};
+pub use streams::{Circuit, CircuitHandle, ClientStream, Serve};
 
 /// What an instance needs to know of itself.
 #[derive(Clone, Debug)]

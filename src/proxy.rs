@@ -8,6 +8,7 @@ pub mod forward;
 pub mod guard;
 pub mod headers;
 pub mod host;
+pub mod http;
 pub mod origin;
 pub mod origins;
 pub mod pages;

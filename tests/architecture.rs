@@ -88,6 +88,8 @@ const PARTS: &[Part] = &[
             "proxy/guard/",
             "proxy/headers.rs",
             "proxy/headers/",
+            "proxy/http/circuits.rs",
+            "proxy/http/framing.rs",
             "proxy/host.rs",
             "proxy/proxy_line.rs",
             "proxy/origins/balance.rs",

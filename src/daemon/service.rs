@@ -28,6 +28,7 @@ use super::fetches::{Answer, Fetches};
 use super::instances::{Instances, Shared};
 use super::log_lines::{self, Names};
 use super::origins::Origins;
+use super::proxies::Proxies;
 use super::settings::Ids;
 use super::snapshot::Posted;
 use super::state::StateDir;
@@ -161,18 +162,25 @@ impl Running {
 
         let (told, facts) = mpsc::channel(FACT_QUEUE);
         let (rules, watched) = watch::channel(Arc::new(config.proxy_ports.clone()));
+        let proxies = Arc::new(Proxies::new(Arc::clone(&rules.borrow())));
+        posted.serve(Arc::clone(&proxies));
         let failed = Arc::new(Notify::new());
         let subcredentials = Arc::new(Subcredentials::new(Vec::new()));
         let mut instances = Instances::new(Shared {
             network: network.clone(),
             subcredentials: Arc::clone(&subcredentials),
-            serve: Arc::new(ByPort::new(watched.clone(), Arc::clone(&failed))),
+            serve: Arc::new(ByPort::new(
+                Arc::clone(&proxies),
+                service.address,
+                Arc::clone(&failed),
+            )),
             told: told.clone(),
             posted: Arc::clone(&posted),
         });
         subcredentials.replace(identities(&service.address, config));
         instances.apply(config, &settings, state.as_ref(), *times, now().monotonic);
         let mut origins = JoinSet::new();
+        origins.spawn(proxies.follow(watched.clone()));
         origins.spawn(Origins { rules: watched, failed, told }.watch());
         let fetches = service.common.fetches.clone();
         let answers = fetches.listen();

@@ -14,6 +14,8 @@ use crate::observe::snapshot::{self, Reload, ServiceState, Timestamp};
 use crate::onion::OnionAddress;
 use crate::tor::bootstrap::Tor;
 
+use super::proxies::Proxies;
+
 /// Where everybody shows their status.
 pub(super) struct Board {
     /// When the daemon started.
@@ -36,6 +38,8 @@ pub(super) struct Posted {
     balancer: Mutex<Option<Balancer>>,
     /// What its local instances count, by their names.
     counters: Mutex<BTreeMap<String, Arc<Counters>>>,
+    /// What serves its streams, once it has started.
+    proxies: Mutex<Option<Arc<Proxies>>>,
 }
 
 impl Board {
@@ -81,7 +85,12 @@ impl Posted {
     /// A service that has not started.
     pub(super) fn new(nickname: String, address: OnionAddress) -> Self {
         let (balancer, counters) = (Mutex::default(), Mutex::default());
-        Self { nickname, address, balancer, counters }
+        Self { nickname, address, balancer, counters, proxies: Mutex::default() }
+    }
+
+    /// These proxies serve its streams.
+    pub(super) fn serve(&self, proxies: Arc<Proxies>) {
+        *lock(&self.proxies) = Some(proxies);
     }
 
     /// It starts with this balancer.
@@ -118,6 +127,7 @@ impl Posted {
             problems: Vec::new(),
             backends: Vec::new(),
             descriptors: Vec::new(),
+            http: lock(&self.proxies).as_ref().and_then(|proxies| proxies.status()),
         };
         let Some(status) = status else { return service };
         service.state = status.state;

@@ -1,30 +1,43 @@
-//! Which origin a client's stream goes to.
+//! Where a client's stream goes to.
 
 use std::io;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
-use tokio::sync::{Notify, watch};
+use tokio::io::AsyncWriteExt as _;
+use tokio::sync::Notify;
 
 use crate::clock::now;
-use crate::instance::{ClientStream, Serve};
-use crate::proxy::rules::{Origin, ProxyRules, ProxyTarget};
-use crate::proxy::{forward, origin, welcome};
+use crate::instance::{CircuitHandle, ClientStream, Serve};
+use crate::onion::OnionAddress;
+use crate::proxy::http::{CircuitControl, Proxy};
+use crate::proxy::origin::Connection;
+use crate::proxy::rules::{ForwardTarget, Origin, ProxyTarget};
+use crate::proxy::settings::ProxyProtocol;
+use crate::proxy::visitor::Visitor;
+use crate::proxy::{forward, origin, proxy_line, welcome};
+
+use super::proxies::Proxies;
 
 /// Serves the streams of one service by its `proxy_ports`.
 pub(super) struct ByPort {
-    /// What they share: the rules, and the log's patience.
+    /// What they share.
     shared: Arc<Shared>,
 }
 
 /// What all streams of a service share.
 struct Shared {
-    /// The rules, as they are for new streams.
-    rules: watch::Receiver<Arc<ProxyRules>>,
+    /// The rules in force, and what serves them.
+    proxies: Arc<Proxies>,
+    /// The address of the service.
+    address: OnionAddress,
     /// Told of every origin that does not answer.
     failed: Arc<Notify>,
+    /// How many streams were forwarded: each begins with the next origin.
+    forwarded: AtomicUsize,
     /// When the log was last told of an origin that does not answer.
     complained: Mutex<Option<Instant>>,
 }
@@ -34,9 +47,11 @@ struct Shared {
 const COMPLAIN_EVERY: Duration = Duration::from_secs(60);
 
 impl ByPort {
-    /// By these rules; `failed` is told of every origin that does not answer.
-    pub(super) fn new(rules: watch::Receiver<Arc<ProxyRules>>, failed: Arc<Notify>) -> Self {
-        Self { shared: Arc::new(Shared { rules, failed, complained: Mutex::new(None) }) }
+    /// By these rules, for the service of this address; `failed` is told of
+    /// every origin that does not answer.
+    pub(super) fn new(proxies: Arc<Proxies>, address: OnionAddress, failed: Arc<Notify>) -> Self {
+        let (forwarded, complained) = (AtomicUsize::new(0), Mutex::new(None));
+        Self { shared: Arc::new(Shared { proxies, address, failed, forwarded, complained }) }
     }
 }
 
@@ -44,17 +59,14 @@ impl Serve for ByPort {
     fn serve(&self, stream: ClientStream) -> BoxFuture<'static, ()> {
         let shared = Arc::clone(&self.shared);
         async move {
-            let rules = Arc::clone(&shared.rules.borrow());
+            let (target, proxy) = shared.proxies.target(stream.port());
             // A client that goes before it has its answer is no event.
-            let _ = match rules.target(stream.port()) {
-                ProxyTarget::Forward(target) => {
-                    return shared.forward_to(target.origins.first(), stream).await;
-                }
-                ProxyTarget::Http(target) => {
-                    let origin = target.origins.first().map(|origin| &origin.address);
-                    return shared.forward_to(origin, stream).await;
-                }
-                ProxyTarget::Files(_) => return shared.forward_to(None, stream).await,
+            let _ = match target {
+                ProxyTarget::Forward(target) => return shared.forward_to(&target, stream).await,
+                ProxyTarget::Http(_) | ProxyTarget::Files(_) => match proxy {
+                    Some(proxy) => return shared.answer(&proxy, stream).await,
+                    None => stream.origin_failed().await,
+                },
                 ProxyTarget::Welcome => {
                     if let Ok(accepted) = stream.accept().await {
                         let _ = welcome::serve(accepted.stream).await;
@@ -71,24 +83,42 @@ impl Serve for ByPort {
 }
 
 impl Shared {
-    /// Connects to the origin first: a client is accepted only by a live one.
-    async fn forward_to(&self, origin: Option<&Origin>, stream: ClientStream) {
-        let Some(origin) = origin else {
-            let _ = stream.origin_failed().await;
-            return;
+    /// Accepts the stream at once: who asks by HTTP is answered by HTTP,
+    /// whatever has become of the origins.
+    async fn answer(&self, proxy: &Arc<Proxy>, stream: ClientStream) {
+        let onion = self.address.to_string();
+        let visitor = Visitor { circuit: stream.circuit().0, port: stream.port(), onion };
+        if let Ok(accepted) = stream.accept().await {
+            proxy.serve(accepted.stream, visitor, accepted.handle).await;
+        }
+    }
+
+    /// Connects to an origin first: a client is accepted only by a live one.
+    async fn forward_to(&self, target: &ForwardTarget, stream: ClientStream) {
+        let (circuit, port) = (stream.circuit().0, stream.port());
+        let greeting = match target.proxy_protocol {
+            Some(ProxyProtocol::V1) => proxy_line::v1(circuit, port),
+            Some(ProxyProtocol::V2) => proxy_line::v2(circuit, port),
+            None => Vec::new(),
         };
-        match origin::connect(origin).await {
-            Ok(connection) => {
-                if let Ok(accepted) = stream.accept().await {
-                    let _ = forward::forward(accepted.stream, connection).await;
+        let count = target.origins.len().max(1);
+        let first = self.forwarded.fetch_add(1, Ordering::Relaxed) % count;
+        let (before, after) = target.origins.split_at(first.min(target.origins.len()));
+        for origin in after.iter().chain(before) {
+            match greeted(origin, &greeting).await {
+                Ok(connection) => {
+                    if let Ok(accepted) = stream.accept().await {
+                        let _ = forward::forward(accepted.stream, connection).await;
+                    }
+                    return;
+                }
+                Err(error) => {
+                    self.failed.notify_one();
+                    self.complain(origin, &error);
                 }
             }
-            Err(error) => {
-                self.failed.notify_one();
-                self.complain(origin, &error);
-                let _ = stream.origin_failed().await;
-            }
         }
+        let _ = stream.origin_failed().await;
     }
 
     /// Tells the log of an origin that does not answer, now and then.
@@ -99,5 +129,18 @@ impl Shared {
             *complained = Some(now);
             tracing::warn!(?origin, %error, "the origin does not answer");
         }
+    }
+}
+
+/// A connection to an origin that begins with this.
+async fn greeted(origin: &Origin, greeting: &[u8]) -> io::Result<Connection> {
+    let mut connection = origin::connect(origin).await?;
+    connection.write_all(greeting).await?;
+    Ok(connection)
+}
+
+impl CircuitControl for CircuitHandle {
+    fn close(&self) {
+        CircuitHandle::close(self);
     }
 }

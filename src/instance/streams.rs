@@ -36,9 +36,12 @@ pub struct ClientStream {
 pub struct AcceptedStream {
     /// The data.
     pub stream: DataStream,
-    /// Keeps the circuit open.
-    _tunnel: Arc<ServiceOnionServiceDataTunnel>,
+    /// The circuit that it came on.
+    pub handle: CircuitHandle,
 }
+
+/// The circuit of an accepted stream. It stays open as long as this is there.
+pub struct CircuitHandle(Arc<ServiceOnionServiceDataTunnel>);
 
 /// The client went before it got an answer.
 #[derive(Debug, thiserror::Error)]
@@ -79,7 +82,7 @@ impl ClientStream {
     /// Accepts the stream (CONNECTED without an address, as C tor answers).
     pub async fn accept(self) -> Result<AcceptedStream, ClientGone> {
         let stream = self.incoming.accept_data(Connected::new_empty()).await?;
-        Ok(AcceptedStream { stream, _tunnel: self.tunnel })
+        Ok(AcceptedStream { stream, handle: CircuitHandle(self.tunnel) })
     }
 
     /// Refuses the stream as C tor refuses an unknown port.
@@ -103,5 +106,12 @@ impl ClientStream {
         let refused = self.incoming.reject(End::new_with_reason(EndReason::DONE)).await;
         self.tunnel.terminate();
         Ok(refused?)
+    }
+}
+
+impl CircuitHandle {
+    /// Closes the circuit, with all of its streams.
+    pub fn close(&self) {
+        self.0.terminate();
     }
 }

@@ -7,8 +7,8 @@
 use std::fmt::{self, Write as _};
 
 use super::snapshot::{
-    Backend, BackendKind, BackendState, Descriptor, Hsdir, HsdirState, Reload, Service,
-    ServiceState, Snapshot,
+    Backend, BackendKind, BackendState, Descriptor, Hsdir, HsdirState, Http, OriginState, Reload,
+    Service, ServiceState, Snapshot, StatusClasses,
 };
 
 /// Renders a Snapshot as text.
@@ -78,8 +78,12 @@ fn troubles(service: &Service) -> impl Iterator<Item = String> {
         let error = hsdir.last_error.as_ref()?;
         Some(format!("HSDir {} after {} attempts: {error}", hsdir.relay, hsdir.attempts))
     });
+    let origins = service.http.iter().flat_map(|http| &http.origins).filter_map(|origin| {
+        let reason = origin.reason.as_deref()?;
+        Some(format!("origin {} gets no requests: {reason}", origin.name))
+    });
     let problems = service.problems.iter().cloned();
-    down.into_iter().chain(problems).chain(backends).chain(failing)
+    down.into_iter().chain(problems).chain(backends).chain(origins).chain(failing)
 }
 
 /// A service's backends and descriptors.
@@ -92,6 +96,7 @@ fn write_service(out: &mut String, service: &Service) -> fmt::Result {
     ];
     lines.extend(service.backends.iter().map(backend_line));
     write_table(out, "  ", &lines)?;
+    service.http.as_ref().map_or(Ok(()), |http| write_http(out, http))?;
     service.descriptors.iter().try_for_each(|descriptor| write_descriptor(out, descriptor))
 }
 
@@ -115,6 +120,34 @@ fn backend_line(backend: &Backend) -> Vec<String> {
         BackendKind::Remote => "-".to_owned(),
     }));
     line
+}
+
+/// What its HTTP reverse proxy has done.
+fn write_http(out: &mut String, http: &Http) -> fmt::Result {
+    let StatusClasses { informational, success, redirection, client_error, server_error } =
+        http.by_class;
+    write!(out, "  {} requests, answered 1xx {informational}, 2xx {success}, ", http.requests)?;
+    writeln!(out, "3xx {redirection}, 4xx {client_error}, 5xx {server_error}")?;
+    if !http.failures.is_empty() {
+        let failures: Vec<_> =
+            http.failures.iter().map(|(name, count)| format!("{name} {count}")).collect();
+        writeln!(out, "  failed: {}", failures.join(", "))?;
+    }
+    if http.origins.is_empty() {
+        return Ok(());
+    }
+    let titles = ["ORIGIN", "STATE", "REQUESTS", "FAILED", "UNDER WAY"];
+    let mut lines = vec![titles.map(str::to_owned).to_vec()];
+    lines.extend(http.origins.iter().map(|origin| {
+        let state = match origin.state {
+            OriginState::Up => "up",
+            OriginState::Down => "DOWN",
+        };
+        let counts = [origin.requests, origin.failures, origin.in_flight];
+        let cells = [origin.name.clone(), state.to_owned()];
+        cells.into_iter().chain(counts.map(|count| count.to_string())).collect()
+    }));
+    write_table(out, "  ", &lines)
 }
 
 fn write_descriptor(out: &mut String, descriptor: &Descriptor) -> fmt::Result {
@@ -160,7 +193,7 @@ fn write_table(out: &mut String, indent: &str, lines: &[Vec<String>]) -> fmt::Re
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::observe::snapshot::{Timestamp, Tor};
+    use crate::observe::snapshot::{Origin, Timestamp, Tor};
 
     fn backend(name: &str, kind: BackendKind, state: BackendState) -> Backend {
         Backend {
@@ -221,6 +254,19 @@ mod tests {
                 published_at: Some(Timestamp(std::time::UNIX_EPOCH)),
                 hsdirs: vec![hsdir("AA", None), hsdir("BB", Some("refused: 400 Bad Request"))],
             }],
+            http: Some(Http {
+                requests: 9,
+                by_class: StatusClasses { success: 7, server_error: 1, ..Default::default() },
+                failures: [("no_origin".to_owned(), 1), ("client_gone".to_owned(), 1)].into(),
+                origins: vec![Origin {
+                    name: "http://127.0.0.1:8080".into(),
+                    state: OriginState::Down,
+                    reason: Some("connection refused".into()),
+                    requests: 8,
+                    failures: 3,
+                    in_flight: 0,
+                }],
+            }),
         };
         let snapshot = Snapshot {
             version: "1.2.3".into(),
@@ -245,6 +291,7 @@ shop     published  2/3 up    3       1/2     abc.onion
 ! shop: no probe of any backend succeeds
 ! shop: backend paris is up, but not whole: 1 of 3 introduction points fails: no answer
 ! shop: backend berlin is down: no HSDir has a descriptor of it
+! shop: origin http://127.0.0.1:8080 gets no requests: connection refused
 ! shop: HSDir BB after 4 attempts: refused: 400 Bad Request
 
 shop
@@ -252,6 +299,10 @@ shop
   local-0  up     3 of 3     1       17             0       12
   paris    up     2 of 3     1       -              -       -
   berlin   DOWN   3 of 3     1       -              -       -
+  9 requests, answered 1xx 0, 2xx 7, 3xx 0, 4xx 0, 5xx 1
+  failed: client_gone 1, no_origin 1
+  ORIGIN                 STATE  REQUESTS  FAILED  UNDER WAY
+  http://127.0.0.1:8080  DOWN   8         3       0
   current period 20780: 3 points on 1 of 2 HSDirs, last at 1970-01-01T00:00:00Z
 ";
         assert_eq!(render(&snapshot), expected);

@@ -53,6 +53,7 @@ use self::pool::Pool;
 pub use self::tls::TrustError;
 use super::body::Body;
 use super::failure::Failure;
+use super::http::FromOrigin;
 use super::rules::{HttpOrigin, Origin};
 use super::settings::{HttpSettings, OriginSettings};
 use crate::clock::now;
@@ -170,7 +171,7 @@ impl Origins {
     /// passed on as it is; the target becomes that of the origin's protocol.
     ///
     /// The response comes as soon as its head is there. If it is 101, hyper's
-    /// `OnUpgrade` is in its extensions. Dropping the future, or the response,
+    /// `OnUpgrade` is in its extensions; [`FromOrigin`] always is. Dropping the future, or the response,
     /// ends the request at the origin as well.
     ///
     /// # Errors
@@ -198,7 +199,8 @@ impl Origins {
                 result => result,
             };
             let lost = match result {
-                Ok(response) => {
+                Ok(mut response) => {
+                    response.extensions_mut().insert(FromOrigin(turn.index));
                     turn.answered();
                     return Ok(response);
                 }
