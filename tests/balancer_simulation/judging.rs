@@ -30,9 +30,10 @@ const EVERY: Duration = Duration::from_secs(30);
 /// How long a backend that answers nobody may be listed: until its points have
 /// been asked and another backend has done better, and the change is published.
 const BOUND: Duration = Duration::from_secs(120);
-/// How much longer where each failing probe waits for an answer in vain, at
-/// each of three points twice.
-const WAITING: Duration = Duration::from_secs(6 * 30);
+/// How much longer where each failing probe waits for an answer in vain: at
+/// each of three points twice, and half as many more, since some probes come
+/// to nothing and points replaced meanwhile are asked too.
+const WAITING: Duration = Duration::from_secs(9 * 30);
 /// How long it may take until a backend that has failed is seen to have other points.
 const LOOKED_AT: Duration = Duration::from_secs(4 * 60);
 /// When a probe that nobody answers is given up.
