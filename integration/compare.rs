@@ -54,7 +54,7 @@ async fn main() -> Result<()> {
     let scratch = tempfile::tempdir()?;
     let contest = Contest::start(scratch.path()).await?;
     for (file, connections) in [("1k", "1"), ("1k", BUSY), ("100k", BUSY)] {
-        contest.speed(file, connections).await?;
+        contest.speed(file, connections)?;
     }
     contest.memory("idle", "/1k").await?;
     contest.memory("busy", "/large").await
@@ -98,7 +98,7 @@ impl Contest {
     }
 
     /// Requests per second and latency, the two in turn.
-    async fn speed(&self, file: &str, connections: &str) -> Result<()> {
+    fn speed(&self, file: &str, connections: &str) -> Result<()> {
         let mut rates = [const { Vec::new() }; 2];
         let mut medians = [const { Vec::new() }; 2];
         let mut tails = [const { Vec::new() }; 2];
