@@ -51,6 +51,8 @@ pub(super) fn spread(
     plan.trim();
     plan.cross_replicas();
     plan.even_out();
+    // Who gave a place may have given that of its only listing of a point.
+    plan.use_more_points();
     plan.into_sets()
 }
 

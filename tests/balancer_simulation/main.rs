@@ -179,7 +179,8 @@ fn forty_backends_are_all_found_with_equal_shares_and_through_both_replicas() {
         let mut site = Site::new(plan);
         site.run(HOUR);
         site.check_coverage(2);
-        site.check(site.points_in_use() == 120, "all points are in use");
+        let points = site.points_in_use();
+        site.check(points == 120, &format!("all points are in use, not {points}"));
         for share in site.shares() {
             site.check((0.8..1.25).contains(&(share * 40.0)), "equal shares");
         }
