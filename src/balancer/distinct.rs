@@ -51,6 +51,8 @@ pub(super) fn spread(
     plan.trim();
     plan.cross_replicas();
     plan.even_out();
+    // Who gave a place may have given that of its only listing of a point.
+    plan.use_more_points();
     plan.into_sets()
 }
 
@@ -357,25 +359,51 @@ impl<'a> Plan<'a> {
         }
     }
 
-    /// Moves one place of a backend that is in sets of one replica alone to
-    /// another replica's set with room for it.
+    /// Gives a backend that is in sets of one replica alone a place in another
+    /// one's, for one of its own: where there is room, or from a backend that
+    /// stays in both.
     fn cross_replicas(&mut self) {
         for who in 0..self.candidates.len() {
             let holds = |set: &usize| self.sets[*set].iter().any(|place| place.0 == who);
             let held: Vec<usize> = (0..self.sets.len()).filter(holds).collect();
-            let replica = |set: &usize| self.shape.replicas[*set];
-            let alone = held.iter().map(replica).collect::<BTreeSet<_>>().len() == 1;
-            if self.counts[who] < 2 || !alone || !self.seat(who) {
+            let replicas: BTreeSet<u8> = held.iter().map(|set| self.shape.replicas[*set]).collect();
+            let Some(&own) = replicas.first().filter(|_| replicas.len() == 1) else { continue };
+            let largest = held.into_iter().max_by_key(|set| self.sets[*set].len());
+            let Some(from) = largest.filter(|_| self.counts[who] > 1) else { continue };
+            let Some(at) = self.sets[from].iter().position(|place| place.0 == who) else {
                 continue;
+            };
+            let foreign = (0..self.sets.len()).filter(|set| self.shape.replicas[*set] != own);
+            let exchange = foreign.filter_map(|to| Some((to, self.exchange(from, at, to)?))).next();
+            let Some((to, gives)) = exchange else { continue };
+            let place = self.unlist(from, at);
+            if let Some(gives) = gives {
+                let given = self.unlist(to, gives);
+                self.list(from, at, given);
             }
-            // `seat` prefers a replica without; if there was no room, nothing is gained.
-            let largest = held.iter().copied().max_by_key(|set| self.sets[*set].len());
-            if let Some(set) = largest
-                && let Some(at) = self.sets[set].iter().position(|place| place.0 == who)
-            {
-                self.unlist(set, at);
-            }
+            self.list(to, self.sets[to].len(), place);
         }
+    }
+
+    /// Whether a place can move to a set of another replica, and for which one
+    /// there if the set is full.
+    fn exchange(&self, from: usize, at: usize, to: usize) -> Option<Option<usize>> {
+        let place = self.sets[from][at];
+        let (relay, there) = (self.relay(place), &self.relays[to]);
+        if self.sets[to].len() < self.shape.limit {
+            return (!there.contains_key(&relay)).then_some(None);
+        }
+        let replica = self.shape.replicas[to];
+        let gives = self.sets[to].iter().position(|given| {
+            let same = (0..self.sets.len()).filter(|set| self.shape.replicas[*set] == replica);
+            let of_giver = same.flat_map(|set| &self.sets[set]).filter(|it| it.0 == given.0);
+            let (freed, gained) = (self.relay(*given), &self.relays[from]);
+            of_giver.count() > 1
+                && given.0 != place.0
+                && (relay == freed || !there.contains_key(&relay))
+                && (relay == freed || !gained.contains_key(&freed))
+        });
+        gives.map(Some)
     }
 
     /// Moves places from the largest sets to the smallest, until sets differ by
