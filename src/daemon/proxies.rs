@@ -14,6 +14,7 @@ use tokio::task::JoinSet;
 use crate::observe::snapshot;
 use crate::proxy::files::{Files, FilesError};
 use crate::proxy::http::{Proxy, Site};
+use crate::proxy::origin::Failures;
 use crate::proxy::origins::{Origins, OriginsError};
 use crate::proxy::pages::{Pages, PagesError};
 use crate::proxy::rules::{ProxyRules, ProxyTarget};
@@ -29,16 +30,18 @@ pub(super) struct Proxies {
 struct InForce {
     /// The rules.
     rules: Arc<ProxyRules>,
-    /// A proxy for each target of theirs that needs one.
-    proxies: Vec<Served>,
+    /// What serves each target of theirs that leads to an origin or to files.
+    served: Vec<Arc<Served>>,
 }
 
 /// A target and who serves it.
-struct Served {
+pub(super) struct Served {
     /// The target.
     target: ProxyTarget,
-    /// Its proxy; `None`: it could not be set up.
-    proxy: Option<Arc<Proxy>>,
+    /// Its proxy; `None`: it needs none, or that could not be set up.
+    pub(super) proxy: Option<Arc<Proxy>>,
+    /// Which of the origins that bytes are forwarded to did not answer lately.
+    pub(super) failures: Failures,
     /// Checks the health of its origins as long as it is there.
     _checks: JoinSet<Infallible>,
 }
@@ -73,35 +76,40 @@ impl Proxies {
         }
     }
 
-    /// What happens to a stream to this port, and who serves it if that takes a proxy.
-    pub(super) fn target(&self, port: u16) -> (ProxyTarget, Option<Arc<Proxy>>) {
+    /// What happens to a stream to this port, and what serves it if that leads
+    /// to an origin or to files.
+    pub(super) fn target(&self, port: u16) -> (ProxyTarget, Option<Arc<Served>>) {
         let in_force = self.in_force();
         let target = in_force.rules.target(port);
-        let served = in_force.proxies.iter().find(|served| served.target == *target);
-        (target.clone(), served.and_then(|served| served.proxy.clone()))
+        let served = in_force.served.iter().find(|served| served.target == *target);
+        (target.clone(), served.cloned())
     }
 
     /// What all proxies have done; `None`: there are none.
     pub(super) fn status(&self) -> Option<snapshot::Http> {
         let in_force = self.in_force();
-        let proxies = in_force.proxies.iter().filter_map(|served| served.proxy.as_ref());
+        let proxies = in_force.served.iter().filter_map(|served| served.proxy.as_ref());
         proxies.map(|proxy| proxy.status()).reduce(snapshot::Http::and)
     }
 
     /// Puts rules in force.
     fn apply(&self, rules: Arc<ProxyRules>) {
         let mut in_force = self.in_force();
-        let mut before = std::mem::take(&mut in_force.proxies);
+        let mut before = std::mem::take(&mut in_force.served);
         for rule in &rules.0 {
             let target = &rule.target;
-            let known = in_force.proxies.iter().any(|served| served.target == *target);
-            if known || !matches!(target, ProxyTarget::Http(_) | ProxyTarget::Files(_)) {
+            let known = in_force.served.iter().any(|served| served.target == *target);
+            let forward = matches!(target, ProxyTarget::Forward(_));
+            let http = matches!(target, ProxyTarget::Http(_) | ProxyTarget::Files(_));
+            if known || !(forward || http) {
                 continue;
             }
             let kept = before.iter().position(|served| served.target == *target);
             // What could not be set up may be possible now.
-            let kept = kept.map(|at| before.swap_remove(at)).filter(|kept| kept.proxy.is_some());
-            in_force.proxies.push(kept.unwrap_or_else(|| Served::set_up(target)));
+            let kept = kept
+                .map(|at| before.swap_remove(at))
+                .filter(|kept| forward || kept.proxy.is_some());
+            in_force.served.push(kept.unwrap_or_else(|| Arc::new(Served::set_up(target))));
         }
         in_force.rules = rules;
     }
@@ -120,7 +128,7 @@ impl Served {
             .inspect_err(|error| tracing::error!(%target, %error, "this port cannot be served"))
             .ok()
             .flatten();
-        Self { target: target.clone(), proxy, _checks: checks }
+        Self { target: target.clone(), proxy, failures: Failures::default(), _checks: checks }
     }
 }
 
@@ -167,11 +175,12 @@ mod tests {
     async fn a_target_that_stays_keeps_its_proxy_whatever_its_port() {
         let plain = HttpSettings::default;
         let proxies = Proxies::new(rules(vec![rule(80, 8080, plain()), rule(81, 8081, plain())]));
-        let (first, second) = (proxies.target(80).1.unwrap(), proxies.target(81).1.unwrap());
+        let proxy = |port| proxies.target(port).1.unwrap().proxy.clone();
+        let (first, second) = (proxy(80).unwrap(), proxy(81).unwrap());
         let other = HttpSettings { access_log: true, ..plain() };
         proxies.apply(rules(vec![rule(82, 8080, plain()), rule(81, 8081, other)]));
-        assert!(Arc::ptr_eq(&first, &proxies.target(82).1.unwrap()));
-        assert!(!Arc::ptr_eq(&second, &proxies.target(81).1.unwrap()));
+        assert!(Arc::ptr_eq(&first, &proxy(82).unwrap()));
+        assert!(!Arc::ptr_eq(&second, &proxy(81).unwrap()));
         assert_eq!(proxies.target(80).0, ProxyTarget::Destroy);
         assert_eq!(proxies.status().unwrap().origins.len(), 2);
     }
@@ -184,9 +193,10 @@ mod tests {
         let settings = HttpSettings { error_pages: vec![page], ..HttpSettings::default() };
         let rules = rules(vec![rule(80, 8080, settings)]);
         let proxies = Proxies::new(Arc::clone(&rules));
-        assert!(proxies.target(80).1.is_none() && proxies.status().is_none());
+        let proxy = || proxies.target(80).1.unwrap().proxy.clone();
+        assert!(proxy().is_none() && proxies.status().is_none());
         std::fs::write(file, "<p>Sorry.").unwrap();
         proxies.apply(rules);
-        assert!(proxies.target(80).1.is_some());
+        assert!(proxy().is_some());
     }
 }

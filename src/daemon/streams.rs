@@ -1,7 +1,6 @@
 //! Where a client's stream goes to.
 
 use std::io;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -14,7 +13,7 @@ use crate::clock::now;
 use crate::instance::{CircuitHandle, ClientStream, Serve};
 use crate::onion::OnionAddress;
 use crate::proxy::http::{CircuitControl, Proxy};
-use crate::proxy::origin::Connection;
+use crate::proxy::origin::{Connection, Failures};
 use crate::proxy::rules::{ForwardTarget, Origin, ProxyTarget};
 use crate::proxy::settings::ProxyProtocol;
 use crate::proxy::visitor::Visitor;
@@ -36,8 +35,6 @@ struct Shared {
     address: OnionAddress,
     /// Told of every origin that does not answer.
     failed: Arc<Notify>,
-    /// How many streams were forwarded: each begins with the next origin.
-    forwarded: AtomicUsize,
     /// When the log was last told of an origin that does not answer.
     complained: Mutex<Option<Instant>>,
 }
@@ -50,8 +47,7 @@ impl ByPort {
     /// By these rules, for the service of this address; `failed` is told of
     /// every origin that does not answer.
     pub(super) fn new(proxies: Arc<Proxies>, address: OnionAddress, failed: Arc<Notify>) -> Self {
-        let (forwarded, complained) = (AtomicUsize::new(0), Mutex::new(None));
-        Self { shared: Arc::new(Shared { proxies, address, failed, forwarded, complained }) }
+        Self { shared: Arc::new(Shared { proxies, address, failed, complained: Mutex::new(None) }) }
     }
 }
 
@@ -59,14 +55,21 @@ impl Serve for ByPort {
     fn serve(&self, stream: ClientStream) -> BoxFuture<'static, ()> {
         let shared = Arc::clone(&self.shared);
         async move {
-            let (target, proxy) = shared.proxies.target(stream.port());
+            let (target, served) = shared.proxies.target(stream.port());
             // A client that goes before it has its answer is no event.
             let _ = match target {
-                ProxyTarget::Forward(target) => return shared.forward_to(&target, stream).await,
-                ProxyTarget::Http(_) | ProxyTarget::Files(_) => match proxy {
-                    Some(proxy) => return shared.answer(&proxy, stream).await,
+                ProxyTarget::Forward(target) => match served {
+                    Some(served) => {
+                        return shared.forward_to(&target, &served.failures, stream).await;
+                    }
                     None => stream.origin_failed().await,
                 },
+                ProxyTarget::Http(_) | ProxyTarget::Files(_) => {
+                    match served.as_ref().and_then(|served| served.proxy.as_ref()) {
+                        Some(proxy) => return shared.answer(proxy, stream).await,
+                        None => stream.origin_failed().await,
+                    }
+                }
                 ProxyTarget::Welcome => {
                     if let Ok(accepted) = stream.accept().await {
                         let _ = welcome::serve(accepted.stream).await;
@@ -94,47 +97,45 @@ impl Shared {
     }
 
     /// Connects to an origin first: a client is accepted only by a live one.
-    async fn forward_to(&self, target: &ForwardTarget, stream: ClientStream) {
+    async fn forward_to(&self, target: &ForwardTarget, failures: &Failures, stream: ClientStream) {
         let (circuit, port) = (stream.circuit().0, stream.port());
         let greeting = match target.proxy_protocol {
             Some(ProxyProtocol::V1) => proxy_line::v1(circuit, port),
             Some(ProxyProtocol::V2) => proxy_line::v2(circuit, port),
             None => Vec::new(),
         };
-        let count = target.origins.len().max(1);
-        let first = self.forwarded.fetch_add(1, Ordering::Relaxed) % count;
-        let (before, after) = target.origins.split_at(first.min(target.origins.len()));
-        for origin in after.iter().chain(before) {
-            match greeted(origin, &greeting).await {
-                Ok(connection) => {
-                    if let Ok(accepted) = stream.accept().await {
-                        let _ = forward::forward(accepted.stream, connection).await;
-                    }
-                    return;
-                }
-                Err(error) => {
-                    self.failed.notify_one();
-                    self.complain(origin, &error);
+        match greeted(target, failures, &greeting).await {
+            Ok(connection) => {
+                if let Ok(accepted) = stream.accept().await {
+                    let _ = forward::forward(accepted.stream, connection).await;
                 }
             }
+            Err(error) => {
+                self.failed.notify_one();
+                self.complain(&target.origins, &error);
+                let _ = stream.origin_failed().await;
+            }
         }
-        let _ = stream.origin_failed().await;
     }
 
-    /// Tells the log of an origin that does not answer, now and then.
-    fn complain(&self, origin: &Origin, error: &io::Error) {
+    /// Tells the log of origins that do not answer, now and then.
+    fn complain(&self, origins: &[Origin], error: &io::Error) {
         let now = now().monotonic;
         let mut complained = self.complained.lock().unwrap_or_else(PoisonError::into_inner);
         if complained.is_none_or(|last| now - last >= COMPLAIN_EVERY) {
             *complained = Some(now);
-            tracing::warn!(?origin, %error, "the origin does not answer");
+            tracing::warn!(?origins, %error, "no origin takes a stream");
         }
     }
 }
 
-/// A connection to an origin that begins with this.
-async fn greeted(origin: &Origin, greeting: &[u8]) -> io::Result<Connection> {
-    let mut connection = origin::connect(origin).await?;
+/// A connection to an origin of these that begins with this.
+async fn greeted(
+    target: &ForwardTarget,
+    failures: &Failures,
+    greeting: &[u8],
+) -> io::Result<Connection> {
+    let mut connection = origin::connect_first(&target.origins, failures).await?;
     connection.write_all(greeting).await?;
     Ok(connection)
 }

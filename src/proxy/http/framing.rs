@@ -157,7 +157,10 @@ impl Framing {
         match bytes {
             [] | [b'\r'] => return Ok(Step::More),
             // Empty lines may precede a request (RFC 9112, section 2.2).
-            [b'\r', b'\n', ..] => return Ok(Step::Skip(2)),
+            [b'\r', b'\n', ..] => {
+                let lines = bytes.chunks_exact(2).take_while(|line| line == b"\r\n").count();
+                return Ok(Step::Skip(2 * lines));
+            }
             // Garbage is known by its first byte.
             [first, ..] if !is_token(*first) => return Err(Failure::Malformed),
             _ => {}

@@ -182,7 +182,15 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Gate<C> {
                     self.waiting = false;
                     self.shared.told().under_way += 1;
                 }
-                Ok(Step::Body(length)) => self.passing = length,
+                Ok(Step::Body(length)) => {
+                    self.passing = length;
+                    // Many small chunks pass at once. What stops them is found again.
+                    while !framing.in_head()
+                        && let Ok(Step::Body(length)) = framing.step(&self.held[self.passing..])
+                    {
+                        self.passing += length;
+                    }
+                }
                 Ok(Step::Skip(length)) => drop(self.held.drain(..length)),
                 Ok(Step::More) => {
                     let in_head = framing.in_head();
