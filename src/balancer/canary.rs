@@ -192,3 +192,89 @@ pub(super) fn judge(
         _ => CanaryOutcome::Foreign,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::samples::{period, point, relay, rng, start};
+    use super::*;
+    use crate::onion::Capabilities;
+
+    fn holds(revision: u64, session: u16) -> Result<FetchedDescriptor, FetchFailure> {
+        Ok(FetchedDescriptor {
+            period: period(1),
+            revision,
+            points: vec![point(session, 1)],
+            capabilities: Capabilities::default(),
+        })
+    }
+
+    /// The verdict after the HSDir took revision 5; points below 10 are ours.
+    fn verdict(seen: Result<FetchedDescriptor, FetchFailure>, unsure: bool) -> CanaryOutcome {
+        let taken = Taken { revision: Some(5), unsure, refused: false };
+        judge(&seen, taken, |session| session.0[1] < 10)
+    }
+
+    #[test]
+    fn an_hsdir_is_judged_by_what_it_took() {
+        assert_eq!(verdict(holds(5, 1), false), CanaryOutcome::Ok);
+        assert_eq!(verdict(holds(4, 1), false), CanaryOutcome::Old);
+        assert_eq!(verdict(holds(4, 99), false), CanaryOutcome::Old);
+        assert_eq!(verdict(Err(FetchFailure::NotFound), false), CanaryOutcome::Missing);
+        let unusable = Err(FetchFailure::Unusable(String::new()));
+        assert_eq!(verdict(unusable, false), CanaryOutcome::Missing);
+        let unreachable = Err(FetchFailure::Unreachable(String::new()));
+        assert_eq!(verdict(unreachable, false), CanaryOutcome::Unreachable);
+    }
+
+    #[test]
+    fn what_is_newer_than_ours_or_has_other_points_is_a_strangers() {
+        assert_eq!(verdict(holds(6, 1), false), CanaryOutcome::Foreign);
+        assert_eq!(verdict(holds(5, 99), false), CanaryOutcome::Foreign);
+        assert_eq!(verdict(holds(6, 99), true), CanaryOutcome::Foreign);
+        // An upload whose answer was lost may well have arrived.
+        assert_eq!(verdict(holds(6, 1), true), CanaryOutcome::Ok);
+        // One that refuses all of ours holds somebody else's.
+        let refused = Taken { refused: true, ..Taken::default() };
+        assert_eq!(judge(&holds(9, 99), refused, |_| false), CanaryOutcome::Foreign);
+    }
+
+    #[test]
+    fn a_look_tells_the_worst_of_its_answers_and_the_next_one_begins_anew() {
+        let mut canary = Canary { first_answer: true, ..Canary::default() };
+        let outcome = |canary: &Canary| canary.report().unwrap().outcome;
+        canary.note(CanaryOutcome::Missing, start());
+        canary.note(CanaryOutcome::Ok, start());
+        assert_eq!(outcome(&canary), CanaryOutcome::Missing);
+        canary.first_answer = true;
+        canary.note(CanaryOutcome::Ok, start());
+        assert_eq!(outcome(&canary), CanaryOutcome::Ok);
+    }
+
+    #[test]
+    fn an_answer_from_before_an_upload_says_nothing() {
+        let mut canary = Canary::default();
+        let taken = Taken { revision: Some(1), ..Taken::default() };
+        let ask = |canary: &mut Canary| {
+            let asked = Asked { period: period(1), since: start().monotonic, taken };
+            canary.asked.insert(relay(1), asked);
+        };
+        ask(&mut canary);
+        assert!(canary.expects(period(1), relay(1), taken));
+        assert!(!canary.expects(period(1), relay(1), taken));
+        ask(&mut canary);
+        let newer = Taken { revision: Some(2), ..taken };
+        assert!(!canary.expects(period(1), relay(1), newer));
+    }
+
+    #[test]
+    fn hsdirs_that_go_on_refusing_are_asked_at_the_ordinary_pace() {
+        let now = start().monotonic;
+        let mut canary = Canary::default();
+        canary.suspect(relay(1), now, &mut rng());
+        assert!(canary.look_at.unwrap() <= now + SOON.1);
+        canary.looked_at = Some(now);
+        canary.look_at = None;
+        canary.suspect(relay(1), now, &mut rng());
+        assert_eq!(canary.look_at, Some(now + PACE));
+    }
+}

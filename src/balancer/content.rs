@@ -47,8 +47,7 @@ impl Content {
 
     /// What stays listed, if it can.
     pub(super) fn listed(&self) -> Listed {
-        let point = |chosen: &Chosen| (chosen.backend, chosen.point.session_id);
-        self.sets.iter().map(|set| set.chosen.iter().map(point).collect()).collect()
+        self.sets.iter().map(|set| ids(&set.chosen)).collect()
     }
 
     /// How many points are in use.
@@ -86,11 +85,50 @@ pub(super) struct Choice {
     turns: Turns,
     /// Whether there are several sets.
     several: bool,
+    /// The last choice: as long as nothing changes, it stays.
+    last: Option<Last>,
+}
+
+/// What was chosen, and from what.
+#[derive(Debug)]
+struct Last {
+    from: Vec<(BackendId, u16, Vec<IntroPoint>)>,
+    /// How many points of how many sets.
+    shape: (usize, usize),
+    listed: Listed,
+    sets: Vec<Vec<Chosen>>,
+}
+
+impl Last {
+    /// Whether the same is asked again, or what to go on with when that is listed.
+    fn answers(&self, from: &[Candidate<'_>], shape: (usize, usize), listed: &Listed) -> bool {
+        let same =
+            |((id, weight, points), it): (&(BackendId, u16, Vec<IntroPoint>), &Candidate<'_>)| {
+                (*id, *weight, points.as_slice()) == (it.backend, it.weight, it.points)
+            };
+        self.shape == shape
+            && self.from.len() == from.len()
+            && self.from.iter().zip(from).all(same)
+            && (self.listed == *listed
+                || self.sets.iter().map(|set| ids(set)).eq(listed.iter().cloned()))
+    }
+}
+
+/// What stays listed of a set, if it can.
+fn ids(set: &[Chosen]) -> Vec<(BackendId, SessionId)> {
+    set.iter().map(|chosen| (chosen.backend, chosen.point.session_id)).collect()
 }
 
 impl Choice {
     pub(super) fn new(max_points: Option<u8>, distinct: Distinct, publishers: Publishers) -> Self {
-        Self { max_points, distinct, publishers, turns: Turns::default(), several: false }
+        Self {
+            max_points,
+            distinct,
+            publishers,
+            turns: Turns::default(),
+            several: false,
+            last: None,
+        }
     }
 
     /// What is best said, given what is listed so far: `None` if nobody is
@@ -128,14 +166,7 @@ impl Choice {
             .map(|it| Candidate { backend: it.backend, weight: it.weight, points: it.points })
             .collect();
 
-        let mut sets = Vec::new();
-        if self.several {
-            sets = spread(&candidates, listed, &Shape { replicas, limit: each });
-        }
-        if sets.is_empty() || sets.iter().any(Vec::is_empty) {
-            let previous = listed.first().map_or(&[][..], Vec::as_slice);
-            sets = vec![select(&candidates, previous, self.max_points)];
-        }
+        let sets = self.sets(&candidates, listed, Shape { replicas, limit: each });
         let capabilities: BTreeMap<BackendId, &Capabilities> =
             live.iter().map(|it| (it.backend, it.capabilities)).collect();
         let set = |chosen: Vec<Chosen>| Set {
@@ -146,6 +177,32 @@ impl Choice {
         };
         let sets: Vec<Set> = sets.into_iter().map(set).collect();
         sets.iter().all(|set| !set.chosen.is_empty()).then_some(Content { sets })
+    }
+
+    /// The points of each set.
+    fn sets(
+        &mut self,
+        candidates: &[Candidate<'_>],
+        listed: &Listed,
+        shape: Shape<'_>,
+    ) -> Vec<Vec<Chosen>> {
+        let number = if self.several { shape.replicas.len() } else { 1 };
+        let size = (shape.limit, number);
+        if let Some(last) = self.last.as_ref().filter(|it| it.answers(candidates, size, listed)) {
+            return last.sets.clone();
+        }
+        let mut sets = Vec::new();
+        if self.several {
+            sets = spread(candidates, listed, &shape);
+        }
+        if sets.is_empty() || sets.iter().any(Vec::is_empty) {
+            let previous = listed.first().map_or(&[][..], Vec::as_slice);
+            sets = vec![select(candidates, previous, self.max_points)];
+        }
+        let from = candidates.iter().map(|it| (it.backend, it.weight, it.points.to_vec()));
+        let (from, listed) = (from.collect(), listed.clone());
+        self.last = Some(Last { from, shape: size, listed, sets: sets.clone() });
+        sets
     }
 
     /// Whether one set is too small, or was and is not yet big enough again.
@@ -161,5 +218,100 @@ impl Choice {
                 offered > if before { one - one / 4 } else { one }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::samples::{point, start};
+    use super::*;
+
+    const REPLICAS: [u8; 6] = [1, 1, 1, 2, 2, 2];
+
+    /// How many sets there are for so many backends of so many points each.
+    fn sets(choice: &mut Choice, backends: u16, points: u16) -> usize {
+        let offered: Vec<Vec<IntroPoint>> = (0..backends)
+            .map(|n| (0..points).map(|at| point(100 * n + at, 100 * n + at)).collect())
+            .collect();
+        let capabilities = Capabilities::default();
+        let live = (0..).map(BackendId).zip(&offered).map(|(backend, points)| Live {
+            backend,
+            order: (false, &[]),
+            weight: 1,
+            points,
+            capabilities: &capabilities,
+        });
+        let alarm = &mut Alarm::new(start().monotonic);
+        let content =
+            choice.content(live.collect(), &[], &Listed::new(), &REPLICAS, start().wall, alarm);
+        content.map_or(0, |content| content.sets.len())
+    }
+
+    fn choice(distinct: Distinct, max_points: Option<u8>) -> Choice {
+        Choice::new(max_points, distinct, Publishers::One)
+    }
+
+    #[test]
+    fn sets_become_several_above_twenty_backends_and_one_again_well_below() {
+        let mut auto = choice(Distinct::Auto, None);
+        let counts = [20, 21, 20, 17, 16, 17, 20, 21].map(|n| sets(&mut auto, n, 3));
+        assert_eq!(counts, [1, 6, 6, 6, 1, 1, 1, 6]);
+        assert_eq!(sets(&mut choice(Distinct::Never, None), 130, 3), 1);
+        assert_eq!(sets(&mut auto, 0, 0), 0);
+    }
+
+    #[test]
+    fn always_means_as_soon_as_points_would_be_left_out() {
+        let mut always = choice(Distinct::Always, None);
+        let counts = [3, 4, 3, 2].map(|n| sets(&mut always, n, 3));
+        assert_eq!(counts, [1, 6, 6, 1]);
+        assert_eq!(sets(&mut choice(Distinct::Always, Some(5)), 2, 3), 6);
+    }
+
+    #[test]
+    fn while_nothing_changes_the_choice_stays_as_it_is() {
+        // On so few relays that no choice is clearly the best one.
+        let offered: Vec<Vec<IntroPoint>> =
+            (0..30).map(|n| (0..3).map(|at| point(3 * n + at, (n + at) % 11)).collect()).collect();
+        let capabilities = Capabilities::default();
+        let mut choice = choice(Distinct::Auto, None);
+        let mut listed = Listed::new();
+        let mut decide = |alive: usize, listed: &Listed| {
+            let live = (0..).map(BackendId).zip(&offered[..alive]).map(|(backend, points)| Live {
+                backend,
+                order: (false, &[]),
+                weight: 1,
+                points,
+                capabilities: &capabilities,
+            });
+            let alarm = &mut Alarm::new(start().monotonic);
+            choice.content(live.collect(), &[], listed, &REPLICAS, start().wall, alarm).unwrap()
+        };
+        for alive in [30, 27, 29, 24, 30] {
+            let content = decide(alive, &listed);
+            assert_eq!(decide(alive, &listed), content);
+            listed = content.listed();
+            assert_eq!(decide(alive, &listed), content);
+        }
+    }
+
+    #[test]
+    fn the_operators_limit_holds_in_every_set() {
+        let mut choice = choice(Distinct::Auto, Some(5));
+        let points: Vec<IntroPoint> = (0..25).map(|n| point(n, n)).collect();
+        let capabilities = Capabilities::default();
+        let live = (0..).map(BackendId).zip(points.chunks(1)).map(|(backend, points)| Live {
+            backend,
+            order: (false, &[]),
+            weight: 1,
+            points,
+            capabilities: &capabilities,
+        });
+        let alarm = &mut Alarm::new(start().monotonic);
+        let none = Listed::new();
+        let content =
+            choice.content(live.collect(), &[], &none, &REPLICAS, start().wall, alarm).unwrap();
+        assert!(content.sets.iter().all(|set| set.chosen.len() <= 5));
+        assert_eq!(content.points(), 25);
     }
 }

@@ -6,7 +6,8 @@
 //! [`select`](super::select), a function of what the live backends offer and
 //! of what is listed already. The rules, the earlier before the later:
 //!
-//! 1. A set has no more points than the limit, and no relay twice.
+//! 1. A set has no more points than the limit, and no relay twice, save for a
+//!    backend that finds all of its relays taken everywhere.
 //! 2. Every backend is in some set, and in sets of two replicas where there is
 //!    room: if the HSDirs of one replica fail, it is found through the other.
 //! 3. A backend's share of all places in all sets is its share of the traffic;
@@ -46,6 +47,7 @@ pub(super) fn spread(
     plan.quotas = quotas(&plan, &held);
     plan.use_more_points();
     plan.fill();
+    plan.seat_excluded();
     plan.trim();
     plan.cross_replicas();
     plan.even_out();
@@ -63,7 +65,8 @@ struct Plan<'a> {
     shape: &'a Shape<'a>,
     /// In the order of the list.
     sets: Vec<Vec<Place>>,
-    relays: Vec<BTreeSet<RelayId>>,
+    /// How many points each set has at a relay.
+    relays: Vec<BTreeMap<RelayId, usize>>,
     /// How many places each backend has ...
     counts: Vec<usize>,
     /// ... and should have.
@@ -148,7 +151,7 @@ impl<'a> Plan<'a> {
             candidates,
             shape,
             sets: vec![Vec::new(); sets],
-            relays: vec![BTreeSet::new(); sets],
+            relays: vec![BTreeMap::new(); sets],
             counts: vec![0; candidates.len()],
             quotas: Vec::new(),
             uses: points.iter().map(|points| vec![0; points.len()]).collect(),
@@ -162,7 +165,7 @@ impl<'a> Plan<'a> {
 
     fn list(&mut self, set: usize, at: usize, place: Place) {
         let relay = self.relay(place);
-        self.relays[set].insert(relay);
+        *self.relays[set].entry(relay).or_default() += 1;
         self.sets[set].insert(at, place);
         self.counts[place.0] += 1;
         self.uses[place.0][place.1] += 1;
@@ -171,7 +174,12 @@ impl<'a> Plan<'a> {
     fn unlist(&mut self, set: usize, at: usize) -> Place {
         let place = self.sets[set].remove(at);
         let relay = self.relay(place);
-        self.relays[set].remove(&relay);
+        let left = self.relays[set].get(&relay).map_or(0, |count| count - 1);
+        if left == 0 {
+            self.relays[set].remove(&relay);
+        } else {
+            self.relays[set].insert(relay, left);
+        }
         self.counts[place.0] -= 1;
         self.uses[place.0][place.1] -= 1;
         place
@@ -183,6 +191,7 @@ impl<'a> Plan<'a> {
         let backends: BTreeMap<BackendId, usize> =
             self.candidates.iter().enumerate().map(|(n, it)| (it.backend, n)).collect();
         let mut held = vec![0; self.candidates.len()];
+        let mut excluded = Vec::new();
         for (set, listed) in previous.iter().enumerate().take(self.sets.len()) {
             for (backend, session) in listed {
                 let Some(&who) = backends.get(backend) else { continue };
@@ -190,10 +199,19 @@ impl<'a> Plan<'a> {
                 let what = self.points[who].binary_search_by_key(session, |it| it.session_id);
                 let Ok(what) = what else { continue };
                 let place = (who, what);
-                let room = self.sets[set].len() < self.shape.limit;
-                if room && !self.relays[set].contains(&self.relay(place)) {
+                if self.sets[set].len() >= self.shape.limit {
+                    continue;
+                }
+                if self.relays[set].contains_key(&self.relay(place)) {
+                    excluded.push((set, place));
+                } else {
                     self.list(set, self.sets[set].len(), place);
                 }
+            }
+        }
+        for (set, place) in excluded {
+            if self.counts[place.0] == 0 && self.sets[set].len() < self.shape.limit {
+                self.list(set, self.sets[set].len(), place);
             }
         }
         held
@@ -210,7 +228,7 @@ impl<'a> Plan<'a> {
                 }
                 let idle = (0..self.uses[who].len()).find(|&other| {
                     self.uses[who][other] == 0
-                        && !self.relays[set].contains(&self.relay((who, other)))
+                        && !self.relays[set].contains_key(&self.relay((who, other)))
                 });
                 if let Some(other) = idle {
                     self.unlist(set, at);
@@ -248,7 +266,7 @@ impl<'a> Plan<'a> {
         let open = (0..self.sets.len()).filter(|set| self.sets[*set].len() < self.shape.limit);
         let best = open
             .flat_map(|set| (0..self.uses[who].len()).map(move |what| (set, what)))
-            .filter(|(set, what)| !self.relays[*set].contains(&self.relay((who, *what))))
+            .filter(|(set, what)| !self.relays[*set].contains_key(&self.relay((who, *what))))
             .min_by_key(|&(set, what)| {
                 (self.cost(who, set), self.uses[who][what], self.sets[set].len(), set, what)
             });
@@ -272,7 +290,7 @@ impl<'a> Plan<'a> {
                 let freed = self.relay((holder, held));
                 for what in 0..self.uses[who].len() {
                     let relay = self.relay((who, what));
-                    if relay != freed && self.relays[set].contains(&relay) {
+                    if relay != freed && self.relays[set].contains_key(&relay) {
                         continue;
                     }
                     let used = self.uses[who][what];
@@ -289,6 +307,37 @@ impl<'a> Plan<'a> {
             self.list(set, self.sets[set].len(), (who, what));
         }
         best.is_some()
+    }
+
+    /// Gives a backend that found all of its relays taken a place all the same;
+    /// takes it again once the backend has another.
+    fn seat_excluded(&mut self) {
+        for set in 0..self.sets.len() {
+            let mut relays = BTreeSet::new();
+            let mut at = 0;
+            while let Some(&place) = self.sets[set].get(at) {
+                if !relays.insert(self.relay(place)) && self.counts[place.0] > 1 {
+                    self.unlist(set, at);
+                } else {
+                    at += 1;
+                }
+            }
+        }
+        for who in 0..self.candidates.len() {
+            if self.counts[who] > 0 || self.points[who].is_empty() {
+                continue;
+            }
+            let smallest = (0..self.sets.len()).min_by_key(|set| self.sets[*set].len());
+            let Some(set) = smallest else { return };
+            if self.sets[set].len() >= self.shape.limit {
+                let richest = (0..self.sets[set].len())
+                    .max_by_key(|at| self.counts[self.sets[set][*at].0])
+                    .filter(|at| self.counts[self.sets[set][*at].0] > 1);
+                let Some(at) = richest else { continue };
+                self.unlist(set, at);
+            }
+            self.list(set, self.sets[set].len(), (who, 0));
+        }
     }
 
     /// Takes from those that have more than one place above their share, in the
@@ -341,7 +390,7 @@ impl<'a> Plan<'a> {
                 return;
             }
             let movable = (0..most)
-                .filter(|at| !self.relays[small].contains(&self.relay(self.sets[large][*at])))
+                .filter(|at| !self.relays[small].contains_key(&self.relay(self.sets[large][*at])))
                 .min_by_key(|at| (self.cost(self.sets[large][*at].0, small), usize::MAX - at));
             let Some(at) = movable else { return };
             let place = self.unlist(large, at);
@@ -468,6 +517,20 @@ mod tests {
     }
 
     #[test]
+    fn a_backend_whose_relays_are_taken_everywhere_is_listed_all_the_same() {
+        let mut offered = offers([(1, 3); 25]);
+        for (_, _, points) in &mut offered[..8] {
+            *points = vec![point(1000 + points[0].session_id.0[1] as u16, 77)];
+        }
+        let sets = spread_from(&offered, &Sets::new(), 20);
+        assert!(counts(&offered, &sets).iter().all(|n| *n > 0));
+        let at_77 =
+            |set: &Vec<Chosen>| set.iter().filter(|c| c.point.relay == point(0, 77).relay).count();
+        assert_eq!(sets.iter().map(at_77).sum::<usize>(), 8);
+        assert_eq!(spread_from(&offered, &sets, 20), sets);
+    }
+
+    #[test]
     fn sets_that_have_lost_most_of_their_points_get_some_of_the_others() {
         let offered = offers([(1, 1); 100]);
         let before = spread_from(&offered, &Sets::new(), 20);
@@ -566,9 +629,14 @@ mod tests {
                     offered.iter().enumerate().filter(lives).map(|(_, it)| it.clone()).collect();
                 sets = spread_from(&left, &sets, limit);
                 for set in &sets {
-                    assert!(set.len() <= limit);
-                    let relays: BTreeSet<_> = set.iter().map(|c| c.point.relay).collect();
-                    prop_assert_eq!(relays.len(), set.len());
+                    prop_assert!(set.len() <= limit);
+                    for c in set {
+                        let here = set.iter().filter(|other| other.point.relay == c.point.relay);
+                        let excluded = |c: &&Chosen| {
+                            sets.iter().map(|set| of(set, c.backend)).sum::<usize>() == 1
+                        };
+                        prop_assert!(here.skip(1).all(|c| excluded(&c)));
+                    }
                 }
                 for (id, _, points) in &left {
                     let own: Vec<_> = sets.iter().flatten().filter(|c| c.backend == *id).collect();

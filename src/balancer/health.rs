@@ -12,8 +12,8 @@
 //! - A backend whose application fails is down by the same numbers, counted
 //!   over all of its points; they themselves work.
 //! - **A failure proves something only if somebody else did better.** It
-//!   counts if a probe of another point has succeeded since the failure that
-//!   was counted before, and failures change a verdict only once a probe of
+//!   counts if a probe of another point has succeeded between the failure that
+//!   was counted before and the beginning of this probe, and failures change a verdict only once a probe of
 //!   another point has succeeded after them. While our own side of the network
 //!   is broken no probe succeeds, so however long that lasts, it adds one
 //!   failure and condemns nobody; and a backend that nobody outdoes is kept,
@@ -62,13 +62,13 @@ struct Row {
 impl Health {
     /// The backend has these points now. What is known of others is forgotten.
     ///
-    /// A point never seen before counts as good, unless all others fail: then
-    /// it has to prove itself like them.
+    /// A point never seen before counts as good, unless the backend has failed
+    /// wherever it was asked lately: then the point has to prove itself first.
     pub(super) fn offered(&mut self, points: &[IntroPoint]) {
-        let newcomer = match self.points.values().next() {
-            Some(trial) if self.all_fail() => Trial { row: Row::default(), ..trial.clone() },
-            _ => Trial::default(),
-        };
+        let suspect = self.all_fail() || self.everywhere.failures >= FAILURES;
+        let reason = self.points.values().map(|trial| &trial.reason).find(|it| !it.is_empty());
+        let reason = reason.filter(|_| suspect).cloned().unwrap_or_default();
+        let newcomer = Trial { fails: suspect, row: Row::default(), reason };
         let sessions = || points.iter().map(|point| point.session_id);
         self.points.retain(|session, _| sessions().any(|offered| offered == *session));
         for session in sessions() {
@@ -76,13 +76,14 @@ impl Health {
         }
     }
 
-    /// A probe of one point has ended; `successes` counts those of the service.
+    /// A probe of one point has ended. `successes` counts those of the service,
+    /// as the probe began and as it ended.
     /// True if it contradicts what is believed of the point or the application.
     pub(super) fn probed(
         &mut self,
         session: SessionId,
         outcome: &Result<(), ProbeFailure>,
-        successes: u64,
+        successes: (u64, u64),
     ) -> bool {
         let Some(point) = self.points.get_mut(&session) else { return false };
         match outcome {
@@ -119,16 +120,12 @@ impl Health {
         }
     }
 
-    /// What failed so far and has led to no verdict may have been our own
-    /// fault: it counts no longer.
+    /// What failed lately may have been our own fault: it counts no longer.
+    /// Verdicts stay.
     pub(super) fn forgive(&mut self) {
-        for trial in self.points.values_mut().chain([&mut self.application]) {
-            if !trial.fails {
-                trial.row.forgive();
-            }
-        }
-        if !self.all_fail() {
-            self.everywhere.forgive();
+        let trials = self.points.values_mut().chain([&mut self.application]);
+        for row in trials.map(|trial| &mut trial.row).chain([&mut self.everywhere]) {
+            row.failures = 0;
         }
     }
 
@@ -148,9 +145,9 @@ impl Health {
         self.points.get(&session).is_some_and(|trial| trial.fails)
     }
 
-    /// Whether this point itself was asked and failed, to the last time.
-    pub(super) fn is_broken(&self, session: SessionId) -> bool {
-        self.points.get(&session).is_some_and(|trial| trial.fails && trial.row.failures > 0)
+    /// Whether this point has failed by itself, not only together with all others.
+    pub(super) fn is_broken(&self, session: SessionId, successes: u64) -> bool {
+        self.points.get(&session).is_some_and(|trial| trial.row.condemns(successes))
     }
 
     /// Why the backend is down, if it is.
@@ -183,7 +180,7 @@ impl Health {
 }
 
 impl Trial {
-    fn failed(&mut self, reason: &str, successes: u64) {
+    fn failed(&mut self, reason: &str, successes: (u64, u64)) {
         self.row.failed(successes);
         reason.clone_into(&mut self.reason);
     }
@@ -198,16 +195,12 @@ impl Row {
         *self = Self { successes: self.successes.saturating_add(1), ..Self::default() };
     }
 
-    fn failed(&mut self, successes: u64) {
+    fn failed(&mut self, (began_at, ended_at): (u64, u64)) {
         self.successes = 0;
-        if self.failures == 0 || successes > self.counted_at {
+        if self.failures == 0 || began_at > self.counted_at {
             self.failures = self.failures.saturating_add(1);
-            self.counted_at = successes;
+            self.counted_at = ended_at;
         }
-    }
-
-    fn forgive(&mut self) {
-        self.failures = 0;
     }
 
     /// Whether it has failed often enough, and others have done better since.
@@ -247,11 +240,11 @@ mod tests {
         }
 
         fn probed(&mut self, session: u16, outcome: Result<(), ProbeFailure>) -> bool {
-            if outcome.is_ok() {
-                self.successes += 1;
-            }
+            let before = self.successes;
+            self.successes += u64::from(outcome.is_ok());
             let session = point(session, 0).session_id;
-            let contradicts = self.health.probed(session, &outcome, self.successes);
+            let successes = (before, self.successes);
+            let contradicts = self.health.probed(session, &outcome, successes);
             self.health.judge(self.successes);
             contradicts
         }
@@ -415,7 +408,7 @@ mod tests {
     }
 
     #[test]
-    fn a_new_point_counts_as_good_unless_all_others_fail() {
+    fn a_new_point_counts_as_good_unless_its_backend_fails_everywhere() {
         let mut world = World::with(&[1, 2]);
         world.dead(1);
         world.good(2);
@@ -430,9 +423,46 @@ mod tests {
         }
         world.offered(&[3]);
         assert_eq!(world.failing(), [3]);
-        assert!(!world.health.is_broken(point(3, 0).session_id), "it was not asked");
+        world.dead(3);
+        world.neighbour();
+        let session = point(3, 0).session_id;
+        assert!(!world.health.is_broken(session, world.successes), "it was asked only once");
         world.good(3);
         world.good(3);
+        assert_eq!(world.failing(), NONE);
+    }
+
+    #[test]
+    fn a_replacement_does_not_hide_that_the_whole_instance_hangs() {
+        let mut world = World::with(&[1, 2]);
+        for _ in 0..2 {
+            world.dead(1);
+            world.neighbour();
+        }
+        assert_eq!(world.failing(), [1]);
+        world.offered(&[3, 2]);
+        assert_eq!(world.failing(), [3]);
+        // Where another point was good since, the new one is believed.
+        let mut world = World::with(&[1, 2]);
+        for _ in 0..2 {
+            world.dead(1);
+            world.good(2);
+        }
+        world.offered(&[3, 2]);
+        assert_eq!(world.failing(), NONE);
+    }
+
+    #[test]
+    fn a_probe_that_began_before_others_did_better_adds_nothing() {
+        let mut world = World::with(&[1]);
+        world.dead(1);
+        // It begins while our network is down, and ends when others succeed again.
+        let began = world.successes;
+        world.neighbour();
+        let outcome = Err(ProbeFailure::Point("no circuit".into()));
+        let session = point(1, 0).session_id;
+        world.health.probed(session, &outcome, (began, world.successes));
+        world.neighbour();
         assert_eq!(world.failing(), NONE);
     }
 

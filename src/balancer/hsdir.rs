@@ -369,4 +369,52 @@ mod tests {
         assert!(hsdir.upload_due(target(1), &mut alarm, &mut rng()));
         assert!(!hsdir.holds_any());
     }
+
+    /// One that has taken round 1 as revision 7.
+    fn taken(now: Now) -> Hsdir {
+        let mut hsdir = Hsdir::new(now.monotonic, None);
+        hsdir.upload(target(1), now.wall, &mut Alarm::new(now.monotonic));
+        assert!(hsdir.uploaded(now.wall, Ok(7), now, &mut rng()));
+        hsdir
+    }
+
+    #[test]
+    fn what_it_lost_it_gets_again_once_in_five_minutes() {
+        let mut now = start();
+        let mut hsdir = taken(now);
+        for repaired in [true, false, false, false, false, true] {
+            hsdir.repair(now.monotonic);
+            let mut alarm = Alarm::new(now.monotonic);
+            assert_eq!(hsdir.upload_due(target(1), &mut alarm, &mut rng()), repaired);
+            hsdir.upload(target(1), now.wall, &mut alarm);
+            assert!(hsdir.uploaded(now.wall, Ok(8), now, &mut rng()));
+            now = later(now, MINUTE);
+        }
+    }
+
+    #[test]
+    fn a_descriptor_of_another_publisher_saves_an_upload_while_it_lasts() {
+        let now = start();
+        let at = |minutes: u32| now.monotonic + MINUTE * minutes;
+        // Seen unchanged after 20 minutes, so what is there after 30 is newer.
+        let mut hsdir = taken(now);
+        hsdir.saw(7, at(20));
+        hsdir.credit(target(1), 9, at(30));
+        hsdir.skip(target(1), target(2), at(170));
+        assert!(hsdir.holds(target(2)));
+        hsdir.skip(target(2), target(3), at(171));
+        assert!(!hsdir.holds(target(3)));
+        // What it took from us is uploaded again in its time.
+        let mut hsdir = taken(now);
+        hsdir.skip(target(1), target(2), at(60));
+        assert!(!hsdir.holds(target(2)));
+    }
+
+    #[test]
+    fn another_set_of_the_same_round_is_something_else() {
+        let mut hsdir = taken(start());
+        let other = Target { round: 1, set: 3 };
+        assert!(hsdir.holds(target(1)) && !hsdir.holds(other) && hsdir.lags(other));
+        assert!(hsdir.upload_due(other, &mut Alarm::new(start().monotonic), &mut rng()));
+    }
 }

@@ -235,14 +235,17 @@ impl Publisher {
                 CanaryOutcome::Foreign
             }
             (CanaryOutcome::Foreign, Ok(seen), Publishers::Several) => {
-                if is_as_good(seen, live, self.replicas.len().min(self.listed.len())) {
+                let owner = |it: &IntroPoint| Some((*live.get(&it.session_id)?, it.session_id));
+                let points: Vec<_> = seen.points.iter().filter_map(owner).collect();
+                if self.listed.get(target.set) == Some(&points) {
                     hsdir.credit(target, seen.revision, at);
-                    let owner = |it: &IntroPoint| Some((*live.get(&it.session_id)?, it.session_id));
-                    let mut listed = self.listed.clone();
-                    if let Some(set) = listed.get_mut(target.set) {
-                        *set = seen.points.iter().filter_map(owner).collect();
-                        self.seen = Some(listed);
-                    }
+                } else if self.listed.len() > 1 {
+                    // One of our sets among another's could leave a backend
+                    // out: only a whole round may replace them.
+                    hsdir.saw(seen.revision, at);
+                } else if is_as_good(seen, live) {
+                    hsdir.credit(target, seen.revision, at);
+                    self.seen = Some(vec![points]);
                 } else {
                     hsdir.saw(seen.revision, at);
                     hsdir.correct(at);
@@ -469,18 +472,12 @@ impl Publisher {
     }
 }
 
-/// Whether another publisher's descriptor says nothing that we know better:
-/// all its points are of live backends and, unless there are several `sets`,
-/// as many backends are in it as it has room for.
-fn is_as_good(
-    seen: &FetchedDescriptor,
-    live: &BTreeMap<SessionId, BackendId>,
-    sets: usize,
-) -> bool {
+/// Whether another publisher's descriptor says nothing that we know better: all
+/// its points are of live backends, and so many backends are in it as it has
+/// room for.
+fn is_as_good(seen: &FetchedDescriptor, live: &BTreeMap<SessionId, BackendId>) -> bool {
     let owners: Option<BTreeSet<BackendId>> =
         seen.points.iter().map(|point| live.get(&point.session_id).copied()).collect();
     let backends: BTreeSet<&BackendId> = live.values().collect();
-    owners.is_some_and(|owners| {
-        !owners.is_empty() && (sets > 1 || owners.len() >= backends.len().min(MAX_INTRO_POINTS))
-    })
+    owners.is_some_and(|it| !it.is_empty() && it.len() >= backends.len().min(MAX_INTRO_POINTS))
 }

@@ -177,3 +177,50 @@ fn places(hsdirs: &[ResponsibleHsdir], asked: &BTreeMap<u8, usize>) -> BTreeMap<
     }
     places
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::samples::{period, relay};
+    use super::*;
+
+    /// A period whose HSDirs are these: relay, replica, asked by clients.
+    fn view(hsdirs: &[(u16, u8, bool)]) -> PeriodView {
+        let hsdir = |&(at, replica, asked_by_clients): &(u16, u8, bool)| ResponsibleHsdir {
+            relay: relay(at),
+            replica,
+            asked_by_clients,
+        };
+        let hsdirs = hsdirs.iter().map(hsdir).collect();
+        PeriodView { period: period(1), current: true, hsdirs }
+    }
+
+    fn sets(view: &PeriodView, asked: &BTreeMap<u8, usize>) -> Vec<usize> {
+        let places = places(&view.hsdirs, asked);
+        view.hsdirs.iter().map(|hsdir| places[&hsdir.relay]).collect()
+    }
+
+    #[test]
+    fn every_place_that_clients_ask_has_a_set_and_the_others_one_of_their_replica() {
+        let view = view(&[
+            (1, 1, true),
+            (2, 1, true),
+            (3, 1, false),
+            (4, 2, true),
+            (5, 2, true),
+            (6, 2, false),
+        ]);
+        let asked = asked(std::slice::from_ref(&view));
+        assert_eq!(asked, BTreeMap::from([(1, 2), (2, 2)]));
+        assert_eq!(sets(&view, &asked), [0, 1, 0, 2, 3, 2]);
+    }
+
+    #[test]
+    fn no_set_is_without_an_hsdir_where_a_period_has_fewer_of_them() {
+        let full = view(&[(1, 1, true), (2, 1, true), (3, 2, true), (4, 2, true)]);
+        let small = view(&[(5, 1, true), (6, 1, true), (7, 2, true)]);
+        let asked = asked(&[full.clone(), small.clone()]);
+        assert_eq!(asked, BTreeMap::from([(1, 2), (2, 1)]));
+        assert_eq!(sets(&full, &asked), [0, 1, 2, 2]);
+        assert_eq!(sets(&small, &asked), [0, 1, 2]);
+    }
+}

@@ -139,4 +139,39 @@ mod tests {
         // Back again, it waits for its turn.
         assert_eq!(turns.seated(&ids(0..5), &BTreeSet::new(), 3, &mut Alarm::new(now)), seated);
     }
+
+    #[test]
+    fn by_the_clock_all_publishers_seat_the_same_and_everyones_turn_comes() {
+        let keys: Vec<[u8; 1]> = (0..7).map(|n| [n]).collect();
+        let all: Vec<(Order<'_>, BackendId)> =
+            keys.iter().zip(0..).map(|(key, id)| ((true, &key[..]), BackendId(id))).collect();
+        let elsewhere: Vec<_> =
+            all.iter().rev().map(|(key, id)| (*key, BackendId(id.0 + 10))).collect();
+        let live = ids(0..7);
+        let their_live: BTreeSet<_> = ids(10..17);
+        let mut seated = BTreeSet::new();
+        for hour in 0..7 {
+            let now = SystemTime::UNIX_EPOCH + TURN * 400_000 + TURN * hour;
+            let alarm = &mut Alarm::new(start());
+            let ours = seated_by_the_clock(&all, &live, 3, now, alarm);
+            let theirs = seated_by_the_clock(&elsewhere, &their_live, 3, now, alarm);
+            assert_eq!(ours.len(), 3);
+            assert_eq!(theirs, ours.iter().map(|id| BackendId(id.0 + 10)).collect());
+            assert!(alarm.next().is_some());
+            // The death of one gives its seat to the next and moves nobody.
+            let mut left = live.clone();
+            left.remove(ours.first().unwrap());
+            let after = seated_by_the_clock(&all, &left, 3, now, alarm);
+            assert_eq!(ours.difference(&after).count(), 1);
+            seated.extend(ours);
+        }
+        assert_eq!(seated, live);
+    }
+
+    #[test]
+    fn after_a_restart_those_that_were_listed_have_the_seats() {
+        let mut turns = Turns::default();
+        let listed = ids(3..6);
+        assert_eq!(turns.seated(&ids(0..6), &listed, 3, &mut Alarm::new(start())), listed);
+    }
 }

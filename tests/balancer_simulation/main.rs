@@ -3,20 +3,24 @@
 //! periods change. What must never happen is checked at every upload; what
 //! must come true is checked in the calm that follows every few hours.
 //!
-//! Everything derives from a seed, which every failure names.
+//! Everything derives from a seed, which every failure names. `SEEDS=20` in the
+//! environment runs twenty times as many of them.
 
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
+mod judging;
 mod publishing;
 mod simulation;
 mod world;
 
 use std::collections::BTreeSet;
+use std::ops::Range;
 use std::time::Duration;
 
 use onionbraid::balancer::fact::BackendId;
 use onionbraid::observe::snapshot::ServiceState;
 
+use judging::Judging;
 use publishing::Site;
 use simulation::{Plan, Simulation};
 
@@ -28,10 +32,10 @@ const SECOND: Duration = Duration::from_secs(1);
 const SMALL: publishing::Plan =
     publishing::Plan { seed: 0, backends: 6, local: false, publishers: 1, trouble_every: None };
 
-/// These seeds; with `SEEDS` in the environment, so many from the first one on.
-fn seeds(few: std::ops::Range<u64>) -> std::ops::Range<u64> {
-    let more = std::env::var("SEEDS").ok().and_then(|more| more.parse().ok());
-    more.map_or(few.clone(), |more: u64| few.start..few.start + more)
+/// `count` seeds from `first` on, or as many times more as the environment says.
+fn seeds(first: u64, count: u64) -> Range<u64> {
+    let times = std::env::var("SEEDS").ok().map_or(1, |times| times.parse().unwrap());
+    first..first + count * times
 }
 
 /// Runs for `hours` with a calm at the end of each three, in which everything
@@ -47,28 +51,28 @@ fn survive(plan: Plan, hours: u32) {
 
 #[test]
 fn it_survives_weeks_of_trouble_on_the_public_network() {
-    for seed in 0..16 {
+    for seed in seeds(0, 16) {
         survive(Plan { seed, locals: 2, remotes: 3, ..Plan::default() }, 48);
     }
 }
 
 #[test]
 fn it_survives_a_private_network_with_periods_of_minutes() {
-    for seed in 100..106 {
+    for seed in seeds(100, 6) {
         survive(Plan { seed, locals: 1, remotes: 2, period_minutes: 30, ..Plan::default() }, 12);
     }
 }
 
 #[test]
 fn it_survives_on_so_few_relays_that_points_collide() {
-    for seed in 200..206 {
+    for seed in seeds(200, 6) {
         survive(Plan { seed, locals: 2, remotes: 2, intro_relays: 8, ..Plan::default() }, 24);
     }
 }
 
 #[test]
 fn it_survives_remote_backends_alone_and_locals_alone() {
-    for seed in 300..304 {
+    for seed in seeds(300, 4) {
         survive(Plan { seed, locals: 0, remotes: 2, ..Plan::default() }, 24);
         survive(Plan { seed, locals: 2, remotes: 0, ..Plan::default() }, 24);
     }
@@ -76,7 +80,7 @@ fn it_survives_remote_backends_alone_and_locals_alone() {
 
 #[test]
 fn while_backends_only_rotate_points_no_working_point_leaves_the_descriptor() {
-    for seed in 400..404 {
+    for seed in seeds(400, 4) {
         let plan = Plan { seed, locals: 1, remotes: 2, deaths: false, ..Plan::default() };
         let mut simulation = Simulation::new(plan);
         simulation.run(30 * MINUTE, false);
@@ -105,7 +109,7 @@ fn of_twenty_five_backends_each_gets_its_turn_within_a_day_and_two() {
 
 #[test]
 fn clients_find_a_service_of_local_instances_within_seconds_of_the_start() {
-    for seed in 600..610 {
+    for seed in seeds(600, 10) {
         let plan = Plan { seed, locals: 2, remotes: 1, ..Plan::default() };
         let mut simulation = Simulation::new(plan);
         simulation.run(Duration::from_secs(15), false);
@@ -113,9 +117,58 @@ fn clients_find_a_service_of_local_instances_within_seconds_of_the_start() {
     }
 }
 
+/// Runs for two hours of trouble; then everybody recovers, and it shuts down.
+fn judge(plan: judging::Plan) -> usize {
+    let mut world = Judging::new(plan);
+    world.run(5 * MINUTE, false);
+    world.run(2 * HOUR, true);
+    world.check_calm();
+    world.check_withdrawal();
+    world.removals()
+}
+
+const JUDGED: judging::Plan =
+    judging::Plan { seed: 0, locals: 1, remotes: 3, reloads: false, outages: false, flakes: 0 };
+
+#[test]
+fn who_answers_nobody_leaves_the_descriptor_in_time_and_nobody_else_does() {
+    let removals: usize = seeds(0, 12).map(|seed| judge(judging::Plan { seed, ..JUDGED })).sum();
+    assert!(removals > 20, "{removals}");
+}
+
+#[test]
+fn while_our_own_network_fails_nothing_leaves_and_afterwards_only_who_is_dead() {
+    for seed in seeds(1000, 12) {
+        judge(judging::Plan { seed, outages: true, ..JUDGED });
+    }
+}
+
+#[test]
+fn reloads_among_deaths_move_nobody_whom_they_do_not_name() {
+    for seed in seeds(2000, 12) {
+        judge(judging::Plan { seed, locals: 2, reloads: true, outages: true, ..JUDGED });
+    }
+}
+
+#[test]
+fn two_backends_judge_each_other_and_one_keeps_itself() {
+    for seed in seeds(3000, 5) {
+        judge(judging::Plan { seed, locals: 0, remotes: 2, outages: true, ..JUDGED });
+        judge(judging::Plan { seed, locals: 2, remotes: 0, outages: true, ..JUDGED });
+        judge(judging::Plan { seed, locals: 0, remotes: 1, outages: true, ..JUDGED });
+    }
+}
+
+#[test]
+fn probes_that_fail_for_nothing_keep_nobody_dead_in_the_descriptor() {
+    for seed in seeds(4000, 6) {
+        judge(judging::Plan { seed, flakes: 5, ..JUDGED });
+    }
+}
+
 #[test]
 fn forty_backends_are_all_found_with_equal_shares_and_through_both_replicas() {
-    for seed in seeds(700..701) {
+    for seed in seeds(700, 1) {
         let plan = publishing::Plan {
             seed,
             backends: 40,
@@ -166,7 +219,7 @@ fn of_a_hundred_and_thirty_backends_each_is_found_within_a_week() {
 
 #[test]
 fn what_hsdirs_forget_is_brought_to_them_again() {
-    for seed in seeds(720..724) {
+    for seed in seeds(720, 4) {
         let mut site = Site::new(publishing::Plan { seed, ..SMALL });
         site.run(10 * MINUTE);
         site.check(site.complete() == 6, "published");
@@ -181,7 +234,7 @@ fn what_hsdirs_forget_is_brought_to_them_again() {
 
 #[test]
 fn a_stranger_with_the_key_is_told_of_and_not_fought() {
-    for seed in seeds(730..734) {
+    for seed in seeds(730, 4) {
         let mut site = Site::new(publishing::Plan { seed, ..SMALL });
         site.run(HOUR);
         site.check(site.status(0).problems.is_empty(), "nothing is wrong");
@@ -203,7 +256,7 @@ fn a_stranger_with_the_key_is_told_of_and_not_fought() {
 
 #[test]
 fn after_a_restart_with_the_clock_set_back_everything_is_published_at_once() {
-    for seed in seeds(740..744) {
+    for seed in seeds(740, 4) {
         let plan = publishing::Plan { seed, trouble_every: Some(30 * MINUTE), ..SMALL };
         let mut site = Site::new(plan);
         for hour in 0..12 {
@@ -221,7 +274,7 @@ fn after_a_restart_with_the_clock_set_back_everything_is_published_at_once() {
 
 #[test]
 fn two_publishers_come_to_say_the_same_and_one_alone_keeps_it_up() {
-    for seed in seeds(750..756) {
+    for seed in seeds(750, 6) {
         let mut site = Site::new(publishing::Plan { seed, publishers: 2, ..SMALL });
         site.run(8 * HOUR);
         site.check(site.agrees(), "all HSDirs hold the same points");
@@ -241,8 +294,20 @@ fn two_publishers_come_to_say_the_same_and_one_alone_keeps_it_up() {
 }
 
 #[test]
+fn two_publishers_of_thirty_backends_leave_none_out() {
+    let plan = publishing::Plan { seed: 770, backends: 30, publishers: 2, ..SMALL };
+    let mut site = Site::new(plan);
+    site.run(HOUR);
+    for _ in 0..5 {
+        site.check_coverage(1);
+        site.run(HOUR);
+        site.check(site.most_uploads(HOUR) <= 6, "nobody fights");
+    }
+}
+
+#[test]
 fn two_publishers_in_trouble_do_not_fight() {
-    for seed in seeds(760..764) {
+    for seed in seeds(760, 4) {
         let plan =
             publishing::Plan { seed, publishers: 2, trouble_every: Some(40 * MINUTE), ..SMALL };
         let mut site = Site::new(plan);
