@@ -14,7 +14,9 @@ pub mod e2e {
     mod check_online;
     mod continuity;
     mod descriptor;
+    mod distinct_descriptors;
     mod failing_relays;
+    mod failover;
     pub mod frontend;
     mod keys;
     mod leftovers;
@@ -23,6 +25,7 @@ pub mod e2e {
     mod migration;
     mod mixed_backends;
     mod plain_tor;
+    mod publishers;
     pub mod refusal;
     mod reload;
     mod restart;

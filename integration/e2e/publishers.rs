@@ -79,7 +79,7 @@ async fn a_publisher_who_should_be_alone_reports_another_one() {
 
     let told = |snapshot: &Snapshot| {
         let problems = &service(snapshot).problems;
-        problems.iter().any(|problem| problem.contains("another publisher"))
+        problems.iter().any(|problem| problem.contains("in other hands"))
     };
     let snapshot = mine.daemon.until("aware of the other", CANARY * 2, told).await.unwrap();
     assert!(snapshot.ready, "{snapshot:?}");
