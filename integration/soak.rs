@@ -33,6 +33,9 @@ const LIMIT: Duration = Duration::from_secs(180);
 /// From one sample to the next.
 const SAMPLE: Duration = Duration::from_secs(30);
 
+/// Between visits: what grows does so with the days, not with the load.
+const PAUSE: Duration = Duration::from_secs(2);
+
 /// A backend is killed or started, and the file reloaded, every so many samples.
 const TROUBLE: usize = 4;
 
@@ -77,6 +80,7 @@ async fn main() -> Result<()> {
             let pages = visit(&client, &onion, visits).await;
             visits += pages.len();
             failed += pages.iter().filter(|served| !**served).count();
+            tokio::time::sleep(PAUSE).await;
         }
         if samples.len() % TROUBLE == TROUBLE - 1 {
             trouble(&daemon, &backends[1]).await?;

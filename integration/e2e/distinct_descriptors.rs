@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
+use std::time::Duration;
 
 use futures::future::join_all;
 use onionbraid::observe::Snapshot;
@@ -14,23 +15,36 @@ use crate::network::{Network, Options};
 /// Twice what one descriptor holds.
 const BACKENDS: usize = 40;
 
+/// C tor processes that run them.
+const PROCESSES: usize = 4;
+
 /// Visits at a time.
 const VISITS: usize = 12;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn forty_backends_are_all_reached_through_distinct_descriptors() {
-    let network = Network::start(Options::new(26)).await.unwrap();
+    // Time periods of 24 minutes: forty services move slowly into another one.
+    let options = Options { voting_interval: Duration::from_secs(60), ..Options::new(26) };
+    let network = Network::start(options).await.unwrap();
     let names: Vec<String> = (0..BACKENDS).map(|n| format!("backend {n}")).collect();
     let origins: Vec<Origin> = names.iter().map(|name| Origin::start(name).unwrap()).collect();
     let addresses: Vec<_> = origins.iter().map(|origin| origin.address).collect();
-    let backends = network.future_backends("forty", &addresses).await.unwrap();
     let mut config = String::from("backends = [");
-    for address in backends.onion_addresses() {
-        write!(config, "'{address}',").unwrap();
+    // One C tor builds its circuits and uploads one after the other.
+    let mut processes = Vec::new();
+    for (n, addresses) in addresses.chunks(BACKENDS / PROCESSES).enumerate() {
+        let name = format!("ten-of-forty-{n}");
+        let backends = network.future_backends(&name, addresses).await.unwrap();
+        for address in backends.onion_addresses() {
+            write!(config, "'{address}',").unwrap();
+        }
+        processes.push(backends);
     }
     let frontend = Frontend::start(&network, "distinct", &(config + "]")).unwrap();
     let onion = frontend.address().await.unwrap();
-    backends.answer_for(&onion).await.unwrap();
+    for backends in &processes {
+        backends.answer_for(&onion).await.unwrap();
+    }
     let all_found = |snapshot: &Snapshot| {
         let service = service(snapshot);
         let all = |up: &dyn Fn(&onionbraid::observe::snapshot::Backend) -> bool| {
@@ -40,7 +54,7 @@ async fn forty_backends_are_all_reached_through_distinct_descriptors() {
             && all(&|backend| backend.published_intro_points > 0)
             && everywhere(service)
     };
-    frontend.daemon.until("published with all forty", SOON * 2, all_found).await.unwrap();
+    frontend.daemon.until("published with all forty", SOON * 4, all_found).await.unwrap();
 
     // A C tor client keeps its descriptor, and with it some of the backends:
     // it takes several, each with new identities, to see them all.

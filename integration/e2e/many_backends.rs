@@ -1,4 +1,5 @@
-//! What becomes of more backends than a descriptor has room for?
+//! What becomes of more backends than a descriptor has room for, if all HSDirs
+//! are to have the same?
 
 use std::fmt::Write as _;
 
@@ -20,7 +21,8 @@ async fn twenty_five_backends_never_get_a_descriptor_of_more_than_twenty_points_
     for address in backends.onion_addresses() {
         write!(config, "'{address}',").unwrap();
     }
-    let frontend = Frontend::start(&network, "many", &(config + "]")).unwrap();
+    config += "]\ndistinct_descriptors = false";
+    let frontend = Frontend::start(&network, "many", &config).unwrap();
     let onion = frontend.address().await.unwrap();
     backends.answer_for(&onion).await.unwrap();
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 use onionbraid::observe::Snapshot;
 
 use super::frontend::{Frontend, PAGE, SOON, program, service, until_all_answered};
+use crate::network::fetch::eventually;
 use crate::network::origin::Origin;
 use crate::network::{self, Network};
 
@@ -32,7 +33,8 @@ async fn of_two_publishers_either_can_be_killed() {
     let berlin = network.future_backend("both-berlin", origins[0].address).await.unwrap();
     let lisbon = network.future_backend("both-lisbon", origins[1].address).await.unwrap();
     let config = format!(
-        "{}backends = ['{}', '{}']\npublishers = 'several'",
+        "{}backends = ['{}', '{}']\npublishers = 'several'\n\
+         probe = {{ port = 80, interval = '10s' }}",
         shared_key(network, "both-key"),
         berlin.onion_address(),
         lisbon.onion_address()
@@ -56,11 +58,14 @@ async fn of_two_publishers_either_can_be_killed() {
     }
 
     first.daemon.process.kill().unwrap();
-    // What changes now, the other publishes alone.
+    // What changes now, the other publishes alone: lisbon comes back with other
+    // points, and clients who look anew find it.
     lisbon.node.restart().await.unwrap();
-    second.daemon.until("complete again", SOON, complete).await.unwrap();
-    client.new_identity().await.unwrap();
-    until_all_answered(&client, &onion, &["berlin", "lisbon"]).await.unwrap();
+    let served = async || {
+        client.new_identity().await?;
+        until_all_answered(&client, &onion, &["berlin", "lisbon"]).await
+    };
+    eventually(SOON * 5, served).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
