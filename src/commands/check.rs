@@ -156,8 +156,8 @@ fn write_service(
     }
     match service.distinct_descriptors {
         Distinct::Auto => {}
-        Distinct::Always => writeln!(out, "    directories get different introduction points")?,
-        Distinct::Never => writeln!(out, "    all directories get the same introduction points")?,
+        Distinct::Always => writeln!(out, "    HSDirs get different introduction points")?,
+        Distinct::Never => writeln!(out, "    all HSDirs get the same introduction points")?,
     }
     if service.publishers == Publishers::Several {
         writeln!(out, "    other processes publish this address, too")?;
