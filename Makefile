@@ -15,9 +15,10 @@ build: ## the program, as it is released: target/release/onionbraid
 	$(CARGO) build --release --locked
 
 .PHONY: lint
-lint: toolchain ## formatting and clippy, warnings are errors
+lint: toolchain ## formatting, clippy and rustdoc, warnings are errors
 	$(CARGO) fmt --check
 	$(CARGO) clippy --all-targets --locked -- -D warnings
+	RUSTDOCFLAGS=-Dwarnings $(CARGO) doc --no-deps --document-private-items --locked
 
 .PHONY: test
 test: programs lint ## everything: lint, hermetic tests, doc tests, end-to-end tests

@@ -16,14 +16,13 @@ mod measure {
 }
 
 use std::fs;
-use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 
 use measure::balancing;
 use network::client::Client;
-use network::daemon::Daemon;
+use network::daemon::{Daemon, above_this_example};
 use network::fetch::eventually;
 use network::origin::Origin;
 use network::{Network, Options};
@@ -171,14 +170,7 @@ fn start_services(network: &Network, name: &str, services: &str) -> Result<Daemo
              [storage]\nstate_dir = '{dir_text}/state'\ncache_dir = '{dir_text}/cache'\n"
         ),
     )?;
-    Daemon::start(&program()?, &[ours.as_path(), artis.as_path()], &dir.join("log"))
-}
-
-/// The program beside this one's directory: target/PROFILE/onionbraid.
-fn program() -> Result<PathBuf> {
-    let here = std::env::current_exe()?;
-    let profile = here.parent().and_then(Path::parent).context("no target directory")?;
-    Ok(profile.join("onionbraid"))
+    Daemon::start(&above_this_example()?, &[ours.as_path(), artis.as_path()], &dir.join("log"))
 }
 
 /// User and system time of a process so far (proc(5), in hundredths).

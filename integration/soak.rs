@@ -14,14 +14,13 @@
 pub mod network;
 
 use std::fs;
-use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use futures::future::join_all;
 
 use network::client::Client;
-use network::daemon::Daemon;
+use network::daemon::{Daemon, above_this_example};
 use network::origin::Origin;
 use network::process::Signal;
 use network::service::Service;
@@ -186,12 +185,5 @@ fn start(network: &Network, origin: &Origin, backends: &[Service]) -> Result<Dae
             dir.display()
         ),
     )?;
-    Daemon::start(&program()?, &[ours.as_path(), artis.as_path()], &dir.join("log"))
-}
-
-/// The program beside this one's directory: target/PROFILE/onionbraid.
-fn program() -> Result<PathBuf> {
-    let here = std::env::current_exe()?;
-    let profile = here.parent().and_then(Path::parent).context("no target directory")?;
-    Ok(profile.join("onionbraid"))
+    Daemon::start(&above_this_example()?, &[ours.as_path(), artis.as_path()], &dir.join("log"))
 }

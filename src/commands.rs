@@ -12,7 +12,6 @@ pub mod keys;
 pub mod run;
 pub mod status;
 
-mod table;
 mod tor_client;
 
 use std::io::{self, Write as _};

@@ -3,6 +3,7 @@
 //! asks Tor, a file or a clock.
 
 pub mod snapshot;
+pub mod table;
 pub mod text;
 
 pub use snapshot::Snapshot;

@@ -1,6 +1,7 @@
 //! Does what the documentation says work? Every configuration in README.md and
 //! docs/ is read by the program's own parser, every command line of onionbraid
-//! by its own command line parser.
+//! by its own command line parser, and every complaint that docs/operations.md
+//! explains is one that the program has. Links lead to files.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
@@ -28,9 +29,13 @@ struct Block {
 #[test]
 fn every_configuration_in_the_documentation_is_good() {
     let environment = Environment::new([("HOME", "/nonexistent")]);
-    let blocks = blocks().into_iter().filter(|block| block.language == "toml");
     let mut count = 0;
-    for block in blocks {
+    for block in blocks() {
+        if block.language != "toml" {
+            let table = block.text.lines().any(|line| line.starts_with("[onion_services"));
+            assert!(!table, "{}: a configuration is marked as toml", block.place);
+            continue;
+        }
         let text = with_addresses(&block.text);
         let config = Config::from_text(&text, &environment);
         assert!(config.is_ok(), "{}:\n{}\n{}", block.place, text, config.unwrap_err());
@@ -45,7 +50,7 @@ fn every_command_line_in_the_documentation_is_understood() {
     for block in blocks() {
         for line in block.text.lines() {
             let line = line.split(" #").next().unwrap_or_default().trim_end();
-            let command = line.trim_start_matches("$ ").trim_start_matches("sudo ");
+            let command = line.trim_start_matches("sudo ").trim_start_matches("-u onionbraid ");
             if !command.starts_with("onionbraid ") {
                 continue;
             }
@@ -75,6 +80,49 @@ fn every_example_in_the_help_is_understood() {
     assert!(count >= 5, "the help shows {count} examples");
 }
 
+#[test]
+fn every_complaint_that_is_explained_is_one_that_the_program_has() {
+    let mut sources = String::new();
+    let mut places = vec![PathBuf::from("src")];
+    while let Some(place) = places.pop() {
+        if place.is_dir() {
+            places.extend(fs::read_dir(place).unwrap().map(|entry| entry.unwrap().path()));
+        } else {
+            sources.push_str(&fs::read_to_string(place).unwrap());
+        }
+    }
+    // A string goes on behind the blanks of the next line.
+    let sources = sources.split("\\\n").map(str::trim_start).collect::<String>();
+
+    let text = fs::read_to_string("docs/operations.md").unwrap();
+    let (_, table) = text.split_once("| it says |").unwrap();
+    let rows = table.lines().skip(2).take_while(|line| line.starts_with('|'));
+    let cells = rows.map(|row| row.split(" | ").next().unwrap());
+    let complaints: Vec<&str> = cells.flat_map(|cell| cell.split('`').skip(1).step_by(2)).collect();
+    assert!(complaints.len() > 20, "{complaints:?}");
+    for complaint in complaints {
+        // What stands for something else is not to be found.
+        for part in complaint.split(['…', '(', ')', ':']).map(str::trim) {
+            assert!(sources.contains(part), "{complaint:?}: the program never says {part:?}");
+        }
+    }
+}
+
+#[test]
+fn every_link_in_the_documentation_leads_to_a_file() {
+    let mut count = 0;
+    for file in files() {
+        let text = fs::read_to_string(&file).unwrap();
+        let targets = text.split("](").skip(1).filter_map(|rest| rest.split(')').next());
+        for target in targets.filter(|target| !target.contains("://")) {
+            let there = file.parent().unwrap().join(target);
+            assert!(there.exists(), "{}: {target} leads nowhere", file.display());
+            count += 1;
+        }
+    }
+    assert!(count >= 5, "the documentation has {count} links");
+}
+
 /// Replaces each `<anything>.onion` by an address.
 fn with_addresses(text: &str) -> String {
     let mut rest = text;
@@ -89,12 +137,17 @@ fn with_addresses(text: &str) -> String {
     out + rest
 }
 
+/// What people read.
+fn files() -> Vec<PathBuf> {
+    let here = ["README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md", "fuzz/README.md"];
+    let docs = fs::read_dir("docs").unwrap().map(|entry| entry.unwrap().path());
+    here.into_iter().map(PathBuf::from).chain(docs).collect()
+}
+
 /// All fenced blocks of the documentation.
 fn blocks() -> Vec<Block> {
-    let mut files = vec![PathBuf::from("README.md")];
-    files.extend(fs::read_dir("docs").unwrap().map(|entry| entry.unwrap().path()));
     let mut blocks = Vec::new();
-    for file in files {
+    for file in files() {
         let text = fs::read_to_string(&file).unwrap();
         let mut open: Option<Block> = None;
         for (number, line) in text.lines().enumerate() {

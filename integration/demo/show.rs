@@ -13,7 +13,7 @@ use onionbraid::observe::snapshot::{Backend, BackendState, Service as Status, Sn
 use tempfile::TempDir;
 
 use crate::network::client::Client;
-use crate::network::daemon::Daemon;
+use crate::network::daemon::{Daemon, above_this_example};
 use crate::network::fetch::eventually;
 use crate::network::origin::Origin;
 use crate::network::service::Service;
@@ -56,7 +56,8 @@ pub(crate) async fn run(keep: bool) -> Result<()> {
 
     let files = write_config(dir.path(), &network, &local, &backend)?;
     let config: Vec<&Path> = files.iter().map(PathBuf::as_path).collect();
-    let daemon = Daemon::start(&onionbraid()?, &config, &dir.path().join("onionbraid.log"))?;
+    let daemon =
+        Daemon::start(&above_this_example()?, &config, &dir.path().join("onionbraid.log"))?;
     clock.say("onionbraid runs: two local instances and the C tor backend");
 
     let show =
@@ -198,13 +199,6 @@ listen = "unix:{dir}/admin.sock"
     fs::write(&files[0], demo)?;
     fs::write(&files[1], network.arti_toml())?;
     Ok(files)
-}
-
-/// The program, which cargo puts one directory above its examples.
-fn onionbraid() -> Result<PathBuf> {
-    let demo = std::env::current_exe()?;
-    let target = demo.parent().and_then(Path::parent).context("no directory above the demo")?;
-    Ok(target.join("onionbraid"))
 }
 
 fn service(status: &Snapshot) -> Result<&Status> {

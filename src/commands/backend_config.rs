@@ -19,7 +19,7 @@ use crate::config::{Config, Environment, ServiceConfig};
 use crate::exit::Exit;
 use crate::onion::OnionAddress;
 use crate::proxy::rules::{Origin, PortRange, ProxyTarget};
-use crate::proxy::settings::OriginProtocol;
+use crate::proxy::settings::{OriginProtocol, ProxyProtocol};
 
 /// A range of ports becomes as many lines of torrc, up to this many.
 const MOST_LINES: usize = 32;
@@ -96,7 +96,11 @@ fn torrc(service: &ServiceConfig, address: &OnionAddress) -> String {
          HiddenServiceVersion 3\n\
          HiddenServiceOnionBalanceInstance 1\n"
     );
-    let ports = ports(service);
+    let line = proxy_line(service);
+    if line.is_some() {
+        text.push_str("HiddenServiceExportCircuitID haproxy\n");
+    }
+    let ports = ports(service, line);
     text.push_str(&ports);
     if !ports.lines().any(|line| line.starts_with("HiddenServicePort")) {
         text.push_str("# The port that clients connect to, and the server behind it:\n");
@@ -111,9 +115,20 @@ fn torrc(service: &ServiceConfig, address: &OnionAddress) -> String {
     text
 }
 
+/// The line that tor is to begin every connection with, on all ports or none:
+/// version 1, if all that tor can forward wants it.
+fn proxy_line(service: &ServiceConfig) -> Option<ProxyProtocol> {
+    let wanted = |line| {
+        let rules = service.proxy_ports.0.iter();
+        rules.filter(|rule| addresses(&rule.target, line).is_some()).count()
+    };
+    let version_1 = Some(ProxyProtocol::V1);
+    version_1.filter(|_| wanted(version_1) > 0 && wanted(None) == 0)
+}
+
 /// The service's `proxy_ports` as torrc writes them. tor chooses at random
 /// between lines of one port, so each port has those of one rule alone.
-fn ports(service: &ServiceConfig) -> String {
+fn ports(service: &ServiceConfig, line: Option<ProxyProtocol>) -> String {
     let mut text = String::new();
     let mut seen = Vec::new();
     for rule in &service.proxy_ports.0 {
@@ -121,7 +136,7 @@ fn ports(service: &ServiceConfig) -> String {
         if matches!(rule.target, ProxyTarget::Destroy | ProxyTarget::Welcome) {
             continue;
         }
-        let Some(addresses) = addresses(&rule.target) else {
+        let Some(addresses) = addresses(&rule.target, line) else {
             let _ = writeln!(text, "# tor has no word for this rule of ours: {rule}");
             continue;
         };
@@ -148,16 +163,17 @@ fn ports(service: &ServiceConfig) -> String {
     text
 }
 
-/// Where tor forwards to in the place of a target of ours, if it can.
-fn addresses(target: &ProxyTarget) -> Option<Vec<String>> {
+/// Where tor forwards to in the place of a target of ours, if it can, with this
+/// line before what clients send.
+fn addresses(target: &ProxyTarget, line: Option<ProxyProtocol>) -> Option<Vec<String>> {
     match target {
-        ProxyTarget::Forward(target) if target.proxy_protocol.is_none() => {
+        ProxyTarget::Forward(target) if target.proxy_protocol == line => {
             Some(target.origins.iter().map(address).collect())
         }
-        // tor hands on what clients send, which is HTTP/1.1 without TLS or a line before it.
+        // tor hands on what clients send, which is HTTP/1.1 without TLS.
         ProxyTarget::Http(target)
             if target.origins.iter().all(|origin| !origin.tls)
-                && target.settings.origins.proxy_protocol.is_none()
+                && target.settings.origins.proxy_protocol == line
                 && target.settings.origins.protocol == OriginProtocol::Http1 =>
         {
             Some(target.origins.iter().map(|origin| address(&origin.address)).collect())

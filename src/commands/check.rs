@@ -4,6 +4,8 @@
 //! told to, and then it asks every backend through Tor.
 
 mod advice;
+mod finding;
+mod hints;
 mod online;
 
 use std::io::{self, Write};
@@ -11,6 +13,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use super::{Failure, finish};
+use crate::balancer::{Distinct, Publishers};
 use crate::config::{AddressError, Config, Environment, ServiceConfig, check_addresses};
 use crate::exit::Exit;
 use crate::onion::OnionAddress;
@@ -33,6 +36,7 @@ fn write_check(
     let config = Config::load(files, env)?;
     write_whole(&config, out)?;
     let mut warnings = config.warnings.clone();
+    let mut hints = Vec::new();
     let keys = keys::open_existing(&config.storage)?;
     let mut found = Vec::new();
     let mut asked = Vec::new();
@@ -44,6 +48,7 @@ fn write_check(
     check_addresses(found.iter().copied())?;
     for (service, address) in found {
         write_service(service, address, out)?;
+        hints.extend(hints::on(service, address, &config.services));
         match address {
             _ if !service.enabled => {}
             Some(address) => asked.push(Asked { service, address }),
@@ -68,6 +73,9 @@ fn write_check(
     }
     for warning in &warnings {
         writeln!(out, "warning: {warning}")?;
+    }
+    for hint in &hints {
+        writeln!(out, "hint: {hint}")?;
     }
     writeln!(out, "The configuration is good.")?;
     if !online {
@@ -145,6 +153,14 @@ fn write_service(
     if let Some(probe) = &service.probe {
         let interval = humantime::format_duration(probe.interval);
         writeln!(out, "    backends are probed on port {} every {interval}", probe.port)?;
+    }
+    match service.distinct_descriptors {
+        Distinct::Auto => {}
+        Distinct::Always => writeln!(out, "    HSDirs get different introduction points")?,
+        Distinct::Never => writeln!(out, "    all HSDirs get the same introduction points")?,
+    }
+    if service.publishers == Publishers::Several {
+        writeln!(out, "    other processes publish this address, too")?;
     }
     writeln!(out)
 }

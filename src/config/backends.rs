@@ -90,7 +90,7 @@ fn name(item: &Item<'_>, index: usize, report: &mut Report) -> Option<String> {
     let letters = name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'));
     if name.is_empty() || name.len() > MAX_NAME || !letters {
         let problem = format!(
-            "a name has 1 to {MAX_NAME} letters, digits, `-`, `_` or `.`: it is a label in metrics"
+            "a name has 1 to {MAX_NAME} letters, digits, `-`, `_` or `.`, as status and logs show it"
         );
         item.wrong(problem, report);
         return None;

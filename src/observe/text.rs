@@ -7,9 +7,13 @@
 use std::fmt::{self, Write as _};
 
 use super::snapshot::{
-    Backend, BackendKind, BackendState, Descriptor, Hsdir, HsdirState, Http, OriginState, Reload,
-    Service, ServiceState, Snapshot, StatusClasses,
+    Backend, BackendKind, BackendState, CanaryOutcome, Descriptor, Hsdir, HsdirState, Http,
+    OriginState, Reload, Service, ServiceState, Snapshot, StatusClasses,
 };
+use super::table::table;
+
+/// So many backends with the same trouble are named; the others are counted.
+const NAMED: usize = 3;
 
 /// Renders a Snapshot as text.
 pub fn render(snapshot: &Snapshot) -> String {
@@ -28,9 +32,16 @@ fn write_snapshot(out: &mut String, snapshot: &Snapshot) -> fmt::Result {
     } else {
         writeln!(out, "at {:.0} %: {}\n", tor.bootstrap * 100.0, tor.message)?;
     }
-    write_summary(out, &snapshot.services)?;
-    if let Some(Reload { at, error: Some(error), .. }) = &snapshot.reload {
-        writeln!(out, "! configuration read again at {at}: {}", error.replace('\n', "\n!     "))?;
+    out.write_str(&summary(&snapshot.services))?;
+    match &snapshot.reload {
+        None => {}
+        Some(Reload { at, error: None, .. }) => {
+            writeln!(out, "configuration read again at {at}: it is in force")?;
+        }
+        Some(Reload { at, error: Some(error), .. }) => {
+            let error = error.replace('\n', "\n!     ");
+            writeln!(out, "! configuration read again at {at}: {error}")?;
+        }
     }
     for service in &snapshot.services {
         troubles(service)
@@ -40,10 +51,9 @@ fn write_snapshot(out: &mut String, snapshot: &Snapshot) -> fmt::Result {
 }
 
 /// One line for each service.
-fn write_summary(out: &mut String, services: &[Service]) -> fmt::Result {
-    let mut lines = vec![
-        ["SERVICE", "STATE", "BACKENDS", "POINTS", "HSDIRS", "ADDRESS"].map(str::to_owned).to_vec(),
-    ];
+fn summary(services: &[Service]) -> String {
+    let titles = ["SERVICE", "STATE", "BACKENDS", "POINTS", "HSDIRS", "ADDRESS"];
+    let mut lines = vec![titles.map(str::to_owned).to_vec()];
     for service in services {
         let up = service.backends.iter().filter(|b| b.state == BackendState::Up).count();
         let current = service.descriptors.iter().find(|descriptor| descriptor.current);
@@ -57,45 +67,82 @@ fn write_summary(out: &mut String, services: &[Service]) -> fmt::Result {
             service.address.clone(),
         ]);
     }
-    write_table(out, "", &lines)
+    table("", &lines)
 }
 
 /// What is wrong with a service, worst first.
 fn troubles(service: &Service) -> impl Iterator<Item = String> {
     let down = (service.state == ServiceState::Down)
         .then(|| "no backend answers; what was published last is left where it is".to_owned());
-    let backends = service.backends.iter().filter_map(|backend| {
-        let state = match backend.state {
-            BackendState::Down => "down",
-            BackendState::Stale => "stale",
-            BackendState::Up if backend.failing_intro_points > 0 => "up, but not whole",
-            BackendState::Unknown | BackendState::Up => return None,
-        };
-        let reason = backend.reason.as_deref().unwrap_or("no reason known");
-        Some(format!("backend {} is {state}: {reason}", backend.name))
-    });
-    let failing = service.descriptors.iter().flat_map(|d| &d.hsdirs).filter_map(|hsdir| {
-        let error = hsdir.last_error.as_ref()?;
-        Some(format!("HSDir {} after {} attempts: {error}", hsdir.relay, hsdir.attempts))
-    });
     let origins = service.http.iter().flat_map(|http| &http.origins).filter_map(|origin| {
         let reason = origin.reason.as_deref()?;
         Some(format!("origin {} gets no requests: {reason}", origin.name))
     });
     let problems = service.problems.iter().cloned();
-    down.into_iter().chain(problems).chain(backends).chain(origins).chain(failing)
+    let backends = backends_in_trouble(&service.backends);
+    down.into_iter().chain(problems).chain(backends).chain(origins).chain(refusing(service))
+}
+
+/// One line for each trouble that backends have: local instances share theirs.
+fn backends_in_trouble(backends: &[Backend]) -> Vec<String> {
+    let mut troubles: Vec<(&str, &str, Vec<&str>)> = Vec::new();
+    for backend in backends {
+        let state = match backend.state {
+            BackendState::Down => "down",
+            BackendState::Stale => "stale",
+            BackendState::Up if backend.failing_intro_points > 0 => "up, but not whole",
+            BackendState::Unknown | BackendState::Up => continue,
+        };
+        let reason = backend.reason.as_deref().unwrap_or("no reason known");
+        match troubles.iter_mut().find(|it| (it.0, it.1) == (state, reason)) {
+            Some((_, _, names)) => names.push(&backend.name),
+            None => troubles.push((state, reason, vec![&backend.name])),
+        }
+    }
+    let line = |(state, reason, names): (&str, &str, Vec<&str>)| match names.as_slice() {
+        [name] => format!("backend {name} is {state}: {reason}"),
+        names => {
+            let named = names.iter().take(NAMED).copied().collect::<Vec<_>>().join(", ");
+            let more = match names.len().saturating_sub(NAMED) {
+                0 => String::new(),
+                more => format!(" and {more} more"),
+            };
+            format!("backends {named}{more} are {state}: {reason}")
+        }
+    };
+    troubles.into_iter().map(line).collect()
+}
+
+/// The HSDirs that do not take the descriptor. Where there are several, the
+/// trouble is most often one and the same: the one tried most stands for all.
+fn refusing(service: &Service) -> Option<String> {
+    let all = || service.descriptors.iter().flat_map(|descriptor| &descriptor.hsdirs);
+    let failing = || all().filter(|hsdir| hsdir.last_error.is_some());
+    let worst = failing().max_by_key(|hsdir| hsdir.attempts)?;
+    let error = worst.last_error.as_deref().unwrap_or_default();
+    let one = format!("HSDir {} after {} attempts: {error}", worst.relay, worst.attempts);
+    Some(match failing().count() {
+        1 => one,
+        count => format!("{count} of {} HSDirs have not taken it, {one}", all().count()),
+    })
 }
 
 /// A service's backends and descriptors.
 fn write_service(out: &mut String, service: &Service) -> fmt::Result {
     writeln!(out, "\n{}", service.nickname)?;
-    let mut lines = vec![
-        ["BACKEND", "STATE", "PUBLISHED", "WEIGHT", "INTRODUCTIONS", "FAILED", "STREAMS"]
-            .map(str::to_owned)
-            .to_vec(),
+    let titles = [
+        "BACKEND",
+        "STATE",
+        "PUBLISHED",
+        "WEIGHT",
+        "INTRODUCTIONS",
+        "DROPPED",
+        "FAILED",
+        "STREAMS",
     ];
+    let mut lines = vec![titles.map(str::to_owned).to_vec()];
     lines.extend(service.backends.iter().map(backend_line));
-    write_table(out, "  ", &lines)?;
+    out.write_str(&table("  ", &lines))?;
     service.http.as_ref().map_or(Ok(()), |http| write_http(out, http))?;
     service.descriptors.iter().try_for_each(|descriptor| write_descriptor(out, descriptor))
 }
@@ -114,7 +161,8 @@ fn backend_line(backend: &Backend) -> Vec<String> {
         backend.weight.to_string(),
     ];
     // What happens at a backend elsewhere, nobody sees here.
-    let counted = [backend.introductions, backend.rendezvous_failed, backend.streams];
+    let Backend { introductions, introductions_dropped, rendezvous_failed, streams, .. } = *backend;
+    let counted = [introductions, introductions_dropped, rendezvous_failed, streams];
     line.extend(counted.map(|count| match backend.kind {
         BackendKind::Local => count.to_string(),
         BackendKind::Remote => "-".to_owned(),
@@ -147,18 +195,30 @@ fn write_http(out: &mut String, http: &Http) -> fmt::Result {
         let cells = [origin.name.clone(), state.to_owned()];
         cells.into_iter().chain(counts.map(|count| count.to_string())).collect()
     }));
-    write_table(out, "  ", &lines)
+    out.write_str(&table("  ", &lines))
 }
 
 fn write_descriptor(out: &mut String, descriptor: &Descriptor) -> fmt::Result {
     let current = if descriptor.current { "current" } else { "other" };
     let (hsdirs, points) = (&descriptor.hsdirs, descriptor.intro_points);
-    write!(out, "  {current} period {}: {points} points on ", descriptor.period)?;
-    write!(out, "{} of {} HSDirs", uploaded(hsdirs), hsdirs.len())?;
-    match descriptor.published_at {
-        Some(at) => writeln!(out, ", last at {at}"),
-        None => writeln!(out),
+    write!(out, "  {current} period {}: {points} points ", descriptor.period)?;
+    if descriptor.distinct {
+        out.write_str("in distinct descriptors ")?;
     }
+    write!(out, "on {} of {} HSDirs", uploaded(hsdirs), hsdirs.len())?;
+    match descriptor.published_at {
+        Some(at) => writeln!(out, ", last at {at}")?,
+        None => writeln!(out)?,
+    }
+    let Some(canary) = descriptor.canary else { return Ok(()) };
+    let found = match canary.outcome {
+        CanaryOutcome::Ok => "they hold what they should",
+        CanaryOutcome::Unreachable => "not all could be asked",
+        CanaryOutcome::Old => "one held an older descriptor and gets the newest again",
+        CanaryOutcome::Missing => "one held none that can be used and gets it again",
+        CanaryOutcome::Foreign => "one holds another publisher's",
+    };
+    writeln!(out, "    HSDirs asked at {}: {found}", canary.checked_at)
 }
 
 fn uploaded(hsdirs: &[Hsdir]) -> usize {
@@ -174,26 +234,12 @@ fn in_a_word(state: ServiceState) -> &'static str {
     }
 }
 
-/// Columns as wide as their longest cell, two spaces between them.
-fn write_table(out: &mut String, indent: &str, lines: &[Vec<String>]) -> fmt::Result {
-    let columns = lines.iter().map(Vec::len).max().unwrap_or(0);
-    let width = |column: usize| {
-        let cells = lines.iter().filter_map(|line| line.get(column));
-        cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
-    };
-    let widths: Vec<usize> = (0..columns).map(width).collect();
-    for line in lines {
-        let cells = line.iter().zip(&widths).map(|(cell, &width)| format!("{cell:width$}"));
-        let line = cells.collect::<Vec<_>>().join("  ");
-        writeln!(out, "{indent}{}", line.trim_end())?;
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::observe::snapshot::{Origin, Timestamp, Tor};
+    use crate::observe::snapshot::{Canary, Origin, Timestamp, Tor};
+
+    const EPOCH: Timestamp = Timestamp(std::time::UNIX_EPOCH);
 
     fn backend(name: &str, kind: BackendKind, state: BackendState) -> Backend {
         Backend {
@@ -210,7 +256,7 @@ mod tests {
             last_seen: None,
             revision: None,
             introductions: 17,
-            introductions_dropped: 0,
+            introductions_dropped: 2,
             rendezvous_failed: 0,
             congestion_controlled: 0,
             streams: 12,
@@ -227,33 +273,58 @@ mod tests {
         }
     }
 
-    #[test]
-    fn the_first_lines_say_whether_each_address_is_reachable_and_what_is_wrong() {
-        let service = Service {
-            nickname: "shop".into(),
+    fn descriptor(hsdirs: Vec<Hsdir>) -> Descriptor {
+        Descriptor {
+            distinct: false,
+            canary: None,
+            period: 20780,
+            current: true,
+            revision: Some(1),
+            intro_points: 3,
+            published_at: Some(EPOCH),
+            hsdirs,
+        }
+    }
+
+    fn service(nickname: &str, backends: Vec<Backend>, descriptors: Vec<Descriptor>) -> Service {
+        Service {
+            nickname: nickname.into(),
             address: "abc.onion".into(),
             state: ServiceState::Published,
+            problems: Vec::new(),
+            backends,
+            descriptors,
+            http: None,
+        }
+    }
+
+    fn snapshot(services: Vec<Service>) -> Snapshot {
+        Snapshot {
+            version: "1.2.3".into(),
+            started: EPOCH,
+            ready: true,
+            reload: None,
+            tor: Tor { bootstrap: 1.0, message: String::new(), consensus_valid_until: None },
+            tasks: 0,
+            services,
+        }
+    }
+
+    #[test]
+    fn the_first_lines_say_whether_each_address_is_reachable_and_what_is_wrong() {
+        let backends = vec![
+            backend("local-0", BackendKind::Local, BackendState::Up),
+            Backend {
+                failing_intro_points: 1,
+                published_intro_points: 2,
+                reason: Some("1 of 3 introduction points fails: no answer".into()),
+                ..backend("paris", BackendKind::Remote, BackendState::Up)
+            },
+            backend("berlin", BackendKind::Remote, BackendState::Down),
+        ];
+        let hsdirs = vec![hsdir("AA", None), hsdir("BB", Some("refused: 400 Bad Request"))];
+        let shop = Service {
             problems: vec!["no probe of any backend succeeds".into()],
-            backends: vec![
-                backend("local-0", BackendKind::Local, BackendState::Up),
-                Backend {
-                    failing_intro_points: 1,
-                    published_intro_points: 2,
-                    reason: Some("1 of 3 introduction points fails: no answer".into()),
-                    ..backend("paris", BackendKind::Remote, BackendState::Up)
-                },
-                backend("berlin", BackendKind::Remote, BackendState::Down),
-            ],
-            descriptors: vec![Descriptor {
-                distinct: false,
-                canary: None,
-                period: 20780,
-                current: true,
-                revision: Some(1),
-                intro_points: 3,
-                published_at: Some(Timestamp(std::time::UNIX_EPOCH)),
-                hsdirs: vec![hsdir("AA", None), hsdir("BB", Some("refused: 400 Bad Request"))],
-            }],
             http: Some(Http {
                 requests: 9,
                 by_class: StatusClasses { success: 7, server_error: 1, ..Default::default() },
@@ -267,20 +338,11 @@ mod tests {
                     in_flight: 0,
                 }],
             }),
+            ..service("shop", backends, vec![descriptor(hsdirs)])
         };
-        let snapshot = Snapshot {
-            version: "1.2.3".into(),
-            started: Timestamp(std::time::UNIX_EPOCH),
-            ready: true,
-            reload: Some(Reload {
-                at: Timestamp(std::time::UNIX_EPOCH),
-                ok: false,
-                error: Some("nothing has changed: arti.toml:3: a key\nis wrong".into()),
-            }),
-            tor: Tor { bootstrap: 1.0, message: String::new(), consensus_valid_until: None },
-            tasks: 0,
-            services: vec![service],
-        };
+        let error = "nothing has changed: arti.toml:3: a key\nis wrong";
+        let reload = Some(Reload { at: EPOCH, ok: false, error: Some(error.into()) });
+        let snapshot = Snapshot { reload, ..snapshot(vec![shop]) };
         let expected = "\
 onionbraid 1.2.3 is ready, Tor is ready
 
@@ -295,10 +357,10 @@ shop     published  2/3 up    3       1/2     abc.onion
 ! shop: HSDir BB after 4 attempts: refused: 400 Bad Request
 
 shop
-  BACKEND  STATE  PUBLISHED  WEIGHT  INTRODUCTIONS  FAILED  STREAMS
-  local-0  up     3 of 3     1       17             0       12
-  paris    up     2 of 3     1       -              -       -
-  berlin   DOWN   3 of 3     1       -              -       -
+  BACKEND  STATE  PUBLISHED  WEIGHT  INTRODUCTIONS  DROPPED  FAILED  STREAMS
+  local-0  up     3 of 3     1       17             2        0       12
+  paris    up     2 of 3     1       -              -        -       -
+  berlin   DOWN   3 of 3     1       -              -        -       -
   9 requests, answered 1xx 0, 2xx 7, 3xx 0, 4xx 0, 5xx 1
   failed: client_gone 1, no_origin 1
   ORIGIN                 STATE  REQUESTS  FAILED  UNDER WAY
@@ -306,5 +368,52 @@ shop
   current period 20780: 3 points on 1 of 2 HSDirs, last at 1970-01-01T00:00:00Z
 ";
         assert_eq!(render(&snapshot), expected);
+    }
+
+    #[test]
+    fn distinct_descriptors_what_hsdirs_were_seen_to_hold_and_a_good_reload_are_told_apart_from_trouble()
+     {
+        let canary = Some(Canary { checked_at: EPOCH, outcome: CanaryOutcome::Missing });
+        let distinct = Descriptor {
+            distinct: true,
+            intro_points: 24,
+            canary,
+            ..descriptor(vec![hsdir("AA", None)])
+        };
+        let reload = Some(Reload { at: EPOCH, ok: true, error: None });
+        let shop = service("shop", Vec::new(), vec![distinct]);
+        let text = render(&Snapshot { reload, ..snapshot(vec![shop]) });
+        let expected = "
+  current period 20780: 24 points in distinct descriptors on 1 of 1 HSDirs, last at \
+                        1970-01-01T00:00:00Z
+    HSDirs asked at 1970-01-01T00:00:00Z: one held none that can be used and gets it again
+";
+        assert!(text.ends_with(expected), "{text}");
+        let reloaded = "\nconfiguration read again at 1970-01-01T00:00:00Z: it is in force\n";
+        assert!(text.contains(reloaded) && !text.contains('!'), "{text}");
+    }
+
+    #[test]
+    fn a_trouble_that_many_share_is_one_line_for_each_of_many_services() {
+        let services = (0..10).map(|n| {
+            let local = |n| backend(&format!("local-{n}"), BackendKind::Local, BackendState::Down);
+            let refused = || hsdir("BB", Some("not reached: no circuit"));
+            let descriptors = (0..2).map(|_| descriptor(vec![hsdir("AA", None), refused()]));
+            service(&format!("shop-{n}"), (0..5).map(local).collect(), descriptors.collect())
+        });
+        let text = render(&snapshot(services.collect()));
+        let lines: Vec<_> = text.lines().collect();
+        assert!(lines[3].starts_with("shop-0") && lines[12].starts_with("shop-9"), "{text}");
+        let troubles = lines.iter().filter(|line| line.starts_with('!'));
+        assert_eq!(troubles.count(), 20);
+        assert_eq!(
+            lines[13..15],
+            [
+                "! shop-0: backends local-0, local-1, local-2 and 2 more are down: no HSDir has a \
+                 descriptor of it",
+                "! shop-0: 2 of 4 HSDirs have not taken it, HSDir BB after 4 attempts: not reached: \
+                 no circuit",
+            ]
+        );
     }
 }

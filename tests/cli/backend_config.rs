@@ -96,6 +96,32 @@ fn several_servers_become_several_lines_and_what_tor_cannot_do_is_said() {
 }
 
 #[test]
+fn a_backend_of_c_tor_tells_servers_the_circuit_if_all_of_them_want_it_as_tor_writes_it() {
+    let lines = |ports: &str| {
+        let (dir, _) = with_key(ports);
+        let said = stdout(&backend_config(dir.path(), &[]));
+        settings(&said)[3..].iter().map(|line| (*line).to_owned()).collect::<Vec<_>>()
+    };
+    let all = lines(
+        "[[80, \"http://127.0.0.1:1\"], [22, \"127.0.0.1:2\", { proxy_protocol = \"v1\" }]]\n\
+         http = { proxy_protocol = \"v1\" }",
+    );
+    let wanted = [
+        "HiddenServiceExportCircuitID haproxy",
+        "HiddenServicePort 80 127.0.0.1:1",
+        "HiddenServicePort 22 127.0.0.1:2",
+    ];
+    assert_eq!(all[..3], wanted);
+    for version in ["v1", "v2"] {
+        let some = lines(&format!(
+            "[[80, \"127.0.0.1:1\"], [22, \"127.0.0.1:2\", {{ proxy_protocol = \"{version}\" }}]]"
+        ));
+        assert_eq!(some[0], "HiddenServicePort 80 127.0.0.1:1");
+        assert!(!some.iter().any(|line| line.contains("127.0.0.1:2")), "{some:?}");
+    }
+}
+
+#[test]
 fn another_onionbraid_leads_requests_in_the_same_way_under_the_address_that_clients_know() {
     let (dir, address) = with_key(
         "[[\"80-81\", \"http://127.0.0.1:8080\"], [22, \"127.0.0.1:22\", { proxy_protocol = \"v1\" }]]\n\

@@ -1,20 +1,10 @@
 //! What do the verdicts on a backend's introduction points mean for the
 //! operator, and what is to be done? Words only.
 
-use super::online::{Finding, Whose};
+use super::finding::{Finding, Whose};
 use crate::balancer::fact::FetchFailure;
 use crate::onion::OnionAddress;
 use crate::tor::probe::{Refusal, Verdict};
-
-impl Finding {
-    /// What it is called in the table.
-    pub(super) fn name(&self) -> &str {
-        match &self.whose {
-            Whose::Backend(name, _) => name,
-            Whose::Published => "(published)",
-        }
-    }
-}
 
 /// One or more lines on one backend: each different trouble once.
 pub(super) fn on(finding: &Finding, address: &OnionAddress, port: u16) -> Vec<String> {
@@ -111,7 +101,7 @@ fn in_words(whose: &Whose, verdict: &Verdict, address: &OnionAddress, port: u16)
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::commands::check::online::PointFinding;
+    use crate::commands::check::finding::PointFinding;
     use crate::onion::{IntroPoint, RelayId, SessionId};
     use crate::tor::probe::{Probe, Steps};
 

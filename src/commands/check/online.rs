@@ -11,16 +11,17 @@ use futures::StreamExt as _;
 use futures::future::join_all;
 
 use super::advice;
-use crate::balancer::fact::FetchFailure;
+use super::finding::{Finding, PointFinding, Whose};
 use crate::clock;
-use crate::commands::{Failure, table, tor_client};
+use crate::commands::{Failure, tor_client};
 use crate::config::{Config, ServiceConfig};
 use crate::exit::Exit;
+use crate::observe::table::table;
 use crate::onion::{IntroPoint, OnionAddress};
 use crate::proxy::rules::ProxyTarget;
 use crate::tor::fetch;
 use crate::tor::network::Network;
-use crate::tor::probe::{self, Probe, Question, Request, Steps, Verdict};
+use crate::tor::probe::{self, Question, Request, Steps};
 
 /// Backends, and points of each, that are asked at a time. A probe takes two
 /// circuits.
@@ -32,34 +33,6 @@ pub(super) struct Asked<'a> {
     pub(super) service: &'a ServiceConfig,
     /// Its address, which is why there is something to ask.
     pub(super) address: OnionAddress,
-}
-
-/// Whose introduction points they are.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Whose {
-    /// Those of a remote backend, by its name, and its own address.
-    Backend(String, OnionAddress),
-    /// Those in the service's own descriptor that no remote backend has: of
-    /// local instances, or left over.
-    Published,
-}
-
-/// What was found out about one descriptor and its points.
-pub(super) struct Finding {
-    /// Whose descriptor.
-    pub(super) whose: Whose,
-    /// What became of each of its points, or why there are none.
-    pub(super) points: Result<Vec<PointFinding>, FetchFailure>,
-}
-
-/// What was found out about one introduction point.
-pub(super) struct PointFinding {
-    /// Which.
-    pub(super) point: IntroPoint,
-    /// The name of its relay, if the directory has it.
-    pub(super) relay: Option<String>,
-    /// Whether it answers.
-    pub(super) probe: Probe,
 }
 
 /// Asks all services' backends, and tells; an error if not everything answers.
@@ -101,15 +74,6 @@ pub(super) fn port(service: &ServiceConfig) -> u16 {
     };
     let first = service.proxy_ports.0.iter().find(|rule| leads(&rule.target));
     first.map_or(80, |rule| if rule.ports.contains(&80) { 80 } else { *rule.ports.start() })
-}
-
-impl Finding {
-    /// Whether there are points and all of them answer.
-    pub(super) fn is_good(&self) -> bool {
-        self.points.as_ref().is_ok_and(|points| {
-            !points.is_empty() && points.iter().all(|p| p.probe.verdict == Verdict::Answers)
-        })
-    }
 }
 
 /// Fetches the descriptors of one service and its backends, probes the points.
@@ -195,8 +159,7 @@ fn write_service(asked: &Asked<'_>, findings: &[Finding], out: &mut impl Write) 
         }));
     }
     if rows.len() > 1 {
-        table::write(&rows, out)?;
-        writeln!(out)?;
+        writeln!(out, "{}", table("    ", &rows))?;
     }
     for finding in findings {
         for line in advice::on(finding, &asked.address, port) {

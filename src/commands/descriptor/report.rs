@@ -1,6 +1,7 @@
 //! The explanation of what is published under an address: as JSON, whose names
 //! scripts may rely on, and as text.
 
+use std::collections::BTreeSet;
 use std::io::{self, Write};
 use std::time::SystemTime;
 
@@ -8,10 +9,13 @@ use serde::Serialize;
 
 use super::Found;
 use crate::balancer::fact::{FetchFailure, FetchedDescriptor};
-use crate::commands::table;
 use crate::observe::snapshot::{Service, Timestamp};
+use crate::observe::table::table;
 use crate::onion::{OnionAddress, RelayId};
 use crate::tor::held::Held;
+
+/// What tables begin their lines with.
+const INDENT: &str = "    ";
 
 /// Everything that was found out.
 #[derive(Debug, Serialize)]
@@ -24,11 +28,14 @@ pub(super) struct Report {
     period: u64,
     /// How long a time period is, in minutes.
     period_minutes: u32,
-    /// Whether all HSDirs hold the same: revision, points and capabilities.
+    /// Whether all HSDirs hold a descriptor, and of one revision.
     all_agree: bool,
+    /// Whether HSDirs hold different points of one revision, or the service here
+    /// publishes them so: on purpose, and no disagreement.
+    distinct: bool,
     /// Every responsible HSDir, replica by replica.
     hsdirs: Vec<Hsdir>,
-    /// The different descriptors, the newest first.
+    /// The different descriptors, the highest revision first.
     descriptors: Vec<Descriptor>,
 }
 
@@ -143,6 +150,7 @@ impl Report {
                 }
             })
             .collect();
+        let newest = held.first().map(|held| held.descriptor.revision);
         let count = |index| hsdirs.iter().filter(|h| h.descriptor == Some(index)).count();
         let descriptors = held.iter().enumerate();
         Self {
@@ -150,7 +158,8 @@ impl Report {
             service: found.service.as_ref().map(|service| service.nickname.clone()),
             period: found.period.number,
             period_minutes: found.period.length_minutes,
-            all_agree: hsdirs.iter().all(|hsdir| hsdir.descriptor == Some(0)),
+            all_agree: newest.is_some() && hsdirs.iter().all(|hsdir| hsdir.revision == newest),
+            distinct: is_distinct(&held, found.service.as_ref()),
             descriptors: descriptors
                 .map(|(index, held)| Descriptor::new(held, count(index), found, &nickname))
                 .collect(),
@@ -171,25 +180,37 @@ impl Report {
             writeln!(out, "published here as service \"{service}\"")?;
         }
         writeln!(out)?;
-        let heading = ["HSDir", "", "replica", "clients", "revision"];
+        let heading = ["HSDir", "", "replica", "clients", "descriptor", "revision"];
         let mut rows = vec![heading.map(str::to_owned).to_vec()];
         rows.extend(self.hsdirs.iter().map(Hsdir::row));
-        table::write(&rows, out)?;
-        writeln!(out, "\n{}", self.agreement())?;
-        self.descriptors.iter().try_for_each(|descriptor| descriptor.write(now, out))
+        writeln!(out, "{}\n{}", table(INDENT, &rows), self.agreement())?;
+        let mut descriptors = self.descriptors.iter().enumerate();
+        descriptors.try_for_each(|(index, descriptor)| descriptor.write(index + 1, now, out))
     }
 
-    /// One sentence on whether the HSDirs agree.
+    /// Whether the HSDirs agree, and what it means if they do not.
     fn agreement(&self) -> String {
         let all = self.hsdirs.len();
         let holding = self.hsdirs.iter().filter(|h| h.state == HsdirState::Held).count();
-        match (self.descriptors.len(), holding == all) {
-            (0, _) => "No HSDir holds a descriptor that can be used.".to_owned(),
-            (1, true) => format!("All {all} HSDirs hold the same descriptor."),
-            (1, false) => format!("{holding} of {all} HSDirs hold a descriptor, all the same one."),
-            (different, _) => {
-                format!("{holding} of {all} HSDirs hold {different} different descriptors.")
-            }
+        let different = self.descriptors.len();
+        let who = match holding == all {
+            true => format!("All {all} HSDirs hold"),
+            false => format!("{holding} of {all} HSDirs hold"),
+        };
+        let revisions: BTreeSet<u64> = self.descriptors.iter().map(|it| it.revision).collect();
+        match (different, revisions.len(), self.distinct) {
+            (0, ..) => "No HSDir holds a descriptor that can be used.".to_owned(),
+            (1, ..) if holding == all => format!("{who} the same descriptor."),
+            (1, ..) => format!("{who} a descriptor, all the same one."),
+            (_, 1, _) => format!(
+                "{who} one revision, in {different} distinct descriptors: different introduction \
+                 points\non different HSDirs are no fault, they are how more than 20 are in use."
+            ),
+            (_, revisions, distinct) => format!(
+                "{who} {different} {} descriptors, of {revisions} revisions: the newest is still \
+                 on its way\nto HSDirs with an older one, or they have missed it.",
+                if distinct { "distinct" } else { "different" }
+            ),
         }
     }
 }
@@ -208,6 +229,7 @@ impl Hsdir {
             text(&self.nickname),
             self.replica.to_string(),
             if self.asked_by_clients { "ask it" } else { "-" }.to_owned(),
+            self.descriptor.map_or("-".to_owned(), |index| (index + 1).to_string()),
             answer,
         ]
     }
@@ -244,9 +266,10 @@ impl Descriptor {
         }
     }
 
-    fn write(&self, now: SystemTime, out: &mut impl Write) -> io::Result<()> {
+    fn write(&self, number: usize, now: SystemTime, out: &mut impl Write) -> io::Result<()> {
         let Self { revision, hsdirs, bytes, .. } = self;
-        write!(out, "\nRevision {revision}, on {hsdirs} HSDirs: {bytes} bytes")?;
+        write!(out, "\nDescriptor {number}, revision {revision}, on {hsdirs} ")?;
+        write!(out, "HSDir{}: {bytes} bytes", if *hsdirs == 1 { "" } else { "s" })?;
         if let Some(minutes) = self.lifetime_minutes {
             write!(out, ", kept for {minutes} minutes")?;
         }
@@ -267,8 +290,16 @@ impl Descriptor {
             let backends = point.backends.join(" or ");
             vec![point.session_id.clone(), point.relay.clone(), text(&point.nickname), backends]
         }));
-        table::write(&rows, out)
+        out.write_all(table(INDENT, &rows).as_bytes())
     }
+}
+
+/// Whether HSDirs get different points on purpose: descriptors of one revision
+/// differ, or the daemon here says that it publishes such.
+fn is_distinct(held: &[&Held], service: Option<&Service>) -> bool {
+    let revisions: BTreeSet<u64> = held.iter().map(|held| held.descriptor.revision).collect();
+    let current = service.and_then(|service| service.descriptors.iter().find(|it| it.current));
+    held.len() > revisions.len() || current.is_some_and(|descriptor| descriptor.distinct)
 }
 
 /// Whether two descriptors tell clients the same. C tor encrypts anew for each
@@ -353,7 +384,7 @@ mod tests {
     #[test]
     fn the_same_points_in_another_order_are_the_same_descriptor() {
         let report = report(vec![held(7, &[1, 2]), held(7, &[2, 1])]);
-        assert!(report.all_agree);
+        assert!(report.all_agree && !report.distinct);
         assert!(text(&report).contains("All 2 HSDirs hold the same descriptor."));
         assert_eq!((report.descriptors.len(), report.descriptors[0].hsdirs), (1, 2));
     }
@@ -361,11 +392,43 @@ mod tests {
     #[test]
     fn an_old_revision_on_one_hsdir_is_seen_and_comes_last() {
         let report = report(vec![held(7, &[1]), held(8, &[1]), held(8, &[1])]);
-        assert!(!report.all_agree);
+        assert!(!report.all_agree && !report.distinct);
         let revisions: Vec<_> = report.descriptors.iter().map(|d| d.revision).collect();
         assert_eq!(revisions, [8, 7]);
         assert_eq!(report.hsdirs[0].descriptor, Some(1));
-        assert!(text(&report).contains("3 of 3 HSDirs hold 2 different descriptors."));
+        assert!(text(&report).contains("All 3 HSDirs hold 2 different descriptors, of 2"));
+    }
+
+    #[test]
+    fn different_points_of_one_revision_are_distinct_descriptors_and_no_fault() {
+        let report = report(vec![held(7, &[1]), held(7, &[2]), held(7, &[1])]);
+        assert!(report.all_agree && report.distinct);
+        let text = text(&report);
+        assert!(text.contains("All 3 HSDirs hold one revision, in 2 distinct desc"), "{text}");
+        assert!(text.contains("Descriptor 2, revision 7, on 1 HSDir: "), "{text}");
+    }
+
+    #[test]
+    fn an_old_one_among_distinct_descriptors_is_seen() {
+        let report = report(vec![held(7, &[1]), held(8, &[2]), held(8, &[3])]);
+        assert!(!report.all_agree && report.distinct);
+        let text = text(&report);
+        assert!(text.contains("All 3 HSDirs hold 3 distinct descriptors, of 2 rev"), "{text}");
+    }
+
+    #[test]
+    fn what_the_daemon_here_publishes_as_distinct_is_called_so_whatever_the_revisions() {
+        let (one, other) = (held(7, &[1]).unwrap(), held(8, &[2]).unwrap());
+        let service: Service = serde_json::from_value(serde_json::json!({
+            "nickname": "shop", "address": "", "state": "published", "backends": [],
+            "descriptors": [{
+                "period": 20_000, "current": true, "revision": 8, "intro_points": 2,
+                "distinct": true, "published_at": null, "hsdirs": [],
+            }],
+        }))
+        .unwrap();
+        assert!(is_distinct(&[&one, &other], Some(&service)));
+        assert!(!is_distinct(&[&one, &other], None));
     }
 
     #[test]
