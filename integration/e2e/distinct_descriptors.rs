@@ -18,8 +18,8 @@ const BACKENDS: usize = 40;
 /// C tor processes that run them.
 const PROCESSES: usize = 4;
 
-/// Visits at a time.
-const VISITS: usize = 12;
+/// Visitors, each with a descriptor of its own.
+const CLIENTS: usize = 6;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn forty_backends_are_all_reached_through_distinct_descriptors() {
@@ -56,31 +56,36 @@ async fn forty_backends_are_all_reached_through_distinct_descriptors() {
     };
     frontend.daemon.until("published with all forty", SOON * 4, all_found).await.unwrap();
 
-    // A C tor client keeps its descriptor, and with it some of the backends:
-    // it takes several, each with new identities, to see them all.
+    // A C tor client keeps its descriptor, and with it some of the backends: it
+    // takes several clients, each with new identities, to see them all. tor
+    // grants a new identity every ten seconds, whenever it is asked for one.
     let mut clients = Vec::new();
-    for n in 0..3 {
+    for n in 0..CLIENTS {
         clients.push(network.client(&format!("one-of-many-{n}")).await.unwrap());
     }
     let mut seen = BTreeSet::new();
-    for round in 0..40 {
-        for client in &clients {
-            client.new_identity().await.unwrap();
+    let visited = async {
+        let mut visits = 0;
+        while seen.len() < BACKENDS {
+            for client in &clients {
+                client.new_identity().await.unwrap();
+            }
+            let round = clients.iter().flat_map(|client| [client; 2]).map(|client| {
+                visits += 1;
+                let (isolation, onion) = (format!("visit-{visits}"), &onion);
+                async move { client.get(&isolation, onion, "/", PAGE).await }
+            });
+            // A visit may meet a point that has just moved; the next one does not.
+            let pages = join_all(round).await.into_iter().flatten();
+            seen.extend(pages.map(|page| page.text().trim().to_owned()));
         }
-        let visits = (0..VISITS).map(|visit| {
-            let client = &clients[visit % clients.len()];
-            let isolation = format!("round-{round}-{visit}");
-            let onion = &onion;
-            async move { client.get(&isolation, onion, "/", PAGE).await }
-        });
-        // A visit may meet a point that has just moved; the next one does not.
-        let pages = join_all(visits).await.into_iter().flatten();
-        seen.extend(pages.map(|page| page.text().trim().to_owned()));
-        if seen.len() == BACKENDS {
-            println!("all {BACKENDS} backends seen after {} visits", (round + 1) * VISITS);
-            return;
+        visits
+    };
+    match tokio::time::timeout(SOON * 4, visited).await {
+        Ok(visits) => println!("all {BACKENDS} backends seen after {visits} visits"),
+        Err(_) => {
+            let missing: Vec<_> = names.iter().filter(|name| !seen.contains(*name)).collect();
+            panic!("never reached: {missing:?}");
         }
     }
-    let missing: Vec<_> = names.iter().filter(|name| !seen.contains(*name)).collect();
-    panic!("never reached: {missing:?}");
 }
