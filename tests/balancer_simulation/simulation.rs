@@ -316,9 +316,7 @@ impl Simulation {
                 Command::Fetch { backend } => self.fetch(backend),
                 Command::Publish(publication) => self.store(publication),
                 Command::Inspect { period, hsdir } => self.inspect(period, hsdir),
-                Command::Probe { .. } | Command::Replace { .. } => {
-                    unreachable!("not asked for yet")
-                }
+                Command::Probe { .. } | Command::Replace { .. } => unreachable!("not wanted"),
             }
         }
         if let Some(at) = self.balancer.poll_timeout() {
