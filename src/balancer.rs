@@ -11,6 +11,19 @@
 //! On every wake-up it looks at the whole of its small state again
 //! (`progress`) rather than reacting to the single event: what is missed once,
 //! a lost answer say, is seen the next time.
+//!
+//! Where to find what, in the order in which it looks:
+//!
+//! - What is told, asked for and wanted: [`fact`], [`command`], `settings`.
+//! - Who is live: `backend`. By its own descriptor, `remote`; by asking it as a
+//!   client would, `probing` (whom, when, and whether to suspect ourselves) and
+//!   `health` (what the answers say).
+//! - What the descriptors say: `content`. Whose turn it is, `turns`; which
+//!   points, `select` for one set for all HSDirs, `distinct` for different ones.
+//! - What is uploaded, where and when: `publish`, with one `ring` for each
+//!   period and one `hsdir` for each place in it. Whether it is still there,
+//!   `canary`.
+//! - What outlives the process: [`memory`]. How to wait: `schedule`.
 
 pub mod command;
 pub mod fact;

@@ -44,7 +44,9 @@ pub(super) fn spread(
 ) -> Vec<Vec<Chosen>> {
     let mut plan = Plan::new(candidates, previous, shape);
     let held = plan.keep_listed(previous);
-    plan.quotas = quotas(&plan, &held);
+    // What one descriptor had room for says nothing of what several have.
+    let level = if previous.len() > 1 { &held[..] } else { &[] };
+    plan.quotas = quotas(&plan, level);
     plan.use_more_points();
     plan.fill();
     plan.seat_excluded();
@@ -505,6 +507,19 @@ mod tests {
         assert!(sets.iter().all(|set| set.len() == 20));
         assert_eq!(counts(&offered, &sets), [3; 40]);
         assert_eq!(in_use(&sets), 120);
+    }
+
+    #[test]
+    fn the_room_that_one_descriptor_had_does_not_limit_several() {
+        let offered = offers([(1, 3); 40]);
+        let ten = |(backend, _, points): &(BackendId, u16, Vec<IntroPoint>)| {
+            let chosen = |point: &IntroPoint| Chosen { backend: *backend, point: point.clone() };
+            points[..2].iter().map(chosen).collect::<Vec<_>>()
+        };
+        let one: Sets = vec![offered[..10].iter().flat_map(ten).collect()];
+        let sets = spread_from(&offered, &one, 20);
+        assert_eq!(counts(&offered, &sets), [3; 40]);
+        assert_eq!(sets[0][..20], one[0]);
     }
 
     #[test]

@@ -6,18 +6,19 @@
 //! - A point fails after [`FAILURES`] failures in a row and works again after
 //!   [`SUCCESSES`] good probes in a row: one lost cell changes nothing.
 //! - A backend whose every point failed when last asked is down after as many
-//!   failures in a row over all of them, and up again as soon as every point
-//!   was good when last asked. What stands and falls with the backend leaves
+//!   failures in a row over all of them (one that replaces a point that failed
+//!   need not be asked for that), and up again as soon as every point was good
+//!   when last asked. What stands and falls with the backend leaves
 //!   and enters the descriptor at once, not point by point.
 //! - A backend whose application fails is down by the same numbers, counted
 //!   over all of its points; they themselves work.
 //! - **A failure proves something only if somebody else did better.** It
 //!   counts if a probe of another point has succeeded between the failure that
-//!   was counted before and the beginning of this probe, and failures change a verdict only once a probe of
-//!   another point has succeeded after them. While our own side of the network
-//!   is broken no probe succeeds, so however long that lasts, it adds one
-//!   failure and condemns nobody; and a backend that nobody outdoes is kept,
-//!   since withdrawing it would help no client.
+//!   was counted before and the beginning of this probe, and failures change a
+//!   verdict only once a probe of another point has succeeded after them. While
+//!   our own side of the network is broken no probe succeeds, so however long
+//!   that lasts, it adds one failure and condemns nobody; and a backend that
+//!   nobody outdoes is kept, since withdrawing it would help no client.
 //!
 //! Called by [`probing`](super::probing), which counts the successes.
 
@@ -108,10 +109,10 @@ impl Health {
 
     /// Draws the conclusions; to be called whenever a probe has ended anywhere.
     pub(super) fn judge(&mut self, successes: u64) {
-        let every = |agrees: fn(&Row) -> bool| self.points.values().all(|trial| agrees(&trial.row));
-        if every(|row| row.failures > 0) && self.everywhere.condemns(successes) {
+        let every = |agrees: fn(&Trial) -> bool| self.points.values().all(agrees);
+        if every(Trial::speaks_against) && self.everywhere.condemns(successes) {
             self.points.values_mut().for_each(|trial| trial.fails = true);
-        } else if self.all_fail() && every(|row| row.successes > 0) && self.everywhere.acquits() {
+        } else if self.all_fail() && every(|it| it.row.successes > 0) && self.everywhere.acquits() {
             self.points.values_mut().for_each(|trial| trial.fails = false);
         }
         for trial in self.points.values_mut().chain([&mut self.application]) {
@@ -183,6 +184,11 @@ impl Trial {
     fn failed(&mut self, reason: &str, successes: (u64, u64)) {
         self.row.failed(successes);
         reason.clone_into(&mut self.reason);
+    }
+
+    /// Whether it failed when last asked, or is believed to and has not been asked.
+    fn speaks_against(&self) -> bool {
+        self.row.failures > 0 || (self.fails && self.row.successes == 0)
     }
 
     fn is_in_doubt(&self) -> bool {
@@ -442,6 +448,11 @@ mod tests {
         assert_eq!(world.failing(), [1]);
         world.offered(&[3, 2]);
         assert_eq!(world.failing(), [3]);
+        // So the other needs no second failure either, nor the new one any.
+        world.dead(2);
+        world.neighbour();
+        assert_eq!(world.failing(), [2, 3]);
+        assert!(world.health.down().is_some());
         // Where another point was good since, the new one is believed.
         let mut world = World::with(&[1, 2]);
         for _ in 0..2 {

@@ -3,13 +3,15 @@
 //!
 //! One probe at a time for each backend, its points in turn, so that each point
 //! is asked once in the interval that the operator wants; a few at a time over
-//! the whole service. A result that contradicts what is believed is followed by
-//! others soon, at this backend's points and at one of another backend: the
-//! verdict ([`Health`]) needs both.
+//! the whole service. A probe that is slow to end holds up nobody: meanwhile the
+//! backend's other points are asked. A result that contradicts what is believed
+//! is followed by others soon, at this backend's points and at one of another
+//! backend: the verdict ([`Health`]) needs both.
 //!
 //! While every backend's probes fail, the fault is likelier ours. Then nobody
 //! is judged, nothing is asked sooner, and the operator is told; what failed
-//! meanwhile is forgiven when the first probe succeeds again.
+//! meanwhile is forgiven when the first probe succeeds again, and what began
+//! before that and fails later proves nothing.
 //!
 //! A local instance's point that fails is replaced: its circuit stands, and
 //! hangs. Called by the balancer with every result and at every wake-up.
@@ -26,12 +28,15 @@ use super::health::Health;
 use super::schedule::{Alarm, Allowance, between};
 use crate::onion::{IntroPoint, SessionId};
 
-/// How many probes are under way at a time, over the whole service: each costs
-/// Tor two circuits, and the process two handshakes.
+/// How many probes are under way at a time, over the whole service, slow ones
+/// aside: each costs Tor two circuits, and the process two handshakes.
 const AT_ONCE: usize = 4;
-/// After so long the answer to a probe is given up as lost. Most take a second,
-/// and none more than six minutes.
-const PROBE_LIMIT: Duration = Duration::from_secs(7 * 60);
+/// A probe under way for longer is slow. Most take a second, those that nobody
+/// answers one minute, in which they cost next to nothing.
+const SLOW: Duration = Duration::from_secs(10);
+/// After so long the answer to a probe is given up as lost: half a minute after
+/// the shell has given up itself.
+const PROBE_LIMIT: Duration = Duration::from_secs(3 * 60);
 /// A point whose result is in doubt is asked again within this part of the
 /// interval ...
 const SOON: u32 = 5;
@@ -67,7 +72,8 @@ struct Probed {
     /// probes speaks against them.
     asked: bool,
     next_at: Instant,
-    under_way: Option<UnderWay>,
+    /// At most one of them is not slow, and each is of another point.
+    under_way: Vec<UnderWay>,
     /// How many of its probes have not succeeded since the last success anywhere.
     in_vain: u32,
     /// The points that were replaced, as long as they are there.
@@ -82,6 +88,9 @@ struct UnderWay {
     since: Instant,
     /// How many probes had succeeded when it began.
     successes: u64,
+    /// Whether it began before our own side worked again: its failure proves
+    /// nothing.
+    blind: bool,
 }
 
 impl Probing {
@@ -142,9 +151,10 @@ impl Probing {
         let (Some(every), Some(probed)) = (self.every, self.backends.get_mut(&backend)) else {
             return false;
         };
-        let Some(ended) = probed.under_way.take_if(|asked| asked.session == session) else {
+        let Some(at) = probed.under_way.iter().position(|asked| asked.session == session) else {
             return false;
         };
+        let began = probed.under_way.swap_remove(at);
         match outcome {
             Ok(()) => self.succeeded(),
             Err(failure) => {
@@ -155,7 +165,9 @@ impl Probing {
         let blind = self.is_blind();
         let successes = self.successes;
         let Some(probed) = self.backends.get_mut(&backend) else { return false };
-        let contradicts = probed.health.probed(session, outcome, (ended.successes, successes));
+        let counts = outcome.is_ok() || !began.blind;
+        let contradicts =
+            counts && probed.health.probed(session, outcome, (began.successes, successes));
         for probed in self.backends.values_mut() {
             probed.health.judge(successes);
         }
@@ -183,7 +195,7 @@ impl Probing {
             probed.offered(backend, now.monotonic + between(Duration::ZERO, soon(every), rng));
         }
         self.give_up_lost(now, alarm, rng);
-        self.ask(backends, alarm, commands);
+        self.ask(backends, every, alarm, commands);
         let blind = self.is_blind();
         for backend in backends.iter().filter(|backend| backend.is_local() && !blind) {
             let Some(probed) = self.backends.get_mut(&backend.id()) else { continue };
@@ -196,7 +208,10 @@ impl Probing {
     /// Our own side works.
     fn succeeded(&mut self) {
         if self.is_blind() {
-            self.backends.values_mut().for_each(|probed| probed.health.forgive());
+            for probed in self.backends.values_mut() {
+                probed.health.forgive();
+                probed.under_way.iter_mut().for_each(|asked| asked.blind = true);
+            }
         }
         self.successes += 1;
         self.backends.values_mut().for_each(|probed| probed.in_vain = 0);
@@ -220,8 +235,7 @@ impl Probing {
     ) {
         let Some(probed) = self.backends.get_mut(&backend) else { return };
         let in_doubt = probed.health.is_in_doubt() && !blind;
-        let lap = if in_doubt { soon(every) } else { every };
-        let delay = lap / u32::try_from(probed.queue.len()).unwrap_or(u32::MAX).max(1);
+        let delay = probed.pace(if in_doubt { soon(every) } else { every });
         probed.next_at = now + between(delay * 4 / 5, delay * 6 / 5, rng);
     }
 
@@ -229,7 +243,10 @@ impl Probing {
     fn compare(&mut self, failed: BackendId, now: Instant, rng: &mut impl Rng) {
         let fit = |probed: &Probed| {
             let health = &probed.health;
-            probed.is_free() && !health.is_in_doubt() && health.down().is_none()
+            probed.asked
+                && probed.under_way.is_empty()
+                && !health.is_in_doubt()
+                && health.down().is_none()
         };
         let others = self.backends.iter_mut().filter(|(id, b)| **id != failed && fit(b));
         if let Some((_, other)) = others.min_by_key(|(_, probed)| probed.next_at) {
@@ -238,33 +255,51 @@ impl Probing {
     }
 
     fn give_up_lost(&mut self, now: Now, alarm: &mut Alarm, rng: &mut impl Rng) {
-        let lost: Vec<(BackendId, SessionId)> = (self.backends.iter())
-            .filter_map(|(id, probed)| {
-                let asked = probed.under_way.as_ref()?;
-                alarm.reached(asked.since + PROBE_LIMIT).then_some((*id, asked.session))
-            })
-            .collect();
-        for (backend, session) in lost {
+        let asked = self.backends.iter().flat_map(|(id, probed)| {
+            probed.under_way.iter().map(|asked| (*id, asked.session, asked.since))
+        });
+        let lost: Vec<_> =
+            asked.filter(|(.., since)| alarm.reached(*since + PROBE_LIMIT)).collect();
+        for (backend, session, _) in lost {
             let outcome = Err(ProbeFailure::Inconclusive("no answer in time".into()));
             self.probed(backend, session, &outcome, now, rng);
         }
     }
 
     /// Probes where it is due, who waits longest first.
-    fn ask(&mut self, backends: &[Backend], alarm: &mut Alarm, commands: &mut VecDeque<Command>) {
-        let busy = self.backends.values().filter(|probed| probed.under_way.is_some()).count();
-        let mut due: Vec<(Instant, BackendId)> = (self.backends.iter())
-            .filter(|(_, probed)| probed.is_free() && alarm.reached(probed.next_at))
-            .map(|(id, probed)| (probed.next_at, *id))
-            .collect();
+    fn ask(
+        &mut self,
+        backends: &[Backend],
+        every: Duration,
+        alarm: &mut Alarm,
+        commands: &mut VecDeque<Command>,
+    ) {
+        let blind = self.is_blind();
+        let mut busy = 0;
+        let mut due: Vec<(Instant, BackendId)> = Vec::new();
+        for (id, probed) in &self.backends {
+            if probed.is_busy(alarm) {
+                busy += 1;
+            } else if probed.asked && probed.idle().is_some() && alarm.reached(probed.next_at) {
+                due.push((probed.next_at, *id));
+            }
+        }
         due.sort_unstable();
         for (_, id) in due.into_iter().take(AT_ONCE.saturating_sub(busy)) {
             let offered = backends.iter().find(|b| b.id() == id).map(|b| &b.offer().points);
             let Some(probed) = self.backends.get_mut(&id) else { continue };
             if let Some(point) = offered.and_then(|points| probed.next(points)) {
                 let (session, since) = (point.session_id, alarm.now());
-                probed.under_way = Some(UnderWay { session, since, successes: self.successes });
-                alarm.reached(alarm.now() + PROBE_LIMIT);
+                let successes = self.successes;
+                probed.under_way.push(UnderWay { session, since, successes, blind: false });
+                // The result decides when the next one follows. If it is slow
+                // to come, that is a reason for doubt where none was before.
+                let expected = blind || probed.health.fails(session);
+                let lap = if expected { every } else { soon(every) };
+                probed.next_at = since + probed.pace(lap).max(SLOW);
+                alarm.reached(since + SLOW);
+                alarm.reached(probed.next_at);
+                alarm.reached(since + PROBE_LIMIT);
                 commands.push_back(Command::Probe { backend: id, point: point.clone() });
             }
         }
@@ -278,7 +313,7 @@ impl Probed {
             queue: VecDeque::new(),
             asked: false,
             next_at: now.monotonic,
-            under_way: None,
+            under_way: Vec::new(),
             in_vain: 0,
             replaced: Vec::new(),
             replacements: REPLACEMENTS,
@@ -307,13 +342,25 @@ impl Probed {
         }
     }
 
-    fn is_free(&self) -> bool {
-        self.asked && self.under_way.is_none()
+    /// Whether a probe is under way that is not slow.
+    fn is_busy(&self, alarm: &mut Alarm) -> bool {
+        self.under_way.iter().any(|asked| !alarm.reached(asked.since + SLOW))
+    }
+
+    /// The time between two probes, where a lap of all points takes so long.
+    fn pace(&self, lap: Duration) -> Duration {
+        lap / u32::try_from(self.queue.len()).unwrap_or(u32::MAX).max(1)
+    }
+
+    /// The place in the queue of the first point that is not being asked.
+    fn idle(&self) -> Option<usize> {
+        let asked = |session| self.under_way.iter().any(|it| it.session == session);
+        self.queue.iter().position(|session| !asked(*session))
     }
 
     /// The point to be asked now; it goes to the end of the queue.
     fn next<'a>(&mut self, points: &'a [IntroPoint]) -> Option<&'a IntroPoint> {
-        let session = self.queue.pop_front()?;
+        let session = self.queue.remove(self.idle()?)?;
         self.queue.push_back(session);
         points.iter().find(|point| point.session_id == session)
     }
@@ -363,8 +410,10 @@ mod tests {
         replaced: Vec<(Duration, SessionId)>,
         /// The answers on their way.
         answers: Vec<(Instant, BackendId, SessionId, Outcome)>,
-        /// How long a probe takes.
+        /// How long a probe takes that succeeds ...
         takes: Duration,
+        /// ... and one that fails.
+        fails_after: Duration,
         most_at_once: usize,
         moved: usize,
     }
@@ -384,6 +433,7 @@ mod tests {
                 replaced: Vec::new(),
                 answers: Vec::new(),
                 takes: SECOND,
+                fails_after: SECOND,
                 most_at_once: 0,
                 moved: 0,
             };
@@ -443,8 +493,9 @@ mod tests {
                 for command in commands {
                     self.carry_out(command, &answer);
                 }
-                let under_way = self.probing.backends.values().filter(|b| b.under_way.is_some());
-                self.most_at_once = self.most_at_once.max(under_way.count());
+                let mut slow = Alarm::new(self.now.monotonic);
+                let busy = self.probing.backends.values().filter(|b| b.is_busy(&mut slow));
+                self.most_at_once = self.most_at_once.max(busy.count());
                 let answers = self.answers.iter().map(|(at, ..)| *at);
                 let Some(next) = answers.chain(alarm.next()).min() else { break };
                 if next > end.monotonic {
@@ -469,7 +520,8 @@ mod tests {
                     self.asked.push((after, backend.0, session));
                     let number = u16::from_be_bytes([session.0[0], session.0[1]]);
                     if let Some(outcome) = answer(number) {
-                        let at = self.now.monotonic + self.takes;
+                        let takes = if outcome.is_ok() { self.takes } else { self.fails_after };
+                        let at = self.now.monotonic + takes;
                         self.answers.push((at, backend, session, outcome));
                     }
                 }
@@ -542,11 +594,11 @@ mod tests {
     fn a_lost_answer_is_given_up_and_a_late_one_ignored() {
         let mut world = World::new(1, 1);
         world.pass(PROBE_LIMIT, |n| if n < 10 { None } else { good(n) });
-        assert_eq!(world.asked.iter().filter(|(_, b, _)| *b == 0).count(), 1);
+        assert_eq!([1, 2, 3].map(|n| world.times(n).len()), [1; 3]);
         let (_, _, lost) = *world.asked.iter().find(|(_, b, _)| *b == 0).unwrap();
         world.pass(MINUTE, good);
         assert!(world.asked.iter().filter(|(_, b, _)| *b == 0).count() > 2);
-        world.probing.backends.get_mut(&BackendId(0)).unwrap().under_way = None;
+        world.probing.backends.get_mut(&BackendId(0)).unwrap().under_way.clear();
         let gone = Err(ProbeFailure::Point("late".into()));
         world.probing.probed(BackendId(0), lost, &gone, world.now, &mut world.rng);
         assert!(!world.probing.health(BackendId(0)).unwrap().is_in_doubt());
@@ -565,6 +617,62 @@ mod tests {
             world.pass(10 * MINUTE, dead_is(1));
             world.pass(45 * SECOND, good);
             assert_eq!(world.states(), [Up, Up, Up], "seed {seed}");
+        }
+    }
+
+    #[test]
+    fn a_silent_backend_is_down_after_two_silences_though_three_points_are_silent() {
+        for seed in 0..100 {
+            let mut world = World::new(0, 3);
+            world.rng = rand::SeedableRng::seed_from_u64(seed);
+            world.fails_after = MINUTE;
+            world.pass(10 * MINUTE + seed as u32 * SECOND / 7, good);
+            world.pass(2 * MINUTE + 30 * SECOND, dead_is(1));
+            use BackendState::{Down, Up};
+            assert_eq!(world.states(), [Up, Down, Up], "seed {seed}");
+            assert!(world.most_at_once <= 3);
+        }
+    }
+
+    #[test]
+    fn silent_backends_keep_nobody_else_from_being_asked() {
+        let mut world = World::new(0, 7);
+        world.fails_after = 2 * MINUTE;
+        for backend in 3..7 {
+            world.offers(backend, &[10 * backend as u16 + 2]);
+        }
+        world.pass(10 * MINUTE, |n| if n >= 10 { dead() } else { good(n) });
+        world.forget();
+        world.pass(60 * MINUTE, |n| if n >= 10 { dead() } else { good(n) });
+        let often = |two: &[Duration]| two[1] - two[0] < 2 * EVERY;
+        assert!(world.times(1).windows(2).all(often), "{:?}", world.times(1));
+        // Two minutes for each answer: no point is asked twice at a time.
+        assert!((25..=30).contains(&world.times(11).len()), "{:?}", world.times(11));
+    }
+
+    #[test]
+    fn one_lost_probe_does_not_hide_that_our_own_side_fails() {
+        let mut world = World::new(0, 2);
+        world.pass(10 * MINUTE, good);
+        world.pass(2 * MINUTE, |n| if n == 1 { None } else { dead() });
+        assert!(world.probing.problem().is_some());
+    }
+
+    #[test]
+    fn what_fails_after_an_outage_and_began_in_it_proves_nothing() {
+        for seed in 0..100 {
+            let mut world = World::new(0, 3);
+            world.rng = rand::SeedableRng::seed_from_u64(seed);
+            world.pass(5 * MINUTE, good);
+            world.fails_after = 25 * SECOND;
+            world.pass(5 * MINUTE, |_| dead());
+            for _ in 0..60 {
+                world.pass(SECOND, good);
+                let blind = world.probing.problem().is_some();
+                let health = |id| world.probing.health(BackendId(id)).unwrap();
+                assert!(blind || (0..3).all(|id| !health(id).is_in_doubt()), "seed {seed}");
+            }
+            assert_eq!(world.probing.problem(), None);
         }
     }
 

@@ -13,7 +13,7 @@ mod request;
 use std::fmt;
 use std::time::Duration;
 
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use crate::balancer::fact::ProbeFailure;
 use crate::onion::{IntroPoint, OnionAddress};
@@ -21,6 +21,10 @@ use crate::onion::{IntroPoint, OnionAddress};
 use super::network::Network;
 pub(crate) use meeting::meet;
 pub use request::Request;
+
+/// How long a probe may take: enough to find out twice that there is no circuit
+/// to a relay, each time within a minute.
+const WITHIN: Duration = Duration::from_secs(150);
 
 /// What a probe shall find out.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -169,20 +173,30 @@ impl Verdict {
 /// circuits, where that may be chance.
 ///
 /// Each step has a limit: where all is well a probe takes about a second, where
-/// nobody answers one minute, and never more than eleven.
+/// nobody answers one minute, and never more than two and a half.
 pub async fn probe(network: &Network, point: &IntroPoint, question: &Question) -> Probe {
     let mut steps = Steps::default();
-    let mut outcome = knock(network, point, question, &mut steps).await;
+    let verdict = timeout(WITHIN, verdict(network, point, question, &mut steps)).await;
+    let late = || Verdict::Inconclusive("no verdict within two and a half minutes".into());
+    Probe { verdict: verdict.unwrap_or_else(|_| late()), steps }
+}
+
+async fn verdict(
+    network: &Network,
+    point: &IntroPoint,
+    question: &Question,
+    steps: &mut Steps,
+) -> Verdict {
+    let mut outcome = knock(network, point, question, steps).await;
     if outcome.as_ref().is_err_and(Verdict::may_be_chance) {
-        steps = Steps::default();
-        outcome = knock(network, point, question, &mut steps).await;
+        *steps = Steps::default();
+        outcome = knock(network, point, question, steps).await;
     }
-    let verdict = match (outcome, question.backend) {
+    match (outcome, question.backend) {
         (Ok(()), _) => Verdict::Answers,
         (Err(Verdict::Silent), Some(own)) => answers_for_itself(network, point, own).await,
         (Err(verdict), _) => verdict,
-    };
-    Probe { verdict, steps }
+    }
 }
 
 /// One introduction, for one address, and what is wanted after it.

@@ -30,14 +30,18 @@ const EVERY: Duration = Duration::from_secs(30);
 /// How long a backend that answers nobody may be listed: until its points have
 /// been asked and another backend has done better, and the change is published.
 const BOUND: Duration = Duration::from_secs(120);
-/// How much longer where each failing probe waits for an answer in vain: at
-/// each of three points twice, and half as many more, since some probes come
-/// to nothing and points replaced meanwhile are asked too.
-const WAITING: Duration = Duration::from_secs(9 * 30);
+/// How much longer where each failing probe waits for an answer in vain: all
+/// points wait at the same time, and then one of them once more, or twice, since
+/// some probes come to nothing.
+const WAITING: Duration = Duration::from_secs(3 * 30);
 /// How long it may take until a backend that has failed is seen to have other points.
 const LOOKED_AT: Duration = Duration::from_secs(4 * 60);
-/// When a probe that nobody answers is given up.
-const LOST: Duration = Duration::from_secs(7 * 60);
+/// When a probe ends at the latest, whatever comes of it ...
+const LATEST: Duration = Duration::from_secs(150);
+/// ... and when one is given up of which nothing is heard.
+const LOST: Duration = Duration::from_secs(3 * 60);
+/// After so long a probe under way keeps no other one waiting.
+const SLOW: Duration = Duration::from_secs(10);
 
 /// What is simulated.
 #[derive(Clone, Copy)]
@@ -117,7 +121,8 @@ pub(crate) struct Judging {
     /// What decided about the shares when that was listed.
     shares: Vec<(BackendId, u16, usize)>,
     stored: BTreeMap<(Period, RelayId), Vec<SessionId>>,
-    probes: BTreeMap<BackendId, (SessionId, Instant)>,
+    /// The probes under way, and since when.
+    probes: BTreeMap<(BackendId, SessionId), Instant>,
     replaced: BTreeMap<SessionId, (BackendId, Instant)>,
     removals: usize,
     withdrawn: bool,
@@ -468,12 +473,17 @@ impl Judging {
 
     fn probe(&mut self, id: BackendId, session: SessionId) {
         let now = self.now.monotonic;
-        self.probes.retain(|_, (_, since)| now - *since < LOST);
-        let before = self.probes.insert(id, (session, now));
-        self.check(before.is_none(), || format!("two probes of {id:?} at a time"));
-        let asked: Vec<_> = self.backends.iter().filter(|b| b.configured).map(|b| b.id).collect();
-        let under_way = self.probes.keys().filter(|id| asked.contains(id)).count();
-        self.check(under_way <= 4, || format!("{under_way} probes at a time"));
+        self.probes.retain(|_, since| now - *since < LOST);
+        let before = self.probes.insert((id, session), now);
+        self.check(before.is_none(), || format!("two probes of a point of {id:?} at a time"));
+        let quick: Vec<BackendId> = (self.probes.iter())
+            .filter(|(_, since)| now - **since < SLOW)
+            .map(|((of, _), _)| *of)
+            .filter(|of| self.backends.iter().any(|b| b.id == *of && b.configured))
+            .collect();
+        let own = quick.iter().filter(|of| **of == id).count();
+        self.check(own == 1, || format!("{own} quick probes of {id:?} at a time"));
+        self.check(quick.len() <= 4, || format!("{} quick probes at a time", quick.len()));
         let n = self.index(id);
         let silent = !self.answers(&self.backends[n], session)
             && matches!(self.backends[n].health, Health::Well | Health::Silent);
@@ -484,7 +494,7 @@ impl Judging {
         };
         let dice = self.rng.random_range(0..1000);
         if self.trouble && dice < 2 {
-            delay = self.between(MINUTE, 6 * MINUTE);
+            delay = self.between(MINUTE, LATEST);
         }
         let lost = self.trouble && dice == 2;
         if lost || delay >= MINUTE {
@@ -497,7 +507,7 @@ impl Judging {
     }
 
     fn probed(&mut self, backend: BackendId, session: SessionId, blind: bool) {
-        self.probes.remove(&backend);
+        self.probes.remove(&(backend, session));
         let flake = self.chance(self.plan.flakes);
         let unknown = self.chance(3);
         let of = &self.backends[self.index(backend)];

@@ -78,8 +78,10 @@ pub(crate) struct Simulation {
     trouble: bool,
     /// Whose every session is or was.
     owners: BTreeMap<SessionId, BackendId>,
-    /// What the last upload listed.
+    /// What the last upload listed ...
     newest: Vec<IntroPoint>,
+    /// ... and since when.
+    newest_since: Instant,
     uploads: BTreeMap<(Period, RelayId), Vec<(Instant, SystemTime)>>,
     /// The uploads that it waits for.
     in_flight: BTreeMap<(Period, RelayId), (SystemTime, Instant)>,
@@ -124,6 +126,7 @@ impl Simulation {
             trouble: false,
             owners: BTreeMap::new(),
             newest: Vec::new(),
+            newest_since: began,
             uploads: BTreeMap::new(),
             in_flight: BTreeMap::new(),
             fetches: BTreeMap::new(),
@@ -313,9 +316,7 @@ impl Simulation {
                 Command::Fetch { backend } => self.fetch(backend),
                 Command::Publish(publication) => self.store(publication),
                 Command::Inspect { period, hsdir } => self.inspect(period, hsdir),
-                Command::Probe { .. } | Command::Replace { .. } => {
-                    unreachable!("not asked for yet")
-                }
+                Command::Probe { .. } | Command::Replace { .. } => unreachable!("not wanted"),
             }
         }
         if let Some(at) = self.balancer.poll_timeout() {
@@ -432,6 +433,9 @@ impl Simulation {
         let status = self.balancer.status();
         let new = self.newest != points[..];
         self.newest = points.to_vec();
+        if new {
+            self.newest_since = now;
+        }
         if new && self.backends.len() <= 20 {
             let listed = self.listed();
             for (n, backend) in (0..).zip(&status.backends) {
@@ -444,12 +448,19 @@ impl Simulation {
         self.check(told, "the status tells what is uploaded");
     }
 
-    /// After a while without trouble everything is in its place.
-    pub(crate) fn check_calm(&self) {
+    /// After a while without trouble everything is in its place, once what
+    /// changed last (a backend that comes back, say) is with the HSDirs.
+    pub(crate) fn check_calm(&mut self) {
+        let mut patience = 30;
+        while self.now.monotonic - self.newest_since < 20 * SECOND {
+            patience -= 1;
+            self.check(patience > 0, "it comes to rest");
+            self.run(10 * SECOND, false);
+        }
         let status = self.balancer.status();
         let found: usize = status.backends.iter().map(|b| b.published_intro_points).sum();
         self.check(found == self.newest.len(), "the status tells what clients find");
-        let dead = self.backends.iter().all(|backend| !backend.alive);
+        let mut lives = false;
         let listed = self.listed();
         for (n, backend) in self.backends.iter().enumerate() {
             let id = BackendId(n as u32);
@@ -457,6 +468,7 @@ impl Simulation {
             let age = self.now.wall.duration_since(backend.changed_at).unwrap_or_default();
             let settled = backend.points.len() == 3 && age > 10 * MINUTE;
             if backend.alive && settled {
+                lives = true;
                 self.check(listed.contains(&id), "every live backend is listed");
                 let mut own = self.newest.iter().filter(|p| self.owners[&p.session_id] == id);
                 let current = own.all(|point| backend.points.contains(point));
@@ -465,7 +477,7 @@ impl Simulation {
                 self.check(!listed.contains(&id), "no dead local instance is listed");
             }
         }
-        if !dead {
+        if lives {
             self.check(status.state == ServiceState::Published, "clients find it");
         }
         if self.newest.is_empty() {
