@@ -1,8 +1,9 @@
 //! Which requests are refused before anything else is done with them. Pure.
 //!
-//! It sees a request as the client has sent it, before anything in it is
-//! changed. What shows only while a body arrives, such as its length when none
-//! was announced, is for who reads the body.
+//! It sees a request as the client has sent it, in any version of HTTP, before
+//! anything in it is changed. What of HTTP/1 does not reach a parsed head, the
+//! framing refuses before (`http::framing`); what shows only while a body
+//! arrives, such as its length when none was announced, is for who reads the body.
 
 mod path;
 
@@ -12,6 +13,7 @@ use http::{HeaderMap, HeaderValue, Method, Version};
 
 use super::failure::Failure;
 use super::host::{self, Host};
+use super::http::framing;
 use super::settings::{BlockRule, GuardSettings};
 
 /// The longest target of a request, in bytes.
@@ -26,8 +28,9 @@ const METHOD_NOT_ALLOWED: u16 = 405;
 /// Whether a request may go on to an origin.
 ///
 /// Besides what the settings refuse, these are always refused: what is longer
-/// than the limits; what has no host, two, or none that is one; other forms of
-/// a target than a path, an `http` URI, or `*` for `OPTIONS`; `CONNECT`, which
+/// than the limits; what has no host, two, or none that is one; what says twice,
+/// or in disguise, how long its body is; other forms of a target than a path,
+/// an `http` URI, or `*` for `OPTIONS`; `CONNECT`, which
 /// would make an open relay of an origin, and `TRACE`, which would show what
 /// the proxy has added (405).
 pub fn check(settings: &GuardSettings, request: &Parts) -> Result<(), Failure> {
@@ -94,7 +97,7 @@ fn only_host(request: &Parts) -> Result<Option<Host<'_>>, Failure> {
     }
     let named = match host::named(request) {
         Some(named) => Some(Host::parse(named).ok_or(Failure::Malformed)?),
-        None if field.is_some() || request.version == Version::HTTP_11 => {
+        None if field.is_some() || request.version != Version::HTTP_10 => {
             return Err(Failure::Malformed);
         }
         None => None,
@@ -109,8 +112,13 @@ fn only_host(request: &Parts) -> Result<Option<Host<'_>>, Failure> {
     Ok(named)
 }
 
-/// The announced length of the body: one number, and not beyond the limit.
+/// The announced length of the body: one number, and not beyond the limit. An
+/// origin that takes `_` for `-` must not find another one.
 fn body_fits(settings: &GuardSettings, headers: &HeaderMap) -> Result<(), Failure> {
+    let mut names = headers.keys().map(|name| name.as_str().as_bytes());
+    if names.any(|name| name.contains(&b'_') && framing::is_of_framing(name)) {
+        return Err(Failure::Malformed);
+    }
     let mut announced = headers.get_all(CONTENT_LENGTH).iter();
     let Some(length) = announced.next() else { return Ok(()) };
     let digits = length.to_str().ok().filter(|text| text.bytes().all(|c| c.is_ascii_digit()));
@@ -226,6 +234,8 @@ mod tests {
         let mut without = get("/");
         without.headers.remove(HOST);
         assert_eq!(default(&without), Some(Failure::Malformed));
+        without.version = Version::HTTP_2;
+        assert_eq!(default(&without), Some(Failure::Malformed));
         without.version = Version::HTTP_10;
         assert_eq!(default(&without), None, "HTTP/1.0 knows no host");
     }
@@ -279,6 +289,8 @@ mod tests {
             [("content-length", "+1"), ("x", "y")],
             [("content-length", "1, 1"), ("x", "y")],
             [("content-length", ""), ("x", "y")],
+            [("content_length", "1"), ("x", "y")],
+            [("transfer_encoding", "chunked"), ("x", "y")],
             [("content-length", "99999999999999999999"), ("x", "y")],
         ] {
             assert_eq!(default(&with(&fields)), Some(Failure::Malformed), "{fields:?}");

@@ -71,7 +71,7 @@ pub struct Origins {
 struct Member {
     /// As the configuration writes it.
     name: String,
-    /// What it is called in requests that do not say.
+    /// What checks call it.
     host: String,
     tls: bool,
     pool: Arc<Pool>,
@@ -167,8 +167,8 @@ impl Origins {
         }))
     }
 
-    /// Leads a request to an origin. `Host` and everything else in its head is
-    /// passed on as it is; the target becomes that of the origin's protocol.
+    /// Leads a request to an origin. `Host`, which it has to have, and everything
+    /// else in its head is passed on as it is; the target becomes that of the origin's protocol.
     ///
     /// The response comes as soon as its head is there. If it is 101, hyper's
     /// `OnUpgrade` is in its extensions; [`FromOrigin`] always is. Dropping the future, or the response,

@@ -9,7 +9,8 @@
 //! Refused though RFC 9112 would allow it: line ends without CR (section 2.2),
 //! a repeated `Content-Length` even of the same value (RFC 9110, section 8.6),
 //! transfer codings other than a single `chunked` (section 6.1), white space
-//! around chunk sizes (section 7.1.1), and `CONNECT`.
+//! around chunk sizes (section 7.1.1), and `CONNECT`, after which there would be
+//! no messages.
 
 use crate::proxy::failure::Failure;
 use crate::proxy::host::Host;
@@ -396,7 +397,7 @@ fn authority(target: &[u8]) -> Option<&[u8]> {
 }
 
 /// A name or address, perhaps with a port; no user, no path.
-pub fn is_host(host: &[u8]) -> bool {
+fn is_host(host: &[u8]) -> bool {
     std::str::from_utf8(host).is_ok_and(|host| Host::parse(host).is_some())
 }
 
