@@ -65,8 +65,8 @@ impl Serve for ByPort {
                     None => stream.origin_failed().await,
                 },
                 ProxyTarget::Http(_) | ProxyTarget::Files(_) => {
-                    match served.as_ref().and_then(|served| served.proxy.as_ref()) {
-                        Some(proxy) => return shared.answer(proxy, stream).await,
+                    match served.as_ref().and_then(|served| served.setup.as_ref()) {
+                        Some(setup) => return shared.answer(&setup.proxy, stream).await,
                         None => stream.origin_failed().await,
                     }
                 }

@@ -50,7 +50,6 @@ pub(super) fn shape<B>(
     protocol: OriginProtocol,
     tls: bool,
 ) -> Result<(), Failure> {
-    let malformed = |_| Failure::Malformed;
     let path = request.uri().path_and_query().cloned();
     let path = path.unwrap_or(PathAndQuery::from_static("/"));
     match protocol {
@@ -59,15 +58,17 @@ pub(super) fn shape<B>(
             *request.version_mut() = Version::HTTP_11;
         }
         OriginProtocol::Http2 => {
-            // `:authority` takes the place of `Host` (RFC 9113, section 8.3.1).
-            let host = request.headers_mut().remove(HOST);
-            let host = host.ok_or(Failure::Malformed)?;
+            // `:authority` takes the place of `Host` (RFC 9113, section 8.3.1);
+            // in a request that is sent again it has done so.
+            let authority = match request.headers_mut().remove(HOST) {
+                Some(host) => Authority::try_from(host.as_bytes()).ok(),
+                None => request.uri().authority().cloned(),
+            };
             let mut uri = Uri::default().into_parts();
             uri.scheme = Some(if tls { Scheme::HTTPS } else { Scheme::HTTP });
-            uri.authority =
-                Some(Authority::try_from(host.as_bytes()).map_err(|_| Failure::Malformed)?);
+            uri.authority = Some(authority.ok_or(Failure::Malformed)?);
             uri.path_and_query = Some(path);
-            *request.uri_mut() = Uri::from_parts(uri).map_err(malformed)?;
+            *request.uri_mut() = Uri::from_parts(uri).map_err(|_| Failure::Malformed)?;
             *request.version_mut() = Version::HTTP_2;
         }
     }
