@@ -14,7 +14,7 @@ use http::{HeaderMap, HeaderValue, Method, Version};
 use super::failure::Failure;
 use super::host::{self, Host};
 use super::http::framing;
-use super::settings::{BlockRule, GuardSettings};
+use super::settings::{AllowedHost, BlockRule, GuardSettings};
 
 /// The longest target of a request, in bytes.
 pub const LONGEST_TARGET: usize = 16 * 1024;
@@ -25,7 +25,10 @@ const FIELD_SYNTAX: usize = ": \r\n".len();
 /// The status for methods that are never led on.
 const METHOD_NOT_ALLOWED: u16 = 405;
 
-/// Whether a request may go on to an origin.
+/// The status for hosts that are not served here (RFC 9110, section 15.5.20).
+const MISDIRECTED: u16 = 421;
+
+/// Whether a request to the service with the address `own` may go on to an origin.
 ///
 /// Besides what the settings refuse, these are always refused: what is longer
 /// than the limits; what has no host, two, or none that is one; what says twice,
@@ -33,7 +36,7 @@ const METHOD_NOT_ALLOWED: u16 = 405;
 /// an `http` URI, or `*` for `OPTIONS`; `CONNECT`, which
 /// would make an open relay of an origin, and `TRACE`, which would show what
 /// the proxy has added (405).
-pub fn check(settings: &GuardSettings, request: &Parts) -> Result<(), Failure> {
+pub fn check(settings: &GuardSettings, own: &str, request: &Parts) -> Result<(), Failure> {
     within_limits(settings, request)?;
     if matches!(request.method, Method::CONNECT | Method::TRACE) || is_for_us(request) {
         return Err(Failure::Blocked(METHOD_NOT_ALLOWED));
@@ -43,6 +46,11 @@ pub fn check(settings: &GuardSettings, request: &Parts) -> Result<(), Failure> {
     body_fits(settings, &request.headers)?;
     if settings.block_tor2web && is_of_a_gateway(&request.headers, host) {
         return Err(Failure::Tor2web);
+    }
+    // Who names no host gets the own one.
+    let name = host.map_or(own, |host| host.name);
+    if !settings.allowed_hosts.as_ref().is_none_or(|allowed| is_among(allowed, own, name)) {
+        return Err(Failure::Blocked(MISDIRECTED));
     }
     match settings.block.iter().find(|rule| applies(rule, request, host)) {
         Some(rule) => Err(Failure::Blocked(rule.status)),
@@ -145,6 +153,15 @@ fn is_of_a_gateway(headers: &HeaderMap, host: Option<Host<'_>>) -> bool {
     says_so || asked_for || host.is_some_and(|host| !is_onion(host.name))
 }
 
+/// Whether a host is one of these or below one.
+fn is_among(allowed: &[AllowedHost], own: &str, name: &str) -> bool {
+    let domain = |allowed| match allowed {
+        &AllowedHost::Own => own,
+        AllowedHost::Named(domain) => domain,
+    };
+    allowed.iter().map(domain).any(|domain| host::below(name, domain).is_some())
+}
+
 /// Whether everything that a rule gives is so. A request that names no host
 /// could be for any.
 fn applies(rule: &BlockRule, request: &Parts, host: Option<Host<'_>>) -> bool {
@@ -200,7 +217,7 @@ mod tests {
     }
 
     fn checked(settings: &GuardSettings, request: &Parts) -> Option<Failure> {
-        check(settings, request).err()
+        check(settings, ONION, request).err()
     }
 
     fn default(request: &Parts) -> Option<Failure> {
@@ -340,6 +357,31 @@ mod tests {
         ] {
             assert!(!through(&request), "{:?}", request.headers);
         }
+    }
+
+    #[test]
+    fn where_hosts_are_listed_no_other_one_is_asked_for() {
+        let allowed = vec![AllowedHost::Own, AllowedHost::Named("cdn.example".into())];
+        let settings = GuardSettings { allowed_hosts: Some(allowed), ..GuardSettings::default() };
+        let mut nameless = get("/");
+        nameless.headers.remove(HOST);
+        nameless.version = Version::HTTP_10;
+        for request in [
+            get("/"),
+            asked_as(&format!("www.{ONION}:80")),
+            asked_as("CDN.example."),
+            nameless.clone(),
+        ] {
+            assert_eq!(checked(&settings, &request), None, "{:?}", request.headers);
+        }
+        for host in ["intern.example", "localhost", "127.0.0.1", "notcdn.example", "[::1]"] {
+            let refused = checked(&settings, &asked_as(host));
+            assert_eq!(refused, Some(Failure::Blocked(421)), "{host}");
+            assert_eq!(default(&asked_as(host)), None, "{host}");
+        }
+        let allowed_hosts = Some(vec![AllowedHost::Named("cdn.example".into())]);
+        let settings = GuardSettings { allowed_hosts, ..GuardSettings::default() };
+        assert_eq!(checked(&settings, &nameless), Some(Failure::Blocked(421)));
     }
 
     #[test]

@@ -90,7 +90,7 @@ impl Exchange {
         }
         let settings = &self.proxy.settings;
         let (mut parts, incoming) = request.into_parts();
-        guard::check(&settings.guard, &parts)?;
+        guard::check(&settings.guard, &self.visitor.onion, &parts)?;
         if !record.take_turn(self) {
             if settings.circuit.close_abusers {
                 self.control.close();
