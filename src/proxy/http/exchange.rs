@@ -97,8 +97,9 @@ impl Exchange {
             }
             return Err(Failure::TooMany);
         }
-        let upgrade = upgrade::offer(&mut parts.headers);
         headers::request(&settings.headers, &self.visitor, &mut parts);
+        // Only what is left of it is offered to the origin.
+        let upgrade = parts.headers.contains_key(UPGRADE);
         let body = RequestBody::new(incoming, progress, Arc::clone(settings)).boxed_unsync();
         let answering = self.proxy.upstream.answer(Request::from_parts(parts, body), &self.visitor);
         let response = tokio::select! {
