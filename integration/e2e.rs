@@ -31,5 +31,6 @@ pub mod e2e {
     mod restart;
     mod shutdown;
     mod web;
+    mod web_features;
     mod welcome;
 }

@@ -13,7 +13,8 @@
 //! | `service` | what is the life of one? |
 //! | `settings`, `instances`, `drain` | which backends has it, and how do those in this process come and go? |
 //! | `work`, `fetches` | who carries out its balancer's commands? |
-//! | `streams`, `proxies`, `origins` | where do clients' streams go, and does anybody answer there? |
+//! | `streams`, `proxies` | where do clients' streams go, and who serves them? |
+//! | `origins` | does anybody answer there? |
 //! | `state` | what does it find again after a restart? |
 //! | `snapshot`, `log_lines` | what is seen of it? |
 

@@ -15,5 +15,6 @@ pub mod pages;
 pub mod proxy_line;
 pub mod rules;
 pub mod settings;
+pub mod setup;
 pub mod visitor;
 pub mod welcome;

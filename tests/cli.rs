@@ -178,6 +178,22 @@ fn a_missing_file_gives_78_and_a_wrong_command_line_gives_2() {
 }
 
 #[test]
+fn a_port_that_cannot_be_served_gives_78_before_anything_runs() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("sorry.html"), b"d\xe9sol\xe9").unwrap();
+    let text = "[onion_services.shop]\nproxy_ports = [[\"80-81\", \"http://127.0.0.1:1\"]]\n\
+                http = { error_pages = { \"502\" = \"sorry.html\" } }\n";
+    write(dir.path(), "arti.toml", text);
+    for command in ["check", "run"] {
+        let output = onionbraid(dir.path(), &[command, "-c", "arti.toml"]);
+        let said = stderr(&output);
+        assert_eq!(output.status.code(), Some(78), "{command}: {said}");
+        assert!(said.contains("service \"shop\": port 80-81 cannot be served: "), "{said}");
+        assert!(said.contains("sorry.html is not written in UTF-8"), "{said}");
+    }
+}
+
+#[test]
 fn later_files_override_earlier_ones() {
     let dir = tempfile::tempdir().unwrap();
     write(dir.path(), "a.toml", GOOD);

@@ -72,6 +72,10 @@ async fn text(response: Response<Body>) -> String {
     String::from_utf8(body.to_bytes().to_vec()).unwrap()
 }
 
+fn any_in_use(origins: &Origins) -> bool {
+    origins.snapshot().iter().any(|state| state.out.is_none())
+}
+
 /// A test that would hang fails instead.
 async fn within<T>(future: impl Future<Output = T>) -> T {
     tokio::time::timeout(2 * PATIENCE, future).await.unwrap()

@@ -254,10 +254,19 @@ fn http(service: &ServiceConfig, address: &OnionAddress) -> String {
     within("onion_services", services).to_string()
 }
 
-/// Writes the address in the place of "self", in `names`.
+/// Writes the address in the place of "self", in `names` and `allowed_hosts`.
 fn name_address(http: &mut Table, address: &OnionAddress) {
-    let names = http.get_mut("names").and_then(Value::as_array_mut);
-    for onion in names.into_iter().flatten().filter_map(|pair| pair.get_mut("onion")) {
+    let mut entries = Vec::new();
+    for (key, value) in http {
+        match (key.as_str(), value.as_array_mut()) {
+            ("names", Some(pairs)) => {
+                entries.extend(pairs.iter_mut().filter_map(|pair| pair.get_mut("onion")));
+            }
+            ("allowed_hosts", Some(hosts)) => entries.extend(hosts),
+            _ => {}
+        }
+    }
+    for onion in entries {
         if onion.as_str() == Some("self") {
             *onion = address.to_string().into();
         }

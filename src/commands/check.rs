@@ -1,6 +1,6 @@
 //! `onionbraid check`: is the configuration right, and what would run?
 //!
-//! Reads files and keys, makes nothing, does not use the network; unless it is
+//! Reads files and keys, and the files that serving ports takes; makes nothing, does not use the network; unless it is
 //! told to, and then it asks every backend through Tor.
 
 mod advice;
@@ -17,6 +17,7 @@ use crate::balancer::{Distinct, Publishers};
 use crate::config::{AddressError, Config, Environment, ServiceConfig, check_addresses};
 use crate::exit::Exit;
 use crate::onion::OnionAddress;
+use crate::proxy::setup;
 use crate::tor::keys;
 
 use online::Asked;
@@ -46,6 +47,13 @@ fn write_check(
         found.push((service, key.as_ref().map(keys::address)));
     }
     check_addresses(found.iter().copied())?;
+    for service in config.services.iter().filter(|service| service.enabled) {
+        setup::check(&service.proxy_ports).map_err(|error| {
+            let error = anyhow::Error::from(error);
+            let text = format!("service \"{}\": {error:#}", service.nickname);
+            Failure::new(Exit::Configuration, text)
+        })?;
+    }
     for (service, address) in found {
         write_service(service, address, out)?;
         hints.extend(hints::on(service, address, &config.services));

@@ -37,7 +37,9 @@ impl From<DaemonError> for Failure {
     fn from(error: DaemonError) -> Self {
         let exit = match &error {
             DaemonError::Services(CheckError::Keys(_)) => Exit::Permission,
-            DaemonError::Services(CheckError::Addresses(_)) => Exit::Configuration,
+            DaemonError::Services(CheckError::Addresses(_) | CheckError::Ports { .. }) => {
+                Exit::Configuration
+            }
             _ => Exit::Failed,
         };
         Self::new(exit, format!("{:#}", anyhow::Error::from(error)))

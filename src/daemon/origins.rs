@@ -2,8 +2,9 @@
 //!
 //! A backend whose application is down is worse than a dead one: its clients
 //! get an error at once and try no other point. So the balancer is told when
-//! no origin can be reached, and when one can again. It is asked by connecting,
-//! every few seconds, and at once when a client's stream found its origin dead.
+//! no origin can be reached, and when one can again. Of origins with health
+//! checks these are the judge; the others are asked by connecting, every few
+//! seconds, and at once when a client's stream found its origin dead.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +16,9 @@ use tokio::sync::{Notify, mpsc, watch};
 
 use crate::balancer::fact::Fact;
 use crate::proxy::origin;
-use crate::proxy::rules::{Origin, ProxyRules, ProxyTarget};
+use crate::proxy::rules::{Origin, ProxyTarget};
+
+use super::proxies::InForce;
 
 /// How long after a look the next one follows while all is well, spread by a
 /// quarter either way so that services do not ask one origin in step.
@@ -34,8 +37,8 @@ const BAD_LOOKS: u32 = 2;
 
 /// Looks after the origins of one service, for as long as somebody listens.
 pub(super) struct Origins {
-    /// Which origins there are.
-    pub(super) rules: watch::Receiver<Arc<ProxyRules>>,
+    /// Which origins there are, and what their checks say.
+    pub(super) in_force: watch::Receiver<Arc<InForce>>,
     /// A client's stream found its origin dead.
     pub(super) failed: Arc<Notify>,
     /// Where changes are told.
@@ -48,11 +51,10 @@ impl Origins {
     pub(super) async fn watch(mut self) {
         let mut health = Health::default();
         loop {
-            let rules = Arc::clone(&self.rules.borrow_and_update());
-            let looked = match origins(&rules) {
-                Some(origins) => any_accepts(&origins).await,
-                None => Ok(()),
-            };
+            let in_force = Arc::clone(&self.in_force.borrow_and_update());
+            let looked = any_serves(&in_force).await;
+            // What is replaced meanwhile must not live on for this.
+            drop(in_force);
             let well = looked.is_ok();
             if let Some(news) = health.looked(looked)
                 && self.told.send(Fact::Origins(news)).await.is_err()
@@ -64,7 +66,7 @@ impl Origins {
             tokio::select! {
                 () = tokio::time::sleep(spread(pause - LEAST)) => {}
                 () = self.failed.notified() => {}
-                changed = self.rules.changed() => if changed.is_err() {
+                changed = self.in_force.changed() => if changed.is_err() {
                     return;
                 }
             }
@@ -99,21 +101,31 @@ impl Health {
     }
 }
 
-/// All origins that streams are led to; `None` if nothing needs one, or
-/// something is answered without.
-fn origins(rules: &ProxyRules) -> Option<Vec<&Origin>> {
-    let mut origins = Vec::new();
-    for rule in &rules.0 {
-        match &rule.target {
-            ProxyTarget::Forward(target) => origins.extend(&target.origins),
-            ProxyTarget::Http(target) => {
-                origins.extend(target.origins.iter().map(|origin| &origin.address));
+/// Whether clients who come now are served by anybody; so they are where
+/// something is answered without an origin, and where nothing is.
+async fn any_serves(in_force: &InForce) -> Result<(), String> {
+    let mut unchecked: Vec<&Origin> = Vec::new();
+    let mut ill = Vec::new();
+    if in_force.rules.0.iter().any(|rule| rule.target == ProxyTarget::Welcome) {
+        return Ok(());
+    }
+    for served in &in_force.served {
+        match (&served.target, served.checked()) {
+            (_, Some(Ok(()))) => return Ok(()),
+            (_, Some(Err(why))) => ill.push(why),
+            (ProxyTarget::Forward(target), None) => unchecked.extend(&target.origins),
+            (ProxyTarget::Http(target), None) => {
+                unchecked.extend(target.origins.iter().map(|origin| &origin.address));
             }
-            ProxyTarget::Files(_) | ProxyTarget::Welcome => return None,
-            ProxyTarget::Destroy | ProxyTarget::Reject | ProxyTarget::Ignore => {}
+            _ => return Ok(()),
         }
     }
-    (!origins.is_empty()).then_some(origins)
+    match ill.as_slice() {
+        [] if unchecked.is_empty() => Ok(()),
+        [] => any_accepts(&unchecked).await,
+        _ if unchecked.is_empty() => Err(format!("no origin is well: {}", ill.join("; "))),
+        _ => any_accepts(&unchecked).await.map_err(|why| format!("{why}; {}", ill.join("; "))),
+    }
 }
 
 /// Connects to all at once, and to no more when one has accepted.
@@ -150,15 +162,33 @@ mod tests {
     use tokio::net::TcpListener;
 
     use super::*;
-    use crate::proxy::rules::{ForwardTarget, ProxyRule};
+    use crate::daemon::proxies::Proxies;
+    use crate::proxy::rules::{ForwardTarget, HttpOrigin, HttpTarget, ProxyRule, ProxyRules};
+    use crate::proxy::settings::{HealthCheck, HttpSettings};
 
-    fn forwarding_to(addresses: &[SocketAddr]) -> ProxyRules {
-        let origins = addresses.iter().copied().map(Origin::Tcp).collect();
-        let target = ProxyTarget::Forward(ForwardTarget { origins, proxy_protocol: None });
+    fn rules(target: ProxyTarget) -> ProxyRules {
         ProxyRules(vec![
             ProxyRule { ports: 80..=80, target },
             ProxyRule { ports: 1..=u16::MAX, target: ProxyTarget::Reject },
         ])
+    }
+
+    fn forwarding_to(addresses: &[SocketAddr]) -> ProxyRules {
+        let origins = addresses.iter().copied().map(Origin::Tcp).collect();
+        rules(ProxyTarget::Forward(ForwardTarget { origins, proxy_protocol: None }))
+    }
+
+    fn in_force(rules: ProxyRules) -> Arc<InForce> {
+        let proxies = Proxies::new(Arc::new(rules));
+        let in_force = proxies.watch();
+        Arc::clone(&in_force.borrow())
+    }
+
+    /// An address where nobody listens, and one where somebody does.
+    async fn dead_and_alive() -> (SocketAddr, SocketAddr, TcpListener) {
+        let alive = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let gone = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        (gone.local_addr().unwrap(), alive.local_addr().unwrap(), alive)
     }
 
     #[test]
@@ -175,40 +205,60 @@ mod tests {
         assert_eq!(health.looked(bad()), None);
     }
 
-    #[test]
-    fn only_rules_that_lead_to_origins_alone_are_looked_after() {
-        let mut rules = forwarding_to(&[([127, 0, 0, 1], 1).into()]);
-        assert_eq!(origins(&rules).map(|origins| origins.len()), Some(1));
+    #[tokio::test]
+    async fn only_rules_that_lead_to_origins_alone_are_looked_after() {
+        let (dead, _, _) = dead_and_alive().await;
+        let mut rules = forwarding_to(&[dead]);
+        assert!(any_serves(&in_force(rules.clone())).await.is_err());
         rules.0.push(ProxyRule { ports: 81..=81, target: ProxyTarget::Welcome });
-        assert_eq!(origins(&rules), None);
+        assert_eq!(any_serves(&in_force(rules.clone())).await, Ok(()));
         rules.0.retain(|rule| rule.target == ProxyTarget::Reject);
-        assert_eq!(origins(&rules), None);
+        assert_eq!(any_serves(&in_force(rules)).await, Ok(()));
     }
 
     #[tokio::test]
     async fn one_origin_that_accepts_is_enough() {
-        let alive = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
-        let dead = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
-        let (alive, gone) = (alive.local_addr().map(|a| (a, alive)).unwrap(), dead);
-        let dead = gone.local_addr().unwrap();
-        drop(gone);
-        let both = forwarding_to(&[dead, alive.0]);
-        assert_eq!(any_accepts(&origins(&both).unwrap()).await, Ok(()));
-        let one = forwarding_to(&[dead]);
-        let why = any_accepts(&origins(&one).unwrap()).await.unwrap_err();
+        let (dead, alive, _listener) = dead_and_alive().await;
+        assert_eq!(any_serves(&in_force(forwarding_to(&[dead, alive]))).await, Ok(()));
+        let why = any_serves(&in_force(forwarding_to(&[dead]))).await.unwrap_err();
         assert!(why.contains(&dead.to_string()), "{why}");
     }
 
     #[tokio::test]
+    async fn an_origin_with_a_health_check_is_down_when_that_fails_though_it_accepts() {
+        // It accepts connections, and never answers on one.
+        let (_, alive, _listener) = dead_and_alive().await;
+        let http = |check: Option<HealthCheck>| {
+            let mut settings = HttpSettings::default();
+            settings.origins.health_check = check;
+            let origins = vec![HttpOrigin { address: Origin::Tcp(alive), tls: false }];
+            rules(ProxyTarget::Http(HttpTarget { origins, settings: Arc::new(settings) }))
+        };
+        assert_eq!(any_serves(&in_force(http(None))).await, Ok(()));
+        let check = HealthCheck {
+            path: Some("/health".into()),
+            timeout: Duration::from_millis(20),
+            interval: Duration::from_millis(20),
+            fall: 1,
+            ..HealthCheck::default()
+        };
+        let in_force = in_force(http(Some(check)));
+        let report = loop {
+            match any_serves(&in_force).await {
+                Ok(()) => tokio::time::sleep(Duration::from_millis(5)).await,
+                Err(report) => break report,
+            }
+        };
+        assert!(report.contains("health check") && report.contains(&alive.to_string()), "{report}");
+    }
+
+    #[tokio::test]
     async fn trouble_is_told_and_new_rules_are_looked_at_soon() {
-        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
-        let alive = listener.local_addr().unwrap();
-        let gone = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
-        let dead = gone.local_addr().unwrap();
-        drop(gone);
+        let (dead, alive, _listener) = dead_and_alive().await;
         let (rules, watched) = watch::channel(Arc::new(forwarding_to(&[dead])));
+        let proxies = Arc::new(Proxies::new(Arc::clone(&watched.borrow())));
         let (told, mut facts) = mpsc::channel(1);
-        let watching = Origins { rules: watched, failed: Arc::default(), told };
+        let watching = Origins { in_force: proxies.watch(), failed: Arc::default(), told };
         let told = async {
             assert!(matches!(facts.recv().await, Some(Fact::Origins(Err(_)))));
             rules.send_replace(Arc::new(forwarding_to(&[alive])));
@@ -216,6 +266,7 @@ mod tests {
         };
         tokio::select! {
             () = watching.watch() => panic!("it ended"),
+            () = proxies.follow(watched) => panic!("it ended"),
             () = told => {}
         }
     }

@@ -2,73 +2,57 @@
 //! survives when the rules change.
 //!
 //! A rule that stays as it was keeps its proxy: connections to origins, what is
-//! known of their health, limits of circuits and counters live on. Streams that
-//! are open keep the proxy that they began with.
+//! known of their health, limits of circuits and counters live on; unless a file
+//! that it was made from has changed. Streams that are open keep the proxy that they began with.
 
 use std::convert::Infallible;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::observe::snapshot;
-use crate::proxy::files::{Files, FilesError};
-use crate::proxy::http::{Proxy, Site};
 use crate::proxy::origin::Failures;
-use crate::proxy::origins::{Origins, OriginsError};
-use crate::proxy::pages::{Pages, PagesError};
 use crate::proxy::rules::{ProxyRules, ProxyTarget};
+use crate::proxy::setup::Setup;
 
 /// The rules of a service, and the proxies that they need.
 pub(super) struct Proxies {
     /// For the streams that come now.
-    in_force: Mutex<InForce>,
+    in_force: watch::Sender<Arc<InForce>>,
 }
 
 /// What is in force at one time.
 #[derive(Default)]
-struct InForce {
+pub(super) struct InForce {
     /// The rules.
-    rules: Arc<ProxyRules>,
+    pub(super) rules: Arc<ProxyRules>,
     /// What serves each target of theirs that leads to an origin or to files.
-    served: Vec<Arc<Served>>,
+    pub(super) served: Vec<Arc<Served>>,
 }
 
 /// A target and who serves it.
 pub(super) struct Served {
     /// The target.
-    target: ProxyTarget,
-    /// Its proxy; `None`: it needs none, or that could not be set up.
-    pub(super) proxy: Option<Arc<Proxy>>,
+    pub(super) target: ProxyTarget,
+    /// Serves its requests; `None`: there are none of ours, or that could not
+    /// be set up.
+    pub(super) setup: Option<Setup>,
     /// Which of the origins that bytes are forwarded to did not answer lately.
     pub(super) failures: Failures,
     /// Checks the health of its origins as long as it is there.
     _checks: JoinSet<Infallible>,
 }
 
-/// Why a target cannot be served.
-#[derive(Debug, thiserror::Error)]
-enum SetupError {
-    /// Something is wrong with how its origins are reached.
-    #[error(transparent)]
-    Origins(#[from] OriginsError),
-    /// Its directory cannot be read.
-    #[error(transparent)]
-    Files(#[from] FilesError),
-    /// One of its pages cannot be shown.
-    #[error(transparent)]
-    Pages(#[from] PagesError),
-}
-
 impl Proxies {
     /// For these rules.
     pub(super) fn new(rules: Arc<ProxyRules>) -> Self {
-        let proxies = Self { in_force: Mutex::default() };
+        let proxies = Self { in_force: watch::Sender::default() };
         proxies.apply(rules);
         proxies
     }
 
-    /// Follows the rules as they change, until nobody changes them any more.
+    /// Follows the rules as they are told, until nobody tells any more.
     pub(super) async fn follow(self: Arc<Self>, mut rules: watch::Receiver<Arc<ProxyRules>>) {
         while rules.changed().await.is_ok() {
             let rules = Arc::clone(&rules.borrow_and_update());
@@ -76,10 +60,15 @@ impl Proxies {
         }
     }
 
+    /// What is in force, now and later.
+    pub(super) fn watch(&self) -> watch::Receiver<Arc<InForce>> {
+        self.in_force.subscribe()
+    }
+
     /// What happens to a stream to this port, and what serves it if that leads
     /// to an origin or to files.
     pub(super) fn target(&self, port: u16) -> (ProxyTarget, Option<Arc<Served>>) {
-        let in_force = self.in_force();
+        let in_force = self.in_force.borrow();
         let target = in_force.rules.target(port);
         let served = in_force.served.iter().find(|served| served.target == *target);
         (target.clone(), served.cloned())
@@ -87,71 +76,64 @@ impl Proxies {
 
     /// What all proxies have done; `None`: there are none.
     pub(super) fn status(&self) -> Option<snapshot::Http> {
-        let in_force = self.in_force();
-        let proxies = in_force.served.iter().filter_map(|served| served.proxy.as_ref());
-        proxies.map(|proxy| proxy.status()).reduce(snapshot::Http::and)
+        let in_force = self.in_force.borrow();
+        let setups = in_force.served.iter().filter_map(|served| served.setup.as_ref());
+        setups.map(|setup| setup.proxy.status()).reduce(snapshot::Http::and)
     }
 
     /// Puts rules in force.
     fn apply(&self, rules: Arc<ProxyRules>) {
-        let mut in_force = self.in_force();
-        let mut before = std::mem::take(&mut in_force.served);
+        let before = Arc::clone(&self.in_force.borrow());
+        let mut served: Vec<Arc<Served>> = Vec::new();
         for rule in &rules.0 {
             let target = &rule.target;
-            let known = in_force.served.iter().any(|served| served.target == *target);
-            let forward = matches!(target, ProxyTarget::Forward(_));
-            let http = matches!(target, ProxyTarget::Http(_) | ProxyTarget::Files(_));
-            if known || !(forward || http) {
-                continue;
+            let is_of_target = |served: &&Arc<Served>| served.target == *target;
+            if target.is_served() && !served.iter().any(|served| is_of_target(&served)) {
+                let kept = before.served.iter().find(is_of_target);
+                served.push(Served::from_now_on(target, kept));
             }
-            let kept = before.iter().position(|served| served.target == *target);
-            // What could not be set up may be possible now.
-            let kept = kept
-                .map(|at| before.swap_remove(at))
-                .filter(|kept| forward || kept.proxy.is_some());
-            in_force.served.push(kept.unwrap_or_else(|| Arc::new(Served::set_up(target))));
         }
-        in_force.rules = rules;
-    }
-
-    /// Nothing is left half changed under this lock, whoever panicked.
-    fn in_force(&self) -> MutexGuard<'_, InForce> {
-        self.in_force.lock().unwrap_or_else(PoisonError::into_inner)
+        self.in_force.send_replace(Arc::new(InForce { rules, served }));
     }
 }
 
 impl Served {
-    /// A target and who serves it from now on.
-    fn set_up(target: &ProxyTarget) -> Self {
+    /// A target and who serves it from now on: the same as before, if there is
+    /// one and the files that it was made from have not changed.
+    fn from_now_on(target: &ProxyTarget, before: Option<&Arc<Self>>) -> Arc<Self> {
+        let setup = match (Setup::new(target), before) {
+            (Err(error), Some(before)) if before.setup.is_some() => {
+                tracing::error!(%target, %error, "this port is served as before");
+                return Arc::clone(before);
+            }
+            (Err(error), _) => {
+                tracing::error!(%target, %error, "this port cannot be served");
+                None
+            }
+            (Ok(setup), before) => {
+                let known = before.map(|before| (before, &before.setup, &setup));
+                match known {
+                    Some((before, None, None)) => return Arc::clone(before),
+                    Some((before, Some(old), Some(new))) if old.has_read_the_same(new) => {
+                        return Arc::clone(before);
+                    }
+                    _ => setup,
+                }
+            }
+        };
         let mut checks = JoinSet::new();
-        let proxy = proxy(target, &mut checks)
-            .inspect_err(|error| tracing::error!(%target, %error, "this port cannot be served"))
-            .ok()
-            .flatten();
-        Self { target: target.clone(), proxy, failures: Failures::default(), _checks: checks }
+        if let Some(origins) = setup.as_ref().and_then(|setup| setup.origins.clone()) {
+            checks.spawn(async move { origins.watch().await });
+        }
+        let failures = Failures::default();
+        Arc::new(Self { target: target.clone(), setup, failures, _checks: checks })
     }
-}
 
-/// The proxy for a target, if it needs one.
-fn proxy(
-    target: &ProxyTarget,
-    checks: &mut JoinSet<Infallible>,
-) -> Result<Option<Arc<Proxy>>, SetupError> {
-    Ok(match target {
-        ProxyTarget::Http(target) => {
-            let pages = Pages::new(&target.settings.error_pages)?;
-            let origins = Origins::new(&target.origins, &target.settings)?;
-            let checked = Arc::clone(&origins);
-            checks.spawn(async move { checked.watch().await });
-            Some(Proxy::new(Arc::clone(&target.settings), pages, origins))
-        }
-        ProxyTarget::Files(target) => {
-            let pages = Pages::new(&target.settings.error_pages)?;
-            let site = Site { files: Files::new(&target.root)?, pages: pages.clone() };
-            Some(Proxy::new(Arc::clone(&target.settings), pages, Arc::new(site)))
-        }
-        _ => None,
-    })
+    /// What checks say of its origins: why none of them is well. `None`: they
+    /// are not checked.
+    pub(super) fn checked(&self) -> Option<Result<(), String>> {
+        self.setup.as_ref()?.origins.as_ref()?.checked()
+    }
 }
 
 #[cfg(test)]
@@ -175,28 +157,38 @@ mod tests {
     async fn a_target_that_stays_keeps_its_proxy_whatever_its_port() {
         let plain = HttpSettings::default;
         let proxies = Proxies::new(rules(vec![rule(80, 8080, plain()), rule(81, 8081, plain())]));
-        let proxy = |port| proxies.target(port).1.unwrap().proxy.clone();
-        let (first, second) = (proxy(80).unwrap(), proxy(81).unwrap());
+        let proxy =
+            |port| Arc::clone(&proxies.target(port).1.unwrap().setup.as_ref().unwrap().proxy);
+        let (first, second) = (proxy(80), proxy(81));
         let other = HttpSettings { access_log: true, ..plain() };
         proxies.apply(rules(vec![rule(82, 8080, plain()), rule(81, 8081, other)]));
-        assert!(Arc::ptr_eq(&first, &proxy(82).unwrap()));
-        assert!(!Arc::ptr_eq(&second, &proxy(81).unwrap()));
+        assert!(Arc::ptr_eq(&first, &proxy(82)));
+        assert!(!Arc::ptr_eq(&second, &proxy(81)));
         assert_eq!(proxies.target(80).0, ProxyTarget::Destroy);
         assert_eq!(proxies.status().unwrap().origins.len(), 2);
     }
 
     #[tokio::test]
-    async fn a_target_that_cannot_be_set_up_is_tried_again_with_the_next_rules() {
+    async fn a_file_that_has_changed_is_read_again_and_one_that_cannot_be_read_changes_nothing() {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("page.html");
         let page = ErrorPage { status: 500..=599, file: file.clone() };
         let settings = HttpSettings { error_pages: vec![page], ..HttpSettings::default() };
         let rules = rules(vec![rule(80, 8080, settings)]);
         let proxies = Proxies::new(Arc::clone(&rules));
-        let proxy = || proxies.target(80).1.unwrap().proxy.clone();
-        assert!(proxy().is_none() && proxies.status().is_none());
-        std::fs::write(file, "<p>Sorry.").unwrap();
+        let served = || proxies.target(80).1.unwrap();
+        assert!(served().setup.is_none() && proxies.status().is_none());
+        std::fs::write(&file, "<p>Sorry.").unwrap();
+        proxies.apply(Arc::clone(&rules));
+        let first = served();
+        assert!(first.setup.is_some());
+        proxies.apply(Arc::clone(&rules));
+        assert!(Arc::ptr_eq(&first, &served()));
+        std::fs::remove_file(&file).unwrap();
+        proxies.apply(Arc::clone(&rules));
+        assert!(Arc::ptr_eq(&first, &served()));
+        std::fs::write(&file, "<p>Really sorry.").unwrap();
         proxies.apply(rules);
-        assert!(proxy().is_some());
+        assert!(!Arc::ptr_eq(&first, &served()));
     }
 }

@@ -180,8 +180,8 @@ impl Running {
         subcredentials.replace(identities(&service.address, config));
         instances.apply(config, &settings, state.as_ref(), *times, now().monotonic);
         let mut origins = JoinSet::new();
-        origins.spawn(proxies.follow(watched.clone()));
-        origins.spawn(Origins { rules: watched, failed, told }.watch());
+        origins.spawn(Origins { in_force: proxies.watch(), failed, told }.watch());
+        origins.spawn(proxies.follow(watched));
         let fetches = service.common.fetches.clone();
         let answers = fetches.listen();
         let identity = Arc::clone(&service.identity);
@@ -347,13 +347,8 @@ impl Running {
         }
         let settings = self.ids.settings(config);
         self.subcredentials.replace(identities(&self.service.address, config));
-        self.rules.send_if_modified(|rules| {
-            let changed = **rules != config.proxy_ports;
-            if changed {
-                *rules = Arc::new(config.proxy_ports.clone());
-            }
-            changed
-        });
+        // Also if they are the same: files that they name may have changed.
+        self.rules.send_replace(Arc::new(config.proxy_ports.clone()));
         self.names = names(&settings);
         self.work.apply(&settings, config.probe.clone());
         self.instances.apply(config, &settings, self.state.as_ref(), *times, monotonic);

@@ -12,6 +12,7 @@ use tor_hsservice::HsNickname;
 
 use crate::config::{AddressError, Config, ServiceConfig, Shutdown, Storage, check_addresses};
 use crate::onion::OnionAddress;
+use crate::proxy::setup::{self, RuleError};
 use crate::tor::keys::{self, KeyError};
 
 use super::reload::{self, Wanted};
@@ -28,6 +29,14 @@ pub enum CheckError {
     /// They cannot run together under the addresses of their keys.
     #[error(transparent)]
     Addresses(#[from] AddressError),
+    /// A port of one cannot be served.
+    #[error("service \"{nickname}\"")]
+    Ports {
+        /// Whose.
+        nickname: HsNickname,
+        /// Which, and why.
+        source: RuleError,
+    },
     /// The directory of one cannot be used.
     #[error(transparent)]
     State(#[from] StateError),
@@ -37,7 +46,8 @@ pub enum CheckError {
 pub(super) struct Checked(BTreeMap<HsNickname, (ServiceConfig, HsIdKeypair)>);
 
 /// Looks at everything that the enabled services need: their keys, whether
-/// their addresses go together, their directories. Keys and directories that
+/// their addresses go together, the files that serving their ports takes,
+/// their directories. Keys and directories that
 /// are missing are made, once nothing else is wrong.
 ///
 /// # Errors
@@ -55,6 +65,10 @@ pub(super) fn check(config: &Config, storage: &Storage) -> Result<Checked, Check
     check_addresses(
         found.iter().map(|(service, key)| (*service, key.as_ref().map(keys::address))),
     )?;
+    for (service, _) in &found {
+        setup::check(&service.proxy_ports)
+            .map_err(|source| CheckError::Ports { nickname: service.nickname.clone(), source })?;
+    }
     for (service, _) in &found {
         state::prepare(storage, service.nickname.as_ref())?;
     }
@@ -92,8 +106,8 @@ impl Services {
         Self { common, board, running, ending, tasks: JoinSet::new() }
     }
 
-    /// Makes these services run, and no others. What has not changed is not
-    /// touched; what has is changed as it runs.
+    /// Makes these services run, and no others. Those that run are told what
+    /// the operator says now, and change what differs as they run.
     pub(super) fn apply(&mut self, Checked(wanted): Checked, times: Shutdown) {
         let running = self.running.iter().map(|(nickname, entry)| {
             (nickname.clone(), (entry.orders.borrow().config.clone(), entry.address))
@@ -115,11 +129,8 @@ impl Services {
             if plan.added.contains(&nickname) {
                 self.start(config, key, times);
             } else if let Some(entry) = self.running.get(&nickname) {
-                entry.orders.send_if_modified(|orders| {
-                    let changed = orders.config != config || orders.times != times;
-                    *orders = Orders { config, times, end: false };
-                    changed
-                });
+                // Also if nothing has changed in the configuration: it names files.
+                entry.orders.send_replace(Orders { config, times, end: false });
             }
         }
         self.ending.retain(|entry| !entry.ended.is_cancelled());

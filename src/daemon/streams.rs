@@ -65,8 +65,8 @@ impl Serve for ByPort {
                     None => stream.origin_failed().await,
                 },
                 ProxyTarget::Http(_) | ProxyTarget::Files(_) => {
-                    match served.as_ref().and_then(|served| served.proxy.as_ref()) {
-                        Some(proxy) => return shared.answer(proxy, stream).await,
+                    match served.as_ref().and_then(|served| served.setup.as_ref()) {
+                        Some(setup) => return shared.answer(&setup.proxy, stream).await,
                         None => stream.origin_failed().await,
                     }
                 }
@@ -143,5 +143,30 @@ async fn greeted(
 impl CircuitControl for CircuitHandle {
     fn close(&self) {
         CircuitHandle::close(self);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncReadExt as _;
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn the_origin_that_answers_reads_the_circuits_line_before_anything_else() {
+        let alive = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let gone = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let addresses = [gone.local_addr().unwrap(), alive.local_addr().unwrap()];
+        drop(gone);
+        let origins = addresses.map(Origin::Tcp).to_vec();
+        let target = ForwardTarget { origins, proxy_protocol: Some(ProxyProtocol::V1) };
+        let greeting = proxy_line::v1(7, 22);
+        let mut near = greeted(&target, &Failures::default(), &greeting).await.unwrap();
+        near.write_all(b"hello").await.unwrap();
+        drop(near);
+        let mut read = Vec::new();
+        alive.accept().await.unwrap().0.read_to_end(&mut read).await.unwrap();
+        assert_eq!(read, [greeting.as_slice(), b"hello"].concat());
     }
 }

@@ -1,8 +1,9 @@
 //! Which requests are refused before anything else is done with them. Pure.
 //!
-//! It sees a request as the client has sent it, before anything in it is
-//! changed. What shows only while a body arrives, such as its length when none
-//! was announced, is for who reads the body.
+//! It sees a request as the client has sent it, in any version of HTTP, before
+//! anything in it is changed. What of HTTP/1 does not reach a parsed head, the
+//! framing refuses before (`http::framing`); what shows only while a body
+//! arrives, such as its length when none was announced, is for who reads the body.
 
 mod path;
 
@@ -12,7 +13,8 @@ use http::{HeaderMap, HeaderValue, Method, Version};
 
 use super::failure::Failure;
 use super::host::{self, Host};
-use super::settings::{BlockRule, GuardSettings};
+use super::http::framing;
+use super::settings::{AllowedHost, BlockRule, GuardSettings};
 
 /// The longest target of a request, in bytes.
 pub const LONGEST_TARGET: usize = 16 * 1024;
@@ -23,14 +25,18 @@ const FIELD_SYNTAX: usize = ": \r\n".len();
 /// The status for methods that are never led on.
 const METHOD_NOT_ALLOWED: u16 = 405;
 
-/// Whether a request may go on to an origin.
+/// The status for hosts that are not served here (RFC 9110, section 15.5.20).
+const MISDIRECTED: u16 = 421;
+
+/// Whether a request to the service with the address `own` may go on to an origin.
 ///
 /// Besides what the settings refuse, these are always refused: what is longer
-/// than the limits; what has no host, two, or none that is one; other forms of
-/// a target than a path, an `http` URI, or `*` for `OPTIONS`; `CONNECT`, which
+/// than the limits; what has no host, two, or none that is one; what says twice,
+/// or in disguise, how long its body is; other forms of a target than a path,
+/// an `http` URI, or `*` for `OPTIONS`; `CONNECT`, which
 /// would make an open relay of an origin, and `TRACE`, which would show what
 /// the proxy has added (405).
-pub fn check(settings: &GuardSettings, request: &Parts) -> Result<(), Failure> {
+pub fn check(settings: &GuardSettings, own: &str, request: &Parts) -> Result<(), Failure> {
     within_limits(settings, request)?;
     if matches!(request.method, Method::CONNECT | Method::TRACE) || is_for_us(request) {
         return Err(Failure::Blocked(METHOD_NOT_ALLOWED));
@@ -40,6 +46,11 @@ pub fn check(settings: &GuardSettings, request: &Parts) -> Result<(), Failure> {
     body_fits(settings, &request.headers)?;
     if settings.block_tor2web && is_of_a_gateway(&request.headers, host) {
         return Err(Failure::Tor2web);
+    }
+    // Who names no host gets the own one.
+    let name = host.map_or(own, |host| host.name);
+    if !settings.allowed_hosts.as_ref().is_none_or(|allowed| is_among(allowed, own, name)) {
+        return Err(Failure::Blocked(MISDIRECTED));
     }
     match settings.block.iter().find(|rule| applies(rule, request, host)) {
         Some(rule) => Err(Failure::Blocked(rule.status)),
@@ -94,7 +105,7 @@ fn only_host(request: &Parts) -> Result<Option<Host<'_>>, Failure> {
     }
     let named = match host::named(request) {
         Some(named) => Some(Host::parse(named).ok_or(Failure::Malformed)?),
-        None if field.is_some() || request.version == Version::HTTP_11 => {
+        None if field.is_some() || request.version != Version::HTTP_10 => {
             return Err(Failure::Malformed);
         }
         None => None,
@@ -109,8 +120,13 @@ fn only_host(request: &Parts) -> Result<Option<Host<'_>>, Failure> {
     Ok(named)
 }
 
-/// The announced length of the body: one number, and not beyond the limit.
+/// The announced length of the body: one number, and not beyond the limit. An
+/// origin that takes `_` for `-` must not find another one.
 fn body_fits(settings: &GuardSettings, headers: &HeaderMap) -> Result<(), Failure> {
+    let mut names = headers.keys().map(|name| name.as_str().as_bytes());
+    if names.any(|name| name.contains(&b'_') && framing::is_of_framing(name)) {
+        return Err(Failure::Malformed);
+    }
     let mut announced = headers.get_all(CONTENT_LENGTH).iter();
     let Some(length) = announced.next() else { return Ok(()) };
     let digits = length.to_str().ok().filter(|text| text.bytes().all(|c| c.is_ascii_digit()));
@@ -135,6 +151,15 @@ fn is_of_a_gateway(headers: &HeaderMap, host: Option<Host<'_>>) -> bool {
         !hosts.all(|host| Host::parse(host).is_some_and(|host| is_onion(host.name)))
     });
     says_so || asked_for || host.is_some_and(|host| !is_onion(host.name))
+}
+
+/// Whether a host is one of these or below one.
+fn is_among(allowed: &[AllowedHost], own: &str, name: &str) -> bool {
+    let domain = |allowed| match allowed {
+        &AllowedHost::Own => own,
+        AllowedHost::Named(domain) => domain,
+    };
+    allowed.iter().map(domain).any(|domain| host::below(name, domain).is_some())
 }
 
 /// Whether everything that a rule gives is so. A request that names no host
@@ -192,7 +217,7 @@ mod tests {
     }
 
     fn checked(settings: &GuardSettings, request: &Parts) -> Option<Failure> {
-        check(settings, request).err()
+        check(settings, ONION, request).err()
     }
 
     fn default(request: &Parts) -> Option<Failure> {
@@ -225,6 +250,8 @@ mod tests {
         assert_eq!(default(&with(&[("host", ONION)])), Some(Failure::Malformed), "twice the same");
         let mut without = get("/");
         without.headers.remove(HOST);
+        assert_eq!(default(&without), Some(Failure::Malformed));
+        without.version = Version::HTTP_2;
         assert_eq!(default(&without), Some(Failure::Malformed));
         without.version = Version::HTTP_10;
         assert_eq!(default(&without), None, "HTTP/1.0 knows no host");
@@ -279,6 +306,8 @@ mod tests {
             [("content-length", "+1"), ("x", "y")],
             [("content-length", "1, 1"), ("x", "y")],
             [("content-length", ""), ("x", "y")],
+            [("content_length", "1"), ("x", "y")],
+            [("transfer_encoding", "chunked"), ("x", "y")],
             [("content-length", "99999999999999999999"), ("x", "y")],
         ] {
             assert_eq!(default(&with(&fields)), Some(Failure::Malformed), "{fields:?}");
@@ -328,6 +357,31 @@ mod tests {
         ] {
             assert!(!through(&request), "{:?}", request.headers);
         }
+    }
+
+    #[test]
+    fn where_hosts_are_listed_no_other_one_is_asked_for() {
+        let allowed = vec![AllowedHost::Own, AllowedHost::Named("cdn.example".into())];
+        let settings = GuardSettings { allowed_hosts: Some(allowed), ..GuardSettings::default() };
+        let mut nameless = get("/");
+        nameless.headers.remove(HOST);
+        nameless.version = Version::HTTP_10;
+        for request in [
+            get("/"),
+            asked_as(&format!("www.{ONION}:80")),
+            asked_as("CDN.example."),
+            nameless.clone(),
+        ] {
+            assert_eq!(checked(&settings, &request), None, "{:?}", request.headers);
+        }
+        for host in ["intern.example", "localhost", "127.0.0.1", "notcdn.example", "[::1]"] {
+            let refused = checked(&settings, &asked_as(host));
+            assert_eq!(refused, Some(Failure::Blocked(421)), "{host}");
+            assert_eq!(default(&asked_as(host)), None, "{host}");
+        }
+        let allowed_hosts = Some(vec![AllowedHost::Named("cdn.example".into())]);
+        let settings = GuardSettings { allowed_hosts, ..GuardSettings::default() };
+        assert_eq!(checked(&settings, &nameless), Some(Failure::Blocked(421)));
     }
 
     #[test]

@@ -13,7 +13,7 @@ mod names;
 
 use http::header::{ALT_SVC, COOKIE, HOST, HeaderMap, HeaderValue, MAX_FORWARDS};
 use http::uri::{PathAndQuery, Uri};
-use http::{Method, request, response};
+use http::{Method, Version, request, response};
 
 use self::names::Names;
 use super::host::{self, Host};
@@ -22,8 +22,8 @@ use super::visitor::Visitor;
 
 /// Makes of a client's request the one that the origin gets.
 ///
-/// Afterwards it has exactly one `Host`, and its target is a path (or `*`):
-/// where the origin speaks HTTP/2, the host is what its `:authority` has to be.
+/// Afterwards it has exactly one `Host`, and its target is a path (or `*`), as
+/// in HTTP/1.1, whatever the client speaks: where the origin speaks HTTP/2, the host is what its `:authority` has to be.
 /// `Connection` is there only to announce `TE: trailers` or an upgrade.
 ///
 /// What is refused by [`guard::check`](super::guard::check) must not come here.
@@ -33,6 +33,7 @@ pub fn request(settings: &HeaderSettings, visitor: &Visitor, request: &mut reque
     client::forget(settings, &mut request.headers);
     let names = Names::for_origin(settings, visitor);
     fields::rewrite(fields::OF_REQUESTS, &names, &mut request.headers);
+    request.version = Version::HTTP_11;
     request.uri = request.uri.path_and_query().map_or_else(root, |path| Uri::from(path.clone()));
     request.headers.insert(HOST, host_for_origin(settings, &names, &host));
     client::tell(settings, visitor, &host, &mut request.headers);

@@ -71,7 +71,7 @@ pub struct Origins {
 struct Member {
     /// As the configuration writes it.
     name: String,
-    /// What it is called in requests that do not say.
+    /// What checks call it.
     host: String,
     tls: bool,
     pool: Arc<Pool>,
@@ -167,8 +167,8 @@ impl Origins {
         }))
     }
 
-    /// Leads a request to an origin. `Host` and everything else in its head is
-    /// passed on as it is; the target becomes that of the origin's protocol.
+    /// Leads a request to an origin. `Host`, which it has to have, and everything
+    /// else in its head is passed on as it is; the target becomes that of the origin's protocol.
     ///
     /// The response comes as soon as its head is there. If it is 101, hyper's
     /// `OnUpgrade` is in its extensions; [`FromOrigin`] always is. Dropping the future, or the response,
@@ -218,22 +218,23 @@ impl Origins {
         Err(failure)
     }
 
-    /// Whether any origin is in use. One that failed and may be tried again
-    /// counts: nobody knows better.
+    /// Whether checks find any origin well; `None`: there are no checks. What
+    /// requests come to does not count: clients could make them fail, and nobody
+    /// would ask any more whether an origin is back.
     ///
     /// # Errors
     ///
     /// Why none is.
-    pub fn any_live(&self) -> Result<(), String> {
-        let now = now().monotonic;
+    pub fn checked(&self) -> Option<Result<(), String>> {
+        self.settings.health_check.as_ref()?;
         let mut report = String::new();
         for (member, health) in self.members.iter().zip(&self.choice().health) {
-            let Some(why) = health.out(now) else { return Ok(()) };
+            let Some(why) = health.ill() else { return Some(Ok(())) };
             let separator = if report.is_empty() { "" } else { "; " };
             // Writing to a string cannot fail.
             let _ = write!(report, "{separator}{}: {why}", member.name);
         }
-        Err(report)
+        Some(Err(report))
     }
 
     /// How every origin is, in the order of the configuration.

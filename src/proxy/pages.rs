@@ -21,7 +21,7 @@ use super::settings::ErrorPage;
 pub const LONGEST_PAGE: u64 = 256 * 1024;
 
 /// The pages for the answers of ours, ready to be sent.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Pages {
     /// The operator's; the first range that holds a status decides.
     own: Vec<(RangeInclusive<u16>, Bytes)>,

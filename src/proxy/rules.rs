@@ -144,6 +144,11 @@ impl fmt::Display for ProxyRule {
 }
 
 impl ProxyTarget {
+    /// Whether streams to it lead to an origin or to files.
+    pub fn is_served(&self) -> bool {
+        matches!(self, Self::Forward(_) | Self::Http(_) | Self::Files(_))
+    }
+
     /// The target as `proxy_ports` writes it, one word for each origin; none for
     /// the welcome page.
     pub fn words(&self) -> Vec<String> {

@@ -17,7 +17,7 @@ pub struct HttpSettings {
     /// What one client circuit may do.
     pub circuit: CircuitSettings,
     /// The operator's own pages, shown for these answers of ours (400 to 599).
-    /// A file is read when the proxy starts or reloads; at most 256 KiB.
+    /// The files are read at the start and at every reload; each at most 256 KiB.
     pub error_pages: Vec<ErrorPage>,
     /// Whether every request leaves a line in the log.
     pub access_log: bool,
@@ -176,6 +176,9 @@ pub struct NamePair {
 pub struct GuardSettings {
     /// Refuse what came through a Tor2web gateway: it reads along.
     pub block_tor2web: bool,
+    /// The only hosts that may be asked for, with their subdomains; others are
+    /// answered 421. `None`: any, as with C tor.
+    pub allowed_hosts: Option<Vec<AllowedHost>>,
     /// Refused requests; the first rule that matches decides.
     pub block: Vec<BlockRule>,
     /// The most header fields of a request or response, 1 to 1000.
@@ -187,6 +190,15 @@ pub struct GuardSettings {
     /// How long a client may take to send the head of a request, and to begin
     /// the next one, 1 s to 10 min.
     pub head_timeout: Duration,
+}
+
+/// A host that may be asked for, with its subdomains.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AllowedHost {
+    /// The service's own address.
+    Own,
+    /// This name or address.
+    Named(String),
 }
 
 /// Requests that are refused: everything that is given must match.
@@ -295,6 +307,7 @@ impl Default for GuardSettings {
     fn default() -> Self {
         Self {
             block_tor2web: false,
+            allowed_hosts: None,
             block: Vec::new(),
             max_headers: 100,
             max_head_bytes: 64 * 1024,

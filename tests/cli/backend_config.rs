@@ -125,13 +125,15 @@ fn a_backend_of_c_tor_tells_servers_the_circuit_if_all_of_them_want_it_as_tor_wr
 fn another_onionbraid_leads_requests_in_the_same_way_under_the_address_that_clients_know() {
     let (dir, address) = with_key(
         "[[\"80-81\", \"http://127.0.0.1:8080\"], [22, \"127.0.0.1:22\", { proxy_protocol = \"v1\" }]]\n\
-         http = { retries = 0, names = [{ public = \"a.example\" }], ports = { \"81\" = { retries = 2 } } }",
+         http = { retries = 0, names = [{ public = \"a.example\" }], \
+         allowed_hosts = [\"self\"], ports = { \"81\" = { retries = 2 } } }",
     );
     let output = backend_config(dir.path(), &["--for", "onionbraid", "--out", "backend"]);
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
     let made = std::fs::read_to_string(dir.path().join("backend/arti.toml")).unwrap();
     assert!(made.contains("proxy_protocol = \"v1\"") && !made.contains("balance"), "{made}");
     assert!(made.contains(&format!("public = \"a.example\"\nonion = \"{address}\"")), "{made}");
+    assert!(made.contains(&format!("allowed_hosts = [\"{address}\"]")), "{made}");
     let shown = onionbraid(dir.path(), &["config", "show", "-c", "backend/arti.toml"]);
     assert_eq!(shown.status.code(), Some(0), "{}", stderr(&shown));
     let shown: toml::Table = toml::from_str(&stdout(&shown)).unwrap();

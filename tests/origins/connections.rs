@@ -283,10 +283,6 @@ async fn a_request_reaches_an_http_1_origin_in_its_form() {
     let origins = origins(&[&server.origin], settings());
     let head = ask(&origins, get("http://elsewhere.example/path?query")).await.unwrap();
     assert_eq!(head, "GET /path?query HTTP/1.1\r\nhost: shop.onion\r\n\r\n");
-    let old = Request::get("/").version(hyper::Version::HTTP_10).body(body::empty()).unwrap();
-    let head = ask(&origins, old).await.unwrap();
-    let name = server.origin.to_string().replace("http://", "");
-    assert_eq!(head, format!("GET / HTTP/1.1\r\nhost: {name}\r\n\r\n"));
 }
 
 #[tokio::test]

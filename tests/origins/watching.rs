@@ -9,7 +9,7 @@ use onionbraid::proxy::settings::{HealthCheck, OriginSettings, ProxyProtocol};
 use tokio::net::TcpListener;
 
 use crate::server::{Server, closed, nobody, read_head, respond, say};
-use crate::{PATIENCE, SHORT, ask, get, origins, settings, until};
+use crate::{PATIENCE, SHORT, any_in_use, ask, get, origins, settings, until};
 
 #[tokio::test]
 async fn an_origin_that_fails_in_a_row_is_left_alone_and_then_tried_again() {
@@ -17,9 +17,9 @@ async fn an_origin_that_fails_in_a_row_is_left_alone_and_then_tried_again() {
     let settings = OriginSettings { fail_after: 2, fail_for: SHORT, ..settings() };
     let origins = origins(&[&dead], settings);
     assert_eq!(ask(&origins, get("/")).await, Err(Failure::OriginUnreachable));
-    assert_eq!(origins.any_live(), Ok(()));
+    assert!(any_in_use(&origins));
     assert_eq!(ask(&origins, get("/")).await, Err(Failure::OriginUnreachable));
-    until(|| origins.any_live().is_ok()).await;
+    until(|| any_in_use(&origins)).await;
     let server = Server::on(TcpListener::bind(address).await.unwrap(), crate::server::serve);
     assert_eq!(ask(&origins, get("/")).await.unwrap(), "0.0");
     assert_eq!(server.accepted(), 1);
@@ -33,13 +33,14 @@ async fn without_an_origin_in_use_requests_fail_at_once() {
     let settings = OriginSettings { fail_after: 1, fail_for: PATIENCE, ..settings() };
     let origins = origins(&[&dead, &dead_too], settings);
     assert_eq!(ask(&origins, get("/")).await, Err(Failure::OriginUnreachable));
-    assert_eq!(origins.any_live(), Ok(()));
+    assert!(any_in_use(&origins));
     assert_eq!(ask(&origins, get("/")).await, Err(Failure::OriginUnreachable));
-    let report = origins.any_live().unwrap_err();
-    for name in [dead.to_string(), dead_too.to_string()] {
-        assert!(report.contains(&format!("{name}: ")), "{report}");
+    let states = origins.snapshot();
+    assert_eq!(states[1].name, dead_too.to_string());
+    for state in states {
+        assert!(state.out.unwrap().contains("refused"));
     }
-    assert!(report.contains("refused"), "{report}");
+    assert_eq!(origins.checked(), None, "clients could have made the requests fail");
     assert_eq!(ask(&origins, get("/")).await, Err(Failure::NoOrigin));
     let requests: u64 = origins.snapshot().iter().map(|state| state.requests).sum();
     assert_eq!(requests, 2);
@@ -82,12 +83,14 @@ async fn an_origin_that_answers_checks_badly_gets_no_requests_until_it_answers_w
         until(|| server.accepted() > 3).await;
         assert_eq!(ask(&origins, get("/")).await.unwrap(), "well");
         well.store(false, Ordering::SeqCst);
-        until(|| origins.any_live().is_err()).await;
+        until(|| !any_in_use(&origins)).await;
         let out = origins.snapshot()[0].out.clone();
         assert_eq!(out.unwrap(), "the health check was answered 503");
+        let report = origins.checked().unwrap().unwrap_err();
+        assert_eq!(report, format!("{}: the health check was answered 503", server.origin));
         assert_eq!(ask(&origins, get("/")).await, Err(Failure::NoOrigin));
         well.store(true, Ordering::SeqCst);
-        until(|| origins.any_live().is_ok()).await;
+        until(|| any_in_use(&origins)).await;
         assert_eq!(ask(&origins, get("/")).await.unwrap(), "well");
     };
     tokio::select! {
@@ -102,9 +105,9 @@ async fn a_check_without_a_path_only_connects() {
     let settings = OriginSettings { health_check: Some(check(None)), ..settings() };
     let origins = origins(&[&dead], settings);
     let test = async {
-        until(|| origins.any_live().is_err()).await;
+        until(|| !any_in_use(&origins)).await;
         let _server = Server::on(TcpListener::bind(address).await.unwrap(), crate::server::serve);
-        until(|| origins.any_live().is_ok()).await;
+        until(|| any_in_use(&origins)).await;
     };
     tokio::select! {
         never = origins.watch() => match never {},
@@ -123,7 +126,7 @@ async fn a_check_that_hangs_is_a_bad_one() {
         origins(&[&server.origin], OriginSettings { health_check: Some(check), ..settings() });
     tokio::select! {
         never = origins.watch() => match never {},
-        () = until(|| origins.any_live().is_err()) => {}
+        () = until(|| !any_in_use(&origins)) => {}
     }
     assert_eq!(
         origins.snapshot()[0].out.as_deref(),

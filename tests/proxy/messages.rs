@@ -42,6 +42,15 @@ async fn a_client_of_http_1_0_gets_no_chunks_and_the_end_of_the_stream() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_client_of_http_1_0_that_names_no_host_asks_for_the_one_it_connected_to() {
+    let mut world = World::new();
+    let _client = world.asking("GET / HTTP/1.0\r\n\r\n").await;
+    let request = read_head(&mut world.origin().await).await.to_ascii_lowercase();
+    assert!(request.starts_with("get / http/1.1\r\n"), "{request}");
+    assert!(request.contains("\r\nhost: a.onion\r\n"), "{request}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn connection_close_is_heeded() {
     let mut world = World::new();
     let answer = world.exchange(LAST_GET, b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi").await;

@@ -8,9 +8,10 @@ use super::set;
 use crate::config::error::{ConfigError, Report};
 use crate::config::reader::{Item, Reader};
 use crate::config::{names, probe, units};
-use crate::proxy::settings::{BlockRule, CircuitSettings, GuardSettings, RequestRate};
+use crate::proxy::settings::{AllowedHost, BlockRule, CircuitSettings, GuardSettings, RequestRate};
 
-/// The most rules of `block`: each request is held against all of them.
+/// The most rules of `block`, and the most hosts of `allowed_hosts`: each request
+/// is held against all of them.
 const MAX_RULES: usize = 1000;
 
 /// The longest head of a request or response, in bytes.
@@ -26,6 +27,9 @@ const REFUSED: u16 = 403;
 pub(super) fn read(table: &mut Reader<'_>, guard: &mut GuardSettings, report: &mut Report) {
     if let Some(item) = table.get("block_tor2web") {
         set(&mut guard.block_tor2web, item.boolean(report));
+    }
+    if let Some(item) = table.get("allowed_hosts") {
+        set(&mut guard.allowed_hosts, item.unless_false(report, allowed_hosts));
     }
     if let Some(item) = table.get("block") {
         set(&mut guard.block, block(&item, report));
@@ -84,6 +88,37 @@ fn request_rate(item: &Item<'_>, report: &mut Report) -> Option<RequestRate> {
     let (rate, burst) = (number("rate"), number("burst"));
     table.finish(report);
     Some(RequestRate { rate: rate?, burst: burst? })
+}
+
+fn allowed_hosts(item: &Item<'_>, report: &mut Report) -> Option<Vec<AllowedHost>> {
+    let entries = item.array("an array of host names, such as [\"self\"]", report)?;
+    if entries.is_empty() {
+        let text = "this would refuse every request: give \"self\" for the service's own address, \
+                    or other names";
+        item.wrong(text, report);
+        return None;
+    }
+    if entries.len() > MAX_RULES {
+        item.wrong(format!("there can be at most {MAX_RULES} hosts"), report);
+        return None;
+    }
+    let mut allowed = Vec::new();
+    for entry in entries {
+        let host = match entry.text("\"self\" or a host name", report) {
+            Some("self") => AllowedHost::Own,
+            Some(_) => match self::host(&entry, report) {
+                Some(name) => AllowedHost::Named(name),
+                None => continue,
+            },
+            None => continue,
+        };
+        if allowed.contains(&host) {
+            entry.wrong("this host is there already", report);
+        } else {
+            allowed.push(host);
+        }
+    }
+    Some(allowed)
 }
 
 fn block(item: &Item<'_>, report: &mut Report) -> Option<Vec<BlockRule>> {

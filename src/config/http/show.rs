@@ -8,8 +8,8 @@ use crate::config::show::{path, table};
 use crate::config::units::{size_value, statuses_text, time_value};
 use crate::proxy::rules::{PortRange, ProxyRules, ProxyTarget};
 use crate::proxy::settings::{
-    BlockRule, CircuitSettings, GuardSettings, HeaderSettings, HealthCheck, HostHeader,
-    HttpSettings, NamePair, OriginSettings, TlsSettings,
+    AllowedHost, BlockRule, CircuitSettings, GuardSettings, HeaderSettings, HealthCheck,
+    HostHeader, HttpSettings, NamePair, OriginSettings, TlsSettings,
 };
 
 /// The table `http` of a service with these settings and rules.
@@ -118,10 +118,17 @@ fn name_pair(pair: &NamePair) -> Value {
 }
 
 fn guard(guard: &GuardSettings, entries: &mut Vec<(&'static str, Value)>) {
+    let host = |host: &AllowedHost| match host {
+        AllowedHost::Own => "self".into(),
+        AllowedHost::Named(name) => name.clone().into(),
+    };
+    let hosts = guard.allowed_hosts.as_ref();
+    let hosts = hosts.map(|hosts| Value::Array(hosts.iter().map(host).collect()));
     let block: Vec<Value> = guard.block.iter().map(block_rule).collect();
     let head = u64::try_from(guard.max_head_bytes).unwrap_or(u64::MAX);
     entries.extend([
         ("block_tor2web", guard.block_tor2web.into()),
+        ("allowed_hosts", or_false(hosts)),
         ("block", block.into()),
         ("max_headers", number(guard.max_headers)),
         ("max_head_size", size_value(head)),

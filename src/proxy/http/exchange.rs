@@ -1,8 +1,8 @@
 //! One request and its response: what happens between the client's head and
 //! the last byte of the answer.
 //!
-//! The order is fixed: one meaning, what the operator refuses, limits of the
-//! circuit, the fields of the request, the origin, the fields of the response.
+//! The order is fixed: what is refused, limits of the circuit, the fields of
+//! the request, the origin, the fields of the response.
 //! Whatever fails becomes one [`Failure`], and its answer and its counter are
 //! made in one place: [`Exchange::answer`] and [`Record`].
 
@@ -10,21 +10,19 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use http::request::Parts;
-use http::uri::PathAndQuery;
 use http_body_util::BodyExt as _;
 use hyper::body::{Body as _, Bytes, Frame, Incoming, SizeHint};
 use hyper::header::{
-    CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderValue, RETRY_AFTER, TRANSFER_ENCODING, UPGRADE,
+    CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, RETRY_AFTER, TRANSFER_ENCODING, UPGRADE,
 };
-use hyper::{Method, Request, Response, StatusCode, Uri, Version};
+use hyper::{Method, Request, Response, StatusCode, Version};
 use tokio::time::Instant;
 
 use super::counts::{self, Outcome};
 use super::gate::{Keeper, UnderWay};
 use super::progress::{Flow, Progress, RequestBody};
 use super::tasks::{Spawner, live_by};
-use super::{CircuitControl, FromOrigin, Proxy, framing, upgrade};
+use super::{CircuitControl, FromOrigin, Proxy, upgrade};
 use crate::proxy::body::{Body, BodyError};
 use crate::proxy::failure::Failure;
 use crate::proxy::visitor::Visitor;
@@ -92,16 +90,16 @@ impl Exchange {
         }
         let settings = &self.proxy.settings;
         let (mut parts, incoming) = request.into_parts();
-        give_one_meaning(&mut parts)?;
-        guard::check(&settings.guard, &parts)?;
+        guard::check(&settings.guard, &self.visitor.onion, &parts)?;
         if !record.take_turn(self) {
             if settings.circuit.close_abusers {
                 self.control.close();
             }
             return Err(Failure::TooMany);
         }
-        let upgrade = upgrade::offer(&mut parts.headers);
         headers::request(&settings.headers, &self.visitor, &mut parts);
+        // Only what is left of it is offered to the origin.
+        let upgrade = parts.headers.contains_key(UPGRADE);
         let body = RequestBody::new(incoming, progress, Arc::clone(settings)).boxed_unsync();
         let answering = self.proxy.upstream.answer(Request::from_parts(parts, body), &self.visitor);
         let response = tokio::select! {
@@ -150,44 +148,6 @@ fn is_event_stream<B>(response: &Response<B>) -> bool {
     let kind = response.headers().get(CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
     let name = kind.split(|&byte| byte == b';').next().unwrap_or_default();
     name.trim_ascii().eq_ignore_ascii_case(b"text/event-stream")
-}
-
-/// Makes a request say once what it is for: the host in `Host`, the rest in
-/// the target, as HTTP/1.1 asks servers. What HTTP/2 lets through and HTTP/1.1
-/// could misread is refused; HTTP/1 has passed the gate.
-fn give_one_meaning(parts: &mut Parts) -> Result<(), Failure> {
-    if parts.method == Method::CONNECT {
-        return Err(Failure::Blocked(405));
-    }
-    let mut named = parts.headers.get_all(HOST).iter();
-    let host = named.next().map(HeaderValue::as_bytes);
-    if named.next().is_some() {
-        return Err(Failure::Malformed);
-    }
-    let authority = parts.uri.authority().map(|authority| authority.as_str());
-    if let Some(authority) = authority {
-        let same = host.is_none_or(|host| host.eq_ignore_ascii_case(authority.as_bytes()));
-        if !same || !framing::is_host(authority.as_bytes()) {
-            return Err(Failure::Malformed);
-        }
-        let host = HeaderValue::from_str(authority).map_err(|_| Failure::Malformed)?;
-        parts.headers.insert(HOST, host);
-    } else if !host.map_or(parts.version == Version::HTTP_10, framing::is_host) {
-        return Err(Failure::Malformed);
-    }
-    let lengths = parts.headers.get_all(CONTENT_LENGTH).iter().count();
-    let disguised = parts
-        .headers
-        .keys()
-        .map(|name| name.as_str().as_bytes())
-        .any(|name| name.contains(&b'_') && framing::is_of_framing(name));
-    if lengths > 1 || disguised {
-        return Err(Failure::Malformed);
-    }
-    let path = parts.uri.path_and_query().cloned().unwrap_or(PathAndQuery::from_static("/"));
-    parts.uri = Uri::from(path);
-    parts.version = Version::HTTP_11;
-    Ok(())
 }
 
 /// What is noted of a request while it is under way, counted and logged when

@@ -9,7 +9,8 @@
 //! Refused though RFC 9112 would allow it: line ends without CR (section 2.2),
 //! a repeated `Content-Length` even of the same value (RFC 9110, section 8.6),
 //! transfer codings other than a single `chunked` (section 6.1), white space
-//! around chunk sizes (section 7.1.1), and `CONNECT`.
+//! around chunk sizes (section 7.1.1), and `CONNECT`, after which there would be
+//! no messages.
 
 use crate::proxy::failure::Failure;
 use crate::proxy::host::Host;
@@ -175,9 +176,6 @@ impl Framing {
                 Failure::HeadTooLarge
             });
         };
-        if length > self.limits.head_bytes {
-            return Err(Failure::HeadTooLarge);
-        }
         let head = Head::parse(&bytes[..length - 2], self.limits.fields)?;
         (self.searched, self.line) = (0, 0);
         self.upgrade = head.upgrade;
@@ -189,9 +187,11 @@ impl Framing {
         Ok(Step::Head(length))
     }
 
-    /// Searches on for the empty line.
+    /// Searches on for the empty line, as far as a head may go: what is refused,
+    /// and as what, must not depend on how much has arrived.
     fn end_of_head(&mut self, bytes: &[u8]) -> Result<Option<usize>, Failure> {
-        for at in self.searched..bytes.len() {
+        let end = bytes.len().min(self.limits.head_bytes);
+        for at in self.searched..end {
             let after_cr = at > 0 && bytes[at - 1] == b'\r';
             if after_cr != (bytes[at] == b'\n') {
                 return Err(Failure::Malformed);
@@ -203,7 +203,7 @@ impl Framing {
                 self.line = at + 1;
             }
         }
-        self.searched = bytes.len();
+        self.searched = end;
         Ok(None)
     }
 
@@ -396,7 +396,7 @@ fn authority(target: &[u8]) -> Option<&[u8]> {
 }
 
 /// A name or address, perhaps with a port; no user, no path.
-pub fn is_host(host: &[u8]) -> bool {
+fn is_host(host: &[u8]) -> bool {
     std::str::from_utf8(host).is_ok_and(|host| Host::parse(host).is_some())
 }
 
@@ -525,6 +525,17 @@ mod tests {
         assert_eq!(refused(format!("{chunked}1;{extension}")), Some(Failure::Malformed));
         assert_eq!(refused(format!("{chunked}0\r\nX: {long}")), Some(Failure::Malformed));
         assert_eq!(refused(format!("{chunked}0\r\n{fields}X: y\r\n")), Some(Failure::HeadTooLarge));
+    }
+
+    #[test]
+    fn what_a_head_that_is_too_long_is_refused_as_does_not_depend_on_how_it_is_cut() {
+        let target = format!("GET /{} HTTP/1.1\r\nHost: a\r\n\r\n", "a".repeat(600));
+        let field = format!("GET / HTTP/1.1\r\nHost: a\r\nX: {}\r\n\r\n", "a".repeat(600));
+        for (head, failure) in [(target, Failure::TargetTooLong), (field, Failure::HeadTooLarge)] {
+            for piece in [1, 100, 512, 513, head.len()] {
+                assert_eq!(follow(head.as_bytes(), piece).2, Some(failure), "{piece}");
+            }
+        }
     }
 
     #[test]

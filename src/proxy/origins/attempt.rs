@@ -84,7 +84,7 @@ impl Origins {
     ) -> Result<Response<Body>, Lost> {
         let member = turn.member;
         let in_flight = member.counts.begin();
-        request::shape(&mut request, self.settings.protocol, member.tls, &member.host)
+        request::shape(&mut request, self.settings.protocol, member.tls)
             .map_err(|failure| Lost::spent(failure, "a request without a proper target"))?;
         let mut lease = match member.pool.checkout(client, fresh).await {
             Ok(lease) => lease,

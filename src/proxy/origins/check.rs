@@ -56,7 +56,7 @@ impl Origins {
             .header(HOST, member.host.as_str())
             .body(upload)
             .map_err(|error| format!("the health check cannot be sent: {error}"))?;
-        request::shape(&mut question, self.settings.protocol, member.tls, &member.host)
+        request::shape(&mut question, self.settings.protocol, member.tls)
             .map_err(|_| "the health check has no proper target".to_owned())?;
         let answer = sender.send(question).await;
         let status = answer.map_err(|error| with_sources(error.error()))?.status().as_u16();

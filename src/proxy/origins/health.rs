@@ -68,9 +68,17 @@ impl Health {
         Self { thresholds, requests, checks }
     }
 
+    /// What checks have against it.
+    pub(super) fn ill(&self) -> Option<&str> {
+        match &self.checks {
+            Checks::Bad { why, .. } => Some(why),
+            Checks::Good { .. } => None,
+        }
+    }
+
     /// Why it gets no requests now; `None`: it does, be it a trial.
     pub(super) fn out(&self, now: Instant) -> Option<&str> {
-        if let Checks::Bad { why, .. } = &self.checks {
+        if let Some(why) = self.ill() {
             return Some(why);
         }
         match &self.requests {

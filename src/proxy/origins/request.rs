@@ -1,7 +1,7 @@
 //! A request as an origin is to get it: its target, `Host` and version by the
 //! protocol that is spoken.
 
-use hyper::header::{HOST, HeaderValue};
+use hyper::header::HOST;
 use hyper::http::uri::{Authority, PathAndQuery, Scheme};
 use hyper::{Method, Request, Uri, Version};
 
@@ -10,8 +10,7 @@ use crate::proxy::failure::Failure;
 use crate::proxy::rules::{HttpOrigin, Origin};
 use crate::proxy::settings::OriginProtocol;
 
-/// What an origin is called where a request does not say: `Host` of HTTP/1.0
-/// requests and of checks.
+/// What an origin is called in checks: requests of clients say it themselves.
 pub(super) fn name_of(origin: &HttpOrigin, server_name: Option<&str>) -> String {
     match (&origin.address, server_name) {
         (_, Some(name)) => name.to_owned(),
@@ -25,14 +24,7 @@ pub(super) fn name_of(origin: &HttpOrigin, server_name: Option<&str>) -> String 
 pub(super) fn is_repeatable(request: &Request<Body>) -> bool {
     use hyper::body::Body as _;
     let method = request.method();
-    let idempotent = [
-        &Method::GET,
-        &Method::HEAD,
-        &Method::PUT,
-        &Method::DELETE,
-        &Method::OPTIONS,
-        &Method::TRACE,
-    ];
+    let idempotent = [&Method::GET, &Method::HEAD, &Method::PUT, &Method::DELETE, &Method::OPTIONS];
     let body = request.body();
     let empty = body.is_end_stream() || body.size_hint().exact() == Some(0);
     idempotent.contains(&method) && empty
@@ -48,7 +40,7 @@ pub(super) fn copy_of_head(request: &Request<Body>) -> Request<()> {
     copy
 }
 
-/// Gives a request the form of the protocol. `name` is used without `Host`.
+/// Gives a request with a `Host` the form of the protocol.
 ///
 /// # Errors
 ///
@@ -57,31 +49,26 @@ pub(super) fn shape<B>(
     request: &mut Request<B>,
     protocol: OriginProtocol,
     tls: bool,
-    name: &str,
 ) -> Result<(), Failure> {
-    let malformed = |_| Failure::Malformed;
     let path = request.uri().path_and_query().cloned();
     let path = path.unwrap_or(PathAndQuery::from_static("/"));
-    if !request.headers().contains_key(HOST) {
-        let authority = request.uri().authority().map_or(name, Authority::as_str);
-        let host = HeaderValue::from_str(authority).map_err(|_| Failure::Malformed)?;
-        request.headers_mut().insert(HOST, host);
-    }
     match protocol {
         OriginProtocol::Http1 => {
             *request.uri_mut() = Uri::from(path);
             *request.version_mut() = Version::HTTP_11;
         }
         OriginProtocol::Http2 => {
-            // `:authority` takes the place of `Host` (RFC 9113, section 8.3.1).
-            let host = request.headers_mut().remove(HOST);
-            let host = host.ok_or(Failure::Malformed)?;
+            // `:authority` takes the place of `Host` (RFC 9113, section 8.3.1);
+            // in a request that is sent again it has done so.
+            let authority = match request.headers_mut().remove(HOST) {
+                Some(host) => Authority::try_from(host.as_bytes()).ok(),
+                None => request.uri().authority().cloned(),
+            };
             let mut uri = Uri::default().into_parts();
             uri.scheme = Some(if tls { Scheme::HTTPS } else { Scheme::HTTP });
-            uri.authority =
-                Some(Authority::try_from(host.as_bytes()).map_err(|_| Failure::Malformed)?);
+            uri.authority = Some(authority.ok_or(Failure::Malformed)?);
             uri.path_and_query = Some(path);
-            *request.uri_mut() = Uri::from_parts(uri).map_err(malformed)?;
+            *request.uri_mut() = Uri::from_parts(uri).map_err(|_| Failure::Malformed)?;
             *request.version_mut() = Version::HTTP_2;
         }
     }
@@ -96,7 +83,7 @@ mod tests {
     fn shaped(method: &Method, target: &str, host: &str, protocol: OriginProtocol) -> String {
         let request = Request::builder().method(method).uri(target).header(HOST, host);
         let mut request = request.body(body::empty()).unwrap();
-        match shape(&mut request, protocol, true, "origin.example") {
+        match shape(&mut request, protocol, true) {
             Ok(()) => request.uri().to_string(),
             Err(failure) => failure.name().to_owned(),
         }
@@ -118,9 +105,9 @@ mod tests {
     fn a_request_can_be_shaped_again_for_the_next_origin() {
         for protocol in [OriginProtocol::Http1, OriginProtocol::Http2] {
             let mut request = Request::get("/a").header(HOST, "d.onion").body(()).unwrap();
-            shape(&mut request, protocol, false, "first.example").unwrap();
+            shape(&mut request, protocol, false).unwrap();
             let once = (request.uri().clone(), request.headers().clone());
-            shape(&mut request, protocol, false, "second.example").unwrap();
+            shape(&mut request, protocol, false).unwrap();
             assert_eq!((request.uri().clone(), request.headers().clone()), once);
         }
     }
