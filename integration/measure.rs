@@ -3,7 +3,7 @@
 //!
 //! `make measure` builds the release and runs this; it takes about half an hour.
 //! `ONLY=failover make measure` runs one part: `start`, `throughput`, `idle`,
-//! `failover`, `relay`, `eight` or `services`. It prints figures and judges
+//! `failover`, `relay`, `eight`, `services` or `descriptor`. It prints figures and judges
 //! nothing.
 
 #![allow(clippy::disallowed_methods, reason = "measuring is about clocks")]
@@ -13,6 +13,7 @@ pub mod network;
 
 mod measure {
     pub(crate) mod balancing;
+    pub(crate) mod descriptor;
 }
 
 use std::fs;
@@ -20,7 +21,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 
-use measure::balancing;
+use measure::{balancing, descriptor};
 use network::client::Client;
 use network::daemon::{Daemon, above_this_example};
 use network::fetch::eventually;
@@ -47,6 +48,9 @@ async fn main() -> Result<()> {
     let client = network.client("visitor").await?;
     let only = std::env::var("ONLY").ok();
     let wanted = |part: &str| only.as_ref().is_none_or(|only| only == part);
+    if wanted("descriptor") {
+        descriptor::build()?;
+    }
     if wanted("start") {
         first_page(&network, &client, &origin).await?;
     }

@@ -31,16 +31,16 @@ const CERTIFICATE_LIFETIME: Duration = Duration::from_hours(54);
 
 /// A descriptor ready for upload.
 #[derive(Clone, Debug)]
-pub(crate) struct Signed {
+pub struct Signed {
     /// The document.
-    pub(crate) text: Arc<str>,
+    pub text: Arc<str>,
     /// Its revision counter.
-    pub(crate) revision: u64,
+    pub revision: u64,
 }
 
 /// Why a descriptor was not built.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum DescriptorError {
+pub enum DescriptorError {
     /// No directory, so no shared random value to count revisions from.
     #[error("no network directory")]
     NoDirectory,
@@ -162,7 +162,11 @@ fn offset_since(beginning: SystemTime, moment: SystemTime) -> Option<SrvPeriodOf
 
 /// Builds one descriptor (rend-spec-v3, section 2.4 and 2.5) of at most
 /// `max_length` bytes; `offset` is the age of the period's shared random value.
-fn build(
+///
+/// # Errors
+///
+/// See [`DescriptorError`]; a document longer than `max_length` is an error too.
+pub fn build(
     identity: &HsIdKeypair,
     publication: &Publication,
     offset: SrvPeriodOffset,
