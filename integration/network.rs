@@ -96,7 +96,10 @@ impl Options {
             voting_interval: Duration::from_secs(20),
             aligned: false,
             // Else clients that have seen a few relays die refuse to try more.
-            params: "guard-max-sample-threshold=100".to_owned(),
+            // And circuits on loopback take milliseconds: Arti learns a timeout
+            // of that order, and when the machine is busy for a moment takes
+            // every guard for dead, for minutes.
+            params: "guard-max-sample-threshold=100 cbtmintimeout=2000".to_owned(),
             root: root.join("networks"),
             keys: root.join("keys"),
             limit: Duration::from_secs(180),

@@ -46,8 +46,10 @@ const NEW_PERIOD: (Duration, Duration) = (Duration::from_secs(5), Duration::from
 /// publishes that in a moment.
 const MOVED: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(5));
 /// How often to look because of that: twice in a row, since the first look may
-/// come too early, and every three minutes in the long run.
-const LOOKS: Allowance = Allowance::new(2, Duration::from_secs(3 * 60));
+/// come too early, and once a minute in the long run: a backend that was
+/// restarted is back with other points, and the probes of its old ones are all
+/// that tells us to look.
+const LOOKS: Allowance = Allowance::new(2, Duration::from_secs(60));
 /// After so long the answer to a fetch is given up as lost. Fetching from
 /// several HSDirs, each with circuit retries, can take a minute.
 const FETCH_LIMIT: Duration = Duration::from_secs(2 * 60);
@@ -496,7 +498,7 @@ mod tests {
             soon += u32::from(world.wait() <= MOVED.1);
         }
         let minutes = u32::try_from((world.now - start().monotonic).as_secs() / 60).unwrap_or(0);
-        assert!(soon > 10 && soon <= 3 + minutes / 3, "{soon} in {minutes} minutes");
+        assert!(soon > 10 && soon <= 3 + minutes, "{soon} in {minutes} minutes");
     }
 
     #[test]
