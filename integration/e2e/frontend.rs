@@ -222,8 +222,8 @@ pub fn everywhere(service: &Service) -> bool {
 /// client would.
 pub async fn points_on_hsdirs(frontend: &Frontend, onion: &str) -> Result<Vec<String>> {
     let output = frontend.command(&["descriptor", onion, "--json"]).await?;
-    let error = String::from_utf8_lossy(&output.stderr);
-    anyhow::ensure!(output.status.success(), "{error}");
+    let said = String::from_utf8_lossy(&output.stdout);
+    anyhow::ensure!(output.status.success(), "{}{said}", String::from_utf8_lossy(&output.stderr));
     let report: serde_json::Value = serde_json::from_slice(&output.stdout)?;
     let descriptors = report["descriptors"].as_array().context("no descriptors")?;
     let points = descriptors.iter().flat_map(|one| one["intro_points"].as_array()).flatten();
