@@ -11,7 +11,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use onionbraid::balancer::command::{Command, Publication};
 use onionbraid::balancer::fact::{
-    BackendId, Fact, FetchFailure, FetchedDescriptor, Now, ProbeFailure, UploadFailure,
+    BackendId, Fact, FetchFailure, FetchedDescriptor, ProbeFailure, UploadFailure,
 };
 use onionbraid::balancer::{BackendKind, BackendSettings, Balancer, Settings};
 use onionbraid::observe::snapshot::{BackendState, ServiceState};
@@ -19,6 +19,7 @@ use onionbraid::onion::{Capabilities, IntroPoint, OnionAddress, Period, RelayId,
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 
+use super::timeline::Timeline;
 use super::world::{Network, point};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -109,10 +110,7 @@ pub(crate) struct Judging {
     backends: Vec<Backend>,
     rng: StdRng,
     its_rng: StdRng,
-    began: Instant,
-    now: Now,
-    events: BTreeMap<(Instant, u64), Event>,
-    counter: u64,
+    time: Timeline<Event>,
     trouble: bool,
     network_down: bool,
     network_since: Instant,
@@ -130,9 +128,7 @@ pub(crate) struct Judging {
 
 impl Judging {
     pub(crate) fn new(plan: Plan) -> Self {
-        #[expect(clippy::disallowed_methods, reason = "there is no other way to have an Instant")]
-        let began = Instant::now();
-        let wall = SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000);
+        let time = Timeline::new();
         let mut world = Self {
             plan,
             balancer: Balancer::new(Settings::default()),
@@ -140,13 +136,10 @@ impl Judging {
             backends: Vec::new(),
             rng: StdRng::seed_from_u64(plan.seed),
             its_rng: StdRng::seed_from_u64(!plan.seed),
-            began,
-            now: Now { monotonic: began, wall },
-            events: BTreeMap::new(),
-            counter: 0,
             trouble: false,
             network_down: false,
-            network_since: began,
+            network_since: time.now.monotonic,
+            time,
             owners: BTreeMap::new(),
             listed: Vec::new(),
             shares: Vec::new(),
@@ -160,10 +153,10 @@ impl Judging {
             world.add(n < plan.locals);
         }
         world.balancer = Balancer::new(world.settings());
-        world.schedule(Duration::ZERO, Event::Consensus);
-        world.schedule(HOUR, Event::Republish);
-        world.schedule(10 * MINUTE, Event::Trouble);
-        world.schedule(MINUTE, Event::Look);
+        world.time.schedule(Duration::ZERO, Event::Consensus);
+        world.time.schedule(HOUR, Event::Republish);
+        world.time.schedule(10 * MINUTE, Event::Trouble);
+        world.time.schedule(MINUTE, Event::Look);
         for n in 0..world.backends.len() {
             world.tell_points(n);
         }
@@ -173,32 +166,22 @@ impl Judging {
     /// Lets time pass, with or without new trouble.
     pub(crate) fn run(&mut self, time: Duration, trouble: bool) {
         self.trouble = trouble;
-        let end = self.now.monotonic + time;
+        let end = self.time.now.monotonic + time;
         loop {
-            let event = self.events.keys().next().map(|(at, _)| *at);
+            let event = self.time.next();
             let timeout = self.balancer.poll_timeout();
             let next = event.into_iter().chain(timeout).min().filter(|at| *at <= end);
             let Some(at) = next else { break };
-            self.advance(at);
+            self.time.advance(at);
             if event == Some(at) {
-                let (_, event) = self.events.pop_first().unwrap();
+                let event = self.time.take().unwrap();
                 self.happen(event);
             } else {
-                self.balancer.handle_timeout(self.now, &mut self.its_rng);
+                self.balancer.handle_timeout(self.time.now, &mut self.its_rng);
             }
             self.obey();
         }
-        self.advance(end);
-    }
-
-    fn advance(&mut self, to: Instant) {
-        self.now.wall += to - self.now.monotonic;
-        self.now.monotonic = to;
-    }
-
-    fn schedule(&mut self, delay: Duration, event: Event) {
-        self.counter += 1;
-        self.events.insert((self.now.monotonic + delay, self.counter), event);
+        self.time.advance(end);
     }
 
     fn between(&mut self, low: Duration, high: Duration) -> Duration {
@@ -213,7 +196,7 @@ impl Judging {
     #[track_caller]
     fn check(&self, holds: bool, what: impl FnOnce() -> String) {
         if !holds {
-            let hours = (self.now.monotonic - self.began).as_secs_f64() / 3600.0;
+            let hours = self.time.hours();
             panic!("seed {} after {hours:.4} h: {}", self.plan.seed, what());
         }
     }
@@ -235,7 +218,7 @@ impl Judging {
             points: Vec::new(),
             hanging: BTreeSet::new(),
             published: None,
-            steady_since: self.now.monotonic,
+            steady_since: self.time.now.monotonic,
         });
         self.fresh_points(self.backends.len() - 1);
     }
@@ -251,8 +234,8 @@ impl Judging {
 
     /// Every point is at a relay of its own.
     fn fresh_point(&mut self, n: usize) -> IntroPoint {
-        self.counter += 1;
-        let fresh = point(self.counter, self.counter as u16);
+        let number = self.time.number();
+        let fresh = point(number, number as u16);
         self.owners.insert(fresh.session_id, self.backends[n].id);
         fresh
     }
@@ -293,13 +276,13 @@ impl Judging {
         backend.configured
             && backend.health == Health::Well
             && backend.hanging.is_empty()
-            && self.now.monotonic - backend.steady_since > since
+            && self.time.now.monotonic - backend.steady_since > since
     }
 
     // What happens.
 
     fn tell(&mut self, fact: Fact) {
-        self.balancer.handle_fact(fact, self.now, &mut self.its_rng);
+        self.balancer.handle_fact(fact, self.time.now, &mut self.its_rng);
     }
 
     fn tell_points(&mut self, n: usize) {
@@ -315,8 +298,8 @@ impl Judging {
             Event::Tell(fact) => self.tell(fact),
             Event::Probed(backend, session, blind) => self.probed(backend, session, blind),
             Event::Consensus => {
-                self.tell(Fact::Network(self.network.view(self.now.wall)));
-                self.schedule(HOUR, Event::Consensus);
+                self.tell(Fact::Network(self.network.view(self.time.now.wall)));
+                self.time.schedule(HOUR, Event::Consensus);
             }
             Event::Republish => {
                 for backend in &mut self.backends {
@@ -326,7 +309,7 @@ impl Judging {
                         *revision += 1;
                     }
                 }
-                self.schedule(HOUR, Event::Republish);
+                self.time.schedule(HOUR, Event::Republish);
             }
             Event::Publish(id) => {
                 let n = self.index(id);
@@ -354,15 +337,15 @@ impl Judging {
                     self.make_trouble();
                 }
                 let delay = self.between(4 * MINUTE, 16 * MINUTE);
-                self.schedule(delay, Event::Trouble);
+                self.time.schedule(delay, Event::Trouble);
             }
             Event::Recover(id) => self.recover(self.index(id)),
             Event::NetworkBack => {
-                (self.network_down, self.network_since) = (false, self.now.monotonic);
+                (self.network_down, self.network_since) = (false, self.time.now.monotonic);
             }
             Event::Look => {
                 self.look();
-                self.schedule(SECOND * 7, Event::Look);
+                self.time.schedule(SECOND * 7, Event::Look);
             }
         }
     }
@@ -370,12 +353,12 @@ impl Judging {
     fn make_trouble(&mut self) {
         let n = self.rng.random_range(0..self.backends.len());
         let lasts = self.between(30 * SECOND, 30 * MINUTE);
-        let now = self.now.monotonic;
+        let now = self.time.now.monotonic;
         match self.rng.random_range(0..10) {
             0 | 1 if self.plan.outages && !self.network_down => {
                 (self.network_down, self.network_since) = (true, now);
                 let lasts = lasts / 3;
-                self.schedule(lasts, Event::NetworkBack);
+                self.time.schedule(lasts, Event::NetworkBack);
             }
             2 | 3 if self.plan.reloads => self.reload(),
             4 => {
@@ -393,7 +376,7 @@ impl Judging {
                     self.disturb(n, now);
                     self.happen(Event::Replaced(id, session));
                     let delay = self.between(SECOND, MINUTE);
-                    self.schedule(delay, Event::Publish(id));
+                    self.time.schedule(delay, Event::Publish(id));
                 }
             }
             _ if self.backends[n].health == Health::Well => {
@@ -406,7 +389,7 @@ impl Judging {
                     kind
                 };
                 self.disturb(n, now);
-                self.schedule(lasts, Event::Recover(self.backends[n].id));
+                self.time.schedule(lasts, Event::Recover(self.backends[n].id));
             }
             _ => {}
         }
@@ -414,11 +397,11 @@ impl Judging {
 
     fn recover(&mut self, n: usize) {
         let was = std::mem::replace(&mut self.backends[n].health, Health::Well);
-        self.disturb(n, self.now.monotonic);
+        self.disturb(n, self.time.now.monotonic);
         if was == Health::Killed {
             // As after a restart: with other points, in a new descriptor.
             self.fresh_points(n);
-            self.disturb(n, self.now.monotonic + LOOKED_AT);
+            self.disturb(n, self.time.now.monotonic + LOOKED_AT);
         }
     }
 
@@ -434,7 +417,7 @@ impl Judging {
             }
             _ => {}
         }
-        self.balancer.reconfigure(self.settings(), self.now, &mut self.its_rng);
+        self.balancer.reconfigure(self.settings(), self.time.now, &mut self.its_rng);
         self.tell_points(self.backends.len() - 1);
     }
 
@@ -451,7 +434,7 @@ impl Judging {
             }
         }
         if let Some(at) = self.balancer.poll_timeout() {
-            self.check(at > self.now.monotonic, || "it wakes up for nothing".into());
+            self.check(at > self.time.now.monotonic, || "it wakes up for nothing".into());
         }
     }
 
@@ -461,18 +444,18 @@ impl Judging {
             _ if self.network_down => Err(FetchFailure::Unreachable("no circuit".into())),
             None => Err(FetchFailure::NotFound),
             Some((revision, points)) => Ok(FetchedDescriptor {
-                period: self.network.current(self.now.wall),
+                period: self.network.current(self.time.now.wall),
                 revision,
                 points,
                 capabilities: Capabilities::default(),
             }),
         };
         let delay = self.between(SECOND / 2, 4 * SECOND);
-        self.schedule(delay, Event::Tell(Fact::Fetched { backend, outcome }));
+        self.time.schedule(delay, Event::Tell(Fact::Fetched { backend, outcome }));
     }
 
     fn probe(&mut self, id: BackendId, session: SessionId) {
-        let now = self.now.monotonic;
+        let now = self.time.now.monotonic;
         self.probes.retain(|_, since| now - *since < LOST);
         let before = self.probes.insert((id, session), now);
         self.check(before.is_none(), || format!("two probes of a point of {id:?} at a time"));
@@ -502,7 +485,7 @@ impl Judging {
             self.disturb(n, now + if lost { LOST } else { delay });
         }
         if !lost {
-            self.schedule(delay, Event::Probed(id, session, self.network_down));
+            self.time.schedule(delay, Event::Probed(id, session, self.network_down));
         }
     }
 
@@ -530,7 +513,7 @@ impl Judging {
     }
 
     fn replace(&mut self, id: BackendId, session: SessionId) {
-        let now = self.now.monotonic;
+        let now = self.time.now.monotonic;
         let backend = &self.backends[self.index(id)];
         let recent = now - backend.steady_since.min(now) < BOUND;
         let deserved = !self.answers(backend, session) || recent || self.plan.flakes > 0;
@@ -542,7 +525,7 @@ impl Judging {
         let before = self.replaced.insert(session, (id, now));
         self.check(before.is_none(), || "a point is replaced twice".into());
         let delay = self.between(SECOND, 5 * SECOND);
-        self.schedule(delay, Event::Replaced(id, session));
+        self.time.schedule(delay, Event::Replaced(id, session));
     }
 
     fn store(&mut self, publication: Publication) {
@@ -559,14 +542,14 @@ impl Judging {
             Ok(as_of.duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs())
         };
         let delay = self.between(SECOND / 10, 2 * SECOND);
-        self.schedule(delay, Event::Tell(Fact::Uploaded { period, hsdir, as_of, outcome }));
+        self.time.schedule(delay, Event::Tell(Fact::Uploaded { period, hsdir, as_of, outcome }));
     }
 
     // What must hold.
 
     /// A point leaves only for a reason of its own or for the shares' sake.
     fn check_change(&mut self, new: &[IntroPoint]) {
-        let now = self.now.monotonic;
+        let now = self.time.now.monotonic;
         let shares = self.shares_now();
         let same_shares = shares == self.shares;
         let of = |list: &[IntroPoint], id| -> BTreeSet<SessionId> {
@@ -612,7 +595,7 @@ impl Judging {
     /// Whoever is dead long enough, while others live and our network works,
     /// is not listed; whoever hangs in this process is replaced.
     fn look(&self) {
-        let now = self.now.monotonic;
+        let now = self.time.now.monotonic;
         let since = now - self.network_since;
         let listed: BTreeSet<_> = self.listed.iter().map(|point| point.session_id).collect();
         for backend in self.backends.iter().filter(|backend| backend.configured) {
@@ -665,7 +648,7 @@ impl Judging {
     /// anybody else.
     pub(crate) fn check_withdrawal(&mut self) {
         self.withdrawn = true;
-        self.balancer.withdraw(self.now, &mut self.its_rng);
+        self.balancer.withdraw(self.time.now, &mut self.its_rng);
         self.obey();
         self.run(30 * SECOND, false);
         self.check(self.balancer.is_withdrawn(), || "it is withdrawn in time".into());
@@ -673,7 +656,7 @@ impl Judging {
         if !self.backends.iter().any(|backend| backend.configured && !backend.local) {
             return;
         }
-        for period in self.network.view(self.now.wall).periods.iter().filter(|p| p.current) {
+        for period in self.network.view(self.time.now.wall).periods.iter().filter(|p| p.current) {
             for hsdir in period.hsdirs.iter().filter(|hsdir| hsdir.asked_by_clients) {
                 let held = self.stored.get(&(period.period, hsdir.relay));
                 let none = held.is_none_or(|held| !held.iter().any(local));

@@ -11,6 +11,7 @@
 mod judging;
 mod publishing;
 mod simulation;
+mod timeline;
 mod world;
 
 use std::collections::BTreeSet;

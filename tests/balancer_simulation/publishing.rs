@@ -14,6 +14,7 @@ use onionbraid::onion::{Capabilities, IntroPoint, OnionAddress, Period, RelayId,
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 
+use super::timeline::Timeline;
 use super::world::{Network, SimBackend, Stored, point};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -56,10 +57,7 @@ struct Publisher {
 pub(crate) struct Site {
     plan: Plan,
     rng: StdRng,
-    began: Instant,
-    now: Now,
-    events: BTreeMap<(Instant, u64), Event>,
-    counter: u64,
+    time: Timeline<Event>,
     network: Network,
     backends: Vec<SimBackend>,
     publishers: Vec<Publisher>,
@@ -72,16 +70,10 @@ pub(crate) struct Site {
 
 impl Site {
     pub(crate) fn new(plan: Plan) -> Self {
-        #[expect(clippy::disallowed_methods, reason = "there is no other way to have an Instant")]
-        let began = Instant::now();
-        let wall = SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000);
         let mut site = Self {
             plan,
             rng: StdRng::seed_from_u64(plan.seed),
-            began,
-            now: Now { monotonic: began, wall },
-            events: BTreeMap::new(),
-            counter: 0,
+            time: Timeline::new(),
             network: Network::new(1440),
             backends: (0..plan.backends).map(|_| SimBackend::new(plan.local)).collect(),
             publishers: Vec::new(),
@@ -98,13 +90,13 @@ impl Site {
                 behind: Duration::ZERO,
             });
         }
-        site.schedule(Duration::ZERO, Event::Consensus);
+        site.time.schedule(Duration::ZERO, Event::Consensus);
         for who in 0..site.backends.len() {
             let delay = site.between(SECOND / 5, 5 * SECOND);
-            site.schedule(delay, Event::Establish(who));
+            site.time.schedule(delay, Event::Establish(who));
         }
         if let Some(every) = plan.trouble_every {
-            site.schedule(HOUR + every, Event::Trouble);
+            site.time.schedule(HOUR + every, Event::Trouble);
         }
         site
     }
@@ -133,14 +125,14 @@ impl Site {
     }
 
     pub(crate) fn run(&mut self, time: Duration) {
-        let end = self.now.monotonic + time;
+        let end = self.time.now.monotonic + time;
         loop {
-            let event = self.events.keys().next().map(|(at, _)| *at);
+            let event = self.time.next();
             let alive = self.publishers.iter().enumerate().filter(|(_, it)| it.alive);
             let timeout = alive.filter_map(|(n, it)| Some((it.balancer.poll_timeout()?, n))).min();
             let next = event.into_iter().chain(timeout.map(|(at, _)| at)).min();
             let Some(at) = next.filter(|at| *at <= end) else { break };
-            self.advance(at);
+            self.time.advance(at);
             match timeout {
                 Some((due, n)) if due == at => {
                     let now = self.clock_of(n);
@@ -149,26 +141,16 @@ impl Site {
                     self.obey(n);
                 }
                 _ => {
-                    let (_, event) = self.events.pop_first().unwrap();
+                    let event = self.time.take().unwrap();
                     self.happen(event);
                 }
             }
         }
-        self.advance(end);
-    }
-
-    fn advance(&mut self, to: Instant) {
-        self.now.wall += to - self.now.monotonic;
-        self.now.monotonic = to;
+        self.time.advance(end);
     }
 
     fn clock_of(&self, publisher: usize) -> Now {
-        Now { wall: self.now.wall - self.publishers[publisher].behind, ..self.now }
-    }
-
-    fn schedule(&mut self, delay: Duration, event: Event) {
-        self.counter += 1;
-        self.events.insert((self.now.monotonic + delay, self.counter), event);
+        Now { wall: self.time.now.wall - self.publishers[publisher].behind, ..self.time.now }
     }
 
     fn between(&mut self, low: Duration, high: Duration) -> Duration {
@@ -177,7 +159,7 @@ impl Site {
 
     #[track_caller]
     pub(crate) fn check(&self, holds: bool, what: &str) {
-        let hours = (self.now.monotonic - self.began).as_secs_f64() / 3600.0;
+        let hours = self.time.hours();
         assert!(holds, "seed {} after {hours:.4} h: {what}", self.plan.seed);
     }
 
@@ -198,11 +180,11 @@ impl Site {
                 }
             }
             Event::Consensus => {
-                let view = self.network.view(self.now.wall);
+                let view = self.network.view(self.time.now.wall);
                 for publisher in 0..self.publishers.len() {
                     self.tell(publisher, Fact::Network(view.clone()));
                 }
-                self.schedule(HOUR, Event::Consensus);
+                self.time.schedule(HOUR, Event::Consensus);
             }
             Event::Establish(who) => {
                 let points = (0..3).map(|_| self.fresh_point(who)).collect();
@@ -211,15 +193,15 @@ impl Site {
                 self.changed(who);
             }
             Event::Republish(who, life) if self.backends[who].life == life => {
-                self.backends[who].publish(self.now.wall);
+                self.backends[who].publish(self.time.now.wall);
                 let delay = self.between(HOUR, 2 * HOUR);
-                self.schedule(delay, Event::Republish(who, life));
+                self.time.schedule(delay, Event::Republish(who, life));
             }
             Event::Republish(..) => {}
             Event::Trouble => {
                 let who = self.rng.random_range(0..self.backends.len());
                 if !self.backends[who].alive {
-                    self.schedule(SECOND, Event::Establish(who));
+                    self.time.schedule(SECOND, Event::Establish(who));
                 } else if self.rng.random_bool(0.3) {
                     self.backends[who].alive = false;
                     self.backends[who].points.clear();
@@ -234,23 +216,23 @@ impl Site {
                 }
                 if let Some(every) = self.plan.trouble_every {
                     let delay = self.between(every / 2, every * 3 / 2);
-                    self.schedule(delay, Event::Trouble);
+                    self.time.schedule(delay, Event::Trouble);
                 }
             }
         }
     }
 
     fn fresh_point(&mut self, who: usize) -> IntroPoint {
-        self.counter += 1;
+        let number = self.time.number();
         let at = self.rng.random_range(0..u16::MAX);
-        let fresh = point(self.counter.wrapping_mul(0x9e37_79b9_7f4a_7c15), at);
+        let fresh = point(number.wrapping_mul(0x9e37_79b9_7f4a_7c15), at);
         self.owners.insert(fresh.session_id, who);
         fresh
     }
 
     fn changed(&mut self, who: usize) {
         let backend = &mut self.backends[who];
-        backend.changed_at = self.now.wall;
+        backend.changed_at = self.time.now.wall;
         backend.life += 1;
         if self.plan.local {
             let points = backend.points.clone();
@@ -260,7 +242,7 @@ impl Site {
         } else {
             let life = backend.life;
             let delay = self.between(SECOND, 30 * SECOND);
-            self.schedule(delay, Event::Republish(who, life));
+            self.time.schedule(delay, Event::Republish(who, life));
         }
     }
 
@@ -274,14 +256,14 @@ impl Site {
             };
             let delay = self.between(SECOND / 10, 5 * SECOND);
             let life = self.publishers[publisher].life;
-            self.schedule(delay, Event::Tell(publisher, life, fact));
+            self.time.schedule(delay, Event::Tell(publisher, life, fact));
         }
     }
 
     fn fetched(&self, backend: BackendId) -> Fact {
-        let found = self.backends[backend.0 as usize].descriptor(false, self.now.wall);
+        let found = self.backends[backend.0 as usize].descriptor(false, self.time.now.wall);
         let descriptor = |(revision, points)| FetchedDescriptor {
-            period: self.network.current(self.now.wall),
+            period: self.network.current(self.time.now.wall),
             revision,
             points,
             capabilities: Capabilities::default(),
@@ -290,7 +272,7 @@ impl Site {
     }
 
     fn held(&self, place: (Period, RelayId)) -> Option<&Stored> {
-        let fresh = self.now.monotonic - *self.since.get(&place)? < LIFETIME;
+        let fresh = self.time.now.monotonic - *self.since.get(&place)? < LIFETIME;
         self.network.stored.get(&place).filter(|stored| fresh && !stored.points.is_empty())
     }
 
@@ -312,11 +294,11 @@ impl Site {
         self.check(relays.len() == points.len(), "one point at each relay");
         let revision = as_of.duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();
         let place = (period, hsdir);
-        self.uploads.entry(place).or_default().push(self.now.monotonic);
+        self.uploads.entry(place).or_default().push(self.time.now.monotonic);
         let held = self.held(place).map_or(0, |stored| stored.revision);
         let outcome = if revision > held {
             self.network.stored.insert(place, Stored { revision, points: points.to_vec() });
-            self.since.insert(place, self.now.monotonic);
+            self.since.insert(place, self.time.now.monotonic);
             Ok(revision)
         } else {
             Err(UploadFailure::Refused("revision too low".into()))
@@ -326,7 +308,7 @@ impl Site {
 
     /// The places that clients ask now, with their replicas.
     fn asked(&self) -> Vec<(u8, (Period, RelayId))> {
-        let view = self.network.view(self.now.wall);
+        let view = self.network.view(self.time.now.wall);
         let current = view.periods.into_iter().find(|period| period.current).unwrap();
         let asked = current.hsdirs.iter().filter(|hsdir| hsdir.asked_by_clients);
         asked.map(|it| (it.replica, (current.period, it.relay))).collect()
@@ -352,7 +334,7 @@ impl Site {
     /// each of so many replicas.
     pub(crate) fn check_coverage(&self, replicas: usize) {
         for (who, backend) in self.backends.iter().enumerate() {
-            let age = self.now.wall.duration_since(backend.changed_at).unwrap();
+            let age = self.time.now.wall.duration_since(backend.changed_at).unwrap();
             if !backend.alive || age < 10 * MINUTE {
                 continue;
             }
@@ -377,13 +359,13 @@ impl Site {
 
     /// The most uploads that any HSDir got in the last `time`.
     pub(crate) fn most_uploads(&self, time: Duration) -> usize {
-        let recent = |at: &&Instant| self.now.monotonic - **at < time;
+        let recent = |at: &&Instant| self.time.now.monotonic - **at < time;
         self.uploads.values().map(|all| all.iter().filter(recent).count()).max().unwrap_or(0)
     }
 
     /// The fewest uploads in the last `time` that an HSDir which clients ask got.
     pub(crate) fn least_uploads(&self, time: Duration) -> usize {
-        let recent = |at: &&Instant| self.now.monotonic - **at < time;
+        let recent = |at: &&Instant| self.time.now.monotonic - **at < time;
         let all = self.asked().into_iter().map(|(_, place)| self.uploads.get(&place));
         all.map(|all| all.into_iter().flatten().filter(recent).count()).min().unwrap_or(0)
     }
@@ -406,7 +388,7 @@ impl Site {
             let held = self.held(place).map_or(0, |stored| stored.revision);
             let points = vec![point(u64::MAX, 7)];
             self.network.stored.insert(place, Stored { revision: held + 3, points });
-            self.since.insert(place, self.now.monotonic);
+            self.since.insert(place, self.time.now.monotonic);
         }
     }
 
@@ -437,7 +419,7 @@ impl Site {
         let now = self.clock_of(publisher);
         let balancer = Balancer::remembering(self.settings(publisher), memory, now);
         self.publishers[publisher].balancer = balancer;
-        let view = self.network.view(self.now.wall);
+        let view = self.network.view(self.time.now.wall);
         self.tell(publisher, Fact::Network(view));
     }
 

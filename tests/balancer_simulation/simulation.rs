@@ -6,15 +6,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant, SystemTime};
 
 use onionbraid::balancer::command::{Command, Publication};
-use onionbraid::balancer::fact::{
-    BackendId, Fact, FetchFailure, FetchedDescriptor, Now, UploadFailure,
-};
+use onionbraid::balancer::fact::{BackendId, Fact, FetchFailure, FetchedDescriptor, UploadFailure};
 use onionbraid::balancer::{BackendKind, BackendSettings, Balancer, Distinct, Settings};
 use onionbraid::observe::snapshot::{BackendState, ServiceState};
 use onionbraid::onion::{Capabilities, IntroPoint, OnionAddress, Period, RelayId, SessionId};
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 
+use super::timeline::Timeline;
 use super::world::{Network, SimBackend, point};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -71,10 +70,7 @@ pub(crate) struct Simulation {
     /// The world's dice, and the balancer's.
     rng: StdRng,
     its_rng: StdRng,
-    began: Instant,
-    now: Now,
-    events: BTreeMap<(Instant, u64), Event>,
-    counter: u64,
+    time: Timeline<Event>,
     trouble: bool,
     /// Whose every session is or was.
     owners: BTreeMap<SessionId, BackendId>,
@@ -109,9 +105,7 @@ impl Simulation {
             distinct: Distinct::Never,
             ..Settings::default()
         });
-        #[expect(clippy::disallowed_methods, reason = "there is no other way to have an Instant")]
-        let began = Instant::now();
-        let wall = SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000);
+        let time = Timeline::new();
         let mut simulation = Self {
             plan,
             balancer,
@@ -119,21 +113,18 @@ impl Simulation {
             backends: backends.map(|n| SimBackend::new(n < plan.locals)).collect(),
             rng: StdRng::seed_from_u64(plan.seed),
             its_rng: StdRng::seed_from_u64(!plan.seed),
-            began,
-            now: Now { monotonic: began, wall },
-            events: BTreeMap::new(),
-            counter: 0,
             trouble: false,
             owners: BTreeMap::new(),
             newest: Vec::new(),
-            newest_since: began,
+            newest_since: time.now.monotonic,
+            time,
             uploads: BTreeMap::new(),
             in_flight: BTreeMap::new(),
             fetches: BTreeMap::new(),
             removals_forbidden: false,
             rotations: 0,
         };
-        simulation.schedule(Duration::ZERO, Event::Consensus);
+        simulation.time.schedule(Duration::ZERO, Event::Consensus);
         for who in 0..simulation.backends.len() {
             simulation.begin_life(who);
         }
@@ -146,32 +137,22 @@ impl Simulation {
         if !trouble {
             self.network.dark.clear();
         }
-        let end = self.now.monotonic + time;
+        let end = self.time.now.monotonic + time;
         loop {
-            let event = self.events.keys().next().map(|(at, _)| *at);
+            let event = self.time.next();
             let timeout = self.balancer.poll_timeout();
             let next = event.into_iter().chain(timeout).min().filter(|at| *at <= end);
             let Some(at) = next else { break };
-            self.advance(at);
+            self.time.advance(at);
             if event == Some(at) {
-                let (_, event) = self.events.pop_first().unwrap();
+                let event = self.time.take().unwrap();
                 self.happen(event);
             } else {
-                self.balancer.handle_timeout(self.now, &mut self.its_rng);
+                self.balancer.handle_timeout(self.time.now, &mut self.its_rng);
             }
             self.obey();
         }
-        self.advance(end);
-    }
-
-    fn advance(&mut self, to: Instant) {
-        self.now.wall += to - self.now.monotonic;
-        self.now.monotonic = to;
-    }
-
-    fn schedule(&mut self, delay: Duration, event: Event) {
-        self.counter += 1;
-        self.events.insert((self.now.monotonic + delay, self.counter), event);
+        self.time.advance(end);
     }
 
     fn between(&mut self, low: Duration, high: Duration) -> Duration {
@@ -184,7 +165,7 @@ impl Simulation {
 
     #[track_caller]
     fn check(&self, holds: bool, what: &str) {
-        let hours = (self.now.monotonic - self.began).as_secs_f64() / 3600.0;
+        let hours = self.time.hours();
         assert!(holds, "seed {} after {hours:.4} h: {what}", self.plan.seed);
     }
 
@@ -195,7 +176,7 @@ impl Simulation {
                 self.in_flight.remove(&place);
             }
         }
-        self.balancer.handle_fact(fact, self.now, &mut self.its_rng);
+        self.balancer.handle_fact(fact, self.time.now, &mut self.its_rng);
     }
 
     fn happen(&mut self, event: Event) {
@@ -205,23 +186,23 @@ impl Simulation {
                 if self.trouble {
                     self.network.churn(&mut self.rng);
                 }
-                let view = self.network.view(self.now.wall);
+                let view = self.network.view(self.time.now.wall);
                 for hsdir in view.periods.iter().flat_map(|period| &period.hsdirs) {
                     if self.chance(0.03) {
-                        let until = self.now.wall + self.between(MINUTE, 2 * HOUR);
+                        let until = self.time.now.wall + self.between(MINUTE, 2 * HOUR);
                         self.network.dark.insert(hsdir.relay, until);
                     }
                 }
                 self.tell(Fact::Network(view));
                 let often = Duration::from_secs(u64::from(self.plan.period_minutes) * 60 / 8);
-                self.schedule(often.min(HOUR), Event::Consensus);
+                self.time.schedule(often.min(HOUR), Event::Consensus);
             }
             Event::Establish(who, life) if self.backends[who].life == life => {
                 let fresh = self.fresh_point(who);
                 self.backends[who].points.push(fresh);
                 if self.backends[who].points.len() < 3 {
                     let delay = self.between(SECOND / 5, 3 * SECOND);
-                    self.schedule(delay, Event::Establish(who, life));
+                    self.time.schedule(delay, Event::Establish(who, life));
                 } else {
                     self.next_trouble(who);
                 }
@@ -239,12 +220,12 @@ impl Simulation {
                 self.next_trouble(who);
             }
             Event::Republish(who, life) if self.backends[who].life == life => {
-                self.backends[who].publish(self.now.wall);
+                self.backends[who].publish(self.time.now.wall);
                 let delay = self.between(HOUR, 2 * HOUR);
-                self.schedule(delay, Event::Republish(who, life));
+                self.time.schedule(delay, Event::Republish(who, life));
             }
             Event::Republished(who, life) if self.backends[who].life == life => {
-                self.backends[who].publish(self.now.wall);
+                self.backends[who].publish(self.time.now.wall);
             }
             Event::Die(who) if self.trouble && self.backends[who].alive => {
                 let backend = &mut self.backends[who];
@@ -254,7 +235,7 @@ impl Simulation {
                     self.points_changed(who);
                 }
                 let delay = self.between(MINUTE, 6 * HOUR);
-                self.schedule(delay, Event::Revive(who));
+                self.time.schedule(delay, Event::Revive(who));
             }
             Event::Revive(who) => self.begin_life(who),
             Event::Die(who) => self.next_trouble(who),
@@ -266,9 +247,9 @@ impl Simulation {
         let life = self.backends[who].life;
         self.backends[who].alive = true;
         let delay = self.between(SECOND / 5, 3 * SECOND);
-        self.schedule(delay, Event::Establish(who, life));
+        self.time.schedule(delay, Event::Establish(who, life));
         if !self.backends[who].local {
-            self.schedule(10 * SECOND, Event::Republish(who, life));
+            self.time.schedule(10 * SECOND, Event::Republish(who, life));
         }
     }
 
@@ -281,15 +262,15 @@ impl Simulation {
             self.between(10 * MINUTE, 8 * HOUR)
         };
         let dies = self.plan.deaths && !hectic && self.rng.random_bool(0.4);
-        self.schedule(delay, if dies { Event::Die(who) } else { Event::Rotate(who) });
+        self.time.schedule(delay, if dies { Event::Die(who) } else { Event::Rotate(who) });
     }
 
     fn fresh_point(&mut self, who: usize) -> IntroPoint {
-        self.counter += 1;
+        let number = self.time.number();
         let used: BTreeSet<_> = self.backends[who].points.iter().map(|p| p.relay).collect();
         let fresh = loop {
             let at = self.rng.random_range(0..self.plan.intro_relays);
-            let fresh = point(self.counter, at);
+            let fresh = point(number, at);
             if !used.contains(&fresh.relay) {
                 break fresh;
             }
@@ -299,14 +280,14 @@ impl Simulation {
     }
 
     fn points_changed(&mut self, who: usize) {
-        self.backends[who].changed_at = self.now.wall;
+        self.backends[who].changed_at = self.time.now.wall;
         if self.backends[who].local {
             let points = self.backends[who].points.clone();
             let backend = BackendId(who as u32);
             self.tell(Fact::LocalPoints { backend, points, capabilities: Capabilities::default() });
         } else if self.backends[who].points.len() == 3 {
             let delay = self.between(SECOND, 30 * SECOND);
-            self.schedule(delay, Event::Republished(who, self.backends[who].life));
+            self.time.schedule(delay, Event::Republished(who, self.backends[who].life));
         }
     }
 
@@ -320,7 +301,7 @@ impl Simulation {
             }
         }
         if let Some(at) = self.balancer.poll_timeout() {
-            self.check(at > self.now.monotonic, "the balancer wakes up for nothing");
+            self.check(at > self.time.now.monotonic, "the balancer wakes up for nothing");
         }
     }
 
@@ -332,26 +313,26 @@ impl Simulation {
             self.between(SECOND / 10, 5 * SECOND)
         };
         if !self.chance(0.03) {
-            self.schedule(delay, Event::Tell(fact));
+            self.time.schedule(delay, Event::Tell(fact));
         }
     }
 
     fn fetch(&mut self, backend: BackendId) {
         // Not as the first answer of a period: nobody could tell then.
-        let earlier = self.network.current(self.now.wall - 10 * MINUTE);
-        let old = self.chance(0.1) && earlier == self.network.current(self.now.wall);
+        let earlier = self.network.current(self.time.now.wall - 10 * MINUTE);
+        let old = self.chance(0.1) && earlier == self.network.current(self.time.now.wall);
         let unreachable = self.chance(0.1);
-        let now = self.now.monotonic;
+        let now = self.time.now.monotonic;
         let fetches = self.fetches.entry(backend).or_default();
         fetches.push(now);
         let hour = fetches.iter().filter(|at| now - **at < HOUR).count();
         self.check(hour <= 80, "no storm of fetches");
-        let found = self.backends[backend.0 as usize].descriptor(old, self.now.wall);
+        let found = self.backends[backend.0 as usize].descriptor(old, self.time.now.wall);
         let outcome = match found {
             _ if unreachable => Err(FetchFailure::Unreachable("no circuit".into())),
             None => Err(FetchFailure::NotFound),
             Some((revision, points)) => Ok(FetchedDescriptor {
-                period: self.network.current(self.now.wall),
+                period: self.network.current(self.time.now.wall),
                 revision,
                 points,
                 capabilities: Capabilities::default(),
@@ -364,7 +345,7 @@ impl Simulation {
         self.check_upload(&publication);
         let Publication { period, hsdir, as_of, points, .. } = publication;
         let revision = as_of.duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();
-        let dark = self.network.dark.get(&hsdir).is_some_and(|until| *until > self.now.wall);
+        let dark = self.network.dark.get(&hsdir).is_some_and(|until| *until > self.time.now.wall);
         let foreign = self.chance(0.01);
         let unreachable = dark || self.chance(0.05);
         let stored = self.network.stored.entry((period, hsdir)).or_default();
@@ -413,7 +394,7 @@ impl Simulation {
         }
 
         let place = (*period, *hsdir);
-        let now = self.now.monotonic;
+        let now = self.time.now.monotonic;
         let before = self.uploads.entry(place).or_default();
         let increases = before.last().is_none_or(|(_, last)| *as_of >= *last + SECOND);
         before.push((now, *as_of));
@@ -452,7 +433,7 @@ impl Simulation {
     /// changed last (a backend that comes back, say) is with the HSDirs.
     pub(crate) fn check_calm(&mut self) {
         let mut patience = 30;
-        while self.now.monotonic - self.newest_since < 20 * SECOND {
+        while self.time.now.monotonic - self.newest_since < 20 * SECOND {
             patience -= 1;
             self.check(patience > 0, "it comes to rest");
             self.run(10 * SECOND, false);
@@ -465,7 +446,7 @@ impl Simulation {
         for (n, backend) in self.backends.iter().enumerate() {
             let id = BackendId(n as u32);
             // A fetch every 5 to 7.5 minutes sees every change.
-            let age = self.now.wall.duration_since(backend.changed_at).unwrap_or_default();
+            let age = self.time.now.wall.duration_since(backend.changed_at).unwrap_or_default();
             let settled = backend.points.len() == 3 && age > 10 * MINUTE;
             if backend.alive && settled {
                 lives = true;
@@ -494,7 +475,7 @@ impl Simulation {
 
     fn network_view(&self) -> onionbraid::balancer::fact::NetworkView {
         // What the balancer was told last, since its status names it.
-        let mut view = self.network.view(self.now.wall);
+        let mut view = self.network.view(self.time.now.wall);
         let descriptors = self.balancer.status().descriptors;
         view.periods.retain(|p| descriptors.iter().any(|d| d.period == p.period.number));
         view
