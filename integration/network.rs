@@ -162,8 +162,11 @@ impl Network {
             let mut lines = common.clone() + &torrc::relay(&relay.member, voting.interval, dir);
             if let Some(authority) = &relay.member.authority {
                 lines += &torrc::authority(authority, voting, &options.params, dir);
+                let state = torrc::shared_random_state(SystemTime::now(), voting.interval);
+                fs::write(relay.node.dir().join("data/sr-state"), state)?;
             }
             relay.node.configure(&lines);
+            Ok(())
         };
         let Options { voting_interval, aligned, limit, .. } = options;
         let started =

@@ -6,6 +6,14 @@ use crate::network::fetch::eventually;
 use crate::network::origin::{Origin, pattern};
 use crate::network::{self};
 
+/// Without two shared random values a change of the time period is a moment at
+/// which no service is found: see `torrc::shared_random_state`.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_network_is_born_with_both_shared_random_values() {
+    let network = network::shared().await.unwrap();
+    assert_eq!(network.consensus().await.unwrap().shared_random_values, 2);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_c_tor_service_is_reachable_over_the_private_network() {
     let network = network::shared().await.unwrap();

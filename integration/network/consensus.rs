@@ -17,6 +17,8 @@ use super::fetch;
 pub struct Consensus {
     /// From when on it is valid, as it stands there: tells one from the next.
     pub valid_after: String,
+    /// How many shared random values it names: two, save after trouble.
+    pub shared_random_values: usize,
     /// The flags of each relay, by nickname.
     pub relays: BTreeMap<String, BTreeSet<String>>,
 }
@@ -41,6 +43,9 @@ impl Consensus {
             let mut words = line.split(' ');
             match words.next() {
                 Some("valid-after") => consensus.valid_after = words.collect::<Vec<_>>().join(" "),
+                Some("shared-rand-current-value" | "shared-rand-previous-value") => {
+                    consensus.shared_random_values += 1;
+                }
                 Some("r") => nickname = words.next()?.to_owned(),
                 Some("s") => {
                     let flags = words.map(str::to_owned).collect();
@@ -69,6 +74,7 @@ mod tests {
     fn flags_belong_to_the_relay_named_before_them() {
         let text = "network-status-version 3 microdesc\n\
                     valid-after 2026-01-01 00:00:20\n\
+                    shared-rand-current-value 3 EEEE\n\
                     r auth0 AAAA 2026-01-01 00:00:00 127.0.0.1 12001 12002\n\
                     m BBBB\n\
                     s Authority Fast HSDir\n\
@@ -76,6 +82,7 @@ mod tests {
                     s Fast\n";
         let consensus = Consensus::parse(text).unwrap();
         assert_eq!(consensus.valid_after, "2026-01-01 00:00:20");
+        assert_eq!(consensus.shared_random_values, 1);
         assert!(consensus.has("auth0", "HSDir"));
         assert!(!consensus.has("relay0", "HSDir"));
         assert!(consensus.has("relay0", "Fast"));

@@ -26,13 +26,13 @@ const POLL: Duration = Duration::from_millis(100);
 /// Starts all relays and waits until the consensus names each as an HSDir and
 /// each knows all of them; after `limit`, an error that says what is missing.
 /// `aligned` waits for such a moment that consensuses come at multiples of the
-/// interval. `configure` gives an authority its torrc for these moments.
+/// interval. `configure` gives a relay its files for these moments.
 pub async fn start(
     relays: &[Relay],
     interval: Duration,
     aligned: bool,
     limit: Duration,
-    configure: impl Fn(&Relay, &Voting),
+    configure: impl Fn(&Relay, &Voting) -> Result<()>,
 ) -> Result<()> {
     let end = Instant::now() + limit;
     let Some(authority) = relays.iter().find_map(Relay::dir_address) else {
@@ -45,7 +45,7 @@ pub async fn start(
             tokio::time::sleep(interval - voting.offset).await;
             voting.offset = Duration::ZERO;
         }
-        relays.iter().for_each(|relay| configure(relay, &voting));
+        relays.iter().try_for_each(|relay| configure(relay, &voting))?;
         launch(relays).await?;
         let consensus = first_consensus(relays, authority, end).await?;
         if attempt == ATTEMPTS || missing(relays, &consensus).is_empty() {

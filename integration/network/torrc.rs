@@ -6,7 +6,11 @@
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
+
+use base64ct::{Base64, Encoding as _};
+
+use super::AUTHORITIES;
 
 /// What the other participants must know of a relay.
 #[derive(Clone, Debug)]
@@ -175,6 +179,32 @@ pub fn authority(
         offset = voting.offset.as_secs(),
         network_dir = network_dir.display(),
         period = voting.period().as_secs() / 60,
+    )
+}
+
+/// What an authority finds in its `sr-state`: the shared random values of the
+/// run that is under way and of the one before it, the same for all authorities.
+///
+/// A network without a past agrees on its first value at the end of a run, after
+/// up to 24 votes. Until then nobody can tell where the next time period's
+/// HSDirs will be: when it begins, services and visitors look for each other at
+/// different places until all know the same consensus. The public network always
+/// has two values.
+pub fn shared_random_state(now: SystemTime, interval: Duration) -> String {
+    // From the round before this one on: the first vote brings it up to date.
+    let [after, until] = [now - interval, now + Duration::from_secs(24 * 60 * 60)].map(|moment| {
+        humantime::format_rfc3339_seconds(moment).to_string().replace('T', " ").replace('Z', "")
+    });
+    let value = |byte: u8| Base64::encode_string(&[byte; 32]);
+    format!(
+        "Version 1\n\
+         TorVersion 0.4\n\
+         ValidAfter {after}\n\
+         ValidUntil {until}\n\
+         SharedRandPreviousValue {AUTHORITIES} {}\n\
+         SharedRandCurrentValue {AUTHORITIES} {}\n",
+        value(1),
+        value(2),
     )
 }
 
