@@ -78,13 +78,22 @@ impl StateDir {
     /// The directory of a service, once nobody else uses it any more. What lies
     /// there of another identity, if the service had another key before, is
     /// removed: introduction points with the same keys under two addresses
-    /// would show that both are one's. `None`, and a warning, if that fails.
+    /// would show that both are one's. `None`, and a warning, if that fails or
+    /// it cannot be read whose it is: then it stays as it is.
     pub(super) fn open(storage: &Storage, nickname: &str, address: &OnionAddress) -> Option<Self> {
         let path = directory(storage, nickname);
         let note = path.join(ADDRESS);
         let ready = || {
-            let noted = fs::read_to_string(&note).unwrap_or_default();
-            if noted.trim() != address.to_string() {
+            let noted = match fs::read(&note) {
+                Ok(noted) => noted,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+                Err(error) => return Err(error),
+            };
+            if noted.trim_ascii() != address.to_string().as_bytes() {
+                if !noted.is_empty() {
+                    let directory = path.display();
+                    tracing::warn!(%directory, "belongs to another address and is emptied");
+                }
                 fs::remove_dir_all(&path)?;
                 private(&storage.mistrust, &path).map_err(io::Error::other)?;
                 durable::replace(&note, format!("{address}\n").as_bytes())?;
@@ -239,6 +248,21 @@ mod tests {
         let mut other = open(&storage, 2);
         assert!(!kept.exists());
         assert_eq!(other.remembered::<Vec<u32>>(), None);
+    }
+
+    #[test]
+    fn where_it_cannot_be_read_whose_it_is_nothing_is_removed() {
+        let directory = tempfile::tempdir().unwrap();
+        let storage = storage(directory.path());
+        let state = open(&storage, 1);
+        let kept = state.of_instance("local-0").unwrap();
+        fs::write(kept.join("points"), "secret").unwrap();
+        // Not even root can read a directory as a file.
+        fs::remove_file(state.path.join(ADDRESS)).unwrap();
+        fs::create_dir(state.path.join(ADDRESS)).unwrap();
+        let address = OnionAddress::from_public_key([1; 32]);
+        assert!(StateDir::open(&storage, "shop", &address).is_none());
+        assert!(kept.join("points").exists());
     }
 
     #[test]
