@@ -32,7 +32,7 @@ use crate::onion::{IntroPoint, SessionId};
 /// aside: each costs Tor two circuits, and the process two handshakes.
 const AT_ONCE: usize = 4;
 /// A probe under way for longer is slow. Most take a second, those that nobody
-/// answers one minute, in which they cost next to nothing.
+/// answers half a minute, in which they cost next to nothing.
 const SLOW: Duration = Duration::from_secs(10);
 /// After so long the answer to a probe is given up as lost: half a minute after
 /// the shell has given up itself.
@@ -625,9 +625,9 @@ mod tests {
         for seed in 0..100 {
             let mut world = World::new(0, 3);
             world.rng = rand::SeedableRng::seed_from_u64(seed);
-            world.fails_after = MINUTE;
+            world.fails_after = 36 * SECOND;
             world.pass(10 * MINUTE + seed as u32 * SECOND / 7, good);
-            world.pass(2 * MINUTE + 30 * SECOND, dead_is(1));
+            world.pass(100 * SECOND, dead_is(1));
             use BackendState::{Down, Up};
             assert_eq!(world.states(), [Up, Down, Up], "seed {seed}");
             assert!(world.most_at_once <= 3);

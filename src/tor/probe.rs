@@ -11,9 +11,11 @@ mod replies;
 mod request;
 
 use std::fmt;
+use std::pin::pin;
 use std::time::Duration;
 
-use tokio::time::{Instant, timeout};
+use futures::future::{Either, select};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::balancer::fact::ProbeFailure;
 use crate::onion::{IntroPoint, OnionAddress};
@@ -25,6 +27,10 @@ pub use request::Request;
 /// How long a probe may take: enough to find out twice that there is no circuit
 /// to a relay, each time within a minute.
 const WITHIN: Duration = Duration::from_secs(150);
+
+/// When a probe that nobody has answered yet asks itself whether anybody will.
+/// Most are over after a second, few of those that succeed after so many.
+const DOUBT: Duration = Duration::from_secs(5);
 
 /// What a probe shall find out.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -173,7 +179,8 @@ impl Verdict {
 /// circuits, where that may be chance.
 ///
 /// Each step has a limit: where all is well a probe takes about a second, where
-/// nobody answers one minute, and never more than two and a half.
+/// nobody answers little more than half a minute, and never more than two and a
+/// half.
 pub async fn probe(network: &Network, point: &IntroPoint, question: &Question) -> Probe {
     let mut steps = Steps::default();
     let verdict = timeout(WITHIN, verdict(network, point, question, &mut steps)).await;
@@ -187,15 +194,35 @@ async fn verdict(
     question: &Question,
     steps: &mut Steps,
 ) -> Verdict {
-    let mut outcome = knock(network, point, question, steps).await;
+    let mut outcome = listen(network, point, question, steps).await;
     if outcome.as_ref().is_err_and(Verdict::may_be_chance) {
         *steps = Steps::default();
-        outcome = knock(network, point, question, steps).await;
+        outcome = listen(network, point, question, steps).await;
     }
-    match (outcome, question.backend) {
-        (Ok(()), _) => Verdict::Answers,
-        (Err(Verdict::Silent), Some(own)) => answers_for_itself(network, point, own).await,
-        (Err(verdict), _) => verdict,
+    outcome.err().unwrap_or(Verdict::Answers)
+}
+
+/// Knocks, and finds out what silence means. While nobody comes, the same
+/// introduction is tried for the backend's own address.
+async fn listen(
+    network: &Network,
+    point: &IntroPoint,
+    question: &Question,
+    steps: &mut Steps,
+) -> Result<(), Verdict> {
+    let asked = pin!(knock(network, point, question, steps));
+    let Some(own) = question.backend else { return asked.await };
+    let itself = pin!(async {
+        sleep(DOUBT).await;
+        answers_for_itself(network, point, own).await
+    });
+    match select(asked, itself).await {
+        Either::Left((Err(Verdict::Silent), itself)) => Err(itself.await),
+        Either::Left((outcome, _)) => outcome,
+        Either::Right((meaning, asked)) => match asked.await {
+            Err(Verdict::Silent) => Err(meaning),
+            outcome => outcome,
+        },
     }
 }
 

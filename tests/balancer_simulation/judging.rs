@@ -34,7 +34,7 @@ const BOUND: Duration = Duration::from_secs(120);
 /// How much longer where each failing probe waits for an answer in vain: all
 /// points wait at the same time, and then one of them once more, or twice, since
 /// some probes come to nothing.
-const WAITING: Duration = Duration::from_secs(3 * 30);
+const WAITING: Duration = Duration::from_secs(3 * 36);
 /// How long it may take until a backend that has failed is seen to have other points.
 const LOOKED_AT: Duration = Duration::from_secs(4 * 60);
 /// When a probe ends at the latest, whatever comes of it ...
@@ -471,7 +471,7 @@ impl Judging {
         let silent = !self.answers(&self.backends[n], session)
             && matches!(self.backends[n].health, Health::Well | Health::Silent);
         let mut delay = if silent {
-            self.between(20 * SECOND, 30 * SECOND)
+            self.between(30 * SECOND, 36 * SECOND)
         } else {
             self.between(SECOND / 2, 3 * SECOND)
         };
