@@ -1,0 +1,700 @@
+//! What does the balancer ask for when things happen to a service?
+
+#![cfg(test)]
+
+use std::time::Duration;
+
+use rand::rngs::StdRng;
+
+use super::command::Publication;
+use super::fact::{FetchFailure, FetchedDescriptor, ProbeFailure, UploadFailure};
+use super::samples::{MINUTE, SECOND, later, network, period, point, relay, rng, start};
+use super::*;
+use crate::onion::{Capabilities, IntroPoint, OnionAddress};
+
+/// A balancer and its world: every fetch and upload is recorded, and every
+/// upload is answered at once unless `deaf`.
+struct World {
+    balancer: Balancer,
+    now: Now,
+    rng: StdRng,
+    fetches: usize,
+    uploads: Vec<(Duration, Publication)>,
+    began: Instant,
+    deaf: bool,
+    /// Whose points answer no probe; the others' do.
+    dead: Option<BackendId>,
+}
+
+impl World {
+    /// `local` instances that expect 3 points each, `remote` backends.
+    fn new(local: u32, remote: u8) -> Self {
+        let settings = Self::settings(local, remote);
+        let now = start();
+        Self {
+            balancer: Balancer::new(settings),
+            now,
+            rng: rng(),
+            fetches: 0,
+            uploads: Vec::new(),
+            began: now.monotonic,
+            deaf: false,
+            dead: None,
+        }
+    }
+
+    fn settings(local: u32, remote: u8) -> Settings {
+        let backend = |name: String, kind| (name, kind);
+        let locals = (0..local)
+            .map(|n| backend(format!("local-{n}"), BackendKind::Local { expected_points: 3 }));
+        let remotes = (0..remote).map(|n| {
+            let address = OnionAddress::from_public_key([n; 32]);
+            backend(format!("remote-{n}"), BackendKind::Remote { address })
+        });
+        let backends = (0..).map(BackendId).zip(locals.chain(remotes));
+        let backends = backends
+            .map(|(id, (name, kind))| BackendSettings { id, name, kind, weight: 1 })
+            .collect();
+        Settings { backends, ..Settings::default() }
+    }
+
+    fn reconfigure(&mut self, settings: Settings) {
+        self.balancer.reconfigure(settings, self.now, &mut self.rng);
+        self.obey();
+    }
+
+    fn withdraw(&mut self) {
+        self.balancer.withdraw(self.now, &mut self.rng);
+        self.obey();
+    }
+
+    fn newest(&self) -> Vec<IntroPoint> {
+        self.uploads.last().map_or(Vec::new(), |(_, publication)| publication.points.to_vec())
+    }
+
+    fn tell(&mut self, fact: Fact) {
+        self.balancer.handle_fact(fact, self.now, &mut self.rng);
+        self.obey();
+    }
+
+    fn obey(&mut self) {
+        while let Some(command) = self.balancer.poll_command() {
+            let publication = match command {
+                Command::Publish(publication) => publication,
+                Command::Probe { backend, point } => {
+                    self.probed(backend, &point);
+                    continue;
+                }
+                _ => {
+                    self.fetches += 1;
+                    continue;
+                }
+            };
+            let answer = Fact::Uploaded {
+                period: publication.period,
+                hsdir: publication.hsdir,
+                as_of: publication.as_of,
+                outcome: Ok(self.uploads.len() as u64),
+            };
+            self.uploads.push((self.now.monotonic - self.began, publication));
+            if !self.deaf {
+                self.balancer.handle_fact(answer, self.now, &mut self.rng);
+            }
+        }
+    }
+
+    fn probed(&mut self, backend: BackendId, point: &IntroPoint) {
+        let failure = ProbeFailure::Point("no answer".into());
+        let outcome = if self.dead == Some(backend) { Err(failure) } else { Ok(()) };
+        let answer = Fact::Probed { backend, session: point.session_id, outcome };
+        self.balancer.handle_fact(answer, self.now, &mut self.rng);
+    }
+
+    fn pass(&mut self, time: Duration) {
+        let end = later(self.now, time);
+        while let Some(at) = self.balancer.poll_timeout().filter(|at| *at <= end.monotonic) {
+            assert!(at > self.now.monotonic, "a timeout lies in the future");
+            self.now = later(self.now, at - self.now.monotonic);
+            self.balancer.handle_timeout(self.now, &mut self.rng);
+            self.obey();
+        }
+        self.now = end;
+    }
+
+    fn local(&mut self, backend: u32, sessions: &[u16]) {
+        let points: Vec<IntroPoint> = sessions.iter().map(|n| point(*n, *n)).collect();
+        let backend = BackendId(backend);
+        self.tell(Fact::LocalPoints { backend, points, capabilities: Capabilities::default() });
+    }
+
+    fn fetched(&mut self, backend: u32, revision: u64, sessions: &[u16]) {
+        let points = sessions.iter().map(|n| point(*n, *n)).collect();
+        let outcome = Ok(FetchedDescriptor {
+            period: period(1),
+            revision,
+            points,
+            capabilities: Capabilities::default(),
+        });
+        self.tell(Fact::Fetched { backend: BackendId(backend), outcome });
+    }
+
+    /// When each upload began and how many points it had.
+    fn rounds(&self) -> Vec<(u64, usize)> {
+        let mut rounds: Vec<_> =
+            self.uploads.iter().map(|(at, p)| (at.as_secs(), p.points.len())).collect();
+        rounds.dedup();
+        rounds
+    }
+
+    fn state(&self) -> ServiceState {
+        self.balancer.status().state
+    }
+}
+
+#[test]
+fn what_is_complete_is_published_at_once_to_every_hsdir() {
+    let mut world = World::new(1, 0);
+    world.tell(Fact::Network(network(1, [1, 2])));
+    assert_eq!(world.state(), ServiceState::Starting);
+    world.local(0, &[1, 2, 3]);
+    assert_eq!(world.rounds(), [(0, 3)]);
+    assert_eq!(world.uploads.len(), 2);
+    assert_eq!(world.state(), ServiceState::Published);
+    assert_eq!(world.balancer.status().backends[0].published_intro_points, 3);
+    assert_eq!(world.balancer.status().descriptors[0].revision, Some(1));
+}
+
+#[test]
+fn the_first_points_wait_a_second_for_others_and_no_longer() {
+    let mut world = World::new(1, 1);
+    world.tell(Fact::Network(network(1, [1, 2])));
+    world.local(0, &[1]);
+    world.local(0, &[1, 2]);
+    assert!(world.uploads.is_empty());
+    world.pass(10 * MINUTE);
+    assert_eq!(world.rounds(), [(1, 2)]);
+
+    let mut world = World::new(1, 1);
+    world.tell(Fact::Network(network(1, [1, 2])));
+    world.local(0, &[1, 2, 3]);
+    world.tell(Fact::Fetched { backend: BackendId(1), outcome: Err(FetchFailure::NotFound) });
+    assert_eq!(world.rounds(), [(0, 3)]);
+}
+
+#[test]
+fn nothing_is_published_without_points_or_without_a_network() {
+    let mut world = World::new(1, 1);
+    world.tell(Fact::Network(network(1, [1, 2])));
+    world.local(0, &[]);
+    world.pass(10 * MINUTE);
+    assert!(world.uploads.is_empty() && world.fetches > 3);
+    let mut world = World::new(1, 1);
+    world.local(0, &[1, 2, 3]);
+    world.pass(10 * MINUTE);
+    assert!(world.uploads.is_empty() && world.fetches == 0);
+    assert_eq!(world.state(), ServiceState::Starting);
+    world.tell(Fact::Network(network(1, [1, 2])));
+    assert_eq!(world.uploads.len(), 2);
+}
+
+#[test]
+fn a_dead_point_leaves_sooner_than_a_new_one_comes_and_a_burst_is_one_round() {
+    let mut world = World::new(2, 0);
+    world.tell(Fact::Network(network(1, [1, 2])));
+    world.local(0, &[1, 2, 3]);
+    world.local(1, &[4, 5]);
+    world.pass(10 * SECOND);
+    world.local(1, &[4, 5, 6]);
+    world.pass(20 * SECOND);
+    world.local(1, &[5, 6]);
+    world.pass(SECOND);
+    world.local(1, &[5]);
+    world.pass(10 * SECOND);
+    assert_eq!(world.rounds(), [(1, 5), (15, 6), (33, 3)]);
+}
+
+#[test]
+fn a_change_that_is_taken_back_in_time_is_not_published() {
+    let mut world = World::new(1, 0);
+    world.tell(Fact::Network(network(1, [1, 2])));
+    world.local(0, &[1, 2, 3]);
+    world.pass(10 * SECOND);
+    world.local(0, &[1, 2]);
+    world.pass(SECOND);
+    world.local(0, &[1, 2, 3]);
+    world.pass(MINUTE);
+    assert_eq!(world.rounds(), [(0, 3)]);
+}
+
+#[test]
+fn changes_without_end_are_published_at_a_bounded_rate_in_the_newest_form() {
+    let mut world = World::new(1, 0);
+    world.tell(Fact::Network(network(1, [1, 2])));
+    for n in 0..3600 {
+        world.local(0, &[n, n + 1, n + 2]);
+        world.pass(SECOND);
+    }
+    let rounds = world.rounds().len();
+    assert!((20..=1 + 6 + 30).contains(&rounds), "{rounds}");
+    world.pass(3 * MINUTE);
+    let newest = &world.uploads.last().unwrap().1.points;
+    assert_eq!(newest.last(), Some(&point(3601, 3601)));
+}
+
+#[test]
+fn a_round_shares_one_moment_and_each_hsdirs_moments_increase_by_two_seconds() {
+    let mut world = World::new(1, 0);
+    world.tell(Fact::Network(network(1, [1, 2])));
+    for n in 0..30 {
+        world.local(0, &[n]);
+        world.pass(2 * SECOND + SECOND / 2);
+        // The clock is set back now and then.
+        world.now.wall -= MINUTE;
+    }
+    let moments = |hsdir| {
+        let of = world.uploads.iter().filter(move |(_, p)| p.hsdir == relay(hsdir));
+        of.map(|(_, p)| p.as_of).collect::<Vec<_>>()
+    };
+    assert_eq!(moments(1), moments(2));
+    assert!(moments(1).len() > 5);
+    assert!(moments(1).windows(2).all(|two| two[1] >= two[0] + 2 * SECOND));
+}
+
+#[test]
+fn an_hsdir_that_comes_back_gets_a_later_moment_than_it_may_have_seen() {
+    let mut world = World::new(1, 0);
+    world.tell(Fact::Network(network(1, [1, 2])));
+    world.local(0, &[1, 2, 3]);
+    world.tell(Fact::Network(network(1, [1, 3])));
+    world.now.wall -= MINUTE;
+    world.tell(Fact::Network(network(1, [1, 2])));
+    world.pass(10 * SECOND);
+    let [first, .., last] = &world.uploads[..] else { panic!("uploads") };
+    assert_eq!(last.1.hsdir, relay(2));
+    assert!(last.1.as_of >= first.1.as_of + 2 * SECOND);
+}
+
+#[test]
+fn a_change_waits_for_uploads_under_way_but_not_for_long() {
+    let mut world = World::new(1, 0);
+    world.tell(Fact::Network(network(1, [1, 2])));
+    world.deaf = true;
+    world.local(0, &[1, 2, 3]);
+    world.local(0, &[1, 2]);
+    world.pass(9 * SECOND);
+    let Publication { period, hsdir, as_of, .. } = world.uploads[0].1.clone();
+    assert_eq!(world.uploads.len(), 2);
+    // One is slow: after ten seconds the other goes ahead.
+    world.tell(Fact::Uploaded { period, hsdir, as_of, outcome: Ok(1) });
+    assert_eq!(world.uploads.len(), 2);
+    world.pass(2 * SECOND);
+    assert_eq!(world.rounds(), [(0, 3), (10, 2)]);
+    assert_eq!(world.uploads.len(), 3);
+}
+
+#[test]
+fn the_last_points_stay_published_when_every_backend_goes() {
+    let mut world = World::new(1, 1);
+    world.tell(Fact::Network(network(1, [1, 2])));
+    world.local(0, &[1, 2, 3]);
+    world.fetched(1, 1, &[4, 5, 6]);
+    world.local(0, &[]);
+    world.pass(20 * SECOND);
+    for _ in 0..10 {
+        world.tell(Fact::Fetched { backend: BackendId(1), outcome: Err(FetchFailure::NotFound) });
+        world.pass(MINUTE);
+    }
+    assert_eq!(world.state(), ServiceState::Down);
+    assert_eq!(world.rounds(), [(0, 6), (2, 3)]);
+    // Still published again in its time, and in a new period.
+    world.pass(125 * MINUTE);
+    world.tell(Fact::Network(network(2, [3, 4])));
+    world.pass(MINUTE);
+    assert_eq!(world.uploads.last().unwrap().1.period, period(2));
+    assert!(world.uploads.iter().all(|(_, p)| !p.points.is_empty()));
+}
+
+#[test]
+fn only_the_new_hsdir_gets_an_upload_when_the_ring_changes() {
+    let mut world = World::new(1, 0);
+    world.tell(Fact::Network(network(1, [1, 2])));
+    world.local(0, &[1, 2, 3]);
+    world.pass(MINUTE);
+    world.tell(Fact::Network(network(1, [1, 3])));
+    assert_eq!(world.state(), ServiceState::Publishing);
+    world.pass(10 * SECOND);
+    assert_eq!(world.state(), ServiceState::Published);
+    assert_eq!(world.uploads.len(), 3);
+    assert_eq!(world.uploads[2].1.hsdir, relay(3));
+}
+
+#[test]
+fn everything_is_published_again_after_one_to_two_hours() {
+    let mut world = World::new(1, 0);
+    world.tell(Fact::Network(network(1, [1, 2])));
+    world.local(0, &[1, 2, 3]);
+    world.pass(24 * 60 * MINUTE);
+    let rounds = world.rounds();
+    assert!((12..=25).contains(&rounds.len()), "{rounds:?}");
+    assert!(rounds.windows(2).all(|two| (3600..=7200).contains(&(two[1].0 - two[0].0))));
+    assert_eq!(world.uploads.len(), 2 * rounds.len());
+}
+
+#[test]
+fn a_service_is_published_only_when_every_replica_has_an_hsdir_that_took_it() {
+    let mut world = World::new(1, 0);
+    world.deaf = true;
+    world.tell(Fact::Network(network(1, [1, 2])));
+    world.local(0, &[1, 2, 3]);
+    let answer = |world: &mut World, index: usize, outcome| {
+        let Publication { period, hsdir, as_of, .. } = world.uploads[index].1.clone();
+        world.tell(Fact::Uploaded { period, hsdir, as_of, outcome });
+    };
+    answer(&mut world, 0, Ok(7));
+    assert_eq!(world.state(), ServiceState::Publishing);
+    answer(&mut world, 1, Err(UploadFailure::Refused("too low".into())));
+    world.pass(10 * SECOND);
+    assert_eq!(world.uploads.len(), 3);
+    // The answer to an upload that is not under way says nothing.
+    answer(&mut world, 1, Ok(8));
+    assert_eq!(world.state(), ServiceState::Publishing);
+    answer(&mut world, 2, Ok(9));
+    assert_eq!(world.state(), ServiceState::Published);
+}
+
+#[test]
+fn a_backend_without_weight_is_listed_only_while_no_other_is_live() {
+    let local = |id, weight| BackendSettings {
+        id: BackendId(id),
+        name: String::new(),
+        kind: BackendKind::Local { expected_points: 1 },
+        weight,
+    };
+    let mut world = World::new(0, 0);
+    let backends = vec![local(0, 0), local(1, 5)];
+    world.balancer = Balancer::new(Settings { backends, ..Settings::default() });
+    world.tell(Fact::Network(network(1, [1, 2])));
+    world.local(0, &[1]);
+    world.local(1, &[2]);
+    let listed = |world: &World| world.uploads.last().unwrap().1.points.to_vec();
+    assert_eq!(listed(&world), [point(2, 2)]);
+    world.local(1, &[]);
+    world.pass(MINUTE);
+    assert_eq!(listed(&world), [point(1, 1)]);
+}
+
+/// The same service after a restart, with what it wrote down.
+fn restarted(world: &World, mut settings: Settings, after: Duration) -> World {
+    let text = serde_json::to_string(&world.balancer.memory(world.now)).unwrap();
+    // The file may list the backends in another order now.
+    settings.backends.reverse();
+    let now = later(world.now, after);
+    let memory = serde_json::from_str(&text).unwrap();
+    let balancer = Balancer::remembering(settings, memory, now);
+    World { balancer, now, began: now.monotonic, ..World::new(0, 0) }
+}
+
+fn two_remotes() -> Settings {
+    let remote = |n: u8| BackendSettings {
+        id: BackendId(n.into()),
+        name: format!("remote-{n}"),
+        kind: BackendKind::Remote { address: OnionAddress::from_public_key([n; 32]) },
+        weight: 1,
+    };
+    Settings { backends: (0..2).map(remote).collect(), ..Settings::default() }
+}
+
+fn with_two_remotes() -> World {
+    let mut world = World::new(0, 2);
+    world.tell(Fact::Network(network(1, [1, 2])));
+    world.fetched(0, 5, &[1, 2, 3]);
+    world.fetched(1, 7, &[4, 5, 6]);
+    world
+}
+
+#[test]
+fn after_a_restart_the_same_points_are_published_at_once_and_doubted_until_seen() {
+    let before = with_two_remotes();
+    let mut world = restarted(&before, two_remotes(), MINUTE);
+    world.tell(Fact::Network(network(1, [1, 2])));
+    assert_eq!(world.uploads.len(), 2);
+    assert_eq!(world.uploads[0].1.points, before.uploads[0].1.points);
+    assert_eq!(world.state(), ServiceState::Published);
+    let of = |world: &World, id: usize| world.balancer.status().backends[id].clone();
+    assert_eq!(of(&world, 0).state, BackendState::Stale);
+    assert!(of(&world, 0).reason.unwrap().contains("restart"));
+    world.fetched(1, 7, &[4, 5, 6]);
+    assert_eq!(of(&world, 0).state, BackendState::Up);
+}
+
+#[test]
+fn after_a_restart_a_lower_revision_than_seen_is_an_old_copy_still() {
+    let mut world = restarted(&with_two_remotes(), two_remotes(), MINUTE);
+    world.tell(Fact::Network(network(1, [1, 2])));
+    world.fetched(0, 4, &[9]);
+    assert_eq!(world.balancer.status().backends[1].intro_points, 3);
+    world.fetched(0, 6, &[9]);
+    assert_eq!(world.balancer.status().backends[1].intro_points, 1);
+}
+
+#[test]
+fn after_a_restart_with_the_clock_set_back_revisions_grow_still() {
+    let before = with_two_remotes();
+    let newest = before.uploads.last().unwrap().1.as_of;
+    let mut world = restarted(&before, two_remotes(), Duration::ZERO);
+    world.now.wall -= 10 * MINUTE;
+    world.tell(Fact::Network(network(1, [3, 4])));
+    assert!(world.uploads.iter().all(|(_, p)| p.as_of >= newest + SECOND));
+}
+
+#[test]
+fn after_a_long_pause_old_points_are_not_offered_and_of_a_dead_backend_none_are() {
+    let mut world = restarted(&with_two_remotes(), two_remotes(), 181 * MINUTE);
+    world.tell(Fact::Network(network(1, [1, 2])));
+    world.pass(MINUTE);
+    assert!(world.uploads.is_empty());
+
+    let mut before = with_two_remotes();
+    for _ in 0..10 {
+        let outcome = Err(FetchFailure::NotFound);
+        before.tell(Fact::Fetched { backend: BackendId(0), outcome });
+        before.pass(MINUTE);
+    }
+    let mut world = restarted(&before, two_remotes(), MINUTE);
+    world.tell(Fact::Network(network(1, [1, 2])));
+    world.pass(MINUTE);
+    assert_eq!(world.rounds(), [(1, 3)]);
+}
+
+fn points(sessions: &[u16]) -> Vec<IntroPoint> {
+    sessions.iter().map(|n| point(*n, *n)).collect()
+}
+
+#[test]
+fn a_reload_moves_nothing_of_the_backends_that_it_leaves_alone() {
+    let mut world = World::new(2, 1);
+    world.tell(Fact::Network(network(1, [1, 2])));
+    world.local(0, &[1, 2, 3]);
+    world.local(1, &[4, 5, 6]);
+    world.fetched(2, 1, &[7, 8, 9]);
+    world.pass(MINUTE);
+    let fetches = world.fetches;
+    // A second remote backend comes, the first local instance goes.
+    let mut settings = World::settings(2, 2);
+    let renamed = &mut settings.backends[2];
+    renamed.name = "berlin".into();
+    settings.backends.remove(0);
+    world.reconfigure(settings);
+    assert!(world.balancer.may_be_found(BackendId(0)));
+    assert_eq!(world.fetches, fetches + 1, "the new backend is fetched at once");
+    world.pass(20 * SECOND);
+    assert_eq!(world.newest(), points(&[4, 5, 6, 7, 8, 9]));
+    assert!(!world.balancer.may_be_found(BackendId(0)));
+    assert!(world.balancer.may_be_found(BackendId(1)));
+    world.fetched(3, 1, &[10, 11, 12]);
+    world.pass(20 * SECOND);
+    assert_eq!(world.newest(), points(&[4, 5, 6, 7, 8, 9, 10, 11, 12]));
+    let status = world.balancer.status();
+    let shown: Vec<_> = status.backends.iter().map(|b| (&b.name[..], b.revision)).collect();
+    assert_eq!(shown, [("local-1", None), ("berlin", Some(1)), ("remote-1", Some(1))]);
+}
+
+#[test]
+fn a_reload_without_a_change_changes_nothing_and_a_weight_counts_at_once() {
+    let mut world = World::new(2, 0);
+    world.tell(Fact::Network(network(1, [1, 2])));
+    world.local(0, &[1, 2, 3]);
+    world.local(1, &[4, 5, 6]);
+    world.pass(MINUTE);
+    world.reconfigure(World::settings(2, 0));
+    world.pass(MINUTE);
+    assert_eq!(world.rounds(), [(0, 6)]);
+    let mut settings = World::settings(2, 0);
+    settings.backends[1].weight = 3;
+    world.reconfigure(settings);
+    assert_eq!(world.balancer.status().backends[1].weight, 3);
+    world.pass(3 * SECOND);
+    assert_eq!(world.newest(), points(&[1, 4, 5, 6]));
+}
+
+#[test]
+fn the_points_of_the_last_backend_stay_until_those_of_its_successor_are_known() {
+    let mut world = World::new(0, 1);
+    world.tell(Fact::Network(network(1, [1, 2])));
+    world.fetched(0, 1, &[1, 2, 3]);
+    let mut settings = World::settings(0, 2);
+    settings.backends.remove(0);
+    world.reconfigure(settings);
+    world.pass(MINUTE);
+    assert_eq!(world.newest(), points(&[1, 2, 3]));
+    world.fetched(1, 1, &[4, 5, 6]);
+    world.pass(MINUTE);
+    assert_eq!(world.newest(), points(&[4, 5, 6]));
+}
+
+#[test]
+fn an_id_with_another_address_is_another_backend() {
+    let mut world = World::new(0, 2);
+    world.tell(Fact::Network(network(1, [1, 2])));
+    world.fetched(0, 1, &[1, 2, 3]);
+    let mut settings = World::settings(0, 2);
+    settings.backends.remove(0);
+    settings.backends[0].id = BackendId(0);
+    world.reconfigure(settings);
+    assert_eq!(world.balancer.status().backends[0].state, BackendState::Unknown);
+}
+
+#[test]
+fn local_points_are_withdrawn_from_every_hsdir_before_the_end() {
+    let mut world = World::new(1, 1);
+    world.tell(Fact::Network(network(1, [1, 2])));
+    world.local(0, &[1, 2, 3]);
+    world.fetched(1, 1, &[4, 5, 6]);
+    world.pass(MINUTE);
+    world.deaf = true;
+    world.withdraw();
+    assert!(!world.balancer.is_withdrawn());
+    world.pass(3 * SECOND);
+    assert_eq!(world.newest(), points(&[4, 5, 6]));
+    let [.., first, second] = &world.uploads[..] else { panic!("two uploads") };
+    let answers = [first, second].map(|(_, of)| Fact::Uploaded {
+        period: of.period,
+        hsdir: of.hsdir,
+        as_of: of.as_of,
+        outcome: Ok(1),
+    });
+    let [first, second] = answers;
+    world.tell(first);
+    assert!(!world.balancer.is_withdrawn(), "an upload is under way");
+    world.tell(second);
+    assert!(world.balancer.is_withdrawn());
+    // There is no way back, whatever the instances say.
+    world.local(0, &[7, 8, 9]);
+    world.pass(10 * MINUTE);
+    assert_eq!(world.newest(), points(&[4, 5, 6]));
+}
+
+#[test]
+fn an_hsdir_that_refuses_the_withdrawal_keeps_it_waiting() {
+    let mut world = World::new(1, 1);
+    world.tell(Fact::Network(network(1, [1, 2])));
+    world.local(0, &[1, 2, 3]);
+    world.fetched(1, 1, &[4, 5, 6]);
+    world.pass(MINUTE);
+    world.withdraw();
+    world.deaf = true;
+    world.pass(3 * SECOND);
+    let last = world.uploads.split_off(world.uploads.len() - 2);
+    for (_, of) in last {
+        let refused = Err(UploadFailure::Refused("too low".into()));
+        let outcome = if of.hsdir == relay(1) { Ok(1) } else { refused };
+        let Publication { period, hsdir, as_of, .. } = of;
+        world.tell(Fact::Uploaded { period, hsdir, as_of, outcome });
+    }
+    assert!(!world.balancer.is_withdrawn());
+    world.deaf = false;
+    world.pass(3 * SECOND);
+    assert!(world.balancer.is_withdrawn());
+}
+
+#[test]
+fn with_no_other_live_backend_there_is_nothing_to_withdraw() {
+    let mut world = World::new(1, 1);
+    world.tell(Fact::Network(network(1, [1, 2])));
+    world.local(0, &[1, 2, 3]);
+    world.pass(MINUTE);
+    assert!(!world.balancer.is_withdrawn());
+    world.withdraw();
+    assert!(world.balancer.is_withdrawn());
+    world.local(0, &[]);
+    world.pass(MINUTE);
+    assert_eq!(world.newest(), points(&[1, 2, 3]));
+}
+
+#[test]
+fn a_withdrawal_does_not_wait_for_the_changes_before_it() {
+    let mut world = World::new(1, 1);
+    world.tell(Fact::Network(network(1, [1, 2])));
+    world.fetched(1, 1, &[4, 5, 6]);
+    for n in 100..200 {
+        world.local(0, &[n, n + 1, n + 2]);
+        world.pass(SECOND);
+    }
+    world.withdraw();
+    world.pass(10 * SECOND);
+    assert!(world.balancer.is_withdrawn());
+}
+
+#[test]
+fn local_instances_are_down_while_their_origins_are_and_back_at_once() {
+    let mut world = World::new(1, 1);
+    world.tell(Fact::Network(network(1, [1, 2])));
+    world.local(0, &[1, 2, 3]);
+    world.fetched(1, 1, &[4, 5, 6]);
+    world.pass(MINUTE);
+    world.tell(Fact::Origins(Err("http://127.0.0.1:8080 refuses connections".into())));
+    let shown = world.balancer.status().backends;
+    assert_eq!([shown[0].state, shown[1].state], [BackendState::Down, BackendState::Up]);
+    assert!(shown[0].reason.as_ref().unwrap().contains("refuses connections"));
+    world.pass(5 * SECOND);
+    assert_eq!(world.newest(), points(&[4, 5, 6]));
+    world.tell(Fact::Origins(Ok(())));
+    assert_eq!(world.balancer.status().backends[0].state, BackendState::Up);
+    world.pass(10 * SECOND);
+    assert_eq!(world.newest(), points(&[4, 5, 6, 1, 2, 3]));
+}
+
+#[test]
+fn origins_that_are_down_empty_no_descriptor_and_count_for_new_instances_too() {
+    let mut world = World::new(1, 0);
+    world.tell(Fact::Network(network(1, [1, 2])));
+    world.local(0, &[1, 2, 3]);
+    world.tell(Fact::Origins(Err("refused".into())));
+    world.pass(10 * MINUTE);
+    assert_eq!(world.state(), ServiceState::Down);
+    assert_eq!(world.rounds(), [(0, 3)]);
+    world.reconfigure(World::settings(2, 0));
+    world.local(1, &[4, 5, 6]);
+    assert_eq!(world.balancer.status().backends[1].state, BackendState::Down);
+}
+
+#[test]
+fn a_dead_backend_leaves_the_descriptor_within_90_seconds_and_at_once() {
+    let mut world = World::new(0, 3);
+    let probed = Settings { probe_every: Some(30 * SECOND), ..World::settings(0, 3) };
+    world.balancer = Balancer::new(probed);
+    world.tell(Fact::Network(network(1, [1, 2])));
+    for backend in 0..3u16 {
+        let first = 1 + 3 * backend;
+        world.fetched(backend.into(), 1, &[first, first + 1, first + 2]);
+    }
+    world.pass(10 * MINUTE);
+    let before = world.rounds().len();
+    world.dead = Some(BackendId(1));
+    world.pass(90 * SECOND);
+    assert_eq!(world.newest(), points(&[1, 2, 3, 7, 8, 9]));
+    assert_eq!(world.rounds().len(), before + 1, "all of its points at once");
+    let shown = &world.balancer.status().backends[1];
+    assert_eq!((shown.state, shown.failing_intro_points), (BackendState::Down, 3));
+    // HSDirs still serve the descriptor that it published in its lifetime.
+    world.fetched(1, 1, &[4, 5, 6]);
+    world.pass(10 * MINUTE);
+    assert_eq!(world.rounds().len(), before + 1);
+    world.dead = None;
+    world.pass(90 * SECOND);
+    assert_eq!(world.newest(), points(&[1, 2, 3, 7, 8, 9, 4, 5, 6]));
+}
+
+#[test]
+fn facts_about_unknown_backends_and_hsdirs_are_ignored() {
+    let mut world = World::new(1, 0);
+    world.local(7, &[1]);
+    world.fetched(0, 1, &[1]);
+    world.tell(Fact::Uploaded {
+        period: period(1),
+        hsdir: relay(1),
+        as_of: world.now.wall,
+        outcome: Ok(1),
+    });
+    assert_eq!(world.balancer.status().backends[0].intro_points, 0);
+}
