@@ -8,6 +8,7 @@ use anyhow::{Context, Result};
 use onionbraid::observe::Snapshot;
 use onionbraid::observe::snapshot::{BackendState, HsdirState, Service};
 
+use crate::network::node::Node;
 use crate::network::origin::Origin;
 use crate::network::{Network, Options};
 use crate::{LIMIT, memory_kib, processor_seconds, start, start_services, summary};
@@ -18,8 +19,8 @@ const DEATHS: usize = 3;
 /// For how long an idle daemon is watched.
 const WATCHED: Duration = Duration::from_secs(180);
 
-/// From the SIGKILL of one of three C tor backends until no HSDir holds its
-/// points, with probes every 30 s.
+/// From the end of one of three C tor backends, killed or frozen, until no HSDir
+/// holds its points, with probes every 30 s.
 pub(crate) async fn failover(network: &Network, origin: &Origin) -> Result<()> {
     let mut backends = Vec::new();
     for n in 0..DEATHS {
@@ -34,21 +35,24 @@ pub(crate) async fn failover(network: &Network, origin: &Origin) -> Result<()> {
     for backend in &backends {
         backend.answer_for(&status.services[0].address).await?;
     }
-    let mut times = Vec::new();
-    for (death, backend) in backends.iter().enumerate() {
-        daemon.until("complete", LIMIT, complete).await?;
-        backend.node.kill()?;
-        let died = Instant::now();
-        let gone = |snapshot: &Snapshot| {
-            let service = &snapshot.services[0];
-            service.backends[death].published_intro_points == 0 && everywhere(service)
-        };
-        daemon.until("without the dead backend", LIMIT, gone).await?;
-        println!("death {death}: its points were gone after {:.1?}", died.elapsed());
-        times.push(died.elapsed().as_secs_f64());
-        backend.node.restart().await?;
+    let killed: fn(&Node) -> Result<()> = Node::kill;
+    for (way, end) in [("killed", killed), ("frozen", Node::freeze)] {
+        let mut times = Vec::new();
+        for (death, backend) in backends.iter().enumerate() {
+            daemon.until("complete", LIMIT * 2, complete).await?;
+            end(&backend.node)?;
+            let died = Instant::now();
+            let gone = |snapshot: &Snapshot| {
+                let service = &snapshot.services[0];
+                service.backends[death].published_intro_points == 0 && everywhere(service)
+            };
+            daemon.until("without the dead backend", LIMIT * 2, gone).await?;
+            println!("{way} {death}: its points were gone after {:.1?}", died.elapsed());
+            times.push(died.elapsed().as_secs_f64());
+            backend.node.restart().await?;
+        }
+        println!("{way} C tor backend to no HSDir with its points: {} s", summary(&mut times));
     }
-    println!("killed C tor backend to no HSDir with its points: {} s", summary(&mut times));
     Ok(())
 }
 
