@@ -31,8 +31,8 @@ pub(super) struct ByPort {
 struct Shared {
     /// The rules in force, and what serves them.
     proxies: Arc<Proxies>,
-    /// The address of the service.
-    address: OnionAddress,
+    /// The address of the service, as clients write it.
+    onion: String,
     /// Told of every origin that does not answer.
     failed: Arc<Notify>,
     /// When the log was last told of an origin that does not answer.
@@ -47,7 +47,8 @@ impl ByPort {
     /// By these rules, for the service of this address; `failed` is told of
     /// every origin that does not answer.
     pub(super) fn new(proxies: Arc<Proxies>, address: OnionAddress, failed: Arc<Notify>) -> Self {
-        Self { shared: Arc::new(Shared { proxies, address, failed, complained: Mutex::new(None) }) }
+        let (onion, complained) = (address.to_string(), Mutex::new(None));
+        Self { shared: Arc::new(Shared { proxies, onion, failed, complained }) }
     }
 }
 
@@ -89,7 +90,7 @@ impl Shared {
     /// Accepts the stream at once: who asks by HTTP is answered by HTTP,
     /// whatever has become of the origins.
     async fn answer(&self, proxy: &Arc<Proxy>, stream: ClientStream) {
-        let onion = self.address.to_string();
+        let onion = self.onion.clone();
         let visitor = Visitor { circuit: stream.circuit().0, port: stream.port(), onion };
         if let Ok(accepted) = stream.accept().await {
             proxy.serve(accepted.stream, visitor, accepted.handle).await;
