@@ -228,13 +228,15 @@ mod tests {
 
     const REPLICAS: [u8; 6] = [1, 1, 1, 2, 2, 2];
 
-    /// How many sets there are for so many backends of so many points each.
-    fn sets(choice: &mut Choice, backends: u16, points: u16) -> usize {
-        let offered: Vec<Vec<IntroPoint>> = (0..backends)
-            .map(|n| (0..points).map(|at| point(100 * n + at, 100 * n + at)).collect())
-            .collect();
+    /// What is to be published for backends that offer these points, where this
+    /// is listed already.
+    fn content(
+        choice: &mut Choice,
+        offered: &[Vec<IntroPoint>],
+        listed: &Listed,
+    ) -> Option<Content> {
         let capabilities = Capabilities::default();
-        let live = (0..).map(BackendId).zip(&offered).map(|(backend, points)| Live {
+        let live = (0..).map(BackendId).zip(offered).map(|(backend, points)| Live {
             backend,
             order: (false, &[]),
             weight: 1,
@@ -242,9 +244,15 @@ mod tests {
             capabilities: &capabilities,
         });
         let alarm = &mut Alarm::new(start().monotonic);
-        let content =
-            choice.content(live.collect(), &[], &Listed::new(), &REPLICAS, start().wall, alarm);
-        content.map_or(0, |content| content.sets.len())
+        choice.content(live.collect(), &[], listed, &REPLICAS, start().wall, alarm)
+    }
+
+    /// How many sets there are for so many backends of so many points each.
+    fn sets(choice: &mut Choice, backends: u16, points: u16) -> usize {
+        let offered: Vec<Vec<IntroPoint>> = (0..backends)
+            .map(|n| (0..points).map(|at| point(100 * n + at, 100 * n + at)).collect())
+            .collect();
+        content(choice, &offered, &Listed::new()).map_or(0, |content| content.sets.len())
     }
 
     fn choice(distinct: Distinct, max_points: Option<u8>) -> Choice {
@@ -273,20 +281,10 @@ mod tests {
         // On so few relays that no choice is clearly the best one.
         let offered: Vec<Vec<IntroPoint>> =
             (0..30).map(|n| (0..3).map(|at| point(3 * n + at, (n + at) % 11)).collect()).collect();
-        let capabilities = Capabilities::default();
         let mut choice = choice(Distinct::Auto, None);
         let mut listed = Listed::new();
-        let mut decide = |alive: usize, listed: &Listed| {
-            let live = (0..).map(BackendId).zip(&offered[..alive]).map(|(backend, points)| Live {
-                backend,
-                order: (false, &[]),
-                weight: 1,
-                points,
-                capabilities: &capabilities,
-            });
-            let alarm = &mut Alarm::new(start().monotonic);
-            choice.content(live.collect(), &[], listed, &REPLICAS, start().wall, alarm).unwrap()
-        };
+        let mut decide =
+            |alive, listed: &Listed| content(&mut choice, &offered[..alive], listed).unwrap();
         for alive in [30, 27, 29, 24, 30] {
             let content = decide(alive, &listed);
             assert_eq!(decide(alive, &listed), content);
@@ -298,19 +296,8 @@ mod tests {
     #[test]
     fn the_operators_limit_holds_in_every_set() {
         let mut choice = choice(Distinct::Auto, Some(5));
-        let points: Vec<IntroPoint> = (0..25).map(|n| point(n, n)).collect();
-        let capabilities = Capabilities::default();
-        let live = (0..).map(BackendId).zip(points.chunks(1)).map(|(backend, points)| Live {
-            backend,
-            order: (false, &[]),
-            weight: 1,
-            points,
-            capabilities: &capabilities,
-        });
-        let alarm = &mut Alarm::new(start().monotonic);
-        let none = Listed::new();
-        let content =
-            choice.content(live.collect(), &[], &none, &REPLICAS, start().wall, alarm).unwrap();
+        let offered: Vec<Vec<IntroPoint>> = (0..25).map(|n| vec![point(n, n)]).collect();
+        let content = content(&mut choice, &offered, &Listed::new()).unwrap();
         assert!(content.sets.iter().all(|set| set.chosen.len() <= 5));
         assert_eq!(content.points(), 25);
     }

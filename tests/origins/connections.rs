@@ -111,8 +111,8 @@ async fn an_abandoned_request_takes_its_connection_with_it() {
     assert_eq!(origins.snapshot()[0].in_flight, 0);
 }
 
-#[tokio::test]
-async fn an_idle_connection_is_closed_after_its_time() {
+/// A server that tells when a connection to it is over.
+async fn server_that_tells_of_ends() -> (Server, Arc<Notify>) {
     let over = Arc::new(Notify::new());
     let told = Arc::clone(&over);
     let server = Server::start(move |number, connection| {
@@ -123,6 +123,12 @@ async fn an_idle_connection_is_closed_after_its_time() {
         }
     })
     .await;
+    (server, over)
+}
+
+#[tokio::test]
+async fn an_idle_connection_is_closed_after_its_time() {
+    let (server, over) = server_that_tells_of_ends().await;
     let origins = origins(&[&server.origin], OriginSettings { keep_alive: SHORT, ..settings() });
     assert_eq!(ask(&origins, get("/")).await.unwrap(), "0.0");
     within(over.notified()).await;
@@ -131,16 +137,7 @@ async fn an_idle_connection_is_closed_after_its_time() {
 
 #[tokio::test]
 async fn connections_end_with_the_origins() {
-    let over = Arc::new(Notify::new());
-    let told = Arc::clone(&over);
-    let server = Server::start(move |number, connection| {
-        let told = Arc::clone(&told);
-        async move {
-            serve(number, connection).await;
-            told.notify_one();
-        }
-    })
-    .await;
+    let (server, over) = server_that_tells_of_ends().await;
     let origins = origins(&[&server.origin], settings());
     ask(&origins, get("/")).await.unwrap();
     drop(origins);
