@@ -109,10 +109,11 @@ impl Health {
 
     /// Draws the conclusions; to be called whenever a probe has ended anywhere.
     pub(super) fn judge(&mut self, successes: u64) {
-        let every = |agrees: fn(&Trial) -> bool| self.points.values().all(agrees);
-        if every(Trial::speaks_against) && self.everywhere.condemns(successes) {
+        let against = self.points.values().all(|trial| trial.speaks_against(successes));
+        let well = self.points.values().all(|trial| trial.row.successes > 0);
+        if against && self.everywhere.condemns(successes) {
             self.points.values_mut().for_each(|trial| trial.fails = true);
-        } else if self.all_fail() && every(|it| it.row.successes > 0) && self.everywhere.acquits() {
+        } else if well && self.all_fail() && self.everywhere.acquits() {
             self.points.values_mut().for_each(|trial| trial.fails = false);
         }
         for trial in self.points.values_mut().chain([&mut self.application]) {
@@ -186,9 +187,11 @@ impl Trial {
         reason.clone_into(&mut self.reason);
     }
 
-    /// Whether it failed when last asked, or is believed to and has not been asked.
-    fn speaks_against(&self) -> bool {
-        self.row.failures > 0 || (self.fails && self.row.successes == 0)
+    /// Whether it failed when last asked and others have done better since, or is
+    /// believed to fail and has not been asked.
+    fn speaks_against(&self, successes: u64) -> bool {
+        self.row.failures > 0 && self.row.is_outdone(successes)
+            || self.fails && self.row.successes == 0
     }
 
     fn is_in_doubt(&self) -> bool {
@@ -211,7 +214,12 @@ impl Row {
 
     /// Whether it has failed often enough, and others have done better since.
     fn condemns(&self, successes: u64) -> bool {
-        self.failures >= FAILURES && successes > self.counted_at
+        self.failures >= FAILURES && self.is_outdone(successes)
+    }
+
+    /// Whether others have done better since the last failure that counts.
+    fn is_outdone(&self, successes: u64) -> bool {
+        successes > self.counted_at
     }
 
     fn acquits(&self) -> bool {
@@ -345,6 +353,23 @@ mod tests {
         assert_eq!(world.failing(), [1, 2, 3]);
         world.good(3);
         assert_eq!(world.failing(), NONE);
+    }
+
+    #[test]
+    fn the_last_point_that_works_does_not_fail_before_others_have_done_better() {
+        let mut world = World::with(&[1, 2, 3]);
+        world.good(3);
+        for _ in 0..2 {
+            for hangs in [1, 2] {
+                world.dead(hangs);
+                world.neighbour();
+            }
+        }
+        assert_eq!(world.failing(), [1, 2]);
+        world.dead(3);
+        assert_eq!(world.failing(), [1, 2], "that may be our own side");
+        world.neighbour();
+        assert_eq!(world.failing(), [1, 2, 3]);
     }
 
     #[test]
