@@ -74,6 +74,21 @@ pub struct Status {
     pub problems: Vec<String>,
 }
 
+/// What is believed of a backend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Belief<'a> {
+    /// Which.
+    pub backend: BackendId,
+    /// What the operator calls it.
+    pub name: &'a str,
+    /// Whether it is believed to answer.
+    pub state: BackendState,
+    /// How many of its introduction points fail.
+    pub failing: usize,
+    /// Why, where that is not obvious.
+    pub reason: Option<&'a str>,
+}
+
 /// The policy of one service.
 #[derive(Debug)]
 pub struct Balancer {
@@ -234,13 +249,19 @@ impl Balancer {
             state: self.state(),
             backends: backends.collect(),
             descriptors: self.publisher.snapshot(),
-            problems: self
-                .probing
-                .problem()
-                .into_iter()
-                .chain(self.publisher.problem().map(str::to_owned))
-                .collect(),
+            problems: self.problems().into_iter().flatten().collect(),
         }
+    }
+
+    /// What is believed of each backend, as of the last `handle_*`.
+    pub fn beliefs(&self) -> impl Iterator<Item = Belief<'_>> {
+        self.backends.iter().map(Backend::belief)
+    }
+
+    /// What the operator should know that no backend's state tells, as of the
+    /// last `handle_*`. Each kind of problem has its place.
+    pub fn problems(&self) -> [Option<String>; 2] {
+        [self.probing.problem(), self.publisher.problem().map(str::to_owned)]
     }
 
     fn backend(&mut self, id: BackendId) -> Option<&mut Backend> {

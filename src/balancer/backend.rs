@@ -15,7 +15,7 @@ use super::health::Health;
 use super::memory::KnownBackend;
 use super::remote::{News, Remote};
 use super::schedule::Alarm;
-use super::{BackendKind, BackendSettings};
+use super::{BackendKind, BackendSettings, Belief};
 use crate::observe::snapshot::{self, BackendState, Timestamp};
 use crate::onion::{Capabilities, IntroPoint};
 
@@ -242,6 +242,21 @@ impl Backend {
     }
 
     /// What the operator sees of it. The shell adds what it counts.
+    pub(super) fn belief(&self) -> Belief<'_> {
+        Belief {
+            backend: self.settings.id,
+            name: &self.settings.name,
+            state: self.is.0,
+            failing: self.failing(),
+            reason: self.is.1.as_deref(),
+        }
+    }
+
+    /// How many of its points probes have something against.
+    fn failing(&self) -> usize {
+        self.offer.points.len() - self.working.len()
+    }
+
     pub(super) fn snapshot(&self, published_intro_points: usize) -> snapshot::Backend {
         let (kind, address) = match &self.settings.kind {
             BackendKind::Local { .. } => (snapshot::BackendKind::Local, None),
@@ -257,7 +272,7 @@ impl Backend {
             reason: self.is.1.clone(),
             intro_points: self.offer.points.len(),
             relays: self.offer.points.iter().map(|point| point.relay.to_string()).collect(),
-            failing_intro_points: self.offer.points.len() - self.working.len(),
+            failing_intro_points: self.failing(),
             published_intro_points,
             weight: self.settings.weight,
             last_seen: self.last_seen.map(Timestamp),

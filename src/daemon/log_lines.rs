@@ -1,9 +1,11 @@
 //! What may the operator want to read afterwards of what happened to a service?
 
 use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 
 use crate::balancer::fact::{BackendId, Fact};
-use crate::observe::snapshot::ServiceState;
+use crate::balancer::{Balancer, Belief};
+use crate::observe::snapshot::{BackendState, ServiceState};
 
 /// What the operator calls the backends of a service.
 pub(super) type Names = BTreeMap<BackendId, String>;
@@ -23,7 +25,7 @@ pub(super) fn fact(service: &str, names: &Names, fact: &Fact) {
             );
         }
         Fact::Fetched { backend, outcome: Err(error) } => {
-            tracing::info!(service, backend = name(backend), %error, "no descriptor from backend");
+            tracing::debug!(service, backend = name(backend), %error, "no descriptor from backend");
         }
         Fact::Fetched { backend, outcome: Ok(descriptor) } => {
             let points = descriptor.points.len();
@@ -52,7 +54,7 @@ pub(super) fn fact(service: &str, names: &Names, fact: &Fact) {
         }
         Fact::Probed { backend, session, outcome: Err(error) } => {
             let point = session.prefix();
-            tracing::info!(service, backend = name(backend), point, %error, "probed: not good");
+            tracing::debug!(service, backend = name(backend), point, %error, "probed: not good");
         }
         Fact::Origins(Ok(())) => tracing::info!(service, "an origin answers again"),
         Fact::Origins(Err(error)) => tracing::warn!(service, %error, "no origin answers"),
@@ -67,8 +69,82 @@ pub(super) fn fact(service: &str, names: &Names, fact: &Fact) {
     }
 }
 
+/// What the log was last told of a service: it is told what has changed.
+pub(super) struct Told {
+    state: ServiceState,
+    backends: BTreeMap<BackendId, (BackendState, usize)>,
+    problems: [Option<(String, Instant)>; 2],
+}
+
+/// A problem whose words change is told no more often.
+const AGAIN_AFTER: Duration = Duration::from_secs(10 * 60);
+
+impl Told {
+    /// Of a service that has just started.
+    pub(super) fn nothing() -> Self {
+        Self { state: ServiceState::Starting, backends: BTreeMap::new(), problems: [None, None] }
+    }
+
+    /// A line for everything that has changed.
+    pub(super) fn tell(&mut self, service: &str, balancer: &Balancer, now: Instant) {
+        let state = balancer.state();
+        if state != self.state {
+            self.state = state;
+            tell_state(service, state);
+        }
+        self.tell_beliefs(service, balancer.beliefs());
+        self.tell_problems(service, balancer.problems(), now);
+    }
+
+    fn tell_beliefs<'a>(&mut self, service: &str, beliefs: impl Iterator<Item = Belief<'a>>) {
+        let mut told = BTreeMap::new();
+        for belief in beliefs {
+            let is = (belief.state, belief.failing);
+            let was = self.backends.get(&belief.backend).copied();
+            if was.unwrap_or((BackendState::Unknown, 0)) != is {
+                tell_belief(service, &belief);
+            }
+            told.insert(belief.backend, is);
+        }
+        self.backends = told;
+    }
+
+    fn tell_problems(&mut self, service: &str, problems: [Option<String>; 2], now: Instant) {
+        for (told, problem) in self.problems.iter_mut().zip(problems) {
+            match (&told, problem) {
+                (None, None) => {}
+                (Some((text, _)), None) => {
+                    tracing::info!(service, "no longer: {text}");
+                    *told = None;
+                }
+                (Some((text, at)), Some(problem))
+                    if *text == problem || now - *at < AGAIN_AFTER => {}
+                (_, Some(problem)) => {
+                    tracing::error!(service, "{problem}");
+                    *told = Some((problem, now));
+                }
+            }
+        }
+    }
+}
+
+/// A line for what is believed of a backend now.
+fn tell_belief(service: &str, belief: &Belief<'_>) {
+    let Belief { name: backend, reason, .. } = belief;
+    let reason = reason.unwrap_or_default();
+    match belief.state {
+        BackendState::Up if belief.failing > 0 => {
+            tracing::info!(service, backend, reason, "backend answers, not everywhere");
+        }
+        BackendState::Up => tracing::info!(service, backend, "backend answers"),
+        BackendState::Stale => tracing::warn!(service, backend, reason, "backend in doubt"),
+        BackendState::Down => tracing::warn!(service, backend, reason, "backend does not answer"),
+        BackendState::Unknown => tracing::info!(service, backend, "nothing known of backend"),
+    }
+}
+
 /// A line for a new state.
-pub(super) fn state(service: &str, state: ServiceState) {
+fn tell_state(service: &str, state: ServiceState) {
     tracing::info!(
         service,
         "{}",
@@ -79,4 +155,94 @@ pub(super) fn state(service: &str, state: ServiceState) {
             ServiceState::Down => "no backend answers",
         }
     );
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+
+    /// What the log was told.
+    #[derive(Clone, Default)]
+    struct Log(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Log {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// The lines that this makes.
+    fn lines(of: impl FnOnce()) -> Vec<String> {
+        let log = Log::default();
+        let writer = log.clone();
+        let subscriber = tracing_subscriber::fmt()
+            .with_ansi(false)
+            .without_time()
+            .with_target(false)
+            .with_writer(move || writer.clone())
+            .finish();
+        tracing::subscriber::with_default(subscriber, of);
+        let text = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+        text.lines().map(|line| line.trim().to_owned()).collect()
+    }
+
+    fn belief(n: u32, state: BackendState, failing: usize) -> Belief<'static> {
+        Belief { backend: BackendId(n), name: "berlin", state, failing, reason: Some("silence") }
+    }
+
+    #[test]
+    fn a_backend_is_told_when_it_changes_and_not_before() {
+        use BackendState::{Down, Unknown, Up};
+        let mut told = Told::nothing();
+        let mut tell = |beliefs: &[Belief<'static>]| {
+            lines(|| told.tell_beliefs("shop", beliefs.iter().copied()))
+        };
+        assert_eq!(tell(&[belief(1, Unknown, 0)]), [""; 0]);
+        let up = "INFO backend answers service=\"shop\" backend=\"berlin\"";
+        assert_eq!(tell(&[belief(1, Up, 0), belief(2, Unknown, 0)]), [up]);
+        assert_eq!(tell(&[belief(1, Up, 0), belief(2, Up, 0)]), [up]);
+        assert_eq!(
+            tell(&[belief(1, Up, 1), belief(2, Down, 3)]),
+            [
+                "INFO backend answers, not everywhere service=\"shop\" backend=\"berlin\" \
+                 reason=\"silence\"",
+                "WARN backend does not answer service=\"shop\" backend=\"berlin\" \
+                 reason=\"silence\"",
+            ]
+        );
+        assert_eq!(tell(&[belief(1, Up, 1), belief(2, Down, 3)]), [""; 0]);
+        // Taken out by a reload, and back with another one.
+        assert_eq!(tell(&[belief(1, Up, 1)]), [""; 0]);
+        assert_eq!(tell(&[belief(1, Up, 1), belief(2, Up, 0)]), [up]);
+    }
+
+    #[test]
+    fn a_problem_is_told_at_once_and_its_new_words_now_and_then() {
+        let mut told = Told::nothing();
+        let start = crate::clock::now().monotonic;
+        let mut tell = |minute: u64, problems: [Option<&str>; 2]| {
+            let problems = problems.map(|problem| problem.map(str::to_owned));
+            let now = start + Duration::from_secs(60 * minute);
+            lines(|| told.tell_problems("shop", problems, now))
+        };
+        assert_eq!(tell(0, [None, None]), [""; 0]);
+        assert_eq!(tell(1, [None, Some("thief")]), ["ERROR thief service=\"shop\""]);
+        assert_eq!(tell(2, [Some("blind"), Some("thief")]), ["ERROR blind service=\"shop\""]);
+        assert_eq!(tell(5, [Some("more blind"), Some("other thief")]), [""; 0]);
+        assert_eq!(
+            tell(11, [Some("blind"), Some("other thief")]),
+            ["ERROR other thief service=\"shop\""]
+        );
+        assert_eq!(
+            tell(12, [None, Some("other thief")]),
+            ["INFO no longer: blind service=\"shop\""]
+        );
+    }
 }

@@ -16,7 +16,6 @@ use crate::balancer::fact::{Fact, Now};
 use crate::balancer::{Balancer, Settings};
 use crate::clock::{now, sleep_until};
 use crate::config::{ServiceConfig, Shutdown, Storage};
-use crate::observe::snapshot::ServiceState;
 use crate::onion::OnionAddress;
 use crate::proxy::rules::ProxyRules;
 use crate::tor::hsdirs;
@@ -26,7 +25,7 @@ use crate::tor::subcredentials::Subcredentials;
 use super::drain::{Drain, Step};
 use super::fetches::{Answer, Fetches};
 use super::instances::{Instances, Shared};
-use super::log_lines::{self, Names};
+use super::log_lines::{self, Names, Told};
 use super::origins::Origins;
 use super::proxies::Proxies;
 use super::settings::Ids;
@@ -140,8 +139,8 @@ struct Running {
     answers: broadcast::Receiver<Answer>,
     /// Since it was told to end.
     drain: Option<Drain>,
-    /// The state that the log was last told.
-    told: ServiceState,
+    /// What the log was told of it.
+    told: Told,
 }
 
 impl Running {
@@ -203,7 +202,7 @@ impl Running {
             facts,
             answers,
             drain: None,
-            told: ServiceState::Starting,
+            told: Told::nothing(),
         }
     }
 
@@ -245,16 +244,13 @@ impl Running {
         ended
     }
 
-    /// Has the balancer look at something.
+    /// Has the balancer look at something, and tells the log what has changed.
     fn tell(&mut self, of: impl FnOnce(&mut Balancer, Now, &mut rand::rngs::ThreadRng)) {
-        let state = self.posted.with(|balancer| {
-            of(balancer, now(), &mut crate::tor::rng());
-            balancer.state()
+        self.posted.with(|balancer| {
+            let now = now();
+            of(balancer, now, &mut crate::tor::rng());
+            self.told.tell(&self.posted.nickname, balancer, now.monotonic);
         });
-        if let Some(state) = state.filter(|state| *state != self.told) {
-            self.told = state;
-            log_lines::state(&self.posted.nickname, state);
-        }
     }
 
     /// Tells the balancer a fact, and the log.
