@@ -87,7 +87,9 @@ async fn a_backend_with_a_dead_application_leaves_while_others_live() {
     drop(dying);
     let gone = |snapshot: &Snapshot| {
         let dead = &service(snapshot).backends[1];
-        dead.state == BackendState::Down && dead.published_intro_points == 0
+        dead.state == BackendState::Down
+            && dead.published_intro_points == 0
+            && everywhere(service(snapshot))
     };
     let snapshot = frontend.daemon.until("without it", LIMIT, gone).await.unwrap();
     let reason = service(&snapshot).backends[1].reason.clone().unwrap_or_default();

@@ -9,7 +9,7 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
-use super::frontend::{Frontend, PAGE, SOON, service};
+use super::frontend::{Frontend, PAGE, SOON, everywhere, service};
 use crate::network;
 use crate::network::origin::Origin;
 
@@ -105,7 +105,10 @@ async fn a_download_under_way_is_finished_after_the_points_have_left_the_descrip
     let download = download.expect("a visitor comes to the local instance");
 
     frontend.daemon.process.terminate().unwrap();
-    let withdrawn = |snapshot: &_| service(snapshot).backends[0].published_intro_points == 0;
+    let withdrawn = |snapshot: &_| {
+        let service = service(snapshot);
+        service.backends[0].published_intro_points == 0 && everywhere(service)
+    };
     let snapshot = frontend.daemon.until("withdrawn", SOON, withdrawn).await.unwrap();
     assert_eq!(service(&snapshot).descriptors.iter().find(|d| d.current).unwrap().intro_points, 3);
     let fresh = network.client("visitor-after-drained").await.unwrap();
