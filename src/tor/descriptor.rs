@@ -29,6 +29,10 @@ const LIFETIME_MINUTES: u16 = 180;
 /// How long the certificates in a descriptor are valid: what C tor and Arti use.
 const CERTIFICATE_LIFETIME: Duration = Duration::from_hours(54);
 
+/// How many bytes the link specifiers of a point may have, encoded: those of a
+/// relay, for IPv4, IPv6 and two identities, have 84.
+const LINK_SPECIFIERS: usize = 128;
+
 /// A descriptor ready for upload.
 #[derive(Clone, Debug)]
 pub struct Signed {
@@ -226,7 +230,9 @@ fn revision_key(blinded: &HsBlindIdKeypair) -> AesOpeKey {
 /// An introduction point of a parsed descriptor as our value.
 ///
 /// `None` without an RSA identity among the link specifiers: C tor clients
-/// cannot use such a point either.
+/// cannot use such a point either. `None` too with more link specifiers than any
+/// relay has: a hostile backend could fill the descriptor with them, until no
+/// HSDir takes it.
 pub(crate) fn from_arti(point: &IntroPointDesc) -> Option<IntroPoint> {
     from_parts(
         (**point.ipt_sid_key()).into(),
@@ -247,10 +253,13 @@ pub(crate) fn from_parts(
         Ok(LinkSpec::RsaId(id)) => Some(RelayId(id.to_bytes())),
         _ => None,
     })?;
-    Some(IntroPoint {
+    let link_specifiers: Vec<LinkSpecifier> =
+        link_specifiers.iter().map(specifier).collect::<EncodeResult<_>>().ok()?;
+    let length: usize = link_specifiers.iter().map(|it| 2 + it.body.len()).sum();
+    (length <= LINK_SPECIFIERS).then(|| IntroPoint {
         session_id: SessionId(session_id.into()),
         relay,
-        link_specifiers: link_specifiers.iter().map(specifier).collect::<EncodeResult<_>>().ok()?,
+        link_specifiers,
         relay_ntor_key: relay_ntor_key.to_bytes(),
         service_ntor_key: service_ntor_key.to_bytes(),
     })
@@ -312,17 +321,23 @@ mod tests {
     }
 
     fn point(n: u8) -> IntroPoint {
+        point_with(n, None).unwrap()
+    }
+
+    /// With one more link specifier, of a kind that nobody knows.
+    fn point_with(n: u8, further: Option<Vec<u8>>) -> Option<IntroPoint> {
         let mut rng = crate::tor::rng();
         let session = ed25519::Keypair::generate(&mut rng).verifying_key();
         let address = vec![127, 0, 0, 1, 0, n];
-        let specifiers = [
+        let mut specifiers = vec![
             EncodedLinkSpec::new(LinkSpecType::ORPORT_V4, address),
             EncodedLinkSpec::new(LinkSpecType::RSAID, vec![n; 20]),
             EncodedLinkSpec::new(LinkSpecType::ED25519ID, vec![n; 32]),
         ];
+        specifiers.extend(further.map(|body| EncodedLinkSpec::new(99.into(), body)));
         let relay_key: curve25519::PublicKey = [n; 32].into();
         let service_key = HsSvcNtorKeypair::generate(&mut rng);
-        from_parts(session.into(), &specifiers, &relay_key, service_key.public()).unwrap()
+        from_parts(session.into(), &specifiers, &relay_key, service_key.public())
     }
 
     fn publication(points: u8, capabilities: Capabilities) -> Publication {
@@ -337,6 +352,16 @@ mod tests {
 
     fn built(points: u8) -> Result<Signed, DescriptorError> {
         build(&identity(), &publication(points, Capabilities::default()), 1000.into(), MAX_LENGTH)
+    }
+
+    #[test]
+    fn no_point_is_so_large_that_twenty_of_them_fit_no_descriptor() {
+        // 8 + 22 + 34 bytes are there already.
+        let most = LINK_SPECIFIERS - 64 - 2;
+        assert!(point_with(1, Some(vec![0; most + 1])).is_none());
+        let points = (0..20).map(|n| point_with(n, Some(vec![n; most])).unwrap()).collect();
+        let publication = Publication { points, ..publication(0, Capabilities::default()) };
+        build(&identity(), &publication, 1000.into(), MAX_LENGTH).unwrap();
     }
 
     #[test]
