@@ -40,7 +40,9 @@ pub(crate) async fn fetch(
         let asked = hsdirs
             .iter()
             .map(async |hsdir| wanted.held_by(network, *hsdir).await.map(|held| held.descriptor));
-        match newest(asked, tokio::time::sleep(OTHERS_WITHIN)).await {
+        // Counted from when it is first waited for, not from now.
+        let patience = async { tokio::time::sleep(OTHERS_WITHIN).await };
+        match newest(asked, patience).await {
             Ok(newest) => return Ok(newest),
             Err(failed) => failures.extend(failed),
         }
