@@ -21,7 +21,7 @@ use crate::balancer::fact::ProbeFailure;
 use crate::onion::{IntroPoint, OnionAddress};
 
 use super::network::Network;
-pub(crate) use meeting::meet;
+pub(crate) use meeting::{Meeting, meet};
 pub use request::Request;
 
 /// How long a probe may take: enough to find out twice that there is no circuit
@@ -31,6 +31,9 @@ const WITHIN: Duration = Duration::from_secs(150);
 /// When a probe that nobody has answered yet asks itself whether anybody will.
 /// Most are over after a second, few of those that succeed after so many.
 const DOUBT: Duration = Duration::from_secs(5);
+
+/// How long that may take beyond the silence itself.
+const MEANING_WITHIN: Duration = Duration::from_secs(15);
 
 /// What a probe shall find out.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -194,46 +197,22 @@ async fn verdict(
     question: &Question,
     steps: &mut Steps,
 ) -> Verdict {
-    let mut outcome = listen(network, point, question, steps).await;
+    let mut outcome = knock(network, point, question, steps).await;
     if outcome.as_ref().is_err_and(Verdict::may_be_chance) {
         *steps = Steps::default();
-        outcome = listen(network, point, question, steps).await;
+        outcome = knock(network, point, question, steps).await;
     }
     outcome.err().unwrap_or(Verdict::Answers)
 }
 
-/// Knocks, and finds out what silence means. While nobody comes, the same
-/// introduction is tried for the backend's own address.
-async fn listen(
-    network: &Network,
-    point: &IntroPoint,
-    question: &Question,
-    steps: &mut Steps,
-) -> Result<(), Verdict> {
-    let asked = pin!(knock(network, point, question, steps));
-    let Some(own) = question.backend else { return asked.await };
-    let itself = pin!(async {
-        sleep(DOUBT).await;
-        answers_for_itself(network, point, own).await
-    });
-    match select(asked, itself).await {
-        Either::Left((Err(Verdict::Silent), itself)) => Err(itself.await),
-        Either::Left((outcome, _)) => outcome,
-        Either::Right((meaning, asked)) => match asked.await {
-            Err(Verdict::Silent) => Err(meaning),
-            outcome => outcome,
-        },
-    }
-}
-
-/// One introduction, for one address, and what is wanted after it.
+/// One introduction, and what is wanted after it.
 async fn knock(
     network: &Network,
     point: &IntroPoint,
     question: &Question,
     steps: &mut Steps,
 ) -> Result<(), Verdict> {
-    let meeting = meet(network, point, &question.address, steps).await?;
+    let meeting = met(network, point, question, steps).await?;
     let Some(port) = question.port else { return Ok(()) };
     let mut open = meeting.open(port, steps).await?;
     if let Some(request) = &question.request {
@@ -244,11 +223,36 @@ async fn knock(
     Ok(())
 }
 
+/// The meeting; where nobody comes, what that means. While it is waited for,
+/// the same introduction is tried for the backend's own address.
+async fn met(
+    network: &Network,
+    point: &IntroPoint,
+    question: &Question,
+    steps: &mut Steps,
+) -> Result<Meeting, Verdict> {
+    let asked = pin!(meet(network, point, &question.address, steps));
+    let Some(own) = question.backend else { return asked.await };
+    let itself = pin!(async {
+        sleep(DOUBT).await;
+        answers_for_itself(network, point, own).await
+    });
+    match select(asked, itself).await {
+        Either::Left((Err(Verdict::Silent), itself)) => {
+            Err(timeout(MEANING_WITHIN, itself).await.unwrap_or(Verdict::Silent))
+        }
+        Either::Left((outcome, _)) => outcome,
+        Either::Right((meaning, asked)) => match asked.await {
+            Err(Verdict::Silent) => Err(meaning),
+            outcome => outcome,
+        },
+    }
+}
+
 /// What silence means: the same introduction for the backend's own address.
 async fn answers_for_itself(network: &Network, point: &IntroPoint, own: OnionAddress) -> Verdict {
-    let question = Question { address: own, backend: None, port: None, request: None };
-    match knock(network, point, &question, &mut Steps::default()).await {
-        Ok(()) => Verdict::NotForThisAddress,
+    match meet(network, point, &own, &mut Steps::default()).await {
+        Ok(_) => Verdict::NotForThisAddress,
         // The relay has noticed in the meantime.
         Err(Verdict::UnknownPoint(status)) => Verdict::UnknownPoint(status),
         Err(_) => Verdict::Silent,
