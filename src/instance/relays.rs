@@ -4,14 +4,15 @@
 //! each, so the local instances of one service choose different relays.
 
 use std::collections::BTreeSet;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tor_linkspec::{RelayIdRef, RelayIdSet};
 use tor_llcrypto::pk::rsa::RsaIdentity;
+use tor_netdir::NetDir;
 use tor_relay_selection::{RelayExclusion, RelaySelector, RelayUsage};
 
 use crate::onion::RelayId;
-use crate::tor::network::{Network, relay, relay_id};
+use crate::tor::network::{Network, relay_id};
 
 /// The relays that the local instances of one service use.
 #[derive(Debug, Default)]
@@ -50,10 +51,13 @@ impl RelaysInUse {
     }
 }
 
-/// Whether the directory lists a relay. Without a directory nothing is known
-/// to be gone.
+/// Whether the directory lists a relay, usable at this moment or not: when its
+/// microdescriptor has changed, it takes a while until the new one is known, and
+/// the circuit there is none the worse for it. Without a directory nothing is
+/// known to be gone.
 pub(super) fn is_listed(network: &Network, id: RelayId) -> bool {
-    network.directory().map_or(true, |directory| relay(&directory, id).is_some())
+    let listed = |directory: Arc<NetDir>| directory.rsa_id_is_listed(&RsaIdentity::from(id.0));
+    network.directory().map_or(true, listed)
 }
 
 /// A relay fit for an introduction point, by Tor's rules, outside a set.
