@@ -80,7 +80,8 @@ pub(super) fn meet(
         let met = tokio::time::timeout(TIME_LIMIT, connect(&context, &introduction, &keys))
             .await
             .unwrap_or(Err(RendezvousError::TimedOut));
-        drop(under_way);
+        // The client may stay for days; the point's keys go with the point.
+        drop((introduction, keys, under_way));
         match met {
             Ok((tunnel, requests)) => {
                 tracing::debug!("client met");
