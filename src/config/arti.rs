@@ -40,9 +40,16 @@ const PROGRAM_KEYS: [(&str, &str); 2] = [("storage", "port_info_file"), ("system
 
 const IGNORED: &str = "it belongs to the arti program and does nothing here";
 
-/// Where we want something else than Arti: no circuits to exits are kept ready,
-/// since nothing here ever leaves the Tor network.
-const DEFAULTS: &str = "[preemptive_circuits]\ndisable_at_threshold = 0\n";
+/// Where we want something else than Arti.
+///
+/// - No circuits to exits are kept ready, since nothing here ever leaves the
+///   Tor network.
+/// - Tor is ready when nine of ten paths can be built, instead of six: Arti
+///   computes the HSDir ring of a consensus once, in that moment. Of the relays
+///   that it does not know by then, a seventh instead of a thirtieth, some are
+///   HSDirs of ours, and would miss our descriptor until the next consensus.
+const DEFAULTS: &str = "[preemptive_circuits]\ndisable_at_threshold = 0\n\
+                        [override_net_params]\nmin_paths_for_circs_pct = 90\n";
 
 /// Arti's part of the configuration.
 pub(crate) struct Arti {
