@@ -14,12 +14,14 @@
 //! | `settings`, `instances`, `drain` | which backends has it, and how do those in this process come and go? |
 //! | `work`, `fetches` | who carries out its balancer's commands? |
 //! | `streams`, `proxies` | where do clients' streams go, and who serves them? |
+//! | `file_handles` | how many of them may there be? |
 //! | `origins` | does anybody answer there? |
 //! | `state` | what does it find again after a restart? |
 //! | `snapshot`, `log_lines` | what is seen of it? |
 
 mod drain;
 mod fetches;
+mod file_handles;
 mod instances;
 mod log_lines;
 mod origins;
@@ -35,6 +37,7 @@ mod state_lock;
 mod streams;
 mod work;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -50,6 +53,7 @@ use crate::tor::fetch;
 use crate::tor::network::Network;
 
 use fetches::Fetching;
+use file_handles::FileHandles;
 use service::Common;
 pub use services::CheckError;
 use services::Services;
@@ -97,12 +101,17 @@ pub struct Outside {
 pub async fn run(mut config: Config, outside: Outside) -> Result<(), DaemonError> {
     let mut signals = Signals::listen().map_err(DaemonError::Signals)?;
     let _lock = StateLock::take(&config.storage)?;
-    let checked = services::check(&config, &config.storage)?;
+    let checked = services::check(&config, &config.storage, &BTreeSet::new())?;
     let tor = Tor::new(config.tor.clone())?;
     let board = Arc::new(Board::new(tor.clone()));
     let (ready, network) = watch::channel(None);
     let (fetches, fetching) = fetches::fetches();
-    let common = Common { network, fetches, storage: Arc::new(config.storage.clone()) };
+    let common = Common {
+        network,
+        fetches,
+        storage: Arc::new(config.storage.clone()),
+        file_handles: FileHandles::raise(),
+    };
     let mut services = Services::new(common, Arc::clone(&board));
     let take_snapshot = {
         let board = Arc::clone(&board);
@@ -143,7 +152,7 @@ pub async fn run(mut config: Config, outside: Outside) -> Result<(), DaemonError
 /// change stays as it is, and they say that, too.
 fn reload(config: &mut Config, outside: &Outside, services: &mut Services, board: &Board) {
     let checked = (outside.load)().map_err(|errors| errors.to_string()).and_then(|wanted| {
-        let checked = services::check(&wanted, &config.storage);
+        let checked = services::check(&wanted, &config.storage, &services.nicknames());
         let checked = checked.map_err(|error| format!("{:#}", anyhow::Error::from(error)))?;
         Ok((wanted, checked))
     });

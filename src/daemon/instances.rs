@@ -17,6 +17,7 @@ use crate::tor::network::Network;
 use crate::tor::subcredentials::Subcredentials;
 
 use super::drain::{Drain, Step};
+use super::file_handles::FileHandles;
 use super::settings;
 use super::snapshot::Posted;
 use super::state::StateDir;
@@ -33,6 +34,8 @@ pub(super) struct Shared {
     pub(super) told: mpsc::Sender<Fact>,
     /// Where their counters are shown.
     pub(super) posted: Arc<Posted>,
+    /// What their clients may take.
+    pub(super) file_handles: FileHandles,
 }
 
 /// The local instances.
@@ -99,7 +102,9 @@ impl Instances {
         for (id, name) in wanted {
             match self.running.get(&id) {
                 Some(instance) => {
-                    instance.handle.reconfigure(settings::of_instance(config, name, None));
+                    let settings =
+                        settings::of_instance(config, name, None, &self.shared.file_handles);
+                    instance.handle.reconfigure(settings);
                 }
                 None => self.start(id, name, config, state),
             }
@@ -118,7 +123,7 @@ impl Instances {
         let taken = self.running.values().any(|other| other.name == name);
         let keep_in = state.filter(|_| !taken).and_then(|state| state.of_instance(name));
         let Prepared { instance, handle, counters, mut points } = Instance::prepare(
-            settings::of_instance(config, name, keep_in),
+            settings::of_instance(config, name, keep_in, &self.shared.file_handles),
             self.shared.network.clone(),
             Arc::clone(&self.shared.subcredentials),
             Arc::clone(&self.relays_in_use),

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
+use libc::{EMFILE, ENFILE};
 use rand::RngExt as _;
 use tokio::sync::{Notify, mpsc, watch};
 
@@ -130,16 +131,18 @@ async fn any_serves(in_force: &InForce) -> Result<(), String> {
 
 /// Connects to all at once, and to no more when one has accepted.
 async fn any_accepts(origins: &[&Origin]) -> Result<(), String> {
-    let mut asked: FuturesUnordered<_> = origins
-        .iter()
-        .map(async |origin| origin::connect(origin).await.map_err(|e| format!("{origin}: {e}")))
-        .collect();
+    let mut asked: FuturesUnordered<_> =
+        origins.iter().map(async |origin| (origin, origin::connect(origin).await)).collect();
     let mut first = None;
     while let Some(answer) = asked.next().await {
         match answer {
-            Ok(_) => return Ok(()),
-            Err(why) => {
-                first.get_or_insert(why);
+            (_, Ok(_)) => return Ok(()),
+            // No file handle is left: that says nothing of any origin.
+            (_, Err(error)) if matches!(error.raw_os_error(), Some(EMFILE | ENFILE)) => {
+                return Ok(());
+            }
+            (origin, Err(error)) => {
+                first.get_or_insert(format!("{origin}: {error}"));
             }
         }
     }

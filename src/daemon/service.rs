@@ -24,6 +24,7 @@ use crate::tor::subcredentials::Subcredentials;
 
 use super::drain::{Drain, Step};
 use super::fetches::{Answer, Fetches};
+use super::file_handles::FileHandles;
 use super::instances::{Instances, Shared};
 use super::log_lines::{self, Names, Told};
 use super::origins::Origins;
@@ -61,6 +62,8 @@ pub(super) struct Common {
     pub(super) fetches: Fetches,
     /// Where their state lies.
     pub(super) storage: Arc<Storage>,
+    /// What their clients may take.
+    pub(super) file_handles: FileHandles,
 }
 
 /// An onion service, ready to run.
@@ -172,7 +175,9 @@ impl Running {
                 Arc::clone(&proxies),
                 service.address,
                 Arc::clone(&failed),
+                service.common.file_handles.clone(),
             )),
+            file_handles: service.common.file_handles.clone(),
             told: told.clone(),
             posted: Arc::clone(&posted),
         });

@@ -1,7 +1,7 @@
 //! Which services run? Started at the beginning, changed by a reload, told to
 //! end: all is looked at before anything is done.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use tokio::sync::watch;
@@ -26,6 +26,13 @@ pub enum CheckError {
     /// An identity key cannot be read or made.
     #[error(transparent)]
     Keys(#[from] KeyError),
+    /// A service that runs would get a new address, and nothing would have its
+    /// key any more.
+    #[error(
+        "the key of service \"{0}\", which runs, is not where it was: bring it back; to give the \
+         service a new address, take it out of the configuration first"
+    )]
+    KeyGone(HsNickname),
     /// They cannot run together under the addresses of their keys.
     #[error(transparent)]
     Addresses(#[from] AddressError),
@@ -47,13 +54,17 @@ pub(super) struct Checked(BTreeMap<HsNickname, (ServiceConfig, HsIdKeypair)>);
 
 /// Looks at everything that the enabled services need: their keys, whether
 /// their addresses go together, the files that serving their ports takes,
-/// their directories. Keys and directories that
-/// are missing are made, once nothing else is wrong.
+/// their directories. Keys and directories that are missing are made, once
+/// nothing else is wrong; but no key for a service that is `running`.
 ///
 /// # Errors
 ///
 /// The first thing that is wrong.
-pub(super) fn check(config: &Config, storage: &Storage) -> Result<Checked, CheckError> {
+pub(super) fn check(
+    config: &Config,
+    storage: &Storage,
+    running: &BTreeSet<HsNickname>,
+) -> Result<Checked, CheckError> {
     let keys = keys::open(storage)?;
     let enabled = config.services.iter().filter(|service| service.enabled);
     let found = enabled
@@ -62,6 +73,11 @@ pub(super) fn check(config: &Config, storage: &Storage) -> Result<Checked, Check
             Ok((service, key))
         })
         .collect::<Result<Vec<_>, KeyError>>()?;
+    if let Some((service, _)) =
+        found.iter().find(|(service, key)| key.is_none() && running.contains(&service.nickname))
+    {
+        return Err(CheckError::KeyGone(service.nickname.clone()));
+    }
     check_addresses(
         found.iter().map(|(service, key)| (*service, key.as_ref().map(keys::address))),
     )?;
@@ -104,6 +120,11 @@ impl Services {
     pub(super) fn new(common: Common, board: Arc<Board>) -> Self {
         let (running, ending) = (BTreeMap::new(), Vec::new());
         Self { common, board, running, ending, tasks: JoinSet::new() }
+    }
+
+    /// Which run.
+    pub(super) fn nicknames(&self) -> BTreeSet<HsNickname> {
+        self.running.keys().cloned().collect()
     }
 
     /// Makes these services run, and no others. Those that run are told what
@@ -190,5 +211,39 @@ impl Services {
                 Err(error) => tracing::error!(%error, "a service has not ended well"),
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Environment;
+
+    #[test]
+    fn a_service_that_runs_gets_no_new_key_when_its_own_is_gone() {
+        let directory = tempfile::tempdir().unwrap();
+        let text = format!(
+            "[onion_services.shop]\nproxy_ports = [[80, \"127.0.0.1:1\"]]\n[storage]\n\
+             state_dir = \"{0}/state\"\ncache_dir = \"{0}/cache\"\n[storage.permissions]\n\
+             dangerously_trust_everyone = true\n",
+            directory.path().display(),
+        );
+        let environment = Environment::new([("HOME", "/home/user")]);
+        let config = Config::from_text(&text, &environment).unwrap();
+        let address =
+            |checked: Checked| checked.0.values().map(|(_, key)| keys::address(key)).next();
+        let check = |running: &[&str]| {
+            let running = running.iter().map(|nickname| nickname.parse().unwrap()).collect();
+            check(&config, &config.storage, &running)
+        };
+        let first = address(check(&[]).unwrap());
+        assert_eq!(address(check(&["shop"]).unwrap()), first);
+        let keystore = directory.path().join("state/keystore");
+        let elsewhere = directory.path().join("elsewhere");
+        std::fs::rename(&keystore, &elsewhere).unwrap();
+        assert!(matches!(check(&["shop"]), Err(CheckError::KeyGone(_))));
+        std::fs::remove_dir_all(&keystore).ok();
+        std::fs::rename(&elsewhere, &keystore).unwrap();
+        assert_eq!(address(check(&["shop"]).unwrap()), first);
     }
 }

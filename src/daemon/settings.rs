@@ -12,6 +12,8 @@ use crate::config::ServiceConfig;
 use crate::instance;
 use crate::onion::OnionAddress;
 
+use super::file_handles::FileHandles;
+
 /// The numbers of the backends of one service.
 #[derive(Debug, Default)]
 pub(super) struct Ids {
@@ -69,13 +71,14 @@ pub(super) fn of_instance(
     config: &ServiceConfig,
     name: &str,
     keep_in: Option<PathBuf>,
+    file_handles: &FileHandles,
 ) -> instance::Settings {
-    let most = usize::try_from(config.max_concurrent_streams_per_circuit);
+    let allowed = usize::try_from(config.max_concurrent_streams_per_circuit);
     let rate_limit = config.rate_limit_at_intro.as_ref();
     instance::Settings {
         name: format!("{}/{name}", config.nickname),
         intro_points: usize::from(config.points_per_instance()),
-        max_streams_per_circuit: most.unwrap_or(usize::MAX),
+        max_streams_per_circuit: file_handles.per_circuit(allowed.unwrap_or(usize::MAX)),
         rate_limit_at_intro: rate_limit.map(|limit| (limit.rate, limit.burst)),
         keep_in,
     }

@@ -1,5 +1,6 @@
 //! Where a client's stream goes to.
 
+use std::fmt;
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -19,6 +20,7 @@ use crate::proxy::settings::ProxyProtocol;
 use crate::proxy::visitor::Visitor;
 use crate::proxy::{forward, origin, proxy_line, welcome};
 
+use super::file_handles::FileHandles;
 use super::proxies::Proxies;
 
 /// Serves the streams of one service by its `proxy_ports`.
@@ -35,6 +37,8 @@ struct Shared {
     onion: String,
     /// Told of every origin that does not answer.
     failed: Arc<Notify>,
+    /// What clients may take.
+    file_handles: FileHandles,
     /// When the log was last told of an origin that does not answer.
     complained: Mutex<Option<Instant>>,
 }
@@ -46,9 +50,14 @@ const COMPLAIN_EVERY: Duration = Duration::from_secs(60);
 impl ByPort {
     /// By these rules, for the service of this address; `failed` is told of
     /// every origin that does not answer.
-    pub(super) fn new(proxies: Arc<Proxies>, address: OnionAddress, failed: Arc<Notify>) -> Self {
+    pub(super) fn new(
+        proxies: Arc<Proxies>,
+        address: OnionAddress,
+        failed: Arc<Notify>,
+        file_handles: FileHandles,
+    ) -> Self {
         let (onion, complained) = (address.to_string(), Mutex::new(None));
-        Self { shared: Arc::new(Shared { proxies, onion, failed, complained }) }
+        Self { shared: Arc::new(Shared { proxies, onion, failed, file_handles, complained }) }
     }
 }
 
@@ -99,6 +108,11 @@ impl Shared {
 
     /// Connects to an origin first: a client is accepted only by a live one.
     async fn forward_to(&self, target: &ForwardTarget, failures: &Failures, stream: ClientStream) {
+        let Some(_handle) = self.file_handles.for_stream() else {
+            self.complain(&target.origins, &"too many streams are open");
+            let _ = stream.origin_failed().await;
+            return;
+        };
         let (circuit, port) = (stream.circuit().0, stream.port());
         let greeting = match target.proxy_protocol {
             Some(ProxyProtocol::V1) => proxy_line::v1(circuit, port),
@@ -119,13 +133,13 @@ impl Shared {
         }
     }
 
-    /// Tells the log of origins that do not answer, now and then.
-    fn complain(&self, origins: &[Origin], error: &io::Error) {
+    /// Tells the log of origins that get no stream, now and then.
+    fn complain(&self, origins: &[Origin], error: &dyn fmt::Display) {
         let now = now().monotonic;
         let mut complained = self.complained.lock().unwrap_or_else(PoisonError::into_inner);
         if complained.is_none_or(|last| now - last >= COMPLAIN_EVERY) {
             *complained = Some(now);
-            tracing::warn!(?origins, %error, "no origin takes a stream");
+            tracing::warn!(?origins, %error, "a stream reaches no origin");
         }
     }
 }
