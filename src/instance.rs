@@ -9,6 +9,7 @@
 //! `plan`, `replay` and `limits` are pure and say what to do; `running` does it,
 //! and `kept` lets a next process go on with the same points.
 
+mod idle;
 mod intro;
 mod kept;
 mod limits;

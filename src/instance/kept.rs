@@ -422,7 +422,7 @@ mod tests {
         assert_eq!(*point.keys.ntor.public(), *points[0].keys.ntor.public());
         assert_eq!(point.life, points[0].life);
         assert_eq!(point.life.introductions_left, 19_998);
-        assert!(!point.replays.is_new([1; 16]) && !point.replays.is_new([2; 16]));
+        assert!(point.replays.has([1; 16]) && point.replays.has([2; 16]));
         for name in names(directory.path()) {
             let mode = fs::metadata(directory.path().join(name)).unwrap().permissions().mode();
             assert_eq!(mode & 0o777, 0o600);

@@ -29,23 +29,31 @@ use std::time::{Duration, Instant};
 /// drops them: the relay cannot be told to slow down.
 pub(super) const INTRODUCTION_QUEUE: usize = 512;
 
-/// Introductions looked at in a second, over time: more than a process on one
-/// guard can build circuits for, and a small part of what a core can decrypt.
+/// Introductions looked at in a second, over time and all points: more than a
+/// process on one guard can build circuits for, and a small part of what a core
+/// can decrypt. Each point has its share: a relay that floods us leaves the
+/// clients at other relays theirs.
 const INTRODUCTIONS_PER_SECOND: u32 = 200;
 
-/// Introductions looked at in one go after a quiet time.
+/// Introductions looked at in one go after a quiet time, at all points.
 const INTRODUCTIONS_IN_A_BURST: u32 = 1_000;
 
 /// Rendezvous that may be under way at a time. Each builds a circuit, which
-/// costs a few tens of kilobytes and a public key operation for every hop.
-const RENDEZVOUS_AT_ONCE: u64 = 256;
+/// costs a few tens of kilobytes and a public key operation for every hop; one
+/// to a point that does not answer takes a minute.
+const RENDEZVOUS_AT_ONCE: u64 = 1_024;
 
-/// Clients at a time, those included that are being met.
-const CLIENTS_AT_ONCE: usize = 8_192;
+/// Clients at a time, those included that are being met. When there are so
+/// many, whoever has been idle longest makes room.
+pub(super) const CLIENTS_AT_ONCE: usize = 8_192;
 
-/// How long a client's circuit may stay without a stream. C tor's clients close
-/// theirs after ten minutes; who keeps one longer wants to keep us busy.
-pub(super) const IDLE_FOR: Duration = Duration::from_hours(1);
+/// How soon a client that was met opens its first stream: at once, since it
+/// comes for nothing else.
+pub(super) const FIRST_STREAM_WITHIN: Duration = Duration::from_mins(2);
+
+/// How long a client's circuit may stay without a stream after that. C tor's
+/// clients close theirs after ten minutes.
+pub(super) const IDLE_FOR: Duration = Duration::from_mins(15);
 
 /// The same while the instance finishes: as long as a client may need between
 /// two requests for one page.
@@ -56,12 +64,12 @@ pub(super) const IDLE_WHILE_FINISHING: Duration = Duration::from_secs(5);
 pub(super) struct Load {
     /// Rendezvous under way.
     pub(super) rendezvous: u64,
-    /// Clients, those included that are being met.
-    pub(super) clients: usize,
+    /// Whether there are as many clients as there may be, none of them idle.
+    pub(super) is_full: bool,
 }
 
-/// Lets introductions through, and no more than is good: a bucket of tokens
-/// that fills over time.
+/// Lets introductions of one point through, and no more than is good: a bucket
+/// of tokens that fills over time.
 #[derive(Debug)]
 pub(super) struct Admission {
     /// What may be let through at this moment.
@@ -76,15 +84,15 @@ impl Admission {
         Self { tokens: INTRODUCTIONS_IN_A_BURST.into(), as_of: None }
     }
 
-    /// Whether one more introduction is to be looked at.
-    pub(super) fn admits(&mut self, load: Load, now: Instant) -> bool {
+    /// Whether one more introduction is to be looked at, at one of so many points.
+    pub(super) fn admits(&mut self, load: Load, points: usize, now: Instant) -> bool {
+        let share = 1.0 / points.max(1) as f64;
         let passed = self.as_of.map_or(Duration::ZERO, |then| now.saturating_duration_since(then));
-        let filled = self.tokens + passed.as_secs_f64() * f64::from(INTRODUCTIONS_PER_SECOND);
-        self.tokens = filled.min(INTRODUCTIONS_IN_A_BURST.into());
+        let rate = share * f64::from(INTRODUCTIONS_PER_SECOND);
+        let filled = self.tokens + passed.as_secs_f64() * rate;
+        self.tokens = filled.min(share * f64::from(INTRODUCTIONS_IN_A_BURST));
         self.as_of = Some(now);
-        let admits = load.rendezvous < RENDEZVOUS_AT_ONCE
-            && load.clients < CLIENTS_AT_ONCE
-            && self.tokens >= 1.0;
+        let admits = load.rendezvous < RENDEZVOUS_AT_ONCE && !load.is_full && self.tokens >= 1.0;
         if admits {
             self.tokens -= 1.0;
         }
@@ -96,7 +104,7 @@ impl Admission {
 mod tests {
     use super::*;
 
-    const IDLE: Load = Load { rendezvous: 0, clients: 0 };
+    const IDLE: Load = Load { rendezvous: 0, is_full: false };
 
     #[expect(clippy::disallowed_methods, reason = "a test needs some moment to begin with")]
     fn some_moment() -> Instant {
@@ -104,7 +112,7 @@ mod tests {
     }
 
     fn admitted(admission: &mut Admission, now: Instant) -> u32 {
-        (0..).take_while(|_| admission.admits(IDLE, now)).count().try_into().unwrap()
+        (0..).take_while(|_| admission.admits(IDLE, 1, now)).count().try_into().unwrap()
     }
 
     #[test]
@@ -120,7 +128,7 @@ mod tests {
     fn a_long_quiet_time_allows_no_more_than_one_burst() {
         let now = some_moment();
         let mut admission = Admission::new();
-        assert!(admission.admits(IDLE, now));
+        assert!(admission.admits(IDLE, 1, now));
         let later = now + Duration::from_hours(24);
         assert_eq!(admitted(&mut admission, later), INTRODUCTIONS_IN_A_BURST);
     }
@@ -130,9 +138,18 @@ mod tests {
         let now = some_moment();
         let mut admission = Admission::new();
         let meeting = Load { rendezvous: RENDEZVOUS_AT_ONCE, ..IDLE };
-        let serving = Load { clients: CLIENTS_AT_ONCE, ..IDLE };
-        assert!(!admission.admits(meeting, now));
-        assert!(!admission.admits(serving, now));
+        let serving = Load { is_full: true, ..IDLE };
+        assert!(!admission.admits(meeting, 1, now));
+        assert!(!admission.admits(serving, 1, now));
         assert_eq!(admitted(&mut admission, now), INTRODUCTIONS_IN_A_BURST);
+    }
+
+    #[test]
+    fn each_point_has_its_share() {
+        let now = some_moment();
+        let mut admission = Admission::new();
+        let mut admitted = |now| (0..).take_while(|_| admission.admits(IDLE, 4, now)).count();
+        assert_eq!(admitted(now), 250);
+        assert_eq!(admitted(now + Duration::from_secs(1)), 50);
     }
 }

@@ -34,6 +34,10 @@ const CHOOSE_AGAIN_AFTER: Duration = Duration::from_secs(2);
 /// ... and the longest.
 const CHOOSE_AGAIN_AFTER_AT_MOST: Duration = Duration::from_secs(30);
 
+/// A circuit that closes sooner may have been closed by its relay. One that does
+/// so again and again, while another relay's circuit stands, fails as well.
+const STANDS_AFTER: Duration = Duration::from_mins(5);
+
 /// How long clients are still sent to a point whose circuit broke while it is
 /// being built anew: changing the descriptor costs them more than that.
 const PRESENT_WHILE_LOST: Duration = Duration::from_secs(10);
@@ -110,8 +114,12 @@ struct Slot {
     relay: RelayId,
     /// What its circuit does.
     state: State,
-    /// Failures since it was last established.
+    /// Failures since it was last established without a reason for doubt.
     failures: u32,
+    /// When it was last established.
+    established_at: Option<Instant>,
+    /// When that was, if the circuit closed soon after.
+    lost_early: Option<Instant>,
     /// Failures left, once it is known that the fault is not on our side.
     chances: Option<u32>,
     /// Its circuit is gone: until when clients are still sent there.
@@ -247,6 +255,8 @@ impl Plan {
             relay,
             state: State::Due(now),
             failures: 0,
+            established_at: None,
+            lost_early: None,
             chances: None,
             present_until: None,
             is_known: false,
@@ -279,6 +289,8 @@ impl Plan {
             relay: life.relay,
             state: State::Due(now.monotonic),
             failures: 0,
+            established_at: None,
+            lost_early: None,
             chances: None,
             // Told again only once it is there again.
             present_until: Some(now.monotonic),
@@ -303,6 +315,11 @@ impl Plan {
         })
     }
 
+    /// How many points to have.
+    pub(super) fn wanted(&self) -> usize {
+        self.wanted
+    }
+
     /// How many points to have from now on.
     pub(super) fn want(&mut self, wanted: usize) {
         self.wanted = wanted;
@@ -318,12 +335,24 @@ impl Plan {
     /// An attempt has succeeded. So the network can be reached, and relays that
     /// failed before have to do so soon.
     pub(super) fn established(&mut self, id: SlotId, now: Instant) {
+        let Some(slot) = self.slots.get(&id) else { return };
+        let stood_since = |since: Instant| {
+            let stands = |other: &Slot| other.state == State::Established;
+            let mut others = self.slots.values().filter(|other| stands(other));
+            others.any(|other| other.established_at.is_some_and(|at| at <= since))
+        };
+        let closes_again = slot.lost_early.is_some_and(stood_since);
         let Some(slot) = self.slots.get_mut(&id) else { return };
         slot.state = State::Established;
-        slot.failures = 0;
+        slot.established_at = Some(now);
+        slot.lost_early = None;
+        slot.failures = if closes_again { slot.failures + 1 } else { 0 };
         slot.chances = None;
         slot.present_until = None;
         slot.is_known = true;
+        if slot.is_doubtful() && slot.retiring_until.is_none() {
+            slot.retire(now);
+        }
         self.chosen_in_vain = 0;
         for slot in self.slots.values_mut().filter(|slot| slot.is_doubtful()) {
             slot.chances.get_or_insert(LAST_CHANCES);
@@ -351,10 +380,16 @@ impl Plan {
         }
     }
 
-    /// The circuit of an established point has closed: build a new one at once.
+    /// The circuit of an established point has closed: build a new one at once,
+    /// unless that happens again and again.
     pub(super) fn lost(&mut self, slot: SlotId, now: Instant) {
         if let Some(slot) = self.slots.get_mut(&slot) {
-            slot.state = State::Due(now);
+            slot.lost_early = slot.established_at.filter(|at| now < *at + STANDS_AFTER);
+            if slot.lost_early.is_none() {
+                slot.failures = 0;
+            }
+            let pause = (RETRY_AFTER * slot.failures).min(RETRY_AFTER_AT_MOST);
+            slot.state = State::Due(now + pause);
             slot.present_until.get_or_insert(now + PRESENT_WHILE_LOST);
         }
     }
@@ -528,6 +563,38 @@ mod tests {
             assert_eq!(scene.plan.slots.len(), wanted, "the dead one is given up");
             assert!(!scene.presentable().contains(&dead));
         }
+    }
+
+    #[test]
+    fn a_relay_that_agrees_and_closes_again_and_again_is_replaced_by_another() {
+        let mut scene = Scene::new(3);
+        scene.settle(|_| true);
+        let before = scene.presentable();
+        let closes = before[0];
+        for closed in 1..10 {
+            scene.pass(Duration::from_secs(10));
+            scene.plan.lost(closes, scene.now);
+            pass_seconds(&mut scene, 10, |_| true);
+            assert_eq!(scene.presentable().len(), 3);
+            assert_eq!(scene.presentable().contains(&closes), closed < MAX_FAILURES);
+        }
+        // It still answers those who know of it, and the others were left alone.
+        assert!(scene.plan.slots.contains_key(&closes));
+        assert_eq!(scene.presentable()[..2], before[1..]);
+        assert_eq!(scene.plan.slots.len(), 4);
+    }
+
+    #[test]
+    fn when_all_circuits_break_again_and_again_that_is_our_side_and_no_relay_is_blamed() {
+        let mut scene = Scene::new(3);
+        scene.settle(|_| true);
+        let before = scene.presentable();
+        for _ in 0..10 {
+            before.iter().for_each(|slot| scene.plan.lost(*slot, scene.now));
+            pass_seconds(&mut scene, 5, |_| true);
+        }
+        assert_eq!(scene.presentable(), before);
+        assert_eq!(scene.plan.slots.len(), 3);
     }
 
     #[test]

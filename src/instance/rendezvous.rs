@@ -21,10 +21,12 @@ use tor_proto::stream::{
 use tor_protover::Protocols;
 use tor_protover::named::FLOWCTRL_CC;
 
+use super::idle::{Idle, IdleCircuits};
 use super::intro::{Introduction, PointKeys};
-use super::limits::{IDLE_FOR, IDLE_WHILE_FINISHING};
+use super::limits::{FIRST_STREAM_WITHIN, IDLE_FOR, IDLE_WHILE_FINISHING};
 use super::streams::{Circuit, ClientStream, Serve};
 use super::{Counted, Counters};
+use crate::clock::now;
 use crate::tor::network::Network;
 use crate::tor::subcredentials::Subcredentials;
 
@@ -44,6 +46,8 @@ pub(super) struct Context {
     pub(super) counters: Arc<Counters>,
     /// Streams that one circuit may have open.
     pub(super) max_streams: usize,
+    /// The circuits that have no stream.
+    pub(super) idle: Arc<IdleCircuits>,
     /// Cancelled when the instance takes no new clients any more.
     pub(super) finishing: CancellationToken,
 }
@@ -163,8 +167,8 @@ async fn connect(
     Ok((tunnel, requests))
 }
 
-/// Serves every stream of one circuit until the client closes it, or has had no
-/// stream for too long.
+/// Serves every stream of one circuit until the client closes it, has had no
+/// stream for too long, or makes room for somebody else while it has none.
 async fn serve_streams(
     context: &Context,
     tunnel: Arc<ServiceOnionServiceDataTunnel>,
@@ -172,13 +176,16 @@ async fn serve_streams(
 ) {
     let circuit = Circuit::next();
     let mut streams = JoinSet::new();
+    let mut idle_for = FIRST_STREAM_WITHIN;
     loop {
+        let idle = streams.is_empty().then(|| context.idle.enter(now().monotonic));
         tokio::select! {
             request = requests.next() => {
                 let Some(request) = request else { break };
                 let Some(stream) = ClientStream::new(request, Arc::clone(&tunnel), circuit) else {
                     continue;
                 };
+                idle_for = IDLE_FOR;
                 context.counters.streams.fetch_add(1, Ordering::Relaxed);
                 let open = Counted::new(&context.counters, |counters| &counters.open_streams);
                 let serve = context.serve.serve(stream);
@@ -188,7 +195,7 @@ async fn serve_streams(
                 });
             }
             Some(_) = streams.join_next() => {}
-            () = idle_for_long(&context.finishing), if streams.is_empty() => break,
+            () = over(idle.as_ref(), idle_for, &context.finishing) => break,
         }
     }
     // What the client has sent before it closed the circuit still reaches the
@@ -196,10 +203,13 @@ async fn serve_streams(
     while streams.join_next().await.is_some() {}
 }
 
-/// Ends when a circuit that has no stream from now on is to be closed.
-async fn idle_for_long(finishing: &CancellationToken) {
+/// Ends when a circuit that has no stream from now on is to be closed; never, if
+/// it has one.
+async fn over(idle: Option<&Idle>, idle_for: Duration, finishing: &CancellationToken) {
+    let Some(idle) = idle else { return std::future::pending().await };
     tokio::select! {
-        () = tokio::time::sleep(IDLE_FOR) => {}
+        () = idle.makes_room() => {}
+        () = tokio::time::sleep(idle_for) => {}
         () = async {
             finishing.cancelled().await;
             tokio::time::sleep(IDLE_WHILE_FINISHING).await;

@@ -28,9 +28,16 @@ impl ReplayLog {
         self.seen.len()
     }
 
-    /// Whether this one is new; from now on it is not.
-    pub(super) fn is_new(&mut self, digest: Digest) -> bool {
-        self.seen.len() < CAPACITY && self.seen.insert(digest)
+    /// Whether this one was seen before; once the log is full, each.
+    pub(super) fn has(&self, digest: Digest) -> bool {
+        self.seen.len() >= CAPACITY || self.seen.contains(&digest)
+    }
+
+    /// This one is seen now.
+    pub(super) fn add(&mut self, digest: Digest) {
+        if self.seen.len() < CAPACITY {
+            self.seen.insert(digest);
+        }
     }
 }
 
@@ -41,17 +48,19 @@ mod tests {
     #[test]
     fn the_second_time_is_a_replay() {
         let mut log = ReplayLog::default();
-        assert!(log.is_new([1; 16]));
-        assert!(log.is_new([2; 16]));
-        assert!(!log.is_new([1; 16]));
+        assert!(!log.has([1; 16]));
+        log.add([1; 16]);
+        assert!(!log.has([2; 16]));
+        assert!(log.has([1; 16]));
     }
 
     #[test]
     fn a_full_log_takes_nothing_for_new() {
         let mut log = ReplayLog::default();
         for n in 0..CAPACITY as u128 {
-            assert!(log.is_new(n.to_be_bytes()));
+            assert!(!log.has(n.to_be_bytes()));
+            log.add(n.to_be_bytes());
         }
-        assert!(!log.is_new([0xff; 16]));
+        assert!(log.has([0xff; 16]));
     }
 }

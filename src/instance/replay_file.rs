@@ -63,7 +63,7 @@ impl ReplayFile {
         }
         let mut log = ReplayLog::default();
         for digest in entries {
-            log.is_new(*digest);
+            log.add(*digest);
         }
         Ok((Self { path, state: State::Complete(file) }, log))
     }
@@ -137,12 +137,12 @@ mod tests {
         let mut file = ReplayFile::create(path.clone()).unwrap();
         file.record([1; 16]).unwrap();
         drop(file);
-        let (mut file, mut log) = ReplayFile::open(path.clone()).unwrap();
-        assert!(!log.is_new([1; 16]));
+        let (mut file, log) = ReplayFile::open(path.clone()).unwrap();
+        assert!(log.has([1; 16]));
         file.record([2; 16]).unwrap();
-        let (_, mut log) = ReplayFile::open(path).unwrap();
+        let (_, log) = ReplayFile::open(path).unwrap();
         assert_eq!(log.len(), 2);
-        assert!(!log.is_new([1; 16]) && !log.is_new([2; 16]) && log.is_new([3; 16]));
+        assert!(log.has([1; 16]) && log.has([2; 16]) && !log.has([3; 16]));
     }
 
     #[test]
@@ -167,9 +167,9 @@ mod tests {
         let (_directory, path) = in_new_directory();
         let digests: Vec<Digest> = (0..CAPACITY as u128 + 10).map(u128::to_be_bytes).collect();
         fs::write(&path, digests.concat()).unwrap();
-        let (_, mut log) = ReplayFile::open(path).unwrap();
+        let (_, log) = ReplayFile::open(path).unwrap();
         assert_eq!(log.len(), CAPACITY);
-        assert!(!log.is_new([0xff; 16]));
+        assert!(log.has([0xff; 16]));
     }
 
     #[test]

@@ -14,9 +14,10 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use super::idle::IdleCircuits;
 use super::intro::{self, Introduction, PointKeys, Session};
 use super::kept::{Keeper, Keepsake, Restored};
-use super::limits::{Admission, INTRODUCTION_QUEUE, Load};
+use super::limits::{Admission, CLIENTS_AT_ONCE, INTRODUCTION_QUEUE, Load};
 use super::plan::{Action, Plan, SlotId};
 use super::replay::ReplayLog;
 use super::replay_file::ReplayFile;
@@ -37,8 +38,6 @@ pub(super) struct Running {
     events: FuturesUnordered<BoxFuture<'static, SlotEvent>>,
     /// Where the points' circuits send what arrives.
     introductions: (mpsc::Sender<Introduction>, mpsc::Receiver<Introduction>),
-    /// Which introductions are looked at.
-    admission: Admission,
     /// Clients being met or served.
     clients: JoinSet<()>,
     /// What the tasks of clients share.
@@ -51,6 +50,8 @@ pub(super) struct Running {
 struct Point {
     /// Made with the slot, kept over every new circuit to the same relay.
     keys: Arc<PointKeys>,
+    /// Which introductions are looked at.
+    admission: Admission,
     /// Introductions seen with these keys.
     replays: ReplayLog,
     /// The same for the next process; without it, the point ends with this one.
@@ -80,6 +81,7 @@ impl Running {
             serve: Arc::clone(&instance.serve),
             counters: Arc::clone(&instance.counters),
             max_streams: instance.settings.max_streams_per_circuit,
+            idle: Arc::new(IdleCircuits::default()),
             finishing: CancellationToken::new(),
         });
         let mut running = Self {
@@ -87,7 +89,6 @@ impl Running {
             slots: BTreeMap::new(),
             events: FuturesUnordered::new(),
             introductions: mpsc::channel(INTRODUCTION_QUEUE),
-            admission: Admission::new(),
             clients: JoinSet::new(),
             rendezvous,
             keeper: instance.keeper.take(),
@@ -225,19 +226,27 @@ impl Running {
     /// A client introduces itself: meet it, unless it is a replay or one too many.
     fn introduced(&mut self, introduction: Introduction) {
         let Some(point) = self.slots.get_mut(&introduction.slot) else { return };
+        let digest = introduction.digest();
+        if point.replays.has(digest) {
+            // A relay that floods us with them wears its point out, and takes
+            // nothing from those who come for the first time.
+            tracing::debug!("replayed introduction dropped");
+            self.plan.introduced(introduction.slot);
+            return;
+        }
         let counters = &self.instance.counters;
         let rendezvous = counters.rendezvous_under_way.load(Ordering::Relaxed);
-        let load = Load { rendezvous, clients: self.clients.len() };
+        let full = self.clients.len() >= CLIENTS_AT_ONCE;
+        let load = Load { rendezvous, is_full: full && self.rendezvous.idle.is_empty() };
         let now = now().monotonic;
-        if !self.admission.admits(load, now) {
+        if !point.admission.admits(load, self.plan.wanted(), now) {
             counters.introductions_dropped.fetch_add(1, Ordering::Relaxed);
             return;
         }
-        let digest = introduction.digest();
-        if !point.replays.is_new(digest) {
-            tracing::debug!("replayed introduction dropped");
-            return;
+        if full {
+            self.rendezvous.idle.make_room();
         }
+        point.replays.add(digest);
         // Before anything is done about it that a replay would repeat.
         if let (Some(keeper), Some(file)) = (&mut self.keeper, &mut point.replay_file) {
             keeper.record(file, digest, now);
@@ -350,6 +359,7 @@ impl Point {
     fn new(keys: PointKeys, replay_file: Option<ReplayFile>) -> Self {
         Self {
             keys: Arc::new(keys),
+            admission: Admission::new(),
             replays: ReplayLog::default(),
             replay_file,
             session: None,
