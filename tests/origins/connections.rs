@@ -111,6 +111,56 @@ async fn an_abandoned_request_takes_its_connection_with_it() {
     assert_eq!(origins.snapshot()[0].in_flight, 0);
 }
 
+/// One connection, of which a request without an end may hold the place for a
+/// short time only.
+fn impatient() -> OriginSettings {
+    OriginSettings { max_connections: 1, connect_timeout: SHORT, idle_timeout: SHORT, ..settings() }
+}
+
+#[tokio::test]
+async fn an_origin_that_does_not_read_holds_no_connection_of_an_abandoned_request() {
+    let asked = Arc::new(Notify::new());
+    let told = Arc::clone(&asked);
+    let server = Server::start(move |number, mut connection| {
+        let told = Arc::clone(&told);
+        async move {
+            if number > 0 {
+                return serve(number, connection).await;
+            }
+            read_head(&mut connection).await;
+            told.notify_one();
+            std::future::pending::<()>().await;
+        }
+    })
+    .await;
+    let origins = origins(&[&server.origin], impatient());
+    // More than fits between two sockets.
+    let request = post("/").map(|_| body::full(vec![b'x'; 64 * 1024 * 1024]));
+    tokio::select! {
+        _ = origins.send(request, CLIENT) => panic!("nothing was answered"),
+        () = within(asked.notified()) => {}
+    }
+    within(async { while ask(&origins, get("/")).await.is_err() {} }).await;
+}
+
+#[tokio::test]
+async fn a_question_that_goes_on_after_its_answer_may_not_stand_still_for_ever() {
+    let server = Server::start(|number, mut connection| async move {
+        if number > 0 {
+            return serve(number, connection).await;
+        }
+        read_head(&mut connection).await;
+        respond(&mut connection, "early").await;
+        std::future::pending::<()>().await;
+    })
+    .await;
+    let origins = origins(&[&server.origin], impatient());
+    let never = futures::stream::pending::<Result<Frame<hyper::body::Bytes>, body::BodyError>>();
+    let request = post("/").map(|_| http_body_util::StreamBody::new(never).boxed_unsync());
+    assert_eq!(ask(&origins, request).await.unwrap(), "early");
+    within(async { while ask(&origins, get("/")).await.is_err() {} }).await;
+}
+
 /// A server that tells when a connection to it is over.
 async fn server_that_tells_of_ends() -> (Server, Arc<Notify>) {
     let over = Arc::new(Notify::new());

@@ -31,6 +31,7 @@ pub(super) struct Pool {
     dialer: Dialer,
     proxy_protocol: Option<ProxyProtocol>,
     keep_alive: Duration,
+    idle_timeout: Duration,
     slots: Arc<Semaphore>,
     state: Mutex<State>,
     /// Held by the one who makes the connection that all share.
@@ -99,6 +100,7 @@ impl Pool {
             dialer,
             proxy_protocol: settings.proxy_protocol,
             keep_alive: settings.keep_alive,
+            idle_timeout: settings.idle_timeout,
             slots: Arc::new(Semaphore::new(slots)),
             state: Mutex::default(),
             connecting: tokio::sync::Mutex::default(),
@@ -347,21 +349,26 @@ impl Drop for Lease {
         if self.shared.is_some() {
             return self.pool.leave(&self.wire);
         }
-        let Some(mut sender) = self.sender.take().filter(|sender| !sender.is_closed()) else {
-            return;
-        };
+        let Some(mut sender) = self.sender.take() else { return };
         let (wire, owner) = (Arc::clone(&self.wire), self.owner);
         if sender.is_ready() {
             return self.pool.keep(sender, wire, owner);
         }
         // The body of the request may still be on its way, or hyper closes the
-        // connection since its response was not read to the end.
-        let pool = Arc::downgrade(&self.pool);
+        // connection since its response was not read to the end. Nobody watches
+        // either any more, and an origin that does not read would make it last
+        // for ever.
+        let (pool, within) = (Arc::downgrade(&self.pool), self.pool.idle_timeout);
         Tasks::spawn(&Arc::downgrade(&self.pool.tasks), async move {
-            if sender.ready().await
-                && let Some(pool) = pool.upgrade()
-            {
-                pool.keep(sender, wire, owner);
+            let over = async {
+                if !sender.ready().await {
+                    wire.closed().await;
+                } else if let Some(pool) = pool.upgrade() {
+                    pool.keep(sender, Arc::clone(&wire), owner);
+                }
+            };
+            if timeout(within, over).await.is_err() {
+                wire.give_up();
             }
         });
     }
