@@ -64,6 +64,25 @@ async fn all_requests_share_one_connection_within_the_limits_of_the_origin() {
 }
 
 #[tokio::test]
+async fn an_origin_learns_that_the_client_takes_trailers_and_nothing_of_its_connection() {
+    let server = Server::start(|_, connection| {
+        serve_http2(connection, 100, |request| async move {
+            let shown = |name| format!("{:?}", request.headers().get(name));
+            Response::new(body::full(["te", "connection", "upgrade"].map(shown).join(" ")))
+        })
+    })
+    .await;
+    let origins = origins(&[&server.origin], http2());
+    let mut request = get("/");
+    for (name, value) in
+        [("te", "trailers"), ("connection", "te, upgrade"), ("upgrade", "websocket")]
+    {
+        request.headers_mut().insert(name, value.parse().unwrap());
+    }
+    assert_eq!(ask(&origins, request).await.unwrap(), "Some(\"trailers\") None None");
+}
+
+#[tokio::test]
 async fn requests_beyond_the_streams_of_an_origin_wait_only_so_long() {
     let (asked, go) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
     let signals = (Arc::clone(&asked), Arc::clone(&go));

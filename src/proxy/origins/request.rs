@@ -1,7 +1,7 @@
 //! A request as an origin is to get it: its target, `Host` and version by the
 //! protocol that is spoken.
 
-use hyper::header::HOST;
+use hyper::header::{CONNECTION, HOST, UPGRADE};
 use hyper::http::uri::{Authority, PathAndQuery, Scheme};
 use hyper::{Method, Request, Uri, Version};
 
@@ -58,8 +58,12 @@ pub(super) fn shape<B>(
             *request.version_mut() = Version::HTTP_11;
         }
         OriginProtocol::Http2 => {
-            // `:authority` takes the place of `Host` (RFC 9113, section 8.3.1);
-            // in a request that is sent again it has done so.
+            // What `Connection` announces has no place here (RFC 9113, section
+            // 8.2.2), save `TE: trailers`: hyper takes out what it names.
+            request.headers_mut().remove(CONNECTION);
+            request.headers_mut().remove(UPGRADE);
+            // `:authority` takes the place of `Host` (section 8.3.1); in a
+            // request that is sent again it has done so.
             let authority = match request.headers_mut().remove(HOST) {
                 Some(host) => Authority::try_from(host.as_bytes()).ok(),
                 None => request.uri().authority().cloned(),
