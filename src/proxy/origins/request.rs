@@ -1,7 +1,8 @@
 //! A request as an origin is to get it: its target, `Host` and version by the
 //! protocol that is spoken.
 
-use hyper::header::{CONNECTION, HOST, UPGRADE};
+use hyper::body::Body as _;
+use hyper::header::{CONNECTION, CONTENT_LENGTH, HOST, HeaderValue, TRANSFER_ENCODING, UPGRADE};
 use hyper::http::uri::{Authority, PathAndQuery, Scheme};
 use hyper::{Method, Request, Uri, Version};
 
@@ -22,7 +23,6 @@ pub(super) fn name_of(origin: &HttpOrigin, server_name: Option<&str>) -> String 
 /// Whether a request may be repeated: its method is idempotent (RFC 9110,
 /// section 9.2.2), and it has no body that would be gone.
 pub(super) fn is_repeatable(request: &Request<Body>) -> bool {
-    use hyper::body::Body as _;
     let method = request.method();
     let idempotent = [&Method::GET, &Method::HEAD, &Method::PUT, &Method::DELETE, &Method::OPTIONS];
     let body = request.body();
@@ -45,7 +45,7 @@ pub(super) fn copy_of_head(request: &Request<Body>) -> Request<()> {
 /// # Errors
 ///
 /// `Malformed` if its target, or `Host` towards HTTP/2, has no such form.
-pub(super) fn shape<B>(
+pub(super) fn shape<B: hyper::body::Body>(
     request: &mut Request<B>,
     protocol: OriginProtocol,
     tls: bool,
@@ -56,6 +56,14 @@ pub(super) fn shape<B>(
         OriginProtocol::Http1 => {
             *request.uri_mut() = Uri::from(path);
             *request.version_mut() = Version::HTTP_11;
+            // hyper would take a GET or HEAD without a length for one without a
+            // body, and drop what comes.
+            let body = request.body();
+            let unknown = !body.is_end_stream() && body.size_hint().exact().is_none();
+            if unknown && !request.headers().contains_key(CONTENT_LENGTH) {
+                let chunked = HeaderValue::from_static("chunked");
+                request.headers_mut().insert(TRANSFER_ENCODING, chunked);
+            }
         }
         OriginProtocol::Http2 => {
             // What `Connection` announces has no place here (RFC 9113, section
@@ -108,7 +116,8 @@ mod tests {
     #[test]
     fn a_request_can_be_shaped_again_for_the_next_origin() {
         for protocol in [OriginProtocol::Http1, OriginProtocol::Http2] {
-            let mut request = Request::get("/a").header(HOST, "d.onion").body(()).unwrap();
+            let mut request =
+                Request::get("/a").header(HOST, "d.onion").body(body::empty()).unwrap();
             shape(&mut request, protocol, false).unwrap();
             let once = (request.uri().clone(), request.headers().clone());
             shape(&mut request, protocol, false).unwrap();
