@@ -142,8 +142,8 @@ impl Origins {
     pub fn new(origins: &[HttpOrigin], settings: &HttpSettings) -> Result<Arc<Self>, OriginsError> {
         let guard = &settings.guard;
         let heads = HeadLimits { fields: guard.max_headers, bytes: guard.max_head_bytes };
-        let settings = &settings.origins;
         let config = if origins.iter().any(|origin| origin.tls) {
+            let settings = &settings.origins;
             Some(Arc::new(tls::client_config(&settings.tls, settings.protocol)?))
         } else {
             None
@@ -152,6 +152,7 @@ impl Origins {
             .iter()
             .map(|origin| Member::new(origin, settings, config.as_ref(), heads))
             .collect::<Result<Vec<_>, _>>()?;
+        let settings = &settings.origins;
         let check = settings.health_check.clone().unwrap_or_default();
         let thresholds = Thresholds {
             fail_after: settings.fail_after,
@@ -335,10 +336,12 @@ impl Drop for Turn<'_> {
 impl Member {
     fn new(
         origin: &HttpOrigin,
-        settings: &OriginSettings,
+        settings: &HttpSettings,
         config: Option<&Arc<ClientConfig>>,
         heads: HeadLimits,
     ) -> Result<Self, OriginsError> {
+        let host = request::name_of(origin, settings);
+        let settings = &settings.origins;
         let server_name = settings.tls.server_name.as_deref();
         let tls = match config.filter(|_| origin.tls) {
             Some(config) => Some((Arc::clone(config), certificate_name(origin, server_name)?)),
@@ -353,7 +356,7 @@ impl Member {
         };
         Ok(Self {
             name: origin.to_string(),
-            host: request::name_of(origin, server_name),
+            host,
             tls: origin.tls,
             pool: Arc::new(Pool::new(dialer, settings)),
             counts: Arc::default(),

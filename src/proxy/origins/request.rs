@@ -9,11 +9,23 @@ use hyper::{Method, Request, Uri, Version};
 use crate::proxy::body::Body;
 use crate::proxy::failure::Failure;
 use crate::proxy::rules::{HttpOrigin, Origin};
-use crate::proxy::settings::OriginProtocol;
+use crate::proxy::settings::{HostHeader, HttpSettings, OriginProtocol};
 
-/// What an origin is called in checks: requests of clients say it themselves.
-pub(super) fn name_of(origin: &HttpOrigin, server_name: Option<&str>) -> String {
-    match (&origin.address, server_name) {
+/// What an origin is called in checks: as in requests, where the settings say
+/// that, and not the client.
+pub(super) fn name_of(origin: &HttpOrigin, settings: &HttpSettings) -> String {
+    let headers = &settings.headers;
+    match &headers.host {
+        HostHeader::Fixed(host) => return host.clone(),
+        HostHeader::Mapped => {
+            // The name of the service's own address.
+            if let Some(own) = headers.names.iter().find(|pair| pair.onion.is_none()) {
+                return own.public.clone();
+            }
+        }
+        HostHeader::Pass => {}
+    }
+    match (&origin.address, settings.origins.tls.server_name.as_deref()) {
         (_, Some(name)) => name.to_owned(),
         (Origin::Unix(_), None) => "localhost".to_owned(),
         (address, None) => address.to_string(),
@@ -91,6 +103,7 @@ pub(super) fn shape<B: hyper::body::Body>(
 mod tests {
     use super::*;
     use crate::proxy::body;
+    use crate::proxy::settings::NamePair;
 
     fn shaped(method: &Method, target: &str, host: &str, protocol: OriginProtocol) -> String {
         let request = Request::builder().method(method).uri(target).header(HOST, host);
@@ -99,6 +112,26 @@ mod tests {
             Ok(()) => request.uri().to_string(),
             Err(failure) => failure.name().to_owned(),
         }
+    }
+
+    #[test]
+    fn checks_ask_for_the_host_that_requests_ask_for() {
+        let origin = HttpOrigin { address: Origin::Name("web".into(), 8080), tls: false };
+        let pair = |public: &str, onion: Option<&str>| NamePair {
+            public: public.to_owned(),
+            onion: onion.map(str::to_owned),
+        };
+        let name = |host, names| {
+            let mut settings = HttpSettings::default();
+            settings.headers.host = host;
+            settings.headers.names = names;
+            name_of(&origin, &settings)
+        };
+        let names = || vec![pair("cdn.example", Some("cdn.onion")), pair("shop.example", None)];
+        assert_eq!(name(HostHeader::Pass, names()), "web:8080");
+        assert_eq!(name(HostHeader::Fixed("app:3000".into()), names()), "app:3000");
+        assert_eq!(name(HostHeader::Mapped, names()), "shop.example");
+        assert_eq!(name(HostHeader::Mapped, names()[..1].to_vec()), "web:8080");
     }
 
     #[test]
