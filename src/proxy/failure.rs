@@ -25,7 +25,7 @@ pub enum Failure {
     Blocked(u16),
     /// The client's circuit has made too many requests.
     TooMany,
-    /// No origin is in use: all of them have failed.
+    /// Checks find every origin ill.
     NoOrigin,
     /// The origins have no connection to spare.
     OriginsBusy,

@@ -99,7 +99,8 @@ pub struct Client {
 pub struct OriginState {
     /// As the configuration writes it.
     pub name: String,
-    /// Why it gets no requests; `None`: it is in use.
+    /// Why it is not in use; `None`: it is. Without any in use, those get
+    /// requests all the same that checks do not find ill.
     pub out: Option<String>,
     /// Requests that went to it, each repetition among them.
     pub requests: u64,
@@ -141,8 +142,8 @@ impl Origins {
     pub fn new(origins: &[HttpOrigin], settings: &HttpSettings) -> Result<Arc<Self>, OriginsError> {
         let guard = &settings.guard;
         let heads = HeadLimits { fields: guard.max_headers, bytes: guard.max_head_bytes };
-        let settings = &settings.origins;
         let config = if origins.iter().any(|origin| origin.tls) {
+            let settings = &settings.origins;
             Some(Arc::new(tls::client_config(&settings.tls, settings.protocol)?))
         } else {
             None
@@ -151,6 +152,7 @@ impl Origins {
             .iter()
             .map(|origin| Member::new(origin, settings, config.as_ref(), heads))
             .collect::<Result<Vec<_>, _>>()?;
+        let settings = &settings.origins;
         let check = settings.health_check.clone().unwrap_or_default();
         let thresholds = Thresholds {
             fail_after: settings.fail_after,
@@ -251,18 +253,25 @@ impl Origins {
         states.collect()
     }
 
-    /// Chooses among the origins in use that were not tried yet.
+    /// Chooses among the origins in use that were not tried yet. If none is in
+    /// use, among those that only requests speak against: a client can have its
+    /// requests fail, and must not take the site from everybody else.
     fn turn(&self, tried: &[usize]) -> Option<Turn<'_>> {
         let now = now().monotonic;
         let mut choice = self.choice();
+        let none_in_use = choice.health.iter().all(|health| health.out(now).is_some());
+        let usable = |health: &Health| match none_in_use {
+            true => health.ill().is_none(),
+            false => health.out(now).is_none(),
+        };
         let candidates: Vec<_> = (0..)
             .zip(self.members.iter().zip(&choice.health))
-            .filter(|(index, (_, health))| !tried.contains(index) && health.out(now).is_none())
+            .filter(|(index, (_, health))| !tried.contains(index) && usable(health))
             .map(|(index, (member, _))| Candidate { index, in_flight: member.counts.in_flight() })
             .collect();
         let index = choose(self.settings.balance, &candidates, choice.last)?;
         choice.last = Some(index);
-        let trial = choice.health.get_mut(index)?.begin();
+        let trial = choice.health.get_mut(index)?.begin(now);
         let member = self.members.get(index)?;
         Some(Turn { origins: self, member, index, trial, told: false })
     }
@@ -327,10 +336,12 @@ impl Drop for Turn<'_> {
 impl Member {
     fn new(
         origin: &HttpOrigin,
-        settings: &OriginSettings,
+        settings: &HttpSettings,
         config: Option<&Arc<ClientConfig>>,
         heads: HeadLimits,
     ) -> Result<Self, OriginsError> {
+        let host = request::name_of(origin, settings);
+        let settings = &settings.origins;
         let server_name = settings.tls.server_name.as_deref();
         let tls = match config.filter(|_| origin.tls) {
             Some(config) => Some((Arc::clone(config), certificate_name(origin, server_name)?)),
@@ -345,7 +356,7 @@ impl Member {
         };
         Ok(Self {
             name: origin.to_string(),
-            host: request::name_of(origin, server_name),
+            host,
             tls: origin.tls,
             pool: Arc::new(Pool::new(dialer, settings)),
             counts: Arc::default(),

@@ -38,7 +38,8 @@ pub struct OriginSettings {
     /// How long an origin may take from the end of the request to the head of
     /// its response, 1 s to 1 h.
     pub response_timeout: Duration,
-    /// How long a body may make no progress, in either direction. Upgraded
+    /// How long a body may make no progress, in either direction, and how long a
+    /// request may go on that is answered or abandoned. Upgraded
     /// connections and event streams may be silent for longer: see
     /// `upgrade_timeout`. 1 s to 1 h.
     pub idle_timeout: Duration,

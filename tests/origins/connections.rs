@@ -13,7 +13,7 @@ use onionbraid::proxy::settings::{Balance, OriginSettings, ProxyProtocol};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::sync::{Notify, mpsc};
 
-use crate::server::{Server, closed, read_head, respond, say, serve};
+use crate::server::{Server, closed, read_head, read_question, respond, say, serve};
 use crate::{CLIENT, SHORT, ask, get, origins, post, settings, text, until, within};
 
 #[tokio::test]
@@ -109,6 +109,56 @@ async fn an_abandoned_request_takes_its_connection_with_it() {
     }
     within(over.notified()).await;
     assert_eq!(origins.snapshot()[0].in_flight, 0);
+}
+
+/// One connection, of which a request without an end may hold the place for a
+/// short time only.
+fn impatient() -> OriginSettings {
+    OriginSettings { max_connections: 1, connect_timeout: SHORT, idle_timeout: SHORT, ..settings() }
+}
+
+#[tokio::test]
+async fn an_origin_that_does_not_read_holds_no_connection_of_an_abandoned_request() {
+    let asked = Arc::new(Notify::new());
+    let told = Arc::clone(&asked);
+    let server = Server::start(move |number, mut connection| {
+        let told = Arc::clone(&told);
+        async move {
+            if number > 0 {
+                return serve(number, connection).await;
+            }
+            read_head(&mut connection).await;
+            told.notify_one();
+            std::future::pending::<()>().await;
+        }
+    })
+    .await;
+    let origins = origins(&[&server.origin], impatient());
+    // More than fits between two sockets.
+    let request = post("/").map(|_| body::full(vec![b'x'; 64 * 1024 * 1024]));
+    tokio::select! {
+        _ = origins.send(request, CLIENT) => panic!("nothing was answered"),
+        () = within(asked.notified()) => {}
+    }
+    within(async { while ask(&origins, get("/")).await.is_err() {} }).await;
+}
+
+#[tokio::test]
+async fn a_question_that_goes_on_after_its_answer_may_not_stand_still_for_ever() {
+    let server = Server::start(|number, mut connection| async move {
+        if number > 0 {
+            return serve(number, connection).await;
+        }
+        read_head(&mut connection).await;
+        respond(&mut connection, "early").await;
+        std::future::pending::<()>().await;
+    })
+    .await;
+    let origins = origins(&[&server.origin], impatient());
+    let never = futures::stream::pending::<Result<Frame<hyper::body::Bytes>, body::BodyError>>();
+    let request = post("/").map(|_| http_body_util::StreamBody::new(never).boxed_unsync());
+    assert_eq!(ask(&origins, request).await.unwrap(), "early");
+    within(async { while ask(&origins, get("/")).await.is_err() {} }).await;
 }
 
 /// A server that tells when a connection to it is over.
@@ -280,6 +330,39 @@ async fn a_request_reaches_an_http_1_origin_in_its_form() {
     let origins = origins(&[&server.origin], settings());
     let head = ask(&origins, get("http://elsewhere.example/path?query")).await.unwrap();
     assert_eq!(head, "GET /path?query HTTP/1.1\r\nhost: shop.onion\r\n\r\n");
+}
+
+#[tokio::test]
+async fn the_body_of_a_get_arrives_whatever_is_known_of_its_length() {
+    let server = Server::start(|_, mut connection| async move {
+        while let Some(head) = read_head(&mut connection).await {
+            if head.contains("\r\ntransfer-encoding: chunked\r\n") {
+                let mut body = [0; b"8\r\nquestion\r\n0\r\n\r\n".len()];
+                connection.read_exact(&mut body).await.unwrap();
+                assert_eq!(&body, b"8\r\nquestion\r\n0\r\n\r\n");
+                respond(&mut connection, "chunked").await;
+            } else {
+                assert!(head.contains("\r\ncontent-length: 8\r\n"), "{head}");
+                read_question(&mut connection).await;
+                respond(&mut connection, "as long as it says").await;
+            }
+        }
+    })
+    .await;
+    let origins = origins(&[&server.origin], settings());
+    let unknown = || {
+        let frames = [Ok(Frame::data(hyper::body::Bytes::from_static(b"question")))];
+        http_body_util::StreamBody::new(futures::stream::iter(frames)).boxed_unsync()
+    };
+    for (announced, answer) in [(false, "chunked"), (true, "as long as it says")] {
+        let mut request = get("/").map(|_| unknown());
+        if announced {
+            request.headers_mut().insert("content-length", 8.into());
+        }
+        assert_eq!(ask(&origins, request).await.unwrap(), answer);
+    }
+    let known = get("/").map(|_| body::full("question"));
+    assert_eq!(ask(&origins, known).await.unwrap(), "as long as it says");
 }
 
 #[tokio::test]

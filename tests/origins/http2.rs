@@ -64,6 +64,87 @@ async fn all_requests_share_one_connection_within_the_limits_of_the_origin() {
 }
 
 #[tokio::test]
+async fn an_origin_learns_that_the_client_takes_trailers_and_nothing_of_its_connection() {
+    let server = Server::start(|_, connection| {
+        serve_http2(connection, 100, |request| async move {
+            let shown = |name| format!("{:?}", request.headers().get(name));
+            Response::new(body::full(["te", "connection", "upgrade"].map(shown).join(" ")))
+        })
+    })
+    .await;
+    let origins = origins(&[&server.origin], http2());
+    let mut request = get("/");
+    for (name, value) in
+        [("te", "trailers"), ("connection", "te, upgrade"), ("upgrade", "websocket")]
+    {
+        request.headers_mut().insert(name, value.parse().unwrap());
+    }
+    assert_eq!(ask(&origins, request).await.unwrap(), "Some(\"trailers\") None None");
+}
+
+#[tokio::test]
+async fn requests_beyond_the_streams_of_an_origin_wait_only_so_long() {
+    let (asked, go) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let signals = (Arc::clone(&asked), Arc::clone(&go));
+    let server = Server::start(move |_, connection| {
+        let signals = signals.clone();
+        serve_http2(connection, 1, move |request| {
+            let (asked, go) = signals.clone();
+            async move {
+                if request.uri().path() == "/hang" {
+                    asked.notify_one();
+                    go.notified().await;
+                }
+                tell(request).await
+            }
+        })
+    })
+    .await;
+    let origins = origins(&[&server.origin], OriginSettings { connect_timeout: SHORT, ..http2() });
+    let others = async {
+        within(asked.notified()).await;
+        // The first waits for a stream, the others for their turn to do so.
+        let requests = [get("/"), post("/"), get("/"), post("/")];
+        for answer in join_all(requests.map(|request| ask(&origins, request))).await {
+            assert_eq!(answer, Err(Failure::OriginsBusy));
+        }
+        let state = &origins.snapshot()[0];
+        assert_eq!((state.in_flight, state.failures, &state.out), (1, 0, &None));
+        go.notify_one();
+    };
+    let (answer, ()) = tokio::join!(ask(&origins, get("/hang")), others);
+    answer.unwrap();
+    // One by one they get a stream again, with a body or without.
+    for request in [get, post, get, post] {
+        within(async { while ask(&origins, request("/")).await.is_err() {} }).await;
+    }
+    assert_eq!(server.accepted(), 1);
+}
+
+#[tokio::test]
+async fn a_body_that_does_not_come_keeps_nobody_from_the_connection() {
+    let server = Server::start(|_, connection| serve_http2(connection, 100, tell)).await;
+    let origins = origins(&[&server.origin], http2());
+    let mut uploads = futures::stream::FuturesUnordered::new();
+    for _ in 0..10 {
+        let never = futures::stream::pending::<Result<Frame<Bytes>, body::BodyError>>();
+        let request = post("/").map(|_| http_body_util::StreamBody::new(never).boxed_unsync());
+        uploads.push(origins.send(request, CLIENT));
+    }
+    let others = async {
+        until(|| origins.snapshot()[0].in_flight == 10).await;
+        for _ in 0..10 {
+            ask(&origins, get("/")).await.unwrap();
+        }
+    };
+    tokio::select! {
+        _ = futures::StreamExt::next(&mut uploads) => panic!("no question has ended"),
+        () = others => {}
+    }
+    assert_eq!(server.accepted(), 1);
+}
+
+#[tokio::test]
 async fn a_connection_that_has_ended_is_replaced() {
     let end = Arc::new(Notify::new());
     let ends = Arc::clone(&end);

@@ -4,12 +4,18 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use http_body_util::BodyExt as _;
+use hyper::body::{Bytes, Frame};
+use onionbraid::proxy::body::BodyError;
 use onionbraid::proxy::failure::Failure;
-use onionbraid::proxy::settings::{HealthCheck, OriginSettings, ProxyProtocol};
+use onionbraid::proxy::settings::{Balance, HealthCheck, OriginSettings, ProxyProtocol};
 use tokio::net::TcpListener;
+use tokio::sync::Notify;
 
 use crate::server::{Server, closed, nobody, read_head, respond, say};
-use crate::{PATIENCE, SHORT, any_in_use, ask, get, origins, settings, until};
+use crate::{
+    CLIENT, PATIENCE, SHORT, any_in_use, ask, get, origins, post, settings, until, within,
+};
 
 #[tokio::test]
 async fn an_origin_that_fails_in_a_row_is_left_alone_and_then_tried_again() {
@@ -27,10 +33,11 @@ async fn an_origin_that_fails_in_a_row_is_left_alone_and_then_tried_again() {
 }
 
 #[tokio::test]
-async fn without_an_origin_in_use_requests_fail_at_once() {
-    let (dead, _) = nobody().await;
+async fn without_an_origin_in_use_requests_go_where_only_requests_have_failed() {
+    let (dead, address) = nobody().await;
     let (dead_too, _) = nobody().await;
-    let settings = OriginSettings { fail_after: 1, fail_for: PATIENCE, ..settings() };
+    let settings =
+        OriginSettings { fail_after: 1, fail_for: PATIENCE, balance: Balance::First, ..settings() };
     let origins = origins(&[&dead, &dead_too], settings);
     assert_eq!(ask(&origins, get("/")).await, Err(Failure::OriginUnreachable));
     assert!(any_in_use(&origins));
@@ -41,9 +48,47 @@ async fn without_an_origin_in_use_requests_fail_at_once() {
         assert!(state.out.unwrap().contains("refused"));
     }
     assert_eq!(origins.checked(), None, "clients could have made the requests fail");
-    assert_eq!(ask(&origins, get("/")).await, Err(Failure::NoOrigin));
-    let requests: u64 = origins.snapshot().iter().map(|state| state.requests).sum();
-    assert_eq!(requests, 2);
+    assert_eq!(ask(&origins, get("/")).await, Err(Failure::OriginUnreachable));
+    assert!(!any_in_use(&origins));
+    let _server = Server::on(TcpListener::bind(address).await.unwrap(), crate::server::serve);
+    assert_eq!(ask(&origins, get("/")).await.unwrap(), "0.0");
+    assert_eq!(origins.snapshot()[0].out, None);
+}
+
+#[tokio::test]
+async fn a_trial_without_an_end_turns_nobody_away() {
+    let uploading = Arc::new(Notify::new());
+    let told = Arc::clone(&uploading);
+    let server = Server::start(move |number, mut connection| {
+        let told = Arc::clone(&told);
+        async move {
+            let head = read_head(&mut connection).await.unwrap();
+            if head.starts_with("GET /broken ") {
+                return;
+            }
+            if head.starts_with("POST ") {
+                told.notify_one();
+                closed(&mut connection).await;
+            }
+            respond(&mut connection, &number.to_string()).await;
+        }
+    })
+    .await;
+    let settings = OriginSettings { fail_after: 1, fail_for: SHORT, ..settings() };
+    let origins = origins(&[&server.origin], settings);
+    assert_eq!(ask(&origins, get("/broken")).await, Err(Failure::OriginBroken));
+    until(|| any_in_use(&origins)).await;
+    let never = futures::stream::pending::<Result<Frame<Bytes>, BodyError>>();
+    let trial = post("/").map(|_| http_body_util::StreamBody::new(never).boxed_unsync());
+    let test = async {
+        within(uploading.notified()).await;
+        assert_eq!(ask(&origins, get("/")).await.unwrap(), "2");
+        assert_eq!(origins.snapshot()[0].out, None, "any answer proves life");
+    };
+    tokio::select! {
+        _ = origins.send(trial, CLIENT) => panic!("nothing was answered"),
+        () = test => {}
+    }
 }
 
 /// Asks often; thresholds that can be seen.

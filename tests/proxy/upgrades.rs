@@ -158,6 +158,22 @@ async fn silence_ends_an_upgraded_stream_and_any_byte_prolongs_it() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_origin_that_agrees_before_the_request_has_ended_does_not_wait_for_ever() {
+    let mut world =
+        World::with(|settings| settings.origins.upgrade_timeout = Duration::from_secs(100));
+    let ask = ASK.replace("GET", "POST").replace("\r\n\r\n", "\r\nContent-Length: 9\r\n\r\n");
+    let mut client = world.asking(&ask).await;
+    let mut origin = world.origin().await;
+    read_head(&mut origin).await;
+    let start = Instant::now();
+    origin.write_all(AGREE.as_bytes()).await.unwrap();
+    assert!(ended(&mut origin).await && ended(&mut client).await);
+    assert_eq!(start.elapsed().as_secs(), 100);
+    world.served().await;
+    assert_eq!(world.status().failures.values().sum::<u64>(), 1);
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_upgraded_stream_holds_no_more_than_any_other() {
     let mut world =
         World::with(|settings| settings.origins.upgrade_timeout = Duration::from_secs(9));

@@ -5,7 +5,10 @@
 //! `notexample.com` nor `example.com.evil`. Of several that match, the longest
 //! decides. The scheme and the port of a URI change with its name: towards the
 //! visitor to those by which it has come, towards the origin to those by which
-//! the origin believes to be reached. Parts of a URI behind its host stay.
+//! the origin believes to be reached. Towards the origin an onion name stands
+//! for the public one only at the port that the visitor has connected to: other
+//! ports may be other sites, which `Origin` has to tell apart. Parts of a URI
+//! behind its host stay.
 
 use std::cmp::Reverse;
 
@@ -57,9 +60,10 @@ impl<'a> Names<'a> {
     /// A URI, or a reference that begins with a host (`//host/path`), with its
     /// name, scheme and port changed; `None` where nothing is to be changed.
     pub(super) fn uri(&self, uri: &str) -> Option<String> {
-        let (scheme, rest) = match uri.split_once("//")? {
-            ("", rest) => (None, rest),
-            (scheme, rest) => (Some(self.scheme(scheme.strip_suffix(':')?)?), rest),
+        let (before, rest) = uri.split_once("//")?;
+        let scheme = match before {
+            "" => None,
+            scheme => Some(scheme.strip_suffix(':')?),
         };
         // Browsers take a backslash for a slash.
         let end = rest.find(['/', '?', '#', '\\']).unwrap_or(rest.len());
@@ -68,8 +72,11 @@ impl<'a> Names<'a> {
             Some(at) => authority.split_at(at + 1),
             None => ("", authority),
         };
-        let host = self.host(host)?;
-        let scheme = scheme.map(|scheme| format!("{scheme}:")).unwrap_or_default();
+        let host = self.host(scheme, host)?;
+        let scheme = match scheme {
+            Some(scheme) => format!("{}:", self.scheme(scheme)?),
+            None => String::new(),
+        };
         Some(format!("{scheme}//{user}{host}{path}"))
     }
 
@@ -78,8 +85,8 @@ impl<'a> Names<'a> {
     /// port (`:*`).
     pub(super) fn source(&self, source: &str) -> Option<String> {
         let (scheme, rest) = match source.split_once("://") {
-            Some((scheme, rest)) => (format!("{}://", self.scheme(scheme)?), rest),
-            None => (String::new(), source),
+            Some((scheme, rest)) => (Some(scheme), rest),
+            None => (None, source),
         };
         let (host, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
         let (any, host) = match host.strip_prefix("*.") {
@@ -88,19 +95,26 @@ impl<'a> Names<'a> {
         };
         let host = match host.strip_suffix(":*") {
             Some(name) => format!("{}:*", self.partner(name)?),
-            None => self.host(host)?,
+            None => self.host(scheme, host)?,
+        };
+        let scheme = match scheme {
+            Some(scheme) => format!("{}://", self.scheme(scheme)?),
+            None => String::new(),
         };
         Some(format!("{scheme}{any}{host}{path}"))
     }
 
-    /// A host and the port that goes with it now.
-    fn host(&self, host: &str) -> Option<String> {
+    /// A host behind this scheme and the port that goes with it now.
+    fn host(&self, scheme: Option<&str>, host: &str) -> Option<String> {
         let host = Host::parse(host)?;
         let Change { labels, name, same, .. } = self.change(host.name)?;
         let ours = host::below(name, &self.visitor.onion).is_some();
+        let usual = if scheme.is_some_and(is_secure) { 443 } else { 80 };
         let port = match self.to_visitor {
             true => Some(self.visitor.port).filter(|port| ours && *port != 80),
-            false => host.port.filter(|_| same),
+            false if same => host.port,
+            false if host.port.unwrap_or(usual) == self.visitor.port => None,
+            false => return None,
         };
         Some(match port {
             Some(port) => format!("{labels}{name}:{port}"),
@@ -145,4 +159,9 @@ impl<'a> Names<'a> {
         let ours = |change: &Change<'_>| host::below(change.name, &self.visitor.onion).is_some();
         pairs.chain(own).min_by_key(|change| (Reverse(change.length), change.same, !ours(change)))
     }
+}
+
+/// Whether a scheme has port 443 where no other is named.
+fn is_secure(scheme: &str) -> bool {
+    scheme.eq_ignore_ascii_case("https") || scheme.eq_ignore_ascii_case("wss")
 }

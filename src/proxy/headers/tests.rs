@@ -437,7 +437,7 @@ fn onion_names_become_public_names_in_requests() {
     let settings = HeaderSettings { proto: "https", ..mapped() };
     for (name, before, after) in [
         ("origin", "http://ONION", "https://example.com"),
-        ("origin", "http://www.ONION:8080", "https://www.example.com"),
+        ("origin", "http://www.ONION:80", "https://www.example.com"),
         ("origin", "null", "null"),
         ("origin", "http://notONION", "http://notONION"),
         ("referer", "http://ONION/a?u=http://ONION/", "https://example.com/a?u=http://ONION/"),
@@ -452,6 +452,33 @@ fn onion_names_become_public_names_in_requests() {
         assert_eq!(became(&settings, name, &before), after, "{name}");
     }
     assert_eq!(became(&mapped(), "origin", &format!("http://{ONION}")), "http://example.com");
+}
+
+#[test]
+fn another_port_of_the_address_is_another_site() {
+    let names = vec![pair("example.com", ONION), pair("cdn.example", "cdn.onion")];
+    let settings = HeaderSettings { names, ..HeaderSettings::default() };
+    let onion = |text: &str| text.replace("ONION", ONION);
+    for (port, before, after) in [
+        (80, "http://ONION:8080", "http://ONION:8080"),
+        (80, "http://www.ONION:8080", "http://www.ONION:8080"),
+        (80, "https://ONION", "https://ONION"),
+        (80, "https://ONION:80", "http://example.com"),
+        (8080, "http://ONION", "http://ONION"),
+        (8080, "http://www.ONION:8080", "http://www.example.com"),
+        (443, "http://ONION:443", "http://example.com"),
+        (443, "https://ONION", "http://example.com"),
+        (80, "http://cdn.onion", "http://cdn.example"),
+        (80, "http://cdn.onion:8080", "http://cdn.onion:8080"),
+        (8080, "http://cdn.onion:8080", "http://cdn.example"),
+    ] {
+        let (mut parts, ()) = Request::new(()).into_parts();
+        let referer = format!("{before}/a");
+        parts.headers = fields(&[("origin", &onion(before)), ("referer", &onion(&referer))]);
+        request(&settings, &Visitor { port, ..visitor() }, &mut parts);
+        assert_eq!(parts.headers["origin"], onion(after), "{before} at {port}");
+        assert_eq!(parts.headers["referer"], onion(&format!("{after}/a")), "{before} at {port}");
+    }
 }
 
 #[test]

@@ -69,9 +69,11 @@ impl Exchange {
         }
         if is_switch(&response) {
             let origin = hyper::upgrade::on(&mut response);
-            let silence = settings.origins.upgrade_timeout;
+            let progress = Progress::new(settings.origins.upgrade_timeout, None);
+            // Until the protocol has changed, the stream is still hyper's.
+            live_by(Arc::clone(&progress));
             let keeper = self.keeper.clone();
-            self.tasks.run(upgrade::copy(client, origin, keeper, silence, record));
+            self.tasks.run(upgrade::copy(client, origin, keeper, progress, record));
             return response;
         }
         live_by(Arc::clone(&progress));

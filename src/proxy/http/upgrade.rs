@@ -1,6 +1,6 @@
 //! What happens after a request has changed the protocol?
 
-use std::time::Duration;
+use std::sync::Arc;
 
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
@@ -16,17 +16,21 @@ pub(super) async fn copy(
     client: OnUpgrade,
     origin: OnUpgrade,
     keeper: Keeper,
-    silence: Duration,
+    progress: Arc<Progress>,
     mut record: Record,
 ) {
-    // Either side may have gone with the 101 under way.
-    let (Ok(client), Ok(origin)) = tokio::join!(client, origin) else { return };
-    keeper.protocol_changes(true);
-    let progress = Progress::new(silence, None);
-    let client = Watched { client: TokioIo::new(client), flow: progress.flow() };
-    tokio::select! {
+    let flow = progress.flow();
+    let copying = async {
+        // Either side may have gone with the 101 under way. And the protocol
+        // changes only after the request, of which the body may still be to come.
+        let (Ok(client), Ok(origin)) = tokio::join!(client, origin) else { return false };
+        keeper.protocol_changes(true);
         // How they end is theirs to know.
-        _ = forward(client, TokioIo::new(origin)) => record.ended(),
+        let _ = forward(Watched { client: TokioIo::new(client), flow }, TokioIo::new(origin)).await;
+        true
+    };
+    tokio::select! {
+        has_changed = copying => if has_changed { record.ended() },
         failure = progress.overdue() => record.failed(failure),
     }
 }

@@ -9,7 +9,7 @@ use std::error::Error;
 use std::fmt::Write as _;
 
 use hyper::{Request, Response, StatusCode};
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use super::dial::DialError;
 use super::download::download;
@@ -90,23 +90,33 @@ impl Origins {
             Ok(lease) => lease,
             Err(error) => return Err(unconnected(&error, request)),
         };
-        let before = lease.received();
+        let entrance = match lease.entrance().await {
+            Ok(entrance) => entrance,
+            Err(error) => return Err(unconnected(&error, request)),
+        };
+        let (before, is_http1) = (lease.received(), lease.is_http1());
         let (head, body) = request.into_parts();
-        let (upload, mut progress) = Upload::new(body);
+        let (upload, mut progress) = Upload::new(body, entrance);
         let Some(sender) = lease.sender() else {
             return Err(Lost::spent(Failure::OriginBroken, "the connection is gone"));
         };
         let too_slow = async {
+            let (connect, respond) =
+                (self.settings.connect_timeout, self.settings.response_timeout);
+            // The origin may have no stream to spare.
+            if !is_http1 && timeout(connect, progress.begun()).await.is_err() {
+                let why = format!("no stream within {}", humantime::format_duration(connect));
+                return Lost::new(Failure::OriginsBusy, why, Rest::Unanswered);
+            }
             progress.ended().await;
-            sleep(self.settings.response_timeout).await;
+            sleep(respond).await;
+            let why = format!("no answer within {}", humantime::format_duration(respond));
+            Lost::spent(Failure::OriginSlow, why)
         };
         let answer = tokio::select! {
             biased;
             answer = sender.send(Request::from_parts(head, upload)) => answer,
-            () = too_slow => {
-                let limit = humantime::format_duration(self.settings.response_timeout);
-                return Err(Lost::spent(Failure::OriginSlow, format!("no answer within {limit}")));
-            }
+            lost = too_slow => return Err(lost),
         };
         let response = match answer {
             Ok(response) => response,

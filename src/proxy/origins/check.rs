@@ -50,7 +50,7 @@ impl Origins {
             return connecting.await.map(drop).map_err(|error| with_sources(&error));
         };
         let mut sender = member.pool.for_check().await.map_err(|error| with_sources(&error))?;
-        let (upload, _progress) = Upload::new(body::empty());
+        let (upload, _progress) = Upload::new(body::empty(), None);
         let mut question = Request::get(path.as_str())
             .header(USER_AGENT, HeaderValue::from_static(NAME))
             .header(HOST, member.host.as_str())

@@ -126,8 +126,12 @@ impl Dialer {
                     .max_buf_size(self.heads.bytes.max(LEAST_BUFFER))
                     .handshake(io)
                     .await?;
+                let wire = Arc::clone(&wire);
                 Tasks::spawn(tasks, async move {
-                    let _ = connection.with_upgrades().await;
+                    tokio::select! {
+                        _ = connection.with_upgrades() => {}
+                        () = wire.given_up() => {}
+                    }
                 });
                 Sender::Http1(sender)
             }

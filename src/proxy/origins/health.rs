@@ -2,8 +2,9 @@
 //!
 //! Two judges, and an origin is used only if neither speaks against it.
 //! *Requests*: `fail_after` failures in a row take it out for `fail_for`; then
-//! a single request tries it, and its end decides. *Checks*, if there are any:
-//! `fall` bad ones in a row take it out, `rise` good ones bring it back.
+//! a single request tries it, and its end decides. A request may last, so after
+//! another `fail_for` without an end the next one may try. *Checks*, if there are
+//! any: `fall` bad ones in a row take it out, `rise` good ones bring it back.
 
 use std::time::{Duration, Instant};
 
@@ -35,8 +36,9 @@ enum Requests {
     Fine { failures: u32 },
     /// It has failed too often.
     Out { until: Instant, why: String },
-    /// One request finds out whether it is back.
-    Trial { why: String },
+    /// One request finds out whether it is back. From this moment on another
+    /// one may: nobody can say how long a request takes.
+    Trial { until: Instant, why: String },
 }
 
 /// What checks say.
@@ -57,9 +59,10 @@ pub(super) enum Change {
     Back,
 }
 
-/// Whether a request is the one that tries an origin that was out.
+/// Whether a request tries an origin that was out, and by the end of its time
+/// which of these it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Trial(bool);
+pub(super) struct Trial(Option<Instant>);
 
 impl Health {
     /// In use until something is said against it.
@@ -76,30 +79,30 @@ impl Health {
         }
     }
 
-    /// Why it gets no requests now; `None`: it does, be it a trial.
+    /// What speaks against it now; `None`: it may get a request, be it a trial.
     pub(super) fn out(&self, now: Instant) -> Option<&str> {
         if let Some(why) = self.ill() {
             return Some(why);
         }
         match &self.requests {
-            Requests::Out { until, why } if now < *until => Some(why),
-            Requests::Trial { why } => Some(why),
-            Requests::Fine { .. } | Requests::Out { .. } => None,
+            Requests::Out { until, why } | Requests::Trial { until, why } if now < *until => {
+                Some(why)
+            }
+            Requests::Fine { .. } | Requests::Out { .. } | Requests::Trial { .. } => None,
         }
     }
 
-    /// A request goes to it. What becomes of it has to be told, by one of the
-    /// three methods below.
-    pub(super) fn begin(&mut self) -> Trial {
-        let trial = match &mut self.requests {
-            Requests::Out { why, .. } => Some(std::mem::take(why)),
-            Requests::Fine { .. } | Requests::Trial { .. } => None,
-        };
-        let is_trial = trial.is_some();
-        if let Some(why) = trial {
-            self.requests = Requests::Trial { why };
+    /// A request goes to it, though requests may speak against it. What becomes
+    /// of it has to be told, by one of the three methods below.
+    pub(super) fn begin(&mut self, now: Instant) -> Trial {
+        match &mut self.requests {
+            Requests::Out { until, why } | Requests::Trial { until, why } if *until <= now => {
+                let (until, why) = (now + self.thresholds.fail_for, std::mem::take(why));
+                self.requests = Requests::Trial { until, why };
+                Trial(Some(until))
+            }
+            Requests::Fine { .. } | Requests::Out { .. } | Requests::Trial { .. } => Trial(None),
         }
-        Trial(is_trial)
     }
 
     /// The request was answered. Any answer proves life, also to a request
@@ -122,11 +125,11 @@ impl Health {
                 self.requests = out;
                 matches!(self.checks, Checks::Good { .. }).then(|| Change::Out(why.to_owned()))
             }
-            Requests::Trial { .. } if trial.0 => {
+            Requests::Trial { until, .. } if trial.0 == Some(*until) => {
                 self.requests = out;
                 None
             }
-            // Those that began before it went out say nothing new.
+            // Others that fail while it is out say nothing new.
             Requests::Trial { .. } | Requests::Out { .. } => None,
         }
     }
@@ -134,7 +137,9 @@ impl Health {
     /// The request ended without a word on the origin, since its client left or
     /// there was no connection to spare. A trial may be tried again at once.
     pub(super) fn abandoned(&mut self, trial: Trial, now: Instant) {
-        if let (Requests::Trial { why }, true) = (&mut self.requests, trial.0) {
+        if let Requests::Trial { until, why } = &mut self.requests
+            && trial.0 == Some(*until)
+        {
             self.requests = Requests::Out { until: now, why: std::mem::take(why) };
         }
     }
@@ -188,7 +193,7 @@ mod tests {
     }
 
     fn fail(health: &mut Health, now: Instant) -> Option<Change> {
-        let trial = health.begin();
+        let trial = health.begin(now);
         health.failed(trial, "refused", now)
     }
 
@@ -219,11 +224,11 @@ mod tests {
         assert!(health.out(now + FOR - Duration::from_millis(1)).is_some());
         let now = now + FOR;
         assert_eq!(health.out(now), None);
-        let trial = health.begin();
+        let trial = health.begin(now);
         assert!(health.out(now).is_some(), "a trial is under way");
         assert_eq!(health.failed(trial, "again", now), None);
         assert_eq!(health.out(now), Some("again"));
-        health.begin();
+        health.begin(now);
         assert_eq!(health.answered(), Some(Change::Back));
         assert_eq!(health.out(now), None);
         assert_eq!(fail(&mut health, now), None, "it counts from the beginning");
@@ -233,10 +238,10 @@ mod tests {
     fn a_trial_that_nobody_waits_for_leaves_the_next_one_to_others() {
         let (mut health, now) = taken_out();
         let now = now + FOR;
-        let trial = health.begin();
+        let trial = health.begin(now);
         health.abandoned(trial, now);
         assert_eq!(health.out(now), None);
-        let (trial, other) = (health.begin(), Trial(false));
+        let (trial, other) = (health.begin(now), Trial(None));
         health.abandoned(other, now);
         assert!(health.out(now).is_some(), "only the trial itself can be abandoned");
         health.abandoned(trial, now);
@@ -244,9 +249,36 @@ mod tests {
     }
 
     #[test]
+    fn a_trial_that_does_not_end_leaves_the_next_one_to_another_after_its_time() {
+        let (mut health, now) = taken_out();
+        let now = now + FOR;
+        let endless = health.begin(now);
+        assert!(health.out(now + FOR - Duration::from_millis(1)).is_some());
+        let now = now + FOR;
+        assert_eq!(health.out(now), None);
+        let next = health.begin(now);
+        assert!(health.out(now).is_some(), "one at a time");
+        health.abandoned(endless, now);
+        health.failed(endless, "late", now);
+        assert_eq!(health.out(now), Some("refused"), "it has had its time");
+        assert_eq!(health.failed(next, "again", now), None);
+        assert_eq!(health.out(now), Some("again"));
+    }
+
+    #[test]
+    fn requests_that_go_there_for_want_of_another_origin_are_no_trials() {
+        let (mut health, now) = taken_out();
+        let trial = health.begin(now);
+        assert_eq!(health.failed(trial, "again", now), None);
+        assert_eq!(health.out(now), Some("refused"));
+        assert_eq!(health.out(now + FOR), None, "they do not prolong the time");
+        assert_eq!(health.answered(), Some(Change::Back));
+    }
+
+    #[test]
     fn requests_from_before_do_not_prolong_the_time_but_their_answers_count() {
         let (mut health, now) = taken_out();
-        assert_eq!(health.failed(Trial(false), "late", now + FOR / 2), None);
+        assert_eq!(health.failed(Trial(None), "late", now + FOR / 2), None);
         assert_eq!(health.out(now + FOR), None);
         assert_eq!(health.answered(), Some(Change::Back));
         assert_eq!(health.out(now), None);

@@ -4,7 +4,9 @@
 //! A slot is a connection in use. Idle ones have none, but there are never
 //! more of both than `max_connections`: whoever connects closes the oldest
 //! idle one if need be. Over HTTP/2 all clients share one connection, unless
-//! it begins with a PROXY line, which speaks for one client alone.
+//! it begins with a PROXY line, which speaks for one client alone. There they
+//! enter one after the other: hyper has a queue for those that the origin has no
+//! stream for, which knows no bounds and keeps also those whose client has gone.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -29,6 +31,7 @@ pub(super) struct Pool {
     dialer: Dialer,
     proxy_protocol: Option<ProxyProtocol>,
     keep_alive: Duration,
+    idle_timeout: Duration,
     slots: Arc<Semaphore>,
     state: Mutex<State>,
     /// Held by the one who makes the connection that all share.
@@ -58,6 +61,8 @@ struct Idle {
 struct Shared {
     sender: http2::SendRequest<Upload>,
     wire: Arc<Wire>,
+    /// For one request at a time, until it has a stream.
+    entrance: Arc<Semaphore>,
     requests: usize,
     /// When it was last in use.
     since: Instant,
@@ -66,7 +71,8 @@ struct Shared {
 /// Why a request gets no connection.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum CheckoutError {
-    /// All of them are in use, and none became free in time.
+    /// All of them are in use, or all streams of the one that is shared, and
+    /// none became free in time.
     #[error("all connections are in use")]
     Busy,
     /// None can be made.
@@ -82,7 +88,8 @@ pub(super) struct Lease {
     owner: Option<Client>,
     /// Whether it has served others, and may have died in the meantime.
     reused: bool,
-    shared: bool,
+    /// The entrance of the connection that all share.
+    shared: Option<Arc<Semaphore>>,
 }
 
 impl Pool {
@@ -93,6 +100,7 @@ impl Pool {
             dialer,
             proxy_protocol: settings.proxy_protocol,
             keep_alive: settings.keep_alive,
+            idle_timeout: settings.idle_timeout,
             slots: Arc::new(Semaphore::new(slots)),
             state: Mutex::default(),
             connecting: tokio::sync::Mutex::default(),
@@ -153,9 +161,10 @@ impl Pool {
         let mut lease = self.lease(sender, wire, None, false);
         if let Some(Sender::Http2(sender)) = &lease.sender {
             let (sender, wire) = (sender.clone(), Arc::clone(&lease.wire));
-            self.state().shared =
-                Some(Shared { sender, wire, requests: 1, since: now().monotonic });
-            lease.shared = true;
+            let entrance = Arc::new(Semaphore::new(1));
+            lease.shared = Some(Arc::clone(&entrance));
+            let since = now().monotonic;
+            self.state().shared = Some(Shared { sender, wire, entrance, requests: 1, since });
         }
         Ok(lease)
     }
@@ -165,14 +174,22 @@ impl Pool {
         let shared = state.shared.as_mut().filter(|shared| !shared.sender.is_closed())?;
         shared.requests += 1;
         let (sender, wire) = (Sender::Http2(shared.sender.clone()), Arc::clone(&shared.wire));
+        let entrance = Arc::clone(&shared.entrance);
         let mut lease = self.lease(sender, wire, None, true);
-        lease.shared = true;
+        lease.shared = Some(entrance);
         Some(lease)
     }
 
     async fn slot(&self) -> Result<OwnedSemaphorePermit, CheckoutError> {
-        match timeout(self.dialer.within, Arc::clone(&self.slots).acquire_owned()).await {
-            Ok(Ok(slot)) => Ok(slot),
+        self.acquire(&self.slots).await
+    }
+
+    async fn acquire(
+        &self,
+        semaphore: &Arc<Semaphore>,
+    ) -> Result<OwnedSemaphorePermit, CheckoutError> {
+        match timeout(self.dialer.within, Arc::clone(semaphore).acquire_owned()).await {
+            Ok(Ok(permit)) => Ok(permit),
             _ => Err(CheckoutError::Busy),
         }
     }
@@ -193,7 +210,7 @@ impl Pool {
         reused: bool,
     ) -> Lease {
         let pool = Arc::clone(self);
-        Lease { pool, sender: Some(sender), wire, owner, reused, shared: false }
+        Lease { pool, sender: Some(sender), wire, owner, reused, shared: None }
     }
 
     /// The idle connection that was used last, for it is the likeliest to
@@ -284,6 +301,15 @@ impl Pool {
 }
 
 impl Lease {
+    /// Waits for its turn on a connection that others begin requests on too.
+    /// The permit goes with the request, until that has begun.
+    pub(super) async fn entrance(&self) -> Result<Option<OwnedSemaphorePermit>, CheckoutError> {
+        match &self.shared {
+            Some(entrance) => self.pool.acquire(entrance).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
     /// Sends the one request that the lease is for.
     pub(super) fn sender(&mut self) -> Option<&mut Sender> {
         self.sender.as_mut()
@@ -320,24 +346,29 @@ impl Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        if self.shared {
+        if self.shared.is_some() {
             return self.pool.leave(&self.wire);
         }
-        let Some(mut sender) = self.sender.take().filter(|sender| !sender.is_closed()) else {
-            return;
-        };
+        let Some(mut sender) = self.sender.take() else { return };
         let (wire, owner) = (Arc::clone(&self.wire), self.owner);
         if sender.is_ready() {
             return self.pool.keep(sender, wire, owner);
         }
         // The body of the request may still be on its way, or hyper closes the
-        // connection since its response was not read to the end.
-        let pool = Arc::downgrade(&self.pool);
+        // connection since its response was not read to the end. Nobody watches
+        // either any more, and an origin that does not read would make it last
+        // for ever.
+        let (pool, within) = (Arc::downgrade(&self.pool), self.pool.idle_timeout);
         Tasks::spawn(&Arc::downgrade(&self.pool.tasks), async move {
-            if sender.ready().await
-                && let Some(pool) = pool.upgrade()
-            {
-                pool.keep(sender, wire, owner);
+            let over = async {
+                if !sender.ready().await {
+                    wire.closed().await;
+                } else if let Some(pool) = pool.upgrade() {
+                    pool.keep(sender, Arc::clone(&wire), owner);
+                }
+            };
+            if timeout(within, over).await.is_err() {
+                wire.give_up();
             }
         });
     }

@@ -1,5 +1,5 @@
-//! The body of a request on its way to an origin: when it has ended, and
-//! whether it was the client that broke it off.
+//! The body of a request on its way to an origin: when the request has begun,
+//! when the body has ended, and whether it was the client that broke it off.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 
 use hyper::body::{Bytes, Frame, SizeHint};
-use tokio::sync::oneshot;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use crate::proxy::body::{Body, BodyError};
 use crate::proxy::failure::Failure;
@@ -16,22 +16,35 @@ use crate::proxy::failure::Failure;
 pub(super) struct Upload {
     body: Body,
     broken: Arc<OnceLock<Failure>>,
+    /// Until the request begins.
+    waiting: Option<Waiting>,
     /// Dropped with the body: hyper does so once it has all of it.
     _ended: oneshot::Sender<Infallible>,
+}
+
+/// Dropped when hyper asks for the body, or drops it, which it does as soon as
+/// the head is on its way: in HTTP/2, once the stream is open.
+struct Waiting {
+    _entrance: Option<OwnedSemaphorePermit>,
+    _begun: oneshot::Sender<Infallible>,
 }
 
 /// What becomes of it.
 pub(super) struct Progress {
     broken: Arc<OnceLock<Failure>>,
+    begun: oneshot::Receiver<Infallible>,
     ended: oneshot::Receiver<Infallible>,
 }
 
 impl Upload {
-    /// Watches a body.
-    pub(super) fn new(body: Body) -> (Self, Progress) {
+    /// Watches a body. `entrance` is left to the next request once this one
+    /// has begun, or is given up.
+    pub(super) fn new(body: Body, entrance: Option<OwnedSemaphorePermit>) -> (Self, Progress) {
         let broken = Arc::new(OnceLock::new());
-        let (sender, ended) = oneshot::channel();
-        (Self { body, broken: Arc::clone(&broken), _ended: sender }, Progress { broken, ended })
+        let ((begins, begun), (ends, ended)) = (oneshot::channel(), oneshot::channel());
+        let waiting = Some(Waiting { _entrance: entrance, _begun: begins });
+        let upload = Self { body, broken: Arc::clone(&broken), waiting, _ended: ends };
+        (upload, Progress { broken, begun, ended })
     }
 
     /// The body, of which nothing was taken.
@@ -41,9 +54,14 @@ impl Upload {
 }
 
 impl Progress {
+    /// Waits until hyper has begun to send the request, or given it up.
+    pub(super) async fn begun(&mut self) {
+        // Nothing is ever sent, here and below: it ends with the sender.
+        let _ = (&mut self.begun).await;
+    }
+
     /// Waits until hyper has taken the whole body, or given it up.
     pub(super) async fn ended(&mut self) {
-        // Nothing is ever sent: it ends with the sender.
         let _ = (&mut self.ended).await;
     }
 
@@ -61,6 +79,7 @@ impl hyper::body::Body for Upload {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        self.waiting = None;
         let frame = Pin::new(&mut self.body).poll_frame(context);
         if let Poll::Ready(Some(Err(error))) = &frame {
             let failure = error.downcast_ref().copied().unwrap_or(Failure::ClientGone);

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::{Notify, OwnedSemaphorePermit};
 
 use super::counts::InFlight;
 use crate::proxy::origin::Connection;
@@ -18,6 +18,8 @@ use crate::proxy::origin::Connection;
 pub(super) struct Wire {
     received: AtomicU64,
     held: Mutex<Held>,
+    given_up: Notify,
+    closed: Notify,
 }
 
 /// What ends with the connection at the latest, also if it was upgraded and
@@ -49,6 +51,21 @@ impl Wire {
         self.held().in_flight = Some(in_flight);
     }
 
+    /// Whatever is still to be sent or read, nobody waits for it any more.
+    pub(super) fn give_up(&self) {
+        self.given_up.notify_one();
+    }
+
+    /// Waits until somebody gives it up. For one waiter.
+    pub(super) async fn given_up(&self) {
+        self.given_up.notified().await;
+    }
+
+    /// Waits until it is closed. For one waiter.
+    pub(super) async fn closed(&self) {
+        self.closed.notified().await;
+    }
+
     fn held(&self) -> std::sync::MutexGuard<'_, Held> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -71,6 +88,7 @@ impl Drop for Wired {
     fn drop(&mut self) {
         let held = std::mem::take(&mut *self.wire.held());
         drop(held);
+        self.wire.closed.notify_one();
     }
 }
 
