@@ -172,6 +172,13 @@ impl Backend {
         }
     }
 
+    /// The machine has slept: see [`Remote::slept`].
+    pub(super) fn slept(&mut self, now: Now, rng: &mut impl Rng) {
+        if let Some(remote) = &mut self.remote {
+            remote.slept(now.monotonic, rng);
+        }
+    }
+
     /// A local instance has these points now.
     pub(super) fn local_points(&mut self, offer: Offer, now: Now) {
         if self.remote.is_none() {

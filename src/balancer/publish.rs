@@ -185,6 +185,15 @@ impl Publisher {
         self.counted.retain(|period, _| near(period));
     }
 
+    /// The machine has slept for so long: what HSDirs took is so much older, and
+    /// they should be asked soon whether they still have it.
+    pub(super) fn slept(&mut self, slept: Duration, now: Instant, rng: &mut impl Rng) {
+        for ring in &mut self.rings {
+            ring.slept(slept, now);
+        }
+        self.canary.slept(now, rng);
+    }
+
     /// An upload has ended.
     pub(super) fn uploaded(
         &mut self,

@@ -43,7 +43,7 @@ const CALM: Duration = Duration::from_secs(5 * 60);
 /// (rend-spec-v3, section 2.2.4), and may drop the old ones.
 const NEW_PERIOD: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(30));
 /// When to look after a probe has failed: the backend may have moved on, and
-/// publishes that in a moment.
+/// publishes that in a moment; or after a sleep, in which it may have.
 const MOVED: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(5));
 /// How often to look because of that: twice in a row, since the first look may
 /// come too early, and once a minute in the long run: a backend that was
@@ -72,7 +72,8 @@ const NOT_FOUND: (u32, Duration) = (3, Duration::from_secs(3 * 60));
 pub(super) struct Remote {
     /// When to fetch; `None` until a network is known.
     fetch_at: Option<Instant>,
-    /// A fetch besides, because the period has changed or a probe has failed.
+    /// A fetch besides, because the period has changed, a probe has failed or
+    /// the machine has slept.
     extra_fetch_at: Option<Instant>,
     looks: Allowance,
     /// Since when a fetch is under way.
@@ -228,6 +229,15 @@ impl Remote {
             && self.looks.permits(&mut Alarm::new(now))
         {
             self.looks.take(now);
+            self.extra_fetch_at = Some(now + between(MOVED.0, MOVED.1, rng));
+        }
+    }
+
+    /// The machine has slept, so what was seen last is old. How long a revision
+    /// has not moved counts in time awake still: a wall clock that was set right
+    /// looks like a sleep and must not make every backend stale.
+    pub(super) fn slept(&mut self, now: Instant, rng: &mut impl Rng) {
+        if self.fetch_at.is_some() {
             self.extra_fetch_at = Some(now + between(MOVED.0, MOVED.1, rng));
         }
     }

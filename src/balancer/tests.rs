@@ -341,6 +341,55 @@ fn everything_is_published_again_after_one_to_two_hours() {
 }
 
 #[test]
+fn after_a_sleep_in_which_hsdirs_dropped_everything_it_is_published_at_once() {
+    let mut world = World::new(1, 0);
+    world.tell(Fact::Network(network(1, [1, 2])));
+    world.local(0, &[1, 2, 3]);
+    world.pass(10 * MINUTE);
+    assert_eq!(world.uploads.len(), 2);
+    world.now.wall += 181 * MINUTE;
+    world.deaf = true;
+    world.pass(MINUTE);
+    assert_eq!(world.uploads.len(), 4);
+    assert_eq!(world.state(), ServiceState::Publishing, "no HSDir has anything");
+    world.deaf = false;
+    world.pass(3 * MINUTE);
+    assert_eq!(world.state(), ServiceState::Published);
+    let uploads = world.uploads.len();
+    world.pass(50 * MINUTE);
+    assert_eq!(world.uploads.len(), uploads, "once");
+}
+
+#[test]
+fn after_a_sleep_backends_are_fetched_at_once_and_none_is_stale_for_it() {
+    let mut world = with_two_remotes();
+    world.pass(SECOND);
+    let fetches = world.fetches;
+    world.now.wall += 300 * MINUTE;
+    // The first thing that is heard may be anything.
+    world.tell(Fact::Origins(Ok(())));
+    assert_eq!(world.uploads.len(), 4);
+    world.pass(5 * SECOND);
+    assert_eq!(world.fetches, fetches + 2);
+    world.fetched(0, 5, &[1, 2, 3]);
+    world.fetched(1, 7, &[4, 5, 6]);
+    let states = world.balancer.beliefs().map(|belief| belief.state).collect::<Vec<_>>();
+    assert_eq!(states, [BackendState::Up; 2]);
+}
+
+#[test]
+fn a_clock_that_is_set_right_by_minutes_or_set_back_causes_no_work() {
+    let mut world = with_two_remotes();
+    world.pass(SECOND);
+    let fetches = world.fetches;
+    world.now.wall += 9 * MINUTE;
+    world.pass(2 * SECOND);
+    world.now.wall -= 600 * MINUTE;
+    world.pass(2 * SECOND);
+    assert_eq!((world.uploads.len(), world.fetches), (2, fetches));
+}
+
+#[test]
 fn a_service_is_published_only_when_every_replica_has_an_hsdir_that_took_it() {
     let mut world = World::new(1, 0);
     world.deaf = true;

@@ -280,6 +280,22 @@ fn after_a_restart_with_the_clock_set_back_everything_is_published_at_once() {
 }
 
 #[test]
+fn after_a_sleep_clients_find_it_again_within_minutes() {
+    for seed in seeds(780, 8) {
+        let mut site = Site::new(publishing::Plan { seed, ..SMALL });
+        for hours in [1, 4, 2, 5] {
+            site.run(3 * HOUR + 7 * MINUTE * hours);
+            site.sleep(0, HOUR * hours);
+            site.run(5 * MINUTE);
+            site.check(site.complete() == 6, "everything is there again");
+            site.check(site.most_uploads(5 * MINUTE) <= 2, "once, or twice after a change");
+            site.run(10 * MINUTE);
+            site.check_coverage(2);
+        }
+    }
+}
+
+#[test]
 fn two_publishers_come_to_say_the_same_and_one_alone_keeps_it_up() {
     for seed in seeds(750, 6) {
         let mut site = Site::new(publishing::Plan { seed, publishers: 2, ..SMALL });
