@@ -185,6 +185,8 @@ impl Remote {
             address,
             revisions: self.revisions.iter().map(revision).collect(),
             descriptor,
+            failing: Vec::new(),
+            broken: None,
         }
     }
 

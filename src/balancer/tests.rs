@@ -515,6 +515,50 @@ fn after_a_long_pause_old_points_are_not_offered_and_of_a_dead_backend_none_are(
     assert_eq!(world.rounds(), [(1, 3)]);
 }
 
+/// Two backends that are probed, of which the second answers nobody.
+fn with_a_dead_remote() -> World {
+    let mut world = World::new(0, 2);
+    let probed = Settings { probe_every: Some(30 * SECOND), ..two_remotes() };
+    world.balancer = Balancer::new(probed);
+    world.tell(Fact::Network(network(1, [1, 2])));
+    world.fetched(0, 5, &[1, 2, 3]);
+    world.fetched(1, 7, &[4, 5, 6]);
+    world.dead = Some(BackendId(1));
+    world.pass(2 * MINUTE);
+    assert_eq!(world.newest(), points(&[1, 2, 3]));
+    world
+}
+
+#[test]
+fn a_restart_lists_nothing_that_probes_had_found_dead() {
+    let before = with_a_dead_remote();
+    let probed = Settings { probe_every: Some(30 * SECOND), ..two_remotes() };
+    let mut world = restarted(&before, probed, MINUTE);
+    world.dead = Some(BackendId(1));
+    world.tell(Fact::Network(network(1, [1, 2])));
+    // HSDirs still serve the descriptor of the dead one.
+    world.fetched(0, 5, &[1, 2, 3]);
+    world.fetched(1, 7, &[4, 5, 6]);
+    let shown = world.balancer.status().backends.remove(0);
+    assert_eq!((shown.state, shown.failing_intro_points), (BackendState::Down, 3));
+    assert_eq!(shown.reason.unwrap(), "all 3 introduction points fail: no answer");
+    world.pass(20 * MINUTE);
+    assert!(world.uploads.iter().all(|(_, p)| p.points.to_vec() == points(&[1, 2, 3])));
+    world.dead = None;
+    world.pass(90 * SECOND);
+    assert_eq!(world.newest(), points(&[1, 2, 3, 4, 5, 6]));
+}
+
+#[test]
+fn a_restart_without_probes_keeps_nobody_out_for_what_they_had_found() {
+    let mut world = restarted(&with_a_dead_remote(), two_remotes(), MINUTE);
+    world.tell(Fact::Network(network(1, [1, 2])));
+    world.fetched(0, 5, &[1, 2, 3]);
+    world.fetched(1, 7, &[4, 5, 6]);
+    world.pass(MINUTE);
+    assert_eq!(world.newest(), points(&[1, 2, 3, 4, 5, 6]));
+}
+
 fn points(sessions: &[u16]) -> Vec<IntroPoint> {
     sessions.iter().map(|n| point(*n, *n)).collect()
 }

@@ -131,8 +131,15 @@ fn judge(plan: judging::Plan) -> usize {
     world.removals()
 }
 
-const JUDGED: judging::Plan =
-    judging::Plan { seed: 0, locals: 1, remotes: 3, reloads: false, outages: false, flakes: 0 };
+const JUDGED: judging::Plan = judging::Plan {
+    seed: 0,
+    locals: 1,
+    remotes: 3,
+    reloads: false,
+    restarts: false,
+    outages: false,
+    flakes: 0,
+};
 
 #[test]
 fn who_answers_nobody_leaves_the_descriptor_in_time_and_nobody_else_does() {
@@ -153,6 +160,15 @@ fn while_our_own_network_fails_nothing_leaves_and_afterwards_only_who_is_dead() 
 fn reloads_among_deaths_move_nobody_whom_they_do_not_name() {
     for seed in seeds(2000, 12) {
         judge(judging::Plan { seed, locals: 2, reloads: true, outages: true, ..JUDGED });
+    }
+}
+
+#[test]
+fn restarts_among_deaths_list_nobody_again_who_was_found_dead() {
+    for seed in seeds(5000, 6) {
+        let plan = judging::Plan { seed, locals: 0, remotes: 4, restarts: true, ..JUDGED };
+        judge(plan);
+        judge(judging::Plan { outages: true, ..plan });
     }
 }
 
