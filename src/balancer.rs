@@ -145,6 +145,10 @@ impl Balancer {
             }
             self.backends.push(backend);
         }
+        if !known.is_empty() {
+            // Nobody waits long for a backend that ends.
+            self.publisher.allow_changes();
+        }
         self.choice.max_points = settings.max_points;
         self.choice.distinct = settings.distinct;
         self.choice.publishers = settings.publishers;

@@ -414,7 +414,7 @@ impl Publisher {
     }
 
     /// Lets the next changes be published at once, however many there were
-    /// before: nobody waits long for a process that ends.
+    /// before: nobody waits long for a process or a backend that ends.
     pub(super) fn allow_changes(&mut self) {
         self.changes = CHANGES;
     }

@@ -719,6 +719,23 @@ fn a_withdrawal_does_not_wait_for_the_changes_before_it() {
 }
 
 #[test]
+fn a_reload_that_takes_out_an_instance_does_not_wait_for_the_changes_before_it() {
+    let mut world = World::new(2, 0);
+    world.tell(Fact::Network(network(1, [1, 2])));
+    world.local(1, &[4, 5, 6]);
+    for n in 100..200 {
+        world.local(0, &[n, n + 1, n + 2]);
+        world.pass(SECOND);
+    }
+    assert!(world.balancer.may_be_found(BackendId(1)));
+    let mut settings = World::settings(2, 0);
+    settings.backends.remove(1);
+    world.reconfigure(settings);
+    world.pass(10 * SECOND);
+    assert!(!world.balancer.may_be_found(BackendId(1)));
+}
+
+#[test]
 fn local_instances_are_down_while_their_origins_are_and_back_at_once() {
     let mut world = World::new(1, 1);
     world.tell(Fact::Network(network(1, [1, 2])));
