@@ -167,6 +167,13 @@ impl Canary {
         ));
     }
 
+    /// There may be others who publish the address from now on: those seen so
+    /// far were no strangers.
+    pub(super) fn expect_others(&mut self) {
+        self.stranger = None;
+        self.report.take_if(|report| report.outcome == CanaryOutcome::Foreign);
+    }
+
     pub(super) fn problem(&self) -> Option<&str> {
         self.stranger.as_ref().map(|(_, text)| text.as_str())
     }

@@ -117,6 +117,9 @@ impl Publisher {
     /// Who publishes the address from now on.
     pub(super) fn with_publishers(&mut self, publishers: Publishers) {
         self.publishers = publishers;
+        if publishers == Publishers::Several {
+            self.canary.expect_others();
+        }
     }
 
     /// What was listed and counted before a restart.

@@ -754,6 +754,30 @@ fn a_reload_that_takes_out_an_instance_does_not_wait_for_the_changes_before_it()
 }
 
 #[test]
+fn another_publisher_is_no_stranger_once_several_are_expected() {
+    let mut world = World::new(1, 0);
+    world.tell(Fact::Network(network(1, [1, 2])));
+    world.local(0, &[1, 2, 3]);
+    // Until the HSDirs are asked what they hold.
+    world.pass(20 * SECOND);
+    let found = FetchedDescriptor {
+        period: period(1),
+        revision: 1_000,
+        points: points(&[77]),
+        capabilities: Capabilities::default(),
+    };
+    world.tell(Fact::Inspected { period: period(1), hsdir: relay(1), outcome: Ok(found) });
+    assert!(world.balancer.status().problems[0].contains("another publisher"));
+    // A reload that changes something else leaves the alarm.
+    world.reconfigure(World::settings(1, 0));
+    assert!(!world.balancer.status().problems.is_empty());
+    let several = Settings { publishers: Publishers::Several, ..World::settings(1, 0) };
+    world.reconfigure(several);
+    let status = world.balancer.status();
+    assert!(status.problems.is_empty() && status.descriptors[0].canary.is_none());
+}
+
+#[test]
 fn local_instances_are_down_while_their_origins_are_and_back_at_once() {
     let mut world = World::new(1, 1);
     world.tell(Fact::Network(network(1, [1, 2])));
