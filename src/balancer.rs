@@ -23,7 +23,8 @@
 //! - What is uploaded, where and when: `publish`, with one `ring` for each
 //!   period and one `hsdir` for each place in it. Whether it is still there,
 //!   `canary`.
-//! - What outlives the process: [`memory`]. How to wait: `schedule`.
+//! - What outlives the process: [`memory`]. How to wait: `schedule`. Whether the
+//!   machine has slept: `pause`.
 
 pub mod command;
 pub mod fact;
@@ -35,6 +36,7 @@ mod distinct;
 mod health;
 mod hsdir;
 pub mod memory;
+mod pause;
 mod probing;
 mod publish;
 mod remote;
@@ -54,6 +56,7 @@ use self::backend::Backend;
 use self::command::Command;
 use self::content::{Choice, Content, Listed, Live};
 use self::fact::{BackendId, Fact, NetworkView, Now};
+use self::pause::Clocks;
 use self::probing::Probing;
 use self::publish::Publisher;
 use self::schedule::Alarm;
@@ -100,6 +103,7 @@ pub struct Balancer {
     origins_down: Option<String>,
     /// Whether the local instances are about to end.
     withdrawing: bool,
+    clocks: Clocks,
     probing: Probing,
     publisher: Publisher,
     commands: VecDeque<Command>,
@@ -115,6 +119,7 @@ impl Balancer {
             network: None,
             origins_down: None,
             withdrawing: false,
+            clocks: Clocks::default(),
             probing: Probing::new(settings.probe_every),
             publisher: Publisher::new(settings.publishers),
             commands: VecDeque::new(),
@@ -139,6 +144,10 @@ impl Balancer {
                 backend.network_changed(view, now, rng);
             }
             self.backends.push(backend);
+        }
+        if !known.is_empty() {
+            // Nobody waits long for a backend that ends.
+            self.publisher.allow_changes();
         }
         self.choice.max_points = settings.max_points;
         self.choice.distinct = settings.distinct;
@@ -180,6 +189,7 @@ impl Balancer {
     /// Something has happened. Facts about backends that the settings do not
     /// have, and answers to what was given up, are ignored.
     pub fn handle_fact(&mut self, fact: Fact, now: Now, rng: &mut impl Rng) {
+        self.notice_pause(now, rng);
         match fact {
             Fact::Network(view) => {
                 for backend in &mut self.backends {
@@ -279,9 +289,22 @@ impl Balancer {
         self.origins_down = outcome.err();
     }
 
+    /// If the machine has slept, what was published and seen before is older
+    /// than it looks.
+    fn notice_pause(&mut self, now: Now, rng: &mut impl Rng) {
+        if let Some(slept) = self.clocks.slept(now) {
+            for backend in &mut self.backends {
+                backend.slept(now, rng);
+            }
+            self.publisher.slept(slept, now.monotonic, rng);
+        }
+    }
+
     /// Looks at everything again and does whatever is due.
     fn progress(&mut self, now: Now, rng: &mut impl Rng) {
         let mut alarm = Alarm::new(now.monotonic);
+        self.notice_pause(now, rng);
+        Clocks::look_again(&mut alarm);
         for backend in &mut self.backends {
             if backend.progress(self.origins_down.as_deref(), &mut alarm, rng) {
                 self.commands.push_back(Command::Fetch { backend: backend.id() });

@@ -149,11 +149,16 @@ impl Backend {
         }
     }
 
-    /// What a restart should not lose; nothing of a local instance, whose
-    /// points end with the process.
-    pub(super) fn memory(&self, now: Now) -> Option<KnownBackend> {
+    /// What a restart should not lose, with what probes say; nothing of a local
+    /// instance, which tells of its points by itself.
+    pub(super) fn memory(&self, health: Option<&Health>, now: Now) -> Option<KnownBackend> {
         let BackendKind::Remote { address } = self.settings.kind else { return None };
-        Some(self.remote.as_ref()?.memory(address, &self.offer, self.is_live(), now))
+        let known = self.remote.as_ref()?.memory(address, &self.offer, self.is_live(), now);
+        Some(KnownBackend {
+            failing: health.map(Health::failing).unwrap_or_default(),
+            broken: health.and_then(Health::broken).map(str::to_owned),
+            ..known
+        })
     }
 
     /// What was known of a remote backend before a restart.
@@ -169,6 +174,13 @@ impl Backend {
     pub(super) fn network_changed(&mut self, view: &NetworkView, now: Now, rng: &mut impl Rng) {
         if let Some(remote) = &mut self.remote {
             remote.network_changed(view, now.monotonic, rng);
+        }
+    }
+
+    /// The machine has slept: see [`Remote::slept`].
+    pub(super) fn slept(&mut self, now: Now, rng: &mut impl Rng) {
+        if let Some(remote) = &mut self.remote {
+            remote.slept(now.monotonic, rng);
         }
     }
 

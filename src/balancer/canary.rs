@@ -128,6 +128,11 @@ impl Canary {
         self.look_soon(PACE, now, rng);
     }
 
+    /// The machine has slept: HSDirs may have lost what they held.
+    pub(super) fn slept(&mut self, now: Instant, rng: &mut impl Rng) {
+        self.look_soon(NOT_BEFORE, now, rng);
+    }
+
     fn look_soon(&mut self, gap: Duration, now: Instant, rng: &mut impl Rng) {
         let earliest = self.looked_at.map_or(now, |at| at + gap);
         let soon = (now + between(SOON.0, SOON.1, rng)).max(earliest);
@@ -160,6 +165,13 @@ impl Canary {
                  until three hours ago, the key is in other hands"
             ),
         ));
+    }
+
+    /// There may be others who publish the address from now on: those seen so
+    /// far were no strangers.
+    pub(super) fn expect_others(&mut self) {
+        self.stranger = None;
+        self.report.take_if(|report| report.outcome == CanaryOutcome::Foreign);
     }
 
     pub(super) fn problem(&self) -> Option<&str> {

@@ -25,6 +25,7 @@
 use std::collections::BTreeMap;
 
 use super::fact::ProbeFailure;
+use super::memory::Failing;
 use crate::onion::{IntroPoint, SessionId};
 
 /// So many failures in a row make a point, or a backend, fail ...
@@ -39,6 +40,8 @@ pub(super) struct Health {
     /// The results at all points, in a row.
     everywhere: Row,
     application: Trial,
+    /// What failed before a restart, and why, until points are offered.
+    recalled: BTreeMap<SessionId, String>,
 }
 
 /// What is believed of a point, or of the application behind all of them.
@@ -73,8 +76,40 @@ impl Health {
         let sessions = || points.iter().map(|point| point.session_id);
         self.points.retain(|session, _| sessions().any(|offered| offered == *session));
         for session in sessions() {
-            self.points.entry(session).or_insert_with(|| newcomer.clone());
+            let recalled = self.recalled.remove(&session);
+            self.points.entry(session).or_insert_with(|| match recalled {
+                Some(reason) => Trial { fails: true, row: Row::default(), reason },
+                None => newcomer.clone(),
+            });
         }
+        if !points.is_empty() {
+            self.recalled.clear();
+        }
+    }
+
+    /// This failed before a restart: it has to prove itself by the ordinary rule.
+    pub(super) fn recall(&mut self, failing: &[Failing], broken: Option<&str>) {
+        self.recalled = failing.iter().map(|it| (it.session, it.reason.clone())).collect();
+        if let Some(reason) = broken {
+            self.application.fails = true;
+            reason.clone_into(&mut self.application.reason);
+        }
+    }
+
+    /// The points that fail, to be recalled after a restart ...
+    pub(super) fn failing(&self) -> Vec<Failing> {
+        let failing = self.points.iter().filter(|(_, trial)| trial.fails);
+        let failing = failing.map(|(session, trial)| (session, &trial.reason));
+        let known = |(session, reason): (&SessionId, &String)| Failing {
+            session: *session,
+            reason: reason.clone(),
+        };
+        failing.chain(&self.recalled).map(known).collect()
+    }
+
+    /// ... and why the application fails, if it does.
+    pub(super) fn broken(&self) -> Option<&str> {
+        self.application.fails.then_some(self.application.reason.as_str())
     }
 
     /// A probe of one point has ended. `successes` counts those of the service,
@@ -154,8 +189,8 @@ impl Health {
 
     /// Why the backend is down, if it is.
     pub(super) fn down(&self) -> Option<String> {
-        if self.application.fails {
-            Some(self.application.reason.clone())
+        if let Some(reason) = self.broken() {
+            Some(reason.to_owned())
         } else if self.all_fail() {
             self.complaint()
         } else {
@@ -510,6 +545,48 @@ mod tests {
         world.dead(1);
         world.offered(&[1, 2]);
         assert!(!world.health.is_in_doubt());
+    }
+
+    #[test]
+    fn what_failed_before_a_restart_fails_until_two_good_answers() {
+        let mut world = World::with(&[1, 2]);
+        for _ in 0..2 {
+            world.dead(1);
+            world.good(2);
+        }
+        let failing = world.health.failing();
+        let mut world = World::default();
+        world.health.recall(&failing, None);
+        world.offered(&[]);
+        assert_eq!(world.health.failing(), failing, "another restart forgets nothing");
+        world.offered(&[1, 2, 3]);
+        assert_eq!(world.failing(), [1]);
+        let complaint = world.health.complaint().unwrap();
+        assert_eq!(complaint, "1 of 3 introduction points fails: no answer");
+        world.good(1);
+        assert_eq!(world.failing(), [1]);
+        world.good(1);
+        assert_eq!(world.failing(), NONE);
+        // What is no longer offered when the first points are known is over.
+        let mut world = World::default();
+        world.health.recall(&failing, None);
+        world.offered(&[2]);
+        world.offered(&[1, 2]);
+        assert_eq!(world.failing(), NONE);
+    }
+
+    #[test]
+    fn an_application_that_failed_before_a_restart_is_down_until_two_good_answers() {
+        let mut world = World::default();
+        world.health.recall(&[], Some("502"));
+        world.offered(&[1, 2]);
+        assert_eq!(world.health.down(), Some("502".into()));
+        assert_eq!(world.health.broken(), Some("502"));
+        world.good(1);
+        assert!(world.health.down().is_some());
+        world.good(2);
+        assert_eq!(world.health.down(), None);
+        assert_eq!(world.health.broken(), None);
     }
 
     #[test]

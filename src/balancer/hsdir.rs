@@ -247,6 +247,14 @@ impl Hsdir {
         }
     }
 
+    /// The machine has slept for so long: what it was brought or seen to hold
+    /// before is so much older, and gone if that is its lifetime.
+    pub(super) fn slept(&mut self, slept: Duration) {
+        let older = |at: Instant| at.checked_sub(slept);
+        self.holds = self.holds.take().and_then(|it| Some(Held { since: older(it.since)?, ..it }));
+        self.seen = self.seen.and_then(|(revision, at)| Some((revision, older(at)?)));
+    }
+
     /// Whether it works and does not hold what it should yet: clients who ask
     /// it get an older one. One that fails keeps nobody waiting.
     pub(super) fn lags(&self, target: Target) -> bool {
@@ -407,6 +415,26 @@ mod tests {
         // What it took from us is uploaded again in its time.
         let mut hsdir = taken(now);
         hsdir.skip(target(1), target(2), at(60));
+        assert!(!hsdir.holds(target(2)));
+    }
+
+    #[test]
+    fn what_it_took_ages_while_the_machine_sleeps() {
+        let now = start();
+        let mut hsdir = taken(now);
+        hsdir.slept(LIFETIME - MINUTE);
+        let mut alarm = Alarm::new(now.monotonic);
+        assert!(!hsdir.upload_due(target(1), &mut alarm, &mut rng()) && hsdir.holds_any());
+        assert_eq!(alarm.next(), Some(now.monotonic + MINUTE));
+        hsdir.slept(MINUTE);
+        assert!(hsdir.upload_due(target(1), &mut Alarm::new(now.monotonic), &mut rng()));
+        assert!(!hsdir.holds_any());
+        // What another publisher was seen to have brought does so too.
+        let mut hsdir = taken(now);
+        hsdir.saw(7, now.monotonic);
+        hsdir.slept(60 * MINUTE);
+        hsdir.credit(target(1), 9, now.monotonic);
+        hsdir.skip(target(1), target(2), now.monotonic + 91 * MINUTE);
         assert!(!hsdir.holds(target(2)));
     }
 

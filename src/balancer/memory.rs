@@ -2,7 +2,8 @@
 //!
 //! What it cannot learn again at once: the last known points of the remote
 //! backends, so that they are published before the first fetch has ended; the
-//! revisions already seen and used, below which nobody may go; and which
+//! revisions already used and lately seen, below which nobody may go; what probes
+//! have found to fail, so that it is not listed until they find it good; and which
 //! points were listed, so that no other ones are chosen without need. Whoever
 //! keeps it writes it down as serde says and gives it back, unchanged or torn:
 //! an entry that cannot be read is left out, one that is not known ignored.
@@ -16,6 +17,7 @@ use std::time::{Duration, SystemTime};
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer, Serialize};
 
+use super::backend::Backend;
 use super::fact::{BackendId, Now};
 use super::hsdir::LIFETIME;
 use super::{Balancer, Settings};
@@ -40,6 +42,8 @@ impl Balancer {
         for known in memory.backends {
             let key = known.address.to_string();
             if let Some(backend) = balancer.backends.iter_mut().find(|b| b.key() == key) {
+                let KnownBackend { failing, broken, .. } = &known;
+                balancer.probing.recall(backend.id(), failing, broken.as_deref(), now);
                 backend.recall(known, now);
             }
         }
@@ -65,8 +69,9 @@ impl Balancer {
             };
             ListedSet { points: set.iter().filter_map(point).collect() }
         };
+        let known = |backend: &Backend| backend.memory(self.probing.health(backend.id()), now);
         Memory {
-            backends: self.backends.iter().filter_map(|backend| backend.memory(now)).collect(),
+            backends: self.backends.iter().filter_map(known).collect(),
             counted: self.publisher.counted(),
             listed: self.publisher.listed().iter().map(set).collect(),
             ..Memory::default()
@@ -92,18 +97,35 @@ pub struct Memory {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct KnownBackend {
     pub(super) address: OnionAddress,
-    /// The highest revision seen in each period.
+    /// The highest revision seen in each period that HSDirs may still hold.
     #[serde(default, deserialize_with = "legible_entries")]
     pub(super) revisions: Vec<Revision>,
     /// Its newest descriptor, while it is believed.
     #[serde(default, deserialize_with = "legible")]
     pub(super) descriptor: Option<KnownDescriptor>,
+    /// Its points that fail.
+    #[serde(default, deserialize_with = "legible_entries")]
+    pub(super) failing: Vec<Failing>,
+    /// Why its application fails, if it does.
+    #[serde(default, deserialize_with = "legible")]
+    pub(super) broken: Option<String>,
+}
+
+/// A point that fails, by what probes say, and why.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Failing {
+    pub(super) session: SessionId,
+    #[serde(default, deserialize_with = "legible")]
+    pub(super) reason: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct Revision {
     pub(super) period: Period,
     pub(super) revision: u64,
+    /// When it was last seen, if that is known.
+    #[serde(default, deserialize_with = "legible")]
+    pub(super) last_seen: Option<Timestamp>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -260,8 +282,8 @@ mod tests {
     }
 
     fn memories() -> impl Strategy<Value = Memory> {
-        let revision =
-            (periods(), any::<u64>()).prop_map(|(period, revision)| Revision { period, revision });
+        let revision = (periods(), any::<u64>(), prop::option::of(moments()))
+            .prop_map(|(period, revision, last_seen)| Revision { period, revision, last_seen });
         let descriptor = (
             (periods(), any::<u64>(), moments(), moments()),
             (prop::collection::vec(points(), 0..4), capabilities()),
@@ -278,15 +300,21 @@ mod tests {
                     }
                 },
             );
+        let failing = (any::<[u8; 32]>(), "[a-z0-9 ]{0,8}")
+            .prop_map(|(session, reason)| Failing { session: SessionId(session), reason });
         let backend = (
             any::<[u8; 32]>(),
             prop::collection::vec(revision, 0..3),
             prop::option::of(descriptor),
+            prop::collection::vec(failing, 0..3),
+            prop::option::of("[a-z0-9 ]{0,8}"),
         )
-            .prop_map(|(key, revisions, descriptor)| KnownBackend {
+            .prop_map(|(key, revisions, descriptor, failing, broken)| KnownBackend {
                 address: OnionAddress::from_public_key(key),
                 revisions,
                 descriptor,
+                failing,
+                broken,
             });
         let counted = (periods(), moments()).prop_map(|(period, as_of)| Counted { period, as_of });
         let listed = ("[a-z0-9.]{0,8}", any::<[u8; 32]>())
@@ -367,6 +395,26 @@ mod tests {
         let read: Memory = serde_json::from_str(r#"{ "version": 7, "moods": ["blue"] }"#).unwrap();
         assert_eq!(read, Memory { version: 7, ..Memory::default() });
         assert_eq!(serde_json::from_str::<Memory>("{}").unwrap().backends, []);
+    }
+
+    #[test]
+    fn a_file_of_a_version_that_kept_less_is_read() {
+        let period = super::super::samples::period(1);
+        let revision = Revision { period, revision: 5, last_seen: None };
+        let backend = KnownBackend {
+            address: OnionAddress::from_public_key([7; 32]),
+            revisions: vec![revision],
+            descriptor: None,
+            failing: Vec::new(),
+            broken: None,
+        };
+        let memory = Memory { backends: vec![backend], ..Memory::default() };
+        let mut document = serde_json::to_value(&memory).unwrap();
+        let fields = document["backends"][0].as_object_mut().unwrap();
+        assert!(fields.remove("failing").is_some() && fields.remove("broken").is_some());
+        let fields = fields["revisions"][0].as_object_mut().unwrap();
+        assert!(fields.remove("last_seen").is_some());
+        assert_eq!(serde_json::from_value::<Memory>(document).unwrap(), memory);
     }
 
     #[test]

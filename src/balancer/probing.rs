@@ -25,6 +25,7 @@ use super::backend::Backend;
 use super::command::Command;
 use super::fact::{BackendId, Now, ProbeFailure};
 use super::health::Health;
+use super::memory::Failing;
 use super::schedule::{Alarm, Allowance, between};
 use crate::onion::{IntroPoint, SessionId};
 
@@ -112,6 +113,21 @@ impl Probing {
                 self.backends.values_mut().for_each(|b| b.next_at = b.next_at.min(latest));
             }
             None => self.backends.clear(),
+        }
+    }
+
+    /// What probes said of a backend before a restart. Without probes nothing
+    /// could ever say better, so nothing is known then.
+    pub(super) fn recall(
+        &mut self,
+        backend: BackendId,
+        failing: &[Failing],
+        broken: Option<&str>,
+        now: Now,
+    ) {
+        if self.every.is_some() {
+            let probed = self.backends.entry(backend).or_insert_with(|| Probed::new(now));
+            probed.health.recall(failing, broken);
         }
     }
 

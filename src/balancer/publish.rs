@@ -117,6 +117,9 @@ impl Publisher {
     /// Who publishes the address from now on.
     pub(super) fn with_publishers(&mut self, publishers: Publishers) {
         self.publishers = publishers;
+        if publishers == Publishers::Several {
+            self.canary.expect_others();
+        }
     }
 
     /// What was listed and counted before a restart.
@@ -183,6 +186,15 @@ impl Publisher {
             self.rings.iter().any(|ring| distance(ring) <= NEAR)
         };
         self.counted.retain(|period, _| near(period));
+    }
+
+    /// The machine has slept for so long: what HSDirs took is so much older, and
+    /// they should be asked soon whether they still have it.
+    pub(super) fn slept(&mut self, slept: Duration, now: Instant, rng: &mut impl Rng) {
+        for ring in &mut self.rings {
+            ring.slept(slept, now);
+        }
+        self.canary.slept(now, rng);
     }
 
     /// An upload has ended.
@@ -405,7 +417,7 @@ impl Publisher {
     }
 
     /// Lets the next changes be published at once, however many there were
-    /// before: nobody waits long for a process that ends.
+    /// before: nobody waits long for a process or a backend that ends.
     pub(super) fn allow_changes(&mut self) {
         self.changes = CHANGES;
     }

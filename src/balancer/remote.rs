@@ -12,6 +12,7 @@ use rand::Rng;
 
 use super::backend::Offer;
 use super::fact::{FetchFailure, FetchedDescriptor, NetworkView, Now};
+use super::hsdir::LIFETIME;
 use super::memory::{self, KnownBackend, KnownDescriptor};
 use super::schedule::{Alarm, Allowance, backoff, between, stretched};
 use crate::observe::snapshot::BackendState;
@@ -43,7 +44,7 @@ const CALM: Duration = Duration::from_secs(5 * 60);
 /// (rend-spec-v3, section 2.2.4), and may drop the old ones.
 const NEW_PERIOD: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(30));
 /// When to look after a probe has failed: the backend may have moved on, and
-/// publishes that in a moment.
+/// publishes that in a moment; or after a sleep, in which it may have.
 const MOVED: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(5));
 /// How often to look because of that: twice in a row, since the first look may
 /// come too early, and once a minute in the long run: a backend that was
@@ -72,7 +73,8 @@ const NOT_FOUND: (u32, Duration) = (3, Duration::from_secs(3 * 60));
 pub(super) struct Remote {
     /// When to fetch; `None` until a network is known.
     fetch_at: Option<Instant>,
-    /// A fetch besides, because the period has changed or a probe has failed.
+    /// A fetch besides, because the period has changed, a probe has failed or
+    /// the machine has slept.
     extra_fetch_at: Option<Instant>,
     looks: Allowance,
     /// Since when a fetch is under way.
@@ -84,11 +86,21 @@ pub(super) struct Remote {
     /// The period in which clients look.
     current: Option<Period>,
     /// The highest revision seen in each period that is published in.
-    revisions: BTreeMap<Period, u64>,
+    floors: BTreeMap<Period, Floor>,
     known: Option<Known>,
     failing: Option<Failing>,
     not_found: Option<NotFound>,
     unusable: Option<(Instant, String)>,
+}
+
+/// A revision, below which everything is an old copy or a replay: while an
+/// HSDir may hold it. One that a backend published with a clock that ran ahead
+/// is not passed for hours, and must not keep out what HSDirs take after it.
+#[derive(Debug)]
+struct Floor {
+    revision: u64,
+    /// When it was last seen.
+    seen_at: Instant,
 }
 
 /// The newest descriptor seen.
@@ -140,7 +152,7 @@ impl Remote {
             pace: CHANGING,
             answered: false,
             current: None,
-            revisions: BTreeMap::new(),
+            floors: BTreeMap::new(),
             known: None,
             failing: None,
             not_found: None,
@@ -176,26 +188,32 @@ impl Remote {
             points: offer.points.clone(),
             capabilities: offer.capabilities.clone(),
         });
-        let revision = |(period, revision): (&Period, &u64)| memory::Revision {
+        let revision = |(period, floor): (&Period, &Floor)| memory::Revision {
             period: *period,
-            revision: *revision,
+            revision: floor.revision,
+            last_seen: Some(wall(floor.seen_at)),
         };
         KnownBackend {
             address,
-            revisions: self.revisions.iter().map(revision).collect(),
+            revisions: self.floors.iter().map(revision).collect(),
             descriptor,
+            failing: Vec::new(),
+            broken: None,
         }
     }
 
     /// What was known before a restart; the points, unless they are too old.
     pub(super) fn recall(&mut self, known: KnownBackend, now: Now) -> Option<Offer> {
-        let floors = known.revisions.into_iter().map(|floor| (floor.period, floor.revision));
-        self.revisions.extend(floors);
-        let descriptor = known.descriptor.filter(|descriptor| descriptor.is_fresh(now.wall))?;
         let monotonic = |Timestamp(at)| {
             let ago = now.wall.duration_since(at).unwrap_or_default();
             now.monotonic.checked_sub(ago).unwrap_or(now.monotonic)
         };
+        let floor = |memory::Revision { period, revision, last_seen }| {
+            let seen_at = last_seen.map_or(now.monotonic, monotonic);
+            (period, Floor { revision, seen_at })
+        };
+        self.floors.extend(known.revisions.into_iter().map(floor));
+        let descriptor = known.descriptor.filter(|descriptor| descriptor.is_fresh(now.wall))?;
         let KnownDescriptor { period, revision, points, capabilities, .. } = descriptor;
         let seen_at = monotonic(descriptor.last_seen);
         let moved_at = monotonic(descriptor.first_seen).min(seen_at);
@@ -210,7 +228,7 @@ impl Remote {
 
     /// The network is known, or has changed.
     pub(super) fn network_changed(&mut self, view: &NetworkView, now: Instant, rng: &mut impl Rng) {
-        self.revisions.retain(|period, _| view.periods.iter().any(|p| p.period == *period));
+        self.floors.retain(|period, _| view.periods.iter().any(|p| p.period == *period));
         let current = view.periods.iter().find(|p| p.current).map(|p| p.period);
         let new_period = current.is_some() && current != self.current;
         self.current = current.or(self.current);
@@ -228,6 +246,15 @@ impl Remote {
             && self.looks.permits(&mut Alarm::new(now))
         {
             self.looks.take(now);
+            self.extra_fetch_at = Some(now + between(MOVED.0, MOVED.1, rng));
+        }
+    }
+
+    /// The machine has slept, so what was seen last is old. How long a revision
+    /// has not moved counts in time awake still: a wall clock that was set right
+    /// looks like a sleep and must not make every backend stale.
+    pub(super) fn slept(&mut self, now: Instant, rng: &mut impl Rng) {
+        if self.fetch_at.is_some() {
             self.extra_fetch_at = Some(now + between(MOVED.0, MOVED.1, rng));
         }
     }
@@ -264,9 +291,11 @@ impl Remote {
         self.failing = None;
         self.not_found = None;
 
-        let newest = self.revisions.entry(period).or_insert(revision);
-        let old_copy = revision < *newest;
-        *newest = revision.max(*newest);
+        let floor = self.floors.entry(period).or_insert(Floor { revision, seen_at: now });
+        let old_copy = revision < floor.revision && now.duration_since(floor.seen_at) < LIFETIME;
+        if !old_copy {
+            *floor = Floor { revision, seen_at: now };
+        }
         // An answer from the period that clients have left meanwhile says
         // nothing of the points in the one where they look now.
         let old_period = self.known.as_ref().is_some_and(|known| {
@@ -513,6 +542,29 @@ mod tests {
         world.finds(1, 11, 4);
         assert_eq!(world.session(), Some(&point(3, 3)));
         assert_eq!(world.remote.revision(), Some(3));
+    }
+
+    #[test]
+    fn a_revision_that_no_hsdir_can_hold_any_more_keeps_no_lower_one_out() {
+        let mut world = World::new();
+        // Published by a clock that ran far ahead, and held for its lifetime.
+        world.finds(1, 1000, 1);
+        world.now += 170 * MINUTE;
+        world.finds(1, 1000, 1);
+        // The clock is right again: a replay would look like that.
+        for revision in 10..27 {
+            world.now += 10 * MINUTE;
+            world.finds(1, revision, 2);
+            assert_eq!(world.session(), Some(&point(1, 1)));
+        }
+        assert_eq!(world.state(), BackendState::Down);
+        world.now += 10 * MINUTE;
+        world.finds(1, 27, 2);
+        assert_eq!(world.session(), Some(&point(2, 2)));
+        assert_eq!((world.state(), world.remote.revision()), (BackendState::Up, Some(27)));
+        // From now on that one counts.
+        world.finds(1, 26, 1);
+        assert_eq!(world.session(), Some(&point(2, 2)));
     }
 
     #[test]

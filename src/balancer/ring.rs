@@ -4,7 +4,7 @@
 //! points it gets. Called by [`publish`](super::publish).
 
 use std::collections::BTreeMap;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use rand::Rng;
 
@@ -129,6 +129,15 @@ impl Ring {
                 hsdir.skip(Target { round: held, set }, Target { round: wanted, set }, next);
             }
             self.round = *round;
+        }
+    }
+
+    /// The machine has slept for so long: what was to be published again
+    /// meanwhile is due.
+    pub(super) fn slept(&mut self, slept: Duration, now: Instant) {
+        self.again_at = self.again_at.map(|at| at.checked_sub(slept).unwrap_or(now));
+        for hsdir in self.hsdirs.values_mut() {
+            hsdir.slept(slept);
         }
     }
 

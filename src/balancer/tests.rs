@@ -341,6 +341,55 @@ fn everything_is_published_again_after_one_to_two_hours() {
 }
 
 #[test]
+fn after_a_sleep_in_which_hsdirs_dropped_everything_it_is_published_at_once() {
+    let mut world = World::new(1, 0);
+    world.tell(Fact::Network(network(1, [1, 2])));
+    world.local(0, &[1, 2, 3]);
+    world.pass(10 * MINUTE);
+    assert_eq!(world.uploads.len(), 2);
+    world.now.wall += 181 * MINUTE;
+    world.deaf = true;
+    world.pass(MINUTE);
+    assert_eq!(world.uploads.len(), 4);
+    assert_eq!(world.state(), ServiceState::Publishing, "no HSDir has anything");
+    world.deaf = false;
+    world.pass(3 * MINUTE);
+    assert_eq!(world.state(), ServiceState::Published);
+    let uploads = world.uploads.len();
+    world.pass(50 * MINUTE);
+    assert_eq!(world.uploads.len(), uploads, "once");
+}
+
+#[test]
+fn after_a_sleep_backends_are_fetched_at_once_and_none_is_stale_for_it() {
+    let mut world = with_two_remotes();
+    world.pass(SECOND);
+    let fetches = world.fetches;
+    world.now.wall += 300 * MINUTE;
+    // The first thing that is heard may be anything.
+    world.tell(Fact::Origins(Ok(())));
+    assert_eq!(world.uploads.len(), 4);
+    world.pass(5 * SECOND);
+    assert_eq!(world.fetches, fetches + 2);
+    world.fetched(0, 5, &[1, 2, 3]);
+    world.fetched(1, 7, &[4, 5, 6]);
+    let states = world.balancer.beliefs().map(|belief| belief.state).collect::<Vec<_>>();
+    assert_eq!(states, [BackendState::Up; 2]);
+}
+
+#[test]
+fn a_clock_that_is_set_right_by_minutes_or_set_back_causes_no_work() {
+    let mut world = with_two_remotes();
+    world.pass(SECOND);
+    let fetches = world.fetches;
+    world.now.wall += 9 * MINUTE;
+    world.pass(2 * SECOND);
+    world.now.wall -= 600 * MINUTE;
+    world.pass(2 * SECOND);
+    assert_eq!((world.uploads.len(), world.fetches), (2, fetches));
+}
+
+#[test]
 fn a_service_is_published_only_when_every_replica_has_an_hsdir_that_took_it() {
     let mut world = World::new(1, 0);
     world.deaf = true;
@@ -438,6 +487,24 @@ fn after_a_restart_a_lower_revision_than_seen_is_an_old_copy_still() {
 }
 
 #[test]
+fn after_a_restart_a_revision_is_too_low_only_while_hsdirs_may_hold_the_higher_one() {
+    let mut before = with_two_remotes();
+    // The other fetch keeps its own count.
+    before.pass(100 * MINUTE);
+    before.fetched(1, 8, &[4, 5, 6]);
+    let mut world = restarted(&before, two_remotes(), 79 * MINUTE);
+    world.tell(Fact::Network(network(1, [1, 2])));
+    let points = |world: &World, id: usize| world.balancer.status().backends[id].intro_points;
+    world.fetched(0, 4, &[9]);
+    assert_eq!(points(&world, 1), 3);
+    let mut world = restarted(&world, two_remotes(), MINUTE);
+    world.tell(Fact::Network(network(1, [1, 2])));
+    world.fetched(0, 4, &[9]);
+    world.fetched(1, 4, &[9]);
+    assert_eq!((points(&world, 1), points(&world, 0)), (1, 3));
+}
+
+#[test]
 fn after_a_restart_with_the_clock_set_back_revisions_grow_still() {
     let before = with_two_remotes();
     let newest = before.uploads.last().unwrap().1.as_of;
@@ -464,6 +531,50 @@ fn after_a_long_pause_old_points_are_not_offered_and_of_a_dead_backend_none_are(
     world.tell(Fact::Network(network(1, [1, 2])));
     world.pass(MINUTE);
     assert_eq!(world.rounds(), [(1, 3)]);
+}
+
+/// Two backends that are probed, of which the second answers nobody.
+fn with_a_dead_remote() -> World {
+    let mut world = World::new(0, 2);
+    let probed = Settings { probe_every: Some(30 * SECOND), ..two_remotes() };
+    world.balancer = Balancer::new(probed);
+    world.tell(Fact::Network(network(1, [1, 2])));
+    world.fetched(0, 5, &[1, 2, 3]);
+    world.fetched(1, 7, &[4, 5, 6]);
+    world.dead = Some(BackendId(1));
+    world.pass(2 * MINUTE);
+    assert_eq!(world.newest(), points(&[1, 2, 3]));
+    world
+}
+
+#[test]
+fn a_restart_lists_nothing_that_probes_had_found_dead() {
+    let before = with_a_dead_remote();
+    let probed = Settings { probe_every: Some(30 * SECOND), ..two_remotes() };
+    let mut world = restarted(&before, probed, MINUTE);
+    world.dead = Some(BackendId(1));
+    world.tell(Fact::Network(network(1, [1, 2])));
+    // HSDirs still serve the descriptor of the dead one.
+    world.fetched(0, 5, &[1, 2, 3]);
+    world.fetched(1, 7, &[4, 5, 6]);
+    let shown = world.balancer.status().backends.remove(0);
+    assert_eq!((shown.state, shown.failing_intro_points), (BackendState::Down, 3));
+    assert_eq!(shown.reason.unwrap(), "all 3 introduction points fail: no answer");
+    world.pass(20 * MINUTE);
+    assert!(world.uploads.iter().all(|(_, p)| p.points.to_vec() == points(&[1, 2, 3])));
+    world.dead = None;
+    world.pass(90 * SECOND);
+    assert_eq!(world.newest(), points(&[1, 2, 3, 4, 5, 6]));
+}
+
+#[test]
+fn a_restart_without_probes_keeps_nobody_out_for_what_they_had_found() {
+    let mut world = restarted(&with_a_dead_remote(), two_remotes(), MINUTE);
+    world.tell(Fact::Network(network(1, [1, 2])));
+    world.fetched(0, 5, &[1, 2, 3]);
+    world.fetched(1, 7, &[4, 5, 6]);
+    world.pass(MINUTE);
+    assert_eq!(world.newest(), points(&[1, 2, 3, 4, 5, 6]));
 }
 
 fn points(sessions: &[u16]) -> Vec<IntroPoint> {
@@ -623,6 +734,47 @@ fn a_withdrawal_does_not_wait_for_the_changes_before_it() {
     world.withdraw();
     world.pass(10 * SECOND);
     assert!(world.balancer.is_withdrawn());
+}
+
+#[test]
+fn a_reload_that_takes_out_an_instance_does_not_wait_for_the_changes_before_it() {
+    let mut world = World::new(2, 0);
+    world.tell(Fact::Network(network(1, [1, 2])));
+    world.local(1, &[4, 5, 6]);
+    for n in 100..200 {
+        world.local(0, &[n, n + 1, n + 2]);
+        world.pass(SECOND);
+    }
+    assert!(world.balancer.may_be_found(BackendId(1)));
+    let mut settings = World::settings(2, 0);
+    settings.backends.remove(1);
+    world.reconfigure(settings);
+    world.pass(10 * SECOND);
+    assert!(!world.balancer.may_be_found(BackendId(1)));
+}
+
+#[test]
+fn another_publisher_is_no_stranger_once_several_are_expected() {
+    let mut world = World::new(1, 0);
+    world.tell(Fact::Network(network(1, [1, 2])));
+    world.local(0, &[1, 2, 3]);
+    // Until the HSDirs are asked what they hold.
+    world.pass(20 * SECOND);
+    let found = FetchedDescriptor {
+        period: period(1),
+        revision: 1_000,
+        points: points(&[77]),
+        capabilities: Capabilities::default(),
+    };
+    world.tell(Fact::Inspected { period: period(1), hsdir: relay(1), outcome: Ok(found) });
+    assert!(world.balancer.status().problems[0].contains("another publisher"));
+    // A reload that changes something else leaves the alarm.
+    world.reconfigure(World::settings(1, 0));
+    assert!(!world.balancer.status().problems.is_empty());
+    let several = Settings { publishers: Publishers::Several, ..World::settings(1, 0) };
+    world.reconfigure(several);
+    let status = world.balancer.status();
+    assert!(status.problems.is_empty() && status.descriptors[0].canary.is_none());
 }
 
 #[test]

@@ -52,6 +52,8 @@ pub(crate) struct Plan {
     pub(crate) remotes: u32,
     /// Whether the operator changes weights, adds and removes backends.
     pub(crate) reloads: bool,
+    /// Whether the process is started anew now and then, in place of reloads.
+    pub(crate) restarts: bool,
     /// Whether our own network fails now and then.
     pub(crate) outages: bool,
     /// How many of a hundred probes fail for no reason that lasts.
@@ -361,6 +363,7 @@ impl Judging {
                 self.time.schedule(lasts, Event::NetworkBack);
             }
             2 | 3 if self.plan.reloads => self.reload(),
+            0..=3 if self.plan.restarts => self.restart(),
             4 => {
                 // A point hangs.
                 let which = self.rng.random_range(0..self.backends[n].points.len());
@@ -419,6 +422,25 @@ impl Judging {
         }
         self.balancer.reconfigure(self.settings(), self.time.now, &mut self.its_rng);
         self.tell_points(self.backends.len() - 1);
+    }
+
+    /// What is listed has to be judged anew; what was found dead stays out.
+    fn restart(&mut self) {
+        let now = self.time.now;
+        self.time.cancel(|event| matches!(event, Event::Tell(_) | Event::Probed(..)));
+        self.probes.clear();
+        let listed: BTreeSet<_> = self.listed.iter().map(|point| point.session_id).collect();
+        for n in 0..self.backends.len() {
+            let backend = &self.backends[n];
+            let mut points = backend.points.iter().map(|point| point.session_id);
+            if points.any(|it| listed.contains(&it) && !self.answers(backend, it)) {
+                self.disturb(n, now.monotonic);
+            }
+        }
+        let text = serde_json::to_string(&self.balancer.memory(now)).unwrap();
+        let memory = serde_json::from_str(&text).unwrap();
+        self.balancer = Balancer::remembering(self.settings(), memory, now);
+        self.tell(Fact::Network(self.network.view(now.wall)));
     }
 
     // What the balancer asks for.

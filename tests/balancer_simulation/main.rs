@@ -131,8 +131,15 @@ fn judge(plan: judging::Plan) -> usize {
     world.removals()
 }
 
-const JUDGED: judging::Plan =
-    judging::Plan { seed: 0, locals: 1, remotes: 3, reloads: false, outages: false, flakes: 0 };
+const JUDGED: judging::Plan = judging::Plan {
+    seed: 0,
+    locals: 1,
+    remotes: 3,
+    reloads: false,
+    restarts: false,
+    outages: false,
+    flakes: 0,
+};
 
 #[test]
 fn who_answers_nobody_leaves_the_descriptor_in_time_and_nobody_else_does() {
@@ -153,6 +160,15 @@ fn while_our_own_network_fails_nothing_leaves_and_afterwards_only_who_is_dead() 
 fn reloads_among_deaths_move_nobody_whom_they_do_not_name() {
     for seed in seeds(2000, 12) {
         judge(judging::Plan { seed, locals: 2, reloads: true, outages: true, ..JUDGED });
+    }
+}
+
+#[test]
+fn restarts_among_deaths_list_nobody_again_who_was_found_dead() {
+    for seed in seeds(5000, 6) {
+        let plan = judging::Plan { seed, locals: 0, remotes: 4, restarts: true, ..JUDGED };
+        judge(plan);
+        judge(judging::Plan { outages: true, ..plan });
     }
 }
 
@@ -275,6 +291,22 @@ fn after_a_restart_with_the_clock_set_back_everything_is_published_at_once() {
             site.run(15 * MINUTE);
             site.check_coverage(2);
             site.check(site.status(0).problems.is_empty(), "it knows its own points");
+        }
+    }
+}
+
+#[test]
+fn after_a_sleep_clients_find_it_again_within_minutes() {
+    for seed in seeds(780, 8) {
+        let mut site = Site::new(publishing::Plan { seed, ..SMALL });
+        for hours in [1, 4, 2, 5] {
+            site.run(3 * HOUR + 7 * MINUTE * hours);
+            site.sleep(0, HOUR * hours);
+            site.run(5 * MINUTE);
+            site.check(site.complete() == 6, "everything is there again");
+            site.check(site.most_uploads(5 * MINUTE) <= 2, "once, or twice after a change");
+            site.run(10 * MINUTE);
+            site.check_coverage(2);
         }
     }
 }

@@ -51,6 +51,15 @@ struct Publisher {
     life: u32,
     /// By how much its clock is behind.
     behind: Duration,
+    /// For how long its machine has slept: its monotonic clock stood still.
+    slept: Duration,
+}
+
+impl Publisher {
+    /// When it wants to be woken.
+    fn timeout(&self) -> Option<Instant> {
+        Some(self.balancer.poll_timeout()? + self.slept)
+    }
 }
 
 /// Publishers, backends and HSDirs.
@@ -88,6 +97,7 @@ impl Site {
                 alive: true,
                 life: 0,
                 behind: Duration::ZERO,
+                slept: Duration::ZERO,
             });
         }
         site.time.schedule(Duration::ZERO, Event::Consensus);
@@ -129,7 +139,7 @@ impl Site {
         loop {
             let event = self.time.next();
             let alive = self.publishers.iter().enumerate().filter(|(_, it)| it.alive);
-            let timeout = alive.filter_map(|(n, it)| Some((it.balancer.poll_timeout()?, n))).min();
+            let timeout = alive.filter_map(|(n, it)| Some((it.timeout()?, n))).min();
             let next = event.into_iter().chain(timeout.map(|(at, _)| at)).min();
             let Some(at) = next.filter(|at| *at <= end) else { break };
             self.time.advance(at);
@@ -150,7 +160,8 @@ impl Site {
     }
 
     fn clock_of(&self, publisher: usize) -> Now {
-        Now { wall: self.time.now.wall - self.publishers[publisher].behind, ..self.time.now }
+        let Publisher { behind, slept, .. } = self.publishers[publisher];
+        Now { wall: self.time.now.wall - behind, monotonic: self.time.now.monotonic - slept }
     }
 
     fn between(&mut self, low: Duration, high: Duration) -> Duration {
@@ -421,6 +432,15 @@ impl Site {
         self.publishers[publisher].balancer = balancer;
         let view = self.network.view(self.time.now.wall);
         self.tell(publisher, Fact::Network(view));
+    }
+
+    /// The machine of a publisher sleeps for a while: whatever it waits for
+    /// comes to nothing.
+    pub(crate) fn sleep(&mut self, publisher: usize, time: Duration) {
+        self.publishers[publisher].alive = false;
+        self.run(time);
+        self.publishers[publisher].alive = true;
+        self.publishers[publisher].slept += time;
     }
 
     /// A publisher ends for good.

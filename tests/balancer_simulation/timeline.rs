@@ -38,6 +38,11 @@ impl<Event> Timeline<Event> {
         self.events.pop_first().map(|(_, event)| event)
     }
 
+    /// Events that will not happen after all.
+    pub(crate) fn cancel(&mut self, which: impl Fn(&Event) -> bool) {
+        self.events.retain(|_, event| !which(event));
+    }
+
     /// Lets both clocks run to this moment.
     pub(crate) fn advance(&mut self, to: Instant) {
         self.now.wall += to - self.now.monotonic;
