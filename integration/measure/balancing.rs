@@ -22,37 +22,46 @@ const WATCHED: Duration = Duration::from_secs(180);
 /// From the end of one of three C tor backends, killed or frozen, until no HSDir
 /// holds its points, with probes every 30 s.
 pub(crate) async fn failover(network: &Network, origin: &Origin) -> Result<()> {
+    ends(network, origin, "killed", Node::kill).await?;
+    ends(network, origin, "frozen", Node::freeze).await
+}
+
+/// The same for one way to end. Each has a daemon of its own: one that has had
+/// many changes lately publishes the next only after up to two minutes.
+async fn ends(
+    network: &Network,
+    origin: &Origin,
+    way: &str,
+    end: impl Fn(&Node) -> Result<()>,
+) -> Result<()> {
     let mut backends = Vec::new();
     for n in 0..DEATHS {
-        backends.push(network.future_backend(&format!("mortal-{n}"), origin.address).await?);
+        backends.push(network.future_backend(&format!("{way}-{n}"), origin.address).await?);
     }
     let list: Vec<String> =
         backends.iter().map(|backend| format!("'{}'", backend.onion_address())).collect();
     let config =
         format!("backends = [{}]\nprobe = {{ port = 80, interval = '30s' }}", list.join(", "));
-    let daemon = start(network, "failover", &config)?;
+    let daemon = start(network, &format!("failover-{way}"), &config)?;
     let status = daemon.until("answering", LIMIT, |_| true).await?;
     for backend in &backends {
         backend.answer_for(&status.services[0].address).await?;
     }
-    let killed: fn(&Node) -> Result<()> = Node::kill;
-    for (way, end) in [("killed", killed), ("frozen", Node::freeze)] {
-        let mut times = Vec::new();
-        for (death, backend) in backends.iter().enumerate() {
-            daemon.until("complete", LIMIT * 2, complete).await?;
-            end(&backend.node)?;
-            let died = Instant::now();
-            let gone = |snapshot: &Snapshot| {
-                let service = &snapshot.services[0];
-                service.backends[death].published_intro_points == 0 && everywhere(service)
-            };
-            daemon.until("without the dead backend", LIMIT * 2, gone).await?;
-            println!("{way} {death}: its points were gone after {:.1?}", died.elapsed());
-            times.push(died.elapsed().as_secs_f64());
-            backend.node.restart().await?;
-        }
-        println!("{way} C tor backend to no HSDir with its points: {} s", summary(&mut times));
+    let mut times = Vec::new();
+    for (death, backend) in backends.iter().enumerate() {
+        daemon.until("complete", LIMIT * 2, complete).await?;
+        end(&backend.node)?;
+        let died = Instant::now();
+        let gone = |snapshot: &Snapshot| {
+            let service = &snapshot.services[0];
+            service.backends[death].published_intro_points == 0 && everywhere(service)
+        };
+        daemon.until("without the dead backend", LIMIT * 2, gone).await?;
+        println!("{way} {death}: its points were gone after {:.1?}", died.elapsed());
+        times.push(died.elapsed().as_secs_f64());
+        backend.node.restart().await?;
     }
+    println!("{way} C tor backend to no HSDir with its points: {} s", summary(&mut times));
     Ok(())
 }
 
