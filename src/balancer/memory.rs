@@ -2,8 +2,8 @@
 //!
 //! What it cannot learn again at once: the last known points of the remote
 //! backends, so that they are published before the first fetch has ended; the
-//! revisions already used and lately seen, below which nobody may go; what probes
-//! have found to fail, so that it is not listed until they find it good; and which
+//! revisions already seen and used, below which nobody may go; what probes have
+//! found to fail, so that it is not listed until they find it good; and which
 //! points were listed, so that no other ones are chosen without need. Whoever
 //! keeps it writes it down as serde says and gives it back, unchanged or torn:
 //! an entry that cannot be read is left out, one that is not known ignored.
@@ -97,7 +97,7 @@ pub struct Memory {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct KnownBackend {
     pub(super) address: OnionAddress,
-    /// The highest revision seen in each period that HSDirs may still hold.
+    /// The highest revision seen in each period.
     #[serde(default, deserialize_with = "legible_entries")]
     pub(super) revisions: Vec<Revision>,
     /// Its newest descriptor, while it is believed.
@@ -123,9 +123,6 @@ pub(super) struct Failing {
 pub(super) struct Revision {
     pub(super) period: Period,
     pub(super) revision: u64,
-    /// When it was last seen, if that is known.
-    #[serde(default, deserialize_with = "legible")]
-    pub(super) last_seen: Option<Timestamp>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -282,8 +279,8 @@ mod tests {
     }
 
     fn memories() -> impl Strategy<Value = Memory> {
-        let revision = (periods(), any::<u64>(), prop::option::of(moments()))
-            .prop_map(|(period, revision, last_seen)| Revision { period, revision, last_seen });
+        let revision =
+            (periods(), any::<u64>()).prop_map(|(period, revision)| Revision { period, revision });
         let descriptor = (
             (periods(), any::<u64>(), moments(), moments()),
             (prop::collection::vec(points(), 0..4), capabilities()),
@@ -399,11 +396,9 @@ mod tests {
 
     #[test]
     fn a_file_of_a_version_that_kept_less_is_read() {
-        let period = super::super::samples::period(1);
-        let revision = Revision { period, revision: 5, last_seen: None };
         let backend = KnownBackend {
             address: OnionAddress::from_public_key([7; 32]),
-            revisions: vec![revision],
+            revisions: Vec::new(),
             descriptor: None,
             failing: Vec::new(),
             broken: None,
@@ -412,8 +407,6 @@ mod tests {
         let mut document = serde_json::to_value(&memory).unwrap();
         let fields = document["backends"][0].as_object_mut().unwrap();
         assert!(fields.remove("failing").is_some() && fields.remove("broken").is_some());
-        let fields = fields["revisions"][0].as_object_mut().unwrap();
-        assert!(fields.remove("last_seen").is_some());
         assert_eq!(serde_json::from_value::<Memory>(document).unwrap(), memory);
     }
 

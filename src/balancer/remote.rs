@@ -12,7 +12,6 @@ use rand::Rng;
 
 use super::backend::Offer;
 use super::fact::{FetchFailure, FetchedDescriptor, NetworkView, Now};
-use super::hsdir::LIFETIME;
 use super::memory::{self, KnownBackend, KnownDescriptor};
 use super::schedule::{Alarm, Allowance, backoff, between, stretched};
 use crate::observe::snapshot::BackendState;
@@ -86,21 +85,11 @@ pub(super) struct Remote {
     /// The period in which clients look.
     current: Option<Period>,
     /// The highest revision seen in each period that is published in.
-    floors: BTreeMap<Period, Floor>,
+    revisions: BTreeMap<Period, u64>,
     known: Option<Known>,
     failing: Option<Failing>,
     not_found: Option<NotFound>,
     unusable: Option<(Instant, String)>,
-}
-
-/// A revision, below which everything is an old copy or a replay: while an
-/// HSDir may hold it. One that a backend published with a clock that ran ahead
-/// is not passed for hours, and must not keep out what HSDirs take after it.
-#[derive(Debug)]
-struct Floor {
-    revision: u64,
-    /// When it was last seen.
-    seen_at: Instant,
 }
 
 /// The newest descriptor seen.
@@ -152,7 +141,7 @@ impl Remote {
             pace: CHANGING,
             answered: false,
             current: None,
-            floors: BTreeMap::new(),
+            revisions: BTreeMap::new(),
             known: None,
             failing: None,
             not_found: None,
@@ -188,14 +177,13 @@ impl Remote {
             points: offer.points.clone(),
             capabilities: offer.capabilities.clone(),
         });
-        let revision = |(period, floor): (&Period, &Floor)| memory::Revision {
+        let revision = |(period, revision): (&Period, &u64)| memory::Revision {
             period: *period,
-            revision: floor.revision,
-            last_seen: Some(wall(floor.seen_at)),
+            revision: *revision,
         };
         KnownBackend {
             address,
-            revisions: self.floors.iter().map(revision).collect(),
+            revisions: self.revisions.iter().map(revision).collect(),
             descriptor,
             failing: Vec::new(),
             broken: None,
@@ -204,16 +192,13 @@ impl Remote {
 
     /// What was known before a restart; the points, unless they are too old.
     pub(super) fn recall(&mut self, known: KnownBackend, now: Now) -> Option<Offer> {
+        let floors = known.revisions.into_iter().map(|floor| (floor.period, floor.revision));
+        self.revisions.extend(floors);
+        let descriptor = known.descriptor.filter(|descriptor| descriptor.is_fresh(now.wall))?;
         let monotonic = |Timestamp(at)| {
             let ago = now.wall.duration_since(at).unwrap_or_default();
             now.monotonic.checked_sub(ago).unwrap_or(now.monotonic)
         };
-        let floor = |memory::Revision { period, revision, last_seen }| {
-            let seen_at = last_seen.map_or(now.monotonic, monotonic);
-            (period, Floor { revision, seen_at })
-        };
-        self.floors.extend(known.revisions.into_iter().map(floor));
-        let descriptor = known.descriptor.filter(|descriptor| descriptor.is_fresh(now.wall))?;
         let KnownDescriptor { period, revision, points, capabilities, .. } = descriptor;
         let seen_at = monotonic(descriptor.last_seen);
         let moved_at = monotonic(descriptor.first_seen).min(seen_at);
@@ -228,7 +213,7 @@ impl Remote {
 
     /// The network is known, or has changed.
     pub(super) fn network_changed(&mut self, view: &NetworkView, now: Instant, rng: &mut impl Rng) {
-        self.floors.retain(|period, _| view.periods.iter().any(|p| p.period == *period));
+        self.revisions.retain(|period, _| view.periods.iter().any(|p| p.period == *period));
         let current = view.periods.iter().find(|p| p.current).map(|p| p.period);
         let new_period = current.is_some() && current != self.current;
         self.current = current.or(self.current);
@@ -291,11 +276,9 @@ impl Remote {
         self.failing = None;
         self.not_found = None;
 
-        let floor = self.floors.entry(period).or_insert(Floor { revision, seen_at: now });
-        let old_copy = revision < floor.revision && now.duration_since(floor.seen_at) < LIFETIME;
-        if !old_copy {
-            *floor = Floor { revision, seen_at: now };
-        }
+        let newest = self.revisions.entry(period).or_insert(revision);
+        let old_copy = revision < *newest;
+        *newest = revision.max(*newest);
         // An answer from the period that clients have left meanwhile says
         // nothing of the points in the one where they look now.
         let old_period = self.known.as_ref().is_some_and(|known| {
@@ -542,29 +525,6 @@ mod tests {
         world.finds(1, 11, 4);
         assert_eq!(world.session(), Some(&point(3, 3)));
         assert_eq!(world.remote.revision(), Some(3));
-    }
-
-    #[test]
-    fn a_revision_that_no_hsdir_can_hold_any_more_keeps_no_lower_one_out() {
-        let mut world = World::new();
-        // Published by a clock that ran far ahead, and held for its lifetime.
-        world.finds(1, 1000, 1);
-        world.now += 170 * MINUTE;
-        world.finds(1, 1000, 1);
-        // The clock is right again: a replay would look like that.
-        for revision in 10..27 {
-            world.now += 10 * MINUTE;
-            world.finds(1, revision, 2);
-            assert_eq!(world.session(), Some(&point(1, 1)));
-        }
-        assert_eq!(world.state(), BackendState::Down);
-        world.now += 10 * MINUTE;
-        world.finds(1, 27, 2);
-        assert_eq!(world.session(), Some(&point(2, 2)));
-        assert_eq!((world.state(), world.remote.revision()), (BackendState::Up, Some(27)));
-        // From now on that one counts.
-        world.finds(1, 26, 1);
-        assert_eq!(world.session(), Some(&point(2, 2)));
     }
 
     #[test]

@@ -487,24 +487,6 @@ fn after_a_restart_a_lower_revision_than_seen_is_an_old_copy_still() {
 }
 
 #[test]
-fn after_a_restart_a_revision_is_too_low_only_while_hsdirs_may_hold_the_higher_one() {
-    let mut before = with_two_remotes();
-    // The other fetch keeps its own count.
-    before.pass(100 * MINUTE);
-    before.fetched(1, 8, &[4, 5, 6]);
-    let mut world = restarted(&before, two_remotes(), 79 * MINUTE);
-    world.tell(Fact::Network(network(1, [1, 2])));
-    let points = |world: &World, id: usize| world.balancer.status().backends[id].intro_points;
-    world.fetched(0, 4, &[9]);
-    assert_eq!(points(&world, 1), 3);
-    let mut world = restarted(&world, two_remotes(), MINUTE);
-    world.tell(Fact::Network(network(1, [1, 2])));
-    world.fetched(0, 4, &[9]);
-    world.fetched(1, 4, &[9]);
-    assert_eq!((points(&world, 1), points(&world, 0)), (1, 3));
-}
-
-#[test]
 fn after_a_restart_with_the_clock_set_back_revisions_grow_still() {
     let before = with_two_remotes();
     let newest = before.uploads.last().unwrap().1.as_of;
