@@ -120,10 +120,11 @@ pub async fn run(mut config: Config, outside: Outside) -> Result<(), DaemonError
     let admin = Admin::open(&config.admin, take_snapshot).await?;
 
     let mut tasks: JoinSet<Ended> = JoinSet::new();
-    tasks.spawn(async move { match admin.serve().await {} });
     tasks.spawn(report_progress(tor.clone()));
     tasks.spawn(bootstrap_and_fetch(tor, ready, fetching));
     services.apply(checked, config.shutdown);
+    // Not before: without any service, all of them would seem to be ready.
+    tasks.spawn(async move { match admin.serve().await {} });
 
     loop {
         tokio::select! {
