@@ -42,7 +42,7 @@ compare: ## the reverse proxy beside nginx as one, on plain TCP
 	@exec "$${CARGO_TARGET_DIR:-target}/release/examples/compare"
 
 .PHONY: soak
-soak: tor ## an hour that holds ten of the daemon's days: does it grow? (SOAK_MINUTES)
+soak: tor ## an hour that holds ten of the daemon's days: does it grow? (SOAK_MINUTES: 40 at least)
 	$(CARGO) build --release --locked --bin onionbraid --example soak
 	@exec "$${CARGO_TARGET_DIR:-target}/release/examples/soak"
 

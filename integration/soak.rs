@@ -26,6 +26,10 @@ use network::process::Signal;
 use network::service::Service;
 use network::{Network, Options};
 
+/// A client keeps its circuits for ten minutes, so tasks come and go in waves of
+/// about that length: a quarter has to hold one.
+const MINUTES_AT_LEAST: u64 = 40;
+
 /// Generous: nothing here is about how long a page takes.
 const LIMIT: Duration = Duration::from_secs(180);
 
@@ -52,6 +56,10 @@ async fn main() -> Result<()> {
         Ok(text) => text.parse().context("SOAK_MINUTES is no number")?,
         Err(_) => 60,
     };
+    ensure!(
+        minutes >= MINUTES_AT_LEAST,
+        "SOAK_MINUTES is {minutes}: below {MINUTES_AT_LEAST} the quarters cannot be compared"
+    );
     let end = Instant::now() + Duration::from_secs(60 * minutes);
     let scratch = tempfile::tempdir()?;
     let options =
@@ -137,7 +145,6 @@ async fn sample(daemon: &Daemon) -> Result<Sample> {
 /// one, caches fill.
 fn judge(samples: &[Sample]) -> Result<()> {
     let quarter = samples.len() / 4;
-    ensure!(quarter >= 2, "too short to judge: {} samples", samples.len());
     let (early, late) = (&samples[quarter..2 * quarter], &samples[samples.len() - quarter..]);
     let mut grown = Vec::new();
     let of = |what, of: fn(&Sample) -> f64, slack: f64| (what, of, slack);
