@@ -43,6 +43,13 @@ impl World {
         }
     }
 
+    /// The same, and a network with two HSDirs is known.
+    fn on_network(local: u32, remote: u8) -> Self {
+        let mut world = Self::new(local, remote);
+        world.tell(Fact::Network(network(1, [1, 2])));
+        world
+    }
+
     fn settings(local: u32, remote: u8) -> Settings {
         let backend = |name: String, kind| (name, kind);
         let locals = (0..local)
@@ -153,8 +160,7 @@ impl World {
 
 #[test]
 fn what_is_complete_is_published_at_once_to_every_hsdir() {
-    let mut world = World::new(1, 0);
-    world.tell(Fact::Network(network(1, [1, 2])));
+    let mut world = World::on_network(1, 0);
     assert_eq!(world.state(), ServiceState::Starting);
     world.local(0, &[1, 2, 3]);
     assert_eq!(world.rounds(), [(0, 3)]);
@@ -166,16 +172,14 @@ fn what_is_complete_is_published_at_once_to_every_hsdir() {
 
 #[test]
 fn the_first_points_wait_a_second_for_others_and_no_longer() {
-    let mut world = World::new(1, 1);
-    world.tell(Fact::Network(network(1, [1, 2])));
+    let mut world = World::on_network(1, 1);
     world.local(0, &[1]);
     world.local(0, &[1, 2]);
     assert!(world.uploads.is_empty());
     world.pass(10 * MINUTE);
     assert_eq!(world.rounds(), [(1, 2)]);
 
-    let mut world = World::new(1, 1);
-    world.tell(Fact::Network(network(1, [1, 2])));
+    let mut world = World::on_network(1, 1);
     world.local(0, &[1, 2, 3]);
     world.tell(Fact::Fetched { backend: BackendId(1), outcome: Err(FetchFailure::NotFound) });
     assert_eq!(world.rounds(), [(0, 3)]);
@@ -183,8 +187,7 @@ fn the_first_points_wait_a_second_for_others_and_no_longer() {
 
 #[test]
 fn nothing_is_published_without_points_or_without_a_network() {
-    let mut world = World::new(1, 1);
-    world.tell(Fact::Network(network(1, [1, 2])));
+    let mut world = World::on_network(1, 1);
     world.local(0, &[]);
     world.pass(10 * MINUTE);
     assert!(world.uploads.is_empty() && world.fetches > 3);
@@ -199,8 +202,7 @@ fn nothing_is_published_without_points_or_without_a_network() {
 
 #[test]
 fn a_dead_point_leaves_sooner_than_a_new_one_comes_and_a_burst_is_one_round() {
-    let mut world = World::new(2, 0);
-    world.tell(Fact::Network(network(1, [1, 2])));
+    let mut world = World::on_network(2, 0);
     world.local(0, &[1, 2, 3]);
     world.local(1, &[4, 5]);
     world.pass(10 * SECOND);
@@ -215,8 +217,7 @@ fn a_dead_point_leaves_sooner_than_a_new_one_comes_and_a_burst_is_one_round() {
 
 #[test]
 fn a_change_that_is_taken_back_in_time_is_not_published() {
-    let mut world = World::new(1, 0);
-    world.tell(Fact::Network(network(1, [1, 2])));
+    let mut world = World::on_network(1, 0);
     world.local(0, &[1, 2, 3]);
     world.pass(10 * SECOND);
     world.local(0, &[1, 2]);
@@ -228,8 +229,7 @@ fn a_change_that_is_taken_back_in_time_is_not_published() {
 
 #[test]
 fn changes_without_end_are_published_at_a_bounded_rate_in_the_newest_form() {
-    let mut world = World::new(1, 0);
-    world.tell(Fact::Network(network(1, [1, 2])));
+    let mut world = World::on_network(1, 0);
     for n in 0..3600 {
         world.local(0, &[n, n + 1, n + 2]);
         world.pass(SECOND);
@@ -243,8 +243,7 @@ fn changes_without_end_are_published_at_a_bounded_rate_in_the_newest_form() {
 
 #[test]
 fn a_round_shares_one_moment_and_each_hsdirs_moments_increase_by_two_seconds() {
-    let mut world = World::new(1, 0);
-    world.tell(Fact::Network(network(1, [1, 2])));
+    let mut world = World::on_network(1, 0);
     for n in 0..30 {
         world.local(0, &[n]);
         world.pass(2 * SECOND + SECOND / 2);
@@ -262,8 +261,7 @@ fn a_round_shares_one_moment_and_each_hsdirs_moments_increase_by_two_seconds() {
 
 #[test]
 fn an_hsdir_that_comes_back_gets_a_later_moment_than_it_may_have_seen() {
-    let mut world = World::new(1, 0);
-    world.tell(Fact::Network(network(1, [1, 2])));
+    let mut world = World::on_network(1, 0);
     world.local(0, &[1, 2, 3]);
     world.tell(Fact::Network(network(1, [1, 3])));
     world.now.wall -= MINUTE;
@@ -276,8 +274,7 @@ fn an_hsdir_that_comes_back_gets_a_later_moment_than_it_may_have_seen() {
 
 #[test]
 fn a_change_waits_for_uploads_under_way_but_not_for_long() {
-    let mut world = World::new(1, 0);
-    world.tell(Fact::Network(network(1, [1, 2])));
+    let mut world = World::on_network(1, 0);
     world.deaf = true;
     world.local(0, &[1, 2, 3]);
     world.local(0, &[1, 2]);
@@ -294,8 +291,7 @@ fn a_change_waits_for_uploads_under_way_but_not_for_long() {
 
 #[test]
 fn the_last_points_stay_published_when_every_backend_goes() {
-    let mut world = World::new(1, 1);
-    world.tell(Fact::Network(network(1, [1, 2])));
+    let mut world = World::on_network(1, 1);
     world.local(0, &[1, 2, 3]);
     world.fetched(1, 1, &[4, 5, 6]);
     world.local(0, &[]);
@@ -316,8 +312,7 @@ fn the_last_points_stay_published_when_every_backend_goes() {
 
 #[test]
 fn only_the_new_hsdir_gets_an_upload_when_the_ring_changes() {
-    let mut world = World::new(1, 0);
-    world.tell(Fact::Network(network(1, [1, 2])));
+    let mut world = World::on_network(1, 0);
     world.local(0, &[1, 2, 3]);
     world.pass(MINUTE);
     world.tell(Fact::Network(network(1, [1, 3])));
@@ -330,8 +325,7 @@ fn only_the_new_hsdir_gets_an_upload_when_the_ring_changes() {
 
 #[test]
 fn everything_is_published_again_after_one_to_two_hours() {
-    let mut world = World::new(1, 0);
-    world.tell(Fact::Network(network(1, [1, 2])));
+    let mut world = World::on_network(1, 0);
     world.local(0, &[1, 2, 3]);
     world.pass(24 * 60 * MINUTE);
     let rounds = world.rounds();
@@ -342,8 +336,7 @@ fn everything_is_published_again_after_one_to_two_hours() {
 
 #[test]
 fn after_a_sleep_in_which_hsdirs_dropped_everything_it_is_published_at_once() {
-    let mut world = World::new(1, 0);
-    world.tell(Fact::Network(network(1, [1, 2])));
+    let mut world = World::on_network(1, 0);
     world.local(0, &[1, 2, 3]);
     world.pass(10 * MINUTE);
     assert_eq!(world.uploads.len(), 2);
@@ -454,8 +447,7 @@ fn two_remotes() -> Settings {
 }
 
 fn with_two_remotes() -> World {
-    let mut world = World::new(0, 2);
-    world.tell(Fact::Network(network(1, [1, 2])));
+    let mut world = World::on_network(0, 2);
     world.fetched(0, 5, &[1, 2, 3]);
     world.fetched(1, 7, &[4, 5, 6]);
     world
@@ -565,8 +557,7 @@ fn points(sessions: &[u16]) -> Vec<IntroPoint> {
 
 #[test]
 fn a_reload_moves_nothing_of_the_backends_that_it_leaves_alone() {
-    let mut world = World::new(2, 1);
-    world.tell(Fact::Network(network(1, [1, 2])));
+    let mut world = World::on_network(2, 1);
     world.local(0, &[1, 2, 3]);
     world.local(1, &[4, 5, 6]);
     world.fetched(2, 1, &[7, 8, 9]);
@@ -594,8 +585,7 @@ fn a_reload_moves_nothing_of_the_backends_that_it_leaves_alone() {
 
 #[test]
 fn a_reload_without_a_change_changes_nothing_and_a_weight_counts_at_once() {
-    let mut world = World::new(2, 0);
-    world.tell(Fact::Network(network(1, [1, 2])));
+    let mut world = World::on_network(2, 0);
     world.local(0, &[1, 2, 3]);
     world.local(1, &[4, 5, 6]);
     world.pass(MINUTE);
@@ -612,8 +602,7 @@ fn a_reload_without_a_change_changes_nothing_and_a_weight_counts_at_once() {
 
 #[test]
 fn the_points_of_the_last_backend_stay_until_those_of_its_successor_are_known() {
-    let mut world = World::new(0, 1);
-    world.tell(Fact::Network(network(1, [1, 2])));
+    let mut world = World::on_network(0, 1);
     world.fetched(0, 1, &[1, 2, 3]);
     let mut settings = World::settings(0, 2);
     settings.backends.remove(0);
@@ -627,8 +616,7 @@ fn the_points_of_the_last_backend_stay_until_those_of_its_successor_are_known() 
 
 #[test]
 fn an_id_with_another_address_is_another_backend() {
-    let mut world = World::new(0, 2);
-    world.tell(Fact::Network(network(1, [1, 2])));
+    let mut world = World::on_network(0, 2);
     world.fetched(0, 1, &[1, 2, 3]);
     let mut settings = World::settings(0, 2);
     settings.backends.remove(0);
@@ -639,8 +627,7 @@ fn an_id_with_another_address_is_another_backend() {
 
 #[test]
 fn local_points_are_withdrawn_from_every_hsdir_before_the_end() {
-    let mut world = World::new(1, 1);
-    world.tell(Fact::Network(network(1, [1, 2])));
+    let mut world = World::on_network(1, 1);
     world.local(0, &[1, 2, 3]);
     world.fetched(1, 1, &[4, 5, 6]);
     world.pass(MINUTE);
@@ -669,8 +656,7 @@ fn local_points_are_withdrawn_from_every_hsdir_before_the_end() {
 
 #[test]
 fn an_hsdir_that_refuses_the_withdrawal_keeps_it_waiting() {
-    let mut world = World::new(1, 1);
-    world.tell(Fact::Network(network(1, [1, 2])));
+    let mut world = World::on_network(1, 1);
     world.local(0, &[1, 2, 3]);
     world.fetched(1, 1, &[4, 5, 6]);
     world.pass(MINUTE);
@@ -692,8 +678,7 @@ fn an_hsdir_that_refuses_the_withdrawal_keeps_it_waiting() {
 
 #[test]
 fn with_no_other_live_backend_there_is_nothing_to_withdraw() {
-    let mut world = World::new(1, 1);
-    world.tell(Fact::Network(network(1, [1, 2])));
+    let mut world = World::on_network(1, 1);
     world.local(0, &[1, 2, 3]);
     world.pass(MINUTE);
     assert!(!world.balancer.is_withdrawn());
@@ -706,8 +691,7 @@ fn with_no_other_live_backend_there_is_nothing_to_withdraw() {
 
 #[test]
 fn a_withdrawal_does_not_wait_for_the_changes_before_it() {
-    let mut world = World::new(1, 1);
-    world.tell(Fact::Network(network(1, [1, 2])));
+    let mut world = World::on_network(1, 1);
     world.fetched(1, 1, &[4, 5, 6]);
     for n in 100..200 {
         world.local(0, &[n, n + 1, n + 2]);
@@ -720,8 +704,7 @@ fn a_withdrawal_does_not_wait_for_the_changes_before_it() {
 
 #[test]
 fn a_reload_that_takes_out_an_instance_does_not_wait_for_the_changes_before_it() {
-    let mut world = World::new(2, 0);
-    world.tell(Fact::Network(network(1, [1, 2])));
+    let mut world = World::on_network(2, 0);
     world.local(1, &[4, 5, 6]);
     for n in 100..200 {
         world.local(0, &[n, n + 1, n + 2]);
@@ -737,8 +720,7 @@ fn a_reload_that_takes_out_an_instance_does_not_wait_for_the_changes_before_it()
 
 #[test]
 fn another_publisher_is_no_stranger_once_several_are_expected() {
-    let mut world = World::new(1, 0);
-    world.tell(Fact::Network(network(1, [1, 2])));
+    let mut world = World::on_network(1, 0);
     world.local(0, &[1, 2, 3]);
     // Until the HSDirs are asked what they hold.
     world.pass(20 * SECOND);
@@ -761,8 +743,7 @@ fn another_publisher_is_no_stranger_once_several_are_expected() {
 
 #[test]
 fn local_instances_are_down_while_their_origins_are_and_back_at_once() {
-    let mut world = World::new(1, 1);
-    world.tell(Fact::Network(network(1, [1, 2])));
+    let mut world = World::on_network(1, 1);
     world.local(0, &[1, 2, 3]);
     world.fetched(1, 1, &[4, 5, 6]);
     world.pass(MINUTE);
@@ -780,8 +761,7 @@ fn local_instances_are_down_while_their_origins_are_and_back_at_once() {
 
 #[test]
 fn origins_that_are_down_empty_no_descriptor_and_count_for_new_instances_too() {
-    let mut world = World::new(1, 0);
-    world.tell(Fact::Network(network(1, [1, 2])));
+    let mut world = World::on_network(1, 0);
     world.local(0, &[1, 2, 3]);
     world.tell(Fact::Origins(Err("refused".into())));
     world.pass(10 * MINUTE);
