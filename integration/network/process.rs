@@ -31,6 +31,8 @@ pub struct Process {
     name: String,
     /// Where its output goes.
     log: PathBuf,
+    /// How long that file was before: what processes of the same log wrote.
+    log_began_at: u64,
     /// Not reaped before its end was noticed here, so its id is never another's.
     child: Mutex<Child>,
 }
@@ -59,9 +61,11 @@ impl Process {
             .append(true)
             .open(log)
             .with_context(|| format!("cannot write {}", log.display()))?;
+        let log_began_at = output.metadata()?.len();
         let child = start(bound_to_this_process(command), output)
             .with_context(|| format!("cannot start {name} through setpriv (package util-linux)"))?;
-        Ok(Process { name: name.to_owned(), log: log.to_owned(), child: Mutex::new(child) })
+        let (name, log) = (name.to_owned(), log.to_owned());
+        Ok(Process { name, log, log_began_at, child: Mutex::new(child) })
     }
 
     /// The id of the process.
@@ -74,9 +78,11 @@ impl Process {
         matches!(self.child().try_wait(), Ok(None))
     }
 
-    /// All that it has written so far.
+    /// All that it has written so far, and nothing of those before it.
     pub fn log(&self) -> String {
-        read_lossy(&self.log)
+        let log = fs::read(&self.log).unwrap_or_default();
+        let began_at = usize::try_from(self.log_began_at).unwrap_or(usize::MAX);
+        String::from_utf8_lossy(log.get(began_at..).unwrap_or_default()).into_owned()
     }
 
     /// Sends `signal`; an error if the process has ended.
