@@ -217,6 +217,42 @@ async fn a_request_that_the_origin_gives_up_leaves_the_others_alone() {
 }
 
 #[tokio::test]
+async fn an_answer_that_is_broken_off_without_an_error_is_not_whole() {
+    let taken = Arc::new(Notify::new());
+    let wait = Arc::clone(&taken);
+    let server = Server::start(move |_, connection| {
+        let taken = Arc::clone(&wait);
+        async move {
+            let mut connection = h2::server::handshake(connection).await.unwrap();
+            let mut resets = tokio::task::JoinSet::new();
+            while let Some(Ok((request, mut respond))) = connection.accept().await {
+                let whole = request.uri().path() == "/whole";
+                let mut answer = respond.send_response(Response::new(()), false).unwrap();
+                answer.send_data("some".into(), whole).unwrap();
+                let taken = Arc::clone(&taken);
+                resets.spawn(async move {
+                    taken.notified().await;
+                    // The rest of the request is not asked for, if there is any.
+                    answer.send_reset(h2::Reason::NO_ERROR);
+                    drop(request);
+                });
+            }
+        }
+    })
+    .await;
+    let origins = origins(&[&server.origin], http2());
+    let never = futures::stream::pending::<Result<Frame<Bytes>, body::BodyError>>();
+    let unfinished = post("/whole").map(|_| http_body_util::StreamBody::new(never).boxed_unsync());
+    for (request, whole) in [(unfinished, true), (get("/broken"), false)] {
+        let mut body = within(origins.send(request, CLIENT)).await.unwrap().into_body();
+        let some = within(body.frame()).await.unwrap().unwrap();
+        assert_eq!(some.data_ref().unwrap(), "some");
+        taken.notify_one();
+        assert_eq!(within(body.collect()).await.is_ok(), whole);
+    }
+}
+
+#[tokio::test]
 async fn an_origin_that_speaks_something_else_is_broken() {
     let server = Server::good().await;
     let origins = origins(&[&server.origin], http2());

@@ -153,7 +153,8 @@ impl Origins {
             lease.upgraded(in_flight);
             return Ok(response.map(|_| body::empty()));
         }
-        Ok(response.map(|body| download(body, lease, in_flight)))
+        let early = !progress.has_ended();
+        Ok(response.map(|body| download(body, lease, in_flight, early)))
     }
 }
 

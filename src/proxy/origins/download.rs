@@ -15,11 +15,19 @@ use crate::proxy::body::{Body, BodyError};
 struct Download {
     body: Incoming,
     held: Option<(Lease, InFlight)>,
+    /// Whether there is more to come until the end is said.
+    says_its_end: bool,
 }
 
 /// Lets go of the connection once the body has ended, or nobody wants it.
-pub(super) fn download(body: Incoming, lease: Lease, in_flight: InFlight) -> Body {
-    let mut download = Download { body, held: Some((lease, in_flight)) };
+///
+/// `early`: the answer began before the request was sent in full. Over HTTP/2 an
+/// origin may then reset the stream without an error, to be spared the rest
+/// (RFC 9113, section 8.1); hyper makes a good end of that, also where the answer
+/// was broken off.
+pub(super) fn download(body: Incoming, lease: Lease, in_flight: InFlight, early: bool) -> Body {
+    let says_its_end = !lease.is_http1() && !early;
+    let mut download = Download { body, held: Some((lease, in_flight)), says_its_end };
     download.let_go_at_the_end();
     download.boxed_unsync()
 }
@@ -45,6 +53,9 @@ impl hyper::body::Body for Download {
             Poll::Ready(None | Some(Err(_))) => self.held = None,
             Poll::Ready(Some(Ok(_))) => self.let_go_at_the_end(),
             Poll::Pending => {}
+        }
+        if matches!(frame, Poll::Ready(None)) && self.says_its_end && !self.body.is_end_stream() {
+            return Poll::Ready(Some(Err("the origin broke the answer off".into())));
         }
         frame
     }

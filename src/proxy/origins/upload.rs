@@ -65,6 +65,11 @@ impl Progress {
         let _ = (&mut self.ended).await;
     }
 
+    /// Whether hyper has taken the whole body, or given it up.
+    pub(super) fn has_ended(&mut self) -> bool {
+        self.ended.try_recv() == Err(oneshot::error::TryRecvError::Closed)
+    }
+
     /// Why the client's side of it broke off, if it did.
     pub(super) fn broken(&self) -> Option<Failure> {
         self.broken.get().copied()
