@@ -21,6 +21,9 @@ const MAX_CHUNK_LINE: usize = 1024;
 /// The longest request target, in bytes: as long as `http::Uri` can be.
 const MAX_TARGET: usize = 65_534;
 
+/// The longest name of a field, in bytes: as long as `http::HeaderName` can be.
+const MAX_NAME: usize = 65_535;
+
 /// What a client of HTTP/2 sends first (RFC 9113, section 3.4).
 const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
@@ -414,6 +417,9 @@ impl<'a> Field<'a> {
         let colon = line.iter().position(|&byte| byte == b':').ok_or(Failure::Malformed)?;
         let (name, value) = (&line[..colon], &line[colon + 1..]);
         let named = !name.is_empty() && name.iter().all(|&byte| is_token(byte));
+        if name.len() > MAX_NAME {
+            return Err(Failure::HeadTooLarge);
+        }
         if !named || !value.iter().all(|&byte| is_value(byte)) {
             return Err(Failure::Malformed);
         }
@@ -535,6 +541,17 @@ mod tests {
             for piece in [1, 100, 512, 513, head.len()] {
                 assert_eq!(follow(head.as_bytes(), piece).2, Some(failure), "{piece}");
             }
+        }
+    }
+
+    #[test]
+    fn what_the_library_does_not_take_for_a_name_is_refused_here() {
+        for (length, refused) in [(MAX_NAME, None), (MAX_NAME + 1, Some(Failure::HeadTooLarge))] {
+            let name = "a".repeat(length);
+            let known = hyper::header::HeaderName::from_bytes(name.as_bytes());
+            assert_eq!(known.is_err(), refused.is_some());
+            let field = format!("{name}: x");
+            assert_eq!(Field::parse(field.as_bytes()).err(), refused);
         }
     }
 
