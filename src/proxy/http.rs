@@ -13,6 +13,7 @@ mod exchange;
 pub mod framing;
 mod gate;
 mod progress;
+mod response;
 mod tasks;
 mod upgrade;
 mod upstream;
@@ -37,13 +38,19 @@ use circuits::Circuits;
 use counts::Counts;
 use exchange::Exchange;
 use framing::Limits;
-use gate::{Gate, INSTEAD_FIELDS, Keeper, Protocol};
+use gate::{Gate, INSTEAD_FIELDS, Keeper, Patience, Protocol};
 use tasks::{Spawner, Tasks, answering};
 pub use upstream::{FromOrigin, Site, Upstream};
 
-/// Bytes of a body that hyper holds for a client who does not read, or for an
-/// origin who does not, and the flow control window of one HTTP/2 stream.
+/// Bytes of a body that hyper holds for a client of HTTP/1 who does not read, or
+/// for an origin who does not, and what a client of HTTP/2 may send of one.
 const BUFFER: u32 = 64 * 1024;
+
+/// How much of a response an HTTP/2 stream takes at a time: hyper holds less than
+/// twice that of it for a client who does not read. A client may have a hundred
+/// streams on each connection, and what is held is known to be taken only when
+/// hyper asks for more.
+const PIECE: usize = 8 * 1024;
 
 /// The flow control window of all streams of an HTTP/2 connection.
 const CONNECTION_WINDOW: u32 = 4 * BUFFER;
@@ -94,7 +101,9 @@ impl Proxy {
     {
         let guard = &self.settings.guard;
         let limits = Limits { head_bytes: guard.max_head_bytes, fields: guard.max_headers };
-        let (mut gate, keeper) = Gate::new(client, limits, guard.head_timeout);
+        let patience =
+            Patience { head: guard.head_timeout, idle: self.settings.origins.idle_timeout };
+        let (mut gate, keeper) = Gate::new(client, limits, patience);
         let Some(protocol) = gate.protocol().await else { return };
         let tasks = Tasks::default();
         let exchange = Arc::new(Exchange {
@@ -150,7 +159,7 @@ impl Proxy {
             .initial_stream_window_size(BUFFER)
             .initial_connection_window_size(CONNECTION_WINDOW)
             .max_concurrent_streams(MAX_STREAMS)
-            .max_send_buf_size(BUFFER as usize)
+            .max_send_buf_size(PIECE)
             .max_header_list_size(u32::try_from(guard.max_head_bytes).unwrap_or(u32::MAX))
             .auto_date_header(false)
             .serve_connection(TokioIo::new(gate), service(exchange));

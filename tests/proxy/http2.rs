@@ -9,7 +9,7 @@ use hyper::body::{Bytes, Frame};
 use hyper::client::conn::http2::{Builder, SendRequest};
 use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use tokio::io::AsyncWriteExt as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
@@ -129,7 +129,6 @@ async fn fields_of_one_connection_are_refused_by_the_protocol() {
     let reset = [0, 0, 4, 3, 0, 0, 0, 0, 1, 0, 0, 0, 1];
     let mut read = Vec::new();
     while !read.ends_with(&reset) {
-        use tokio::io::AsyncReadExt as _;
         read.push(stream.read_u8().await.unwrap());
     }
     assert!(world.origin_is_untouched());
@@ -180,6 +179,119 @@ async fn a_stream_that_nobody_reads_ends_alone() {
     };
     let (response, ()) = tokio::join!(sender.send_request(get("http://a.onion/next")), answering);
     assert_eq!(response.unwrap().into_body().collect().await.unwrap().to_bytes(), "hi");
+}
+
+/// A frame of HTTP/2, by hand.
+fn frame(kind: u8, flags: u8, stream: u8, payload: &[u8]) -> Vec<u8> {
+    let mut frame = u32::try_from(payload.len()).unwrap().to_be_bytes()[1..].to_vec();
+    frame.extend([kind, flags, 0, 0, 0, stream]);
+    frame.extend(payload);
+    frame
+}
+
+/// The head of a request to `a.onion`, by hand; `method` as in HPACK's table.
+fn headers(method: u8, flags: u8, stream: u8) -> Vec<u8> {
+    let block = [&[method, 0x86, 0x84, 0x41, 7][..], b"a.onion"].concat();
+    frame(1, flags, stream, &block)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_reads_nothing_is_left_though_it_keeps_a_request_alive() {
+    let mut world = World::with(|settings| settings.origins.idle_timeout = Duration::from_secs(20));
+    let mut stream = world.client();
+    let mut bytes = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
+    // Streams and a connection that may send a great deal; a POST without end
+    // and three GETs.
+    bytes.extend(frame(4, 0, 0, &[0, 4, 0, 16, 0, 0]));
+    bytes.extend(frame(8, 0, 0, &(1_u32 << 30).to_be_bytes()));
+    bytes.extend(headers(0x83, 0b100, 1));
+    stream.write_all(&bytes).await.unwrap();
+    let mut posted = world.origin().await;
+    read_head(&mut posted).await;
+    let mut pouring = JoinSet::new();
+    for asked in [3, 5, 7] {
+        stream.write_all(&headers(0x82, 0b101, asked)).await.unwrap();
+        let mut origin = world.origin().await;
+        pouring.spawn(async move {
+            read_head(&mut origin).await;
+            let head = b"HTTP/1.1 200 OK\r\nContent-Length: 9999999\r\n\r\n";
+            origin.write_all(head).await.unwrap();
+            let mut poured = 0;
+            while origin.write_all(&[b'x'; 1024]).await.is_ok() {
+                poured += 1024;
+            }
+            poured
+        });
+    }
+    let start = Instant::now();
+    let dripping = async {
+        while stream.write_all(&frame(0, 0, 1, b"x")).await.is_ok() {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+    };
+    dripping.await;
+    assert!((20..=21).contains(&start.elapsed().as_secs()));
+    world.served().await;
+    while let Some(poured) = pouring.join_next().await {
+        // With what the way to the origin holds.
+        assert!(poured.unwrap() < 64 * 1024);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn slow_streams_of_one_connection_all_get_their_answers() {
+    const LENGTH: usize = 50_000;
+    let mut world = World::with(|settings| settings.origins.idle_timeout = Duration::from_secs(20));
+    // What comes for the client comes at 3,000 bytes a second.
+    let (mut far, (near, mut through)) = (world.client(), tokio::io::duplex(4096));
+    let mut slowly = JoinSet::new();
+    slowly.spawn(async move {
+        let (mut from_proxy, mut to_proxy) = tokio::io::split(&mut far);
+        let (mut from_client, mut to_client) = tokio::io::split(&mut through);
+        let down = async {
+            let mut space = [0; 3000];
+            while let Ok(length @ 1..) = from_proxy.read(&mut space).await {
+                to_client.write_all(&space[..length]).await.unwrap();
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+        };
+        let _ = tokio::join!(tokio::io::copy(&mut from_client, &mut to_proxy), down);
+    });
+    let (mut sender, connection) = Builder::new(TokioExecutor::new())
+        .initial_stream_window_size(1 << 20)
+        .initial_connection_window_size(1 << 24)
+        .handshake(TokioIo::new(near))
+        .await
+        .unwrap();
+    slowly.spawn(async { connection.await.unwrap() });
+    let mut pouring = JoinSet::new();
+    let mut reading = JoinSet::new();
+    for _ in 0..5 {
+        let response = sender.send_request(get("http://a.onion/"));
+        reading.spawn(async { response.await.unwrap().into_body().collect().await });
+        let mut origin = world.origin().await;
+        pouring.spawn(async move {
+            read_head(&mut origin).await;
+            let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {LENGTH}\r\n\r\n");
+            origin.write_all(head.as_bytes()).await.unwrap();
+            origin.write_all(&vec![b'x'; LENGTH]).await.unwrap();
+        });
+    }
+    while let Some(read) = reading.join_next().await {
+        assert_eq!(read.unwrap().unwrap().to_bytes().len(), LENGTH);
+    }
+    assert!(world.status().failures.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn our_own_answer_to_head_has_a_length_and_no_body() {
+    let mut world = World::new();
+    let (mut sender, _driver) = client(&mut world).await;
+    let refused = Request::head("http://a.onion/").header("host", "b.onion").body(body(""));
+    let response = sender.send_request(refused.unwrap()).await.unwrap();
+    assert_eq!(response.status(), StatusCode::BAD_REQUEST);
+    assert_ne!(response.headers()["content-length"], "0");
+    assert!(response.into_body().collect().await.unwrap().to_bytes().is_empty());
 }
 
 #[tokio::test(start_paused = true)]

@@ -255,3 +255,33 @@ async fn the_whole_time_of_a_request_ends_with_it() {
         sleep(seconds(50)).await;
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_reads_slowly_gets_all_of_a_long_answer() {
+    // The proxy holds more than a client of 500 bytes a second takes in the time
+    // for which nothing may move.
+    const LENGTH: usize = 300_000;
+    let mut world = world();
+    let mut client = world.asking(LAST_GET).await;
+    let mut origin = world.origin().await;
+    read_head(&mut origin).await;
+    let pouring = async {
+        let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {LENGTH}\r\n\r\n");
+        origin.write_all(head.as_bytes()).await.unwrap();
+        origin.write_all(&vec![b'x'; LENGTH]).await.unwrap();
+    };
+    let reading = async {
+        read_head(&mut client).await;
+        let (mut read, mut space) = (0, [0; 4500]);
+        loop {
+            sleep(seconds(9)).await;
+            match client.read(&mut space).await.unwrap() {
+                0 => return read,
+                length => read += length,
+            }
+        }
+    };
+    assert_eq!(tokio::join!(reading, pouring).0, LENGTH);
+    world.served().await;
+    assert!(world.status().failures.is_empty());
+}

@@ -9,7 +9,7 @@ use onionbraid::proxy::http::{Proxy, Site};
 use onionbraid::proxy::origins::Origins;
 use onionbraid::proxy::pages::Pages;
 use onionbraid::proxy::rules::{HttpOrigin, Origin};
-use onionbraid::proxy::settings::HttpSettings;
+use onionbraid::proxy::settings::{HttpSettings, OriginProtocol};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -110,4 +110,36 @@ async fn files_are_answered_with_and_pages_where_there_are_none() {
     client.write_all(LAST_GET.replace("/x", "/y").as_bytes()).await.unwrap();
     let answer = read_all(&mut client).await;
     assert!(status(&answer) == 404 && answer.contains("</html>"), "{answer}");
+    world.served().await;
+    let status = world.status();
+    assert!(status.failures.is_empty(), "{:?}", status.failures);
+    assert_eq!((status.by_class.success, status.by_class.client_error), (1, 1));
+}
+
+#[tokio::test]
+async fn an_answer_whose_end_is_said_after_its_last_byte_is_a_success() {
+    let mut settings = HttpSettings::default();
+    settings.origins.protocol = OriginProtocol::Http2;
+    let (mut world, listener) = world(settings).await;
+    let (ends, end) = tokio::sync::oneshot::channel::<()>();
+    let mut serving = tokio::task::JoinSet::new();
+    serving.spawn(async move {
+        let (connection, _) = listener.accept().await.unwrap();
+        let mut connection = h2::server::handshake(connection).await.unwrap();
+        let (_request, mut respond) = connection.accept().await.unwrap().unwrap();
+        let response = hyper::Response::builder().header("content-length", "2").body(()).unwrap();
+        let mut answer = respond.send_response(response, false).unwrap();
+        answer.send_data("hi".into(), false).unwrap();
+        tokio::select! {
+            _ = connection.accept() => {}
+            _ = end => {}
+        }
+    });
+    let mut client = world.asking(LAST_GET).await;
+    let answer = read_all(&mut client).await;
+    assert!(answer.ends_with("\r\n\r\nhi"), "{answer}");
+    world.served().await;
+    drop(ends);
+    assert!(world.status().failures.is_empty(), "{:?}", world.status().failures);
+    assert_eq!(world.status().by_class.success, 1);
 }

@@ -6,12 +6,10 @@
 //! Whatever fails becomes one [`Failure`], and its answer and its counter are
 //! made in one place: [`Exchange::answer`] and [`Record`].
 
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 
 use http_body_util::BodyExt as _;
-use hyper::body::{Body as _, Bytes, Frame, Incoming, SizeHint};
+use hyper::body::{Body as _, Incoming};
 use hyper::header::{
     CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, RETRY_AFTER, TRANSFER_ENCODING, UPGRADE,
 };
@@ -20,11 +18,13 @@ use tokio::time::Instant;
 
 use super::counts::{self, Outcome};
 use super::gate::{Keeper, UnderWay};
-use super::progress::{Flow, Progress, RequestBody};
+use super::progress::{Progress, RequestBody};
+use super::response::ResponseBody;
 use super::tasks::{Spawner, live_by};
-use super::{CircuitControl, FromOrigin, Proxy, upgrade};
-use crate::proxy::body::{Body, BodyError};
+use super::{CircuitControl, FromOrigin, PIECE, Proxy, upgrade};
+use crate::proxy::body::{self, Body};
 use crate::proxy::failure::Failure;
+use crate::proxy::settings::HeaderSettings;
 use crate::proxy::visitor::Visitor;
 use crate::proxy::{guard, headers};
 
@@ -47,7 +47,13 @@ impl Exchange {
     pub(super) async fn answer(self: Arc<Self>, mut request: Request<Incoming>) -> Response<Body> {
         let settings = &self.proxy.settings;
         let mut record = Record::new(&self, &request);
-        let progress = Progress::new(settings.origins.idle_timeout, settings.origins.total_timeout);
+        let is_http2 = request.version() == Version::HTTP_2;
+        let progress = Progress::new(
+            settings.origins.idle_timeout,
+            settings.origins.total_timeout,
+            // What else the client takes in HTTP/2, it takes for other requests, too.
+            (!is_http2).then(|| self.keeper.clone()),
+        );
         // The gate waits for a decision after every request that names a protocol.
         let undecided =
             request.version() == Version::HTTP_11 && request.headers().contains_key(UPGRADE);
@@ -69,7 +75,7 @@ impl Exchange {
         }
         if is_switch(&response) {
             let origin = hyper::upgrade::on(&mut response);
-            let progress = Progress::new(settings.origins.upgrade_timeout, None);
+            let progress = Progress::new(settings.origins.upgrade_timeout, None, None);
             // Until the protocol has changed, the stream is still hyper's.
             live_by(Arc::clone(&progress));
             let keeper = self.keeper.clone();
@@ -77,7 +83,11 @@ impl Exchange {
             return response;
         }
         live_by(Arc::clone(&progress));
-        response.map(|body| ResponseBody::new(body, record, &progress, refused).boxed_unsync())
+        if record.outcome.method == Method::HEAD {
+            response = without_body(response);
+        }
+        let piece = if is_http2 { PIECE } else { usize::MAX };
+        ResponseBody::of(response, piece, record, &progress, refused)
     }
 
     /// From the client's request to a response that can be sent.
@@ -132,6 +142,17 @@ impl Exchange {
         }
         response
     }
+}
+
+/// The answer to HEAD: in HTTP/2 hyper would send the body, too.
+fn without_body(mut response: Response<Body>) -> Response<Body> {
+    if response.body().is_end_stream() {
+        return response;
+    }
+    if let Some(length) = response.body().size_hint().exact() {
+        response.headers_mut().entry(CONTENT_LENGTH).or_insert_with(|| length.into());
+    }
+    response.map(|_| body::empty())
 }
 
 /// Whether the protocol changes.
@@ -190,6 +211,16 @@ impl Record {
         self.has_turn
     }
 
+    /// How the headers and trailers of its proxy are written.
+    pub(super) fn settings(&self) -> &HeaderSettings {
+        &self.proxy.settings.headers
+    }
+
+    /// So much of the body of the answer has been given.
+    pub(super) fn gave(&mut self, bytes: u64) {
+        self.outcome.bytes += bytes;
+    }
+
     /// It has failed.
     pub(super) fn failed(&mut self, failure: Failure) {
         self.outcome.failure = Some(failure);
@@ -209,77 +240,6 @@ impl Drop for Record {
         self.proxy.counts.ended(&self.outcome);
         if self.proxy.settings.access_log {
             counts::log(self.circuit, &self.outcome, self.began.elapsed());
-        }
-    }
-}
-
-/// The body of a response, as the client gets it.
-struct ResponseBody {
-    /// As it comes from the origin, or from us.
-    body: Body,
-    /// What becomes of the request.
-    record: Record,
-    /// It flows until it is dropped.
-    flow: Flow,
-    /// Whether it has been taken in full.
-    ended: bool,
-    /// Whether the failure is already known: the body is a page about it.
-    refused: bool,
-}
-
-impl ResponseBody {
-    /// The body that ends a request.
-    fn new(body: Body, record: Record, progress: &Arc<Progress>, refused: bool) -> Self {
-        let ended = body.is_end_stream() || record.outcome.method == Method::HEAD;
-        Self { body, record, flow: progress.flow(), ended, refused }
-    }
-}
-
-impl hyper::body::Body for ResponseBody {
-    type Data = Bytes;
-    type Error = BodyError;
-
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let this = self.get_mut();
-        let mut frame = Pin::new(&mut this.body).poll_frame(context);
-        this.flow.origin_moved(frame.is_ready());
-        match &mut frame {
-            Poll::Ready(Some(Ok(frame))) => {
-                if let Some(trailers) = frame.trailers_mut() {
-                    headers::trailers(&this.record.proxy.settings.headers, trailers);
-                }
-                let length = frame.data_ref().map_or(0, |data| data.len() as u64);
-                this.record.outcome.bytes += length;
-                this.ended = this.body.is_end_stream();
-            }
-            Poll::Ready(Some(Err(_))) => this.flow.progress().fail(Failure::OriginBroken),
-            Poll::Ready(None) => this.ended = true,
-            Poll::Pending => {}
-        }
-        frame
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
-}
-
-impl Drop for ResponseBody {
-    fn drop(&mut self) {
-        let progress = self.flow.progress();
-        progress.done();
-        match progress.failure() {
-            _ if self.refused => {}
-            _ if self.ended => self.record.ended(),
-            Some(failure) => self.record.failed(failure),
-            None => {}
         }
     }
 }

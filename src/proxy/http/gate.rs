@@ -46,21 +46,35 @@ pub(super) struct Gate<C> {
     passing: usize,
     /// What they are.
     mode: Mode,
-    /// How long a head may take to arrive, and to begin.
-    head_timeout: Duration,
+    /// How long the client may take for what it is to do next.
+    patience: Patience,
     /// When that is over, counted from the last sign of life.
     timer: Pin<Box<Sleep>>,
     /// Whether the timer runs.
     waiting: bool,
+    /// Whether the client speaks HTTP/2.
+    http2: bool,
     /// What the service says and is told.
     shared: Arc<Shared>,
+}
+
+/// How long a client may take.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Patience {
+    /// For a head to arrive, and to begin, and for the end of an answer to be
+    /// taken.
+    pub(super) head: Duration,
+    /// For anything to be taken while requests are under way, in HTTP/2: there
+    /// answers wait in many buffers, and those of a client who reads nothing
+    /// would stay full for as long as it keeps one request alive.
+    pub(super) idle: Duration,
 }
 
 /// How the client's bytes are understood.
 enum Mode {
     /// As HTTP/1 messages.
     Http1(Framing),
-    /// Not at all: they are passed on.
+    /// Not at all: they are passed on. HTTP/2, or what it was upgraded to.
     Open,
     /// Not at all: what they were meant to be has been refused, and nothing
     /// follows. This is not the end of the stream: the client waits for an answer.
@@ -89,6 +103,8 @@ struct Told {
     refused: Option<Failure>,
     /// Requests that hyper has and that are not answered in full.
     under_way: usize,
+    /// When the client last took something of an answer, in HTTP/1.
+    taken: Option<Instant>,
     /// Whether the protocol changes, once that is known.
     changes: Option<bool>,
     /// Who waits for that.
@@ -109,16 +125,17 @@ pub(super) struct UnderWay(Keeper);
 
 impl<C: AsyncRead + AsyncWrite + Unpin> Gate<C> {
     /// A gate before this stream, and what the service needs of it.
-    pub(super) fn new(client: C, limits: Limits, head_timeout: Duration) -> (Self, Keeper) {
+    pub(super) fn new(client: C, limits: Limits, patience: Patience) -> (Self, Keeper) {
         let shared = Arc::new(Shared::default());
         let gate = Self {
             client,
             held: Vec::new(),
             passing: 0,
             mode: Mode::Http1(Framing::new(limits)),
-            head_timeout,
-            timer: Box::pin(sleep(head_timeout)),
+            patience,
+            timer: Box::pin(sleep(patience.head)),
             waiting: true,
+            http2: false,
             shared: Arc::clone(&shared),
         };
         (gate, Keeper(shared))
@@ -131,6 +148,8 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Gate<C> {
             match framing::is_http2(&self.held) {
                 Some(true) => {
                     self.mode = Mode::Open;
+                    self.http2 = true;
+                    self.waiting = false;
                     self.passing = self.held.len();
                     return Some(Protocol::Http2);
                 }
@@ -225,14 +244,20 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Gate<C> {
     }
 
     /// Waits until the client has neither taken the end of an answer nor sent a
-    /// head for too long. While a request is under way its progress counts.
+    /// head for too long. While a request of HTTP/1 is under way, its progress
+    /// counts.
     fn patience_ends(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        if self.shared.told().under_way > 0 {
-            self.waiting = false;
-            return Poll::Pending;
-        }
+        let under_way = self.shared.told().under_way > 0;
+        let patience = match (under_way, self.http2) {
+            (false, _) => self.patience.head,
+            (true, true) => self.patience.idle,
+            (true, false) => {
+                self.waiting = false;
+                return Poll::Pending;
+            }
+        };
         if !std::mem::replace(&mut self.waiting, true) {
-            self.restart_timer();
+            self.restart_timer(patience);
         }
         self.timer.as_mut().poll(context)
     }
@@ -280,9 +305,8 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Gate<C> {
     }
 
     /// Counts from now.
-    fn restart_timer(&mut self) {
-        let deadline = Instant::now() + self.head_timeout;
-        self.timer.as_mut().reset(deadline);
+    fn restart_timer(&mut self, patience: Duration) {
+        self.timer.as_mut().reset(Instant::now() + patience);
     }
 
     /// The client has taken something, and is alive, or it has not for too long.
@@ -292,7 +316,14 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Gate<C> {
         context: &mut Context<'_>,
     ) -> Poll<io::Result<T>> {
         match written {
-            Poll::Ready(Ok(_)) if self.waiting => self.restart_timer(),
+            // Nobody waits for the client until a write has to wait again.
+            Poll::Ready(Ok(_)) if self.http2 => self.waiting = false,
+            Poll::Ready(Ok(_)) => {
+                self.shared.told().taken = Some(Instant::now());
+                if self.waiting {
+                    self.restart_timer(self.patience.head);
+                }
+            }
             Poll::Pending if self.patience_ends(context).is_ready() => {
                 return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
             }
@@ -360,6 +391,11 @@ impl Keeper {
             self.0.moved.notify_one();
         }
         UnderWay(self.clone())
+    }
+
+    /// When the client last took something of an answer, in HTTP/1.
+    pub(super) fn taken(&self) -> Option<Instant> {
+        self.0.told().taken
     }
 
     /// Waits until no request has been under way for this long.

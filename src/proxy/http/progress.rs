@@ -2,7 +2,9 @@
 //!
 //! hyper does not ask a body for more while nobody takes what is there, so a
 //! body cannot time itself. Both bodies of a request tell here what they do,
-//! and who serves the request waits for [`Progress::overdue`].
+//! and who serves the request waits for [`Progress::overdue`]. In HTTP/1, where
+//! hyper holds much of a body for a slow client, the gate knows besides when the
+//! client last took something.
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,6 +16,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
+use super::gate::Keeper;
 use crate::proxy::body::BodyError;
 use crate::proxy::failure::Failure;
 use crate::proxy::headers;
@@ -25,6 +28,8 @@ pub(super) struct Progress {
     state: Mutex<State>,
     /// Rung when the state changes so that waiting has to begin anew.
     changed: Notify,
+    /// Knows what the client takes, if that can only be this response.
+    keeper: Option<Keeper>,
 }
 
 /// What is known of a request under way.
@@ -47,8 +52,13 @@ struct State {
 pub(super) struct Flow(Arc<Progress>);
 
 impl Progress {
-    /// Of a request that begins now.
-    pub(super) fn new(idle: Duration, total: Option<Duration>) -> Arc<Self> {
+    /// Of a request that begins now; `keeper`: of the gate through which the
+    /// client takes nothing but the response to this.
+    pub(super) fn new(
+        idle: Duration,
+        total: Option<Duration>,
+        keeper: Option<Keeper>,
+    ) -> Arc<Self> {
         let now = Instant::now();
         let state = State {
             flowing: 0,
@@ -58,7 +68,7 @@ impl Progress {
             client_is_next: false,
             failure: None,
         };
-        Arc::new(Self { state: Mutex::new(state), changed: Notify::new() })
+        Arc::new(Self { state: Mutex::new(state), changed: Notify::new(), keeper })
     }
 
     /// From now on something may stand still for this long.
@@ -103,7 +113,9 @@ impl Progress {
                 if let Some(failure) = state.failure {
                     return failure;
                 }
-                let idle = (state.flowing > 0).then(|| state.moved.checked_add(state.idle));
+                let taken = self.keeper.as_ref().filter(|_| state.client_is_next);
+                let moved = taken.and_then(Keeper::taken).max(Some(state.moved));
+                let idle = moved.filter(|_| state.flowing > 0).map(|at| at.checked_add(state.idle));
                 let due = [idle.flatten(), state.deadline].into_iter().flatten().min();
                 if due.is_some_and(|due| due <= Instant::now()) {
                     let slow = [Failure::OriginSlow, Failure::SlowClient];
