@@ -238,11 +238,9 @@ async fn a_client_that_reads_nothing_is_left_though_it_keeps_a_request_alive() {
     }
 }
 
-#[tokio::test(start_paused = true)]
-async fn slow_streams_of_one_connection_all_get_their_answers() {
-    const LENGTH: usize = 50_000;
-    let mut world = World::with(|settings| settings.origins.idle_timeout = Duration::from_secs(20));
-    // What comes for the client comes at 3,000 bytes a second.
+/// Asks for so many answers of this length over one connection on which 3,000
+/// bytes a second come to the client, and waits until it has all of them.
+async fn read_slowly(mut world: World, answers: usize, length: usize) {
     let (mut far, (near, mut through)) = (world.client(), tokio::io::duplex(4096));
     let mut slowly = JoinSet::new();
     slowly.spawn(async move {
@@ -255,7 +253,10 @@ async fn slow_streams_of_one_connection_all_get_their_answers() {
                 tokio::time::sleep(Duration::from_secs(1)).await;
             }
         };
-        let _ = tokio::join!(tokio::io::copy(&mut from_client, &mut to_proxy), down);
+        tokio::select! {
+            _ = tokio::io::copy(&mut from_client, &mut to_proxy) => {}
+            () = down => {}
+        }
     });
     let (mut sender, connection) = Builder::new(TokioExecutor::new())
         .initial_stream_window_size(1 << 20)
@@ -266,21 +267,33 @@ async fn slow_streams_of_one_connection_all_get_their_answers() {
     slowly.spawn(async { connection.await.unwrap() });
     let mut pouring = JoinSet::new();
     let mut reading = JoinSet::new();
-    for _ in 0..5 {
+    for _ in 0..answers {
         let response = sender.send_request(get("http://a.onion/"));
         reading.spawn(async { response.await.unwrap().into_body().collect().await });
         let mut origin = world.origin().await;
         pouring.spawn(async move {
             read_head(&mut origin).await;
-            let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {LENGTH}\r\n\r\n");
+            let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n");
             origin.write_all(head.as_bytes()).await.unwrap();
-            origin.write_all(&vec![b'x'; LENGTH]).await.unwrap();
+            origin.write_all(&vec![b'x'; length]).await.unwrap();
         });
     }
     while let Some(read) = reading.join_next().await {
-        assert_eq!(read.unwrap().unwrap().to_bytes().len(), LENGTH);
+        assert_eq!(read.unwrap().unwrap().to_bytes().len(), length);
     }
     assert!(world.status().failures.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn slow_streams_of_one_connection_all_get_their_answers() {
+    let world = World::with(|settings| settings.origins.idle_timeout = Duration::from_secs(20));
+    read_slowly(world, 5, 50_000).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_ends_of_many_answers_are_waited_for() {
+    let world = World::with(|settings| settings.guard.head_timeout = Duration::from_secs(10));
+    read_slowly(world, 20, 8_000).await;
 }
 
 #[tokio::test(start_paused = true)]

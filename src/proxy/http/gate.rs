@@ -92,7 +92,7 @@ pub(super) struct Keeper(Arc<Shared>);
 struct Shared {
     /// What they tell each other.
     told: Mutex<Told>,
-    /// Rung when a request begins or ends.
+    /// Rung when what [`Keeper::idle`] looks at has changed.
     moved: Notify,
 }
 
@@ -105,6 +105,8 @@ struct Told {
     under_way: usize,
     /// When the client last took something of an answer, in HTTP/1.
     taken: Option<Instant>,
+    /// Whether the client does not take what there is for it, in HTTP/2.
+    full: bool,
     /// Whether the protocol changes, once that is known.
     changes: Option<bool>,
     /// Who waits for that.
@@ -315,6 +317,9 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Gate<C> {
         written: Poll<io::Result<T>>,
         context: &mut Context<'_>,
     ) -> Poll<io::Result<T>> {
+        if self.http2 {
+            self.shared.fill(written.is_pending());
+        }
         match written {
             // Nobody waits for the client until a write has to wait again.
             Poll::Ready(Ok(_)) if self.http2 => self.waiting = false,
@@ -398,11 +403,16 @@ impl Keeper {
         self.0.told().taken
     }
 
-    /// Waits until no request has been under way for this long.
+    /// Waits until no request has been under way, and no end of an answer on its
+    /// way, for this long.
     pub(super) async fn idle(&self, time: Duration) {
         loop {
             let moved = self.0.moved.notified();
-            if self.0.told().under_way > 0 {
+            let busy = {
+                let told = self.0.told();
+                told.under_way > 0 || told.full
+            };
+            if busy {
                 moved.await;
                 continue;
             }
@@ -432,6 +442,13 @@ impl Drop for UnderWay {
 }
 
 impl Shared {
+    /// The client has taken what there was for it, or has not.
+    fn fill(&self, full: bool) {
+        if std::mem::replace(&mut self.told().full, full) != full {
+            self.moved.notify_one();
+        }
+    }
+
     /// Nobody panics while it holds this.
     fn told(&self) -> MutexGuard<'_, Told> {
         self.told.lock().unwrap_or_else(PoisonError::into_inner)
