@@ -6,15 +6,17 @@
 //! arrives, such as its length when none was announced, is for who reads the body.
 
 mod path;
+mod rules;
 
-use http::header::{CONTENT_LENGTH, HOST, MAX_FORWARDS, TRANSFER_ENCODING, USER_AGENT};
+use http::header::{CONTENT_LENGTH, HOST, MAX_FORWARDS, TRANSFER_ENCODING};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Version};
 
 use super::failure::Failure;
 use super::host::{self, Host};
 use super::http::framing;
-use super::settings::{AllowedHost, BlockRule, GuardSettings};
+use super::settings::{AllowedHost, GuardSettings};
+use rules::Rules;
 
 /// The longest target of a request, in bytes.
 pub const LONGEST_TARGET: usize = 16 * 1024;
@@ -28,15 +30,45 @@ const METHOD_NOT_ALLOWED: u16 = 405;
 /// The status for hosts that are not served here (RFC 9110, section 15.5.20).
 const MISDIRECTED: u16 = 421;
 
-/// Whether a request to the service with the address `own` may go on to an origin.
-///
-/// Besides what the settings refuse, these are always refused: what is longer
-/// than the limits; what has no host, two, or none that is one; what says twice,
-/// or in disguise, how long its body is; other forms of a target than a path,
-/// an `http` URI, or `*` for `OPTIONS`; `CONNECT`, which
-/// would make an open relay of an origin, and `TRACE`, which would show what
-/// the proxy has added (405).
-pub fn check(settings: &GuardSettings, own: &str, request: &Parts) -> Result<(), Failure> {
+/// What stands before the origins of one virtual port.
+pub struct Guard {
+    /// What the operator wants.
+    settings: GuardSettings,
+    /// The operator's rules, made ready.
+    rules: Rules,
+}
+
+impl Guard {
+    /// One that refuses what these settings say.
+    pub fn new(settings: &GuardSettings) -> Self {
+        Self { settings: settings.clone(), rules: Rules::new(&settings.block) }
+    }
+
+    /// Whether a request to the service with the address `own` may go on to an
+    /// origin.
+    ///
+    /// Besides what the settings refuse, these are always refused: what is
+    /// longer than the limits; what has no host, two, or none that is one; what
+    /// says twice, or in disguise, how long its body is; other forms of a target
+    /// than a path, an `http` URI, or `*` for `OPTIONS`; `CONNECT`, which would
+    /// make an open relay of an origin, and `TRACE`, which would show what the
+    /// proxy has added (405).
+    ///
+    /// # Errors
+    ///
+    /// Why the request is refused.
+    pub fn check(&self, own: &str, request: &Parts) -> Result<(), Failure> {
+        let host = acceptable(&self.settings, own, request)?;
+        self.rules.status(request, host).map_or(Ok(()), |status| Err(Failure::Blocked(status)))
+    }
+}
+
+/// The host that a request is for, unless it is refused whatever the rules are.
+fn acceptable<'a>(
+    settings: &GuardSettings,
+    own: &str,
+    request: &'a Parts,
+) -> Result<Option<Host<'a>>, Failure> {
     within_limits(settings, request)?;
     if matches!(request.method, Method::CONNECT | Method::TRACE) || is_for_us(request) {
         return Err(Failure::Blocked(METHOD_NOT_ALLOWED));
@@ -52,10 +84,7 @@ pub fn check(settings: &GuardSettings, own: &str, request: &Parts) -> Result<(),
     if !settings.allowed_hosts.as_ref().is_none_or(|allowed| is_among(allowed, own, name)) {
         return Err(Failure::Blocked(MISDIRECTED));
     }
-    match settings.block.iter().find(|rule| applies(rule, request, host)) {
-        Some(rule) => Err(Failure::Blocked(rule.status)),
-        None => Ok(()),
-    }
+    Ok(host)
 }
 
 fn within_limits(settings: &GuardSettings, request: &Parts) -> Result<(), Failure> {
@@ -162,32 +191,13 @@ fn is_among(allowed: &[AllowedHost], own: &str, name: &str) -> bool {
     allowed.iter().map(domain).any(|domain| host::below(name, domain).is_some())
 }
 
-/// Whether everything that a rule gives is so. A request that names no host
-/// could be for any.
-fn applies(rule: &BlockRule, request: &Parts, host: Option<Host<'_>>) -> bool {
-    let same_host = rule
-        .host
-        .as_ref()
-        .is_none_or(|domain| host.is_none_or(|host| host::below(host.name, domain).is_some()));
-    let same_path =
-        rule.path.as_ref().is_none_or(|start| path::begins_with(request.uri.path(), start));
-    let same_method = rule.methods.is_empty()
-        || rule.methods.iter().any(|method| method == request.method.as_str());
-    let same_agent = rule.user_agent.as_ref().is_none_or(|part| {
-        let part = part.to_lowercase();
-        let says = |agent: &HeaderValue| {
-            String::from_utf8_lossy(agent.as_bytes()).to_lowercase().contains(&part)
-        };
-        request.headers.get_all(USER_AGENT).iter().any(says)
-    });
-    same_host && same_path && same_method && same_agent
-}
-
 #[cfg(test)]
 mod tests {
     use http::Request;
+    use http::header::USER_AGENT;
 
     use super::*;
+    use crate::proxy::settings::BlockRule;
 
     const ONION: &str = "abcdefghijklmnopqrstuvwxyz234567abcdefghijklmnopqrstuvwx.onion";
 
@@ -217,7 +227,7 @@ mod tests {
     }
 
     fn checked(settings: &GuardSettings, request: &Parts) -> Option<Failure> {
-        check(settings, ONION, request).err()
+        Guard::new(settings).check(ONION, request).err()
     }
 
     fn default(request: &Parts) -> Option<Failure> {

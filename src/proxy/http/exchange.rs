@@ -25,8 +25,8 @@ use super::tasks::{Spawner, live_by};
 use super::{CircuitControl, FromOrigin, Proxy, upgrade};
 use crate::proxy::body::{Body, BodyError};
 use crate::proxy::failure::Failure;
+use crate::proxy::headers;
 use crate::proxy::visitor::Visitor;
-use crate::proxy::{guard, headers};
 
 /// What the requests of one client share.
 pub(super) struct Exchange {
@@ -92,7 +92,7 @@ impl Exchange {
         }
         let settings = &self.proxy.settings;
         let (mut parts, incoming) = request.into_parts();
-        guard::check(&settings.guard, &self.visitor.onion, &parts)?;
+        self.proxy.guard.check(&self.visitor.onion, &parts)?;
         if !record.take_turn(self) {
             if settings.circuit.close_abusers {
                 self.control.close();
