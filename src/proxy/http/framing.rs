@@ -14,6 +14,7 @@
 
 use crate::proxy::failure::Failure;
 use crate::proxy::host::Host;
+use crate::proxy::token::is_token;
 
 /// The longest line that says how long a chunk is, extensions and all, in bytes.
 const MAX_CHUNK_LINE: usize = 1024;
@@ -439,11 +440,6 @@ pub fn is_of_framing(name: &[u8]) -> bool {
     [&b"content-length"[..], b"transfer-encoding"]
         .into_iter()
         .any(|framing| letters.clone().eq(framing.iter().copied()))
-}
-
-/// A character of a token (RFC 9110, section 5.6.2).
-fn is_token(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
 /// A character of a field value (RFC 9110, section 5.5).
