@@ -10,12 +10,13 @@ mod rules;
 
 use http::header::{CONTENT_LENGTH, HOST, MAX_FORWARDS, TRANSFER_ENCODING};
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Method, Version};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Version};
 
 use super::failure::Failure;
 use super::host::{self, Host};
 use super::http::framing;
 use super::settings::{AllowedHost, GuardSettings};
+use super::token;
 use rules::Rules;
 
 /// The longest target of a request, in bytes.
@@ -96,7 +97,7 @@ fn within_limits(settings: &GuardSettings, request: &Parts) -> Result<(), Failur
     if target > LONGEST_TARGET {
         return Err(Failure::TargetTooLong);
     }
-    let field = |(name, value): (&http::HeaderName, &HeaderValue)| {
+    let field = |(name, value): (&HeaderName, &HeaderValue)| {
         name.as_str().len() + value.len() + FIELD_SYNTAX
     };
     let fields: usize = request.headers.iter().map(field).sum();
@@ -150,10 +151,13 @@ fn only_host(request: &Parts) -> Result<Option<Host<'_>>, Failure> {
 }
 
 /// The announced length of the body: one number, and not beyond the limit. An
-/// origin that takes `_` for `-` must not find another one.
+/// origin that takes one name for another must not find another one.
 fn body_fits(settings: &GuardSettings, headers: &HeaderMap) -> Result<(), Failure> {
-    let mut names = headers.keys().map(|name| name.as_str().as_bytes());
-    if names.any(|name| name.contains(&b'_') && framing::is_of_framing(name)) {
+    let disguised = |name: &HeaderName| {
+        !matches!(*name, CONTENT_LENGTH | TRANSFER_ENCODING)
+            && framing::is_of_framing(name.as_str().as_bytes())
+    };
+    if headers.keys().any(disguised) {
         return Err(Failure::Malformed);
     }
     let mut announced = headers.get_all(CONTENT_LENGTH).iter();
@@ -174,7 +178,8 @@ fn body_fits(settings: &GuardSettings, headers: &HeaderMap) -> Result<(), Failur
 /// than an onion address, in `Host` or in `X-Forwarded-Host`.
 fn is_of_a_gateway(headers: &HeaderMap, host: Option<Host<'_>>) -> bool {
     let is_onion = |name: &str| host::below(name, "onion").is_some_and(|labels| !labels.is_empty());
-    let says_so = headers.keys().any(|name| name.as_str().replace('_', "-") == "x-tor2web");
+    let is_its_own = |name: &HeaderName| token::plain(name.as_str().as_bytes()).eq(*b"x-tor2web");
+    let says_so = headers.keys().any(is_its_own);
     let asked_for = headers.get_all("x-forwarded-host").iter().any(|value| {
         let mut hosts = value.to_str().unwrap_or_default().split(',').map(str::trim);
         !hosts.all(|host| Host::parse(host).is_some_and(|host| is_onion(host.name)))
@@ -213,7 +218,7 @@ mod tests {
         let mut parts = get("/");
         for (name, value) in fields {
             parts.headers.append(
-                http::HeaderName::try_from(*name).unwrap(),
+                HeaderName::try_from(*name).unwrap(),
                 HeaderValue::from_str(value).unwrap(),
             );
         }
@@ -317,6 +322,7 @@ mod tests {
             [("content-length", "1, 1"), ("x", "y")],
             [("content-length", ""), ("x", "y")],
             [("content_length", "1"), ("x", "y")],
+            [("content.length", "1"), ("x", "y")],
             [("transfer_encoding", "chunked"), ("x", "y")],
             [("content-length", "99999999999999999999"), ("x", "y")],
         ] {
@@ -348,6 +354,7 @@ mod tests {
             with(&[("x-tor2web", "1")]),
             with(&[("X-TOR2WEB", "encrypted")]),
             with(&[("x_tor2web", "")]),
+            with(&[("x.tor2web", "")]),
             with(&[("x-forwarded-host", "abc.onion.ws")]),
             with(&[("x-forwarded-host", "abc.onion, abc.onion.to")]),
             asked_as("abc.onion.to"),

@@ -14,7 +14,7 @@
 
 use crate::proxy::failure::Failure;
 use crate::proxy::host::Host;
-use crate::proxy::token::is_token;
+use crate::proxy::token::{self, is_token};
 
 /// The longest line that says how long a chunk is, extensions and all, in bytes.
 const MAX_CHUNK_LINE: usize = 1024;
@@ -431,15 +431,11 @@ impl<'a> Field<'a> {
 }
 
 /// Whether a field of this name says how long a message is, or would say so to
-/// an origin that takes `_` for `-`, as CGI does.
+/// an origin that takes one name for another ([`token::plain`]).
 pub fn is_of_framing(name: &[u8]) -> bool {
-    let letters = name.iter().map(|&byte| match byte {
-        b'_' => b'-',
-        byte => byte.to_ascii_lowercase(),
-    });
     [&b"content-length"[..], b"transfer-encoding"]
         .into_iter()
-        .any(|framing| letters.clone().eq(framing.iter().copied()))
+        .any(|framing| token::plain(name).eq(framing.iter().copied()))
 }
 
 /// A character of a field value (RFC 9110, section 5.5).
