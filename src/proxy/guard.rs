@@ -71,7 +71,9 @@ fn acceptable<'a>(
     request: &'a Parts,
 ) -> Result<Option<Host<'a>>, Failure> {
     within_limits(settings, request)?;
-    if matches!(request.method, Method::CONNECT | Method::TRACE) || is_for_us(request) {
+    // Some servers do not tell methods apart by case.
+    let is = |method: Method| request.method.as_str().eq_ignore_ascii_case(method.as_str());
+    if is(Method::CONNECT) || is(Method::TRACE) || is_for_us(request) {
         return Err(Failure::Blocked(METHOD_NOT_ALLOWED));
     }
     has_known_target(request)?;
@@ -295,9 +297,9 @@ mod tests {
 
     #[test]
     fn connect_and_trace_are_never_led_on() {
-        for method in [Method::CONNECT, Method::TRACE] {
+        for method in ["CONNECT", "TRACE", "connect", "Trace"] {
             let mut request = get("/");
-            request.method = method;
+            request.method = Method::from_bytes(method.as_bytes()).unwrap();
             assert_eq!(default(&request), Some(Failure::Blocked(405)));
         }
     }
@@ -428,6 +430,43 @@ mod tests {
         let mut other = request.clone();
         other.headers.remove(USER_AGENT);
         assert!(!blocks(&rule, &other), "another program");
+    }
+
+    #[test]
+    fn capitals_and_small_letters_do_not_slip_through_a_rule() {
+        let methods = BlockRule { methods: vec!["DELETE".into()], ..BlockRule::default() };
+        let path = BlockRule { path: Some("/Admin".into()), ..BlockRule::default() };
+        for method in ["DELETE", "delete", "Delete"] {
+            let mut request = get("/aDMIN/x");
+            request.method = Method::from_bytes(method.as_bytes()).unwrap();
+            assert!(blocks(&methods, &request), "{method}");
+            assert!(blocks(&path, &request), "{method}");
+        }
+        assert!(!blocks(&methods, &get("/delete")));
+    }
+
+    #[test]
+    fn a_method_in_place_of_that_of_the_request_does_not_slip_through_a_rule() {
+        let rule = BlockRule { methods: vec!["PUT".into(), "DELETE".into()], ..Default::default() };
+        for (name, value) in [
+            ("X-HTTP-Method-Override", "DELETE"),
+            ("x-http-method", "delete"),
+            ("X-Method-Override", "Put"),
+            ("X_HTTP_Method_Override", "PUT"),
+            ("X.HTTP.Method", "PUT"),
+            ("x-http-method-override", " GET , DELETE"),
+        ] {
+            let mut request = with(&[("x-http-method", "GET"), (name, value)]);
+            request.method = Method::POST;
+            assert!(blocks(&rule, &request), "{name}: {value}");
+        }
+        for (name, value) in [
+            ("x-http-method-override", "PATCH"),
+            ("x-http-method-override", "DELETED"),
+            ("x-method", "DELETE"),
+        ] {
+            assert!(!blocks(&rule, &with(&[(name, value)])), "{name}: {value}");
+        }
     }
 
     #[test]

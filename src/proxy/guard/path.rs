@@ -1,11 +1,12 @@
 //! Which of the operator's paths a request's path lies below. Pure.
 //!
 //! Servers differ in what they make of a path before they look at it: some
-//! decode it twice, take a backslash for a slash, cut `;parameters` off, or make
-//! one slash of several. A rule that refuses a path has to hold for all of
-//! them, so each reading is tried, and it is enough that a path passes through
-//! the refused one on its way. That refuses some odd paths too many, such as
-//! `/admin/../public`; browsers do not send those.
+//! decode it twice, take a backslash for a slash, cut `;parameters` off, make
+//! one slash of several, or take capitals for small letters. A rule that refuses
+//! a path has to hold for all of them, so each reading is tried, and it is enough
+//! that a path passes through the refused one on its way. That refuses some odd
+//! paths too many, such as `/admin/../public`, which browsers do not send, and
+//! `/Admin` where that is another page than `/admin`.
 //!
 //! Clients choose the path: it is decoded and read once for all rules, and what
 //! a rule adds to each of its segments is a step of a binary search.
@@ -24,7 +25,7 @@ pub(super) struct Starts(Vec<Start>);
 /// The path of one rule.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 struct Start {
-    /// Its names, decoded.
+    /// Its names, decoded and in small letters.
     names: Vec<Vec<u8>>,
     /// The rule.
     rule: usize,
@@ -56,7 +57,7 @@ impl Starts {
     /// Of these rules and their paths.
     pub(super) fn new<'a>(paths: impl IntoIterator<Item = (usize, &'a str)>) -> Self {
         let start = |(rule, path): (usize, &str)| {
-            let path: Vec<u8> = percent_decode(path.as_bytes()).collect();
+            let path = decoded(path.as_bytes());
             let names = path.split(|c| *c == b'/').filter(|name| !name.is_empty());
             Start { names: names.map(<[u8]>::to_vec).collect(), rule }
         };
@@ -68,7 +69,7 @@ impl Starts {
     /// The rules with whose names `path` begins, in any reading.
     pub(super) fn reached_by(&self, path: &str) -> BTreeSet<usize> {
         let mut reached = BTreeSet::new();
-        let mut path = path.as_bytes().to_vec();
+        let mut path = path.as_bytes().to_ascii_lowercase();
         for _ in 0..=DECODINGS {
             for reading in readings(&path) {
                 self.walk(&path, reading, &mut reached);
@@ -76,7 +77,7 @@ impl Starts {
                     return reached;
                 }
             }
-            let decoded: Vec<u8> = percent_decode(&path).collect();
+            let decoded = decoded(&path);
             if decoded.len() == path.len() {
                 break;
             }
@@ -132,6 +133,12 @@ impl Starts {
         }
         Place { first, ..place }
     }
+}
+
+/// What a path becomes when it is decoded, in small letters: those of ASCII, as
+/// servers compare.
+fn decoded(path: &[u8]) -> Vec<u8> {
+    percent_decode(path).map(|byte| byte.to_ascii_lowercase()).collect()
 }
 
 /// The readings in which servers can differ about a path: of most, one.
@@ -195,10 +202,17 @@ mod tests {
             "/;/admin",
             "/admin%2fusers",
             "admin",
+            "/ADMIN",
+            "/Admin/users",
+            "/%41dmin",
+            "/%2541dmin",
+            "/x/..;/aDMIN",
         ] {
             assert!(begins_with(path, "/admin"), "{path}");
             assert!(begins_with(path, "/admin/"), "{path}");
             assert!(begins_with(path, "/%61dmin"), "{path}");
+            assert!(begins_with(path, "/Admin"), "{path}");
+            assert!(begins_with(path, "/%41DMIN"), "{path}");
         }
     }
 
@@ -210,7 +224,6 @@ mod tests {
             "/administrator",
             "/admi",
             "/x/admin",
-            "/ADMIN",
             "/%2525252561dmin",
             "/x;/admin;y",
             "/xadmin",

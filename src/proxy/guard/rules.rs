@@ -5,6 +5,7 @@
 //! if one wants to know.
 
 use std::cell::LazyCell;
+use std::collections::BTreeSet;
 
 use http::HeaderValue;
 use http::header::USER_AGENT;
@@ -13,6 +14,11 @@ use http::request::Parts;
 use super::path::Starts;
 use crate::proxy::host::{self, Host};
 use crate::proxy::settings::BlockRule;
+use crate::proxy::token;
+
+/// The fields by which frameworks let a client ask for another method than that
+/// of its request.
+const OVERRIDES: [&str; 3] = ["x-http-method", "x-http-method-override", "x-method-override"];
 
 /// The rules of one virtual port.
 pub(super) struct Rules {
@@ -45,9 +51,9 @@ impl Rules {
         });
         let same_host =
             |domain: &String| host.is_none_or(|host| host::below(host.name, domain).is_some());
+        let methods = LazyCell::new(|| methods(request));
         let same_method = |rule: &BlockRule| {
-            rule.methods.is_empty()
-                || rule.methods.iter().any(|method| method == request.method.as_str())
+            rule.methods.is_empty() || rule.methods.iter().any(|method| methods.contains(method))
         };
         let same_agent = |part: &String| agents.iter().any(|agent| agent.contains(part));
         let applies = |(index, rule): &(usize, &BlockRule)| {
@@ -58,4 +64,20 @@ impl Rules {
         };
         self.rules.iter().enumerate().find(applies).map(|(_, rule)| rule.status)
     }
+}
+
+/// The methods that an origin may find in a request, in capitals as rules have
+/// them: some frameworks do not tell them apart by case. Of several in a field,
+/// it may take any.
+fn methods(request: &Parts) -> BTreeSet<String> {
+    let overrides = request.headers.iter().filter(|(name, _)| {
+        let name = token::plain(name.as_str().as_bytes());
+        OVERRIDES.iter().any(|field| name.clone().eq(field.bytes()))
+    });
+    let mut methods = BTreeSet::from([request.method.as_str().to_ascii_uppercase()]);
+    for (_, value) in overrides {
+        let value = String::from_utf8_lossy(value.as_bytes()).to_ascii_uppercase();
+        methods.extend(value.split(',').map(|method| method.trim().to_owned()));
+    }
+    methods
 }
