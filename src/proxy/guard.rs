@@ -19,7 +19,8 @@ use super::settings::{AllowedHost, GuardSettings};
 use super::token;
 use rules::Rules;
 
-/// The longest target of a request, in bytes.
+/// The longest target of a request, in bytes, in any version of HTTP. The framing
+/// of HTTP/1 has a limit of its own, above this one: what hyper can read at all.
 pub const LONGEST_TARGET: usize = 16 * 1024;
 
 /// What a field adds to the length of a head besides its name and value.

@@ -19,7 +19,9 @@ use crate::proxy::token::{self, is_token};
 /// The longest line that says how long a chunk is, extensions and all, in bytes.
 const MAX_CHUNK_LINE: usize = 1024;
 
-/// The longest request target, in bytes: as long as `http::Uri` can be.
+/// The longest request target, in bytes: as long as `http::Uri` can be, or hyper
+/// would refuse it without us. Whether one that can be read is too long, the guard
+/// says, for HTTP/2 as well (`guard::LONGEST_TARGET`).
 const MAX_TARGET: usize = 65_534;
 
 /// What a client of HTTP/2 sends first (RFC 9113, section 3.4).
