@@ -96,6 +96,7 @@ const PARTS: &[Part] = &[
             "proxy/origins/health.rs",
             "proxy/rules.rs",
             "proxy/settings.rs",
+            "proxy/token.rs",
             "proxy/visitor.rs",
             "instance/limits.rs",
             "instance/plan.rs",

@@ -1,7 +1,8 @@
 //! `onionbraid check`: is the configuration right, and what would run?
 //!
-//! Reads files and keys, and the files that serving ports takes; makes nothing, does not use the network; unless it is
-//! told to, and then it asks every backend through Tor.
+//! Reads files and keys, and the files that serving ports takes; makes nothing,
+//! does not use the network; unless it is told to, and then it asks every backend
+//! through Tor.
 
 mod advice;
 mod finding;

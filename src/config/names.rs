@@ -1,5 +1,7 @@
 //! Names of hosts and of header fields: what is a good one, and if not, why?
 
+use crate::proxy::token;
+
 /// A host name in lower case, without a port.
 ///
 /// # Errors
@@ -59,7 +61,7 @@ const OF_THE_CONNECTION: [&str; 12] = [
 ///
 /// What is wrong with it.
 pub(crate) fn field(text: &str) -> Result<(), String> {
-    if text.is_empty() || text.len() > 100 || !text.bytes().all(is_token) {
+    if text.is_empty() || text.len() > 100 || !text.bytes().all(token::is_token) {
         return Err("this must be the name of a header field, such as \"X-Circuit\": at most 100 \
                     letters, digits and `-`"
             .to_owned());
@@ -70,12 +72,6 @@ pub(crate) fn field(text: &str) -> Result<(), String> {
         ));
     }
     Ok(())
-}
-
-/// Whether a byte may stand in a token (RFC 9110, section 5.6.2): the name of a
-/// field or a method.
-pub(crate) fn is_token(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
 #[cfg(test)]

@@ -3,7 +3,8 @@
 //!
 //! A rule that stays as it was keeps its proxy: connections to origins, what is
 //! known of their health, limits of circuits and counters live on; unless a file
-//! that it was made from has changed. Streams that are open keep the proxy that they began with.
+//! that it was made from has changed. Streams that are open keep the proxy that
+//! they began with.
 
 use std::convert::Infallible;
 use std::sync::Arc;

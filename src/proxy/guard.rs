@@ -6,17 +6,21 @@
 //! arrives, such as its length when none was announced, is for who reads the body.
 
 mod path;
+mod rules;
 
-use http::header::{CONTENT_LENGTH, HOST, MAX_FORWARDS, TRANSFER_ENCODING, USER_AGENT};
+use http::header::{CONTENT_LENGTH, HOST, MAX_FORWARDS, TRANSFER_ENCODING};
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Method, Version};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Version};
 
 use super::failure::Failure;
 use super::host::{self, Host};
 use super::http::framing;
-use super::settings::{AllowedHost, BlockRule, GuardSettings};
+use super::settings::{AllowedHost, GuardSettings};
+use super::token;
+use rules::Rules;
 
-/// The longest target of a request, in bytes.
+/// The longest target of a request, in bytes, in any version of HTTP. The framing
+/// of HTTP/1 has a limit of its own, above this one: what hyper can read at all.
 pub const LONGEST_TARGET: usize = 16 * 1024;
 
 /// What a field adds to the length of a head besides its name and value.
@@ -28,17 +32,49 @@ const METHOD_NOT_ALLOWED: u16 = 405;
 /// The status for hosts that are not served here (RFC 9110, section 15.5.20).
 const MISDIRECTED: u16 = 421;
 
-/// Whether a request to the service with the address `own` may go on to an origin.
-///
-/// Besides what the settings refuse, these are always refused: what is longer
-/// than the limits; what has no host, two, or none that is one; what says twice,
-/// or in disguise, how long its body is; other forms of a target than a path,
-/// an `http` URI, or `*` for `OPTIONS`; `CONNECT`, which
-/// would make an open relay of an origin, and `TRACE`, which would show what
-/// the proxy has added (405).
-pub fn check(settings: &GuardSettings, own: &str, request: &Parts) -> Result<(), Failure> {
+/// What stands before the origins of one virtual port.
+pub struct Guard {
+    /// What the operator wants.
+    settings: GuardSettings,
+    /// The operator's rules, made ready.
+    rules: Rules,
+}
+
+impl Guard {
+    /// One that refuses what these settings say.
+    pub fn new(settings: &GuardSettings) -> Self {
+        Self { settings: settings.clone(), rules: Rules::new(&settings.block) }
+    }
+
+    /// Whether a request to the service with the address `own` may go on to an
+    /// origin.
+    ///
+    /// Besides what the settings refuse, these are always refused: what is
+    /// longer than the limits; what has no host, two, or none that is one; what
+    /// says twice, or in disguise, how long its body is; other forms of a target
+    /// than a path, an `http` URI, or `*` for `OPTIONS`; `CONNECT`, which would
+    /// make an open relay of an origin, and `TRACE`, which would show what the
+    /// proxy has added (405).
+    ///
+    /// # Errors
+    ///
+    /// Why the request is refused.
+    pub fn check(&self, own: &str, request: &Parts) -> Result<(), Failure> {
+        let host = acceptable(&self.settings, own, request)?;
+        self.rules.status(request, host).map_or(Ok(()), |status| Err(Failure::Blocked(status)))
+    }
+}
+
+/// The host that a request is for, unless it is refused whatever the rules are.
+fn acceptable<'a>(
+    settings: &GuardSettings,
+    own: &str,
+    request: &'a Parts,
+) -> Result<Option<Host<'a>>, Failure> {
     within_limits(settings, request)?;
-    if matches!(request.method, Method::CONNECT | Method::TRACE) || is_for_us(request) {
+    // Some servers do not tell methods apart by case.
+    let is = |method: Method| request.method.as_str().eq_ignore_ascii_case(method.as_str());
+    if is(Method::CONNECT) || is(Method::TRACE) || is_for_us(request) {
         return Err(Failure::Blocked(METHOD_NOT_ALLOWED));
     }
     has_known_target(request)?;
@@ -52,10 +88,7 @@ pub fn check(settings: &GuardSettings, own: &str, request: &Parts) -> Result<(),
     if !settings.allowed_hosts.as_ref().is_none_or(|allowed| is_among(allowed, own, name)) {
         return Err(Failure::Blocked(MISDIRECTED));
     }
-    match settings.block.iter().find(|rule| applies(rule, request, host)) {
-        Some(rule) => Err(Failure::Blocked(rule.status)),
-        None => Ok(()),
-    }
+    Ok(host)
 }
 
 fn within_limits(settings: &GuardSettings, request: &Parts) -> Result<(), Failure> {
@@ -67,7 +100,7 @@ fn within_limits(settings: &GuardSettings, request: &Parts) -> Result<(), Failur
     if target > LONGEST_TARGET {
         return Err(Failure::TargetTooLong);
     }
-    let field = |(name, value): (&http::HeaderName, &HeaderValue)| {
+    let field = |(name, value): (&HeaderName, &HeaderValue)| {
         name.as_str().len() + value.len() + FIELD_SYNTAX
     };
     let fields: usize = request.headers.iter().map(field).sum();
@@ -121,10 +154,13 @@ fn only_host(request: &Parts) -> Result<Option<Host<'_>>, Failure> {
 }
 
 /// The announced length of the body: one number, and not beyond the limit. An
-/// origin that takes `_` for `-` must not find another one.
+/// origin that takes one name for another must not find another one.
 fn body_fits(settings: &GuardSettings, headers: &HeaderMap) -> Result<(), Failure> {
-    let mut names = headers.keys().map(|name| name.as_str().as_bytes());
-    if names.any(|name| name.contains(&b'_') && framing::is_of_framing(name)) {
+    let disguised = |name: &HeaderName| {
+        !matches!(*name, CONTENT_LENGTH | TRANSFER_ENCODING)
+            && framing::is_of_framing(name.as_str().as_bytes())
+    };
+    if headers.keys().any(disguised) {
         return Err(Failure::Malformed);
     }
     let mut announced = headers.get_all(CONTENT_LENGTH).iter();
@@ -145,7 +181,8 @@ fn body_fits(settings: &GuardSettings, headers: &HeaderMap) -> Result<(), Failur
 /// than an onion address, in `Host` or in `X-Forwarded-Host`.
 fn is_of_a_gateway(headers: &HeaderMap, host: Option<Host<'_>>) -> bool {
     let is_onion = |name: &str| host::below(name, "onion").is_some_and(|labels| !labels.is_empty());
-    let says_so = headers.keys().any(|name| name.as_str().replace('_', "-") == "x-tor2web");
+    let is_its_own = |name: &HeaderName| token::plain(name.as_str().as_bytes()).eq(*b"x-tor2web");
+    let says_so = headers.keys().any(is_its_own);
     let asked_for = headers.get_all("x-forwarded-host").iter().any(|value| {
         let mut hosts = value.to_str().unwrap_or_default().split(',').map(str::trim);
         !hosts.all(|host| Host::parse(host).is_some_and(|host| is_onion(host.name)))
@@ -162,32 +199,13 @@ fn is_among(allowed: &[AllowedHost], own: &str, name: &str) -> bool {
     allowed.iter().map(domain).any(|domain| host::below(name, domain).is_some())
 }
 
-/// Whether everything that a rule gives is so. A request that names no host
-/// could be for any.
-fn applies(rule: &BlockRule, request: &Parts, host: Option<Host<'_>>) -> bool {
-    let same_host = rule
-        .host
-        .as_ref()
-        .is_none_or(|domain| host.is_none_or(|host| host::below(host.name, domain).is_some()));
-    let same_path =
-        rule.path.as_ref().is_none_or(|start| path::begins_with(request.uri.path(), start));
-    let same_method = rule.methods.is_empty()
-        || rule.methods.iter().any(|method| method == request.method.as_str());
-    let same_agent = rule.user_agent.as_ref().is_none_or(|part| {
-        let part = part.to_lowercase();
-        let says = |agent: &HeaderValue| {
-            String::from_utf8_lossy(agent.as_bytes()).to_lowercase().contains(&part)
-        };
-        request.headers.get_all(USER_AGENT).iter().any(says)
-    });
-    same_host && same_path && same_method && same_agent
-}
-
 #[cfg(test)]
 mod tests {
     use http::Request;
+    use http::header::USER_AGENT;
 
     use super::*;
+    use crate::proxy::settings::BlockRule;
 
     const ONION: &str = "abcdefghijklmnopqrstuvwxyz234567abcdefghijklmnopqrstuvwx.onion";
 
@@ -203,7 +221,7 @@ mod tests {
         let mut parts = get("/");
         for (name, value) in fields {
             parts.headers.append(
-                http::HeaderName::try_from(*name).unwrap(),
+                HeaderName::try_from(*name).unwrap(),
                 HeaderValue::from_str(value).unwrap(),
             );
         }
@@ -217,7 +235,7 @@ mod tests {
     }
 
     fn checked(settings: &GuardSettings, request: &Parts) -> Option<Failure> {
-        check(settings, ONION, request).err()
+        Guard::new(settings).check(ONION, request).err()
     }
 
     fn default(request: &Parts) -> Option<Failure> {
@@ -280,9 +298,9 @@ mod tests {
 
     #[test]
     fn connect_and_trace_are_never_led_on() {
-        for method in [Method::CONNECT, Method::TRACE] {
+        for method in ["CONNECT", "TRACE", "connect", "Trace"] {
             let mut request = get("/");
-            request.method = method;
+            request.method = Method::from_bytes(method.as_bytes()).unwrap();
             assert_eq!(default(&request), Some(Failure::Blocked(405)));
         }
     }
@@ -307,6 +325,7 @@ mod tests {
             [("content-length", "1, 1"), ("x", "y")],
             [("content-length", ""), ("x", "y")],
             [("content_length", "1"), ("x", "y")],
+            [("content.length", "1"), ("x", "y")],
             [("transfer_encoding", "chunked"), ("x", "y")],
             [("content-length", "99999999999999999999"), ("x", "y")],
         ] {
@@ -338,6 +357,7 @@ mod tests {
             with(&[("x-tor2web", "1")]),
             with(&[("X-TOR2WEB", "encrypted")]),
             with(&[("x_tor2web", "")]),
+            with(&[("x.tor2web", "")]),
             with(&[("x-forwarded-host", "abc.onion.ws")]),
             with(&[("x-forwarded-host", "abc.onion, abc.onion.to")]),
             asked_as("abc.onion.to"),
@@ -411,6 +431,43 @@ mod tests {
         let mut other = request.clone();
         other.headers.remove(USER_AGENT);
         assert!(!blocks(&rule, &other), "another program");
+    }
+
+    #[test]
+    fn capitals_and_small_letters_do_not_slip_through_a_rule() {
+        let methods = BlockRule { methods: vec!["DELETE".into()], ..BlockRule::default() };
+        let path = BlockRule { path: Some("/Admin".into()), ..BlockRule::default() };
+        for method in ["DELETE", "delete", "Delete"] {
+            let mut request = get("/aDMIN/x");
+            request.method = Method::from_bytes(method.as_bytes()).unwrap();
+            assert!(blocks(&methods, &request), "{method}");
+            assert!(blocks(&path, &request), "{method}");
+        }
+        assert!(!blocks(&methods, &get("/delete")));
+    }
+
+    #[test]
+    fn a_method_in_place_of_that_of_the_request_does_not_slip_through_a_rule() {
+        let rule = BlockRule { methods: vec!["PUT".into(), "DELETE".into()], ..Default::default() };
+        for (name, value) in [
+            ("X-HTTP-Method-Override", "DELETE"),
+            ("x-http-method", "delete"),
+            ("X-Method-Override", "Put"),
+            ("X_HTTP_Method_Override", "PUT"),
+            ("X.HTTP.Method", "PUT"),
+            ("x-http-method-override", " GET , DELETE"),
+        ] {
+            let mut request = with(&[("x-http-method", "GET"), (name, value)]);
+            request.method = Method::POST;
+            assert!(blocks(&rule, &request), "{name}: {value}");
+        }
+        for (name, value) in [
+            ("x-http-method-override", "PATCH"),
+            ("x-http-method-override", "DELETED"),
+            ("x-method", "DELETE"),
+        ] {
+            assert!(!blocks(&rule, &with(&[(name, value)])), "{name}: {value}");
+        }
     }
 
     #[test]

@@ -23,10 +23,11 @@ use super::visitor::Visitor;
 /// Makes of a client's request the one that the origin gets.
 ///
 /// Afterwards it has exactly one `Host`, and its target is a path (or `*`), as
-/// in HTTP/1.1, whatever the client speaks: where the origin speaks HTTP/2, the host is what its `:authority` has to be.
-/// `Connection` is there only to announce `TE: trailers` or an upgrade.
+/// in HTTP/1.1, whatever the client speaks: where the origin speaks HTTP/2, the
+/// host is what its `:authority` has to be. `Connection` is there only to
+/// announce `TE: trailers` or an upgrade.
 ///
-/// What is refused by [`guard::check`](super::guard::check) must not come here.
+/// What is refused by [`Guard::check`](super::guard::Guard::check) must not come here.
 pub fn request(settings: &HeaderSettings, visitor: &Visitor, request: &mut request::Parts) {
     let host = asked_for(visitor, request);
     hop::clean_request(request);

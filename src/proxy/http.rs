@@ -29,6 +29,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::body::Body;
+use super::guard::Guard;
 use super::pages::Pages;
 use super::settings::HttpSettings;
 use super::visitor::Visitor;
@@ -62,6 +63,8 @@ const MAX_STREAMS: u32 = 100;
 pub struct Proxy {
     /// What the operator wants.
     settings: Arc<HttpSettings>,
+    /// What stands before the origins.
+    guard: Guard,
     /// The pages for our own answers.
     pages: Pages,
     /// Who answers.
@@ -87,7 +90,8 @@ impl Proxy {
         upstream: Arc<dyn Upstream>,
     ) -> Arc<Self> {
         let circuits = Mutex::new(Circuits::new(settings.circuit.clone()));
-        Arc::new(Self { settings, pages, upstream, circuits, counts: Counts::default() })
+        let guard = Guard::new(&settings.guard);
+        Arc::new(Self { settings, guard, pages, upstream, circuits, counts: Counts::default() })
     }
 
     /// Serves one client until either side ends the stream.

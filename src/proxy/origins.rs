@@ -170,11 +170,12 @@ impl Origins {
     }
 
     /// Leads a request to an origin. `Host`, which it has to have, and everything
-    /// else in its head is passed on as it is; the target becomes that of the origin's protocol.
+    /// else in its head is passed on as it is; the target becomes that of the
+    /// origin's protocol.
     ///
     /// The response comes as soon as its head is there. If it is 101, hyper's
-    /// `OnUpgrade` is in its extensions; [`FromOrigin`] always is. Dropping the future, or the response,
-    /// ends the request at the origin as well.
+    /// `OnUpgrade` is in its extensions; [`FromOrigin`] always is. Dropping the
+    /// future, or the response, ends the request at the origin as well.
     ///
     /// # Errors
     ///

@@ -207,9 +207,9 @@ pub enum AllowedHost {
 pub struct BlockRule {
     /// A host name, with its subdomains.
     pub host: Option<String>,
-    /// How the path begins, by whole segments, without a query.
+    /// How the path begins, by whole segments, without a query, in any case.
     pub path: Option<String>,
-    /// Methods, in capitals.
+    /// Methods, in capitals; they are refused in any case.
     pub methods: Vec<String>,
     /// A part of `User-Agent`, in any case.
     pub user_agent: Option<String>,

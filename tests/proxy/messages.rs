@@ -33,6 +33,18 @@ async fn an_absolute_target_reaches_the_origin_as_a_path() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn chunks_pass_however_the_origin_writes_their_name() {
+    for coding in ["chunked", "Chunked", " CHUNKED "] {
+        let mut world = World::new();
+        let head = format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: {coding}\r\n\r\n");
+        let response = format!("{head}2\r\nhi\r\n0\r\n\r\n");
+        let answer = world.exchange(LAST_GET, response.as_bytes()).await;
+        assert!(answer.ends_with("\r\n\r\n2\r\nhi\r\n0\r\n\r\n"), "{answer}");
+        assert!(world.status().failures.is_empty());
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_client_of_http_1_0_gets_no_chunks_and_the_end_of_the_stream() {
     let mut world = World::new();
     let response = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n";

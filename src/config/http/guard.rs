@@ -9,6 +9,7 @@ use crate::config::error::{ConfigError, Report};
 use crate::config::reader::{Item, Reader};
 use crate::config::{names, probe, units};
 use crate::proxy::settings::{AllowedHost, BlockRule, CircuitSettings, GuardSettings, RequestRate};
+use crate::proxy::token;
 
 /// The most rules of `block`, and the most hosts of `allowed_hosts`: each request
 /// is held against all of them.
@@ -188,7 +189,7 @@ fn methods(item: &Item<'_>, report: &mut Report) -> Option<Vec<String>> {
     let mut methods = Vec::new();
     for entry in entries {
         let Some(text) = entry.text("a method such as \"POST\"", report) else { continue };
-        let token = !text.is_empty() && text.bytes().all(names::is_token);
+        let token = !text.is_empty() && text.bytes().all(token::is_token);
         if !token || text.bytes().any(|byte| byte.is_ascii_lowercase()) {
             entry.wrong("this must be a method in capitals, such as \"POST\"", report);
         } else if methods.contains(&text.to_owned()) {

@@ -1,16 +1,35 @@
-//! Whether a path can be taken for one below another. Pure.
+//! Which of the operator's paths a request's path lies below. Pure.
 //!
 //! Servers differ in what they make of a path before they look at it: some
-//! decode it twice, take a backslash for a slash, cut `;parameters` off, or make
-//! one slash of several. A rule that refuses a path has to hold for all of
-//! them, so each reading is tried, and it is enough that a path passes through
-//! the refused one on its way. That refuses some odd paths too many, such as
-//! `/admin/../public`; browsers do not send those.
+//! decode it twice, take a backslash for a slash, cut `;parameters` off, make
+//! one slash of several, or take capitals for small letters. A rule that refuses
+//! a path has to hold for all of them, so each reading is tried, and it is enough
+//! that a path passes through the refused one on its way. That refuses some odd
+//! paths too many, such as `/admin/../public`, which browsers do not send, and
+//! `/Admin` where that is another page than `/admin`.
+//!
+//! Clients choose the path: it is decoded and read once for all rules, and what
+//! a rule adds to each of its segments is a step of a binary search.
+
+use std::cmp::Ordering;
+use std::collections::BTreeSet;
 
 use percent_encoding::percent_decode;
 
 /// How often a server may decode a path.
 const DECODINGS: usize = 3;
+
+/// The paths of all rules, made ready to be compared.
+pub(super) struct Starts(Vec<Start>);
+
+/// The path of one rule.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Start {
+    /// Its names, decoded and in small letters.
+    names: Vec<Vec<u8>>,
+    /// The rule.
+    rule: usize,
+}
 
 /// What a server may do with a path besides decoding it.
 #[derive(Clone, Copy)]
@@ -23,22 +42,103 @@ struct Reading {
     merged: bool,
 }
 
-/// Whether `path` begins with the segments of `start`, in any reading.
-pub(super) fn begins_with(path: &str, start: &str) -> bool {
-    let start: Vec<u8> = percent_decode(start.as_bytes()).collect();
-    let start: Vec<&[u8]> = start.split(|c| *c == b'/').filter(|s| !s.is_empty()).collect();
-    let mut path = path.as_bytes().to_vec();
-    for _ in 0..=DECODINGS {
-        if readings(&path).any(|reading| passes_through(&path, &start, reading)) {
-            return true;
-        }
-        let decoded: Vec<u8> = percent_decode(&path).collect();
-        if decoded == path {
-            break;
-        }
-        path = decoded;
+/// Where a walk along a path has led to.
+#[derive(Clone, Copy)]
+struct Place {
+    /// The first of the starts that begin with its names, and have more.
+    first: usize,
+    /// Behind the last of them.
+    end: usize,
+    /// How many names it has.
+    depth: usize,
+}
+
+impl Starts {
+    /// Of these rules and their paths.
+    pub(super) fn new<'a>(paths: impl IntoIterator<Item = (usize, &'a str)>) -> Self {
+        let start = |(rule, path): (usize, &str)| {
+            let path = decoded(path.as_bytes());
+            let names = path.split(|c| *c == b'/').filter(|name| !name.is_empty());
+            Start { names: names.map(<[u8]>::to_vec).collect(), rule }
+        };
+        let mut starts: Vec<Start> = paths.into_iter().map(start).collect();
+        starts.sort();
+        Self(starts)
     }
-    false
+
+    /// The rules with whose names `path` begins, in any reading.
+    pub(super) fn reached_by(&self, path: &str) -> BTreeSet<usize> {
+        let mut reached = BTreeSet::new();
+        let mut path = path.as_bytes().to_ascii_lowercase();
+        for _ in 0..=DECODINGS {
+            for reading in readings(&path) {
+                self.walk(&path, reading, &mut reached);
+                if reached.len() == self.0.len() {
+                    return reached;
+                }
+            }
+            let decoded = decoded(&path);
+            if decoded.len() == path.len() {
+                break;
+            }
+            path = decoded;
+        }
+        reached
+    }
+
+    /// Walks along a path and notes every rule's path that it comes to.
+    fn walk(&self, path: &[u8], reading: Reading, reached: &mut BTreeSet<usize>) {
+        // Where each segment that `..` can take back was entered from.
+        let mut segments = Vec::new();
+        let all = Place { first: 0, end: self.0.len(), depth: 0 };
+        let mut place = self.arrive(all, reached);
+        for segment in path.split(|c| *c == b'/' || reading.backslashes && *c == b'\\') {
+            let name = match reading.parameters {
+                true => segment.split(|c| *c == b';').next().unwrap_or_default(),
+                false => segment,
+            };
+            match name {
+                b"." => {}
+                b".." => place = segments.pop().unwrap_or(place),
+                b"" if reading.merged => {}
+                b"" => segments.push(place),
+                name => {
+                    segments.push(place);
+                    place = self.arrive(self.enter(place, name), reached);
+                }
+            }
+        }
+    }
+
+    /// The place of this name in another.
+    fn enter(&self, place: Place, name: &[u8]) -> Place {
+        let order = |start: &Start| {
+            start.names.get(place.depth).map_or(Ordering::Less, |next| next.as_slice().cmp(name))
+        };
+        let within = &self.0[place.first..place.end];
+        let before = within.partition_point(|start| order(start).is_lt());
+        let here = within[before..].partition_point(|start| order(start).is_eq());
+        let first = place.first + before;
+        Place { first, end: first + here, depth: place.depth + 1 }
+    }
+
+    /// Notes the paths that end in a place, which come first of those in it.
+    fn arrive(&self, place: Place, reached: &mut BTreeSet<usize>) -> Place {
+        let within = &self.0[place.first..place.end];
+        let ended = within.iter().take_while(|start| start.names.len() == place.depth);
+        let mut first = place.first;
+        for start in ended {
+            reached.insert(start.rule);
+            first += 1;
+        }
+        Place { first, ..place }
+    }
+}
+
+/// What a path becomes when it is decoded, in small letters: those of ASCII, as
+/// servers compare.
+fn decoded(path: &[u8]) -> Vec<u8> {
+    percent_decode(path).map(|byte| byte.to_ascii_lowercase()).collect()
 }
 
 /// The readings in which servers can differ about a path: of most, one.
@@ -59,46 +159,13 @@ fn readings(path: &[u8]) -> impl Iterator<Item = Reading> {
         })
 }
 
-/// Walks along a path; whether that leads below `start` at any moment.
-fn passes_through(path: &[u8], start: &[&[u8]], reading: Reading) -> bool {
-    // One entry for each segment that `..` can take back: whether it has a name.
-    let mut segments = Vec::new();
-    let mut names: Vec<&[u8]> = Vec::new();
-    if start.is_empty() {
-        return true;
-    }
-    for segment in path.split(|c| *c == b'/' || reading.backslashes && *c == b'\\') {
-        let name = match reading.parameters {
-            true => segment.split(|c| *c == b';').next().unwrap_or_default(),
-            false => segment,
-        };
-        match name {
-            b"." => {}
-            b".." => {
-                if segments.pop() == Some(true) {
-                    names.pop();
-                }
-            }
-            b"" => {
-                if !reading.merged {
-                    segments.push(false);
-                }
-            }
-            name => {
-                segments.push(true);
-                names.push(name);
-                if names.starts_with(start) {
-                    return true;
-                }
-            }
-        }
-    }
-    false
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn begins_with(path: &str, start: &str) -> bool {
+        Starts::new([(0, start)]).reached_by(path).contains(&0)
+    }
 
     #[test]
     fn no_disguise_leads_past_a_refused_path() {
@@ -135,10 +202,17 @@ mod tests {
             "/;/admin",
             "/admin%2fusers",
             "admin",
+            "/ADMIN",
+            "/Admin/users",
+            "/%41dmin",
+            "/%2541dmin",
+            "/x/..;/aDMIN",
         ] {
             assert!(begins_with(path, "/admin"), "{path}");
             assert!(begins_with(path, "/admin/"), "{path}");
             assert!(begins_with(path, "/%61dmin"), "{path}");
+            assert!(begins_with(path, "/Admin"), "{path}");
+            assert!(begins_with(path, "/%41DMIN"), "{path}");
         }
     }
 
@@ -150,7 +224,6 @@ mod tests {
             "/administrator",
             "/admi",
             "/x/admin",
-            "/ADMIN",
             "/%2525252561dmin",
             "/x;/admin;y",
             "/xadmin",
@@ -177,7 +250,36 @@ mod tests {
         assert!(begins_with("", ""));
     }
 
+    #[test]
+    fn of_many_rules_those_on_the_way_are_found() {
+        let paths = ["/b", "/a/b", "/", "/a", "/a/b/c", "/b", "/ab", "/c", "//"];
+        let starts = Starts::new(paths.into_iter().enumerate());
+        for (path, reached) in [
+            ("", &[2, 8][..]),
+            ("/x", &[2, 8]),
+            ("/a", &[2, 3, 8]),
+            ("/a/b", &[1, 2, 3, 8]),
+            ("/a/x/../b/./c/d", &[1, 2, 3, 4, 8]),
+            ("/b;x", &[0, 2, 5, 8]),
+            ("/ab/../b/b", &[0, 2, 5, 6, 8]),
+            ("/c/../a/../b", &[0, 2, 3, 5, 7, 8]),
+        ] {
+            assert!(starts.reached_by(path).iter().eq(reached), "{path}");
+        }
+        assert!(Starts::new([]).reached_by("/a").is_empty());
+    }
+
     proptest::proptest! {
+        #[test]
+        fn a_rule_is_reached_by_the_same_paths_whatever_the_others_are(
+            paths in proptest::collection::vec("(/{1,2}[ab]{0,2}){0,3}", 1..8),
+            path in "([/\\\\][ab.;]{0,3}|%2f|%252e){0,6}",
+        ) {
+            let starts = Starts::new(paths.iter().map(String::as_str).enumerate());
+            let alone = (0..paths.len()).filter(|rule| begins_with(&path, &paths[*rule]));
+            assert!(starts.reached_by(&path).into_iter().eq(alone), "{path}");
+        }
+
         #[test]
         fn whatever_leads_to_a_refused_path_and_back_is_refused(
             before in proptest::collection::vec("[a-z]{1,3}", 0..4),

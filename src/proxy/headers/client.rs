@@ -8,13 +8,16 @@
 use http::header::{FORWARDED, HeaderMap, HeaderName, HeaderValue};
 
 use crate::proxy::settings::HeaderSettings;
+use crate::proxy::token;
 use crate::proxy::visitor::Visitor;
 
 /// What proxies say of clients, besides everything that begins with
 /// `X-Forwarded`; other targets and hosts, by which a client could get past a
 /// rule; and `Proxy`, which programs started by a web server take for the proxy
-/// that they should use.
+/// that they should use. Each also with `HTTP-` in front: some applications look
+/// for a field of the name that only its variable has (`HTTP_CLIENT_IP`).
 const ONLY_OF_PROXIES: &[&str] = &[
+    "cdn-src-ip",
     "cf-connecting-ip",
     "cf-connecting-ipv6",
     "cf-pseudo-ipv4",
@@ -22,17 +25,26 @@ const ONLY_OF_PROXIES: &[&str] = &[
     "fastly-client-ip",
     "fly-client-ip",
     "forwarded",
+    "forwarded-for",
     "proxy",
+    "proxy-client-ip",
     "remote-addr",
     "true-client-ip",
+    "wl-proxy-client-ip",
+    "x-appengine-user-ip",
+    "x-azure-clientip",
+    "x-azure-socketip",
     "x-client-ip",
     "x-cluster-client-ip",
+    "x-envoy-external-address",
     "x-host",
     "x-http-host-override",
     "x-original-forwarded-for",
     "x-original-host",
+    "x-original-uri",
     "x-original-url",
     "x-originating-ip",
+    "x-proxyuser-ip",
     "x-real-ip",
     "x-remote-addr",
     "x-remote-ip",
@@ -40,14 +52,14 @@ const ONLY_OF_PROXIES: &[&str] = &[
     "x-true-client-ip",
 ];
 
-/// Takes out what a client must not say of itself. Many origins take `_` in
-/// the name of a field for `-`.
+/// Takes out what a client must not say of itself, also under names that origins
+/// can take for the same ([`token::plain`]).
 pub(super) fn forget(settings: &HeaderSettings, headers: &mut HeaderMap) {
-    let circuit_id = settings.circuit_id.as_deref().map(plain);
+    let circuit_id = settings.circuit_id.as_deref().map(compared);
     let forged = |name: &&HeaderName| {
-        let name = plain(name.as_str());
-        name.starts_with("x-forwarded")
-            || ONLY_OF_PROXIES.contains(&name.as_str())
+        let name = compared(name.as_str());
+        name.starts_with(b"x-forwarded")
+            || ONLY_OF_PROXIES.iter().any(|forged| forged.as_bytes() == name)
             || circuit_id.as_ref() == Some(&name)
     };
     let forged: Vec<HeaderName> = headers.keys().filter(forged).cloned().collect();
@@ -56,8 +68,11 @@ pub(super) fn forget(settings: &HeaderSettings, headers: &mut HeaderMap) {
     }
 }
 
-fn plain(name: &str) -> String {
-    name.to_ascii_lowercase().replace('_', "-")
+/// A name as it is compared, without `http-` in front.
+fn compared(name: &str) -> Vec<u8> {
+    let name = name.as_bytes();
+    let start = if token::plain(name).take(5).eq(*b"http-") { 5 } else { 0 };
+    token::plain(&name[start..]).collect()
 }
 
 /// Says what the settings want to be said: how, for what host and on which

@@ -144,21 +144,42 @@ fn quotation(text: &str) -> usize {
     text.len()
 }
 
-/// Every word that is a source; and out goes the word by which a site that
-/// believes to be reached by HTTPS has browsers ask for everything by it.
+/// Every word that is a source. Of a site that believes to be reached by HTTPS,
+/// the words go out that have browsers ask for everything by it, and where it
+/// allows any source by a secure scheme, the visitor's scheme is allowed beside.
 fn sources(names: &Names<'_>, value: &str) -> Option<String> {
-    let ends = |c: char| c.is_ascii_whitespace() || c == ';' || c == ',';
-    let changed: String = value
-        .split_inclusive(ends)
-        .map(|word| {
-            let (source, end) = word.split_at(word.find(ends).unwrap_or(word.len()));
-            if names.hide_https() && source.eq_ignore_ascii_case("upgrade-insecure-requests") {
-                return end.to_owned();
+    let mut changed = String::new();
+    for list in value.split_inclusive([';', ',']) {
+        let lists = |source| words(list).any(|(word, _)| word.eq_ignore_ascii_case(source));
+        let mut missing: Vec<_> =
+            ANY_SECURE.into_iter().filter(|(_, plain)| !lists(plain)).collect();
+        for (word, end) in words(list) {
+            let is = |other: &str| names.hide_https() && word.eq_ignore_ascii_case(other);
+            if !ONLY_BY_HTTPS.into_iter().any(is) {
+                changed.push_str(names.source(word).as_deref().unwrap_or(word));
             }
-            format!("{}{end}", names.source(source).as_deref().unwrap_or(source))
-        })
-        .collect();
+            if let Some(at) = missing.iter().position(|(secure, _)| is(secure)) {
+                changed.push(' ');
+                changed.push_str(missing.remove(at).1);
+            }
+            changed.push_str(end);
+        }
+    }
     (changed != value).then_some(changed)
+}
+
+/// Directives that have browsers use HTTPS for everything, or nothing else.
+const ONLY_BY_HTTPS: [&str; 2] = ["upgrade-insecure-requests", "block-all-mixed-content"];
+
+/// Sources that allow every host by a secure scheme, and the same by plain HTTP,
+/// by which visitors come, to any port of ours.
+const ANY_SECURE: [(&str, &str); 4] =
+    [("https:", "http:"), ("wss:", "ws:"), ("https://*", "http://*:*"), ("wss://*", "ws://*:*")];
+
+/// The words of a list, each with what ends it.
+fn words(list: &str) -> impl Iterator<Item = (&str, &str)> {
+    let ends = |c: char| c.is_ascii_whitespace() || c == ';' || c == ',';
+    list.split_inclusive(ends).map(move |word| word.split_at(word.find(ends).unwrap_or(word.len())))
 }
 
 /// The URI behind the seconds, with or without `url=` and quotes.

@@ -117,8 +117,17 @@ fn a_client_cannot_pass_for_another() {
         ("client-ip", "1.2.3.4"),
         ("true-client-ip", "1.2.3.4"),
         ("cf-connecting-ip", "1.2.3.4"),
+        ("Proxy-Client-IP", "1.2.3.4"),
+        ("WL-Proxy-Client-IP", "1.2.3.4"),
+        ("HTTP_CLIENT_IP", "1.2.3.4"),
+        ("http-x-forwarded-for", "1.2.3.4"),
+        ("HTTP_FORWARDED", "for=1.2.3.4"),
+        ("X.Forwarded.For", "1.2.3.4"),
+        ("x~real!ip", "1.2.3.4"),
         ("x-circuit", "1"),
         ("X_CIRCUIT", "1"),
+        ("X.Circuit", "1"),
+        ("HTTP_X_CIRCUIT", "1"),
         ("x-original-url", "/admin"),
         ("x-rewrite-url", "/admin"),
         ("proxy", "http://evil"),
@@ -273,10 +282,46 @@ fn trailers_hold_nothing_that_belongs_into_a_head() {
 
 #[test]
 fn a_site_that_believes_to_be_reached_otherwise_does_not_send_visitors_to_https() {
-    let policy = "upgrade-insecure-requests";
     let https = HeaderSettings { proto: "https", ..HeaderSettings::default() };
-    assert_eq!(becomes(&https, "content-security-policy", policy), "");
-    assert_eq!(becomes(&HeaderSettings::default(), "content-security-policy", policy), policy);
+    for policy in ["upgrade-insecure-requests", "block-all-mixed-content"] {
+        for settings in [&https, &mapped()] {
+            assert_eq!(becomes(settings, "content-security-policy", policy), "");
+        }
+        assert_eq!(becomes(&HeaderSettings::default(), "content-security-policy", policy), policy);
+    }
+}
+
+#[test]
+fn a_policy_that_allows_everything_by_https_allows_what_the_onion_page_loads() {
+    let https = HeaderSettings { proto: "https", ..HeaderSettings::default() };
+    for (before, after) in [
+        ("default-src https: 'unsafe-inline'", "default-src https: http: 'unsafe-inline'"),
+        ("img-src data: HTTPS:", "img-src data: HTTPS: http:"),
+        ("connect-src wss: https:;img-src *", "connect-src wss: ws: https: http:;img-src *"),
+        (
+            "img-src https://*; connect-src wss://*",
+            "img-src https://* http://*:*; connect-src wss://* ws://*:*",
+        ),
+        ("img-src https: https:", "img-src https: http: https:"),
+        // Each list by itself, and each policy.
+        ("img-src https:; font-src http: https:", "img-src https: http:; font-src http: https:"),
+        ("img-src https:, img-src https: HTTP:", "img-src https: http:, img-src https: HTTP:"),
+        ("connect-src https: ws: wss:", "connect-src https: http: ws: wss:"),
+        // What names others is theirs, and what names nobody is no secure scheme.
+        ("img-src https://x.com data: 'none'", "img-src https://x.com data: 'none'"),
+    ] {
+        for name in ["content-security-policy", "content-security-policy-report-only"] {
+            for settings in [&https, &mapped()] {
+                assert_eq!(becomes(settings, name, before), after);
+                assert_eq!(becomes(settings, name, after), after, "once and for all");
+            }
+            assert_eq!(
+                becomes(&HeaderSettings::default(), name, before),
+                before,
+                "else it means it"
+            );
+        }
+    }
 }
 
 #[test]

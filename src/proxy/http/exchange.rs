@@ -24,9 +24,9 @@ use super::tasks::{Spawner, live_by};
 use super::{CircuitControl, FromOrigin, PIECE, Proxy, upgrade};
 use crate::proxy::body::{self, Body};
 use crate::proxy::failure::Failure;
+use crate::proxy::headers;
 use crate::proxy::settings::HeaderSettings;
 use crate::proxy::visitor::Visitor;
-use crate::proxy::{guard, headers};
 
 /// What the requests of one client share.
 pub(super) struct Exchange {
@@ -102,7 +102,7 @@ impl Exchange {
         }
         let settings = &self.proxy.settings;
         let (mut parts, incoming) = request.into_parts();
-        guard::check(&settings.guard, &self.visitor.onion, &parts)?;
+        self.proxy.guard.check(&self.visitor.onion, &parts)?;
         if !record.take_turn(self) {
             if settings.circuit.close_abusers {
                 self.control.close();
@@ -160,10 +160,15 @@ fn is_switch<B>(response: &Response<B>) -> bool {
     response.status() == StatusCode::SWITCHING_PROTOCOLS
 }
 
-/// Whether an origin says twice how long its response is (RFC 9112, section 6.3).
+/// Whether an origin says twice how long its response is (RFC 9112, section 6.3),
+/// or that it is coded in another way than in chunks (section 6.1): nobody asks
+/// for that, and the client, who is not told, could not read it.
 fn is_ambiguous<B>(response: &Response<B>) -> bool {
     let headers = response.headers();
-    headers.contains_key(TRANSFER_ENCODING) && headers.contains_key(CONTENT_LENGTH)
+    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
+    let Some(coding) = codings.next() else { return false };
+    let chunked = coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked");
+    !chunked || codings.next().is_some() || headers.contains_key(CONTENT_LENGTH)
 }
 
 /// Whether the response tells of events as they happen.

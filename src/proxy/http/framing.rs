@@ -14,11 +14,14 @@
 
 use crate::proxy::failure::Failure;
 use crate::proxy::host::Host;
+use crate::proxy::token::{self, is_token};
 
 /// The longest line that says how long a chunk is, extensions and all, in bytes.
 const MAX_CHUNK_LINE: usize = 1024;
 
-/// The longest request target, in bytes: as long as `http::Uri` can be.
+/// The longest request target, in bytes: as long as `http::Uri` can be, or hyper
+/// would refuse it without us. Whether one that can be read is too long, the guard
+/// says, for HTTP/2 as well (`guard::LONGEST_TARGET`).
 const MAX_TARGET: usize = 65_534;
 
 /// The longest name of a field, in bytes: as long as `http::HeaderName` can be.
@@ -436,20 +439,11 @@ impl<'a> Field<'a> {
 }
 
 /// Whether a field of this name says how long a message is, or would say so to
-/// an origin that takes `_` for `-`, as CGI does.
+/// an origin that takes one name for another ([`token::plain`]).
 pub fn is_of_framing(name: &[u8]) -> bool {
-    let letters = name.iter().map(|&byte| match byte {
-        b'_' => b'-',
-        byte => byte.to_ascii_lowercase(),
-    });
     [&b"content-length"[..], b"transfer-encoding"]
         .into_iter()
-        .any(|framing| letters.clone().eq(framing.iter().copied()))
-}
-
-/// A character of a token (RFC 9110, section 5.6.2).
-fn is_token(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+        .any(|framing| token::plain(name).eq(framing.iter().copied()))
 }
 
 /// A character of a field value (RFC 9110, section 5.5).
