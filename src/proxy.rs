@@ -16,5 +16,6 @@ pub mod proxy_line;
 pub mod rules;
 pub mod settings;
 pub mod setup;
+pub mod shares;
 pub mod visitor;
 pub mod welcome;
