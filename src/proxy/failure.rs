@@ -27,8 +27,10 @@ pub enum Failure {
     TooMany,
     /// Checks find every origin ill.
     NoOrigin,
-    /// The origins have no connection to spare.
+    /// The origins have no connection to spare, or none for this circuit.
     OriginsBusy,
+    /// As many files are open as may be, or as this circuit may have.
+    FilesBusy,
     /// No connection to an origin, or none that could be trusted.
     OriginUnreachable,
     /// The origin broke the connection, or what it answers is no HTTP.
@@ -50,7 +52,7 @@ impl Failure {
             Self::Blocked(status) => StatusCode::from_u16(status).unwrap_or(StatusCode::FORBIDDEN),
             Self::TooMany => StatusCode::TOO_MANY_REQUESTS,
             Self::OriginUnreachable | Self::OriginBroken => StatusCode::BAD_GATEWAY,
-            Self::NoOrigin | Self::OriginsBusy => StatusCode::SERVICE_UNAVAILABLE,
+            Self::NoOrigin | Self::OriginsBusy | Self::FilesBusy => StatusCode::SERVICE_UNAVAILABLE,
             Self::OriginSlow => StatusCode::GATEWAY_TIMEOUT,
         }
     }
@@ -69,6 +71,7 @@ impl Failure {
             Self::TooMany => "too_many",
             Self::NoOrigin => "no_origin",
             Self::OriginsBusy => "origins_busy",
+            Self::FilesBusy => "files_busy",
             Self::OriginUnreachable => "origin_unreachable",
             Self::OriginBroken => "origin_broken",
             Self::OriginSlow => "origin_slow",
@@ -89,7 +92,9 @@ impl fmt::Display for Failure {
             Self::Tor2web => "This site is not offered through gateways. Use Tor Browser.",
             Self::Blocked(_) => "This request is not allowed.",
             Self::TooMany => "Too many requests. Please wait a moment.",
-            Self::NoOrigin | Self::OriginsBusy => "The site is busy. Please try again later.",
+            Self::NoOrigin | Self::OriginsBusy | Self::FilesBusy => {
+                "The site is busy. Please try again later."
+            }
             Self::OriginUnreachable | Self::OriginBroken => {
                 "The server behind this site does not answer properly."
             }

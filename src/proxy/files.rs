@@ -12,16 +12,21 @@ pub mod beneath;
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::task::{Context, Poll};
 
 use http::header::{ALLOW, ETAG, IF_RANGE, LAST_MODIFIED, LOCATION, RANGE};
 use http::uri::Uri;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::BodyExt as _;
+use hyper::body::{Bytes, Frame, SizeHint};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use tower_http::services::ServeDir;
 
 use self::beneath::{Beneath, blocking};
-use super::body::{Body, empty};
+use super::body::{Body, BodyError, empty};
+use super::failure::Failure;
+use super::shares::{Share, Shares};
 
 /// What is read from the disk at a time, in bytes: what one response holds.
 const CHUNK: usize = 64 * 1024;
@@ -34,6 +39,8 @@ const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'
 #[derive(Clone, Debug)]
 pub struct Files {
     root: PathBuf,
+    /// For each file that is open.
+    handles: Shares,
 }
 
 /// Why a directory cannot be served.
@@ -52,23 +59,33 @@ pub enum FilesError {
 impl Files {
     /// Serves what lies below `root`. The directory is opened anew for each
     /// request, so that it can be a link that is switched to the next version
-    /// of a site.
-    pub fn new(root: &Path) -> Result<Self, FilesError> {
+    /// of a site. A file stays open while it is sent, for as long as the client
+    /// likes: each takes one of `handles`.
+    pub fn new(root: &Path, handles: Shares) -> Result<Self, FilesError> {
         Beneath::new(root).map_err(|source| FilesError::Open { root: root.to_owned(), source })?;
-        Ok(Self { root: root.to_owned() })
+        Ok(Self { root: root.to_owned(), handles })
     }
 
     /// The file that the path of the request names, `index.html` for a directory.
-    pub async fn answer(&self, request: Request<Body>) -> Response<Body> {
+    ///
+    /// # Errors
+    ///
+    /// `FilesBusy` if there is no handle for this circuit in time.
+    pub async fn answer(
+        &self,
+        request: Request<Body>,
+        circuit: u64,
+    ) -> Result<Response<Body>, Failure> {
         let (parts, _) = request.into_parts();
         if !matches!(parts.method, Method::GET | Method::HEAD) {
             let mut response = refusal(StatusCode::METHOD_NOT_ALLOWED);
             response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
-            return response;
+            return Ok(response);
         }
         let Some(path) = Asked::new(parts.uri.path()) else {
-            return refusal(StatusCode::NOT_FOUND);
+            return Ok(refusal(StatusCode::NOT_FOUND));
         };
+        let handle = self.handles.take(circuit).await.ok_or(Failure::FilesBusy)?;
         let mut headers = parts.headers;
         if parts.method != Method::GET || !is_one_range_of_bytes(&headers) {
             headers.remove(RANGE);
@@ -84,12 +101,13 @@ impl Files {
                 .any(|name| response.headers().get(name) == Some(&condition))
         {
             headers.remove(RANGE);
+            drop(response);
             response = self.ask(&parts.method, &path, &headers).await;
         }
         if response.headers().contains_key(LOCATION) {
-            return redirect(response, &path, parts.uri.query());
+            return Ok(redirect(response, &path, parts.uri.query()));
         }
-        response
+        Ok(response.map(|body| Open { body, _handle: handle }.boxed_unsync()))
     }
 
     /// Asks the library.
@@ -115,6 +133,32 @@ impl Files {
                 refusal(StatusCode::INTERNAL_SERVER_ERROR)
             }
         }
+    }
+}
+
+/// The body of a response, with the file that may be open for it.
+struct Open {
+    body: Body,
+    _handle: Share,
+}
+
+impl hyper::body::Body for Open {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        Pin::new(&mut self.body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
     }
 }
 
@@ -203,6 +247,7 @@ mod tests {
     use std::os::unix::fs::symlink;
     use std::os::unix::net::UnixListener;
     use std::process::Command;
+    use std::time::Duration;
 
     use http::header::{
         ACCEPT_RANGES, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, IF_MODIFIED_SINCE,
@@ -216,6 +261,11 @@ mod tests {
     struct Site {
         directory: TempDir,
         files: Files,
+    }
+
+    /// Enough for whatever a test opens.
+    fn handles() -> Shares {
+        Shares::new(100, 100, Duration::from_secs(5))
     }
 
     impl Site {
@@ -243,7 +293,7 @@ mod tests {
             ] {
                 fs::write(root.join(name), text).unwrap();
             }
-            let files = Files::new(&root).unwrap();
+            let files = Files::new(&root, handles()).unwrap();
             Self { directory, files }
         }
 
@@ -252,7 +302,7 @@ mod tests {
         }
 
         async fn ask(&self, request: http::request::Builder) -> Response<Body> {
-            self.files.answer(request.body(empty()).unwrap()).await
+            self.files.answer(request.body(empty()).unwrap(), 7).await.unwrap()
         }
 
         async fn get(&self, target: &str) -> Response<Body> {
@@ -528,7 +578,7 @@ mod tests {
         }
         let current = site.directory.path().join("current");
         symlink(&old, &current).unwrap();
-        let site = Site { files: Files::new(&current).unwrap(), ..site };
+        let site = Site { files: Files::new(&current, handles()).unwrap(), ..site };
         assert_eq!(site.read("/").await.as_deref(), Some("old"));
         fs::remove_file(&current).unwrap();
         assert_eq!(site.read("/").await, None);
@@ -542,7 +592,7 @@ mod tests {
         let file = directory.path().join("file");
         fs::write(&file, "").unwrap();
         for root in [file, directory.path().join("missing")] {
-            let error = Files::new(&root).unwrap_err().to_string();
+            let error = Files::new(&root, handles()).unwrap_err().to_string();
             assert_eq!(error, format!("cannot open the directory {}", root.display()));
         }
     }

@@ -181,6 +181,7 @@ mod tests {
         Failure::TooMany,
         Failure::NoOrigin,
         Failure::OriginsBusy,
+        Failure::FilesBusy,
         Failure::OriginUnreachable,
         Failure::OriginBroken,
         Failure::OriginSlow,
