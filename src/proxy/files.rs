@@ -28,8 +28,9 @@ use super::body::{Body, BodyError, empty};
 use super::failure::Failure;
 use super::shares::{Share, Shares};
 
-/// What is read from the disk at a time, in bytes: what one response holds.
-const CHUNK: usize = 64 * 1024;
+/// What is read from the disk at a time, in bytes. A response holds two such
+/// buffers however short its file is, tokio's and its own.
+const CHUNK: usize = 16 * 1024;
 
 /// What is written as it is in a path: the unreserved characters (RFC 3986,
 /// section 2.3).
