@@ -20,7 +20,7 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
-use crate::world::{GET, LAST_GET, World, read_all, read_until, status};
+use crate::world::{GET, LAST_GET, World, read_all, read_head, read_until, status};
 
 /// A site whose clients may have so many files open, and one circuit so many.
 fn site(all: usize, each: usize) -> (World, TempDir) {
@@ -93,4 +93,29 @@ async fn no_circuit_opens_more_files_than_its_share() {
     while open_files(directory.path()) > 0 || world.failures("files_busy") < 15 {
         sleep(Duration::from_millis(1)).await;
     }
+}
+
+#[tokio::test]
+async fn what_goes_wrong_with_a_file_is_counted_by_its_name() {
+    let (mut world, directory) = site(9, 9);
+    let post = "POST /x HTTP/1.1\r\nHost: a.onion\r\nContent-Length: 0\r\n\r\n";
+    let mut client = world.asking(post).await;
+    let answer = read_until(&mut client, "</html>\n").await.to_ascii_lowercase();
+    assert!(status(&answer) == 405 && answer.contains("\r\nallow: get, head\r\n"), "{answer}");
+    assert_eq!(world.failures("read_only"), 1);
+
+    // A file that is not there is no failure.
+    client.write_all(GET.replace("/x", "/y").as_bytes()).await.unwrap();
+    assert_eq!(status(&read_until(&mut client, "</html>\n").await), 404);
+
+    let file = fs::File::create(directory.path().join("x")).unwrap();
+    file.set_len(1 << 20).unwrap();
+    client.write_all(LAST_GET.as_bytes()).await.unwrap();
+    let head = read_head(&mut client).await.to_ascii_lowercase();
+    assert!(head.contains("\r\ncontent-length: 1048576\r\n"), "{head}");
+    file.set_len(100_000).unwrap();
+    assert!(read_all(&mut client).await.len() < 1 << 20);
+    world.served().await;
+    let failures = world.status().failures;
+    assert_eq!(failures, [("file_broken".to_owned(), 1), ("read_only".to_owned(), 1)].into());
 }

@@ -255,7 +255,10 @@ impl hyper::body::Body for ResponseBody {
                 this.record.outcome.bytes += length;
                 this.ended = this.body.is_end_stream();
             }
-            Poll::Ready(Some(Err(_))) => this.flow.progress().fail(Failure::OriginBroken),
+            Poll::Ready(Some(Err(error))) => {
+                let failure = error.downcast_ref().copied().unwrap_or(Failure::OriginBroken);
+                this.flow.progress().fail(failure);
+            }
             Poll::Ready(None) => this.ended = true,
             Poll::Pending => {}
         }
