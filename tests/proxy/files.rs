@@ -40,6 +40,8 @@ async fn files_are_answered_with_and_pages_where_there_are_none() {
     client.write_all(LAST_GET.replace("/x", "/y").as_bytes()).await.unwrap();
     let answer = read_all(&mut client).await;
     assert!(status(&answer) == 404 && answer.contains("</html>"), "{answer}");
+    world.served().await;
+    assert!(world.status().failures.is_empty(), "{:?}", world.status().failures);
 }
 
 /// A client of HTTP/2 that takes nothing of any body.
