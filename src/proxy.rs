@@ -16,6 +16,7 @@ pub mod proxy_line;
 pub mod rules;
 pub mod settings;
 pub mod setup;
+pub mod shares;
 pub(crate) mod token;
 pub mod visitor;
 pub mod welcome;

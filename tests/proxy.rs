@@ -10,6 +10,8 @@ mod bodies;
 mod circuits;
 #[path = "proxy/failures.rs"]
 mod failures;
+#[path = "proxy/files.rs"]
+mod files;
 #[path = "proxy/http2.rs"]
 mod http2;
 #[path = "proxy/messages.rs"]

@@ -1,15 +1,16 @@
 //! How many files and connections may the process have open, and how many of
 //! them may clients cause?
 //!
-//! A stream that is forwarded as it is costs a connection to an origin for as
-//! long as the client likes, and opening one costs the client next to nothing.
-//! Without a limit, one client could take every file handle of the process:
-//! then no circuit is built, no key is kept and no origin answers any more.
-//! Connections that the HTTP proxy makes have limits of their own.
+//! A stream that is forwarded as it is costs a connection to an origin, and a
+//! file that is asked for an open file, for as long as the client likes; asking
+//! costs the client next to nothing. Without a limit, one client could take
+//! every file handle of the process: then no circuit is built, no key is kept
+//! and no origin answers any more. Connections that the HTTP proxy makes have
+//! limits of their own (`max_connections`).
 
-use std::sync::Arc;
+use std::time::Duration;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use crate::proxy::shares::Shares;
 
 /// As many as are good for, where the system allows it: each forwarded stream
 /// costs buffers too.
@@ -18,16 +19,20 @@ const AT_MOST: u64 = 65_536;
 /// What one circuit may have in any case: a browser with many tabs.
 const PER_CIRCUIT_AT_LEAST: usize = 64;
 
-/// The file handles that streams of clients may take, over all services.
+/// How long a client waits for a handle: as for a connection to an origin.
+const WITHIN: Duration = Duration::from_secs(5);
+
+/// The file handles that clients may take, over all services.
 #[derive(Clone, Debug)]
 pub(super) struct FileHandles {
-    for_streams: Arc<Semaphore>,
+    /// Each for a stream that is forwarded, or for a file on its way to a client.
+    pub(super) for_clients: Shares,
     per_circuit: usize,
 }
 
 impl FileHandles {
     /// Raises the limit of this process (`RLIMIT_NOFILE`) as far as it may, and
-    /// gives half of it to streams.
+    /// gives half of it to clients.
     pub(super) fn raise() -> Self {
         let limit = rlimit::increase_nofile_limit(AT_MOST).unwrap_or_else(|error| {
             tracing::warn!(%error, "the limit of open files stays as it is");
@@ -37,16 +42,11 @@ impl FileHandles {
         Self::of(limit)
     }
 
-    /// Half of so many for streams, and a sixteenth of these for one circuit.
-    fn of(limit: u64) -> Self {
-        let streams = usize::try_from(limit.min(AT_MOST) / 2).unwrap_or_default();
-        let per_circuit = (streams / 16).max(PER_CIRCUIT_AT_LEAST);
-        Self { for_streams: Arc::new(Semaphore::new(streams)), per_circuit }
-    }
-
-    /// For one stream, until this is dropped; `None`: there are too many.
-    pub(super) fn for_stream(&self) -> Option<OwnedSemaphorePermit> {
-        Arc::clone(&self.for_streams).try_acquire_owned().ok()
+    /// Half of so many for clients, and a sixteenth of these for one circuit.
+    pub(super) fn of(limit: u64) -> Self {
+        let clients = usize::try_from(limit.min(AT_MOST) / 2).unwrap_or_default();
+        let per_circuit = (clients / 16).max(PER_CIRCUIT_AT_LEAST);
+        Self { for_clients: Shares::new(clients, per_circuit, WITHIN), per_circuit }
     }
 
     /// How many streams one circuit may have open, where the operator allows
@@ -60,14 +60,17 @@ impl FileHandles {
 mod tests {
     use super::*;
 
-    #[test]
-    fn streams_get_half_and_one_circuit_a_small_part_of_that() {
+    #[tokio::test(start_paused = true)]
+    async fn clients_get_half_and_one_circuit_a_small_part_of_that() {
         let handles = FileHandles::of(4096);
         assert_eq!([10, 65_535].map(|allowed| handles.per_circuit(allowed)), [10, 128]);
-        let taken: Vec<_> = (0..2048).map(|_| handles.for_stream().unwrap()).collect();
-        assert!(handles.for_stream().is_none());
-        drop(taken);
-        assert!(handles.for_stream().is_some());
+        assert_eq!(handles.for_clients.left(), 2048);
+        let mut taken = Vec::new();
+        while let Some(handle) = handles.for_clients.take(7).await {
+            taken.push(handle);
+        }
+        assert_eq!((taken.len(), handles.for_clients.left()), (128, 1920));
+        assert!(handles.for_clients.take(8).await.is_some());
     }
 
     #[test]

@@ -165,6 +165,7 @@ mod tests {
     use tokio::net::TcpListener;
 
     use super::*;
+    use crate::daemon::file_handles::FileHandles;
     use crate::daemon::proxies::Proxies;
     use crate::proxy::rules::{ForwardTarget, HttpOrigin, HttpTarget, ProxyRule, ProxyRules};
     use crate::proxy::settings::{HealthCheck, HttpSettings};
@@ -182,7 +183,7 @@ mod tests {
     }
 
     fn in_force(rules: ProxyRules) -> Arc<InForce> {
-        let proxies = Proxies::new(Arc::new(rules));
+        let proxies = Proxies::new(Arc::new(rules), FileHandles::of(1024).for_clients);
         let in_force = proxies.watch();
         Arc::clone(&in_force.borrow())
     }
@@ -259,7 +260,8 @@ mod tests {
     async fn trouble_is_told_and_new_rules_are_looked_at_soon() {
         let (dead, alive, _listener) = dead_and_alive().await;
         let (rules, watched) = watch::channel(Arc::new(forwarding_to(&[dead])));
-        let proxies = Arc::new(Proxies::new(Arc::clone(&watched.borrow())));
+        let for_clients = FileHandles::of(1024).for_clients;
+        let proxies = Arc::new(Proxies::new(Arc::clone(&watched.borrow()), for_clients));
         let (told, mut facts) = mpsc::channel(1);
         let watching = Origins { in_force: proxies.watch(), failed: Arc::default(), told };
         let told = async {

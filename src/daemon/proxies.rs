@@ -16,9 +16,12 @@ use crate::observe::snapshot;
 use crate::proxy::origin::Failures;
 use crate::proxy::rules::{ProxyRules, ProxyTarget};
 use crate::proxy::setup::Setup;
+use crate::proxy::shares::Shares;
 
 /// The rules of a service, and the proxies that they need.
 pub(super) struct Proxies {
+    /// The file handles that clients may take.
+    for_clients: Shares,
     /// For the streams that come now.
     in_force: watch::Sender<Arc<InForce>>,
 }
@@ -46,9 +49,9 @@ pub(super) struct Served {
 }
 
 impl Proxies {
-    /// For these rules.
-    pub(super) fn new(rules: Arc<ProxyRules>) -> Self {
-        let proxies = Self { in_force: watch::Sender::default() };
+    /// For these rules, whose clients may take these file handles.
+    pub(super) fn new(rules: Arc<ProxyRules>, for_clients: Shares) -> Self {
+        let proxies = Self { for_clients, in_force: watch::Sender::default() };
         proxies.apply(rules);
         proxies
     }
@@ -91,7 +94,7 @@ impl Proxies {
             let is_of_target = |served: &&Arc<Served>| served.target == *target;
             if target.is_served() && !served.iter().any(|served| is_of_target(&served)) {
                 let kept = before.served.iter().find(is_of_target);
-                served.push(Served::from_now_on(target, kept));
+                served.push(Served::from_now_on(target, &self.for_clients, kept));
             }
         }
         self.in_force.send_replace(Arc::new(InForce { rules, served }));
@@ -101,8 +104,12 @@ impl Proxies {
 impl Served {
     /// A target and who serves it from now on: the same as before, if there is
     /// one and the files that it was made from have not changed.
-    fn from_now_on(target: &ProxyTarget, before: Option<&Arc<Self>>) -> Arc<Self> {
-        let setup = match (Setup::new(target), before) {
+    fn from_now_on(
+        target: &ProxyTarget,
+        for_clients: &Shares,
+        before: Option<&Arc<Self>>,
+    ) -> Arc<Self> {
+        let setup = match (Setup::new(target, for_clients), before) {
             (Err(error), Some(before)) if before.setup.is_some() => {
                 tracing::error!(%target, %error, "this port is served as before");
                 return Arc::clone(before);
@@ -140,6 +147,7 @@ impl Served {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::daemon::file_handles::FileHandles;
     use crate::proxy::rules::{HttpOrigin, HttpTarget, Origin, ProxyRule};
     use crate::proxy::settings::{ErrorPage, HttpSettings};
 
@@ -154,10 +162,14 @@ mod tests {
         Arc::new(ProxyRules(rules))
     }
 
+    fn proxies(rules: Arc<ProxyRules>) -> Proxies {
+        Proxies::new(rules, FileHandles::of(1024).for_clients)
+    }
+
     #[tokio::test]
     async fn a_target_that_stays_keeps_its_proxy_whatever_its_port() {
         let plain = HttpSettings::default;
-        let proxies = Proxies::new(rules(vec![rule(80, 8080, plain()), rule(81, 8081, plain())]));
+        let proxies = proxies(rules(vec![rule(80, 8080, plain()), rule(81, 8081, plain())]));
         let proxy =
             |port| Arc::clone(&proxies.target(port).1.unwrap().setup.as_ref().unwrap().proxy);
         let (first, second) = (proxy(80), proxy(81));
@@ -176,7 +188,7 @@ mod tests {
         let page = ErrorPage { status: 500..=599, file: file.clone() };
         let settings = HttpSettings { error_pages: vec![page], ..HttpSettings::default() };
         let rules = rules(vec![rule(80, 8080, settings)]);
-        let proxies = Proxies::new(Arc::clone(&rules));
+        let proxies = proxies(Arc::clone(&rules));
         let served = || proxies.target(80).1.unwrap();
         assert!(served().setup.is_none() && proxies.status().is_none());
         std::fs::write(&file, "<p>Sorry.").unwrap();

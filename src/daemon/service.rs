@@ -164,7 +164,10 @@ impl Running {
 
         let (told, facts) = mpsc::channel(FACT_QUEUE);
         let (rules, watched) = watch::channel(Arc::new(config.proxy_ports.clone()));
-        let proxies = Arc::new(Proxies::new(Arc::clone(&rules.borrow())));
+        let file_handles = service.common.file_handles.clone();
+        let for_clients = file_handles.for_clients.clone();
+        let proxies = Proxies::new(Arc::clone(&rules.borrow()), for_clients.clone());
+        let proxies = Arc::new(proxies);
         posted.serve(Arc::clone(&proxies));
         let failed = Arc::new(Notify::new());
         let subcredentials = Arc::new(Subcredentials::new(Vec::new()));
@@ -175,9 +178,9 @@ impl Running {
                 Arc::clone(&proxies),
                 service.address,
                 Arc::clone(&failed),
-                service.common.file_handles.clone(),
+                for_clients,
             )),
-            file_handles: service.common.file_handles.clone(),
+            file_handles,
             told: told.clone(),
             posted: Arc::clone(&posted),
         });

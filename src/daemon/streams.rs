@@ -17,10 +17,10 @@ use crate::proxy::http::{CircuitControl, Proxy};
 use crate::proxy::origin::{Connection, Failures};
 use crate::proxy::rules::{ForwardTarget, Origin, ProxyTarget};
 use crate::proxy::settings::ProxyProtocol;
+use crate::proxy::shares::Shares;
 use crate::proxy::visitor::Visitor;
 use crate::proxy::{forward, origin, proxy_line, welcome};
 
-use super::file_handles::FileHandles;
 use super::proxies::Proxies;
 
 /// Serves the streams of one service by its `proxy_ports`.
@@ -37,8 +37,8 @@ struct Shared {
     onion: String,
     /// Told of every origin that does not answer.
     failed: Arc<Notify>,
-    /// What clients may take.
-    file_handles: FileHandles,
+    /// The file handles that clients may take.
+    for_clients: Shares,
     /// When the log was last told of an origin that does not answer.
     complained: Mutex<Option<Instant>>,
 }
@@ -54,10 +54,10 @@ impl ByPort {
         proxies: Arc<Proxies>,
         address: OnionAddress,
         failed: Arc<Notify>,
-        file_handles: FileHandles,
+        for_clients: Shares,
     ) -> Self {
         let (onion, complained) = (address.to_string(), Mutex::new(None));
-        Self { shared: Arc::new(Shared { proxies, onion, failed, file_handles, complained }) }
+        Self { shared: Arc::new(Shared { proxies, onion, failed, for_clients, complained }) }
     }
 }
 
@@ -108,12 +108,12 @@ impl Shared {
 
     /// Connects to an origin first: a client is accepted only by a live one.
     async fn forward_to(&self, target: &ForwardTarget, failures: &Failures, stream: ClientStream) {
-        let Some(_handle) = self.file_handles.for_stream() else {
+        let (circuit, port) = (stream.circuit().0, stream.port());
+        let Some(_handle) = self.for_clients.take(circuit).await else {
             self.complain(&target.origins, &"too many streams are open");
             let _ = stream.origin_failed().await;
             return;
         };
-        let (circuit, port) = (stream.circuit().0, stream.port());
         let greeting = match target.proxy_protocol {
             Some(ProxyProtocol::V1) => proxy_line::v1(circuit, port),
             Some(ProxyProtocol::V2) => proxy_line::v2(circuit, port),

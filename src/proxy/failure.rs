@@ -4,7 +4,7 @@ use std::fmt;
 
 use hyper::StatusCode;
 
-/// Why a request was not answered by an origin.
+/// Why a request was not answered by an origin, or by a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Failure {
     /// The request breaks HTTP, or can be understood in two ways.
@@ -27,8 +27,14 @@ pub enum Failure {
     TooMany,
     /// Checks find every origin ill.
     NoOrigin,
-    /// The origins have no connection to spare.
+    /// The origins have no connection to spare, or none for this circuit.
     OriginsBusy,
+    /// As many files are open as may be, or as this circuit may have.
+    FilesBusy,
+    /// Files can be read, by GET or HEAD, and no more.
+    ReadOnly,
+    /// A file cannot be opened, or not be read to its end.
+    FileBroken,
     /// No connection to an origin, or none that could be trusted.
     OriginUnreachable,
     /// The origin broke the connection, or what it answers is no HTTP.
@@ -49,8 +55,10 @@ impl Failure {
             Self::Tor2web => StatusCode::FORBIDDEN,
             Self::Blocked(status) => StatusCode::from_u16(status).unwrap_or(StatusCode::FORBIDDEN),
             Self::TooMany => StatusCode::TOO_MANY_REQUESTS,
+            Self::ReadOnly => StatusCode::METHOD_NOT_ALLOWED,
+            Self::FileBroken => StatusCode::INTERNAL_SERVER_ERROR,
             Self::OriginUnreachable | Self::OriginBroken => StatusCode::BAD_GATEWAY,
-            Self::NoOrigin | Self::OriginsBusy => StatusCode::SERVICE_UNAVAILABLE,
+            Self::NoOrigin | Self::OriginsBusy | Self::FilesBusy => StatusCode::SERVICE_UNAVAILABLE,
             Self::OriginSlow => StatusCode::GATEWAY_TIMEOUT,
         }
     }
@@ -69,6 +77,9 @@ impl Failure {
             Self::TooMany => "too_many",
             Self::NoOrigin => "no_origin",
             Self::OriginsBusy => "origins_busy",
+            Self::FilesBusy => "files_busy",
+            Self::ReadOnly => "read_only",
+            Self::FileBroken => "file_broken",
             Self::OriginUnreachable => "origin_unreachable",
             Self::OriginBroken => "origin_broken",
             Self::OriginSlow => "origin_slow",
@@ -87,9 +98,12 @@ impl fmt::Display for Failure {
             Self::TargetTooLong => "The address in the request is too long.",
             Self::HeadTooLarge => "The head of the request is too large.",
             Self::Tor2web => "This site is not offered through gateways. Use Tor Browser.",
-            Self::Blocked(_) => "This request is not allowed.",
+            Self::Blocked(_) | Self::ReadOnly => "This request is not allowed.",
             Self::TooMany => "Too many requests. Please wait a moment.",
-            Self::NoOrigin | Self::OriginsBusy => "The site is busy. Please try again later.",
+            Self::NoOrigin | Self::OriginsBusy | Self::FilesBusy => {
+                "The site is busy. Please try again later."
+            }
+            Self::FileBroken => "Something went wrong. Please try again later.",
             Self::OriginUnreachable | Self::OriginBroken => {
                 "The server behind this site does not answer properly."
             }

@@ -5,26 +5,34 @@
 //! here, before it; how a file is found below the root, in [`beneath`]. Nothing
 //! that a client sends, and no link below the root, leads out of it.
 //!
-//! Refusals have no body: [`Pages::complete`](super::pages::Pages::complete)
-//! gives them one.
+//! That there is no such file, or no such part of it, is an answer like any
+//! other, without a body: [`Pages::complete`](super::pages::Pages::complete)
+//! gives it one.
 
 pub mod beneath;
 
+use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::task::{Context, Poll};
 
-use http::header::{ALLOW, ETAG, IF_RANGE, LAST_MODIFIED, LOCATION, RANGE};
+use http::header::{CONTENT_LENGTH, ETAG, IF_RANGE, LAST_MODIFIED, LOCATION, RANGE};
 use http::uri::Uri;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::BodyExt as _;
+use hyper::body::{Bytes, Frame, SizeHint};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use tower_http::services::ServeDir;
 
 use self::beneath::{Beneath, blocking};
-use super::body::{Body, empty};
+use super::body::{Body, BodyError, empty};
+use super::failure::Failure;
+use super::shares::{Share, Shares};
 
-/// What is read from the disk at a time, in bytes: what one response holds.
-const CHUNK: usize = 64 * 1024;
+/// What is read from the disk at a time, in bytes. A response holds two such
+/// buffers however short its file is, tokio's and its own.
+const CHUNK: usize = 16 * 1024;
 
 /// What is written as it is in a path: the unreserved characters (RFC 3986,
 /// section 2.3).
@@ -34,6 +42,8 @@ const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'
 #[derive(Clone, Debug)]
 pub struct Files {
     root: PathBuf,
+    /// For each file that is open.
+    handles: Shares,
 }
 
 /// Why a directory cannot be served.
@@ -52,30 +62,41 @@ pub enum FilesError {
 impl Files {
     /// Serves what lies below `root`. The directory is opened anew for each
     /// request, so that it can be a link that is switched to the next version
-    /// of a site.
-    pub fn new(root: &Path) -> Result<Self, FilesError> {
+    /// of a site. A file stays open while it is sent, for as long as the client
+    /// likes: each takes one of `handles`.
+    pub fn new(root: &Path, handles: Shares) -> Result<Self, FilesError> {
         Beneath::new(root).map_err(|source| FilesError::Open { root: root.to_owned(), source })?;
-        Ok(Self { root: root.to_owned() })
+        Ok(Self { root: root.to_owned(), handles })
     }
 
     /// The file that the path of the request names, `index.html` for a directory.
-    pub async fn answer(&self, request: Request<Body>) -> Response<Body> {
+    ///
+    /// # Errors
+    ///
+    /// `ReadOnly` for other methods than GET and HEAD, `FilesBusy` if there is no
+    /// handle for this circuit in time, or none for anybody, `FileBroken` if the
+    /// disk does not give what is there; the body too ends with that if the file
+    /// does, before its time.
+    pub async fn answer(
+        &self,
+        request: Request<Body>,
+        circuit: u64,
+    ) -> Result<Response<Body>, Failure> {
         let (parts, _) = request.into_parts();
         if !matches!(parts.method, Method::GET | Method::HEAD) {
-            let mut response = refusal(StatusCode::METHOD_NOT_ALLOWED);
-            response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
-            return response;
+            return Err(Failure::ReadOnly);
         }
         let Some(path) = Asked::new(parts.uri.path()) else {
-            return refusal(StatusCode::NOT_FOUND);
+            return Ok(not_found());
         };
+        let handle = self.handles.take(circuit).await.ok_or(Failure::FilesBusy)?;
         let mut headers = parts.headers;
         if parts.method != Method::GET || !is_one_range_of_bytes(&headers) {
             headers.remove(RANGE);
         }
         let ranged = headers.contains_key(RANGE);
         let condition = headers.remove(IF_RANGE);
-        let mut response = self.ask(&parts.method, &path, &headers).await;
+        let mut response = self.ask(&parts.method, &path, &headers).await?;
         // The part of a file that has changed since is of no use; the library
         // does not know this condition (RFC 9110, section 13.1.5).
         if let Some(condition) = condition.filter(|_| ranged)
@@ -84,22 +105,30 @@ impl Files {
                 .any(|name| response.headers().get(name) == Some(&condition))
         {
             headers.remove(RANGE);
-            response = self.ask(&parts.method, &path, &headers).await;
+            drop(response);
+            response = self.ask(&parts.method, &path, &headers).await?;
         }
         if response.headers().contains_key(LOCATION) {
-            return redirect(response, &path, parts.uri.query());
+            return Ok(redirect(response, &path, parts.uri.query()));
         }
-        response
+        let length = response.headers().get(CONTENT_LENGTH).filter(|_| parts.method == Method::GET);
+        let left = length.and_then(|length| length.to_str().ok()?.parse().ok());
+        Ok(response.map(|body| Open { body, left, _handle: handle }.boxed_unsync()))
     }
 
     /// Asks the library.
-    async fn ask(&self, method: &Method, path: &Asked, headers: &HeaderMap) -> Response<Body> {
+    async fn ask(
+        &self,
+        method: &Method,
+        path: &Asked,
+        headers: &HeaderMap,
+    ) -> Result<Response<Body>, Failure> {
         let root = self.root.clone();
         let asking = async {
             let beneath = blocking(move || Beneath::new(&root)).await?;
             let mut request = Request::new(());
             *request.method_mut() = method.clone();
-            *request.uri_mut() = Uri::try_from(path.path.as_str()).map_err(io::Error::other)?;
+            *request.uri_mut() = path.uri.clone();
             *request.headers_mut() = headers.clone();
             ServeDir::with_backend("", beneath)
                 .with_buf_chunk_size(CHUNK)
@@ -108,20 +137,74 @@ impl Files {
                 .await
         };
         match asking.await {
-            Ok(response) => response.map(|body| body.map_err(Into::into).boxed_unsync()),
-            Err(error) if is_of_the_path(&error) => refusal(StatusCode::NOT_FOUND),
-            Err(error) => {
-                tracing::debug!("cannot read a file: {error}");
-                refusal(StatusCode::INTERNAL_SERVER_ERROR)
-            }
+            Ok(response) if response.status().is_server_error() => Err(Failure::FileBroken),
+            Ok(response) => Ok(response.map(|body| body.map_err(Into::into).boxed_unsync())),
+            Err(error) => unread(&error),
         }
+    }
+}
+
+/// The answer where a file could not be opened.
+fn unread(error: &io::Error) -> Result<Response<Body>, Failure> {
+    if is_of_the_path(error) {
+        return Ok(not_found());
+    }
+    tracing::debug!("cannot open a file: {error}");
+    match error.raw_os_error() {
+        Some(libc::EMFILE | libc::ENFILE) => Err(Failure::FilesBusy),
+        _ => Err(Failure::FileBroken),
+    }
+}
+
+/// The body of a response, with the file that may be open for it.
+struct Open {
+    body: Body,
+    /// Bytes that have to come, where the head says how many.
+    left: Option<u64>,
+    _handle: Share,
+}
+
+impl hyper::body::Body for Open {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let frame = Pin::new(&mut self.body).poll_frame(context);
+        let broken = |why: &dyn fmt::Display| {
+            tracing::debug!("cannot read a file to its end: {why}");
+            Poll::Ready(Some(Err(Failure::FileBroken.into())))
+        };
+        match &frame {
+            Poll::Ready(Some(Ok(piece))) => {
+                let length = piece.data_ref().map_or(0, |data| data.len() as u64);
+                self.left = self.left.map(|left| left.saturating_sub(length));
+            }
+            Poll::Ready(Some(Err(error))) => return broken(error),
+            // It has become shorter since it was opened.
+            Poll::Ready(None) if self.left.is_some_and(|left| left > 0) => {
+                return broken(&"it is shorter than it was");
+            }
+            Poll::Ready(None) | Poll::Pending => {}
+        }
+        frame
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.left == Some(0) || self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
     }
 }
 
 /// A path as a client may ask for it.
 struct Asked {
     /// Escaped in one way only, without empty segments.
-    path: String,
+    uri: Uri,
     /// Its last segment.
     name: String,
 }
@@ -130,7 +213,8 @@ impl Asked {
     /// `None` for a path that cannot be that of a file: with a segment that
     /// begins with a dot (so neither `..` nor hidden files, save what
     /// `/.well-known/` is there for, RFC 8615), that holds a slash, backslash or
-    /// control character in any disguise, or that is not UTF-8.
+    /// control character in any disguise, or that is not UTF-8; and for one that
+    /// is too long to be written in the one way.
     fn new(raw: &str) -> Option<Self> {
         let mut path = String::new();
         let mut name = String::new();
@@ -148,7 +232,8 @@ impl Asked {
         if raw.ends_with('/') {
             path.push('/');
         }
-        raw.starts_with('/').then_some(Self { path, name })
+        let uri = Uri::try_from(path).ok().filter(|_| raw.starts_with('/'))?;
+        Some(Self { uri, name })
     }
 }
 
@@ -186,14 +271,14 @@ fn redirect(mut response: Response<Body>, path: &Asked, query: Option<&str>) -> 
             response.headers_mut().insert(LOCATION, location);
             response
         }
-        Err(_) => refusal(StatusCode::NOT_FOUND),
+        Err(_) => not_found(),
     }
 }
 
-/// An answer without a body.
-fn refusal(status: StatusCode) -> Response<Body> {
+/// There is no such file.
+fn not_found() -> Response<Body> {
     let mut response = Response::new(empty());
-    *response.status_mut() = status;
+    *response.status_mut() = StatusCode::NOT_FOUND;
     response
 }
 
@@ -203,10 +288,10 @@ mod tests {
     use std::os::unix::fs::symlink;
     use std::os::unix::net::UnixListener;
     use std::process::Command;
+    use std::time::Duration;
 
     use http::header::{
-        ACCEPT_RANGES, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, IF_MODIFIED_SINCE,
-        IF_NONE_MATCH,
+        ACCEPT_RANGES, CONTENT_RANGE, CONTENT_TYPE, IF_MODIFIED_SINCE, IF_NONE_MATCH,
     };
     use tempfile::TempDir;
 
@@ -216,6 +301,11 @@ mod tests {
     struct Site {
         directory: TempDir,
         files: Files,
+    }
+
+    /// Enough for whatever a test opens.
+    fn handles() -> Shares {
+        Shares::new(100, 100, Duration::from_secs(5))
     }
 
     impl Site {
@@ -243,7 +333,7 @@ mod tests {
             ] {
                 fs::write(root.join(name), text).unwrap();
             }
-            let files = Files::new(&root).unwrap();
+            let files = Files::new(&root, handles()).unwrap();
             Self { directory, files }
         }
 
@@ -252,7 +342,7 @@ mod tests {
         }
 
         async fn ask(&self, request: http::request::Builder) -> Response<Body> {
-            self.files.answer(request.body(empty()).unwrap()).await
+            self.files.answer(request.body(empty()).unwrap(), 7).await.unwrap()
         }
 
         async fn get(&self, target: &str) -> Response<Body> {
@@ -313,6 +403,7 @@ mod tests {
             &format!("/{}", absolute.replace('/', "%2f")),
             &format!("/{}", "a".repeat(5000)),
             &"/a".repeat(5000),
+            &format!("/{}", "!".repeat(30_000)),
             "*",
         ] {
             assert_eq!(site.read(target).await, None, "{target}");
@@ -400,9 +491,9 @@ mod tests {
         let site = Site::new();
         for method in [Method::POST, Method::PUT, Method::DELETE, Method::OPTIONS, Method::PATCH] {
             for target in ["/0123.txt", "/missing", "/../x"] {
-                let response = site.ask(Request::builder().method(&method).uri(target)).await;
-                assert_eq!(response.status(), StatusCode::METHOD_NOT_ALLOWED);
-                assert_eq!(response.headers()[ALLOW], "GET, HEAD");
+                let request = Request::builder().method(&method).uri(target);
+                let answer = site.files.answer(request.body(empty()).unwrap(), 7).await;
+                assert_eq!(answer.unwrap_err(), Failure::ReadOnly);
             }
         }
         let response = site.ask(Request::head("/0123.txt").header(RANGE, "bytes=1-2")).await;
@@ -519,6 +610,49 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_file_that_becomes_shorter_or_cannot_be_read_on_breaks_off() {
+        let site = Site::new();
+        let file = fs::File::create(site.root().join("large")).unwrap();
+        file.set_len(CHUNK as u64 * 10).unwrap();
+        for range in [None, Some("bytes=9-")] {
+            let request = range
+                .into_iter()
+                .fold(Request::get("/large"), |request, range| request.header(RANGE, range));
+            file.set_len(CHUNK as u64 * 10).unwrap();
+            let mut body = site.ask(request).await.into_body();
+            body.frame().await.unwrap().unwrap();
+            file.set_len(CHUNK as u64 * 2).unwrap();
+            assert_eq!(broken(body).await, Failure::FileBroken);
+        }
+        let error = Err(BodyError::from(io::Error::from_raw_os_error(libc::EIO)));
+        let body = http_body_util::StreamBody::new(futures::stream::iter([error])).boxed_unsync();
+        let _handle = handles().take(7).await.unwrap();
+        assert_eq!(broken(Open { body, left: None, _handle }).await, Failure::FileBroken);
+    }
+
+    /// How a body breaks off.
+    async fn broken(body: impl hyper::body::Body<Data = Bytes, Error = BodyError>) -> Failure {
+        *body.collect().await.err().unwrap().downcast::<Failure>().unwrap()
+    }
+
+    #[test]
+    fn what_keeps_a_file_from_being_opened_decides_on_the_answer() {
+        let answer = |code| {
+            let answer = unread(&io::Error::from_raw_os_error(code));
+            answer.map(|response| response.status().as_u16())
+        };
+        for code in [libc::ENOENT, libc::EACCES, libc::ELOOP, libc::ENOTDIR, libc::ENAMETOOLONG] {
+            assert_eq!(answer(code), Ok(404), "{code}");
+        }
+        for code in [libc::EMFILE, libc::ENFILE] {
+            assert_eq!(answer(code), Err(Failure::FilesBusy), "{code}");
+        }
+        for code in [libc::EIO, libc::ENOMEM, libc::ESTALE] {
+            assert_eq!(answer(code), Err(Failure::FileBroken), "{code}");
+        }
+    }
+
+    #[tokio::test]
     async fn a_root_that_is_switched_is_followed_and_one_that_is_gone_has_no_files() {
         let site = Site::new();
         let (old, new) = (site.directory.path().join("old"), site.directory.path().join("new"));
@@ -528,7 +662,7 @@ mod tests {
         }
         let current = site.directory.path().join("current");
         symlink(&old, &current).unwrap();
-        let site = Site { files: Files::new(&current).unwrap(), ..site };
+        let site = Site { files: Files::new(&current, handles()).unwrap(), ..site };
         assert_eq!(site.read("/").await.as_deref(), Some("old"));
         fs::remove_file(&current).unwrap();
         assert_eq!(site.read("/").await, None);
@@ -542,7 +676,7 @@ mod tests {
         let file = directory.path().join("file");
         fs::write(&file, "").unwrap();
         for root in [file, directory.path().join("missing")] {
-            let error = Files::new(&root).unwrap_err().to_string();
+            let error = Files::new(&root, handles()).unwrap_err().to_string();
             assert_eq!(error, format!("cannot open the directory {}", root.display()));
         }
     }

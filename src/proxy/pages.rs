@@ -78,26 +78,26 @@ impl Pages {
                 headers.insert(CONNECTION, HeaderValue::from_static("close"));
             }
             // The field has to be there, and may be empty (RFC 9110, section
-            // 10.2.1): what is allowed is not ours to say.
+            // 10.2.1): what an origin allows is not ours to say.
             StatusCode::METHOD_NOT_ALLOWED => {
-                headers.insert(ALLOW, HeaderValue::from_static(""));
+                let allowed = if failure == Failure::ReadOnly { "GET, HEAD" } else { "" };
+                headers.insert(ALLOW, HeaderValue::from_static(allowed));
             }
             _ => {}
         }
         response
     }
 
-    /// Gives a refusal of ours that has no body, such as that of a file that is
-    /// not there, the page for its status. Any other response stays as it is.
+    /// Gives an answer of ours that is no failure, but has nothing to show, the
+    /// page for its status: there is no such file, or no such part of it, or not
+    /// the version that the client wants. Any other response stays as it is.
     pub fn complete(&self, response: Response<Body>) -> Response<Body> {
         let status = response.status();
-        if !status.is_client_error() && !status.is_server_error() {
+        if !status.is_client_error() {
             return response;
         }
         let sentence = match status {
             StatusCode::NOT_FOUND => "There is nothing at this address.",
-            StatusCode::METHOD_NOT_ALLOWED => "This request is not allowed.",
-            status if status.is_server_error() => "Something went wrong. Please try again later.",
             _ => "The request cannot be fulfilled.",
         };
         let (mut parts, _) = response.into_parts();
@@ -155,6 +155,7 @@ fn read(file: &Path) -> Result<Bytes, PagesError> {
 mod tests {
     use std::fs;
 
+    use http::header::CONTENT_RANGE;
     use http_body_util::BodyExt as _;
 
     use super::*;
@@ -181,6 +182,9 @@ mod tests {
         Failure::TooMany,
         Failure::NoOrigin,
         Failure::OriginsBusy,
+        Failure::FilesBusy,
+        Failure::ReadOnly,
+        Failure::FileBroken,
         Failure::OriginUnreachable,
         Failure::OriginBroken,
         Failure::OriginSlow,
@@ -219,8 +223,9 @@ mod tests {
 
     #[test]
     fn a_method_that_is_not_allowed_is_answered_with_a_list_of_those_that_are() {
-        let response = Pages::default().answer(Failure::Blocked(405));
-        assert_eq!(response.headers()[ALLOW], "");
+        for (failure, allowed) in [(Failure::Blocked(405), ""), (Failure::ReadOnly, "GET, HEAD")] {
+            assert_eq!(Pages::default().answer(failure).headers()[ALLOW], allowed);
+        }
     }
 
     #[tokio::test]
@@ -239,15 +244,15 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_refusal_without_a_body_gets_the_page_for_its_status() {
+    async fn an_answer_without_a_body_gets_the_page_for_its_status() {
         let refused = |status: StatusCode| {
-            let response = Response::builder().status(status).header(ALLOW, "GET");
+            let response = Response::builder().status(status).header(CONTENT_RANGE, "bytes */9");
             response.header(CONTENT_LENGTH, "0").body(empty()).unwrap()
         };
         let pages = Pages::default();
         let response = pages.complete(refused(StatusCode::NOT_FOUND));
         assert_eq!(response.status(), StatusCode::NOT_FOUND);
-        assert_eq!(response.headers()[ALLOW], "GET");
+        assert_eq!(response.headers()[CONTENT_RANGE], "bytes */9");
         assert!(!response.headers().contains_key(CONTENT_LENGTH));
         assert!(text(response).await.contains("There is nothing at this address."));
         let response = pages.complete(refused(StatusCode::NOT_MODIFIED));

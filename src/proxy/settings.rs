@@ -49,7 +49,8 @@ pub struct OriginSettings {
     /// How long a request may take as a whole, 1 s to 1 day; `None`: as long as it
     /// makes progress.
     pub total_timeout: Option<Duration>,
-    /// Connections to one origin at a time, 1 to 65535; requests beyond wait.
+    /// Connections to one origin at a time, 1 to 65535; requests beyond wait,
+    /// and those of one circuit beyond its share of them.
     pub max_connections: usize,
     /// How long an idle connection is kept for the next request, up to 1 h; with
     /// 0 none is kept.

@@ -4,12 +4,14 @@
 
 use std::fs;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::files::{Files, FilesError};
 use super::http::{Proxy, Site};
 use super::origins::{Origins, OriginsError};
 use super::pages::{Pages, PagesError};
 use super::rules::{PortRange, ProxyRules, ProxyTarget};
+use super::shares::Shares;
 
 /// A target whose requests can be served.
 pub struct Setup {
@@ -54,8 +56,10 @@ pub struct RuleError {
 ///
 /// The first that cannot.
 pub fn check(rules: &ProxyRules) -> Result<(), RuleError> {
+    // Nobody is served meanwhile.
+    let nobodys = Shares::new(0, 0, Duration::ZERO);
     for rule in &rules.0 {
-        Setup::new(&rule.target).map_err(|error| {
+        Setup::new(&rule.target, &nobodys).map_err(|error| {
             let ports = PortRange(&rule.ports).to_string();
             RuleError { ports, source: Box::new(error) }
         })?;
@@ -64,13 +68,14 @@ pub fn check(rules: &ProxyRules) -> Result<(), RuleError> {
 }
 
 impl Setup {
-    /// Reads what is needed to serve this target; connects to nobody. Nothing,
-    /// if its streams carry no requests of ours.
+    /// Reads what is needed to serve this target; connects to nobody. Files are
+    /// opened only within `file_handles`. Nothing, if its streams carry no
+    /// requests of ours.
     ///
     /// # Errors
     ///
     /// What cannot be read, or cannot be used.
-    pub fn new(target: &ProxyTarget) -> Result<Option<Self>, SetupError> {
+    pub fn new(target: &ProxyTarget, file_handles: &Shares) -> Result<Option<Self>, SetupError> {
         Ok(Some(match target {
             ProxyTarget::Http(target) => {
                 let settings = &target.settings;
@@ -86,7 +91,10 @@ impl Setup {
             }
             ProxyTarget::Files(target) => {
                 let pages = Pages::new(&target.settings.error_pages)?;
-                let site = Site { files: Files::new(&target.root)?, pages: pages.clone() };
+                let site = Site {
+                    files: Files::new(&target.root, file_handles.clone())?,
+                    pages: pages.clone(),
+                };
                 let settings = Arc::clone(&target.settings);
                 let proxy = Proxy::new(settings, pages.clone(), Arc::new(site));
                 Self { proxy, origins: None, pages, authorities: None }

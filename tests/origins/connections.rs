@@ -1,7 +1,9 @@
 //! Which connection a request gets, and what becomes of it.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
+use futures::future::join_all;
 use http_body_util::BodyExt as _;
 use hyper::body::Frame;
 use hyper::{Request, StatusCode};
@@ -11,7 +13,7 @@ use onionbraid::proxy::failure::Failure;
 use onionbraid::proxy::origins::Client;
 use onionbraid::proxy::settings::{Balance, OriginSettings, ProxyProtocol};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Barrier, Notify, Semaphore, mpsc};
 
 use crate::server::{Server, closed, read_head, read_question, respond, say, serve};
 use crate::{CLIENT, SHORT, ask, get, origins, post, settings, text, until, within};
@@ -67,6 +69,57 @@ async fn a_request_beyond_the_connections_waits_only_so_long() {
     drop(unread);
     until(|| origins.snapshot()[0].in_flight == 0).await;
     within(origins.send(get("/"), CLIENT)).await.unwrap();
+}
+
+#[tokio::test]
+async fn one_circuit_leaves_connections_to_the_others_and_waits_for_its_own() {
+    let (waiting, go) = (Arc::new(AtomicUsize::new(0)), Arc::new(Semaphore::new(0)));
+    let room = (Arc::clone(&waiting), Arc::clone(&go));
+    let server = Server::start(move |_, mut connection| {
+        let (waiting, go) = room.clone();
+        async move {
+            while let Some(head) = read_head(&mut connection).await {
+                if head.starts_with("GET /wait ") {
+                    waiting.fetch_add(1, Ordering::SeqCst);
+                    let _ = go.acquire().await.unwrap();
+                }
+                respond(&mut connection, "answer").await;
+            }
+        }
+    })
+    .await;
+    let origins = origins(&[&server.origin], OriginSettings { max_connections: 8, ..settings() });
+    let greedy = join_all((0..20).map(|_| ask(&origins, get("/wait"))));
+    let others = async {
+        until(|| waiting.load(Ordering::SeqCst) == 4).await;
+        for circuit in 100..110 {
+            let client = Client { circuit, port: 80 };
+            let response = within(origins.send(get("/"), client)).await.unwrap();
+            assert_eq!(text(response).await, "answer");
+        }
+        assert_eq!(waiting.load(Ordering::SeqCst), 4);
+        go.add_permits(1);
+    };
+    let (answers, ()) = tokio::join!(greedy, others);
+    assert!(answers.iter().all(Result::is_ok), "{answers:?}");
+}
+
+#[tokio::test]
+async fn a_hundred_requests_of_one_circuit_are_answered_side_by_side() {
+    let all = Arc::new(Barrier::new(100));
+    let server = Server::start(move |_, mut connection| {
+        let all = Arc::clone(&all);
+        async move {
+            read_head(&mut connection).await;
+            all.wait().await;
+            respond(&mut connection, "answer").await;
+        }
+    })
+    .await;
+    let origins = origins(&[&server.origin], settings());
+    for answer in join_all((0..100).map(|_| ask(&origins, get("/")))).await {
+        assert_eq!(answer.unwrap(), "answer");
+    }
 }
 
 #[tokio::test]

@@ -4,8 +4,7 @@
 
 use std::sync::Arc;
 
-use onionbraid::proxy::files::Files;
-use onionbraid::proxy::http::{Proxy, Site};
+use onionbraid::proxy::http::Proxy;
 use onionbraid::proxy::origins::Origins;
 use onionbraid::proxy::pages::Pages;
 use onionbraid::proxy::rules::{HttpOrigin, Origin};
@@ -96,24 +95,6 @@ async fn without_any_origin_the_client_gets_a_page() {
     let answer = read_all(&mut client).await;
     assert!(matches!(status(&answer), 502 | 503) && answer.contains("</html>"), "{answer}");
     assert_eq!(world.status().by_class.server_error, 1);
-}
-
-#[tokio::test]
-async fn files_are_answered_with_and_pages_where_there_are_none() {
-    let directory = tempfile::tempdir().unwrap();
-    std::fs::write(directory.path().join("x"), "hello!").unwrap();
-    let site = Site { files: Files::new(directory.path()).unwrap(), pages: Pages::default() };
-    let proxy = Proxy::new(Arc::default(), Pages::default(), Arc::new(site));
-    let mut world = World::of(proxy);
-    let mut client = world.asking(GET).await;
-    assert_eq!(status(&read_until(&mut client, "hello!").await), 200);
-    client.write_all(LAST_GET.replace("/x", "/y").as_bytes()).await.unwrap();
-    let answer = read_all(&mut client).await;
-    assert!(status(&answer) == 404 && answer.contains("</html>"), "{answer}");
-    world.served().await;
-    let status = world.status();
-    assert!(status.failures.is_empty(), "{:?}", status.failures);
-    assert_eq!((status.by_class.success, status.by_class.client_error), (1, 1));
 }
 
 #[tokio::test]

@@ -123,8 +123,9 @@ impl hyper::body::Body for ResponseBody {
                 Some(Err(error)) => Some(Err(error)),
                 None => this.end().map(Err),
             };
-            if let Some(Err(_)) = given {
-                this.flow.progress().fail(Failure::OriginBroken);
+            if let Some(Err(error)) = &given {
+                let failure = error.downcast_ref().copied().unwrap_or(Failure::OriginBroken);
+                this.flow.progress().fail(failure);
             }
             given
         })

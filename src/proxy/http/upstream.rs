@@ -1,7 +1,7 @@
 //! Who answers requests in the end: origins, or files.
 
-use futures::FutureExt as _;
 use futures::future::BoxFuture;
+use futures::{FutureExt as _, TryFutureExt as _};
 use hyper::{Request, Response};
 
 use crate::observe::snapshot;
@@ -70,8 +70,9 @@ impl Upstream for Site {
     fn answer<'a>(
         &'a self,
         request: Request<Body>,
-        _: &'a Visitor,
+        visitor: &'a Visitor,
     ) -> BoxFuture<'a, Result<Response<Body>, Failure>> {
-        async { Ok(self.pages.complete(self.files.answer(request).await)) }.boxed()
+        let answer = self.files.answer(request, visitor.circuit);
+        answer.map_ok(|response| self.pages.complete(response)).boxed()
     }
 }

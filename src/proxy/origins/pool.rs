@@ -7,6 +7,10 @@
 //! it begins with a PROXY line, which speaks for one client alone. There they
 //! enter one after the other: hyper has a queue for those that the origin has no
 //! stream for, which knows no bounds and keeps also those whose client has gone.
+//!
+//! A request can be made to last for as long as its client likes, so no circuit
+//! gets all slots, or all streams: beyond its share its requests wait as those
+//! of everybody wait for a slot, and the slots that are left are not for it.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -25,6 +29,18 @@ use super::upload::Upload;
 use super::wire::Wire;
 use crate::clock::{now, sleep_until};
 use crate::proxy::settings::{OriginProtocol, OriginSettings, ProxyProtocol};
+use crate::proxy::shares::{Share, Shares};
+
+/// Requests of one circuit that may be under way on the connection that all
+/// share. The origin says how many streams there are in all, and hyper tells
+/// nobody; it should be no fewer than 100 (RFC 9113, section 6.5.2), and is 100
+/// to 250 with the usual servers.
+const STREAMS_OF_A_CIRCUIT: usize = 64;
+
+/// Connections that one circuit gets where there are enough: what one
+/// connection of HTTP/2 may have under way, and some more. A browser that speaks
+/// HTTP/1, as Tor Browser does without TLS, has six.
+const SLOTS_OF_A_CIRCUIT: usize = 128;
 
 /// The connections to one origin.
 pub(super) struct Pool {
@@ -32,7 +48,9 @@ pub(super) struct Pool {
     proxy_protocol: Option<ProxyProtocol>,
     keep_alive: Duration,
     idle_timeout: Duration,
-    slots: Arc<Semaphore>,
+    slots: Shares,
+    /// The requests on the connection that all share.
+    streams: Shares,
     state: Mutex<State>,
     /// Held by the one who makes the connection that all share.
     connecting: tokio::sync::Mutex<()>,
@@ -90,18 +108,21 @@ pub(super) struct Lease {
     reused: bool,
     /// The entrance of the connection that all share.
     shared: Option<Arc<Semaphore>>,
+    /// What it takes of the client's share of that connection.
+    _stream: Option<Share>,
 }
 
 impl Pool {
     /// Without any connection yet.
     pub(super) fn new(dialer: Dialer, settings: &OriginSettings) -> Self {
-        let slots = settings.max_connections.clamp(1, Semaphore::MAX_PERMITS);
+        let (slots, within) = (settings.max_connections.max(1), dialer.within);
         Self {
             dialer,
             proxy_protocol: settings.proxy_protocol,
             keep_alive: settings.keep_alive,
             idle_timeout: settings.idle_timeout,
-            slots: Arc::new(Semaphore::new(slots)),
+            slots: Shares::new(slots, slots_of_a_circuit(slots), within),
+            streams: Shares::new(usize::MAX, STREAMS_OF_A_CIRCUIT, within),
             state: Mutex::default(),
             connecting: tokio::sync::Mutex::default(),
             tasks: Arc::default(),
@@ -133,9 +154,9 @@ impl Pool {
     ) -> Result<Lease, CheckoutError> {
         let owner = self.proxy_protocol.map(|_| client);
         if owner.is_none() && self.dialer.protocol == OriginProtocol::Http2 {
-            return self.checkout_shared().await;
+            return self.checkout_shared(client).await;
         }
-        let slot = self.slot().await?;
+        let slot = self.slot(client).await?;
         if let Some((sender, wire)) = self.take_idle(owner, fresh) {
             wire.hold_slot(slot);
             return Ok(self.lease(sender, wire, owner, true));
@@ -145,7 +166,14 @@ impl Pool {
         Ok(self.lease(sender, wire, owner, false))
     }
 
-    async fn checkout_shared(self: &Arc<Self>) -> Result<Lease, CheckoutError> {
+    async fn checkout_shared(self: &Arc<Self>, client: Client) -> Result<Lease, CheckoutError> {
+        let stream = self.streams.take(client.circuit).await.ok_or(CheckoutError::Busy)?;
+        let mut lease = self.shared(client).await?;
+        lease._stream = Some(stream);
+        Ok(lease)
+    }
+
+    async fn shared(self: &Arc<Self>, client: Client) -> Result<Lease, CheckoutError> {
         if let Some(lease) = self.join_shared() {
             return Ok(lease);
         }
@@ -155,7 +183,7 @@ impl Pool {
         if let Some(lease) = self.join_shared() {
             return Ok(lease);
         }
-        let slot = self.slot().await?;
+        let slot = self.slot(client).await?;
         let (sender, wire) = self.dial(None).await?;
         wire.hold_slot(slot);
         let mut lease = self.lease(sender, wire, None, false);
@@ -180,18 +208,8 @@ impl Pool {
         Some(lease)
     }
 
-    async fn slot(&self) -> Result<OwnedSemaphorePermit, CheckoutError> {
-        self.acquire(&self.slots).await
-    }
-
-    async fn acquire(
-        &self,
-        semaphore: &Arc<Semaphore>,
-    ) -> Result<OwnedSemaphorePermit, CheckoutError> {
-        match timeout(self.dialer.within, Arc::clone(semaphore).acquire_owned()).await {
-            Ok(Ok(permit)) => Ok(permit),
-            _ => Err(CheckoutError::Busy),
-        }
+    async fn slot(&self, client: Client) -> Result<Share, CheckoutError> {
+        self.slots.take(client.circuit).await.ok_or(CheckoutError::Busy)
     }
 
     async fn dial(&self, owner: Option<Client>) -> Result<(Sender, Arc<Wire>), DialError> {
@@ -210,7 +228,7 @@ impl Pool {
         reused: bool,
     ) -> Lease {
         let pool = Arc::clone(self);
-        Lease { pool, sender: Some(sender), wire, owner, reused, shared: None }
+        Lease { pool, sender: Some(sender), wire, owner, reused, shared: None, _stream: None }
     }
 
     /// The idle connection that was used last, for it is the likeliest to
@@ -227,7 +245,7 @@ impl Pool {
             let idle = state.idle.remove(found);
             return Some((idle.sender, idle.wire));
         }
-        let too_many = state.idle.len().saturating_sub(self.slots.available_permits());
+        let too_many = state.idle.len().saturating_sub(self.slots.left());
         state.idle.drain(..too_many);
         None
     }
@@ -300,13 +318,20 @@ impl Pool {
     }
 }
 
+/// How many of so many connections to an origin one circuit may have in use: an
+/// eighth of many, enough for a browser of few, and never more than half.
+fn slots_of_a_circuit(all: usize) -> usize {
+    (all / 8).max(SLOTS_OF_A_CIRCUIT).min(all.div_ceil(2))
+}
+
 impl Lease {
     /// Waits for its turn on a connection that others begin requests on too.
     /// The permit goes with the request, until that has begun.
     pub(super) async fn entrance(&self) -> Result<Option<OwnedSemaphorePermit>, CheckoutError> {
-        match &self.shared {
-            Some(entrance) => self.pool.acquire(entrance).await.map(Some),
-            None => Ok(None),
+        let Some(entrance) = &self.shared else { return Ok(None) };
+        match timeout(self.pool.dialer.within, Arc::clone(entrance).acquire_owned()).await {
+            Ok(Ok(permit)) => Ok(Some(permit)),
+            _ => Err(CheckoutError::Busy),
         }
     }
 
@@ -371,5 +396,16 @@ impl Drop for Lease {
                 wire.give_up();
             }
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_circuit_never_gets_all_of_several_connections() {
+        let shares = [1, 2, 3, 8, 200, 256, 1024, 65_535].map(slots_of_a_circuit);
+        assert_eq!(shares, [1, 1, 2, 4, 100, 128, 128, 8191]);
     }
 }

@@ -8,10 +8,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::sync::{Notify, OwnedSemaphorePermit};
+use tokio::sync::Notify;
 
 use super::counts::InFlight;
 use crate::proxy::origin::Connection;
+use crate::proxy::shares::Share;
 
 /// What is known of a connection by those who do not hold it.
 #[derive(Debug, Default)]
@@ -26,7 +27,7 @@ pub(super) struct Wire {
 /// somebody else holds it now.
 #[derive(Debug, Default)]
 struct Held {
-    slot: Option<OwnedSemaphorePermit>,
+    slot: Option<Share>,
     in_flight: Option<InFlight>,
 }
 
@@ -37,12 +38,12 @@ impl Wire {
     }
 
     /// It is used now, and takes one of the connections that there may be.
-    pub(super) fn hold_slot(&self, slot: OwnedSemaphorePermit) {
+    pub(super) fn hold_slot(&self, slot: Share) {
         self.held().slot = Some(slot);
     }
 
     /// It is no longer used; who takes the slot gives it back.
-    pub(super) fn take_slot(&self) -> Option<OwnedSemaphorePermit> {
+    pub(super) fn take_slot(&self) -> Option<Share> {
         self.held().slot.take()
     }
 
