@@ -13,7 +13,7 @@
 //! | [`torrc`] | what the configurations say |
 //! | [`node`] | how one C tor is started, watched and disturbed |
 //! | [`startup`] | how the relays come to a consensus quickly |
-//! | [`consensus`] | what the consensus says |
+//! | [`consensus`], [`period`] | what the consensus says, when time periods change |
 //! | [`client`], [`service`] | C tor as a visitor, as a backend |
 //! | [`origin`], [`fetch`] | the server behind, and the page in front |
 //! | [`web`] | real web servers behind the reverse proxy |
@@ -28,6 +28,7 @@ pub mod fetch;
 pub mod keys;
 pub mod node;
 pub mod origin;
+pub mod period;
 pub mod place;
 pub mod process;
 pub mod service;
@@ -47,12 +48,17 @@ use tokio::sync::OnceCell;
 use client::Client;
 use consensus::Consensus;
 use node::Node;
+use period::Period;
 use place::Place;
 use service::Service;
 use torrc::{Authority, Member, Voting};
 
 /// How many of the relays are directory authorities.
 const AUTHORITIES: usize = 3;
+
+/// How long after the change of a time period its first consensus may be late,
+/// besides the intervals that it takes, on a busy machine.
+const LATE: Duration = Duration::from_secs(60);
 
 /// What network to start.
 #[derive(Clone, Debug)]
@@ -123,6 +129,7 @@ impl Options {
 #[derive(Debug)]
 pub struct Network {
     relays: Vec<Relay>,
+    voting_interval: Duration,
     place: Arc<Place>,
 }
 
@@ -149,7 +156,8 @@ impl Network {
         options.check()?;
         let place = Arc::new(Place::claim(&options.root)?);
         let relays = prepare_relays(&place, &options).await?;
-        let network = Network { relays, place };
+        let voting_interval = options.voting_interval;
+        let network = Network { relays, voting_interval, place };
         let members = network.members();
         let dir = network.dir();
         // Nobody listens at port 53 of loopback: no name is ever resolved.
@@ -168,7 +176,7 @@ impl Network {
             relay.node.configure(&lines);
             Ok(())
         };
-        let Options { voting_interval, aligned, limit, .. } = options;
+        let Options { aligned, limit, .. } = options;
         let started =
             startup::start(&network.relays, voting_interval, aligned, limit, configure).await;
         if started.is_err() {
@@ -218,6 +226,45 @@ impl Network {
             }
         }
         anyhow::bail!("no authority serves a consensus")
+    }
+
+    /// Waits, if the time period changes within `duration`, until it has: whoever
+    /// starts afterwards is in one period with everybody for that long.
+    ///
+    /// While it changes, participants disagree. Each takes the old period for
+    /// over when it gets a consensus of the new one, which is at once for who
+    /// starts and takes up to 75 s for C tor and Arti that run already. Then C
+    /// tor clients drop the descriptors that they hold, C tor backends are
+    /// found with other points, and the daemon looks at those only 5 to 30 s
+    /// after it has noticed. None of that is a fault, so a test that compares
+    /// before and after, or what different participants see, calls this before
+    /// it starts any of them. A third of a period is the most to ask for.
+    ///
+    /// # Errors
+    ///
+    /// If some relay has no consensus of the present period after a few voting
+    /// intervals: relays that a test has stopped are left out.
+    pub async fn calm_for(&self, duration: Duration) -> Result<()> {
+        ensure!(3 * duration <= period::length(self.voting_interval), "no period is that long");
+        let now = SystemTime::now();
+        let mut period = Period::at(now, self.voting_interval);
+        if let Ok(left) = period.ends.duration_since(now)
+            && left < duration
+        {
+            tokio::time::sleep(left).await;
+            period = Period::at(period.ends, self.voting_interval);
+        }
+        // Any of them may be the one that whoever starts gets a consensus from.
+        let known_to_all = async {
+            for relay in self.relays.iter().filter(|relay| relay.node.is_running()) {
+                while !period.is_known_to(&relay.node).await {
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                }
+            }
+        };
+        tokio::time::timeout(4 * self.voting_interval + LATE, known_to_all)
+            .await
+            .context("some relay serves no consensus of the new time period")
     }
 
     /// Arti's configuration tables for this network, without `[storage]`'s

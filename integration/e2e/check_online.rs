@@ -2,7 +2,7 @@
 
 use std::process::Output;
 
-use super::frontend::{Frontend, service};
+use super::frontend::{CALM, Frontend, service};
 use crate::network;
 use crate::network::origin::Origin;
 
@@ -21,6 +21,8 @@ fn whole(output: &Output) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn every_kind_of_broken_backend_gets_its_own_verdict() {
     let network = network::shared().await.unwrap();
+    // `check` sees a new time period before the daemon does.
+    network.calm_for(CALM).await.unwrap();
     let origin = Origin::start("the origin").unwrap();
     let nobody = network.free_address().unwrap();
     let backend = async |name, origin| network.future_backend(name, origin).await.unwrap();
@@ -88,8 +90,8 @@ async fn every_kind_of_broken_backend_gets_its_own_verdict() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_service_and_a_backend_that_are_not_there_publish_no_descriptor() {
     let network = network::shared().await.unwrap();
-    let absent = network.service("absent", network.free_address().unwrap()).await.unwrap();
-    absent.node.kill().unwrap();
+    let nobody = network.free_address().unwrap();
+    let absent = network.future_backend("absent", nobody).await.unwrap();
     let mut frontend =
         Frontend::start(network, "stopped", &format!("backends = ['{}']", absent.onion_address()))
             .unwrap();
@@ -106,6 +108,8 @@ async fn a_service_and_a_backend_that_are_not_there_publish_no_descriptor() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_port_that_a_backend_does_not_offer_is_told_from_a_dead_server() {
     let network = network::shared().await.unwrap();
+    // `check` sees a new time period before the daemon does.
+    network.calm_for(CALM).await.unwrap();
     let origin = Origin::start("the origin").unwrap();
     // A C tor backend of these tests offers port 80 alone.
     let portless = network.future_backend("portless", origin.address).await.unwrap();

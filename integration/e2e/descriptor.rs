@@ -1,14 +1,18 @@
 //! Does `descriptor` explain what is published?
 
+use anyhow::{Context as _, ensure};
 use serde_json::Value;
 
-use super::frontend::{Frontend, service};
+use super::frontend::{CALM, Frontend, SOON, service};
 use crate::network;
+use crate::network::fetch::eventually;
 use crate::network::origin::Origin;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_running_frontends_descriptor_is_explained_point_by_point() {
     let network = network::shared().await.unwrap();
+    // The command sees a new time period before the daemon does.
+    network.calm_for(CALM).await.unwrap();
     let origin = Origin::start("the origin").unwrap();
     let berlin = network.future_backend("explained-berlin", origin.address).await.unwrap();
     let frontend = Frontend::start(
@@ -26,10 +30,17 @@ async fn a_running_frontends_descriptor_is_explained_point_by_point() {
     berlin.answer_for(&onion).await.unwrap();
     frontend.ready().await.unwrap();
 
-    let output = frontend.command(&["descriptor", &onion, "--json"]).await.unwrap();
-    let error = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(0), "{error}");
-    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    // Each HSDir is asked over one circuit, and that may fail.
+    let report = eventually(SOON, async || {
+        let output = frontend.command(&["descriptor", &onion, "--json"]).await?;
+        let error = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.code() == Some(0), "{error}");
+        let report: Value = serde_json::from_slice(&output.stdout)?;
+        let hsdirs = report["hsdirs"].as_array().context("no HSDirs")?;
+        ensure!(hsdirs.iter().all(|hsdir| hsdir["state"] == "held"), "{report:#}");
+        Ok(report)
+    });
+    let report = report.await.unwrap();
     let snapshot = frontend.daemon.status().await.unwrap();
 
     assert_eq!(report["address"], onion.as_str());
@@ -37,7 +48,6 @@ async fn a_running_frontends_descriptor_is_explained_point_by_point() {
     let hsdirs = report["hsdirs"].as_array().unwrap();
     assert_eq!(hsdirs.len(), 8, "{report:#}");
     assert_eq!(hsdirs.iter().filter(|hsdir| hsdir["asked_by_clients"] == true).count(), 6);
-    assert!(hsdirs.iter().all(|hsdir| hsdir["state"] == "held"), "{report:#}");
     assert!(hsdirs.iter().all(|hsdir| hsdir["nickname"].is_string()), "{report:#}");
     let newest = &report["descriptors"][0];
     assert_eq!(newest["lifetime_minutes"], 180);

@@ -12,9 +12,14 @@ use crate::network::fetch::eventually;
 use crate::network::origin::Origin;
 use crate::network::{Network, Options};
 
-/// A frontend with one local instance of three points.
+/// How many points it has: with three, all may be at the authorities, which the
+/// network cannot do without.
+const POINTS: usize = 4;
+
+/// A frontend with one local instance.
 fn small(network: &Network, origin: &Origin) -> Frontend {
-    let config = format!("proxy_ports = [['80', '{}']]", origin.address);
+    let config =
+        format!("num_intro_points = {POINTS}\nproxy_ports = [['80', '{}']]", origin.address);
     Frontend::start(network, "small", &config).unwrap()
 }
 
@@ -29,8 +34,8 @@ async fn a_killed_introduction_relay_is_replaced_by_another() {
     let network = Network::start(Options::new(10)).await.unwrap();
     let origin = Origin::start("the origin").unwrap();
     let frontend = small(&network, &origin);
-    let before = points(&frontend.ready().await.unwrap());
-    assert_eq!(before.len(), 3);
+    let before = points(&frontend.complete(POINTS).await.unwrap());
+    assert_eq!(before.len(), POINTS);
     let client = network.client("visitor").await.unwrap();
     let onion = frontend.address().await.unwrap();
     client.get("before", &onion, "/", PAGE).await.unwrap();
@@ -44,7 +49,7 @@ async fn a_killed_introduction_relay_is_replaced_by_another() {
     dead.node.kill().unwrap();
     let replaced = |snapshot: &Snapshot| {
         let points = points(snapshot);
-        points.len() == 3 && !points.contains(dead.fingerprint())
+        points.len() == POINTS && !points.contains(dead.fingerprint())
     };
     frontend.daemon.until("with another relay", SOON, replaced).await.unwrap();
     eventually(SOON, || client.get("after", &onion, "/", PAGE)).await.unwrap();
@@ -52,7 +57,7 @@ async fn a_killed_introduction_relay_is_replaced_by_another() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_hsdir_that_is_gone_is_retried_alone_until_it_is_back() {
-    let network = Network::start(Options::new(10)).await.unwrap();
+    let network = with_lasting_hsdirs().await;
     let origin = Origin::start("the origin").unwrap();
     let mut frontend = small(&network, &origin);
     let snapshot = frontend.ready().await.unwrap();
@@ -72,9 +77,7 @@ async fn an_hsdir_that_is_gone_is_retried_alone_until_it_is_back() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_hsdir_that_refuses_is_retried_alone() {
-    // Time periods of two hours: the HSDirs stay the same.
-    let options = Options { voting_interval: Duration::from_secs(300), ..Options::new(10) };
-    let network = Network::start(options).await.unwrap();
+    let network = with_lasting_hsdirs().await;
     let origin = Origin::start("the origin").unwrap();
     let mut frontend = small(&network, &origin);
     let snapshot = frontend.ready().await.unwrap();
@@ -90,6 +93,15 @@ async fn an_hsdir_that_refuses_is_retried_alone() {
             })
     };
     frontend.daemon.until("refused by one HSDir", SOON, refused).await.unwrap();
+}
+
+/// A network on which the HSDirs of a service stay the same: it has time periods
+/// of two hours.
+async fn with_lasting_hsdirs() -> Network {
+    let options = Options { voting_interval: Duration::from_secs(300), ..Options::new(10) };
+    let network = Network::start(options).await.unwrap();
+    network.calm_for(SOON * 2).await.unwrap();
+    network
 }
 
 /// Some HSDir of the current period that is no authority.
@@ -113,6 +125,7 @@ fn retried_alone(fingerprint: &str) -> impl Fn(&Snapshot) -> bool {
         let (it, others): (Vec<_>, Vec<_>) =
             current.hsdirs.iter().partition(|hsdir| hsdir.relay == fingerprint);
         service.state == ServiceState::Published
+            && !it.is_empty()
             && it.iter().all(|hsdir| hsdir.attempts > 1 && hsdir.last_error.is_some())
             && others.iter().all(|hsdir| hsdir.state == HsdirState::Uploaded)
     }

@@ -4,6 +4,7 @@
 //! network; everything is asked of it through its command line. An `ArtiClient`
 //! is a visitor who does not use C tor.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,7 +15,7 @@ use arti_client::config::TorClientConfigBuilder;
 use arti_client::{StreamPrefs, TorClient};
 use onionbraid::config::{Config, Environment};
 use onionbraid::observe::Snapshot;
-use onionbraid::observe::snapshot::{BackendState, HsdirState, Service};
+use onionbraid::observe::snapshot::{Backend, BackendState, HsdirState, Service};
 use onionbraid::tor::keys;
 use tor_config::BoolOrAuto;
 use tor_rtcompat::PreferredRuntime;
@@ -26,6 +27,10 @@ use crate::network::{Network, client::Client};
 
 /// Generous: no test is about how long these take.
 pub const SOON: Duration = Duration::from_secs(120);
+
+/// How long the time period has to stay the same for a test that compares: a
+/// quarter of a minute's work, on a machine that is several times slower.
+pub const CALM: Duration = Duration::from_secs(90);
 
 /// How long one page may take before it counts as failed.
 pub const PAGE: Duration = Duration::from_secs(60);
@@ -118,6 +123,14 @@ impl Frontend {
     pub async fn address(&self) -> Result<String> {
         let snapshot = self.daemon.until("answering", SOON, |_| true).await?;
         Ok(service(&snapshot).address.clone())
+    }
+
+    /// Waits until the service is published with this many points of each of its
+    /// backends: all that they will have. The first descriptor of a local
+    /// instance goes out with those points that are established by then.
+    pub async fn complete(&self, points: usize) -> Result<Snapshot> {
+        let all_listed = |snapshot: &Snapshot| is_complete(snapshot, points);
+        self.daemon.until("published with every point", SOON, all_listed).await
     }
 
     /// Waits until the service is published with points of every backend.
@@ -218,16 +231,24 @@ pub fn everywhere(service: &Service) -> bool {
     hsdirs().count() > 0 && hsdirs().all(|hsdir| hsdir.state == HsdirState::Uploaded)
 }
 
-/// The relays of all points that any HSDir lists for an address, asked as a
-/// client would.
-pub async fn points_on_hsdirs(frontend: &Frontend, onion: &str) -> Result<Vec<String>> {
+/// Whether the service is published with this many points of each backend.
+pub fn is_complete(snapshot: &Snapshot, points: usize) -> bool {
+    let service = service(snapshot);
+    let complete = |b: &Backend| (b.intro_points, b.published_intro_points) == (points, points);
+    let backends = &service.backends;
+    snapshot.ready && everywhere(service) && !backends.is_empty() && backends.iter().all(complete)
+}
+
+/// All points that any HSDir lists for an address, asked as a client would: the
+/// first digits of their keys, which no two have in common.
+pub async fn points_on_hsdirs(frontend: &Frontend, onion: &str) -> Result<BTreeSet<String>> {
     let output = frontend.command(&["descriptor", onion, "--json"]).await?;
     let said = String::from_utf8_lossy(&output.stdout);
     anyhow::ensure!(output.status.success(), "{}{said}", String::from_utf8_lossy(&output.stderr));
     let report: serde_json::Value = serde_json::from_slice(&output.stdout)?;
     let descriptors = report["descriptors"].as_array().context("no descriptors")?;
     let points = descriptors.iter().flat_map(|one| one["intro_points"].as_array()).flatten();
-    Ok(points.filter_map(|point| Some(point["relay"].as_str()?.to_owned())).collect())
+    Ok(points.filter_map(|point| Some(point["session_id"].as_str()?.to_owned())).collect())
 }
 
 /// Fetches `/` over fresh circuits until every one of `names` has answered;

@@ -78,15 +78,18 @@ fn be_killed(dir: &Path) -> Result<()> {
     bail!("nobody killed this process")
 }
 
-/// The ids of the processes on whose command line the directory stands.
+/// The ids of the processes on whose command line a file in the directory stands.
 fn processes_that_name(dir: &Path) -> BTreeSet<u32> {
-    let dir = dir.to_string_lossy();
+    let dir = dir.as_os_str().as_encoded_bytes();
     let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
     processes
         .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
         .filter(|pid: &u32| {
             let command = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-            String::from_utf8_lossy(&command).contains(&*dir)
+            let arguments = command.split(|byte| *byte == 0);
+            arguments
+                .into_iter()
+                .any(|it| it.strip_prefix(dir).is_some_and(|rest| rest.starts_with(b"/")))
         })
         .collect()
 }

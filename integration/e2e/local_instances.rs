@@ -1,8 +1,10 @@
 //! Do local instances answer for an address, for C tor's and for Arti's clients?
 
+use std::collections::BTreeSet;
+
 use onionbraid::observe::Snapshot;
 
-use super::frontend::{ArtiClient, Frontend, PAGE, SOON, service};
+use super::frontend::{ArtiClient, Frontend, PAGE, service};
 use crate::network;
 use crate::network::origin::{Origin, pattern};
 
@@ -62,11 +64,12 @@ async fn local_instances_of_one_service_choose_different_relays() {
         &format!("local_instances = 3\nproxy_ports = [['80', '{}']]", origin.address),
     )
     .unwrap();
-    let all_listed = |snapshot: &Snapshot| {
-        service(snapshot).backends.iter().all(|backend| backend.published_intro_points == 3)
-    };
     // One point at each relay: only nine different relays let all nine be listed.
-    frontend.daemon.until("published with nine points", SOON, all_listed).await.unwrap();
+    let snapshot = frontend.complete(3).await.unwrap();
+    assert_eq!(service(&snapshot).backends.len(), 3);
+    let relays: BTreeSet<_> =
+        service(&snapshot).backends.iter().flat_map(|backend| &backend.relays).collect();
+    assert_eq!(relays.len(), 9, "{snapshot:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -39,7 +39,7 @@ async fn twenty_five_backends_never_get_a_descriptor_of_more_than_twenty_points_
         let up = service.backends.iter().filter(|backend| backend.state == BackendState::Up);
         up.count() == BACKENDS && published == 20 && snapshot.ready
     };
-    frontend.daemon.until("full", SOON, most_are_up).await.unwrap();
+    frontend.daemon.until("full", SOON * 4, most_are_up).await.unwrap();
 
     // Both kinds of clients take the descriptor.
     let client = network.client("visitor-of-many").await.unwrap();

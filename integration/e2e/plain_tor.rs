@@ -1,7 +1,6 @@
 //! Is the private network itself in order, with nothing but C tor on it?
 
-use std::time::Duration;
-
+use super::frontend::{PAGE, SOON};
 use crate::network::fetch::eventually;
 use crate::network::origin::{Origin, pattern};
 use crate::network::{self};
@@ -22,15 +21,11 @@ async fn a_c_tor_service_is_reachable_over_the_private_network() {
     let client = network.client("visitor").await.unwrap();
     let onion = service.onion_address();
 
-    let page = eventually(Duration::from_secs(60), || {
-        client.get("first", onion, "/", Duration::from_secs(20))
-    })
-    .await
-    .unwrap();
+    let page = eventually(SOON, || client.get("first", onion, "/", PAGE)).await.unwrap();
     assert_eq!((page.status, page.text().as_str()), (200, "behind plain tor\n"));
 
-    let bytes =
-        client.get("second", onion, "/bytes/100000", Duration::from_secs(30)).await.unwrap();
+    let bytes = client.get("second", onion, "/bytes/100000", PAGE).await.unwrap();
     assert_eq!(bytes.body, pattern(0, 100_000));
-    assert_eq!(origin.requests(), 2);
+    // The first may have been asked for more than once.
+    assert!(origin.requests() >= 2);
 }

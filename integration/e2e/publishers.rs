@@ -52,9 +52,9 @@ async fn of_two_publishers_either_can_be_killed() {
     second.daemon.until("published", SOON, complete).await.unwrap();
     let client = network.client("visitor-of-both").await.unwrap();
     until_all_answered(&client, &onion, &["berlin", "lisbon"]).await.unwrap();
+    let content = |snapshot: &Snapshot| service(snapshot).problems.is_empty();
     for publisher in [&first, &second] {
-        let snapshot = publisher.daemon.status().await.unwrap();
-        assert!(service(&snapshot).problems.is_empty(), "{snapshot:?}");
+        publisher.daemon.until("without a problem", SOON, content).await.unwrap();
     }
 
     first.daemon.process.kill().unwrap();

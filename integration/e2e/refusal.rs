@@ -23,8 +23,9 @@ use tor_netdoc::NetdocBuilder as _;
 use tor_netdoc::doc::hsdesc::{HsDescBuilder, IntroPointDesc, create_desc_sign_key_cert};
 use tor_units::IntegerMinutes;
 
-use super::frontend::ArtiClient;
+use super::frontend::{ArtiClient, SOON};
 use crate::network::Network;
+use crate::network::fetch::eventually;
 
 /// Far above what a counter reaches within days of seconds.
 const FAR_AHEAD: u64 = 1 << 40;
@@ -75,13 +76,20 @@ pub async fn provoke(network: &Network, config: &[&Path], hsdir: &str) -> Result
             .subcredential(subcredential)
             .build_sign(&mut rng)?
             .into();
-        let target = OwnedCircTarget::from_circ_target(&relay);
-        let tunnel = circuits.get_or_launch_svc_dir(&directory, target).await?;
-        let mut stream = tunnel.begin_dir_stream().await?;
         let request = HsDescUploadRequest::new(descriptor);
-        let runtime = arti.tor().runtime();
-        let response = tor_dirclient::send_request(runtime, &request, &mut stream, None).await?;
-        ensure!(response.status_code() == 200, "the HSDir answers {}", response.status_code());
+        let upload = async || {
+            let target = OwnedCircTarget::from_circ_target(&relay);
+            let tunnel = circuits.get_or_launch_svc_dir(&directory, target).await?;
+            let mut stream = tunnel.begin_dir_stream().await?;
+            let runtime = arti.tor().runtime();
+            let response =
+                tor_dirclient::send_request(runtime, &request, &mut stream, None).await?;
+            // What an attempt has stored whose answer was lost, the next may not.
+            let code = response.status_code();
+            ensure!([200, 400].contains(&code), "the HSDir answers {code}");
+            Ok(())
+        };
+        eventually(SOON, upload).await?;
         stored += 1;
     }
     ensure!(stored > 0, "the HSDir is not responsible for the service");

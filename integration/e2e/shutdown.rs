@@ -141,7 +141,9 @@ async fn with_nothing_to_wait_for_it_ends_at_once_and_a_second_signal_waits_for_
     let client = network.client("visitor-of-at-once").await.unwrap();
     let download = client.get("download", &onion, "/", SOON * 4);
     let twice = async {
-        here.asked.acquire().await.unwrap().forget();
+        // Not for ever: the download may have failed before it came here.
+        let asked = tokio::time::timeout(SOON, here.asked.acquire()).await;
+        asked.expect("the download comes here").unwrap().forget();
         frontend.daemon.process.terminate().unwrap();
         let said = async || {
             anyhow::ensure!(frontend.daemon.process.log().contains("a second signal ends at once"));

@@ -11,7 +11,7 @@ use super::fetch::{Response, fetch};
 use super::node::Node;
 
 /// How long a client may take to know the network, on a busy machine.
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_secs(120);
 
 /// A C tor client; dropping it ends the process.
 #[derive(Debug)]

@@ -36,7 +36,7 @@ impl Consensus {
     }
 
     /// Reads the microdescriptor flavour (dir-spec, section 3.4).
-    fn parse(text: &str) -> Option<Consensus> {
+    pub(super) fn parse(text: &str) -> Option<Consensus> {
         let mut consensus = Consensus::default();
         let mut nickname = String::new();
         for line in text.lines() {

@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 
 use base64ct::{Base64, Encoding as _};
 
-use super::AUTHORITIES;
+use super::{AUTHORITIES, period};
 
 /// What the other participants must know of a relay.
 #[derive(Clone, Debug)]
@@ -48,15 +48,7 @@ pub struct Voting {
 /// Vote delay and distribution delay before the first consensus.
 pub const INITIAL_DELAY: Duration = Duration::from_secs(2);
 
-/// How many voting intervals C tor takes for a time period on a testing network.
-const INTERVALS_PER_PERIOD: u64 = 24;
-
 impl Voting {
-    /// How long a time period of onion services is.
-    pub fn period(&self) -> Duration {
-        Duration::from_secs(self.interval.as_secs() * INTERVALS_PER_PERIOD)
-    }
-
     fn delay(&self) -> u64 {
         (self.interval.as_secs() / 5).clamp(2, 20)
     }
@@ -178,7 +170,7 @@ pub fn authority(
         delay = voting.delay(),
         offset = voting.offset.as_secs(),
         network_dir = network_dir.display(),
-        period = voting.period().as_secs() / 60,
+        period = period::length(voting.interval).as_secs() / 60,
     )
 }
 

@@ -162,7 +162,7 @@ fn spread(pause: Duration) -> Duration {
 mod tests {
     use std::net::SocketAddr;
 
-    use tokio::net::TcpListener;
+    use tokio::net::{TcpListener, TcpSocket};
 
     use super::*;
     use crate::daemon::file_handles::FileHandles;
@@ -188,11 +188,13 @@ mod tests {
         Arc::clone(&in_force.borrow())
     }
 
-    /// An address where nobody listens, and one where somebody does.
-    async fn dead_and_alive() -> (SocketAddr, SocketAddr, TcpListener) {
+    /// An address where nobody listens, and one where somebody does. Both stay
+    /// taken for as long as the sockets are there.
+    async fn dead_and_alive() -> (SocketAddr, SocketAddr, (TcpSocket, TcpListener)) {
         let alive = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
-        let gone = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
-        (gone.local_addr().unwrap(), alive.local_addr().unwrap(), alive)
+        let dead = TcpSocket::new_v4().unwrap();
+        dead.bind(([127, 0, 0, 1], 0).into()).unwrap();
+        (dead.local_addr().unwrap(), alive.local_addr().unwrap(), (dead, alive))
     }
 
     #[test]
@@ -211,7 +213,7 @@ mod tests {
 
     #[tokio::test]
     async fn only_rules_that_lead_to_origins_alone_are_looked_after() {
-        let (dead, _, _) = dead_and_alive().await;
+        let (dead, _, _sockets) = dead_and_alive().await;
         let mut rules = forwarding_to(&[dead]);
         assert!(any_serves(&in_force(rules.clone())).await.is_err());
         rules.0.push(ProxyRule { ports: 81..=81, target: ProxyTarget::Welcome });
@@ -222,7 +224,7 @@ mod tests {
 
     #[tokio::test]
     async fn one_origin_that_accepts_is_enough() {
-        let (dead, alive, _listener) = dead_and_alive().await;
+        let (dead, alive, _sockets) = dead_and_alive().await;
         assert_eq!(any_serves(&in_force(forwarding_to(&[dead, alive]))).await, Ok(()));
         let why = any_serves(&in_force(forwarding_to(&[dead]))).await.unwrap_err();
         assert!(why.contains(&dead.to_string()), "{why}");
@@ -231,7 +233,7 @@ mod tests {
     #[tokio::test]
     async fn an_origin_with_a_health_check_is_down_when_that_fails_though_it_accepts() {
         // It accepts connections, and never answers on one.
-        let (_, alive, _listener) = dead_and_alive().await;
+        let (_, alive, _sockets) = dead_and_alive().await;
         let http = |check: Option<HealthCheck>| {
             let mut settings = HttpSettings::default();
             settings.origins.health_check = check;
@@ -258,7 +260,7 @@ mod tests {
 
     #[tokio::test]
     async fn trouble_is_told_and_new_rules_are_looked_at_soon() {
-        let (dead, alive, _listener) = dead_and_alive().await;
+        let (dead, alive, _sockets) = dead_and_alive().await;
         let (rules, watched) = watch::channel(Arc::new(forwarding_to(&[dead])));
         let for_clients = FileHandles::of(1024).for_clients;
         let proxies = Arc::new(Proxies::new(Arc::clone(&watched.borrow()), for_clients));

@@ -92,10 +92,18 @@ impl Service {
     pub(super) async fn run(mut self) -> Result<(), Unexpected> {
         let nickname = self.orders.borrow().config.nickname.to_string();
         let mut orders = self.orders.clone();
-        let network = tokio::select! {
-            network = self.network() => network,
-            // Nobody gives orders any more only when everything ends.
-            _ = orders.wait_for(|orders| orders.end) => return Ok(()),
+        let network = loop {
+            tokio::select! {
+                network = self.network() => break network,
+                changed = orders.changed() => {
+                    let orders = orders.borrow_and_update();
+                    // Nobody gives orders any more only when everything ends.
+                    if changed.is_err() || orders.end {
+                        return Ok(());
+                    }
+                    self.posted.decide_with(idle(&orders.config));
+                }
+            }
         };
         let Some(network) = network else { return Ok(()) };
         Running::start(self, network).run().await.map_err(|()| Unexpected(nickname))
@@ -160,7 +168,7 @@ impl Running {
             None => Balancer::new(settings.clone()),
         };
         let posted = Arc::clone(&service.posted);
-        posted.start(balancer);
+        posted.decide_with(balancer);
 
         let (told, facts) = mpsc::channel(FACT_QUEUE);
         let (rules, watched) = watch::channel(Arc::new(config.proxy_ports.clone()));
@@ -289,7 +297,7 @@ impl Running {
 
     /// One match for every command.
     fn carry_out(&mut self) {
-        while let Some(command) = self.posted.with(Balancer::poll_command).flatten() {
+        while let Some(command) = self.posted.with(Balancer::poll_command) {
             match command {
                 Command::Fetch { backend } => self.work.fetch(backend),
                 Command::Probe { backend, point } => self.work.probe(backend, point),
@@ -306,12 +314,12 @@ impl Running {
         if self.remember_at.is_some_and(|at| at <= now.monotonic) {
             self.remember(now);
         }
-        let mut wakes = vec![self.remember_at, self.posted.with(|b| b.poll_timeout()).flatten()];
+        let mut wakes = vec![self.remember_at, self.posted.with(|b| b.poll_timeout())];
         let posted = &self.posted;
-        let may_be_found = |id| posted.with(|b| b.may_be_found(id)).unwrap_or(false);
+        let may_be_found = |id| posted.with(|b| b.may_be_found(id));
         wakes.push(self.instances.take_out(may_be_found, now.monotonic));
         if let Some(drain) = &mut self.drain {
-            let out = posted.with(|balancer| balancer.is_withdrawn()).unwrap_or(true);
+            let out = posted.with(|balancer| balancer.is_withdrawn());
             let mut step = drain.step(out, now.monotonic);
             if step == Step::Finish {
                 self.instances.finish();
@@ -344,7 +352,7 @@ impl Running {
         let monotonic = now().monotonic;
         if *end {
             self.tell(Balancer::withdraw);
-            let nothing_to_wait_for = self.posted.with(|b| b.is_withdrawn()).unwrap_or(true);
+            let nothing_to_wait_for = self.posted.with(|b| b.is_withdrawn());
             let begin = if nothing_to_wait_for { Drain::begin_without_grace } else { Drain::begin };
             self.drain.get_or_insert_with(|| begin(*times, monotonic));
             return;
@@ -364,11 +372,17 @@ impl Running {
     fn remember(&mut self, now: Now) {
         self.remember_at = None;
         let memory = self.posted.with(|balancer| balancer.memory(now));
-        if let (Some(state), Some(memory)) = (&mut self.state, memory) {
+        if let Some(state) = &mut self.state {
             // The disk may be slow; other services share this thread.
             block_in_place(|| state.remember(&memory, now.monotonic));
         }
     }
+}
+
+/// The balancer of a service that has not started: it has the backends that the
+/// operator wants, and knows nothing of them.
+pub(super) fn idle(config: &ServiceConfig) -> Balancer {
+    Balancer::new(Ids::default().settings(config))
 }
 
 /// What the operator calls the backends.
@@ -381,4 +395,70 @@ fn names(settings: &Settings) -> Names {
 fn identities(address: &OnionAddress, config: &ServiceConfig) -> Vec<tor_hscrypto::pk::HsIdKey> {
     let addresses = std::iter::once(address).chain(&config.frontends);
     addresses.filter_map(hsdirs::identity_key).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use tor_llcrypto::pk::ed25519;
+
+    use super::*;
+    use crate::config::{Config, Environment, RemoteBackend};
+    use crate::daemon::fetches::fetches;
+    use crate::observe::snapshot::{BackendState, ServiceState};
+    use crate::tor::keys;
+
+    #[tokio::test]
+    async fn a_service_without_a_network_shows_the_backends_that_it_is_to_have_as_unknown() {
+        let mut config = ServiceConfig::with_defaults("shop".parse().unwrap());
+        config.local_instances = 2;
+        let environment = Environment::new([("HOME", "/home/user")]);
+        let storage = Config::from_text("", &environment).unwrap().storage;
+        let key = ed25519::Keypair::generate(&mut crate::tor::rng());
+        let identity = HsIdKeypair::from(ed25519::ExpandedKeypair::from(&key));
+        let address = keys::address(&identity);
+        let (_network, network) = watch::channel(None);
+        let common = Common {
+            network,
+            fetches: fetches().0,
+            storage: Arc::new(storage),
+            file_handles: FileHandles::raise(),
+        };
+        let orders = Orders { config: config.clone(), times: Shutdown::default(), end: false };
+        let (orders, received) = watch::channel(orders);
+        let posted = Arc::new(Posted::new("shop".into(), address, idle(&config)));
+        let service = Service {
+            identity: Arc::new(identity),
+            address,
+            orders: received,
+            posted: Arc::clone(&posted),
+            common,
+            after: Vec::new(),
+        };
+        let names = || {
+            let status = posted.status();
+            assert_eq!(status.state, ServiceState::Starting);
+            for backend in &status.backends {
+                assert_eq!(backend.state, BackendState::Unknown);
+                assert_eq!((backend.intro_points, backend.published_intro_points), (0, 0));
+            }
+            let names = status.backends.into_iter().map(|backend| (backend.name, backend.weight));
+            names.collect::<Vec<_>>()
+        };
+        let local = |n| (format!("local-{n}"), 1);
+        assert_eq!(names(), [local(0), local(1)]);
+
+        let reloaded = async {
+            let berlin = OnionAddress::from_public_key([1; 32]);
+            config.backends =
+                vec![RemoteBackend { address: berlin, name: "berlin".into(), weight: 3 }];
+            orders.send_modify(|orders| orders.config = config);
+            while names().len() < 3 {
+                tokio::task::yield_now().await;
+            }
+            assert_eq!(names(), [local(0), local(1), ("berlin".to_owned(), 3)]);
+            orders.send_modify(|orders| orders.end = true);
+        };
+        let (ended, ()) = tokio::join!(service.run(), reloaded);
+        assert!(ended.is_ok());
+    }
 }

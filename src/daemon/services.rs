@@ -16,7 +16,7 @@ use crate::proxy::setup::{self, RuleError};
 use crate::tor::keys::{self, KeyError};
 
 use super::reload::{self, Wanted};
-use super::service::{Common, Orders, Service, Unexpected};
+use super::service::{Common, Orders, Service, Unexpected, idle};
 use super::snapshot::{Board, Posted};
 use super::state::{self, StateError};
 
@@ -164,8 +164,8 @@ impl Services {
         let (nickname, address) = (config.nickname.clone(), keys::address(&identity));
         tracing::info!(service = %nickname, "started");
         let ended = CancellationToken::new();
+        let posted = Arc::new(Posted::new(nickname.to_string(), address, idle(&config)));
         let (orders, received) = watch::channel(Orders { config, times, end: false });
-        let posted = Arc::new(Posted::new(nickname.to_string(), address));
         let before = self
             .ending
             .iter()

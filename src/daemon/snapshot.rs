@@ -34,8 +34,9 @@ pub(super) struct Posted {
     pub(super) nickname: String,
     /// Its address.
     address: OnionAddress,
-    /// Decides, and knows its own status; `None` until the service starts.
-    balancer: Mutex<Option<Balancer>>,
+    /// Decides, and knows its own status. Until the service starts it is one that
+    /// knows what the operator wants, and is told nothing.
+    balancer: Mutex<Balancer>,
     /// What its local instances count, by their names.
     counters: Mutex<BTreeMap<String, Arc<Counters>>>,
     /// What serves its streams, once it has started.
@@ -82,9 +83,9 @@ impl Board {
 }
 
 impl Posted {
-    /// A service that has not started.
-    pub(super) fn new(nickname: String, address: OnionAddress) -> Self {
-        let (balancer, counters) = (Mutex::default(), Mutex::default());
+    /// A service that has not started, with a balancer of what it is to be.
+    pub(super) fn new(nickname: String, address: OnionAddress, balancer: Balancer) -> Self {
+        let (balancer, counters) = (Mutex::new(balancer), Mutex::default());
         Self { nickname, address, balancer, counters, proxies: Mutex::default() }
     }
 
@@ -93,15 +94,16 @@ impl Posted {
         *lock(&self.proxies) = Some(proxies);
     }
 
-    /// It starts with this balancer.
-    pub(super) fn start(&self, balancer: Balancer) {
-        *lock(&self.balancer) = Some(balancer);
+    /// This balancer takes the place of the one before: the service starts, or is
+    /// to be something else once it does.
+    pub(super) fn decide_with(&self, balancer: Balancer) {
+        *lock(&self.balancer) = balancer;
     }
 
-    /// Does something with the balancer, if there is one already. Whoever asks
-    /// for the status waits meanwhile.
-    pub(super) fn with<T>(&self, what: impl FnOnce(&mut Balancer) -> T) -> Option<T> {
-        lock(&self.balancer).as_mut().map(what)
+    /// Does something with the balancer. Whoever asks for the status waits
+    /// meanwhile.
+    pub(super) fn with<T>(&self, what: impl FnOnce(&mut Balancer) -> T) -> T {
+        what(&mut lock(&self.balancer))
     }
 
     /// A local instance of this name counts here.
@@ -118,22 +120,17 @@ impl Posted {
     }
 
     /// The status, with what the local instances have counted by now.
-    fn status(&self) -> snapshot::Service {
+    pub(super) fn status(&self) -> snapshot::Service {
         let status = self.with(|balancer| balancer.status());
         let mut service = snapshot::Service {
             nickname: self.nickname.clone(),
             address: self.address.to_string(),
-            state: ServiceState::Starting,
-            problems: Vec::new(),
-            backends: Vec::new(),
-            descriptors: Vec::new(),
+            state: status.state,
+            problems: status.problems,
+            backends: status.backends,
+            descriptors: status.descriptors,
             http: lock(&self.proxies).as_ref().and_then(|proxies| proxies.status()),
         };
-        let Some(status) = status else { return service };
-        service.state = status.state;
-        service.problems = status.problems;
-        service.backends = status.backends;
-        service.descriptors = status.descriptors;
         let counters = lock(&self.counters);
         for backend in &mut service.backends {
             if let Some(counters) = counters.get(&backend.name) {

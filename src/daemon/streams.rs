@@ -164,16 +164,17 @@ impl CircuitControl for CircuitHandle {
 #[cfg(test)]
 mod tests {
     use tokio::io::AsyncReadExt as _;
-    use tokio::net::TcpListener;
+    use tokio::net::{TcpListener, TcpSocket};
 
     use super::*;
 
     #[tokio::test]
     async fn the_origin_that_answers_reads_the_circuits_line_before_anything_else() {
         let alive = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
-        let gone = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
-        let addresses = [gone.local_addr().unwrap(), alive.local_addr().unwrap()];
-        drop(gone);
+        // Nobody listens there, and nobody else is given the port.
+        let dead = TcpSocket::new_v4().unwrap();
+        dead.bind(([127, 0, 0, 1], 0).into()).unwrap();
+        let addresses = [dead.local_addr().unwrap(), alive.local_addr().unwrap()];
         let origins = addresses.map(Origin::Tcp).to_vec();
         let target = ForwardTarget { origins, proxy_protocol: Some(ProxyProtocol::V1) };
         let greeting = proxy_line::v1(7, 22);

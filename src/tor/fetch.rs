@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
 use futures::StreamExt as _;
+use futures::future::join_all;
 use futures::stream::FuturesUnordered;
 use rand::seq::SliceRandom as _;
 
@@ -34,6 +35,28 @@ pub(crate) async fn fetch(
     now: SystemTime,
 ) -> Result<FetchedDescriptor, FetchFailure> {
     let (wanted, hsdirs) = Wanted::of(network, address, now)?;
+    newest_held(network, &wanted, hsdirs).await
+}
+
+/// Fetches the descriptors of `address` in the periods before and after, where
+/// there are any. A C tor service has other points there.
+pub(crate) async fn beside(
+    network: &Network,
+    address: &OnionAddress,
+    now: SystemTime,
+) -> Vec<FetchedDescriptor> {
+    let wanted = Wanted::beside(network, address, now).into_iter();
+    let fetched =
+        wanted.map(async |(wanted, hsdirs)| newest_held(network, &wanted, hsdirs).await.ok());
+    join_all(fetched).await.into_iter().flatten().collect()
+}
+
+/// The newest that these HSDirs hold.
+async fn newest_held(
+    network: &Network,
+    wanted: &Wanted,
+    hsdirs: Vec<ResponsibleHsdir>,
+) -> Result<FetchedDescriptor, FetchFailure> {
     let (first, others) = in_order_of_asking(hsdirs);
     let mut failures = Vec::new();
     for hsdirs in [first, others] {

@@ -11,6 +11,8 @@ use tor_checkable::TimeBound as _;
 use tor_dirclient::request::HsDescDownloadRequest;
 use tor_hscrypto::Subcredential;
 use tor_hscrypto::pk::HsBlindId;
+use tor_hscrypto::time::TimePeriod;
+use tor_netdir::NetDir;
 use tor_netdoc::doc::hsdesc::HsDesc;
 
 use super::descriptor;
@@ -36,7 +38,7 @@ pub struct Held {
 
 /// What to ask for, and what is needed to read the answer.
 pub(super) struct Wanted {
-    /// The current period.
+    /// In which period.
     period: Period,
     /// Under which name HSDirs store the descriptor.
     blinded: HsBlindId,
@@ -58,7 +60,31 @@ impl Wanted {
     ) -> Result<(Self, Vec<ResponsibleHsdir>), FetchFailure> {
         let directory =
             network.directory().map_err(|error| FetchFailure::Unreachable(error.to_string()))?;
-        let period = directory.hs_time_period();
+        Self::in_period(&directory, address, directory.hs_time_period(), now)
+    }
+
+    /// The same in the periods before and after, as far as services publish in
+    /// them now (rend-spec-v3, section 2.2.4).
+    pub(super) fn beside(
+        network: &Network,
+        address: &OnionAddress,
+        now: SystemTime,
+    ) -> Vec<(Self, Vec<ResponsibleHsdir>)> {
+        let Ok(directory) = network.directory() else { return Vec::new() };
+        let all = directory.hs_all_time_periods();
+        let others = all.iter().map(tor_netdir::HsDirParams::time_period);
+        others
+            .filter(|period| *period != directory.hs_time_period())
+            .filter_map(|period| Self::in_period(&directory, address, period, now).ok())
+            .collect()
+    }
+
+    fn in_period(
+        directory: &NetDir,
+        address: &OnionAddress,
+        period: TimePeriod,
+        now: SystemTime,
+    ) -> Result<(Self, Vec<ResponsibleHsdir>), FetchFailure> {
         let unusable = || FetchFailure::Unusable("its address is no valid Ed25519 key".into());
         let key = identity_key(address).ok_or_else(unusable)?;
         let (blinded, subcredential) = key.compute_blinded_key(period).map_err(|_| unusable())?;
@@ -70,7 +96,7 @@ impl Wanted {
             max_length: usize::try_from(most).unwrap_or(50_000),
             now,
         };
-        Ok((wanted, responsible(&directory, address, period)))
+        Ok((wanted, responsible(directory, address, period)))
     }
 
     /// Asks one HSDir.

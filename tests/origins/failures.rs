@@ -11,7 +11,7 @@ use onionbraid::proxy::settings::{Balance, OriginSettings};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::sync::{Notify, mpsc};
 
-use crate::server::{Server, closed, nobody, read_head, read_question, respond, say, serve};
+use crate::server::{Nobody, Server, closed, read_head, read_question, respond, say, serve};
 use crate::{CLIENT, SHORT, any_in_use, ask, get, origins, post, settings, within};
 
 /// The first origin first, and one repetition.
@@ -30,7 +30,7 @@ async fn saying(bytes: &'static str) -> Server {
 
 #[tokio::test]
 async fn where_nobody_listens_any_request_goes_to_the_next_origin() {
-    let (dead, _) = nobody().await;
+    let dead = Nobody::new();
     let live = Server::start(|_, mut connection| async move {
         while let Some(head) = read_head(&mut connection).await {
             if head.starts_with("POST") {
@@ -40,7 +40,7 @@ async fn where_nobody_listens_any_request_goes_to_the_next_origin() {
         }
     })
     .await;
-    let origins = origins(&[&dead, &live.origin], one_retry());
+    let origins = origins(&[&dead.origin, &live.origin], one_retry());
     assert_eq!(ask(&origins, get("/")).await.unwrap(), "GET");
     assert_eq!(ask(&origins, post("/")).await.unwrap(), "POST");
     let counts: Vec<_> =
@@ -50,10 +50,10 @@ async fn where_nobody_listens_any_request_goes_to_the_next_origin() {
 
 #[tokio::test]
 async fn no_more_origins_are_tried_than_there_may_be_repetitions() {
-    let (dead, _) = nobody().await;
-    let (dead_too, _) = nobody().await;
+    let dead = Nobody::new();
+    let dead_too = Nobody::new();
     let live = Server::good().await;
-    let all = [&dead, &dead_too, &live.origin];
+    let all = [&dead.origin, &dead_too.origin, &live.origin];
     let none = origins(&all, OriginSettings { retries: 0, ..one_retry() });
     assert_eq!(ask(&none, get("/")).await, Err(Failure::OriginUnreachable));
     let one = origins(&all, one_retry());

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use onionbraid::proxy::rules::{HttpOrigin, Origin};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
-use tokio::net::{TcpListener, UnixListener};
+use tokio::net::{TcpListener, TcpSocket, UnixListener};
 use tokio::task::JoinSet;
 
 /// A connection that a server has accepted.
@@ -122,11 +122,25 @@ impl Listener {
     }
 }
 
-/// An origin at a port where nobody listens, and the port.
-pub(crate) async fn nobody() -> (HttpOrigin, std::net::SocketAddr) {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    (HttpOrigin { address: Origin::Tcp(address), tls: false }, address)
+/// An origin at a port where nobody listens. The port is taken all the same, so
+/// that no other test gets it.
+pub(crate) struct Nobody {
+    pub(crate) origin: HttpOrigin,
+    socket: TcpSocket,
+}
+
+impl Nobody {
+    pub(crate) fn new() -> Self {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind(([127, 0, 0, 1], 0).into()).unwrap();
+        let address = Origin::Tcp(socket.local_addr().unwrap());
+        Self { origin: HttpOrigin { address, tls: false }, socket }
+    }
+
+    /// From now on somebody listens.
+    pub(crate) fn listen(self) -> TcpListener {
+        self.socket.listen(16).unwrap()
+    }
 }
 
 /// Answers every request with `CONNECTION.REQUEST`.

@@ -9,24 +9,23 @@ use hyper::body::{Bytes, Frame};
 use onionbraid::proxy::body::BodyError;
 use onionbraid::proxy::failure::Failure;
 use onionbraid::proxy::settings::{Balance, HealthCheck, OriginSettings, ProxyProtocol};
-use tokio::net::TcpListener;
 use tokio::sync::Notify;
 
-use crate::server::{Server, closed, nobody, read_head, respond, say};
+use crate::server::{Nobody, Server, closed, read_head, respond, say};
 use crate::{
     CLIENT, PATIENCE, SHORT, any_in_use, ask, get, origins, post, settings, until, within,
 };
 
 #[tokio::test]
 async fn an_origin_that_fails_in_a_row_is_left_alone_and_then_tried_again() {
-    let (dead, address) = nobody().await;
+    let dead = Nobody::new();
     let settings = OriginSettings { fail_after: 2, fail_for: SHORT, ..settings() };
-    let origins = origins(&[&dead], settings);
+    let origins = origins(&[&dead.origin], settings);
     assert_eq!(ask(&origins, get("/")).await, Err(Failure::OriginUnreachable));
     assert!(any_in_use(&origins));
     assert_eq!(ask(&origins, get("/")).await, Err(Failure::OriginUnreachable));
     until(|| any_in_use(&origins)).await;
-    let server = Server::on(TcpListener::bind(address).await.unwrap(), crate::server::serve);
+    let server = Server::on(dead.listen(), crate::server::serve);
     assert_eq!(ask(&origins, get("/")).await.unwrap(), "0.0");
     assert_eq!(server.accepted(), 1);
     assert_eq!(origins.snapshot()[0].out, None);
@@ -34,23 +33,23 @@ async fn an_origin_that_fails_in_a_row_is_left_alone_and_then_tried_again() {
 
 #[tokio::test]
 async fn without_an_origin_in_use_requests_go_where_only_requests_have_failed() {
-    let (dead, address) = nobody().await;
-    let (dead_too, _) = nobody().await;
+    let dead = Nobody::new();
+    let dead_too = Nobody::new();
     let settings =
         OriginSettings { fail_after: 1, fail_for: PATIENCE, balance: Balance::First, ..settings() };
-    let origins = origins(&[&dead, &dead_too], settings);
+    let origins = origins(&[&dead.origin, &dead_too.origin], settings);
     assert_eq!(ask(&origins, get("/")).await, Err(Failure::OriginUnreachable));
     assert!(any_in_use(&origins));
     assert_eq!(ask(&origins, get("/")).await, Err(Failure::OriginUnreachable));
     let states = origins.snapshot();
-    assert_eq!(states[1].name, dead_too.to_string());
+    assert_eq!(states[1].name, dead_too.origin.to_string());
     for state in states {
         assert!(state.out.unwrap().contains("refused"));
     }
     assert_eq!(origins.checked(), None, "clients could have made the requests fail");
     assert_eq!(ask(&origins, get("/")).await, Err(Failure::OriginUnreachable));
     assert!(!any_in_use(&origins));
-    let _server = Server::on(TcpListener::bind(address).await.unwrap(), crate::server::serve);
+    let _server = Server::on(dead.listen(), crate::server::serve);
     assert_eq!(ask(&origins, get("/")).await.unwrap(), "0.0");
     assert_eq!(origins.snapshot()[0].out, None);
 }
@@ -146,12 +145,12 @@ async fn an_origin_that_answers_checks_badly_gets_no_requests_until_it_answers_w
 
 #[tokio::test]
 async fn a_check_without_a_path_only_connects() {
-    let (dead, address) = nobody().await;
+    let dead = Nobody::new();
     let settings = OriginSettings { health_check: Some(check(None)), ..settings() };
-    let origins = origins(&[&dead], settings);
+    let origins = origins(&[&dead.origin], settings);
     let test = async {
         until(|| !any_in_use(&origins)).await;
-        let _server = Server::on(TcpListener::bind(address).await.unwrap(), crate::server::serve);
+        let _server = Server::on(dead.listen(), crate::server::serve);
         until(|| any_in_use(&origins)).await;
     };
     tokio::select! {

@@ -2,6 +2,7 @@
 //! an origin behind a socket. On a clock that runs, since sockets do not wait
 //! for one that stands still.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use onionbraid::proxy::http::Proxy;
@@ -10,17 +11,21 @@ use onionbraid::proxy::pages::Pages;
 use onionbraid::proxy::rules::{HttpOrigin, Origin};
 use onionbraid::proxy::settings::{HttpSettings, OriginProtocol};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 use crate::world::{GET, LAST_GET, World, read_all, read_head, read_until, status};
 
-/// A proxy before origins that listen, or would.
+/// A proxy before an origin that listens.
 async fn world(settings: HttpSettings) -> (World, TcpListener) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = Origin::Tcp(listener.local_addr().unwrap());
+    (world_at(listener.local_addr().unwrap(), settings), listener)
+}
+
+/// A proxy before whoever listens there.
+fn world_at(address: SocketAddr, settings: HttpSettings) -> World {
+    let address = Origin::Tcp(address);
     let origins = Origins::new(&[HttpOrigin { address, tls: false }], &settings).unwrap();
-    let proxy = Proxy::new(Arc::new(settings), Pages::default(), origins);
-    (World::of(proxy), listener)
+    World::of(Proxy::new(Arc::new(settings), Pages::default(), origins))
 }
 
 /// Reads up to the end of a head.
@@ -89,8 +94,10 @@ async fn a_body_that_turns_out_too_long_is_not_the_origins_fault() {
 
 #[tokio::test]
 async fn without_any_origin_the_client_gets_a_page() {
-    let (mut world, listener) = world(HttpSettings::default()).await;
-    drop(listener);
+    // Nobody listens there, and nobody else is given the port.
+    let dead = TcpSocket::new_v4().unwrap();
+    dead.bind(([127, 0, 0, 1], 0).into()).unwrap();
+    let mut world = world_at(dead.local_addr().unwrap(), HttpSettings::default());
     let mut client = world.asking(LAST_GET).await;
     let answer = read_all(&mut client).await;
     assert!(matches!(status(&answer), 502 | 503) && answer.contains("</html>"), "{answer}");

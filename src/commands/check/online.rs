@@ -12,12 +12,13 @@ use futures::future::join_all;
 
 use super::advice;
 use super::finding::{Finding, PointFinding, Whose};
+use crate::balancer::fact::{FetchFailure, FetchedDescriptor};
 use crate::clock;
 use crate::commands::{Failure, tor_client};
 use crate::config::{Config, ServiceConfig};
 use crate::exit::Exit;
 use crate::observe::table::table;
-use crate::onion::{IntroPoint, OnionAddress};
+use crate::onion::{IntroPoint, OnionAddress, SessionId};
 use crate::proxy::rules::ProxyTarget;
 use crate::tor::fetch;
 use crate::tor::network::Network;
@@ -84,8 +85,20 @@ async fn ask(network: &Network, asked: &Asked<'_>) -> Vec<Finding> {
         .map(|backend| (Whose::Backend(backend.name.clone(), backend.address), backend.address))
         .collect();
     sources.push((Whose::Published, asked.address));
-    let fetched =
+    let mut fetched =
         join_all(sources.iter().map(|(_, address)| fetch::fetch(network, address, now))).await;
+    let mut unclaimed = unclaimed(&fetched);
+    if !unclaimed.is_empty() {
+        let beside = sources.iter().map(async |(whose, address)| match whose {
+            Whose::Backend(..) => fetch::beside(network, address, now).await,
+            Whose::Published => Vec::new(),
+        });
+        for (fetched, beside) in fetched.iter_mut().zip(join_all(beside).await) {
+            if let Ok(descriptor) = fetched {
+                claim(descriptor, beside, &mut unclaimed);
+            }
+        }
+    }
 
     // A point that a backend has told already is not tried again because it is
     // published, too: that it should be.
@@ -114,6 +127,28 @@ async fn ask(network: &Network, asked: &Asked<'_>) -> Vec<Finding> {
         Finding { whose, points }
     });
     futures::stream::iter(probed).buffered(AT_ONCE).collect().await
+}
+
+/// The points of the last descriptor that are in none of those before it.
+fn unclaimed(fetched: &[Result<FetchedDescriptor, FetchFailure>]) -> BTreeSet<SessionId> {
+    let points = |descriptor: &FetchedDescriptor| {
+        descriptor.points.iter().map(|point| point.session_id).collect::<BTreeSet<_>>()
+    };
+    let Some((Ok(published), backends)) = fetched.split_last() else { return BTreeSet::new() };
+    let claimed: BTreeSet<_> = backends.iter().flatten().flat_map(points).collect();
+    &points(published) - &claimed
+}
+
+/// Counts such points among those of a backend if they are in its descriptors of
+/// the periods beside. After a change of the period, the daemon knows the old
+/// one's points until it has a new consensus, which can take hours.
+fn claim(
+    descriptor: &mut FetchedDescriptor,
+    beside: Vec<FetchedDescriptor>,
+    unclaimed: &mut BTreeSet<SessionId>,
+) {
+    let points = beside.into_iter().flat_map(|descriptor| descriptor.points);
+    descriptor.points.extend(points.filter(|point| unclaimed.remove(&point.session_id)));
 }
 
 /// Probes the points of one descriptor, a few at a time.
@@ -183,4 +218,45 @@ fn times(steps: &Steps) -> String {
     let texts: Vec<String> =
         reached.map(|(name, time)| format!("{name} {} ms", time.as_millis())).collect();
     texts.join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::onion::{Capabilities, Period, RelayId};
+
+    fn with_points(numbers: &[u8]) -> FetchedDescriptor {
+        let points = numbers.iter().map(|n| IntroPoint {
+            session_id: SessionId([*n; 32]),
+            relay: RelayId([0; 20]),
+            link_specifiers: Vec::new(),
+            relay_ntor_key: [0; 32],
+            service_ntor_key: [0; 32],
+        });
+        FetchedDescriptor {
+            period: Period { number: 1, length_minutes: 1440, offset_seconds: 0 },
+            revision: 1,
+            points: points.collect(),
+            capabilities: Capabilities::default(),
+        }
+    }
+
+    #[test]
+    fn published_points_of_the_period_before_belong_to_the_backend_that_had_them_then() {
+        // A backend has moved on from 3, 4 and 5 to 1 and 2; 6 is local.
+        let fetched =
+            [Ok(with_points(&[1, 2])), Err(FetchFailure::NotFound), Ok(with_points(&[2, 3, 4, 6]))];
+        let mut left = unclaimed(&fetched);
+        assert_eq!(left, [3, 4, 6].map(|n| SessionId([n; 32])).into());
+        let [Ok(mut backend), ..] = fetched else { panic!("it was fetched") };
+        claim(&mut backend, vec![with_points(&[3, 4, 5])], &mut left);
+        assert_eq!(backend.points, with_points(&[1, 2, 3, 4]).points);
+        assert_eq!(left, [SessionId([6; 32])].into());
+    }
+
+    #[test]
+    fn nothing_is_left_to_claim_where_nothing_is_published() {
+        assert!(unclaimed(&[Ok(with_points(&[1])), Err(FetchFailure::NotFound)]).is_empty());
+        assert!(unclaimed(&[]).is_empty());
+    }
 }
