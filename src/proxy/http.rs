@@ -31,7 +31,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use super::body::Body;
 use super::guard::Guard;
 use super::pages::Pages;
-use super::settings::HttpSettings;
+use super::settings::{HttpSettings, OriginProtocol, STREAMS_OF_A_CIRCUIT};
 use super::visitor::Visitor;
 use crate::observe::snapshot;
 
@@ -56,7 +56,7 @@ const PIECE: usize = 8 * 1024;
 /// The flow control window of all streams of an HTTP/2 connection.
 const CONNECTION_WINDOW: u32 = 4 * BUFFER;
 
-/// Requests that one HTTP/2 connection may have under way.
+/// Requests that one HTTP/2 connection may have under way at most.
 const MAX_STREAMS: u32 = 100;
 
 /// The reverse proxy of one virtual port. All streams to the port share it.
@@ -162,7 +162,7 @@ impl Proxy {
             .timer(TokioTimer::new())
             .initial_stream_window_size(BUFFER)
             .initial_connection_window_size(CONNECTION_WINDOW)
-            .max_concurrent_streams(MAX_STREAMS)
+            .max_concurrent_streams(self.max_streams())
             .max_send_buf_size(PIECE)
             .max_header_list_size(u32::try_from(guard.max_head_bytes).unwrap_or(u32::MAX))
             .auto_date_header(false)
@@ -176,6 +176,15 @@ impl Proxy {
         tokio::select! {
             _ = connection => {}
             () = keeper.idle(guard.head_timeout) => {}
+        }
+    }
+
+    /// Requests that one HTTP/2 connection may have under way. What an origin
+    /// would not take at once waits where it costs nothing: with the client.
+    fn max_streams(&self) -> u32 {
+        match self.settings.origins.protocol {
+            OriginProtocol::Http1 => MAX_STREAMS,
+            OriginProtocol::Http2 => MAX_STREAMS.min(STREAMS_OF_A_CIRCUIT.into()),
         }
     }
 

@@ -80,6 +80,12 @@ pub enum Balance {
     First,
 }
 
+/// Requests of one circuit that may be under way on the one connection to an
+/// HTTP/2 origin. The origin says how many there may be in all, and hyper tells
+/// nobody; it should be no fewer than 100 (RFC 9113, section 6.5.2), and is 100
+/// to 250 with the usual servers.
+pub const STREAMS_OF_A_CIRCUIT: u16 = 64;
+
 /// What is spoken to origins.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OriginProtocol {

@@ -42,8 +42,7 @@ struct Own {
 pub struct Share {
     // In this order: the others get it before the circuit may want another.
     _one: OwnedSemaphorePermit,
-    _own: OwnedSemaphorePermit,
-    _wanted: Wanted,
+    _own: Option<(OwnedSemaphorePermit, Wanted)>,
 }
 
 /// A circuit has one, or waits for it.
@@ -68,11 +67,20 @@ impl Shares {
         let taking = async {
             let (own, wanted) = self.want(circuit);
             // Its own share first: waiting for that keeps nothing from others.
-            let _own = own.acquire_owned().await.ok()?;
-            let _one = Arc::clone(&self.0.free).acquire_owned().await.ok()?;
-            Some(Share { _one, _own, _wanted: wanted })
+            let own = own.acquire_owned().await.ok()?;
+            Some(Share { _one: self.one().await?, _own: Some((own, wanted)) })
         };
         timeout(self.0.within, taking).await.ok().flatten()
+    }
+
+    /// Takes one that is for all circuits together.
+    pub async fn take_for_all(&self) -> Option<Share> {
+        let taking = async { Some(Share { _one: self.one().await?, _own: None }) };
+        timeout(self.0.within, taking).await.ok().flatten()
+    }
+
+    async fn one(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.0.free).acquire_owned().await.ok()
     }
 
     /// How many are left, over all circuits.

@@ -88,16 +88,16 @@ async fn one_circuit_leaves_connections_to_the_others_and_waits_for_its_own() {
         }
     })
     .await;
-    let origins = origins(&[&server.origin], OriginSettings { max_connections: 8, ..settings() });
+    let origins = origins(&[&server.origin], OriginSettings { max_connections: 16, ..settings() });
     let greedy = join_all((0..20).map(|_| ask(&origins, get("/wait"))));
     let others = async {
-        until(|| waiting.load(Ordering::SeqCst) == 4).await;
+        until(|| waiting.load(Ordering::SeqCst) == 8).await;
         for circuit in 100..110 {
             let client = Client { circuit, port: 80 };
             let response = within(origins.send(get("/"), client)).await.unwrap();
             assert_eq!(text(response).await, "answer");
         }
-        assert_eq!(waiting.load(Ordering::SeqCst), 4);
+        assert_eq!(waiting.load(Ordering::SeqCst), 8);
         go.add_permits(1);
     };
     let (answers, ()) = tokio::join!(greedy, others);

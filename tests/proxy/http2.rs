@@ -1,6 +1,9 @@
 //! Clients that speak HTTP/2 without asking first.
 
 use std::collections::BTreeMap;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures::FutureExt as _;
@@ -9,7 +12,10 @@ use hyper::body::{Bytes, Frame};
 use hyper::client::conn::http2::{Builder, SendRequest};
 use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use onionbraid::proxy::settings::OriginProtocol;
+use tokio::io::{
+    AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, DuplexStream, ReadBuf,
+};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
@@ -149,6 +155,83 @@ async fn a_connection_without_requests_is_closed() {
     driver.join_next().await.unwrap().unwrap().unwrap();
     assert_eq!(start.elapsed().as_secs(), 10);
     world.served().await;
+}
+
+/// A stream as Tor's are: a flush sends the last that was written, and may wait.
+struct Flushed {
+    stream: DuplexStream,
+    written: bool,
+}
+
+impl AsyncRead for Flushed {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        space: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(context, space)
+    }
+}
+
+impl AsyncWrite for Flushed {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.written = true;
+        Pin::new(&mut self.stream).poll_write(context, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if std::mem::take(&mut self.written) {
+            context.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_whose_last_flush_had_to_wait_is_closed_all_the_same() {
+    let mut world = World::with(|settings| settings.guard.head_timeout = Duration::from_secs(10));
+    let stream = world.client_by(1, |stream| Flushed { stream, written: false });
+    let (mut sender, connection) =
+        Builder::new(TokioExecutor::new()).handshake(TokioIo::new(stream)).await.unwrap();
+    let mut driver = JoinSet::new();
+    driver.spawn(connection);
+    let answering = async {
+        let mut origin = world.origin().await;
+        origin.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi").await.unwrap();
+    };
+    let (response, ()) = tokio::join!(sender.send_request(get("http://a.onion/")), answering);
+    assert_eq!(response.unwrap().into_body().collect().await.unwrap().to_bytes(), "hi");
+    let start = Instant::now();
+    driver.join_next().await.unwrap().unwrap().unwrap();
+    assert_eq!(start.elapsed().as_secs(), 10);
+    world.served().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_has_no_more_streams_than_its_circuit_gets_at_the_origin() {
+    for (protocol, streams) in [(OriginProtocol::Http1, 100), (OriginProtocol::Http2, 64)] {
+        let mut world = World::with(|settings| settings.origins.protocol = protocol);
+        let mut stream = world.client();
+        stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await.unwrap();
+        stream.write_all(&frame(4, 0, 0, &[])).await.unwrap();
+        let mut head = [0; 9];
+        stream.read_exact(&mut head).await.unwrap();
+        assert_eq!(head[..4], [0, 0, head[2], 4]);
+        let mut settings = vec![0; head[2].into()];
+        stream.read_exact(&mut settings).await.unwrap();
+        // SETTINGS_MAX_CONCURRENT_STREAMS (RFC 9113, section 6.5.2).
+        let announced = settings.chunks(6).find(|setting| setting[..2] == [0, 3]).unwrap();
+        assert_eq!(announced[2..], [0, 0, 0, streams]);
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -106,28 +106,32 @@ async fn without_any_origin_the_client_gets_a_page() {
 
 #[tokio::test]
 async fn an_answer_whose_end_is_said_after_its_last_byte_is_a_success() {
-    let mut settings = HttpSettings::default();
-    settings.origins.protocol = OriginProtocol::Http2;
-    let (mut world, listener) = world(settings).await;
-    let (ends, end) = tokio::sync::oneshot::channel::<()>();
-    let mut serving = tokio::task::JoinSet::new();
-    serving.spawn(async move {
-        let (connection, _) = listener.accept().await.unwrap();
-        let mut connection = h2::server::handshake(connection).await.unwrap();
-        let (_request, mut respond) = connection.accept().await.unwrap().unwrap();
-        let response = hyper::Response::builder().header("content-length", "2").body(()).unwrap();
-        let mut answer = respond.send_response(response, false).unwrap();
-        answer.send_data("hi".into(), false).unwrap();
-        tokio::select! {
-            _ = connection.accept() => {}
-            _ = end => {}
-        }
-    });
-    let mut client = world.asking(LAST_GET).await;
-    let answer = read_all(&mut client).await;
-    assert!(answer.ends_with("\r\n\r\nhi"), "{answer}");
-    world.served().await;
-    drop(ends);
-    assert!(world.status().failures.is_empty(), "{:?}", world.status().failures);
-    assert_eq!(world.status().by_class.success, 1);
+    for (code, body) in [(200, "hi"), (304, "")] {
+        let mut settings = HttpSettings::default();
+        settings.origins.protocol = OriginProtocol::Http2;
+        let (mut world, listener) = world(settings).await;
+        let (ends, end) = tokio::sync::oneshot::channel::<()>();
+        let mut serving = tokio::task::JoinSet::new();
+        serving.spawn(async move {
+            let (connection, _) = listener.accept().await.unwrap();
+            let mut connection = h2::server::handshake(connection).await.unwrap();
+            let (_request, mut respond) = connection.accept().await.unwrap().unwrap();
+            let response = hyper::Response::builder().status(code).header("content-length", "2");
+            let mut answer = respond.send_response(response.body(()).unwrap(), false).unwrap();
+            answer.send_data(body.into(), false).unwrap();
+            tokio::select! {
+                _ = connection.accept() => {}
+                _ = end => {}
+            }
+        });
+        let mut client = world.asking(LAST_GET).await;
+        let answer = read_all(&mut client).await;
+        assert_eq!(status(&answer), code);
+        assert!(answer.ends_with(&format!("\r\n\r\n{body}")), "{answer}");
+        world.served().await;
+        drop(ends);
+        let http = world.status();
+        assert!(http.failures.is_empty(), "{:?}", http.failures);
+        assert_eq!(http.by_class.success + http.by_class.redirection, 1);
+    }
 }

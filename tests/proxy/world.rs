@@ -15,7 +15,9 @@ use onionbraid::proxy::http::{CircuitControl, FromOrigin, Proxy, Upstream};
 use onionbraid::proxy::pages::Pages;
 use onionbraid::proxy::settings::HttpSettings;
 use onionbraid::proxy::visitor::Visitor;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
+use tokio::io::{
+    AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, DuplexStream, duplex,
+};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
@@ -58,7 +60,20 @@ impl World {
 
     /// A client opens a stream.
     pub(crate) fn client_on(&mut self, circuit: u64) -> DuplexStream {
+        self.client_by(circuit, |stream| stream)
+    }
+
+    /// A client opens a stream, which comes to the proxy as this makes it.
+    pub(crate) fn client_by<S>(
+        &mut self,
+        circuit: u64,
+        make: impl FnOnce(DuplexStream) -> S,
+    ) -> DuplexStream
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
         let (client, stream) = duplex(STREAM);
+        let stream = make(stream);
         let visitor = Visitor { circuit, port: 80, onion: "a.onion".into() };
         let (proxy, closed) = (Arc::clone(&self.proxy), Arc::clone(&self.closed_circuits));
         self.serving.spawn(async move {

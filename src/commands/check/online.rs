@@ -89,14 +89,15 @@ async fn ask(network: &Network, asked: &Asked<'_>) -> Vec<Finding> {
         join_all(sources.iter().map(|(_, address)| fetch::fetch(network, address, now))).await;
     let mut unclaimed = unclaimed(&fetched);
     if !unclaimed.is_empty() {
-        let beside = sources.iter().map(async |(whose, address)| match whose {
-            Whose::Backend(..) => fetch::beside(network, address, now).await,
-            Whose::Published => Vec::new(),
+        let alive = sources.iter().zip(&mut fetched).filter_map(|(source, fetched)| match source {
+            (Whose::Backend(..), address) => Some((address, fetched.as_mut().ok()?)),
+            (Whose::Published, _) => None,
         });
-        for (fetched, beside) in fetched.iter_mut().zip(join_all(beside).await) {
-            if let Ok(descriptor) = fetched {
-                claim(descriptor, beside, &mut unclaimed);
-            }
+        let beside = alive.map(async |(address, descriptor)| {
+            (descriptor, fetch::beside(network, address, now).await)
+        });
+        for (descriptor, beside) in join_all(beside).await {
+            claim(descriptor, beside, &mut unclaimed);
         }
     }
 

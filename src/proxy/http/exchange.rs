@@ -83,8 +83,8 @@ impl Exchange {
             return response;
         }
         live_by(Arc::clone(&progress));
-        if record.outcome.method == Method::HEAD {
-            response = without_body(response);
+        if has_no_body(&record.outcome.method, response.status()) {
+            response = without_body(response, &record.outcome.method);
         }
         let piece = if is_http2 { PIECE } else { usize::MAX };
         ResponseBody::of(response, piece, record, &progress, refused)
@@ -144,12 +144,19 @@ impl Exchange {
     }
 }
 
-/// The answer to HEAD: in HTTP/2 hyper would send the body, too.
-fn without_body(mut response: Response<Body>) -> Response<Body> {
+/// Whether an answer has no body, whatever its length is said to be (RFC 9110,
+/// section 6.4.1).
+fn has_no_body(method: &Method, status: StatusCode) -> bool {
+    *method == Method::HEAD || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
+}
+
+/// Such an answer: in HTTP/2 hyper would send a body, too, or wait for the end of
+/// one that an origin says late.
+fn without_body(mut response: Response<Body>, method: &Method) -> Response<Body> {
     if response.body().is_end_stream() {
         return response;
     }
-    if let Some(length) = response.body().size_hint().exact() {
+    if let Some(length) = response.body().size_hint().exact().filter(|_| *method == Method::HEAD) {
         response.headers_mut().entry(CONTENT_LENGTH).or_insert_with(|| length.into());
     }
     response.map(|_| body::empty())

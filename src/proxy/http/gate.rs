@@ -369,7 +369,8 @@ impl<C: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Gate<C> {
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let gate = self.get_mut();
         match Pin::new(&mut gate.client).poll_flush(context) {
-            Poll::Pending => gate.written(Poll::Pending, context),
+            // To a Tor stream the last bytes go only now.
+            flushed if gate.http2 || flushed.is_pending() => gate.written(flushed, context),
             flushed => flushed,
         }
     }

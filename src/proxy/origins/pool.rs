@@ -28,19 +28,15 @@ use super::tasks::Tasks;
 use super::upload::Upload;
 use super::wire::Wire;
 use crate::clock::{now, sleep_until};
-use crate::proxy::settings::{OriginProtocol, OriginSettings, ProxyProtocol};
+use crate::proxy::settings::{OriginProtocol, OriginSettings, ProxyProtocol, STREAMS_OF_A_CIRCUIT};
 use crate::proxy::shares::{Share, Shares};
 
-/// Requests of one circuit that may be under way on the connection that all
-/// share. The origin says how many streams there are in all, and hyper tells
-/// nobody; it should be no fewer than 100 (RFC 9113, section 6.5.2), and is 100
-/// to 250 with the usual servers.
-const STREAMS_OF_A_CIRCUIT: usize = 64;
-
 /// Connections that one circuit gets where there are enough: what one
-/// connection of HTTP/2 may have under way, and some more. A browser that speaks
-/// HTTP/1, as Tor Browser does without TLS, has six.
+/// connection of HTTP/2 may have under way, and some more.
 const SLOTS_OF_A_CIRCUIT: usize = 128;
+
+/// What a browser has that speaks HTTP/1, as Tor Browser does without TLS.
+const SLOTS_OF_A_BROWSER: usize = 6;
 
 /// The connections to one origin.
 pub(super) struct Pool {
@@ -122,7 +118,7 @@ impl Pool {
             keep_alive: settings.keep_alive,
             idle_timeout: settings.idle_timeout,
             slots: Shares::new(slots, slots_of_a_circuit(slots), within),
-            streams: Shares::new(usize::MAX, STREAMS_OF_A_CIRCUIT, within),
+            streams: Shares::new(usize::MAX, STREAMS_OF_A_CIRCUIT.into(), within),
             state: Mutex::default(),
             connecting: tokio::sync::Mutex::default(),
             tasks: Arc::default(),
@@ -156,7 +152,7 @@ impl Pool {
         if owner.is_none() && self.dialer.protocol == OriginProtocol::Http2 {
             return self.checkout_shared(client).await;
         }
-        let slot = self.slot(client).await?;
+        let slot = self.slots.take(client.circuit).await.ok_or(CheckoutError::Busy)?;
         if let Some((sender, wire)) = self.take_idle(owner, fresh) {
             wire.hold_slot(slot);
             return Ok(self.lease(sender, wire, owner, true));
@@ -168,12 +164,12 @@ impl Pool {
 
     async fn checkout_shared(self: &Arc<Self>, client: Client) -> Result<Lease, CheckoutError> {
         let stream = self.streams.take(client.circuit).await.ok_or(CheckoutError::Busy)?;
-        let mut lease = self.shared(client).await?;
+        let mut lease = self.shared().await?;
         lease._stream = Some(stream);
         Ok(lease)
     }
 
-    async fn shared(self: &Arc<Self>, client: Client) -> Result<Lease, CheckoutError> {
+    async fn shared(self: &Arc<Self>) -> Result<Lease, CheckoutError> {
         if let Some(lease) = self.join_shared() {
             return Ok(lease);
         }
@@ -183,7 +179,7 @@ impl Pool {
         if let Some(lease) = self.join_shared() {
             return Ok(lease);
         }
-        let slot = self.slot(client).await?;
+        let slot = self.slots.take_for_all().await.ok_or(CheckoutError::Busy)?;
         let (sender, wire) = self.dial(None).await?;
         wire.hold_slot(slot);
         let mut lease = self.lease(sender, wire, None, false);
@@ -206,10 +202,6 @@ impl Pool {
         let mut lease = self.lease(sender, wire, None, true);
         lease.shared = Some(entrance);
         Some(lease)
-    }
-
-    async fn slot(&self, client: Client) -> Result<Share, CheckoutError> {
-        self.slots.take(client.circuit).await.ok_or(CheckoutError::Busy)
     }
 
     async fn dial(&self, owner: Option<Client>) -> Result<(Sender, Arc<Wire>), DialError> {
@@ -319,9 +311,11 @@ impl Pool {
 }
 
 /// How many of so many connections to an origin one circuit may have in use: an
-/// eighth of many, enough for a browser of few, and never more than half.
+/// eighth of many, half of few, and of very few enough for a browser, as long as
+/// one is left.
 fn slots_of_a_circuit(all: usize) -> usize {
-    (all / 8).max(SLOTS_OF_A_CIRCUIT).min(all.div_ceil(2))
+    let browser = SLOTS_OF_A_BROWSER.min(all.saturating_sub(1)).max(1);
+    (all / 8).max(SLOTS_OF_A_CIRCUIT).min(all.div_ceil(2).max(browser))
 }
 
 impl Lease {
@@ -405,7 +399,7 @@ mod tests {
 
     #[test]
     fn one_circuit_never_gets_all_of_several_connections() {
-        let shares = [1, 2, 3, 8, 200, 256, 1024, 65_535].map(slots_of_a_circuit);
-        assert_eq!(shares, [1, 1, 2, 4, 100, 128, 128, 8191]);
+        let shares = [1, 2, 3, 8, 16, 200, 256, 1024, 65_535].map(slots_of_a_circuit);
+        assert_eq!(shares, [1, 1, 2, 6, 8, 100, 128, 128, 8191]);
     }
 }
