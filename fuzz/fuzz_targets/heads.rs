@@ -7,11 +7,10 @@
 use http::header::{CONNECTION, CONTENT_LENGTH, HOST, HeaderName, HeaderValue, TRANSFER_ENCODING};
 use http::{HeaderMap, Method, Request, Response, Version};
 use libfuzzer_sys::fuzz_target;
-use onionbraid::proxy::settings::{
-    BlockRule, GuardSettings, HeaderSettings, HostHeader, NamePair,
-};
+use onionbraid::proxy::guard::Guard;
+use onionbraid::proxy::headers;
+use onionbraid::proxy::settings::{BlockRule, GuardSettings, HeaderSettings, HostHeader, NamePair};
 use onionbraid::proxy::visitor::Visitor;
-use onionbraid::proxy::{guard, headers};
 
 fuzz_target!(|input: (u8, &str, &str)| {
     let (choice, target, fields) = input;
@@ -22,7 +21,9 @@ fuzz_target!(|input: (u8, &str, &str)| {
     let mut response = Response::new(()).into_parts().0;
     response.headers = headers.clone();
     headers::response(&settings, &visitor, &mut response);
-    assert!(!response.headers.contains_key("x-strip") && !response.headers.contains_key(CONNECTION));
+    assert!(
+        !response.headers.contains_key("x-strip") && !response.headers.contains_key(CONNECTION)
+    );
     let mut trailers = headers.clone();
     headers::trailers(&settings, &mut trailers);
     assert!(!trailers.contains_key(HOST) && !trailers.contains_key(CONTENT_LENGTH));
@@ -39,7 +40,7 @@ fuzz_target!(|input: (u8, &str, &str)| {
         block: vec![rule],
         ..GuardSettings::default()
     };
-    if guard::check(&guarded, &visitor.onion, &request).is_err() {
+    if Guard::new(&guarded).check(&visitor.onion, &request).is_err() {
         return;
     }
     let path = request.uri.path().to_owned();
