@@ -116,8 +116,10 @@ impl Contest {
                 ]))?;
                 ensure!(!said.contains("Non-2xx"), "{said}");
                 rates[n].push(after(&said, "Requests/sec:")?.parse()?);
-                medians[n].push(milliseconds(after(&said, "50%")?)?);
-                tails[n].push(milliseconds(after(&said, "99%")?)?);
+                // Further up, wrk says what part of all is near the mean.
+                let spread = said.split_once("Latency Distribution").context("no spread")?.1;
+                medians[n].push(milliseconds(after(spread, "50%")?)?);
+                tails[n].push(milliseconds(after(spread, "99%")?)?);
             }
             let last = |n: usize| rates[n].last().copied().unwrap_or(f64::NAN);
             ratios.push(last(0) / last(1));
