@@ -36,9 +36,6 @@ const ADDITION: (Duration, Duration) = (Duration::from_secs(5), Duration::from_s
 /// However often the points change, a change is published at most 6 times at
 /// once and every two minutes in the long run.
 const CHANGES: Allowance = Allowance::new(6, Duration::from_secs(2 * 60));
-/// When to publish again what has not changed, as C tor and Arti do.
-pub(super) const AGAIN: (Duration, Duration) =
-    (Duration::from_secs(60 * 60), Duration::from_secs(120 * 60));
 /// By how much uploads to newly responsible HSDirs are spread, so that not all
 /// services of the network come at the moment of a new consensus.
 const NEW_HSDIRS: Duration = Duration::from_secs(5);

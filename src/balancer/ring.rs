@@ -11,10 +11,12 @@ use rand::Rng;
 use super::content::Content;
 use super::fact::{PeriodView, ResponsibleHsdir};
 use super::hsdir::{Hsdir, Target};
-use super::publish::AGAIN;
 use super::schedule::{Alarm, between};
 use crate::observe::snapshot::{self, Timestamp};
 use crate::onion::RelayId;
+
+/// When to publish again what has not changed, as C tor and Arti do.
+const AGAIN: (Duration, Duration) = (Duration::from_secs(60 * 60), Duration::from_secs(120 * 60));
 
 /// One period's HSDirs.
 #[derive(Debug)]
