@@ -18,8 +18,10 @@ mod watching;
 
 use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use futures::future::join_all;
 use http_body_util::BodyExt as _;
 use hyper::{Request, Response};
 use onionbraid::proxy::body::{self, Body};
@@ -27,6 +29,7 @@ use onionbraid::proxy::failure::Failure;
 use onionbraid::proxy::origins::{Client, Origins};
 use onionbraid::proxy::rules::HttpOrigin;
 use onionbraid::proxy::settings::{HttpSettings, OriginSettings};
+use tokio::sync::Semaphore;
 
 /// Longer than anything takes that works.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -89,4 +92,39 @@ async fn until(condition: impl Fn() -> bool) {
         }
     })
     .await;
+}
+
+/// Where an origin has requests wait until they may all go on.
+struct WaitingRoom {
+    waiting: AtomicUsize,
+    go: Semaphore,
+}
+
+impl WaitingRoom {
+    fn new() -> Arc<Self> {
+        Arc::new(Self { waiting: AtomicUsize::new(0), go: Semaphore::new(0) })
+    }
+
+    async fn wait(&self) {
+        self.waiting.fetch_add(1, Ordering::SeqCst);
+        let _ = self.go.acquire().await.unwrap();
+    }
+
+    /// One circuit asks for `/wait` so often, of which its share is waiting; others
+    /// get this answer meanwhile, and in the end it gets all of its own.
+    async fn leaves_to_others(&self, origins: &Origins, asked: usize, share: usize, answer: &str) {
+        let greedy = join_all((0..asked).map(|_| ask(origins, get("/wait"))));
+        let others = async {
+            until(|| self.waiting.load(Ordering::SeqCst) == share).await;
+            for circuit in 100..110 {
+                let client = Client { circuit, port: 80 };
+                let response = within(origins.send(get("/"), client)).await.unwrap();
+                assert_eq!(text(response).await, answer);
+            }
+            assert_eq!(self.waiting.load(Ordering::SeqCst), share);
+            self.go.add_permits(1);
+        };
+        let (answers, ()) = tokio::join!(greedy, others);
+        assert!(answers.iter().all(Result::is_ok), "{answers:?}");
+    }
 }

@@ -1,7 +1,6 @@
 //! Which connection a request gets, and what becomes of it.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use futures::future::join_all;
 use http_body_util::BodyExt as _;
@@ -13,10 +12,10 @@ use onionbraid::proxy::failure::Failure;
 use onionbraid::proxy::origins::Client;
 use onionbraid::proxy::settings::{Balance, OriginSettings, ProxyProtocol};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::sync::{Barrier, Notify, Semaphore, mpsc};
+use tokio::sync::{Barrier, Notify, mpsc};
 
 use crate::server::{Server, closed, read_head, read_question, respond, say, serve};
-use crate::{CLIENT, SHORT, ask, get, origins, post, settings, text, until, within};
+use crate::{CLIENT, SHORT, WaitingRoom, ask, get, origins, post, settings, text, until, within};
 
 #[tokio::test]
 async fn requests_take_turns_on_the_one_connection_there_may_be() {
@@ -73,15 +72,14 @@ async fn a_request_beyond_the_connections_waits_only_so_long() {
 
 #[tokio::test]
 async fn one_circuit_leaves_connections_to_the_others_and_waits_for_its_own() {
-    let (waiting, go) = (Arc::new(AtomicUsize::new(0)), Arc::new(Semaphore::new(0)));
-    let room = (Arc::clone(&waiting), Arc::clone(&go));
+    let room = WaitingRoom::new();
+    let held = Arc::clone(&room);
     let server = Server::start(move |_, mut connection| {
-        let (waiting, go) = room.clone();
+        let room = Arc::clone(&held);
         async move {
             while let Some(head) = read_head(&mut connection).await {
                 if head.starts_with("GET /wait ") {
-                    waiting.fetch_add(1, Ordering::SeqCst);
-                    let _ = go.acquire().await.unwrap();
+                    room.wait().await;
                 }
                 respond(&mut connection, "answer").await;
             }
@@ -89,19 +87,7 @@ async fn one_circuit_leaves_connections_to_the_others_and_waits_for_its_own() {
     })
     .await;
     let origins = origins(&[&server.origin], OriginSettings { max_connections: 16, ..settings() });
-    let greedy = join_all((0..20).map(|_| ask(&origins, get("/wait"))));
-    let others = async {
-        until(|| waiting.load(Ordering::SeqCst) == 8).await;
-        for circuit in 100..110 {
-            let client = Client { circuit, port: 80 };
-            let response = within(origins.send(get("/"), client)).await.unwrap();
-            assert_eq!(text(response).await, "answer");
-        }
-        assert_eq!(waiting.load(Ordering::SeqCst), 8);
-        go.add_permits(1);
-    };
-    let (answers, ()) = tokio::join!(greedy, others);
-    assert!(answers.iter().all(Result::is_ok), "{answers:?}");
+    room.leaves_to_others(&origins, 20, 8, "answer").await;
 }
 
 #[tokio::test]

@@ -12,12 +12,11 @@ use hyper::{Request, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use onionbraid::proxy::body::{self, Body};
 use onionbraid::proxy::failure::Failure;
-use onionbraid::proxy::origins::Client;
 use onionbraid::proxy::settings::{OriginProtocol, OriginSettings};
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::Notify;
 
 use crate::server::{Accepted, Server};
-use crate::{CLIENT, SHORT, ask, get, origins, post, settings, text, until, within};
+use crate::{CLIENT, SHORT, WaitingRoom, ask, get, origins, post, settings, text, until, within};
 
 fn http2() -> OriginSettings {
     OriginSettings { protocol: OriginProtocol::Http2, ..settings() }
@@ -124,16 +123,15 @@ async fn requests_beyond_the_streams_of_an_origin_wait_only_so_long() {
 
 #[tokio::test]
 async fn one_circuit_leaves_streams_to_the_others_and_waits_for_its_own() {
-    let (waiting, go) = (Arc::new(AtomicUsize::new(0)), Arc::new(Semaphore::new(0)));
-    let room = (Arc::clone(&waiting), Arc::clone(&go));
+    let room = WaitingRoom::new();
+    let held = Arc::clone(&room);
     let server = Server::start(move |_, connection| {
-        let room = room.clone();
+        let held = Arc::clone(&held);
         serve_http2(connection, 100, move |request| {
-            let (waiting, go) = room.clone();
+            let room = Arc::clone(&held);
             async move {
                 if request.uri().path() == "/wait" {
-                    waiting.fetch_add(1, Ordering::SeqCst);
-                    let _ = go.acquire().await.unwrap();
+                    room.wait().await;
                 }
                 tell(request).await
             }
@@ -141,19 +139,7 @@ async fn one_circuit_leaves_streams_to_the_others_and_waits_for_its_own() {
     })
     .await;
     let origins = origins(&[&server.origin], http2());
-    let greedy = join_all((0..150).map(|_| ask(&origins, get("/wait"))));
-    let others = async {
-        until(|| waiting.load(Ordering::SeqCst) == 64).await;
-        for circuit in 100..110 {
-            let client = Client { circuit, port: 80 };
-            let response = within(origins.send(get("/"), client)).await.unwrap();
-            assert_eq!(text(response).await, "GET http://shop.onion/ 0 false");
-        }
-        assert_eq!(waiting.load(Ordering::SeqCst), 64);
-        go.add_permits(1);
-    };
-    let (answers, ()) = tokio::join!(greedy, others);
-    assert!(answers.iter().all(Result::is_ok), "{answers:?}");
+    room.leaves_to_others(&origins, 150, 64, "GET http://shop.onion/ 0 false").await;
     assert_eq!(server.accepted(), 1);
 }
 
