@@ -16,13 +16,13 @@ build: ## the program, as it is released: target/release/onionbraid
 
 .PHONY: lint
 lint: toolchain ## formatting, clippy and rustdoc, warnings are errors
-	$(CARGO) fmt --check
-	$(CARGO) clippy --all-targets --locked -- -D warnings
-	RUSTDOCFLAGS=-Dwarnings $(CARGO) doc --no-deps --document-private-items --locked
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
+	RUSTDOCFLAGS=-Dwarnings $(CARGO) doc --workspace --no-deps --document-private-items --locked
 
 .PHONY: test
 test: programs lint ## everything: lint, hermetic tests, doc tests, end-to-end tests
-	$(CARGO) test --locked -- --skip e2e::
+	$(CARGO) test --workspace --locked -- --skip e2e::
 	$(CARGO) test --locked --test e2e e2e:: -- --test-threads=2
 
 .PHONY: demo

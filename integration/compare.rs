@@ -20,12 +20,12 @@ use anyhow::{Context, Result, bail, ensure};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
-use onionbraid::proxy::http::{CircuitControl, Proxy};
-use onionbraid::proxy::origins::Origins;
-use onionbraid::proxy::pages::Pages;
-use onionbraid::proxy::rules::{HttpOrigin, Origin};
-use onionbraid::proxy::settings::HttpSettings;
-use onionbraid::proxy::visitor::Visitor;
+use onionbraid_proxy::http::{CircuitControl, Proxy};
+use onionbraid_proxy::origins::Origins;
+use onionbraid_proxy::pages::Pages;
+use onionbraid_proxy::rules::{HttpOrigin, Origin};
+use onionbraid_proxy::settings::HttpSettings;
+use onionbraid_proxy::visitor::Visitor;
 
 /// How often each figure is taken, the two in turn.
 const RUNS: usize = 5;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
-use crate::onion::OnionAddress;
+use onionbraid_balancer::onion::OnionAddress;
 
 const EXIT_CODES: &str = "\
 Exit codes:

@@ -2,7 +2,7 @@
 
 use std::time::{Instant, SystemTime};
 
-use crate::balancer::fact::Now;
+use onionbraid_balancer::fact::Now;
 
 /// This moment.
 #[expect(clippy::disallowed_methods, reason = "time enters the program here")]

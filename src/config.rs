@@ -35,7 +35,7 @@ mod ports;
 mod probe;
 mod reader;
 mod service;
-mod show;
+pub mod show;
 mod shutdown;
 mod storage;
 mod target;
@@ -300,7 +300,7 @@ mod tests {
         let [service] = config.services.as_slice() else { panic!("one service") };
         assert_eq!(service.nickname.to_string(), "welcome");
         assert_eq!((service.local_instances, service.enabled), (2, true));
-        assert_eq!(service.proxy_ports.target(80), &crate::proxy::rules::ProxyTarget::Welcome);
+        assert_eq!(service.proxy_ports.target(80), &onionbraid_proxy::rules::ProxyTarget::Welcome);
         assert_eq!(config.storage.state_dir, Path::new("/home/user/.local/state/onionbraid"));
         assert!(!config.storage.explicit);
     }

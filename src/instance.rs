@@ -27,9 +27,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::{mpsc, watch};
 
-use crate::onion::{IntroPoint, SessionId};
 use crate::tor::network::Network;
 use crate::tor::subcredentials::Subcredentials;
+use onionbraid_balancer::onion::{IntroPoint, SessionId};
 
 use kept::{Keeper, Restored};
 pub use relays::RelaysInUse;

@@ -3,7 +3,6 @@
 //! `docs/architecture.md` says what each part does and does not do.
 
 pub mod admin;
-pub mod balancer;
 pub mod cli;
 mod clock;
 pub mod commands;
@@ -14,6 +13,4 @@ pub mod exit;
 pub mod instance;
 pub mod logging;
 pub mod observe;
-pub mod onion;
-pub mod proxy;
 pub mod tor;

@@ -1,5 +1,5 @@
-//! Holds the borders between the parts of the program: what each file below
-//! `src/` may name, what files may be called, how long they may be.
+//! Holds the borders that packages cannot: what each file may name within its
+//! package, what files may be called, how long they may be.
 //!
 //! It reads the sources as text: `use` declarations and paths in the code, not
 //! comments, strings and tests. That is enough to notice a border crossed by
@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 /// What the files of one part may name.
 struct Part {
     name: &'static str,
-    /// Files and directories below `src/`.
+    /// Files and directories below the root.
     files: &'static [&'static str],
     /// If not empty: of other crates, only paths that begin so.
     only: &'static [&'static str],
@@ -68,9 +68,9 @@ const VALUES: &[&str] = &[
     "rand",
     "thiserror",
     "serde",
-    "safelog",
-    "tor_hscrypto",
-    "tor_protover",
+    "data_encoding",
+    "sha3",
+    "onionbraid_balancer",
     "humantime",
     "http",
     "percent_encoding",
@@ -80,27 +80,24 @@ const PARTS: &[Part] = &[
     Part {
         name: "pure",
         files: &[
-            "onion.rs",
-            "onion/",
-            "balancer.rs",
-            "balancer/",
-            "proxy/guard.rs",
-            "proxy/guard/",
-            "proxy/headers.rs",
-            "proxy/headers/",
-            "proxy/http/circuits.rs",
-            "proxy/http/framing.rs",
-            "proxy/host.rs",
-            "proxy/proxy_line.rs",
-            "proxy/origins/balance.rs",
-            "proxy/origins/health.rs",
-            "proxy/rules.rs",
-            "proxy/settings.rs",
-            "proxy/token.rs",
-            "proxy/visitor.rs",
-            "instance/limits.rs",
-            "instance/plan.rs",
-            "instance/replay.rs",
+            "crates/balancer/src/",
+            "crates/proxy/src/guard.rs",
+            "crates/proxy/src/guard/",
+            "crates/proxy/src/headers.rs",
+            "crates/proxy/src/headers/",
+            "crates/proxy/src/http/circuits.rs",
+            "crates/proxy/src/http/framing.rs",
+            "crates/proxy/src/host.rs",
+            "crates/proxy/src/proxy_line.rs",
+            "crates/proxy/src/origins/balance.rs",
+            "crates/proxy/src/origins/health.rs",
+            "crates/proxy/src/rules.rs",
+            "crates/proxy/src/settings.rs",
+            "crates/proxy/src/token.rs",
+            "crates/proxy/src/visitor.rs",
+            "src/instance/limits.rs",
+            "src/instance/plan.rs",
+            "src/instance/replay.rs",
         ],
         only: VALUES,
         never: IMPURE,
@@ -108,8 +105,8 @@ const PARTS: &[Part] = &[
     },
     Part {
         name: "the pure part of the daemon",
-        files: &["daemon/drain.rs", "daemon/reload.rs", "daemon/settings.rs"],
-        only: &["std", "core", "tor_hsservice"],
+        files: &["src/daemon/drain.rs", "src/daemon/reload.rs", "src/daemon/settings.rs"],
+        only: &["std", "core", "tor_hsservice", "onionbraid_balancer", "onionbraid_proxy"],
         never: &[
             "std::fs",
             "std::net",
@@ -126,30 +123,43 @@ const PARTS: &[Part] = &[
     },
     Part {
         name: "tor and instance",
-        files: &["tor.rs", "tor/", "instance.rs", "instance/"],
+        files: &["src/tor.rs", "src/tor/", "src/instance.rs", "src/instance/"],
         only: &[],
-        never: &["hyper", "hyper_util", "crate::config", "crate::balancer", "crate::daemon"],
-        save: &["crate::balancer::fact", "crate::balancer::command"],
-    },
-    Part {
-        name: "proxy",
-        files: &["proxy.rs", "proxy/"],
-        only: &[],
-        never: &["tor_", "arti_client", "crate::tor", "crate::instance", "crate::balancer"],
-        save: &[],
+        never: &[
+            "hyper",
+            "hyper_util",
+            "crate::config",
+            "onionbraid_balancer",
+            "onionbraid_proxy",
+            "crate::daemon",
+        ],
+        save: &[
+            "onionbraid_balancer::fact",
+            "onionbraid_balancer::command",
+            "onionbraid_balancer::onion",
+        ],
     },
     Part {
         name: "observe",
-        files: &["observe.rs", "observe/"],
-        only: &["std", "core", "serde", "serde_json", "humantime", "prometheus_client"],
+        files: &["src/observe.rs", "src/observe/"],
+        only: &[
+            "std",
+            "core",
+            "serde",
+            "serde_json",
+            "humantime",
+            "prometheus_client",
+            "onionbraid_balancer::status",
+            "onionbraid_proxy::status",
+        ],
         never: &["crate", "std::fs", "std::net"],
         save: &["crate::observe"],
     },
     Part {
         name: "admin",
-        files: &["admin.rs", "admin/"],
+        files: &["src/admin.rs", "src/admin/"],
         only: &[],
-        never: &["tor_", "arti_client", "crate::tor", "crate::instance", "crate::balancer"],
+        never: &["tor_", "arti_client", "crate::tor", "crate::instance", "onionbraid_balancer"],
         save: &[],
     },
 ];
@@ -159,7 +169,7 @@ const EMPTY_NAMES: &[&str] = &["manager", "handler", "util", "utils", "helper", 
 
 const MOST_LINES: usize = 500;
 
-/// Everything that is wrong with one file, by its path below `src/`.
+/// Everything that is wrong with one file, by its path below the root.
 fn faults(path: &str, source: &str) -> Vec<String> {
     let mut faults = Vec::new();
     let stem = Path::new(path).file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
@@ -224,6 +234,8 @@ const CRATES: &[&str] = &[
     "hyper",
     "hyper_util",
     "libc",
+    "onionbraid_balancer",
+    "onionbraid_proxy",
     "percent_encoding",
     "prometheus_client",
     "rand",
@@ -362,16 +374,18 @@ fn sources(directory: &Path, found: &mut Vec<PathBuf>) {
 
 #[test]
 fn every_file_stays_within_its_borders() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut files = Vec::new();
-    sources(&root, &mut files);
+    for package in ["src", "crates/balancer/src", "crates/proxy/src"] {
+        sources(&root.join(package), &mut files);
+    }
     files.sort();
-    assert!(files.iter().any(|file| file.ends_with("balancer/select.rs")), "sources are found");
+    assert!(files.iter().any(|file| file.ends_with("balancer/src/select.rs")), "sources are found");
     let mut report = String::new();
     for file in files {
-        let path = file.strip_prefix(&root).unwrap().to_str().unwrap().replace('\\', "/");
-        for fault in faults(&path, &fs::read_to_string(&file).unwrap()) {
-            writeln!(report, "src/{path} {fault}").unwrap();
+        let path = file.strip_prefix(root).unwrap().to_str().unwrap();
+        for fault in faults(path, &fs::read_to_string(&file).unwrap()) {
+            writeln!(report, "{path} {fault}").unwrap();
         }
     }
     assert!(report.is_empty(), "\n{report}");
@@ -380,33 +394,34 @@ fn every_file_stays_within_its_borders() {
 #[test]
 fn a_crossed_border_is_noticed_in_whatever_form_it_is_written() {
     let crossed = [
-        ("balancer/a.rs", "use tokio::time;"),
-        ("balancer/a.rs", "use std::{collections::BTreeMap, fs};"),
-        ("balancer/a.rs", "pub(super) use std::{\n    time::Instant,\n    fs::{self, File},\n};"),
-        ("balancer/a.rs", "use std::time::Instant;\nfn f() { Instant::now(); }"),
+        ("crates/balancer/src/a.rs", "use tokio::time;"),
+        ("crates/balancer/src/a.rs", "use std::{collections::BTreeMap, fs};"),
         (
-            "balancer/a.rs",
+            "crates/balancer/src/a.rs",
+            "pub(super) use std::{\n    time::Instant,\n    fs::{self, File},\n};",
+        ),
+        ("crates/balancer/src/a.rs", "use std::time::Instant;\nfn f() { Instant::now(); }"),
+        (
+            "crates/balancer/src/a.rs",
             "use std::time;\nfn f() -> Option<time::Instant> { g(time::Instant::now()) }",
         ),
-        ("balancer/a.rs", "fn f() { let x = std::time::SystemTime::now(); }"),
-        ("balancer/a.rs", "use std::collections::HashMap;"),
-        ("balancer/a.rs", "fn f() { std::thread::yield_now() }\nuse std::fmt;"),
-        ("balancer/a.rs", "fn f() { tracing::info!(\"x\"); }"),
-        ("balancer.rs", "use tor_netdir::NetDir;"),
-        ("daemon/reload.rs", "use crate::tor::keys;"),
-        ("daemon/drain.rs", "use crate::clock::now;"),
-        ("onion/a.rs", "use std::net::TcpStream;"),
-        ("proxy/rules.rs", "use std::net::UdpSocket;"),
-        ("instance/plan.rs", "use tor_proto::stream;"),
-        ("instance/intro.rs", "use crate::balancer::Balancer;"),
-        ("instance/intro.rs", "use crate::{balancer::{self, Settings}, onion};"),
-        ("tor/fetch.rs", "use hyper::Request;"),
-        ("tor.rs", "fn f(c: &crate::config::Config) {}"),
-        ("proxy/tcp.rs", "fn f() { tor_proto::x(); }"),
-        ("proxy.rs", "use arti_client as arti;"),
-        ("observe/text.rs", "use crate::onion::Period;"),
-        ("observe.rs", "use tokio::sync::watch;"),
-        ("admin.rs", "use crate::balancer::fact::Fact;"),
+        ("crates/balancer/src/a.rs", "fn f() { let x = std::time::SystemTime::now(); }"),
+        ("crates/balancer/src/a.rs", "use std::collections::HashMap;"),
+        ("crates/balancer/src/a.rs", "fn f() { std::thread::yield_now() }\nuse std::fmt;"),
+        ("crates/balancer/src/a.rs", "fn f() { tracing::info!(\"x\"); }"),
+        ("crates/balancer/src/lib.rs", "use tor_netdir::NetDir;"),
+        ("src/daemon/reload.rs", "use crate::tor::keys;"),
+        ("src/daemon/drain.rs", "use crate::clock::now;"),
+        ("crates/balancer/src/onion/a.rs", "use std::net::TcpStream;"),
+        ("crates/proxy/src/rules.rs", "use std::net::UdpSocket;"),
+        ("src/instance/plan.rs", "use tor_proto::stream;"),
+        ("src/instance/intro.rs", "use onionbraid_balancer::Balancer;"),
+        ("src/instance/intro.rs", "use onionbraid_balancer::{self, Settings};"),
+        ("src/tor/fetch.rs", "use hyper::Request;"),
+        ("src/tor.rs", "fn f(c: &crate::config::Config) {}"),
+        ("src/observe/text.rs", "use onionbraid_balancer::onion::Period;"),
+        ("src/observe.rs", "use tokio::sync::watch;"),
+        ("src/admin.rs", "use onionbraid_balancer::fact::Fact;"),
     ];
     for (path, code) in crossed {
         let found = faults(path, &format!("//! A question.\n\n{code}\n"));
@@ -417,19 +432,28 @@ fn a_crossed_border_is_noticed_in_whatever_form_it_is_written() {
 #[test]
 fn what_is_allowed_is_not_a_fault() {
     let allowed = [
-        ("balancer/a.rs", "use std::time::{Duration, Instant};\nuse rand::{Rng, RngExt as _};"),
-        ("balancer/a.rs", "use super::fact::Now;\nuse crate::onion::{Period, RelayId};"),
-        ("balancer/a.rs", "use crate::observe::snapshot::{self, BackendState};"),
-        ("balancer/a.rs", "// use tokio::time;\nconst A: &str = \"use tokio::fs; tokio::x\";"),
-        ("balancer/a.rs", "#[cfg(test)]\nmod tests {\n    use proptest::prelude::*;\n}"),
-        ("balancer/a.rs", "#![cfg(test)]\n\nuse std::fs;"),
-        ("proxy/rules.rs", "use std::net::{IpAddr, SocketAddr};"),
-        ("onion/a.rs", "use tor_hscrypto::pk::HsId;"),
-        ("tor/fetch.rs", "use crate::balancer::{command::Command, fact::Fact};"),
-        ("instance/intro.rs", "use tor_proto::x;\nuse tokio::sync::mpsc;"),
-        ("proxy/http.rs", "use hyper::Request;\nuse std::net::TcpStream;"),
-        ("observe/text.rs", "use crate::observe::Snapshot;\nuse super::snapshot::Tor;"),
-        ("daemon.rs", "use crate::{balancer::Balancer, config, tor};"),
+        (
+            "crates/balancer/src/a.rs",
+            "use std::time::{Duration, Instant};\nuse rand::{Rng, RngExt as _};",
+        ),
+        (
+            "crates/balancer/src/a.rs",
+            "use super::fact::Now;\nuse onionbraid_balancer::onion::{Period, RelayId};",
+        ),
+        ("crates/balancer/src/a.rs", "use crate::status::{self, BackendState};"),
+        (
+            "crates/balancer/src/a.rs",
+            "// use tokio::time;\nconst A: &str = \"use tokio::fs; tokio::x\";",
+        ),
+        ("crates/balancer/src/a.rs", "#[cfg(test)]\nmod tests {\n    use proptest::prelude::*;\n}"),
+        ("crates/balancer/src/a.rs", "#![cfg(test)]\n\nuse std::fs;"),
+        ("crates/proxy/src/rules.rs", "use std::net::{IpAddr, SocketAddr};"),
+        ("crates/balancer/src/onion/a.rs", "use sha3::Sha3_256;"),
+        ("src/tor/fetch.rs", "use onionbraid_balancer::{command::Command, fact::Fact};"),
+        ("src/instance/intro.rs", "use tor_proto::x;\nuse tokio::sync::mpsc;"),
+        ("crates/proxy/src/http.rs", "use hyper::Request;\nuse std::net::TcpStream;"),
+        ("src/observe/text.rs", "use crate::observe::Snapshot;\nuse super::snapshot::Tor;"),
+        ("src/daemon.rs", "use crate::{config, tor};\nuse onionbraid_balancer::Balancer;"),
     ];
     for (path, code) in allowed {
         let found = faults(path, &format!("//! A question.\n\n{code}\n"));
@@ -439,13 +463,13 @@ fn what_is_allowed_is_not_a_fault() {
 
 #[test]
 fn empty_names_long_files_and_missing_questions_are_noticed() {
-    assert_eq!(faults("tor/mod.rs", "//! A question.\n").len(), 1);
-    assert_eq!(faults("tor/circuit_manager.rs", "//! A question.\n").len(), 1);
-    assert_eq!(faults("tor/utils.rs", "//! A question.\n").len(), 1);
-    assert_eq!(faults("tor/score.rs", "//! A question.\n"), [""; 0]);
-    assert_eq!(faults("tor/fetch.rs", "use std::fs;\n").len(), 1);
+    assert_eq!(faults("src/tor/mod.rs", "//! A question.\n").len(), 1);
+    assert_eq!(faults("src/tor/circuit_manager.rs", "//! A question.\n").len(), 1);
+    assert_eq!(faults("src/tor/utils.rs", "//! A question.\n").len(), 1);
+    assert_eq!(faults("src/tor/score.rs", "//! A question.\n"), [""; 0]);
+    assert_eq!(faults("src/tor/fetch.rs", "use std::fs;\n").len(), 1);
     let long = format!("//! A question.\n{}", "fn f() {}\n".repeat(500));
-    assert_eq!(faults("tor/fetch.rs", &long).len(), 1);
+    assert_eq!(faults("src/tor/fetch.rs", &long).len(), 1);
     let tests = format!("//! A question.\n#[cfg(test)]\nmod tests {{\n{}}}", "\n".repeat(500));
-    assert_eq!(faults("tor/fetch.rs", &tests), [""; 0]);
+    assert_eq!(faults("src/tor/fetch.rs", &tests), [""; 0]);
 }

@@ -11,11 +11,11 @@ use ed25519_dalek::hazmat::ExpandedSecretKey;
 use ed25519_dalek::pkcs8::EncodePrivateKey as _;
 use ed25519_dalek::{Signature, SigningKey, VerifyingKey};
 use fs_mistrust::Mistrust;
-use onionbraid::onion::OnionAddress;
 use onionbraid::tor::keys::{
     Format, IdentityKey, KeyFileError, ParseError, Parsed, parse, read_address, read_secret,
     write_new,
 };
+use onionbraid_balancer::onion::OnionAddress;
 use proptest::prelude::*;
 use tor_hscrypto::pk::{HsBlindIdKeypair, HsIdKeypair};
 use tor_hscrypto::time::TimePeriod;

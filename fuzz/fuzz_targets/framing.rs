@@ -5,8 +5,8 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use onionbraid::proxy::failure::Failure;
-use onionbraid::proxy::http::framing::{Framing, Limits, Step};
+use onionbraid_proxy::failure::Failure;
+use onionbraid_proxy::http::framing::{Framing, Limits, Step};
 
 const LIMITS: Limits = Limits { head_bytes: 1024, fields: 16 };
 

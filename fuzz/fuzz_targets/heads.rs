@@ -7,10 +7,10 @@
 use http::header::{CONNECTION, CONTENT_LENGTH, HOST, HeaderName, HeaderValue, TRANSFER_ENCODING};
 use http::{HeaderMap, Method, Request, Response, Version};
 use libfuzzer_sys::fuzz_target;
-use onionbraid::proxy::guard::Guard;
-use onionbraid::proxy::headers;
-use onionbraid::proxy::settings::{BlockRule, GuardSettings, HeaderSettings, HostHeader, NamePair};
-use onionbraid::proxy::visitor::Visitor;
+use onionbraid_proxy::guard::Guard;
+use onionbraid_proxy::headers;
+use onionbraid_proxy::settings::{BlockRule, GuardSettings, HeaderSettings, HostHeader, NamePair};
+use onionbraid_proxy::visitor::Visitor;
 
 fuzz_target!(|input: (u8, &str, &str)| {
     let (choice, target, fields) = input;

@@ -3,7 +3,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use onionbraid::onion::OnionAddress;
+use onionbraid_balancer::onion::OnionAddress;
 use onionbraid::tor::keys::{Parsed, parse};
 
 fuzz_target!(|bytes: &[u8]| {

@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 use tokio_socks::tcp::Socks5Stream;
 
 use onionbraid::observe::Snapshot;
-use onionbraid::proxy::proxy_line;
+use onionbraid_proxy::proxy_line;
 
 use super::frontend::Frontend;
 use crate::network;

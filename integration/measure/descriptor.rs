@@ -3,11 +3,11 @@
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Result, ensure};
-use onionbraid::balancer::command::Publication;
-use onionbraid::onion::{
+use onionbraid::tor::descriptor;
+use onionbraid_balancer::command::Publication;
+use onionbraid_balancer::onion::{
     Capabilities, IntroPoint, LinkSpecifier, MAX_INTRO_POINTS, Period, RelayId, SessionId,
 };
-use onionbraid::tor::descriptor;
 use tor_hscrypto::pk::{HsIdKeypair, HsSvcNtorKeypair};
 use tor_llcrypto::pk::ed25519;
 

@@ -15,11 +15,11 @@ use toml::{Table, Value};
 use super::keys::{no_key, service_address};
 use super::{Failure, finish, remark, service};
 use crate::cli::BackendProgram;
-use crate::config::{Config, Environment, ServiceConfig};
+use crate::config::{self, Config, Environment, ServiceConfig};
 use crate::exit::Exit;
-use crate::onion::OnionAddress;
-use crate::proxy::rules::{Origin, PortRange, ProxyTarget};
-use crate::proxy::settings::{OriginProtocol, ProxyProtocol};
+use onionbraid_balancer::onion::OnionAddress;
+use onionbraid_proxy::rules::{Origin, PortRange, ProxyTarget};
+use onionbraid_proxy::settings::{OriginProtocol, ProxyProtocol};
 
 /// A range of ports becomes as many lines of torrc, up to this many.
 const MOST_LINES: usize = 32;
@@ -219,7 +219,7 @@ fn arti_toml(service: &ServiceConfig, address: &OnionAddress) -> String {
          # The ports that clients connect to, and the servers behind them:\n\
          proxy_ports = [\n"
     );
-    let rules = service.proxy_ports.to_toml();
+    let rules = config::show::proxy_ports(&service.proxy_ports);
     for rule in &rules {
         let _ = writeln!(text, "    {rule},");
     }

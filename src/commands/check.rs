@@ -14,12 +14,12 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use super::{Failure, finish};
-use crate::balancer::{Distinct, Publishers};
 use crate::config::{AddressError, Config, Environment, ServiceConfig, check_addresses};
 use crate::exit::Exit;
-use crate::onion::OnionAddress;
-use crate::proxy::setup;
 use crate::tor::keys;
+use onionbraid_balancer::onion::OnionAddress;
+use onionbraid_balancer::{Distinct, Publishers};
+use onionbraid_proxy::setup;
 
 use online::Asked;
 

@@ -13,15 +13,15 @@ use std::process::ExitCode;
 
 use super::ask::ask;
 use super::{Failure, finish, tor_client};
-use crate::balancer::fact::{FetchFailure, ResponsibleHsdir};
 use crate::clock::now;
 use crate::config::{Config, Environment};
 use crate::exit::Exit;
 use crate::observe::Snapshot;
 use crate::observe::snapshot::Service;
-use crate::onion::{OnionAddress, Period};
 use crate::tor::held::{self, Held};
 use crate::tor::network::Network;
+use onionbraid_balancer::fact::{FetchFailure, ResponsibleHsdir};
+use onionbraid_balancer::onion::{OnionAddress, Period};
 
 use report::Report;
 

@@ -14,8 +14,8 @@ use super::{Failure, finish, remark, service};
 use crate::cli::{KeyFormat, KeysCommand};
 use crate::config::{Config, Environment, ServiceConfig};
 use crate::exit::Exit;
-use crate::onion::OnionAddress;
 use crate::tor::keys::{self, Format, IdentityKey, Imported, Keystores};
+use onionbraid_balancer::onion::OnionAddress;
 
 /// Does what the command says and prints the address of the key.
 pub fn keys(command: &KeysCommand) -> ExitCode {

@@ -4,7 +4,7 @@
 //! read them. Pure.
 
 use super::ServiceConfig;
-use crate::onion::OnionAddress;
+use onionbraid_balancer::onion::OnionAddress;
 
 /// Why the services cannot run together under their addresses.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

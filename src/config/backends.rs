@@ -3,7 +3,7 @@
 use super::document::Value;
 use super::error::Report;
 use super::reader::Item;
-use crate::onion::OnionAddress;
+use onionbraid_balancer::onion::OnionAddress;
 
 /// A backend that another process runs, known by its own onion address.
 #[derive(Clone, Debug, PartialEq, Eq)]

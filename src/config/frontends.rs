@@ -4,7 +4,7 @@
 use super::backends;
 use super::error::Report;
 use super::reader::Item;
-use crate::onion::OnionAddress;
+use onionbraid_balancer::onion::OnionAddress;
 
 /// Reads `frontends`. What is wrong has been reported; the rest is returned.
 /// That none is the service's own address, only who has its key can see:

@@ -22,8 +22,8 @@ use std::sync::Arc;
 
 use super::error::Report;
 use super::reader::{Item, Reader};
-use crate::proxy::rules::{ProxyRule, ProxyRules, ProxyTarget};
-use crate::proxy::settings::{HttpSettings, TlsSettings};
+use onionbraid_proxy::rules::{ProxyRule, ProxyRules, ProxyTarget};
+use onionbraid_proxy::settings::{HttpSettings, TlsSettings};
 
 pub(crate) use origins::PROXY_PROTOCOLS;
 pub(crate) use show::to_toml;
@@ -197,8 +197,8 @@ fn with_settings(target: &ProxyTarget, settings: &Arc<HttpSettings>) -> Option<P
 #[cfg(test)]
 mod tests {
     use crate::config::{Config, Environment, ServiceConfig};
-    use crate::proxy::rules::ProxyTarget;
-    use crate::proxy::settings::HttpSettings;
+    use onionbraid_proxy::rules::ProxyTarget;
+    use onionbraid_proxy::settings::HttpSettings;
 
     fn service(ports: &str, http: &str) -> ServiceConfig {
         let text = format!(

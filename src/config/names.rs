@@ -1,6 +1,6 @@
 //! Names of hosts and of header fields: what is a good one, and if not, why?
 
-use crate::proxy::token;
+use onionbraid_proxy::token;
 
 /// A host name in lower case, without a port.
 ///

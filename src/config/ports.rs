@@ -15,11 +15,11 @@ use super::files::{self, Wanted};
 use super::http::{Http, PROXY_PROTOCOLS};
 use super::reader::Item;
 use super::target::{self, Target};
-use crate::proxy::rules::{
+use onionbraid_proxy::rules::{
     FilesTarget, ForwardTarget, HttpOrigin, HttpTarget, MAX_ORIGINS, Origin, PortRange, ProxyRule,
     ProxyRules, ProxyTarget,
 };
-use crate::proxy::settings::ProxyProtocol;
+use onionbraid_proxy::settings::ProxyProtocol;
 
 const ENTRY: &str = "an array of [PORT, TARGET] pairs, such as [[\"80\", \"127.0.0.1:8080\"]]";
 

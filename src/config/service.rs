@@ -15,10 +15,10 @@ use super::http;
 use super::ports;
 use super::probe::{self, Probe};
 use super::reader::{Item, Reader};
-use crate::balancer::{Distinct, Publishers};
-use crate::onion::{MAX_INTRO_POINTS, OnionAddress};
-use crate::proxy::rules::{ProxyRule, ProxyRules, ProxyTarget};
-use crate::proxy::settings::HttpSettings;
+use onionbraid_balancer::onion::{MAX_INTRO_POINTS, OnionAddress};
+use onionbraid_balancer::{Distinct, Publishers};
+use onionbraid_proxy::rules::{ProxyRule, ProxyRules, ProxyTarget};
+use onionbraid_proxy::settings::HttpSettings;
 
 /// One onion address that this process publishes.
 #[derive(Clone, Debug, PartialEq, Eq)]

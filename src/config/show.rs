@@ -6,9 +6,9 @@ use std::path::Path;
 use toml::{Table, Value};
 
 use super::{Config, Probe, ServiceConfig, Shutdown, http, ports, units};
-use crate::balancer::{Distinct, Publishers};
-use crate::proxy::rules::{PortRange, ProxyRule, ProxyRules, ProxyTarget};
-use crate::proxy::settings::HttpSettings;
+use onionbraid_balancer::{Distinct, Publishers};
+use onionbraid_proxy::rules::{PortRange, ProxyRule, ProxyRules, ProxyTarget};
+use onionbraid_proxy::settings::HttpSettings;
 
 impl Config {
     /// The configuration in force. Reading the text again gives the same
@@ -80,7 +80,7 @@ impl ServiceConfig {
                 [("rate", i64::from(limit.rate).into()), ("burst", i64::from(limit.burst).into())];
             entries.push(("rate_limit_at_intro", table(limit)));
         }
-        entries.push(("proxy_ports", self.proxy_ports.to_toml().into()));
+        entries.push(("proxy_ports", proxy_ports(&self.proxy_ports).into()));
         entries.push(("http", http::to_toml(&self.http, &self.proxy_ports).into()));
         entries.push(("local_instances", i64::from(self.local_instances).into()));
         if let Some(points) = self.local_intro_points {
@@ -140,11 +140,9 @@ fn different(table: &Table, other: &Table) -> Table {
     entries.map(|(key, value)| (key.clone(), value.clone())).collect()
 }
 
-impl ProxyRules {
-    /// The entries of `proxy_ports`, save for the welcome page.
-    pub fn to_toml(&self) -> Vec<Value> {
-        self.0.iter().filter_map(rule).collect()
-    }
+/// The entries of `proxy_ports`, save for the welcome page.
+pub fn proxy_ports(rules: &ProxyRules) -> Vec<Value> {
+    rules.0.iter().filter_map(rule).collect()
 }
 
 fn rule(rule: &ProxyRule) -> Option<Value> {

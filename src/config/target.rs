@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use super::names;
-use crate::proxy::rules::{HttpOrigin, Origin};
+use onionbraid_proxy::rules::{HttpOrigin, Origin};
 
 /// The longest path of a Unix socket, in bytes: `sun_path` of unix(7) has 108,
 /// the last of which is a NUL.

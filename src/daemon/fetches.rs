@@ -10,8 +10,8 @@ use std::sync::Arc;
 use tokio::sync::{broadcast, mpsc};
 use tokio::task::{Id, JoinSet};
 
-use crate::balancer::fact::{FetchFailure, FetchedDescriptor};
-use crate::onion::OnionAddress;
+use onionbraid_balancer::fact::{FetchFailure, FetchedDescriptor};
+use onionbraid_balancer::onion::OnionAddress;
 
 /// Answers that a service may leave unread before the oldest are lost to it. A
 /// lost answer is given up by its balancer after a while, and asked for again.

@@ -10,7 +10,7 @@
 
 use std::time::Duration;
 
-use crate::proxy::shares::Shares;
+use onionbraid_proxy::shares::Shares;
 
 /// As many as are good for, where the system allows it: each forwarded stream
 /// costs buffers too.

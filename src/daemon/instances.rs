@@ -8,13 +8,13 @@ use std::time::Instant;
 use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
 
-use crate::balancer::fact::{BackendId, Fact};
-use crate::balancer::{BackendKind, Settings};
 use crate::config::{ServiceConfig, Shutdown};
 use crate::instance::{Counters, Handle, Instance, Prepared, RelaysInUse, Serve};
-use crate::onion::SessionId;
 use crate::tor::network::Network;
 use crate::tor::subcredentials::Subcredentials;
+use onionbraid_balancer::fact::{BackendId, Fact};
+use onionbraid_balancer::onion::SessionId;
+use onionbraid_balancer::{BackendKind, Settings};
 
 use super::drain::{Drain, Step};
 use super::file_handles::FileHandles;

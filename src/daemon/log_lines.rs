@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use crate::balancer::fact::{BackendId, Fact};
-use crate::balancer::{Balancer, Belief};
 use crate::observe::snapshot::{BackendState, ServiceState};
+use onionbraid_balancer::fact::{BackendId, Fact};
+use onionbraid_balancer::{Balancer, Belief};
 
 /// What the operator calls the backends of a service.
 pub(super) type Names = BTreeMap<BackendId, String>;

@@ -15,9 +15,9 @@ use libc::{EMFILE, ENFILE};
 use rand::RngExt as _;
 use tokio::sync::{Notify, mpsc, watch};
 
-use crate::balancer::fact::Fact;
-use crate::proxy::origin;
-use crate::proxy::rules::{Origin, ProxyTarget};
+use onionbraid_balancer::fact::Fact;
+use onionbraid_proxy::origin;
+use onionbraid_proxy::rules::{Origin, ProxyTarget};
 
 use super::proxies::InForce;
 
@@ -167,8 +167,8 @@ mod tests {
     use super::*;
     use crate::daemon::file_handles::FileHandles;
     use crate::daemon::proxies::Proxies;
-    use crate::proxy::rules::{ForwardTarget, HttpOrigin, HttpTarget, ProxyRule, ProxyRules};
-    use crate::proxy::settings::{HealthCheck, HttpSettings};
+    use onionbraid_proxy::rules::{ForwardTarget, HttpOrigin, HttpTarget, ProxyRule, ProxyRules};
+    use onionbraid_proxy::settings::{HealthCheck, HttpSettings};
 
     fn rules(target: ProxyTarget) -> ProxyRules {
         ProxyRules(vec![

@@ -13,10 +13,10 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::observe::snapshot;
-use crate::proxy::origin::Failures;
-use crate::proxy::rules::{ProxyRules, ProxyTarget};
-use crate::proxy::setup::Setup;
-use crate::proxy::shares::Shares;
+use onionbraid_proxy::origin::Failures;
+use onionbraid_proxy::rules::{ProxyRules, ProxyTarget};
+use onionbraid_proxy::setup::Setup;
+use onionbraid_proxy::shares::Shares;
 
 /// The rules of a service, and the proxies that they need.
 pub(super) struct Proxies {
@@ -148,8 +148,8 @@ impl Served {
 mod tests {
     use super::*;
     use crate::daemon::file_handles::FileHandles;
-    use crate::proxy::rules::{HttpOrigin, HttpTarget, Origin, ProxyRule};
-    use crate::proxy::settings::{ErrorPage, HttpSettings};
+    use onionbraid_proxy::rules::{HttpOrigin, HttpTarget, Origin, ProxyRule};
+    use onionbraid_proxy::settings::{ErrorPage, HttpSettings};
 
     fn rule(port: u16, origin_port: u16, settings: HttpSettings) -> ProxyRule {
         let address = Origin::Tcp(([127, 0, 0, 1], origin_port).into());

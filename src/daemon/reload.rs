@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use tor_hsservice::HsNickname;
 
 use crate::config::{Config, ServiceConfig};
-use crate::onion::OnionAddress;
+use onionbraid_balancer::onion::OnionAddress;
 
 /// A service as it is to run: what the operator says, and whose key it has.
 pub(super) type Wanted = (ServiceConfig, OnionAddress);

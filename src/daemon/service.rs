@@ -11,16 +11,16 @@ use tokio::task::{JoinSet, block_in_place};
 use tokio_util::sync::CancellationToken;
 use tor_hscrypto::pk::HsIdKeypair;
 
-use crate::balancer::command::Command;
-use crate::balancer::fact::{Fact, Now};
-use crate::balancer::{Balancer, Settings};
 use crate::clock::{now, sleep_until};
 use crate::config::{ServiceConfig, Shutdown, Storage};
-use crate::onion::OnionAddress;
-use crate::proxy::rules::ProxyRules;
 use crate::tor::hsdirs;
 use crate::tor::network::Network;
 use crate::tor::subcredentials::Subcredentials;
+use onionbraid_balancer::command::Command;
+use onionbraid_balancer::fact::{Fact, Now};
+use onionbraid_balancer::onion::OnionAddress;
+use onionbraid_balancer::{Balancer, Settings};
+use onionbraid_proxy::rules::ProxyRules;
 
 use super::drain::{Drain, Step};
 use super::fetches::{Answer, Fetches};

@@ -11,9 +11,9 @@ use tor_hscrypto::pk::HsIdKeypair;
 use tor_hsservice::HsNickname;
 
 use crate::config::{AddressError, Config, ServiceConfig, Shutdown, Storage, check_addresses};
-use crate::onion::OnionAddress;
-use crate::proxy::setup::{self, RuleError};
 use crate::tor::keys::{self, KeyError};
+use onionbraid_balancer::onion::OnionAddress;
+use onionbraid_proxy::setup::{self, RuleError};
 
 use super::reload::{self, Wanted};
 use super::service::{Common, Orders, Service, Unexpected, idle};

@@ -6,11 +6,11 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use crate::balancer::fact::BackendId;
-use crate::balancer::{BackendKind, BackendSettings, Settings};
 use crate::config::ServiceConfig;
 use crate::instance;
-use crate::onion::OnionAddress;
+use onionbraid_balancer::fact::BackendId;
+use onionbraid_balancer::onion::OnionAddress;
+use onionbraid_balancer::{BackendKind, BackendSettings, Settings};
 
 use super::file_handles::FileHandles;
 

@@ -6,13 +6,13 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
-use crate::balancer::Balancer;
 use crate::clock::now;
 use crate::instance::Counters;
 use crate::observe::Snapshot;
 use crate::observe::snapshot::{self, Reload, ServiceState, Timestamp};
-use crate::onion::OnionAddress;
 use crate::tor::bootstrap::Tor;
+use onionbraid_balancer::Balancer;
+use onionbraid_balancer::onion::OnionAddress;
 
 use super::proxies::Proxies;
 

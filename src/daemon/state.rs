@@ -16,7 +16,7 @@ use serde::de::DeserializeOwned;
 
 use crate::config::Storage;
 use crate::durable;
-use crate::onion::OnionAddress;
+use onionbraid_balancer::onion::OnionAddress;
 
 /// Below the state directory, so that nothing of Arti's is in the way.
 const DIRECTORY: &str = "onionbraid";

@@ -12,14 +12,14 @@ use tokio::sync::Notify;
 
 use crate::clock::now;
 use crate::instance::{CircuitHandle, ClientStream, Serve};
-use crate::onion::OnionAddress;
-use crate::proxy::http::{CircuitControl, Proxy};
-use crate::proxy::origin::{Connection, Failures};
-use crate::proxy::rules::{ForwardTarget, Origin, ProxyTarget};
-use crate::proxy::settings::ProxyProtocol;
-use crate::proxy::shares::Shares;
-use crate::proxy::visitor::Visitor;
-use crate::proxy::{forward, origin, proxy_line, welcome};
+use onionbraid_balancer::onion::OnionAddress;
+use onionbraid_proxy::http::{CircuitControl, Proxy};
+use onionbraid_proxy::origin::{Connection, Failures};
+use onionbraid_proxy::rules::{ForwardTarget, Origin, ProxyTarget};
+use onionbraid_proxy::settings::ProxyProtocol;
+use onionbraid_proxy::shares::Shares;
+use onionbraid_proxy::visitor::Visitor;
+use onionbraid_proxy::{forward, origin, proxy_line, welcome};
 
 use super::proxies::Proxies;
 

@@ -7,16 +7,16 @@ use std::sync::Arc;
 use tokio::task::JoinSet;
 use tor_hscrypto::pk::HsIdKeypair;
 
-use crate::balancer::command::Publication;
-use crate::balancer::fact::{BackendId, Fact, UploadFailure};
-use crate::balancer::{BackendKind, Settings};
 use crate::clock::now;
 use crate::config::Probe;
-use crate::onion::{IntroPoint, OnionAddress, Period, RelayId};
 use crate::tor::descriptor::Signer;
 use crate::tor::network::Network;
 use crate::tor::probe::{self, Question, Request};
 use crate::tor::{held, upload};
+use onionbraid_balancer::command::Publication;
+use onionbraid_balancer::fact::{BackendId, Fact, UploadFailure};
+use onionbraid_balancer::onion::{IntroPoint, OnionAddress, Period, RelayId};
+use onionbraid_balancer::{BackendKind, Settings};
 
 use super::fetches::{Answer, Fetches};
 

@@ -22,9 +22,9 @@ use zeroize::Zeroizing;
 use super::Counters;
 use super::plan::SlotId;
 use super::replay::Digest;
-use crate::onion::{IntroPoint, RelayId, SessionId};
 use crate::tor::descriptor;
 use crate::tor::network::{Network, relay};
+use onionbraid_balancer::onion::{IntroPoint, RelayId, SessionId};
 
 /// How long the relay may take to confirm, once the circuit stands.
 const CONFIRM_WITHIN: Duration = Duration::from_secs(30);

@@ -23,7 +23,7 @@ use super::replay::{Digest, ReplayLog};
 use super::replay_file::ReplayFile;
 use crate::clock::now;
 use crate::durable;
-use crate::onion::{RelayId, SessionId};
+use onionbraid_balancer::onion::{RelayId, SessionId};
 
 /// The points with their keys.
 const POINTS: &str = "points.json";

@@ -11,8 +11,8 @@ use std::time::{Duration, Instant, SystemTime};
 
 use rand::RngExt as _;
 
-use crate::balancer::fact::Now;
-use crate::onion::RelayId;
+use onionbraid_balancer::fact::Now;
+use onionbraid_balancer::onion::RelayId;
 
 /// How often a relay may fail in a row before another one is chosen. A relay
 /// that died refuses at once; one that restarts is back within seconds.

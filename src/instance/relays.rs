@@ -11,8 +11,8 @@ use tor_llcrypto::pk::rsa::RsaIdentity;
 use tor_netdir::NetDir;
 use tor_relay_selection::{RelayExclusion, RelaySelector, RelayUsage};
 
-use crate::onion::RelayId;
 use crate::tor::network::{Network, relay_id};
+use onionbraid_balancer::onion::RelayId;
 
 /// The relays that the local instances of one service use.
 #[derive(Debug, Default)]

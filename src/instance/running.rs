@@ -22,9 +22,9 @@ use super::plan::{Action, Plan, SlotId};
 use super::replay::ReplayLog;
 use super::replay_file::ReplayFile;
 use super::{Instance, Order, Settings, relays, rendezvous};
-use crate::balancer::fact::Now;
 use crate::clock::{now, sleep_until};
-use crate::onion::{IntroPoint, SessionId};
+use onionbraid_balancer::fact::Now;
+use onionbraid_balancer::onion::{IntroPoint, SessionId};
 
 /// An instance at work.
 pub(super) struct Running {

@@ -20,8 +20,11 @@ use zeroize::Zeroizing;
 
 use super::hsdirs::to_arti;
 use super::network::Network;
-use crate::balancer::command::Publication;
-use crate::onion::{IntroPoint, LinkSpecifier, MAX_INTRO_POINTS, Period, RelayId, SessionId};
+use super::protocols;
+use onionbraid_balancer::command::Publication;
+use onionbraid_balancer::onion::{
+    IntroPoint, LinkSpecifier, MAX_INTRO_POINTS, Period, RelayId, SessionId,
+};
 
 /// How long HSDirs may keep a descriptor, in minutes: what C tor and Arti write.
 const LIFETIME_MINUTES: u16 = 180;
@@ -204,8 +207,10 @@ pub fn build(
         .intro_points(&intro_points)
         .intro_auth_key_cert_expiry(expiry)
         .intro_enc_key_cert_expiry(expiry)
-        .flow_control(capabilities.flow_control.clone())
-        .supported_protocols(capabilities.protocols.clone())
+        .flow_control(
+            capabilities.flow_control.as_ref().map(|(p, inc)| (protocols::to_arti(p), *inc)),
+        )
+        .supported_protocols(protocols::to_arti(&capabilities.protocols))
         .lifetime(IntegerMinutes::new(LIFETIME_MINUTES))
         .revision_counter(RevisionCounter::from(revision))
         .subcredential(subcredential)
@@ -306,7 +311,7 @@ mod tests {
     use tor_netdoc::doc::hsdesc::HsDesc;
 
     use super::*;
-    use crate::onion::Capabilities;
+    use onionbraid_balancer::onion::Capabilities;
 
     /// What HSDirs accept unless the consensus says otherwise.
     const MAX_LENGTH: usize = 50_000;
@@ -416,7 +421,7 @@ mod tests {
             let read_points: Vec<_> = read.intro_points().iter().filter_map(from_arti).collect();
             prop_assert_eq!(&*read_points, &*publication.points);
             prop_assert_eq!(u64::from(read.revision()), signed.revision);
-            let flow_control = read.flow_control().map(|(versions, inc)| (versions, inc.get()));
+            let flow_control = read.flow_control().map(|(p, inc)| (protocols::from_arti(&p), inc.get()));
             prop_assert_eq!(flow_control, capabilities.flow_control);
             prop_assert_eq!(read.is_single_onion_service(), single_onion);
         }

@@ -8,7 +8,7 @@ use tor_dirclient::{DirResponse, send_request};
 use tor_linkspec::OwnedCircTarget;
 
 use super::network::{Network, relay};
-use crate::onion::RelayId;
+use onionbraid_balancer::onion::RelayId;
 
 /// How long one request may take, circuit included. C tor gives a directory
 /// circuit for onion services a minute or so, too.

@@ -11,8 +11,8 @@ use rand::seq::SliceRandom as _;
 
 use super::held::Wanted;
 use super::network::Network;
-use crate::balancer::fact::{FetchFailure, FetchedDescriptor, ResponsibleHsdir};
-use crate::onion::{OnionAddress, RelayId};
+use onionbraid_balancer::fact::{FetchFailure, FetchedDescriptor, ResponsibleHsdir};
+use onionbraid_balancer::onion::{OnionAddress, RelayId};
 
 /// How long others are waited for once one HSDir has given a descriptor: one
 /// that hangs would hold up what the others know for a minute.
@@ -145,7 +145,7 @@ mod tests {
     use futures::future::BoxFuture;
 
     use super::*;
-    use crate::onion::{Capabilities, Period};
+    use onionbraid_balancer::onion::{Capabilities, Period};
 
     type Answer = Result<FetchedDescriptor, FetchFailure>;
 

@@ -19,8 +19,9 @@ use super::descriptor;
 use super::directory_request::{As, ask};
 use super::hsdirs::{from_arti, identity_key, responsible};
 use super::network::Network;
-use crate::balancer::fact::{FetchFailure, FetchedDescriptor, ResponsibleHsdir};
-use crate::onion::{Capabilities, OnionAddress, Period, RelayId};
+use super::protocols;
+use onionbraid_balancer::fact::{FetchFailure, FetchedDescriptor, ResponsibleHsdir};
+use onionbraid_balancer::onion::{Capabilities, OnionAddress, Period, RelayId};
 
 /// A descriptor as one HSDir holds it.
 #[derive(Clone, Debug)]
@@ -135,8 +136,10 @@ impl Wanted {
                 revision: read.revision().into(),
                 points: read.intro_points().iter().filter_map(descriptor::from_arti).collect(),
                 capabilities: Capabilities {
-                    flow_control: read.flow_control().map(|(p, inc)| (p, inc.get())),
-                    protocols: read.declared_capabilities().clone(),
+                    flow_control: read
+                        .flow_control()
+                        .map(|(p, inc)| (protocols::from_arti(&p), inc.get())),
+                    protocols: protocols::from_arti(read.declared_capabilities()),
                     single_onion: read.is_single_onion_service(),
                 },
             },

@@ -5,8 +5,8 @@ use tor_hscrypto::time::TimePeriod;
 use tor_netdir::NetDir;
 
 use super::network::{Network, relay_id};
-use crate::balancer::fact::{NetworkView, PeriodView, ResponsibleHsdir};
-use crate::onion::{OnionAddress, Period};
+use onionbraid_balancer::fact::{NetworkView, PeriodView, ResponsibleHsdir};
+use onionbraid_balancer::onion::{OnionAddress, Period};
 
 /// What the directory says to a service: its periods and its HSDirs in each.
 ///

@@ -30,7 +30,7 @@ use tor_keymgr::{
 };
 use tor_llcrypto::rng::CautiousRng;
 
-use crate::onion::OnionAddress;
+use onionbraid_balancer::onion::OnionAddress;
 
 pub use file::{Format, KeyFileError, read_address, read_secret, write_new};
 pub use identity::{IdentityKey, ParseError, Parsed, parse};

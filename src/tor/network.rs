@@ -12,7 +12,8 @@ use tor_rtcompat::PreferredRuntime;
 use futures::StreamExt as _;
 use futures::stream::BoxStream;
 
-use crate::onion::{Capabilities, RelayId};
+use super::protocols;
+use onionbraid_balancer::onion::{Capabilities, RelayId};
 
 /// The runtime under Arti: tokio with rustls.
 pub type Runtime = PreferredRuntime;
@@ -57,7 +58,7 @@ impl Network {
         let increment = self.directory().map(|directory| directory.params().cc_sendme_inc.into());
         let flow_control = match increment {
             Ok(increment) if supported.supports_named_subver(FLOWCTRL_CC) => {
-                Some((supported, increment))
+                Some((protocols::from_arti(&supported), increment))
             }
             _ => None,
         };

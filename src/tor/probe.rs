@@ -17,8 +17,8 @@ use std::time::Duration;
 use futures::future::{Either, select};
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::balancer::fact::ProbeFailure;
-use crate::onion::{IntroPoint, OnionAddress};
+use onionbraid_balancer::fact::ProbeFailure;
+use onionbraid_balancer::onion::{IntroPoint, OnionAddress};
 
 use super::network::Network;
 pub(crate) use meeting::{Meeting, meet};

@@ -6,8 +6,8 @@ use tor_dirclient::request::HsDescUploadRequest;
 
 use super::directory_request::{As, ask};
 use super::network::Network;
-use crate::balancer::fact::UploadFailure;
-use crate::onion::RelayId;
+use onionbraid_balancer::fact::UploadFailure;
+use onionbraid_balancer::onion::RelayId;
 
 /// Uploads a signed descriptor, once (rend-spec-v3, section 2.2.6).
 ///

@@ -2,9 +2,9 @@
 //! operator, and what is to be done? Words only.
 
 use super::finding::{Finding, Whose};
-use crate::balancer::fact::FetchFailure;
-use crate::onion::OnionAddress;
 use crate::tor::probe::{Refusal, Verdict};
+use onionbraid_balancer::fact::FetchFailure;
+use onionbraid_balancer::onion::OnionAddress;
 
 /// One or more lines on one backend: each different trouble once.
 pub(super) fn on(finding: &Finding, address: &OnionAddress, port: u16) -> Vec<String> {
@@ -102,8 +102,8 @@ fn in_words(whose: &Whose, verdict: &Verdict, address: &OnionAddress, port: u16)
 mod tests {
     use super::*;
     use crate::commands::check::finding::PointFinding;
-    use crate::onion::{IntroPoint, RelayId, SessionId};
     use crate::tor::probe::{Probe, Steps};
+    use onionbraid_balancer::onion::{IntroPoint, RelayId, SessionId};
 
     const PORT: u16 = 443;
 

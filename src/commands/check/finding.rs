@@ -1,8 +1,8 @@
 //! What was found out about the introduction points of a backend?
 
-use crate::balancer::fact::FetchFailure;
-use crate::onion::{IntroPoint, OnionAddress};
 use crate::tor::probe::{Probe, Verdict};
+use onionbraid_balancer::fact::FetchFailure;
+use onionbraid_balancer::onion::{IntroPoint, OnionAddress};
 
 /// Whose introduction points they are.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -2,11 +2,11 @@
 //! wants? Words only.
 
 use super::online::port;
-use crate::balancer::{Distinct, Publishers};
 use crate::config::ServiceConfig;
-use crate::onion::{MAX_INTRO_POINTS, OnionAddress};
-use crate::proxy::rules::ProxyTarget;
-use crate::proxy::settings::HttpSettings;
+use onionbraid_balancer::onion::{MAX_INTRO_POINTS, OnionAddress};
+use onionbraid_balancer::{Distinct, Publishers};
+use onionbraid_proxy::rules::ProxyTarget;
+use onionbraid_proxy::settings::HttpSettings;
 
 /// A line for each thing to think about. `address` is the service's, and `all`
 /// are the services beside it.

@@ -12,17 +12,17 @@ use futures::future::join_all;
 
 use super::advice;
 use super::finding::{Finding, PointFinding, Whose};
-use crate::balancer::fact::{FetchFailure, FetchedDescriptor};
 use crate::clock;
 use crate::commands::{Failure, tor_client};
 use crate::config::{Config, ServiceConfig};
 use crate::exit::Exit;
 use crate::observe::table::table;
-use crate::onion::{IntroPoint, OnionAddress, SessionId};
-use crate::proxy::rules::ProxyTarget;
 use crate::tor::fetch;
 use crate::tor::network::Network;
 use crate::tor::probe::{self, Question, Request, Steps};
+use onionbraid_balancer::fact::{FetchFailure, FetchedDescriptor};
+use onionbraid_balancer::onion::{IntroPoint, OnionAddress, SessionId};
+use onionbraid_proxy::rules::ProxyTarget;
 
 /// Backends, and points of each, that are asked at a time. A probe takes two
 /// circuits.
@@ -224,7 +224,7 @@ fn times(steps: &Steps) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::onion::{Capabilities, Period, RelayId};
+    use onionbraid_balancer::onion::{Capabilities, Period, RelayId};
 
     fn with_points(numbers: &[u8]) -> FetchedDescriptor {
         let points = numbers.iter().map(|n| IntroPoint {

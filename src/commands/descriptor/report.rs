@@ -8,11 +8,11 @@ use std::time::SystemTime;
 use serde::Serialize;
 
 use super::Found;
-use crate::balancer::fact::{FetchFailure, FetchedDescriptor};
 use crate::observe::snapshot::{Service, Timestamp};
 use crate::observe::table::table;
-use crate::onion::{OnionAddress, RelayId};
 use crate::tor::held::Held;
+use onionbraid_balancer::fact::{FetchFailure, FetchedDescriptor};
+use onionbraid_balancer::onion::{OnionAddress, RelayId};
 
 /// What tables begin their lines with.
 const INDENT: &str = "    ";
@@ -244,7 +244,7 @@ impl Descriptor {
     ) -> Self {
         let FetchedDescriptor { revision, points, capabilities, .. } = &held.descriptor;
         let service = found.service.as_ref();
-        let point = |point: &crate::onion::IntroPoint| Point {
+        let point = |point: &onionbraid_balancer::onion::IntroPoint| Point {
             session_id: point.session_id.prefix(),
             relay: point.relay.to_string(),
             nickname: nickname(point.relay),
@@ -335,8 +335,8 @@ mod tests {
     use std::time::{Duration, UNIX_EPOCH};
 
     use super::*;
-    use crate::balancer::fact::ResponsibleHsdir;
-    use crate::onion::{Capabilities, IntroPoint, Period, SessionId};
+    use onionbraid_balancer::fact::ResponsibleHsdir;
+    use onionbraid_balancer::onion::{Capabilities, IntroPoint, Period, SessionId};
 
     fn held(revision: u64, points: &[u8]) -> Result<Held, FetchFailure> {
         let point = |n: &u8| IntroPoint {

@@ -8,8 +8,10 @@ use super::set;
 use crate::config::error::{ConfigError, Report};
 use crate::config::reader::{Item, Reader};
 use crate::config::{names, probe, units};
-use crate::proxy::settings::{AllowedHost, BlockRule, CircuitSettings, GuardSettings, RequestRate};
-use crate::proxy::token;
+use onionbraid_proxy::settings::{
+    AllowedHost, BlockRule, CircuitSettings, GuardSettings, RequestRate,
+};
+use onionbraid_proxy::token;
 
 /// The most rules of `block`, and the most hosts of `allowed_hosts`: each request
 /// is held against all of them.

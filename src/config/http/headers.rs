@@ -6,8 +6,8 @@ use crate::config::document::Value;
 use crate::config::error::Report;
 use crate::config::names;
 use crate::config::reader::{Item, Reader};
-use crate::onion::OnionAddress;
-use crate::proxy::settings::{HeaderSettings, HostHeader, NamePair};
+use onionbraid_balancer::onion::OnionAddress;
+use onionbraid_proxy::settings::{HeaderSettings, HostHeader, NamePair};
 
 /// The words of `proto`.
 const PROTOS: [(&str, &str); 2] = [("http", "http"), ("https", "https")];

@@ -8,7 +8,9 @@ use crate::config::document::Value;
 use crate::config::error::Report;
 use crate::config::reader::{Item, Reader};
 use crate::config::{probe, units};
-use crate::proxy::settings::{Balance, HealthCheck, OriginProtocol, OriginSettings, ProxyProtocol};
+use onionbraid_proxy::settings::{
+    Balance, HealthCheck, OriginProtocol, OriginSettings, ProxyProtocol,
+};
 
 /// The keys that say something only of origins, those about request heads among
 /// them.

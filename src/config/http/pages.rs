@@ -6,7 +6,7 @@ use crate::config::error::Report;
 use crate::config::files::{self, Wanted};
 use crate::config::reader::Item;
 use crate::config::units;
-use crate::proxy::settings::ErrorPage;
+use onionbraid_proxy::settings::ErrorPage;
 
 /// The answers that are ours to give.
 const WITHIN: RangeInclusive<u16> = 400..=599;

@@ -6,8 +6,8 @@ use super::origins::{BALANCES, PROTOCOLS, PROXY_PROTOCOLS};
 use super::tls;
 use crate::config::show::{path, table};
 use crate::config::units::{size_value, statuses_text, time_value};
-use crate::proxy::rules::{PortRange, ProxyRules, ProxyTarget};
-use crate::proxy::settings::{
+use onionbraid_proxy::rules::{PortRange, ProxyRules, ProxyTarget};
+use onionbraid_proxy::settings::{
     AllowedHost, BlockRule, CircuitSettings, GuardSettings, HeaderSettings, HealthCheck,
     HostHeader, HttpSettings, NamePair, OriginSettings, TlsSettings,
 };

@@ -7,7 +7,7 @@ use crate::config::error::Report;
 use crate::config::files::{self, Wanted};
 use crate::config::names;
 use crate::config::reader::Item;
-use crate::proxy::settings::TlsSettings;
+use onionbraid_proxy::settings::TlsSettings;
 
 /// What has to be written so that any certificate is accepted.
 pub(super) const ANY: &str = "everyone in between may read and change everything";

@@ -8,7 +8,7 @@
 use zeroize::Zeroizing;
 
 use super::identity::{IdentityKey, ParseError, Parsed, address_of};
-use crate::onion::OnionAddress;
+use onionbraid_balancer::onion::OnionAddress;
 
 /// How many bytes the header has; it is filled up with zeros.
 const HEADER: usize = 32;

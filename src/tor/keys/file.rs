@@ -16,7 +16,7 @@ use zeroize::Zeroizing;
 use super::ctor;
 use super::identity::{IdentityKey, ParseError, Parsed, parse};
 use super::pem;
-use crate::onion::OnionAddress;
+use onionbraid_balancer::onion::OnionAddress;
 
 /// The secret key in a directory of C tor.
 const SECRET: &str = "hs_ed25519_secret_key";

@@ -9,7 +9,7 @@ use tor_llcrypto::rng::CautiousRng;
 use zeroize::Zeroizing;
 
 use super::{ctor, openssh, pem};
-use crate::onion::OnionAddress;
+use onionbraid_balancer::onion::OnionAddress;
 
 /// The secret identity key of an onion service (`KS_hs_id`).
 pub struct IdentityKey {

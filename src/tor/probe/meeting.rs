@@ -26,9 +26,9 @@ use tor_protover::Protocols;
 
 use super::replies::{AtIntroPoint, AtRendezvousPoint};
 use super::{Refusal, Steps, Verdict};
-use crate::onion::{IntroPoint, OnionAddress};
 use crate::tor::network::Network;
 use crate::tor::{descriptor, hsdirs};
+use onionbraid_balancer::onion::{IntroPoint, OnionAddress};
 
 /// How long a circuit may take, all attempts together.
 const CIRCUIT_WITHIN: Duration = Duration::from_secs(60);

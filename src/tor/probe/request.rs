@@ -13,7 +13,7 @@ use tokio::io::{
 use tokio::time::timeout;
 
 use super::Verdict;
-use crate::onion::OnionAddress;
+use onionbraid_balancer::onion::OnionAddress;
 
 /// How long the server may take until its status is known.
 const ANSWER_WITHIN: Duration = Duration::from_secs(30);

@@ -1,0 +1,303 @@
+//! What is believed of one backend: its introduction points, and whether they
+//! work.
+//!
+//! A local instance says so itself; a remote backend is judged by the
+//! descriptors that it publishes ([`Remote`]). What probes say ([`Health`]) and
+//! what is known of the origins comes on top of that. Called by the balancer with
+//! every fact that concerns the backend, and at every wake-up.
+
+use std::time::SystemTime;
+
+use rand::Rng;
+
+use super::fact::{BackendId, FetchFailure, FetchedDescriptor, NetworkView, Now};
+use super::health::Health;
+use super::memory::KnownBackend;
+use super::remote::{News, Remote};
+use super::schedule::Alarm;
+use super::{BackendKind, BackendSettings, Belief};
+use crate::onion::{Capabilities, IntroPoint};
+use crate::status::{self, BackendState, Timestamp};
+
+/// A backend and what is known of it.
+#[derive(Debug)]
+pub(super) struct Backend {
+    settings: BackendSettings,
+    offer: Offer,
+    /// `Some` for a remote backend.
+    remote: Option<Remote>,
+    /// The judgement at the last wake-up without what probes say ...
+    seems: Judgement,
+    /// ... and with it.
+    is: Judgement,
+    /// The points that probes have nothing against.
+    working: Vec<IntroPoint>,
+    /// When the points were last confirmed.
+    last_seen: Option<SystemTime>,
+}
+
+/// What backends are ordered by: local instances first, by name, then remote
+/// ones by address.
+pub(super) type Order<'a> = (bool, &'a [u8]);
+
+/// What to think of a backend, and why.
+type Judgement = (BackendState, Option<String>);
+
+/// What a backend has to offer to a descriptor.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Offer {
+    pub(super) points: Vec<IntroPoint>,
+    pub(super) capabilities: Capabilities,
+}
+
+impl Backend {
+    pub(super) fn new(settings: BackendSettings) -> Self {
+        let remote = match settings.kind {
+            BackendKind::Local { .. } => None,
+            BackendKind::Remote { .. } => Some(Remote::new()),
+        };
+        Self {
+            settings,
+            offer: Offer::default(),
+            remote,
+            seems: (BackendState::Unknown, None),
+            is: (BackendState::Unknown, None),
+            working: Vec::new(),
+            last_seen: None,
+        }
+    }
+
+    /// Whether these settings are about this backend: what is known of it is
+    /// true under them too.
+    pub(super) fn is_meant_by(&self, settings: &BackendSettings) -> bool {
+        use BackendKind::{Local, Remote};
+        let same_place = match (&self.settings.kind, &settings.kind) {
+            (Local { .. }, Local { .. }) => true,
+            (Remote { address }, Remote { address: other }) => address == other,
+            _ => false,
+        };
+        same_place && self.settings.id == settings.id
+    }
+
+    /// The same backend under other settings.
+    pub(super) fn with_settings(self, settings: BackendSettings) -> Self {
+        Self { settings, ..self }
+    }
+
+    pub(super) fn is_local(&self) -> bool {
+        self.remote.is_none()
+    }
+
+    pub(super) fn id(&self) -> BackendId {
+        self.settings.id
+    }
+
+    pub(super) fn weight(&self) -> u16 {
+        self.settings.weight
+    }
+
+    /// What it offers, whether that works or not.
+    pub(super) fn offer(&self) -> &Offer {
+        &self.offer
+    }
+
+    /// The points to list if it is live.
+    pub(super) fn points(&self) -> &[IntroPoint] {
+        &self.working
+    }
+
+    pub(super) fn state(&self) -> BackendState {
+        self.is.0
+    }
+
+    /// Whether its points may be listed. Doubtful ones may: listing a dead
+    /// point costs clients a retry, dropping a live one costs its capacity.
+    pub(super) fn is_live(&self) -> bool {
+        is_live(&self.is)
+    }
+
+    /// Whether it would be live if there were no probes.
+    pub(super) fn seems_live(&self) -> bool {
+        is_live(&self.seems)
+    }
+
+    /// Whether all that is to be expected of it at the start is there.
+    pub(super) fn is_settled(&self) -> bool {
+        match (&self.remote, &self.settings.kind) {
+            (Some(remote), _) => remote.answered() || remote.is_remembered(),
+            (None, BackendKind::Local { expected_points }) => {
+                self.offer.points.len() >= usize::from(*expected_points)
+            }
+            (None, BackendKind::Remote { .. }) => true,
+        }
+    }
+
+    /// What it goes by where a number would not last: a remote one by its
+    /// address, a local instance by its name.
+    pub(super) fn key(&self) -> String {
+        match self.settings.kind {
+            BackendKind::Local { .. } => self.settings.name.clone(),
+            BackendKind::Remote { address } => address.to_string(),
+        }
+    }
+
+    /// Where it stands among the others: the same for everyone who knows it.
+    pub(super) fn order(&self) -> Order<'_> {
+        match &self.settings.kind {
+            BackendKind::Local { .. } => (false, self.settings.name.as_bytes()),
+            BackendKind::Remote { address } => (true, address.public_key()),
+        }
+    }
+
+    /// What a restart should not lose, with what probes say; nothing of a local
+    /// instance, which tells of its points by itself.
+    pub(super) fn memory(&self, health: Option<&Health>, now: Now) -> Option<KnownBackend> {
+        let BackendKind::Remote { address } = self.settings.kind else { return None };
+        let known = self.remote.as_ref()?.memory(address, &self.offer, self.is_live(), now);
+        Some(KnownBackend {
+            failing: health.map(Health::failing).unwrap_or_default(),
+            broken: health.and_then(Health::broken).map(str::to_owned),
+            ..known
+        })
+    }
+
+    /// What was known of a remote backend before a restart.
+    pub(super) fn recall(&mut self, known: KnownBackend, now: Now) {
+        let Some(remote) = &mut self.remote else { return };
+        self.last_seen = known.descriptor.as_ref().map(|descriptor| descriptor.last_seen.0);
+        if let Some(offer) = remote.recall(known, now) {
+            self.offer = offer;
+        }
+    }
+
+    /// See [`Remote::network_changed`].
+    pub(super) fn network_changed(&mut self, view: &NetworkView, now: Now, rng: &mut impl Rng) {
+        if let Some(remote) = &mut self.remote {
+            remote.network_changed(view, now.monotonic, rng);
+        }
+    }
+
+    /// The machine has slept: see [`Remote::slept`].
+    pub(super) fn slept(&mut self, now: Now, rng: &mut impl Rng) {
+        if let Some(remote) = &mut self.remote {
+            remote.slept(now.monotonic, rng);
+        }
+    }
+
+    /// A local instance has these points now.
+    pub(super) fn local_points(&mut self, offer: Offer, now: Now) {
+        if self.remote.is_none() {
+            self.offer = offer;
+            self.last_seen = Some(now.wall);
+        }
+    }
+
+    /// A fetch of a remote backend's descriptor has ended.
+    pub(super) fn fetched(
+        &mut self,
+        outcome: Result<FetchedDescriptor, FetchFailure>,
+        now: Now,
+        rng: &mut impl Rng,
+    ) {
+        let Some(remote) = &mut self.remote else { return };
+        let descriptor = match outcome {
+            Ok(descriptor) => descriptor,
+            Err(failure) => return remote.failed(failure, now.monotonic, rng),
+        };
+        match remote.fetched(descriptor, &self.offer, now.monotonic, rng) {
+            News::Offer(offer) => self.offer = offer,
+            News::Confirmed => {}
+            News::Nothing => return,
+        }
+        self.last_seen = Some(now.wall);
+    }
+
+    /// A probe says that a remote backend may have other points by now.
+    pub(super) fn may_have_moved(&mut self, now: Now, rng: &mut impl Rng) {
+        if let Some(remote) = &mut self.remote {
+            remote.may_have_moved(now.monotonic, rng);
+        }
+    }
+
+    /// Looks at everything again: judges the backend anew and says whether to
+    /// fetch its descriptor. `origins_down` says why no origin behind the local
+    /// instances answers, if so.
+    pub(super) fn progress(
+        &mut self,
+        origins_down: Option<&str>,
+        alarm: &mut Alarm,
+        rng: &mut impl Rng,
+    ) -> bool {
+        let fetch = self.remote.as_mut().is_some_and(|remote| remote.fetch_due(alarm, rng));
+        self.seems = match (&self.remote, origins_down) {
+            (Some(remote), _) => remote.judge(&self.offer, alarm),
+            (None, Some(reason)) => (BackendState::Down, Some(reason.to_owned())),
+            (None, None) if !self.offer.points.is_empty() => (BackendState::Up, None),
+            (None, None) if self.last_seen.is_none() => (BackendState::Unknown, None),
+            (None, None) => {
+                (BackendState::Down, Some("it has no established introduction point".into()))
+            }
+        };
+        fetch
+    }
+
+    /// Completes the judgement with what probes say, if there are any.
+    pub(super) fn heed(&mut self, health: Option<&Health>) {
+        let fails = |point: &&IntroPoint| health.is_some_and(|h| h.fails(point.session_id));
+        self.working = self.offer.points.iter().filter(|point| !fails(point)).cloned().collect();
+        let (state, reason) = self.seems.clone();
+        let verdict = health.filter(|_| self.seems_live());
+        self.is = match verdict.and_then(Health::down) {
+            Some(down) => (BackendState::Down, Some(down)),
+            None => (state, reason.or_else(|| verdict.and_then(Health::complaint))),
+        };
+    }
+
+    /// What the operator sees of it. The shell adds what it counts.
+    pub(super) fn belief(&self) -> Belief<'_> {
+        Belief {
+            backend: self.settings.id,
+            name: &self.settings.name,
+            state: self.is.0,
+            failing: self.failing(),
+            reason: self.is.1.as_deref(),
+        }
+    }
+
+    /// How many of its points probes have something against.
+    fn failing(&self) -> usize {
+        self.offer.points.len() - self.working.len()
+    }
+
+    pub(super) fn snapshot(&self, published_intro_points: usize) -> status::Backend {
+        let (kind, address) = match &self.settings.kind {
+            BackendKind::Local { .. } => (status::BackendKind::Local, None),
+            BackendKind::Remote { address } => {
+                (status::BackendKind::Remote, Some(address.to_string()))
+            }
+        };
+        status::Backend {
+            name: self.settings.name.clone(),
+            kind,
+            address,
+            state: self.is.0,
+            reason: self.is.1.clone(),
+            intro_points: self.offer.points.len(),
+            relays: self.offer.points.iter().map(|point| point.relay.to_string()).collect(),
+            failing_intro_points: self.failing(),
+            published_intro_points,
+            weight: self.settings.weight,
+            last_seen: self.last_seen.map(Timestamp),
+            revision: self.remote.as_ref().and_then(Remote::revision),
+            introductions: 0,
+            introductions_dropped: 0,
+            rendezvous_failed: 0,
+            congestion_controlled: 0,
+            streams: 0,
+        }
+    }
+}
+
+fn is_live((state, _): &Judgement) -> bool {
+    matches!(state, BackendState::Up | BackendState::Stale)
+}

@@ -1,0 +1,380 @@
+//! The balancer: decides, for one service, which introduction points stand in
+//! which descriptor on which HSDir, and when to look and publish again.
+//!
+//! It is pure: facts and the time come in, commands come out, and it owns no
+//! socket, clock or random source. The daemon that drives it
+//!
+//! - passes every [`Fact`] to [`Balancer::handle_fact`],
+//! - then carries out every [`Command`] from [`Balancer::poll_command`],
+//! - and calls [`Balancer::handle_timeout`] at [`Balancer::poll_timeout`].
+//!
+//! On every wake-up it looks at the whole of its small state again
+//! (`progress`) rather than reacting to the single event: what is missed once,
+//! a lost answer say, is seen the next time.
+//!
+//! Where to find what, in the order in which it looks:
+//!
+//! - What is told, asked for and wanted: [`fact`], [`command`], `settings`.
+//! - Who is live: `backend`. By its own descriptor, `remote`; by asking it as a
+//!   client would, `probing` (whom, when, and whether to suspect ourselves) and
+//!   `health` (what the answers say).
+//! - What the descriptors say: `content`. Whose turn it is, `turns`; which
+//!   points, `select` for one set for all HSDirs, `distinct` for different ones.
+//! - What is uploaded, where and when: `publish`, with one `ring` for each
+//!   period and one `hsdir` for each place in it. Whether it is still there,
+//!   `canary`.
+//! - What outlives the process: [`memory`]. How to wait: `schedule`. Whether the
+//!   machine has slept: `pause`.
+
+pub mod command;
+pub mod fact;
+pub mod memory;
+pub mod onion;
+pub mod status;
+
+mod backend;
+mod canary;
+mod content;
+mod distinct;
+mod health;
+mod hsdir;
+mod pause;
+mod probing;
+mod publish;
+mod remote;
+mod ring;
+mod samples;
+mod schedule;
+mod select;
+mod settings;
+mod turns;
+
+use std::collections::VecDeque;
+use std::time::Instant;
+
+use rand::Rng;
+
+use self::backend::Backend;
+use self::command::Command;
+use self::content::{Choice, Content, Listed, Live};
+use self::fact::{BackendId, Fact, NetworkView, Now};
+use self::pause::Clocks;
+use self::probing::Probing;
+use self::publish::Publisher;
+use self::schedule::Alarm;
+use crate::status::{BackendState, ServiceState};
+
+pub use self::settings::{BackendKind, BackendSettings, Distinct, Publishers, Settings};
+
+/// What the operator sees of one service.
+#[derive(Clone, Debug)]
+pub struct Status {
+    /// Whether clients can find it; it is ready exactly if `Published`.
+    pub state: ServiceState,
+    /// In the order of the settings; what the shell counts is 0.
+    pub backends: Vec<status::Backend>,
+    /// One for each period of the network view, in its order.
+    pub descriptors: Vec<status::Descriptor>,
+    /// What the operator should act on and no backend's state tells.
+    pub problems: Vec<String>,
+}
+
+/// What is believed of a backend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Belief<'a> {
+    /// Which.
+    pub backend: BackendId,
+    /// What the operator calls it.
+    pub name: &'a str,
+    /// Whether it is believed to answer.
+    pub state: BackendState,
+    /// How many of its introduction points fail.
+    pub failing: usize,
+    /// Why, where that is not obvious.
+    pub reason: Option<&'a str>,
+}
+
+/// The policy of one service.
+#[derive(Debug)]
+pub struct Balancer {
+    backends: Vec<Backend>,
+    choice: Choice,
+    /// What the network directory said last.
+    network: Option<NetworkView>,
+    /// Why no origin behind the local instances answers, if so.
+    origins_down: Option<String>,
+    /// Whether the local instances are about to end.
+    withdrawing: bool,
+    clocks: Clocks,
+    probing: Probing,
+    publisher: Publisher,
+    commands: VecDeque<Command>,
+    timeout: Option<Instant>,
+}
+
+impl Balancer {
+    /// A balancer that knows nothing of the network and its backends yet.
+    pub fn new(settings: Settings) -> Self {
+        Self {
+            backends: settings.backends.into_iter().map(Backend::new).collect(),
+            choice: Choice::new(settings.max_points, settings.distinct, settings.publishers),
+            network: None,
+            origins_down: None,
+            withdrawing: false,
+            clocks: Clocks::default(),
+            probing: Probing::new(settings.probe_every),
+            publisher: Publisher::new(settings.publishers),
+            commands: VecDeque::new(),
+            timeout: None,
+        }
+    }
+
+    /// The operator wants this from now on.
+    ///
+    /// A backend with an id that is known keeps everything that is known of
+    /// it, under its new name and weight; new ones start unknown; the points
+    /// of those that are gone leave the descriptor like any point that is gone.
+    pub fn reconfigure(&mut self, settings: Settings, now: Now, rng: &mut impl Rng) {
+        let mut known = std::mem::take(&mut self.backends);
+        for settings in settings.backends {
+            let same = known.iter().position(|backend| backend.is_meant_by(&settings));
+            let mut backend = match same {
+                Some(index) => known.swap_remove(index).with_settings(settings),
+                None => Backend::new(settings),
+            };
+            if let Some(view) = self.network.as_ref().filter(|_| same.is_none()) {
+                backend.network_changed(view, now, rng);
+            }
+            self.backends.push(backend);
+        }
+        if !known.is_empty() {
+            // Nobody waits long for a backend that ends.
+            self.publisher.allow_changes();
+        }
+        self.choice.max_points = settings.max_points;
+        self.choice.distinct = settings.distinct;
+        self.choice.publishers = settings.publishers;
+        self.publisher.with_publishers(settings.publishers);
+        self.probing.set_interval(settings.probe_every, now);
+        self.progress(now, rng);
+    }
+
+    /// The process is about to end: the points of the local instances leave
+    /// the descriptor, if another backend is live. If none is, what is
+    /// published stays. There is no way back.
+    pub fn withdraw(&mut self, now: Now, rng: &mut impl Rng) {
+        if !self.withdrawing {
+            self.withdrawing = true;
+            self.publisher.allow_changes();
+        }
+        self.progress(now, rng);
+    }
+
+    /// Whether nothing is left to wait for after [`withdraw`](Self::withdraw):
+    /// no HSDir that clients ask in the current period holds a point of a
+    /// local instance, as far as is known, or no other backend is live.
+    pub fn is_withdrawn(&self) -> bool {
+        let local = |id| self.backends.iter().any(|b| b.id() == id && b.is_local());
+        let listed = self.publisher.listed().iter().flatten().any(|(id, _)| local(*id));
+        let others = self.backends.iter().any(|b| b.is_live() && !b.is_local());
+        self.withdrawing && (!others || (!listed && self.publisher.has_replaced_all()))
+    }
+
+    /// Whether clients may find points of a backend still: they are in the
+    /// descriptor, or an HSDir that clients ask may hold one from before. Also
+    /// of a backend that [`reconfigure`](Self::reconfigure) has taken out.
+    pub fn may_be_found(&self, backend: BackendId) -> bool {
+        let listed = self.publisher.listed().iter().flatten().any(|(id, _)| *id == backend);
+        listed || !self.publisher.has_replaced_all()
+    }
+
+    /// Something has happened. Facts about backends that the settings do not
+    /// have, and answers to what was given up, are ignored.
+    pub fn handle_fact(&mut self, fact: Fact, now: Now, rng: &mut impl Rng) {
+        self.notice_pause(now, rng);
+        match fact {
+            Fact::Network(view) => {
+                for backend in &mut self.backends {
+                    backend.network_changed(&view, now, rng);
+                }
+                self.network = Some(view.clone());
+                self.publisher.network_changed(view, now, rng);
+            }
+            Fact::LocalPoints { backend, points, capabilities } => {
+                if let Some(backend) = self.backend(backend) {
+                    backend.local_points(backend::Offer { points, capabilities }, now);
+                }
+            }
+            Fact::Fetched { backend, outcome } => {
+                if let Some(backend) = self.backend(backend) {
+                    backend.fetched(outcome, now, rng);
+                }
+            }
+            Fact::Uploaded { period, hsdir, as_of, outcome } => {
+                self.publisher.uploaded((period, hsdir), as_of, outcome, now, rng);
+            }
+            Fact::Inspected { period, hsdir, outcome } => {
+                let live = listable(&self.backends, self.withdrawing).into_iter();
+                let points = |backend: &Backend| backend.points().to_vec();
+                let owned =
+                    live.flat_map(|b| points(b).into_iter().map(|it| (it.session_id, b.id())));
+                let live = owned.collect();
+                self.publisher.inspected((period, hsdir), &outcome, &live, now);
+            }
+            Fact::Probed { backend, session, outcome } => {
+                let moved = self.probing.probed(backend, session, &outcome, now, rng);
+                if let Some(backend) = self.backend(backend).filter(|_| moved) {
+                    backend.may_have_moved(now, rng);
+                }
+            }
+            Fact::Origins(outcome) => self.origins(outcome),
+        }
+        self.progress(now, rng);
+    }
+
+    /// The moment that [`poll_timeout`](Self::poll_timeout) named has come.
+    /// Calling it at any other time does no harm.
+    pub fn handle_timeout(&mut self, now: Now, rng: &mut impl Rng) {
+        self.progress(now, rng);
+    }
+
+    /// The next thing to do. To be called until there is none, after every
+    /// `handle_*`.
+    pub fn poll_command(&mut self) -> Option<Command> {
+        self.commands.pop_front()
+    }
+
+    /// When to call [`handle_timeout`](Self::handle_timeout), if nothing
+    /// happens before. To be asked again after every `handle_*`.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.timeout
+    }
+
+    /// What the operator sees, as of the last `handle_*`.
+    pub fn status(&self) -> Status {
+        let backends = self.backends.iter().map(|backend| {
+            let id = backend.id();
+            let listed = self.publisher.found().iter().filter(|chosen| chosen.backend == id);
+            backend.snapshot(listed.count())
+        });
+        Status {
+            state: self.state(),
+            backends: backends.collect(),
+            descriptors: self.publisher.snapshot(),
+            problems: self.problems().into_iter().flatten().collect(),
+        }
+    }
+
+    /// What is believed of each backend, as of the last `handle_*`.
+    pub fn beliefs(&self) -> impl Iterator<Item = Belief<'_>> {
+        self.backends.iter().map(Backend::belief)
+    }
+
+    /// What the operator should know that no backend's state tells, as of the
+    /// last `handle_*`. Each kind of problem has its place.
+    pub fn problems(&self) -> [Option<String>; 2] {
+        [self.probing.problem(), self.publisher.problem().map(str::to_owned)]
+    }
+
+    fn backend(&mut self, id: BackendId) -> Option<&mut Backend> {
+        self.backends.iter_mut().find(|backend| backend.id() == id)
+    }
+
+    /// When the origins answer again, what probes through the local instances
+    /// found of them is out of date.
+    fn origins(&mut self, outcome: Result<(), String>) {
+        if outcome.is_ok() && self.origins_down.is_some() {
+            for backend in self.backends.iter().filter(|backend| backend.is_local()) {
+                self.probing.application_is_back(backend.id());
+            }
+        }
+        self.origins_down = outcome.err();
+    }
+
+    /// If the machine has slept, what was published and seen before is older
+    /// than it looks.
+    fn notice_pause(&mut self, now: Now, rng: &mut impl Rng) {
+        if let Some(slept) = self.clocks.slept(now) {
+            for backend in &mut self.backends {
+                backend.slept(now, rng);
+            }
+            self.publisher.slept(slept, now.monotonic, rng);
+        }
+    }
+
+    /// Looks at everything again and does whatever is due.
+    fn progress(&mut self, now: Now, rng: &mut impl Rng) {
+        let mut alarm = Alarm::new(now.monotonic);
+        self.notice_pause(now, rng);
+        Clocks::look_again(&mut alarm);
+        for backend in &mut self.backends {
+            if backend.progress(self.origins_down.as_deref(), &mut alarm, rng) {
+                self.commands.push_back(Command::Fetch { backend: backend.id() });
+            }
+        }
+        self.probing.progress(&self.backends, now, &mut alarm, rng, &mut self.commands);
+        for backend in &mut self.backends {
+            backend.heed(self.probing.health(backend.id()));
+        }
+        if let Some(seen) = self.publisher.take_seen()
+            && let Some(content) = self.wanted(&seen, now, &mut alarm)
+            && content.listed() == seen
+        {
+            self.publisher.adopt(content);
+        }
+        let listed = self.publisher.listed().clone();
+        let wanted = self.wanted(&listed, now, &mut alarm);
+        let settled = self.backends.iter().all(Backend::is_settled);
+        self.publisher.progress(wanted, settled, now, &mut alarm, rng, &mut self.commands);
+        self.timeout = alarm.next();
+    }
+
+    /// What should be published: `None` if no backend is live. Then what is
+    /// published stays, since all of them failing at once is more likely our
+    /// own error, and a descriptor without points helps nobody.
+    fn wanted(&mut self, listed: &Listed, now: Now, alarm: &mut Alarm) -> Option<Content> {
+        let live = listable(&self.backends, self.withdrawing).into_iter();
+        let live = live.map(|backend| Live {
+            backend: backend.id(),
+            order: backend.order(),
+            weight: backend.weight(),
+            points: backend.points(),
+            capabilities: &backend.offer().capabilities,
+        });
+        let all: Vec<_> = self.backends.iter().map(|b| (b.order(), b.id())).collect();
+        let replicas = self.publisher.replicas();
+        self.choice.content(live.collect(), &all, listed, replicas, now.wall, alarm)
+    }
+
+    /// Whether clients can find the service, as of the last `handle_*`.
+    pub fn state(&self) -> ServiceState {
+        let starting = !self.publisher.has_network()
+            || (!self.publisher.has_published()
+                && self.backends.iter().any(|b| b.state() == BackendState::Unknown));
+        if self.backends.iter().any(Backend::is_live) {
+            match (self.publisher.has_network(), self.publisher.is_found()) {
+                (false, _) => ServiceState::Starting,
+                (true, false) => ServiceState::Publishing,
+                (true, true) => ServiceState::Published,
+            }
+        } else if starting {
+            ServiceState::Starting
+        } else {
+            ServiceState::Down
+        }
+    }
+}
+
+/// The backends whose points may be listed: the live ones, and those without
+/// weight only while there is no other.
+fn listable(backends: &[Backend], withdrawing: bool) -> Vec<&Backend> {
+    let stays = |b: &&Backend| b.is_live() && !(withdrawing && b.is_local());
+    let mut live: Vec<&Backend> = backends.iter().filter(stays).collect();
+    if live.iter().any(|backend| backend.weight() > 0) {
+        live.retain(|backend| backend.weight() > 0);
+    }
+    live
+}
+
+#[cfg(test)]
+mod tests;

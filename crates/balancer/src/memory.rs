@@ -1,0 +1,430 @@
+//! What should a balancer still know after a restart?
+//!
+//! What it cannot learn again at once: the last known points of the remote
+//! backends, so that they are published before the first fetch has ended; the
+//! revisions already seen and used, below which nobody may go; what probes have
+//! found to fail, so that it is not listed until they find it good; and which
+//! points were listed, so that no other ones are chosen without need. Whoever
+//! keeps it writes it down as serde says and gives it back, unchanged or torn:
+//! an entry that cannot be read is left out, one that is not known ignored.
+//!
+//! Backends go by what survives a change of the configuration: a remote one by
+//! its address, a local instance by its name.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, SystemTime};
+
+use serde::de::IgnoredAny;
+use serde::{Deserialize, Deserializer, Serialize};
+
+use super::backend::Backend;
+use super::fact::{BackendId, Now};
+use super::hsdir::LIFETIME;
+use super::{Balancer, Settings};
+use crate::onion::{Capabilities, IntroPoint, OnionAddress, Period, SessionId};
+use crate::status::Timestamp;
+
+/// The version that this program writes. It reads every other one as well as
+/// it can: what has another meaning must get another name.
+const VERSION: u32 = 1;
+/// A moment so far in the future was not written by a clock with which Tor
+/// would have worked: no consensus is valid then.
+const FUTURE: Duration = Duration::from_secs(24 * 60 * 60);
+
+impl Balancer {
+    /// A balancer that goes on after a restart, with what the one before it
+    /// knew ([`memory`](Self::memory)) of the backends that there are still.
+    ///
+    /// Points that HSDirs may still hold are published at once, until fetches
+    /// tell better; revisions never go back, even if the clock has.
+    pub fn remembering(settings: Settings, memory: Memory, now: Now) -> Self {
+        let mut balancer = Self::new(settings);
+        for known in memory.backends {
+            let key = known.address.to_string();
+            if let Some(backend) = balancer.backends.iter_mut().find(|b| b.key() == key) {
+                let KnownBackend { failing, broken, .. } = &known;
+                balancer.probing.recall(backend.id(), failing, broken.as_deref(), now);
+                backend.recall(known, now);
+            }
+        }
+        let ids: BTreeMap<String, BackendId> =
+            balancer.backends.iter().map(|backend| (backend.key(), backend.id())).collect();
+        let set = |set: ListedSet| -> Vec<(BackendId, SessionId)> {
+            let point = |it: Listed| Some((*ids.get(&it.backend)?, it.session));
+            set.points.into_iter().filter_map(point).collect()
+        };
+        let listed = memory.listed.into_iter().map(set).collect();
+        balancer.publisher.recall(listed, memory.counted, now);
+        balancer
+    }
+
+    /// What [`remembering`](Self::remembering) wants to know after a restart,
+    /// as of the last `handle_*`. It changes with almost every fact.
+    pub fn memory(&self, now: Now) -> Memory {
+        let keys: BTreeMap<BackendId, String> =
+            self.backends.iter().map(|backend| (backend.id(), backend.key())).collect();
+        let set = |set: &Vec<(BackendId, SessionId)>| {
+            let point = |(backend, session): &(BackendId, SessionId)| {
+                Some(Listed { backend: keys.get(backend)?.clone(), session: *session })
+            };
+            ListedSet { points: set.iter().filter_map(point).collect() }
+        };
+        let known = |backend: &Backend| backend.memory(self.probing.health(backend.id()), now);
+        Memory {
+            backends: self.backends.iter().filter_map(known).collect(),
+            counted: self.publisher.counted(),
+            listed: self.publisher.listed().iter().map(set).collect(),
+            ..Memory::default()
+        }
+    }
+}
+
+/// What one service's balancer knows that a restart should not lose.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Memory {
+    /// Of the program that wrote it.
+    #[serde(default, deserialize_with = "legible")]
+    pub(super) version: u32,
+    #[serde(default, deserialize_with = "legible_entries")]
+    pub(super) backends: Vec<KnownBackend>,
+    #[serde(default, deserialize_with = "legible_entries")]
+    pub(super) counted: Vec<Counted>,
+    #[serde(default, deserialize_with = "legible_entries")]
+    pub(super) listed: Vec<ListedSet>,
+}
+
+/// A remote backend, by its address.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct KnownBackend {
+    pub(super) address: OnionAddress,
+    /// The highest revision seen in each period.
+    #[serde(default, deserialize_with = "legible_entries")]
+    pub(super) revisions: Vec<Revision>,
+    /// Its newest descriptor, while it is believed.
+    #[serde(default, deserialize_with = "legible")]
+    pub(super) descriptor: Option<KnownDescriptor>,
+    /// Its points that fail.
+    #[serde(default, deserialize_with = "legible_entries")]
+    pub(super) failing: Vec<Failing>,
+    /// Why its application fails, if it does.
+    #[serde(default, deserialize_with = "legible")]
+    pub(super) broken: Option<String>,
+}
+
+/// A point that fails, by what probes say, and why.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Failing {
+    pub(super) session: SessionId,
+    #[serde(default, deserialize_with = "legible")]
+    pub(super) reason: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Revision {
+    pub(super) period: Period,
+    pub(super) revision: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct KnownDescriptor {
+    pub(super) period: Period,
+    pub(super) revision: u64,
+    /// When this revision was first seen ...
+    pub(super) first_seen: Timestamp,
+    /// ... and when last.
+    pub(super) last_seen: Timestamp,
+    #[serde(default, deserialize_with = "legible_entries")]
+    pub(super) points: Vec<IntroPoint>,
+    /// Without them, the points could be promised too much of.
+    pub(super) capabilities: Capabilities,
+}
+
+/// From which moments our own revisions were counted.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Counted {
+    pub(super) period: Period,
+    /// The highest `as_of` used in this period.
+    pub(super) as_of: Timestamp,
+}
+
+/// The points of one descriptor, in their order.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub(super) struct ListedSet {
+    #[serde(deserialize_with = "legible_entries")]
+    pub(super) points: Vec<Listed>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Listed {
+    /// Whose: an address, or the name of a local instance.
+    pub(super) backend: String,
+    pub(super) session: SessionId,
+}
+
+impl Default for Memory {
+    /// Nothing to remember.
+    fn default() -> Self {
+        Self { version: VERSION, backends: Vec::new(), counted: Vec::new(), listed: Vec::new() }
+    }
+}
+
+impl KnownDescriptor {
+    /// Whether HSDirs may still hold it: what none can hold any more is forgotten.
+    pub(super) fn is_fresh(&self, now: SystemTime) -> bool {
+        let age = now.duration_since(self.last_seen.0).unwrap_or_default();
+        age < LIFETIME && !is_impossible(self.last_seen, now)
+    }
+}
+
+impl Counted {
+    pub(super) fn is_possible(&self, now: SystemTime) -> bool {
+        !is_impossible(self.as_of, now)
+    }
+}
+
+fn is_impossible(moment: Timestamp, now: SystemTime) -> bool {
+    moment.0.duration_since(now).is_ok_and(|ahead| ahead > FUTURE)
+}
+
+/// A moment as it is kept: in whole seconds, from which revisions are counted.
+pub(super) fn written(moment: SystemTime) -> Timestamp {
+    let since = moment.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    Timestamp(SystemTime::UNIX_EPOCH + Duration::from_secs(since.as_secs()))
+}
+
+/// A value, or something that is none.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Maybe<T> {
+    Legible(T),
+    Illegible(IgnoredAny),
+}
+
+impl<T> Maybe<T> {
+    fn legible(self) -> Option<T> {
+        match self {
+            Self::Legible(value) => Some(value),
+            Self::Illegible(_) => None,
+        }
+    }
+}
+
+/// What can be read; else the default.
+fn legible<'de, D, T>(deserializer: D) -> Result<T, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Deserialize<'de> + Default,
+{
+    Ok(Maybe::<T>::deserialize(deserializer)?.legible().unwrap_or_default())
+}
+
+/// Those entries that can be read.
+fn legible_entries<'de, D, T>(deserializer: D) -> Result<Vec<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Deserialize<'de>,
+{
+    let entries = Maybe::<Vec<Maybe<T>>>::deserialize(deserializer)?.legible().unwrap_or_default();
+    Ok(entries.into_iter().filter_map(Maybe::legible).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::Value;
+
+    use super::super::samples::{later, start};
+    use super::*;
+    use crate::onion::{LinkSpecifier, RelayId};
+
+    fn moments() -> impl Strategy<Value = Timestamp> {
+        (0u64..4_000_000_000)
+            .prop_map(|seconds| Timestamp(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)))
+    }
+
+    fn periods() -> impl Strategy<Value = Period> {
+        let period = |(number, length_minutes, offset_seconds)| Period {
+            number,
+            length_minutes,
+            offset_seconds,
+        };
+        any::<(u64, u32, u32)>().prop_map(period)
+    }
+
+    fn points() -> impl Strategy<Value = IntroPoint> {
+        let specifier = (any::<u8>(), prop::collection::vec(any::<u8>(), 0..40))
+            .prop_map(|(kind, body)| LinkSpecifier { kind, body });
+        let parts = (
+            any::<([u8; 32], [u8; 20], [u8; 32], [u8; 32])>(),
+            prop::collection::vec(specifier, 0..4),
+        );
+        parts.prop_map(|((session, relay, ntor, service), link_specifiers)| IntroPoint {
+            session_id: SessionId(session),
+            relay: RelayId(relay),
+            link_specifiers,
+            relay_ntor_key: ntor,
+            service_ntor_key: service,
+        })
+    }
+
+    fn capabilities() -> impl Strategy<Value = Capabilities> {
+        (any::<Option<u8>>(), any::<bool>(), any::<bool>()).prop_map(
+            |(flow, relay, single_onion)| Capabilities {
+                flow_control: flow.map(|increment| ("FlowCtrl=1-2".parse().unwrap(), increment)),
+                protocols: if relay { "Relay=5-6" } else { "" }.parse().unwrap(),
+                single_onion,
+            },
+        )
+    }
+
+    fn memories() -> impl Strategy<Value = Memory> {
+        let revision =
+            (periods(), any::<u64>()).prop_map(|(period, revision)| Revision { period, revision });
+        let descriptor = (
+            (periods(), any::<u64>(), moments(), moments()),
+            (prop::collection::vec(points(), 0..4), capabilities()),
+        )
+            .prop_map(
+                |((period, revision, first_seen, last_seen), (points, capabilities))| {
+                    KnownDescriptor {
+                        period,
+                        revision,
+                        first_seen,
+                        last_seen,
+                        points,
+                        capabilities,
+                    }
+                },
+            );
+        let failing = (any::<[u8; 32]>(), "[a-z0-9 ]{0,8}")
+            .prop_map(|(session, reason)| Failing { session: SessionId(session), reason });
+        let backend = (
+            any::<[u8; 32]>(),
+            prop::collection::vec(revision, 0..3),
+            prop::option::of(descriptor),
+            prop::collection::vec(failing, 0..3),
+            prop::option::of("[a-z0-9 ]{0,8}"),
+        )
+            .prop_map(|(key, revisions, descriptor, failing, broken)| KnownBackend {
+                address: OnionAddress::from_public_key(key),
+                revisions,
+                descriptor,
+                failing,
+                broken,
+            });
+        let counted = (periods(), moments()).prop_map(|(period, as_of)| Counted { period, as_of });
+        let listed = ("[a-z0-9.]{0,8}", any::<[u8; 32]>())
+            .prop_map(|(backend, session)| Listed { backend, session: SessionId(session) });
+        let set = prop::collection::vec(listed, 0..4).prop_map(|points| ListedSet { points });
+        (
+            prop::collection::vec(backend, 0..4),
+            prop::collection::vec(counted, 0..3),
+            prop::collection::vec(set, 0..3),
+        )
+            .prop_map(|(backends, counted, listed)| Memory {
+                backends,
+                counted,
+                listed,
+                ..Memory::default()
+            })
+    }
+
+    /// Every place in a document, as the way to it.
+    fn places(value: &Value, here: &str, all: &mut Vec<String>) {
+        all.push(here.to_owned());
+        match value {
+            Value::Array(entries) => {
+                for (n, entry) in entries.iter().enumerate() {
+                    places(entry, &format!("{here}/{n}"), all);
+                }
+            }
+            Value::Object(fields) => {
+                for (name, field) in fields {
+                    places(field, &format!("{here}/{name}"), all);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        #[test]
+        fn what_is_written_is_read_again(memory in memories()) {
+            let text = serde_json::to_string(&memory).unwrap();
+            prop_assert_eq!(serde_json::from_str::<Memory>(&text).unwrap(), memory);
+        }
+
+        #[test]
+        fn what_cannot_be_read_costs_its_entry_and_no_other(
+            memory in memories(),
+            place in any::<prop::sample::Index>(),
+            garbage in prop_oneof![
+                Just(Value::Null), Just(Value::from("?")), Just(Value::from(-1.5)), Just(Value::from(vec![1])),
+            ],
+        ) {
+            let mut document = serde_json::to_value(&memory).unwrap();
+            let mut all = Vec::new();
+            places(&document, "", &mut all);
+            let place = all.swap_remove(1 + place.index(all.len() - 1));
+            *document.pointer_mut(&place).unwrap() = garbage;
+            let read: Memory = serde_json::from_value(document).unwrap();
+
+            let mut way = place.split('/').skip(1);
+            let field = way.next().unwrap();
+            let entry: Option<usize> = way.next().map(|n| n.parse().unwrap());
+            let spared = |name: &str| field != name;
+            prop_assert!(!spared("backends") || read.backends == memory.backends);
+            prop_assert!(!spared("counted") || read.counted == memory.counted);
+            prop_assert!(!spared("listed") || read.listed == memory.listed);
+            if let (false, Some(torn)) = (spared("backends"), entry) {
+                for (n, backend) in memory.backends.iter().enumerate() {
+                    prop_assert!(n == torn || read.backends.contains(backend));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_not_known_is_ignored_and_what_is_missing_is_empty() {
+        let read: Memory = serde_json::from_str(r#"{ "version": 7, "moods": ["blue"] }"#).unwrap();
+        assert_eq!(read, Memory { version: 7, ..Memory::default() });
+        assert_eq!(serde_json::from_str::<Memory>("{}").unwrap().backends, []);
+    }
+
+    #[test]
+    fn a_file_of_a_version_that_kept_less_is_read() {
+        let backend = KnownBackend {
+            address: OnionAddress::from_public_key([7; 32]),
+            revisions: Vec::new(),
+            descriptor: None,
+            failing: Vec::new(),
+            broken: None,
+        };
+        let memory = Memory { backends: vec![backend], ..Memory::default() };
+        let mut document = serde_json::to_value(&memory).unwrap();
+        let fields = document["backends"][0].as_object_mut().unwrap();
+        assert!(fields.remove("failing").is_some() && fields.remove("broken").is_some());
+        assert_eq!(serde_json::from_value::<Memory>(document).unwrap(), memory);
+    }
+
+    #[test]
+    fn what_no_hsdir_can_hold_and_no_clock_can_have_said_is_forgotten() {
+        let now = start();
+        let known = |at| KnownDescriptor {
+            period: super::super::samples::period(1),
+            revision: 1,
+            first_seen: Timestamp(at),
+            last_seen: Timestamp(at),
+            points: Vec::new(),
+            capabilities: Capabilities::default(),
+        };
+        assert!(known(now.wall).is_fresh(later(now, LIFETIME / 2).wall));
+        assert!(!known(now.wall).is_fresh(later(now, LIFETIME).wall));
+        // The clock may have been set back a little.
+        assert!(known(later(now, LIFETIME).wall).is_fresh(now.wall));
+        assert!(!known(later(now, 2 * FUTURE).wall).is_fresh(now.wall));
+    }
+}

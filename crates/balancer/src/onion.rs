@@ -1,0 +1,25 @@
+//! What an onion service is made of, as plain values: addresses, introduction
+//! points, relays, time periods, capabilities.
+//!
+//! These are the words that the balancer, the instances, the Tor side and the
+//! configuration say to each other, and how they are written down. Nothing here
+//! performs I/O or reads a clock.
+
+mod address;
+mod capabilities;
+mod hex;
+mod intro_point;
+mod period;
+mod protocols;
+
+pub use address::{AddressError, OnionAddress};
+pub use capabilities::Capabilities;
+pub use intro_point::{IntroPoint, LinkSpecifier, RelayId, SessionId};
+pub use period::Period;
+pub use protocols::{Protocols, ProtocolsError};
+
+/// The most introduction points that a descriptor may hold.
+///
+/// C tor clients refuse a descriptor with more, Arti clients ignore the rest
+/// (`HS_CONFIG_V3_MAX_INTRO_POINTS`; rend-spec-v3, section 2.5.2.2).
+pub const MAX_INTRO_POINTS: usize = 20;

@@ -1,0 +1,492 @@
+//! When is which descriptor uploaded to which HSDir?
+//!
+//! A *round* is one decision to publish: to all HSDirs of all periods when the
+//! points change, to those of one period when it is time to do so again
+//! ([`Ring`]). Each HSDir then works by itself until it holds what the last
+//! round decided ([`Hsdir`]). What goes out at one moment shares one `as_of`, so one
+//! revision. Called by the balancer at every wake-up.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use rand::Rng;
+
+use super::Publishers;
+use super::canary::{Canary, judge};
+use super::command::{Command, Publication};
+use super::content::{Content, Listed};
+use super::fact::{BackendId, FetchFailure, FetchedDescriptor, NetworkView, Now, UploadFailure};
+use super::hsdir::{Hsdir, REVISION_STEP};
+use super::memory::{self, Counted};
+use super::ring::{self, Ring};
+use super::schedule::{Alarm, Allowance, between};
+use super::select::Chosen;
+use crate::onion::{IntroPoint, MAX_INTRO_POINTS, Period, RelayId, SessionId};
+use crate::status::{self, CanaryOutcome};
+
+/// How long the first publication waits for further backends once the first
+/// point is known: clients should not long be without any.
+const GATHER: Duration = Duration::from_secs(1);
+/// How long after a change further ones are waited for, and for how long at
+/// most. A point that does not work costs clients retries ...
+const URGENT: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(10));
+/// ... one that is not listed yet costs nobody anything.
+const ADDITION: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(15));
+/// However often the points change, a change is published at most 6 times at
+/// once and every two minutes in the long run.
+const CHANGES: Allowance = Allowance::new(6, Duration::from_secs(2 * 60));
+/// By how much uploads to newly responsible HSDirs are spread, so that not all
+/// services of the network come at the moment of a new consensus.
+const NEW_HSDIRS: Duration = Duration::from_secs(5);
+
+/// How many periods away from a published one it is still known from which
+/// moments revisions were counted.
+const NEAR: u64 = 2;
+
+/// So many points are known as ours, to tell descriptors of others.
+const OURS: usize = 4096;
+
+/// What is published where, for one service.
+#[derive(Debug)]
+pub(super) struct Publisher {
+    publishers: Publishers,
+    /// What the last round published, or is publishing.
+    published: Option<Published>,
+    /// The points in it, or in the descriptors from before a restart: they stay
+    /// if they can.
+    listed: Listed,
+    /// What clients find: the points of the last round that the HSDirs which
+    /// they ask have taken.
+    found: Vec<Chosen>,
+    /// What should be published and is not yet.
+    change: Option<Change>,
+    changes: Allowance,
+    /// The number of the last round.
+    round: u64,
+    /// The periods of the network view, in its order.
+    rings: Vec<Ring>,
+    /// The replica of each place at which clients ask.
+    replicas: Vec<u8>,
+    /// The highest `as_of` used in a period. A clock that runs ahead for a
+    /// while leaves it in the future; counters then follow it step by step.
+    counted: BTreeMap<Period, SystemTime>,
+    canary: Canary,
+    /// The points that we have published, with the last round of each.
+    ours: BTreeMap<SessionId, u64>,
+    /// What would be listed if we went along with another publisher.
+    seen: Option<Listed>,
+}
+
+#[derive(Debug)]
+struct Published {
+    content: Content,
+    /// The points of each set.
+    points: Vec<Arc<[IntroPoint]>>,
+}
+
+#[derive(Debug)]
+struct Change {
+    content: Content,
+    first: Instant,
+    last: Instant,
+}
+
+impl Publisher {
+    pub(super) fn new(publishers: Publishers) -> Self {
+        Self {
+            publishers,
+            published: None,
+            listed: Vec::new(),
+            found: Vec::new(),
+            change: None,
+            changes: CHANGES,
+            round: 0,
+            rings: Vec::new(),
+            replicas: Vec::new(),
+            counted: BTreeMap::new(),
+            canary: Canary::default(),
+            ours: BTreeMap::new(),
+            seen: None,
+        }
+    }
+
+    /// Who publishes the address from now on.
+    pub(super) fn with_publishers(&mut self, publishers: Publishers) {
+        self.publishers = publishers;
+        if publishers == Publishers::Several {
+            self.canary.expect_others();
+        }
+    }
+
+    /// What was listed and counted before a restart.
+    pub(super) fn recall(&mut self, listed: Listed, counted: Vec<Counted>, now: Now) {
+        self.ours = listed.iter().flatten().map(|(_, session)| (*session, 0)).collect();
+        self.listed = listed;
+        for counted in counted.into_iter().filter(|counted| counted.is_possible(now.wall)) {
+            let newest = self.counted.entry(counted.period).or_insert(counted.as_of.0);
+            *newest = counted.as_of.0.max(*newest);
+        }
+    }
+
+    /// From which moments revisions were counted, to be recalled after a restart.
+    pub(super) fn counted(&self) -> Vec<Counted> {
+        let counted = |(period, at): (&Period, &SystemTime)| Counted {
+            period: *period,
+            as_of: memory::written(*at),
+        };
+        self.counted.iter().map(counted).collect()
+    }
+
+    /// What is in each set now, or was before a restart.
+    pub(super) fn listed(&self) -> &Listed {
+        &self.listed
+    }
+
+    /// The replica of each place at which clients ask: so many different sets
+    /// can be found.
+    pub(super) fn replicas(&self) -> &[u8] {
+        &self.replicas
+    }
+
+    /// What clients find in the current period, in whichever descriptor.
+    pub(super) fn found(&self) -> &[Chosen] {
+        &self.found
+    }
+
+    /// The periods and HSDirs are these now. What the HSDirs that stay hold is
+    /// kept; those that go are forgotten.
+    pub(super) fn network_changed(&mut self, view: NetworkView, now: Now, rng: &mut impl Rng) {
+        let now = now.monotonic;
+        let asked = ring::asked(&view.periods);
+        self.replicas = asked
+            .iter()
+            .flat_map(|(replica, count)| std::iter::repeat_n(*replica, *count))
+            .collect();
+        let mut before = std::mem::take(&mut self.rings);
+        for view in view.periods {
+            let known = before.iter().position(|ring| ring.view.period == view.period);
+            let mut ring = match known {
+                Some(index) => before.swap_remove(index),
+                None => Ring::new(view.clone(), self.round),
+            };
+            let first = self.published.is_none();
+            let not_before =
+                if first { now } else { now + between(Duration::ZERO, NEW_HSDIRS, rng) };
+            let newest_as_of = self.counted.get(&view.period).copied();
+            ring.network_changed(view, &asked, newest_as_of, not_before);
+            self.rings.push(ring);
+        }
+        // A period that is long over does not come back.
+        let near = |period: &Period| {
+            let distance = |ring: &Ring| ring.view.period.number.abs_diff(period.number);
+            self.rings.iter().any(|ring| distance(ring) <= NEAR)
+        };
+        self.counted.retain(|period, _| near(period));
+    }
+
+    /// The machine has slept for so long: what HSDirs took is so much older, and
+    /// they should be asked soon whether they still have it.
+    pub(super) fn slept(&mut self, slept: Duration, now: Instant, rng: &mut impl Rng) {
+        for ring in &mut self.rings {
+            ring.slept(slept, now);
+        }
+        self.canary.slept(now, rng);
+    }
+
+    /// An upload has ended.
+    pub(super) fn uploaded(
+        &mut self,
+        (period, relay): (Period, RelayId),
+        as_of: SystemTime,
+        outcome: Result<u64, UploadFailure>,
+        now: Now,
+        rng: &mut impl Rng,
+    ) {
+        let Some(ring) = self.rings.iter_mut().find(|ring| ring.view.period == period) else {
+            return;
+        };
+        let Some(hsdir) = ring.hsdirs.get_mut(&relay) else { return };
+        let refused = matches!(outcome, Err(UploadFailure::Refused(_)));
+        let revision = outcome.as_ref().ok().copied();
+        if !hsdir.uploaded(as_of, outcome, now, rng) {
+            return;
+        }
+        if let Some(revision) = revision {
+            ring.took(revision, now.wall);
+        }
+        if refused && ring.view.current && ring.asked().any(|(it, _)| it.relay == relay) {
+            self.canary.suspect(relay, now.monotonic, rng);
+        }
+    }
+
+    /// An HSDir has been asked what it holds. `live` are the points of live
+    /// backends.
+    pub(super) fn inspected(
+        &mut self,
+        (period, relay): (Period, RelayId),
+        outcome: &Result<FetchedDescriptor, FetchFailure>,
+        live: &BTreeMap<SessionId, BackendId>,
+        now: Now,
+    ) {
+        let ring = self.rings.iter_mut().find(|ring| ring.view.current);
+        let Some(ring) = ring.filter(|ring| ring.view.period == period) else { return };
+        let target = ring.target(&relay);
+        let Some(hsdir) = ring.hsdirs.get_mut(&relay) else { return };
+        if !self.canary.expects(period, relay, hsdir.taken()) || hsdir.is_uploading() {
+            return;
+        }
+        let at = now.monotonic;
+        let verdict = judge(outcome, hsdir.taken(), |session| self.ours.contains_key(session));
+        let noted = match (verdict, outcome, self.publishers) {
+            (CanaryOutcome::Foreign, Ok(seen), Publishers::One) => {
+                self.canary.warn(relay, seen, now);
+                CanaryOutcome::Foreign
+            }
+            (CanaryOutcome::Foreign, Ok(seen), Publishers::Several) => {
+                let owner = |it: &IntroPoint| Some((*live.get(&it.session_id)?, it.session_id));
+                let points: Vec<_> = seen.points.iter().filter_map(owner).collect();
+                if self.listed.get(target.set) == Some(&points) {
+                    hsdir.credit(target, seen.revision, at);
+                } else if self.listed.len() > 1 {
+                    // One of our sets among another's could leave a backend
+                    // out: only a whole round may replace them.
+                    hsdir.saw(seen.revision, at);
+                } else if is_as_good(seen, live) {
+                    hsdir.credit(target, seen.revision, at);
+                    self.seen = Some(vec![points]);
+                } else {
+                    hsdir.saw(seen.revision, at);
+                    hsdir.correct(at);
+                }
+                CanaryOutcome::Ok
+            }
+            (CanaryOutcome::Old | CanaryOutcome::Missing, ..) => {
+                hsdir.repair(at);
+                verdict
+            }
+            (CanaryOutcome::Ok, Ok(seen), _) => {
+                hsdir.saw(seen.revision, at);
+                verdict
+            }
+            _ => verdict,
+        };
+        self.canary.note(noted, now);
+    }
+
+    /// What would be listed if we went along with what another publisher was
+    /// seen to publish. Given once.
+    pub(super) fn take_seen(&mut self) -> Option<Listed> {
+        self.seen.take()
+    }
+
+    /// Goes along with another publisher: this is published from now on, and
+    /// nothing need be uploaded before the time for it comes.
+    pub(super) fn adopt(&mut self, content: Content) {
+        self.change = None;
+        self.publish(content);
+    }
+
+    /// From now on, descriptors say this.
+    fn publish(&mut self, content: Content) {
+        self.listed = content.listed();
+        for (_, session) in self.listed.iter().flatten() {
+            self.ours.insert(*session, self.round);
+        }
+        while self.ours.len() > OURS {
+            let Some((&oldest, _)) = self.ours.iter().min_by_key(|(_, round)| **round) else {
+                break;
+            };
+            self.ours.remove(&oldest);
+        }
+        let points =
+            |set: &super::content::Set| set.chosen.iter().map(|it| it.point.clone()).collect();
+        let points = content.sets.iter().map(points).collect();
+        self.published = Some(Published { content, points });
+    }
+
+    /// Looks at everything again. `wanted` is what should be published, `None`
+    /// to leave things as they are; `settled` if nothing more is to be
+    /// expected at the start.
+    pub(super) fn progress(
+        &mut self,
+        wanted: Option<Content>,
+        settled: bool,
+        now: Now,
+        alarm: &mut Alarm,
+        rng: &mut impl Rng,
+        commands: &mut VecDeque<Command>,
+    ) {
+        self.note(wanted, alarm.now());
+        if !self.rings.is_empty() && self.change_due(settled, alarm) {
+            if self.published.is_some() {
+                self.changes.take(alarm.now());
+            }
+            self.round += 1;
+            for ring in &mut self.rings {
+                ring.round = self.round;
+                ring.again_at = None;
+            }
+            if let Some(change) = self.change.take() {
+                self.publish(change.content);
+            }
+        }
+        if self.published.is_none() {
+            return;
+        }
+        for ring in &mut self.rings {
+            ring.publish_again(&mut self.round, alarm, rng);
+        }
+        self.upload(now, alarm, rng, commands);
+        self.look(alarm, rng, commands);
+    }
+
+    /// Looks what clients find, and whether HSDirs should be asked.
+    fn look(&mut self, alarm: &mut Alarm, rng: &mut impl Rng, commands: &mut VecDeque<Command>) {
+        let Some(Published { content, .. }) = &self.published else { return };
+        let Some(ring) = self.rings.iter().find(|ring| ring.view.current) else { return };
+        if ring.is_found() && ring.is_done() {
+            let targets = ring.asked().map(|(it, hsdir)| (ring.target(&it.relay), hsdir));
+            let sets: BTreeSet<usize> = targets
+                .filter(|(target, hsdir)| hsdir.holds(*target))
+                .map(|(target, _)| if content.is_distinct() { target.set } else { 0 })
+                .collect();
+            let mut sessions = BTreeSet::new();
+            let chosen = sets.iter().filter_map(|set| content.sets.get(*set));
+            self.found = chosen
+                .flat_map(|set| &set.chosen)
+                .filter(|chosen| sessions.insert(chosen.point.session_id))
+                .cloned()
+                .collect();
+        }
+        let period = ring.view.period;
+        for hsdir in self.canary.due(ring, alarm, rng) {
+            commands.push_back(Command::Inspect { period, hsdir });
+        }
+    }
+
+    /// Notes what is wanted, and since when it differs from what is published.
+    fn note(&mut self, wanted: Option<Content>, now: Instant) {
+        let published = self.published.as_ref().map(|published| &published.content);
+        self.change = match (self.change.take(), wanted) {
+            (_, None) => None,
+            (_, Some(content)) if published == Some(&content) => None,
+            (Some(change), Some(content)) if change.content == content => Some(change),
+            (change, Some(content)) => {
+                let first = change.map_or(now, |change| change.first);
+                Some(Change { content, first, last: now })
+            }
+        };
+    }
+
+    /// Whether a round is due because of a change.
+    fn change_due(&self, settled: bool, alarm: &mut Alarm) -> bool {
+        let Some(change) = &self.change else { return false };
+        let Some(Published { content, .. }) = &self.published else {
+            return settled || alarm.reached(change.first + GATHER);
+        };
+        let (quiet, patience) = if change.content.adds_to(content) { ADDITION } else { URGENT };
+        let latest = change.first + patience;
+        // The last round's uploads should be done, so that few HSDirs get two
+        // descriptors in a row; slow ones hold the others up only so long.
+        let uploading = self.rings.iter().any(|ring| ring.hsdirs.values().any(Hsdir::is_uploading));
+        let at = if uploading { latest } else { latest.min(change.last + quiet) };
+        alarm.reached(at) && self.changes.permits(alarm)
+    }
+
+    /// Whether clients find us in the current period.
+    pub(super) fn is_found(&self) -> bool {
+        self.rings.iter().any(|ring| ring.view.current && ring.is_found())
+    }
+
+    /// Whether there was a round.
+    pub(super) fn has_published(&self) -> bool {
+        self.published.is_some()
+    }
+
+    /// Whether nothing but the last round's descriptor is with the HSDirs that
+    /// clients ask in the current period, and none is on its way.
+    pub(super) fn has_replaced_all(&self) -> bool {
+        self.change.is_none()
+            && self.rings.iter().filter(|ring| ring.view.current).all(|ring| {
+                ring.asked().all(|(it, hsdir)| hsdir.has_replaced(ring.target(&it.relay)))
+            })
+    }
+
+    /// Lets the next changes be published at once, however many there were
+    /// before: nobody waits long for a process or a backend that ends.
+    pub(super) fn allow_changes(&mut self) {
+        self.changes = CHANGES;
+    }
+
+    /// Whether a network is known.
+    pub(super) fn has_network(&self) -> bool {
+        !self.rings.is_empty()
+    }
+
+    /// What the operator should know of who else publishes.
+    pub(super) fn problem(&self) -> Option<&str> {
+        self.canary.problem()
+    }
+
+    /// What the operator sees of the descriptors.
+    pub(super) fn snapshot(&self) -> Vec<status::Descriptor> {
+        let content = self.published.as_ref().map(|published| &published.content);
+        let descriptor = |ring: &Ring| status::Descriptor {
+            canary: self.canary.report().filter(|_| ring.view.current),
+            ..ring.snapshot(content)
+        };
+        self.rings.iter().map(descriptor).collect()
+    }
+
+    /// Uploads to all HSDirs that are due, as of one moment.
+    fn upload(
+        &mut self,
+        now: Now,
+        alarm: &mut Alarm,
+        rng: &mut impl Rng,
+        commands: &mut VecDeque<Command>,
+    ) {
+        let Some(Published { content, points }) = &self.published else { return };
+        let mut as_of = now.wall;
+        let mut due = Vec::new();
+        for (index, ring) in self.rings.iter_mut().enumerate() {
+            let relays: Vec<RelayId> = ring.hsdirs.keys().copied().collect();
+            for relay in relays {
+                let target = ring.target(&relay);
+                let Some(hsdir) = ring.hsdirs.get_mut(&relay) else { continue };
+                if hsdir.upload_due(target, alarm, rng) {
+                    due.push((index, relay, target));
+                    let seen = hsdir.newest_as_of.map(|seen| seen + REVISION_STEP);
+                    as_of = seen.map_or(as_of, |seen| as_of.max(seen));
+                }
+            }
+        }
+        for (index, relay, target) in due {
+            let ring = &mut self.rings[index];
+            let Some(hsdir) = ring.hsdirs.get_mut(&relay) else { continue };
+            hsdir.upload(target, as_of, alarm);
+            let period = ring.view.period;
+            let newest = self.counted.entry(period).or_insert(as_of);
+            *newest = as_of.max(*newest);
+            let set = if target.set < content.sets.len() { target.set } else { 0 };
+            commands.push_back(Command::Publish(Publication {
+                period,
+                hsdir: relay,
+                as_of,
+                points: Arc::clone(&points[set]),
+                capabilities: content.sets[set].capabilities.clone(),
+            }));
+        }
+    }
+}
+
+/// Whether another publisher's descriptor says nothing that we know better: all
+/// its points are of live backends, and so many backends are in it as it has
+/// room for.
+fn is_as_good(seen: &FetchedDescriptor, live: &BTreeMap<SessionId, BackendId>) -> bool {
+    let owners: Option<BTreeSet<BackendId>> =
+        seen.points.iter().map(|point| live.get(&point.session_id).copied()).collect();
+    let backends: BTreeSet<&BackendId> = live.values().collect();
+    owners.is_some_and(|it| !it.is_empty() && it.len() >= backends.len().min(MAX_INTRO_POINTS))
+}

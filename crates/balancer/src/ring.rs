@@ -1,0 +1,237 @@
+//! What do the HSDirs of one period hold, and what should they?
+//!
+//! Each HSDir has a place in the ring, and the place decides which set of
+//! points it gets. Called by [`publish`](super::publish).
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant, SystemTime};
+
+use rand::Rng;
+
+use super::content::Content;
+use super::fact::{PeriodView, ResponsibleHsdir};
+use super::hsdir::{Hsdir, Target};
+use super::schedule::{Alarm, between};
+use crate::onion::RelayId;
+use crate::status::{self, Timestamp};
+
+/// When to publish again what has not changed, as C tor and Arti do.
+const AGAIN: (Duration, Duration) = (Duration::from_secs(60 * 60), Duration::from_secs(120 * 60));
+
+/// One period's HSDirs.
+#[derive(Debug)]
+pub(super) struct Ring {
+    pub(super) view: PeriodView,
+    pub(super) hsdirs: BTreeMap<RelayId, Hsdir>,
+    /// Which set each of them gets.
+    places: BTreeMap<RelayId, usize>,
+    /// The round that every HSDir should hold.
+    pub(super) round: u64,
+    pub(super) again_at: Option<Instant>,
+    /// The highest revision that an HSDir accepted.
+    revision: Option<u64>,
+    published_at: Option<SystemTime>,
+}
+
+/// How many HSDirs of each replica clients ask, in every period: so many sets
+/// of points have a place where they are found.
+pub(super) fn asked(periods: &[PeriodView]) -> BTreeMap<u8, usize> {
+    let counts = periods.iter().filter(|view| !view.hsdirs.is_empty()).map(|view| {
+        let mut counts = BTreeMap::new();
+        for hsdir in view.hsdirs.iter().filter(|hsdir| hsdir.asked_by_clients) {
+            *counts.entry(hsdir.replica).or_insert(0) += 1;
+        }
+        counts
+    });
+    let fewest = |a: BTreeMap<u8, usize>, b: BTreeMap<u8, usize>| {
+        let both = |(replica, count): (u8, usize)| Some((replica, count.min(*b.get(&replica)?)));
+        a.into_iter().filter_map(both).collect()
+    };
+    counts.reduce(fewest).unwrap_or_default()
+}
+
+impl Ring {
+    /// A period in which nothing has been published yet.
+    pub(super) fn new(view: PeriodView, round: u64) -> Self {
+        Self {
+            view,
+            hsdirs: BTreeMap::new(),
+            places: BTreeMap::new(),
+            round,
+            again_at: None,
+            revision: None,
+            published_at: None,
+        }
+    }
+
+    /// The HSDirs are these now. What those that stay hold is kept.
+    pub(super) fn network_changed(
+        &mut self,
+        view: PeriodView,
+        asked: &BTreeMap<u8, usize>,
+        newest_as_of: Option<SystemTime>,
+        not_before: Instant,
+    ) {
+        let mut before = std::mem::take(&mut self.hsdirs);
+        for responsible in &view.hsdirs {
+            let relay = responsible.relay;
+            let hsdir = before.remove(&relay);
+            self.hsdirs
+                .entry(relay)
+                .or_insert_with(|| hsdir.unwrap_or_else(|| Hsdir::new(not_before, newest_as_of)));
+        }
+        self.places = places(&view.hsdirs, asked);
+        self.view = view;
+    }
+
+    /// What an HSDir should hold.
+    pub(super) fn target(&self, relay: &RelayId) -> Target {
+        let set = self.places.get(relay).copied().unwrap_or_default();
+        Target { round: self.round, set }
+    }
+
+    /// The HSDirs that clients ask.
+    pub(super) fn asked(&self) -> impl Iterator<Item = (&ResponsibleHsdir, &Hsdir)> {
+        let asked = self.view.hsdirs.iter().filter(|hsdir| hsdir.asked_by_clients);
+        asked.filter_map(|it| Some((it, self.hsdirs.get(&it.relay)?)))
+    }
+
+    /// Whether every HSDir that clients ask and that works has what it should.
+    pub(super) fn is_done(&self) -> bool {
+        self.asked().all(|(it, hsdir)| !hsdir.lags(self.target(&it.relay)))
+    }
+
+    /// Whether clients find us here: for every replica, an HSDir that they ask
+    /// holds a descriptor of ours.
+    pub(super) fn is_found(&self) -> bool {
+        let found = |replica| self.asked().any(|(it, h)| it.replica == replica && h.holds_any());
+        !self.view.hsdirs.is_empty() && self.view.hsdirs.iter().all(|it| found(it.replica))
+    }
+
+    /// An HSDir has taken this revision.
+    pub(super) fn took(&mut self, revision: u64, at: SystemTime) {
+        self.revision = self.revision.max(Some(revision));
+        self.published_at = Some(at);
+    }
+
+    /// Begins a round of its own when the last one is old enough.
+    pub(super) fn publish_again(&mut self, round: &mut u64, alarm: &mut Alarm, rng: &mut impl Rng) {
+        let due = self.again_at.is_some_and(|at| alarm.reached(at));
+        if !due && self.again_at.is_some() {
+            return;
+        }
+        let next = alarm.now() + between(AGAIN.0, AGAIN.1, rng);
+        self.again_at = Some(next);
+        alarm.reached(next);
+        if due {
+            *round += 1;
+            for (relay, hsdir) in &mut self.hsdirs {
+                let set = self.places.get(relay).copied().unwrap_or_default();
+                let (held, wanted) = (self.round, *round);
+                hsdir.skip(Target { round: held, set }, Target { round: wanted, set }, next);
+            }
+            self.round = *round;
+        }
+    }
+
+    /// The machine has slept for so long: what was to be published again
+    /// meanwhile is due.
+    pub(super) fn slept(&mut self, slept: Duration, now: Instant) {
+        self.again_at = self.again_at.map(|at| at.checked_sub(slept).unwrap_or(now));
+        for hsdir in self.hsdirs.values_mut() {
+            hsdir.slept(slept);
+        }
+    }
+
+    /// What the operator sees.
+    pub(super) fn snapshot(&self, content: Option<&Content>) -> status::Descriptor {
+        let mut relays = Vec::new();
+        for hsdir in &self.view.hsdirs {
+            if !relays.contains(&hsdir.relay) {
+                relays.push(hsdir.relay);
+            }
+        }
+        let points = |target: Target| {
+            content.and_then(|content| Some(content.sets.get(target.set)?.chosen.len()))
+        };
+        let hsdir = |relay: RelayId| {
+            let target = self.target(&relay);
+            let points = points(target).or_else(|| points(Target { set: 0, ..target }));
+            Some(self.hsdirs.get(&relay)?.snapshot(relay, target, points.unwrap_or_default()))
+        };
+        status::Descriptor {
+            period: self.view.period.number,
+            current: self.view.current,
+            revision: self.revision,
+            intro_points: content.map_or(0, Content::points),
+            distinct: content.is_some_and(Content::is_distinct),
+            published_at: self.published_at.map(Timestamp),
+            canary: None,
+            hsdirs: relays.into_iter().filter_map(hsdir).collect(),
+        }
+    }
+}
+
+/// The set of each HSDir: one for each place at which clients ask, and those
+/// that they do not ask have the one of some place of the same replica.
+fn places(hsdirs: &[ResponsibleHsdir], asked: &BTreeMap<u8, usize>) -> BTreeMap<RelayId, usize> {
+    let mut places = BTreeMap::new();
+    let mut first = 0;
+    for (replica, count) in asked {
+        let of_replica = hsdirs.iter().filter(|hsdir| hsdir.replica == *replica);
+        let (theirs, others): (Vec<&ResponsibleHsdir>, Vec<_>) =
+            of_replica.partition(|it| it.asked_by_clients);
+        for (place, hsdir) in theirs.into_iter().chain(others).enumerate() {
+            places.entry(hsdir.relay).or_insert(first + place % count);
+        }
+        first += count;
+    }
+    places
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::samples::{period, relay};
+    use super::*;
+
+    /// A period whose HSDirs are these: relay, replica, asked by clients.
+    fn view(hsdirs: &[(u16, u8, bool)]) -> PeriodView {
+        let hsdir = |&(at, replica, asked_by_clients): &(u16, u8, bool)| ResponsibleHsdir {
+            relay: relay(at),
+            replica,
+            asked_by_clients,
+        };
+        let hsdirs = hsdirs.iter().map(hsdir).collect();
+        PeriodView { period: period(1), current: true, hsdirs }
+    }
+
+    fn sets(view: &PeriodView, asked: &BTreeMap<u8, usize>) -> Vec<usize> {
+        let places = places(&view.hsdirs, asked);
+        view.hsdirs.iter().map(|hsdir| places[&hsdir.relay]).collect()
+    }
+
+    #[test]
+    fn every_place_that_clients_ask_has_a_set_and_the_others_one_of_their_replica() {
+        let view = view(&[
+            (1, 1, true),
+            (2, 1, true),
+            (3, 1, false),
+            (4, 2, true),
+            (5, 2, true),
+            (6, 2, false),
+        ]);
+        let asked = asked(std::slice::from_ref(&view));
+        assert_eq!(asked, BTreeMap::from([(1, 2), (2, 2)]));
+        assert_eq!(sets(&view, &asked), [0, 1, 0, 2, 3, 2]);
+    }
+
+    #[test]
+    fn no_set_is_without_an_hsdir_where_a_period_has_fewer_of_them() {
+        let full = view(&[(1, 1, true), (2, 1, true), (3, 2, true), (4, 2, true)]);
+        let small = view(&[(5, 1, true), (6, 1, true), (7, 2, true)]);
+        let asked = asked(&[full.clone(), small.clone()]);
+        assert_eq!(asked, BTreeMap::from([(1, 2), (2, 1)]));
+        assert_eq!(sets(&full, &asked), [0, 1, 2, 2]);
+        assert_eq!(sets(&small, &asked), [0, 1, 2]);
+    }
+}

@@ -1,0 +1,195 @@
+//! The part of the status that the balancer fills: a service's backends and
+//! descriptors, as they are serialised.
+//!
+//! Field names are a contract with scripts and dashboards: names may be added,
+//! none is renamed or removed.
+
+use std::time::SystemTime;
+
+use serde::{Deserialize, Serialize};
+
+/// Whether clients can find a service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ServiceState {
+    /// No backend or no network directory is known yet.
+    Starting,
+    /// Points are known, and no HSDir that clients ask has them yet.
+    Publishing,
+    /// In the current period, HSDirs that clients ask hold the descriptor.
+    Published,
+    /// No backend is up: the last descriptor is left where it is.
+    Down,
+}
+
+/// Something that answers for a service.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Backend {
+    /// Its name: `local-N`, or what the configuration says.
+    pub name: String,
+    /// In this process or elsewhere.
+    pub kind: BackendKind,
+    /// A remote backend's own address.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub address: Option<String>,
+    /// Whether it is believed to answer.
+    pub state: BackendState,
+    /// Why the state is what it is, where that is not obvious.
+    pub reason: Option<String>,
+    /// How many introduction points it has.
+    pub intro_points: usize,
+    /// How many of them fail when a client asks there: they are left out of
+    /// the descriptor while the backend has others.
+    #[serde(default)]
+    pub failing_intro_points: usize,
+    /// The fingerprints of the relays at which they are.
+    #[serde(default)]
+    pub relays: Vec<String>,
+    /// How many of them clients find: they are in the descriptor that the HSDirs
+    /// of the current period have taken.
+    pub published_intro_points: usize,
+    /// Its share of the traffic relative to the others.
+    pub weight: u16,
+    /// When its points were last confirmed.
+    pub last_seen: Option<Timestamp>,
+    /// The revision counter of its newest descriptor (remote backends).
+    pub revision: Option<u64>,
+    /// Introductions that arrived (local instances).
+    pub introductions: u64,
+    /// Introductions that were dropped because of a limit (local instances).
+    #[serde(default)]
+    pub introductions_dropped: u64,
+    /// Rendezvous that failed (local instances).
+    pub rendezvous_failed: u64,
+    /// Rendezvous with negotiated congestion control (local instances).
+    #[serde(default)]
+    pub congestion_controlled: u64,
+    /// Streams opened by clients (local instances).
+    pub streams: u64,
+}
+
+/// Where a backend runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum BackendKind {
+    /// A local instance, in this process.
+    Local,
+    /// Another process with an onion address of its own.
+    Remote,
+}
+
+/// Whether a backend is believed to answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum BackendState {
+    /// Nothing is known of it yet.
+    Unknown,
+    /// It has introduction points that are believed to work.
+    Up,
+    /// Its points are old: nobody has confirmed them for a while.
+    Stale,
+    /// It is known not to answer.
+    Down,
+}
+
+/// The descriptor of one time period.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Descriptor {
+    /// The number of the time period.
+    pub period: u64,
+    /// Whether clients look in this period now.
+    pub current: bool,
+    /// The highest revision counter that an HSDir accepted.
+    pub revision: Option<u64>,
+    /// How many introduction points it holds.
+    pub intro_points: usize,
+    /// Whether HSDirs hold different ones of these points.
+    #[serde(default)]
+    pub distinct: bool,
+    /// When an HSDir last accepted it.
+    pub published_at: Option<Timestamp>,
+    /// What HSDirs that clients ask were last seen to hold.
+    #[serde(default)]
+    pub canary: Option<Canary>,
+    /// The HSDirs responsible for it.
+    pub hsdirs: Vec<Hsdir>,
+}
+
+/// What came out when HSDirs were asked for the descriptor, as clients ask.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Canary {
+    /// When the last of them answered.
+    pub checked_at: Timestamp,
+    /// The worst that one of them held.
+    pub outcome: CanaryOutcome,
+}
+
+/// What an HSDir held that was asked, the better before the worse.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CanaryOutcome {
+    /// What it should.
+    Ok,
+    /// It could not be asked, which says nothing.
+    Unreachable,
+    /// An older descriptor than it took; it gets the newest again.
+    Old,
+    /// Nothing that can be used; it gets the descriptor again.
+    Missing,
+    /// A descriptor of somebody else's with our key.
+    Foreign,
+}
+
+/// One HSDir and what became of the upload to it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Hsdir {
+    /// The relay's fingerprint.
+    pub relay: String,
+    /// What it holds.
+    pub state: HsdirState,
+    /// How many introduction points it should hold.
+    #[serde(default)]
+    pub intro_points: usize,
+    /// How many uploads in a row it took to bring it what it holds, or has not
+    /// been enough so far.
+    pub attempts: u32,
+    /// Why the last upload failed, until one succeeds.
+    pub last_error: Option<String>,
+}
+
+/// What an HSDir holds of ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum HsdirState {
+    /// An upload is due.
+    Pending,
+    /// An upload is under way.
+    Uploading,
+    /// It accepted what is published now.
+    Uploaded,
+    /// The last upload failed; another one follows.
+    Failed,
+}
+
+/// A moment, written as RFC 3339 in UTC with whole seconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timestamp(pub SystemTime);
+
+impl std::fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        humantime::format_rfc3339_seconds(self.0).fmt(f)
+    }
+}
+
+impl Serialize for Timestamp {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Timestamp {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        humantime::parse_rfc3339(&text).map(Timestamp).map_err(serde::de::Error::custom)
+    }
+}

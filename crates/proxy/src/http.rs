@@ -1,0 +1,220 @@
+//! From a client's stream to responses: the HTTP reverse proxy of one virtual
+//! port.
+//!
+//! Takes any duplex stream and answers the requests on it, HTTP/1 or HTTP/2 by
+//! prior knowledge. hyper does the protocol; the [`gate`] before it refuses
+//! what could be understood in two ways; an [`exchange`] leads one request to
+//! an [`Upstream`] and its answer back, without holding more of either body
+//! than a few buffers.
+
+mod circuits;
+mod counts;
+mod exchange;
+pub mod framing;
+mod gate;
+mod progress;
+mod response;
+mod tasks;
+mod upgrade;
+mod upstream;
+
+use std::convert::Infallible;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use hyper::body::Incoming;
+use hyper::server::conn::{http1, http2};
+use hyper::service::service_fn;
+use hyper::{Request, Response};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use super::body::Body;
+use super::guard::Guard;
+use super::pages::Pages;
+use super::settings::{HttpSettings, OriginProtocol, STREAMS_OF_A_CIRCUIT};
+use super::visitor::Visitor;
+use crate::status;
+
+use circuits::Circuits;
+use counts::Counts;
+use exchange::Exchange;
+use framing::Limits;
+use gate::{Gate, INSTEAD_FIELDS, Keeper, Patience, Protocol};
+use tasks::{Spawner, Tasks, answering};
+pub use upstream::{FromOrigin, Site, Upstream};
+
+/// Bytes of a body that hyper holds for a client of HTTP/1 who does not read, or
+/// for an origin who does not, and what a client of HTTP/2 may send of one.
+const BUFFER: u32 = 64 * 1024;
+
+/// How much of a response an HTTP/2 stream takes at a time: hyper holds less than
+/// twice that of it for a client who does not read. A client may have a hundred
+/// streams on each connection, and what is held is known to be taken only when
+/// hyper asks for more.
+const PIECE: usize = 8 * 1024;
+
+/// The flow control window of all streams of an HTTP/2 connection.
+const CONNECTION_WINDOW: u32 = 4 * BUFFER;
+
+/// Requests that one HTTP/2 connection may have under way at most.
+const MAX_STREAMS: u32 = 100;
+
+/// The reverse proxy of one virtual port. All streams to the port share it.
+pub struct Proxy {
+    /// What the operator wants.
+    settings: Arc<HttpSettings>,
+    /// What stands before the origins.
+    guard: Guard,
+    /// The pages for our own answers.
+    pages: Pages,
+    /// Who answers.
+    upstream: Arc<dyn Upstream>,
+    /// What clients have done.
+    circuits: Mutex<Circuits>,
+    /// What has become of their requests.
+    counts: Counts,
+}
+
+/// What the proxy can do to the client's circuit.
+pub trait CircuitControl: Send + Sync + 'static {
+    /// Closes it, with all of its streams.
+    fn close(&self);
+}
+
+impl Proxy {
+    /// A proxy that leads requests to `upstream` and shows these pages where
+    /// that fails.
+    pub fn new(
+        settings: Arc<HttpSettings>,
+        pages: Pages,
+        upstream: Arc<dyn Upstream>,
+    ) -> Arc<Self> {
+        let circuits = Mutex::new(Circuits::new(settings.circuit.clone()));
+        let guard = Guard::new(&settings.guard);
+        Arc::new(Self { settings, guard, pages, upstream, circuits, counts: Counts::default() })
+    }
+
+    /// Serves one client until either side ends the stream.
+    pub async fn serve<C>(
+        self: &Arc<Self>,
+        client: C,
+        visitor: Visitor,
+        control: impl CircuitControl,
+    ) where
+        C: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let guard = &self.settings.guard;
+        let limits = Limits { head_bytes: guard.max_head_bytes, fields: guard.max_headers };
+        let patience =
+            Patience { head: guard.head_timeout, idle: self.settings.origins.idle_timeout };
+        let (mut gate, keeper) = Gate::new(client, limits, patience);
+        let Some(protocol) = gate.protocol().await else { return };
+        let tasks = Tasks::default();
+        let exchange = Arc::new(Exchange {
+            proxy: Arc::clone(self),
+            visitor,
+            control: Box::new(control),
+            keeper: keeper.clone(),
+            tasks: tasks.spawner(),
+        });
+        match protocol {
+            Protocol::Http1 => {
+                // The circuit is held until what the connection became has ended.
+                self.serve_http1(gate, Arc::clone(&exchange)).await;
+                tasks.ended().await;
+            }
+            // What still runs when the connection has ended, nobody waits for.
+            Protocol::Http2 => self.serve_http2(gate, exchange, &keeper, tasks.spawner()).await,
+        }
+    }
+
+    /// One connection of HTTP/1, and what it is upgraded to.
+    async fn serve_http1<C>(&self, gate: Gate<C>, exchange: Arc<Exchange>)
+    where
+        C: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let guard = &self.settings.guard;
+        // The gate has counted and timed every head, and hyper must not refuse
+        // what the gate has let through.
+        let connection = http1::Builder::new()
+            .header_read_timeout(None)
+            .max_headers(guard.max_headers.max(INSTEAD_FIELDS))
+            .max_buf_size((guard.max_head_bytes + 1).max(BUFFER as usize))
+            .auto_date_header(false)
+            .serve_connection(TokioIo::new(gate), service(exchange))
+            .with_upgrades();
+        // A connection that breaks is no event: clients may leave at any time.
+        let _ = answering(connection).await;
+    }
+
+    /// One connection of HTTP/2.
+    async fn serve_http2<C>(
+        &self,
+        gate: Gate<C>,
+        exchange: Arc<Exchange>,
+        keeper: &Keeper,
+        tasks: Spawner,
+    ) where
+        C: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let guard = &self.settings.guard;
+        let connection = http2::Builder::new(tasks)
+            .timer(TokioTimer::new())
+            .initial_stream_window_size(BUFFER)
+            .initial_connection_window_size(CONNECTION_WINDOW)
+            .max_concurrent_streams(self.max_streams())
+            .max_send_buf_size(PIECE)
+            .max_header_list_size(u32::try_from(guard.max_head_bytes).unwrap_or(u32::MAX))
+            .auto_date_header(false)
+            .serve_connection(TokioIo::new(gate), service(exchange));
+        let mut connection = std::pin::pin!(connection);
+        tokio::select! {
+            _ = connection.as_mut() => return,
+            () = keeper.idle(guard.head_timeout) => connection.as_mut().graceful_shutdown(),
+        }
+        // What begins meanwhile is still answered; who does not say goodbye is left.
+        tokio::select! {
+            _ = connection => {}
+            () = keeper.idle(guard.head_timeout) => {}
+        }
+    }
+
+    /// Requests that one HTTP/2 connection may have under way. What an origin
+    /// would not take at once waits where it costs nothing: with the client.
+    fn max_streams(&self) -> u32 {
+        match self.settings.origins.protocol {
+            OriginProtocol::Http1 => MAX_STREAMS,
+            OriginProtocol::Http2 => MAX_STREAMS.min(STREAMS_OF_A_CIRCUIT.into()),
+        }
+    }
+
+    /// What there is to say of it in the status.
+    pub fn status(&self) -> status::Http {
+        status::Http {
+            requests: self.counts.requests(),
+            by_class: self.counts.classes(),
+            failures: self.counts.failures(),
+            origins: self.upstream.origins(),
+        }
+    }
+
+    /// Nobody panics while it holds this.
+    fn circuits(&self) -> MutexGuard<'_, Circuits> {
+        self.circuits.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What hyper asks for each request.
+fn service(
+    exchange: Arc<Exchange>,
+) -> impl hyper::service::Service<
+    Request<Incoming>,
+    Response = Response<Body>,
+    Error = Infallible,
+    Future: Send + 'static,
+> {
+    service_fn(move |request| {
+        let answer = Arc::clone(&exchange).answer(request);
+        async { Ok(answer.await) }
+    })
+}

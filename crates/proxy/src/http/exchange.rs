@@ -1,0 +1,257 @@
+//! One request and its response: what happens between the client's head and
+//! the last byte of the answer.
+//!
+//! The order is fixed: what is refused, limits of the circuit, the fields of
+//! the request, the origin, the fields of the response.
+//! Whatever fails becomes one [`Failure`], and its answer and its counter are
+//! made in one place: [`Exchange::answer`] and [`Record`].
+
+use std::sync::Arc;
+
+use http_body_util::BodyExt as _;
+use hyper::body::{Body as _, Incoming};
+use hyper::header::{
+    CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, RETRY_AFTER, TRANSFER_ENCODING, UPGRADE,
+};
+use hyper::{Method, Request, Response, StatusCode, Version};
+use tokio::time::Instant;
+
+use super::counts::{self, Outcome};
+use super::gate::{Keeper, UnderWay};
+use super::progress::{Progress, RequestBody};
+use super::response::ResponseBody;
+use super::tasks::{Spawner, live_by};
+use super::{CircuitControl, FromOrigin, PIECE, Proxy, upgrade};
+use crate::body::{self, Body};
+use crate::failure::Failure;
+use crate::headers;
+use crate::settings::HeaderSettings;
+use crate::visitor::Visitor;
+
+/// What the requests of one client share.
+pub(super) struct Exchange {
+    /// The proxy of the port.
+    pub(super) proxy: Arc<Proxy>,
+    /// Who the client is.
+    pub(super) visitor: Visitor,
+    /// Its circuit.
+    pub(super) control: Box<dyn CircuitControl>,
+    /// What the gate wants to know.
+    pub(super) keeper: Keeper,
+    /// Where upgraded connections live on.
+    pub(super) tasks: Spawner,
+}
+
+impl Exchange {
+    /// Answers one request, whatever happens.
+    pub(super) async fn answer(self: Arc<Self>, mut request: Request<Incoming>) -> Response<Body> {
+        let settings = &self.proxy.settings;
+        let mut record = Record::new(&self, &request);
+        let is_http2 = request.version() == Version::HTTP_2;
+        let progress = Progress::new(
+            settings.origins.idle_timeout,
+            settings.origins.total_timeout,
+            // What else the client takes in HTTP/2, it takes for other requests, too.
+            (!is_http2).then(|| self.keeper.clone()),
+        );
+        // The gate waits for a decision after every request that names a protocol.
+        let undecided =
+            request.version() == Version::HTTP_11 && request.headers().contains_key(UPGRADE);
+        let client = hyper::upgrade::on(&mut request);
+        let answered = self.lead(request, &mut record, &progress).await;
+        if undecided && !matches!(&answered, Ok(response) if is_switch(response)) {
+            self.keeper.protocol_changes(false);
+        }
+        let refused = answered.is_err();
+        let mut response = match answered {
+            Ok(response) => response,
+            Err(failure) => {
+                record.failed(failure);
+                self.refuse(failure)
+            }
+        };
+        if record.outcome.failure != Some(Failure::ClientGone) || !refused {
+            record.outcome.status = Some(response.status());
+        }
+        if is_switch(&response) {
+            let origin = hyper::upgrade::on(&mut response);
+            let progress = Progress::new(settings.origins.upgrade_timeout, None, None);
+            // Until the protocol has changed, the stream is still hyper's.
+            live_by(Arc::clone(&progress));
+            let keeper = self.keeper.clone();
+            self.tasks.run(upgrade::copy(client, origin, keeper, progress, record));
+            return response;
+        }
+        live_by(Arc::clone(&progress));
+        if has_no_body(&record.outcome.method, response.status()) {
+            response = without_body(response, &record.outcome.method);
+        }
+        let piece = if is_http2 { PIECE } else { usize::MAX };
+        ResponseBody::of(response, piece, record, &progress, refused)
+    }
+
+    /// From the client's request to a response that can be sent.
+    async fn lead(
+        &self,
+        request: Request<Incoming>,
+        record: &mut Record,
+        progress: &Arc<Progress>,
+    ) -> Result<Response<Body>, Failure> {
+        if let Some(failure) = self.keeper.refusal(&request) {
+            return Err(failure);
+        }
+        let settings = &self.proxy.settings;
+        let (mut parts, incoming) = request.into_parts();
+        self.proxy.guard.check(&self.visitor.onion, &parts)?;
+        if !record.take_turn(self) {
+            if settings.circuit.close_abusers {
+                self.control.close();
+            }
+            return Err(Failure::TooMany);
+        }
+        headers::request(&settings.headers, &self.visitor, &mut parts);
+        // Only what is left of it is offered to the origin.
+        let upgrade = parts.headers.contains_key(UPGRADE);
+        let body = RequestBody::new(incoming, progress, Arc::clone(settings)).boxed_unsync();
+        let answering = self.proxy.upstream.answer(Request::from_parts(parts, body), &self.visitor);
+        let response = tokio::select! {
+            biased;
+            // What breaks the client's body is not the origin's failure.
+            answered = answering => answered.map_err(|failure| progress.failure().unwrap_or(failure))?,
+            failure = progress.overdue() => return Err(failure),
+        };
+        record.outcome.origin = response.extensions().get().map(|FromOrigin(index)| *index);
+        if is_ambiguous(&response) || (is_switch(&response) && !upgrade) {
+            return Err(Failure::OriginBroken);
+        }
+        if is_event_stream(&response) {
+            progress.allow(settings.origins.upgrade_timeout);
+        }
+        let (mut parts, body) = response.into_parts();
+        headers::response(&settings.headers, &self.visitor, &mut parts);
+        parts.version = Version::HTTP_11;
+        Ok(Response::from_parts(parts, body))
+    }
+
+    /// The one answer to a failure.
+    fn refuse(&self, failure: Failure) -> Response<Body> {
+        let mut response = self.proxy.pages.answer(failure);
+        if failure == Failure::TooMany {
+            // A token comes back within a second: no rate is lower.
+            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        response
+    }
+}
+
+/// Whether an answer has no body, whatever its length is said to be (RFC 9110,
+/// section 6.4.1).
+fn has_no_body(method: &Method, status: StatusCode) -> bool {
+    *method == Method::HEAD || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
+}
+
+/// Such an answer: in HTTP/2 hyper would send a body, too, or wait for the end of
+/// one that an origin says late.
+fn without_body(mut response: Response<Body>, method: &Method) -> Response<Body> {
+    if response.body().is_end_stream() {
+        return response;
+    }
+    if let Some(length) = response.body().size_hint().exact().filter(|_| *method == Method::HEAD) {
+        response.headers_mut().entry(CONTENT_LENGTH).or_insert_with(|| length.into());
+    }
+    response.map(|_| body::empty())
+}
+
+/// Whether the protocol changes.
+fn is_switch<B>(response: &Response<B>) -> bool {
+    response.status() == StatusCode::SWITCHING_PROTOCOLS
+}
+
+/// Whether an origin says twice how long its response is (RFC 9112, section 6.3),
+/// or that it is coded in another way than in chunks (section 6.1): nobody asks
+/// for that, and the client, who is not told, could not read it.
+fn is_ambiguous<B>(response: &Response<B>) -> bool {
+    let headers = response.headers();
+    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
+    let Some(coding) = codings.next() else { return false };
+    let chunked = coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked");
+    !chunked || codings.next().is_some() || headers.contains_key(CONTENT_LENGTH)
+}
+
+/// Whether the response tells of events as they happen.
+fn is_event_stream<B>(response: &Response<B>) -> bool {
+    let kind = response.headers().get(CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
+    let name = kind.split(|&byte| byte == b';').next().unwrap_or_default();
+    name.trim_ascii().eq_ignore_ascii_case(b"text/event-stream")
+}
+
+/// What is noted of a request while it is under way, counted and logged when
+/// it ends, however that happens.
+pub(super) struct Record {
+    /// Where it is counted.
+    proxy: Arc<Proxy>,
+    /// Whose request it is.
+    circuit: u64,
+    /// Whether it counts among the circuit's requests under way.
+    has_turn: bool,
+    /// When it began.
+    began: Instant,
+    /// What has become of it so far.
+    outcome: Outcome,
+    /// Tells the gate that it is under way.
+    _under_way: UnderWay,
+}
+
+impl Record {
+    /// Of a request that begins.
+    fn new<B>(exchange: &Exchange, request: &Request<B>) -> Self {
+        let proxy = Arc::clone(&exchange.proxy);
+        proxy.counts.begun();
+        // Until something is known, it is the client who has gone.
+        let failure = Some(Failure::ClientGone);
+        let method = request.method().clone();
+        let outcome = Outcome { method, status: None, bytes: 0, origin: None, failure };
+        let (circuit, began) = (exchange.visitor.circuit, Instant::now());
+        let _under_way = exchange.keeper.under_way(request.version());
+        Self { proxy, circuit, has_turn: false, began, outcome, _under_way }
+    }
+
+    /// Counts the request among the circuit's, if that may have another.
+    fn take_turn(&mut self, exchange: &Exchange) -> bool {
+        let now = Instant::now().into_std();
+        self.has_turn = exchange.proxy.circuits().begin(self.circuit, now).is_ok();
+        self.has_turn
+    }
+
+    /// How the headers and trailers of its proxy are written.
+    pub(super) fn settings(&self) -> &HeaderSettings {
+        &self.proxy.settings.headers
+    }
+
+    /// So much of the body of the answer has been given.
+    pub(super) fn gave(&mut self, bytes: u64) {
+        self.outcome.bytes += bytes;
+    }
+
+    /// It has failed.
+    pub(super) fn failed(&mut self, failure: Failure) {
+        self.outcome.failure = Some(failure);
+    }
+
+    /// It has ended as it should.
+    pub(super) fn ended(&mut self) {
+        self.outcome.failure = None;
+    }
+}
+
+impl Drop for Record {
+    fn drop(&mut self) {
+        if self.has_turn {
+            self.proxy.circuits().end(self.circuit);
+        }
+        self.proxy.counts.ended(&self.outcome);
+        if self.proxy.settings.access_log {
+            counts::log(self.circuit, &self.outcome, self.began.elapsed());
+        }
+    }
+}

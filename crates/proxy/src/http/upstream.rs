@@ -1,0 +1,78 @@
+//! Who answers requests in the end: origins, or files.
+
+use futures::future::BoxFuture;
+use futures::{FutureExt as _, TryFutureExt as _};
+use hyper::{Request, Response};
+
+use crate::body::Body;
+use crate::failure::Failure;
+use crate::files::Files;
+use crate::origins::{Client, Origins};
+use crate::pages::Pages;
+use crate::status;
+use crate::visitor::Visitor;
+
+/// Whoever answers requests in the end.
+pub trait Upstream: Send + Sync + 'static {
+    /// Answers one request of a client. Dropping the future, or the body of the
+    /// response, aborts the request.
+    fn answer<'a>(
+        &'a self,
+        request: Request<Body>,
+        visitor: &'a Visitor,
+    ) -> BoxFuture<'a, Result<Response<Body>, Failure>>;
+
+    /// What is known of the origins, for the status.
+    fn origins(&self) -> Vec<status::Origin> {
+        Vec::new()
+    }
+}
+
+/// An extension of a response: which origin has answered, by its place in the
+/// operator's list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FromOrigin(pub usize);
+
+impl Upstream for Origins {
+    fn answer<'a>(
+        &'a self,
+        request: Request<Body>,
+        visitor: &'a Visitor,
+    ) -> BoxFuture<'a, Result<Response<Body>, Failure>> {
+        self.send(request, Client { circuit: visitor.circuit, port: visitor.port }).boxed()
+    }
+
+    fn origins(&self) -> Vec<status::Origin> {
+        let states = self.snapshot().into_iter().map(|origin| status::Origin {
+            name: origin.name,
+            state: match origin.out {
+                None => status::OriginState::Up,
+                Some(_) => status::OriginState::Down,
+            },
+            reason: origin.out,
+            requests: origin.requests,
+            failures: origin.failures,
+            in_flight: u64::try_from(origin.in_flight).unwrap_or(u64::MAX),
+        });
+        states.collect()
+    }
+}
+
+/// Files, with pages in place of those that are not there.
+pub struct Site {
+    /// The files.
+    pub files: Files,
+    /// The pages.
+    pub pages: Pages,
+}
+
+impl Upstream for Site {
+    fn answer<'a>(
+        &'a self,
+        request: Request<Body>,
+        visitor: &'a Visitor,
+    ) -> BoxFuture<'a, Result<Response<Body>, Failure>> {
+        let answer = self.files.answer(request, visitor.circuit);
+        answer.map_ok(|response| self.pages.complete(response)).boxed()
+    }
+}

@@ -1,0 +1,209 @@
+//! What one try at one origin comes to, and whether another may follow.
+//!
+//! A request of which nothing was sent may go elsewhere whatever it is. One
+//! that was sent may be repeated only if it does no more when it arrives twice,
+//! and only while nothing was answered. What the origin takes too long for is
+//! never repeated: it may still be at it.
+
+use std::error::Error;
+use std::fmt::Write as _;
+
+use hyper::{Request, Response, StatusCode};
+use tokio::time::{sleep, timeout};
+
+use super::dial::DialError;
+use super::download::download;
+use super::pool::CheckoutError;
+use super::upload::Upload;
+use super::{Client, Origins, Turn, request};
+use crate::body::{self, Body};
+use crate::failure::Failure;
+
+/// A try that came to nothing.
+pub(super) struct Lost {
+    /// What the client is told, if no other try follows.
+    pub(super) failure: Failure,
+    /// What the log is told.
+    pub(super) why: String,
+    /// An idle connection had died before its time: that says nothing of the
+    /// origin, which is to be asked again on a fresh one.
+    pub(super) stale: bool,
+    rest: Rest,
+}
+
+/// What is left of the request.
+enum Rest {
+    /// All of it: nothing was sent.
+    Unsent(Box<Request<Body>>),
+    /// It was sent, and nothing was answered.
+    Unanswered,
+    /// Nothing may follow.
+    Spent,
+}
+
+impl Lost {
+    fn new(failure: Failure, why: String, rest: Rest) -> Self {
+        Self { failure, why, stale: false, rest }
+    }
+
+    fn spent(failure: Failure, why: impl Into<String>) -> Self {
+        Self::new(failure, why.into(), Rest::Spent)
+    }
+
+    /// Whether the origin is at fault, rather than the client or our own bounds.
+    pub(super) fn blames_origin(&self) -> bool {
+        matches!(
+            self.failure,
+            Failure::OriginUnreachable | Failure::OriginBroken | Failure::OriginSlow
+        )
+    }
+
+    /// The request for another try, if there may be one; it counts, unless the
+    /// last one did not even begin. `copy` is the head of a request that may be
+    /// repeated.
+    pub(super) fn again(self, copy: Option<&Request<()>>, left: &mut u8) -> Option<Request<Body>> {
+        let request = match self.rest {
+            Rest::Unsent(request) if self.stale => return Some(*request),
+            Rest::Unsent(request) => *request,
+            Rest::Unanswered => copy?.clone().map(|()| body::empty()),
+            Rest::Spent => return None,
+        };
+        *left = left.checked_sub(1)?;
+        Some(request)
+    }
+}
+
+impl Origins {
+    /// Sends a request to the origin whose turn it is.
+    pub(super) async fn attempt(
+        &self,
+        turn: &Turn<'_>,
+        mut request: Request<Body>,
+        client: Client,
+        fresh: bool,
+    ) -> Result<Response<Body>, Lost> {
+        let member = turn.member;
+        let in_flight = member.counts.begin();
+        request::shape(&mut request, self.settings.protocol, member.tls)
+            .map_err(|failure| Lost::spent(failure, "a request without a proper target"))?;
+        let mut lease = match member.pool.checkout(client, fresh).await {
+            Ok(lease) => lease,
+            Err(error) => return Err(unconnected(&error, request)),
+        };
+        let entrance = match lease.entrance().await {
+            Ok(entrance) => entrance,
+            Err(error) => return Err(unconnected(&error, request)),
+        };
+        let (before, is_http1) = (lease.received(), lease.is_http1());
+        let (head, body) = request.into_parts();
+        let (upload, mut progress) = Upload::new(body, entrance);
+        let Some(sender) = lease.sender() else {
+            return Err(Lost::spent(Failure::OriginBroken, "the connection is gone"));
+        };
+        let too_slow = async {
+            let (connect, respond) =
+                (self.settings.connect_timeout, self.settings.response_timeout);
+            // The origin may have no stream to spare.
+            if !is_http1 && timeout(connect, progress.begun()).await.is_err() {
+                let why = format!("no stream within {}", humantime::format_duration(connect));
+                return Lost::new(Failure::OriginsBusy, why, Rest::Unanswered);
+            }
+            progress.ended().await;
+            sleep(respond).await;
+            let why = format!("no answer within {}", humantime::format_duration(respond));
+            Lost::spent(Failure::OriginSlow, why)
+        };
+        let answer = tokio::select! {
+            biased;
+            answer = sender.send(Request::from_parts(head, upload)) => answer,
+            lost = too_slow => return Err(lost),
+        };
+        let response = match answer {
+            Ok(response) => response,
+            Err(mut error) => {
+                if let Some(failure) = progress.broken() {
+                    return Err(Lost::spent(failure, "the body of the request broke off"));
+                }
+                let rest = match error.take_message() {
+                    Some(request) => Rest::Unsent(Box::new(request.map(Upload::into_body))),
+                    None if lease.is_http1() && lease.received() != before => Rest::Spent,
+                    None => Rest::Unanswered,
+                };
+                let error = error.into_error();
+                let ending = Ending::of(&error);
+                let (failure, rest) = match ending {
+                    Ending::Refused => (Failure::OriginsBusy, rest),
+                    Ending::NotSendable => (Failure::Malformed, Rest::Spent),
+                    Ending::Connection | Ending::Request => (Failure::OriginBroken, rest),
+                };
+                let mut lost = Lost::new(failure, with_sources(&error), rest);
+                lost.stale = lease.reused()
+                    && ending == Ending::Connection
+                    && !matches!(lost.rest, Rest::Spent);
+                if lost.stale {
+                    lease.discard();
+                }
+                return Err(lost);
+            }
+        };
+        if response.headers().len() > self.max_headers {
+            return Err(Lost::spent(Failure::OriginBroken, "a response with too many fields"));
+        }
+        if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+            lease.upgraded(in_flight);
+            return Ok(response.map(|_| body::empty()));
+        }
+        let early = !progress.has_ended();
+        Ok(response.map(|body| download(body, lease, in_flight, early)))
+    }
+}
+
+/// No connection: nothing of the request was sent.
+fn unconnected(error: &CheckoutError, request: Request<Body>) -> Lost {
+    let failure = match error {
+        CheckoutError::Busy => Failure::OriginsBusy,
+        CheckoutError::Dial(DialError::Slow(_)) => Failure::OriginSlow,
+        CheckoutError::Dial(DialError::Http(_)) => Failure::OriginBroken,
+        CheckoutError::Dial(_) => Failure::OriginUnreachable,
+    };
+    Lost::new(failure, with_sources(error), Rest::Unsent(Box::new(request)))
+}
+
+/// What an error of hyper's has ended.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Ending {
+    /// The connection.
+    Connection,
+    /// This one request, over HTTP/2.
+    Request,
+    /// This one, of which nothing was done (RFC 9113, section 8.7).
+    Refused,
+    /// This one, before anything was sent: it cannot be said in HTTP.
+    NotSendable,
+}
+
+impl Ending {
+    fn of(error: &hyper::Error) -> Self {
+        let http2 = error.source().and_then(|source| source.downcast_ref::<h2::Error>());
+        match http2 {
+            None if error.is_user() => Self::NotSendable,
+            None => Self::Connection,
+            Some(error) if error.is_io() || error.is_go_away() => Self::Connection,
+            Some(error) if error.reason() == Some(h2::Reason::REFUSED_STREAM) => Self::Refused,
+            Some(error) if error.is_reset() => Self::Request,
+            Some(_) => Self::NotSendable,
+        }
+    }
+}
+
+/// An error in one line; hyper's say little without their sources.
+pub(super) fn with_sources(error: &dyn Error) -> String {
+    let mut line = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        // Writing to a string cannot fail.
+        let _ = write!(line, ": {error}");
+        source = error.source();
+    }
+    line
+}

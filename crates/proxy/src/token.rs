@@ -1,0 +1,34 @@
+//! What are the names of fields and methods made of, and when does an origin
+//! take one for another? Pure.
+
+/// Whether a byte may stand in a token (RFC 9110, section 5.6.2): the name of a
+/// field or a method.
+pub fn is_token(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+}
+
+/// The name of a field as it is compared: in small letters, and with a `-` for
+/// everything that is neither letter nor digit. Origins that make variables of
+/// fields, as CGI does (RFC 3875, section 4.1.18), write one character for all
+/// of these: to them `X.Real_IP` is `X-Real-IP`.
+pub fn plain(name: &[u8]) -> impl Iterator<Item = u8> + Clone {
+    name.iter().map(|byte| match byte {
+        byte if byte.is_ascii_alphanumeric() => byte.to_ascii_lowercase(),
+        _ => b'-',
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_make_one_variable_are_the_same() {
+        for name in ["x-real-ip", "X_Real_IP", "x.real.ip", "X~REAL!ip"] {
+            assert!(plain(name.as_bytes()).eq(*b"x-real-ip"), "{name}");
+        }
+        for name in ["xrealip", "x--real-ip", "x-real-ip-", "x-real-1p"] {
+            assert!(!plain(name.as_bytes()).eq(*b"x-real-ip"), "{name}");
+        }
+    }
+}

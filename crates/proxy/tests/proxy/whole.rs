@@ -1,0 +1,137 @@
+//! The whole way: a client's stream, the proxy, its pool of connections, and
+//! an origin behind a socket. On a clock that runs, since sockets do not wait
+//! for one that stands still.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use onionbraid_proxy::http::Proxy;
+use onionbraid_proxy::origins::Origins;
+use onionbraid_proxy::pages::Pages;
+use onionbraid_proxy::rules::{HttpOrigin, Origin};
+use onionbraid_proxy::settings::{HttpSettings, OriginProtocol};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+
+use crate::world::{GET, LAST_GET, World, read_all, read_head, read_until, status};
+
+/// A proxy before an origin that listens.
+async fn world(settings: HttpSettings) -> (World, TcpListener) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    (world_at(listener.local_addr().unwrap(), settings), listener)
+}
+
+/// A proxy before whoever listens there.
+fn world_at(address: SocketAddr, settings: HttpSettings) -> World {
+    let address = Origin::Tcp(address);
+    let origins = Origins::new(&[HttpOrigin { address, tls: false }], &settings).unwrap();
+    World::of(Proxy::new(Arc::new(settings), Pages::default(), origins))
+}
+
+/// Reads up to the end of a head.
+async fn head(origin: &mut TcpStream) -> String {
+    let mut read = Vec::new();
+    while !read.ends_with(b"\r\n\r\n") {
+        read.push(origin.read_u8().await.unwrap());
+    }
+    String::from_utf8(read).unwrap().to_ascii_lowercase()
+}
+
+#[tokio::test]
+async fn requests_share_a_connection_to_the_origin_and_are_counted() {
+    let (mut world, listener) = world(HttpSettings::default()).await;
+    let mut client = world.client();
+    let mut origin = None;
+    for _ in 0..2 {
+        client.write_all(GET.as_bytes()).await.unwrap();
+        if origin.is_none() {
+            origin = Some(listener.accept().await.unwrap().0);
+        }
+        let origin = origin.as_mut().unwrap();
+        assert!(head(origin).await.starts_with("get /x?y http/1.1\r\n"));
+        origin.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi").await.unwrap();
+        assert_eq!(status(&read_until(&mut client, "hi").await), 200);
+    }
+    let origins = world.status().origins;
+    assert_eq!((origins.len(), origins[0].requests, origins[0].failures), (1, 2, 0));
+}
+
+#[tokio::test]
+async fn an_upgrade_passes_the_pool() {
+    let (mut world, listener) = world(HttpSettings::default()).await;
+    let ask =
+        "GET / HTTP/1.1\r\nHost: a.onion\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n";
+    let mut client = world.asking(ask).await;
+    let (mut origin, _) = listener.accept().await.unwrap();
+    assert!(head(&mut origin).await.contains("\r\nupgrade: websocket\r\n"));
+    let agree = b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\n\
+                  Upgrade: websocket\r\n\r\nhello";
+    origin.write_all(agree).await.unwrap();
+    assert_eq!(status(&read_head(&mut client).await), 101);
+    assert_eq!(read_until(&mut client, "hello").await, "hello");
+    client.write_all(b"ping").await.unwrap();
+    let mut ping = [0; 4];
+    origin.read_exact(&mut ping).await.unwrap();
+    assert_eq!(&ping, b"ping");
+    drop(origin);
+    assert_eq!(read_all(&mut client).await, "");
+    world.served().await;
+    assert!(world.status().failures.is_empty());
+}
+
+#[tokio::test]
+async fn a_body_that_turns_out_too_long_is_not_the_origins_fault() {
+    let mut settings = HttpSettings::default();
+    settings.guard.max_body_bytes = Some(10);
+    let (mut world, listener) = world(settings).await;
+    let put = "PUT / HTTP/1.1\r\nHost: a.onion\r\nTransfer-Encoding: chunked\r\n\r\n";
+    let mut client = world.asking(&format!("{put}b\r\n01234567890\r\n")).await;
+    let (_origin, _) = listener.accept().await.unwrap();
+    assert_eq!(status(&read_all(&mut client).await), 413);
+    assert_eq!(world.status().origins[0].failures, 0);
+    assert_eq!(world.failures("body_too_large"), 1);
+}
+
+#[tokio::test]
+async fn without_any_origin_the_client_gets_a_page() {
+    // Nobody listens there, and nobody else is given the port.
+    let dead = TcpSocket::new_v4().unwrap();
+    dead.bind(([127, 0, 0, 1], 0).into()).unwrap();
+    let mut world = world_at(dead.local_addr().unwrap(), HttpSettings::default());
+    let mut client = world.asking(LAST_GET).await;
+    let answer = read_all(&mut client).await;
+    assert!(matches!(status(&answer), 502 | 503) && answer.contains("</html>"), "{answer}");
+    assert_eq!(world.status().by_class.server_error, 1);
+}
+
+#[tokio::test]
+async fn an_answer_whose_end_is_said_after_its_last_byte_is_a_success() {
+    for (code, body) in [(200, "hi"), (304, "")] {
+        let mut settings = HttpSettings::default();
+        settings.origins.protocol = OriginProtocol::Http2;
+        let (mut world, listener) = world(settings).await;
+        let (ends, end) = tokio::sync::oneshot::channel::<()>();
+        let mut serving = tokio::task::JoinSet::new();
+        serving.spawn(async move {
+            let (connection, _) = listener.accept().await.unwrap();
+            let mut connection = h2::server::handshake(connection).await.unwrap();
+            let (_request, mut respond) = connection.accept().await.unwrap().unwrap();
+            let response = hyper::Response::builder().status(code).header("content-length", "2");
+            let mut answer = respond.send_response(response.body(()).unwrap(), false).unwrap();
+            answer.send_data(body.into(), false).unwrap();
+            tokio::select! {
+                _ = connection.accept() => {}
+                _ = end => {}
+            }
+        });
+        let mut client = world.asking(LAST_GET).await;
+        let answer = read_all(&mut client).await;
+        assert_eq!(status(&answer), code);
+        assert!(answer.ends_with(&format!("\r\n\r\n{body}")), "{answer}");
+        world.served().await;
+        drop(ends);
+        let http = world.status();
+        assert!(http.failures.is_empty(), "{:?}", http.failures);
+        assert_eq!(http.by_class.success + http.by_class.redirection, 1);
+    }
+}
