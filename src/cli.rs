@@ -86,6 +86,13 @@ pub enum Command {
     /// Make, read and move identity keys, in every format
     #[command(subcommand)]
     Keys(KeysCommand),
+    /// Make an arti.toml from another system's files
+    ///
+    /// Prints it, or writes it to a new file. What has no equivalent and what was
+    /// decided is said in the file and on standard error; every address is computed
+    /// from its key and compared with what the files say.
+    #[command(subcommand)]
+    Import(ImportCommand),
     /// Fetch and explain the published descriptor of an onion address
     ///
     /// Asks every responsible HSDir through a Tor client of its own: who holds
@@ -169,6 +176,74 @@ Examples:
   onionbraid keys address shop
   onionbraid keys address /var/lib/tor/shop
   onionbraid keys address ./key.pem";
+
+const IMPORT_ONIONBALANCE: &str = "\
+Examples:
+  onionbraid import onionbalance /etc/onionbalance/config.yaml --out arti.toml";
+
+const IMPORT_TORRC: &str = "\
+Examples:
+  onionbraid import torrc /etc/tor/torrc
+  onionbraid import torrc /etc/tor/torrc --copy-keys ./keys --out arti.toml";
+
+const IMPORT_ONIONSPRAY: &str = "\
+Examples:
+  onionbraid import onionspray ./onionspray/project.conf --out arti.toml
+  onionbraid import onionspray ./eotk";
+
+/// What `onionbraid import` reads.
+#[derive(Debug, Subcommand)]
+pub enum ImportCommand {
+    /// Onionbalance's config.yaml, with the keys that it names
+    ///
+    /// Its services get their instances as backends, which stay as they are.
+    #[command(after_help = IMPORT_ONIONBALANCE)]
+    Onionbalance {
+        /// config.yaml, or its directory
+        path: PathBuf,
+        /// What is written.
+        #[command(flatten)]
+        output: ImportOutput,
+    },
+    /// A torrc with onion services, what it includes, and their directories
+    ///
+    /// Each HiddenServiceDir becomes a service with a local instance that forwards
+    /// to the same servers. Bridges come along.
+    #[command(after_help = IMPORT_TORRC)]
+    Torrc {
+        /// The torrc, or its directory
+        path: PathBuf,
+        /// What is written.
+        #[command(flatten)]
+        output: ImportOutput,
+    },
+    /// A project of Onionspray or EOTK, with its keys
+    ///
+    /// Hardmaps become proxies for the public site, softmaps services whose backends
+    /// are the workers.
+    #[command(after_help = IMPORT_ONIONSPRAY)]
+    Onionspray {
+        /// The project's .conf, or the directory of the installation
+        path: PathBuf,
+        /// What is written.
+        #[command(flatten)]
+        output: ImportOutput,
+    },
+}
+
+/// Where `onionbraid import` writes.
+#[derive(Debug, Args)]
+pub struct ImportOutput {
+    /// Write the configuration there instead of printing it; it must not exist yet
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+    /// Copy the keys there; without it the configuration names them where they lie
+    ///
+    /// Each goes into a new directory of its own. Run as root, this takes keys of
+    /// other users, and the copies get the owner of DIR.
+    #[arg(long, value_name = "DIR")]
+    pub copy_keys: Option<PathBuf>,
+}
 
 /// What `onionbraid keys` does.
 #[derive(Debug, Subcommand)]

@@ -8,6 +8,7 @@ pub mod config;
 pub mod descriptor;
 pub mod generate;
 pub mod healthcheck;
+pub mod import;
 pub mod keys;
 pub mod run;
 pub mod status;

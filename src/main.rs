@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::Parser as _;
 use onionbraid::cli::{Cli, Command, ConfigCommand};
 use onionbraid::commands::{
-    backend_config, check, config, descriptor, generate, healthcheck, keys, run, status,
+    backend_config, check, config, descriptor, generate, healthcheck, import, keys, run, status,
 };
 
 fn main() -> ExitCode {
@@ -19,6 +19,7 @@ fn main() -> ExitCode {
         }
         Command::Generate(command) => generate::generate(&command),
         Command::Keys(command) => keys::keys(&command),
+        Command::Import(command) => import::import(&command),
         Command::Descriptor { address, config, json } => {
             descriptor::descriptor(&address, &config.files, json)
         }

@@ -1,0 +1,185 @@
+//! What in another system's configuration has an equivalent in an arti.toml, and
+//! what has none?
+//!
+//! Pure: texts in, a [`Draft`] or all faults out. Files are seen through
+//! [`Files`], which `commands/import.rs` implements on the disk and nothing here
+//! can write through. Called by that command alone.
+//!
+//! | file | answers |
+//! |---|---|
+//! | `onionbalance`, `yaml` | what does Onionbalance's `config.yaml` say? |
+//! | `torrc`, `torrc/*` | what do the onion services and bridges of a torrc say? |
+//! | `onionspray` | what do the maps and settings of an Onionspray or EOTK project say? |
+//! | `draft` | how is the result written as an arti.toml? |
+//! | `nicknames` | what is a service called that had no name? |
+
+mod draft;
+mod nicknames;
+pub mod onionbalance;
+pub mod onionspray;
+pub mod torrc;
+mod yaml;
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use onionbraid_balancer::onion::OnionAddress;
+
+pub use draft::{Draft, Entry, Service};
+
+/// What an import may see of the disk.
+pub trait Files {
+    /// The text of a file, or `None` if there is none.
+    ///
+    /// # Errors
+    ///
+    /// Why it cannot be read, as the end of a sentence.
+    fn text(&self, path: &Path) -> Result<Option<String>, String>;
+
+    /// The names in a directory, sorted; `None` if it is no directory.
+    ///
+    /// # Errors
+    ///
+    /// Why it cannot be read, as the end of a sentence.
+    fn list(&self, path: &Path) -> Result<Option<Vec<String>>, String>;
+
+    /// The address of the secret key at `path`, a file or a directory of C tor's,
+    /// computed from the key itself.
+    ///
+    /// # Errors
+    ///
+    /// Why the key cannot be used, and what to do.
+    fn address(&self, path: &Path) -> Result<OnionAddress, String>;
+
+    /// The user's home, for paths that begin with `~`.
+    fn home(&self) -> Option<PathBuf>;
+}
+
+/// A line of a file that was read.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Place {
+    /// The file, as it was named.
+    pub file: PathBuf,
+    /// The line, from 1; 0 for the whole file.
+    pub line: usize,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.line {
+            0 => write!(f, "{}", self.file.display()),
+            line => write!(f, "{}:{line}", self.file.display()),
+        }
+    }
+}
+
+/// How a line of the old configuration fares.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// It has an equivalent that is not quite the same, or was one of several.
+    Decided,
+    /// Nothing in onionbraid does this.
+    NoEquivalent,
+    /// Without it the service is less protected than before.
+    Warning,
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Decided => "decided",
+            Self::NoEquivalent => "no equivalent",
+            Self::Warning => "WARNING",
+        })
+    }
+}
+
+/// What became of a line that did not go over unchanged.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Note {
+    /// The line.
+    pub place: Place,
+    /// How it fares.
+    pub kind: Kind,
+    /// What was there, what is here, and what to do if that is wrong.
+    pub text: String,
+}
+
+impl fmt::Display for Note {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}: {}", self.place, self.kind, self.text)
+    }
+}
+
+/// Why nothing can be imported: one mistake.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{place}: {problem}")]
+pub struct Fault {
+    /// Where.
+    pub place: Place,
+    /// What is wrong and what would be right.
+    pub problem: String,
+    /// Whether a key is at fault, not the configuration.
+    pub key: bool,
+}
+
+/// Every mistake, at least one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Faults(pub Vec<Fault>);
+
+impl fmt::Display for Faults {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let lines: Vec<String> = self.0.iter().map(ToString::to_string).collect();
+        f.write_str(&lines.join("\n"))
+    }
+}
+
+impl From<Fault> for Faults {
+    fn from(fault: Fault) -> Self {
+        Self(vec![fault])
+    }
+}
+
+impl Fault {
+    fn new(place: &Place, problem: impl Into<String>) -> Self {
+        Self { place: place.clone(), problem: problem.into(), key: false }
+    }
+
+    fn of_key(place: &Place, problem: impl Into<String>) -> Self {
+        Self { key: true, ..Self::new(place, problem) }
+    }
+}
+
+impl Note {
+    fn new(place: &Place, kind: Kind, text: impl Into<String>) -> Self {
+        Self { place: place.clone(), kind, text: text.into() }
+    }
+}
+
+/// Reads an onion address, and explains the kinds that are gone.
+fn address(text: &str) -> Result<OnionAddress, String> {
+    let label = text.trim().to_ascii_lowercase();
+    let label = label.strip_suffix(".onion").unwrap_or(&label);
+    let old = label.len() == 16 && label.bytes().all(|b| matches!(b, b'a'..=b'z' | b'2'..=b'7'));
+    if old {
+        return Err(format!(
+            "{text} is an address of a version 2 onion service, which Tor has dropped: name the \
+             version 3 address, of 56 characters"
+        ));
+    }
+    text.parse().map_err(|error| format!("{text}: {error}"))
+}
+
+/// Text without the mark that some editors put at its beginning.
+fn without_bom(text: &str) -> &str {
+    text.strip_prefix('\u{feff}').unwrap_or(text)
+}
+
+/// A path as a configuration file writes it: `~` is the home, relative paths
+/// begin at `base`.
+fn resolve(path: &str, base: &Path, files: &impl Files) -> PathBuf {
+    match (path.strip_prefix("~/"), files.home()) {
+        (Some(rest), Some(home)) => home.join(rest),
+        _ => base.join(path),
+    }
+}

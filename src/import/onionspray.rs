@@ -1,0 +1,286 @@
+//! What do the maps and settings of an Onionspray or EOTK project say?
+//!
+//! A hardmap becomes a service that is a proxy for the public site; a softmap one
+//! whose backends are the workers, which go on as they are.
+//!
+//! | file | answers |
+//! |---|---|
+//! | `project` | which maps and settings does a file have? |
+//! | `settings` | what do the settings mean for a proxy here? |
+
+mod project;
+mod settings;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use toml::{Table, Value};
+
+use super::nicknames::Nicknames;
+use super::{
+    Draft, Entry, Fault, Faults, Files, Kind, Note, Place, Service, address, onionbalance,
+};
+use onionbraid_balancer::onion::OnionAddress;
+use project::{Map, MapKind, Project};
+use settings::Settings;
+
+/// The directory of keys, of the projects and of Onionbalance's configuration: as
+/// EOTK calls them, and as Onionspray does.
+const SECRETS: [&str; 2] = ["secrets.d", "secrets"];
+const PROJECTS: [&str; 2] = ["projects.d", "projects"];
+const BALANCERS: [&str; 2] = ["onionbalance.d", "onionbalance"];
+
+/// The characters of an address that name its directory in a project.
+const SHORT: usize = 20;
+
+/// The most names of a site.
+const MOST_NAMES: usize = 100;
+
+/// Reads the project at `path`: its `.conf`, or the directory of an installation
+/// with all of them.
+///
+/// # Errors
+///
+/// Everything that is wrong with it and with its keys.
+pub fn import(path: &Path, files: &impl Files) -> Result<Draft, Faults> {
+    let place = Place { file: path.to_owned(), line: 0 };
+    let fault = |problem: String| Faults::from(Fault::new(&place, problem));
+    let names = files.list(path).map_err(fault)?;
+    let (home, confs) = match names {
+        None => (path.parent().unwrap_or(Path::new("")).to_owned(), vec![path.to_owned()]),
+        Some(names) => {
+            let confs = names.iter().filter(|name| name.ends_with(".conf"));
+            (path.to_owned(), confs.map(|name| path.join(name)).collect())
+        }
+    };
+    let mut faults = Vec::new();
+    let mut projects = Vec::new();
+    for conf in &confs {
+        match files.text(conf) {
+            Ok(Some(text)) => match project::parse(&text, conf) {
+                Ok(project) if !project.maps.is_empty() => projects.push(project),
+                Ok(_) => {}
+                // In a directory lie other files of that name, such as lists of hosts.
+                Err(fault) if confs.len() == 1 || project::has_maps(&text) => faults.push(fault),
+                Err(_) => {}
+            },
+            Ok(None) => faults.push(Fault::new(&place, "there is no such file")),
+            Err(problem) => faults.push(Fault::new(&place, problem)),
+        }
+    }
+    if projects.is_empty() && faults.is_empty() {
+        let problem = "there is no hardmap or softmap: name the .conf of a project, or the \
+                       directory that Onionspray or EOTK is installed in";
+        faults.push(Fault::new(&place, problem));
+    }
+    let mut reading = Reading {
+        home,
+        files,
+        faults,
+        general: Vec::new(),
+        nicknames: Nicknames::default(),
+        seen: BTreeMap::new(),
+    };
+    let mut services = Vec::new();
+    for project in &projects {
+        services.extend(reading.project(project));
+    }
+    match reading.faults.is_empty() {
+        true => {
+            let source = format!("the project {}", path.display());
+            Ok(Draft { source, general: reading.general, services, tables: Vec::new() })
+        }
+        false => Err(Faults(reading.faults)),
+    }
+}
+
+/// One pass over the projects.
+struct Reading<'f, F> {
+    home: PathBuf,
+    files: &'f F,
+    faults: Vec<Fault>,
+    general: Vec<Note>,
+    nicknames: Nicknames,
+    seen: BTreeMap<OnionAddress, Place>,
+}
+
+impl<F: Files> Reading<'_, F> {
+    fn project(&mut self, project: &Project) -> Vec<Service> {
+        let settings = Settings::read(&project.settings, &mut self.general, &mut self.faults);
+        let mut maps = Vec::new();
+        for map in &project.maps {
+            match address(&map.onion) {
+                Ok(address) => maps.push((address, map)),
+                Err(problem) => self.faults.push(Fault::new(&map.place, problem)),
+            }
+        }
+        let mut services = Vec::new();
+        for (address, map) in &maps {
+            if map.kind == MapKind::Foreign {
+                continue;
+            }
+            if let Some(first) = self.seen.get(address) {
+                let problem =
+                    format!("{address} is mapped at {first} already: an address has one site");
+                self.faults.push(Fault::new(&map.place, problem));
+                continue;
+            }
+            self.seen.insert(*address, map.place.clone());
+            let Some(key) = self.key(address, map) else { continue };
+            let (entries, http) = match map.kind {
+                MapKind::Soft => match self.workers(address, map) {
+                    Some(entries) => (entries, Vec::new()),
+                    None => continue,
+                },
+                _ => self.proxy(*address, map, &maps, &settings),
+            };
+            let nickname = self.nicknames.after([map.domain.as_str()]);
+            let place = map.place.clone();
+            services.push(Service { nickname, place, key, address: *address, entries, http });
+        }
+        services
+    }
+
+    /// The path of the key of an address, which has to be its own.
+    fn key(&mut self, wanted: &OnionAddress, map: &Map) -> Option<PathBuf> {
+        let onion = wanted.to_string();
+        let label = onion.trim_end_matches(".onion");
+        let mut looked = Vec::new();
+        for directory in SECRETS.map(|name| self.home.join(name)) {
+            looked.push((directory, format!("{label}.v3sec.key")));
+        }
+        let short = format!("{}-v3.d", label.get(..SHORT).unwrap_or(label));
+        for projects in PROJECTS {
+            let directory = self.home.join(projects).join(format!("{}.d", map.project));
+            looked.push((directory.join(&short), "hs_ed25519_secret_key".to_owned()));
+        }
+        let there = |(directory, name): &&(PathBuf, String)| {
+            let names = self.files.list(directory);
+            matches!(names, Ok(Some(names)) if names.contains(name))
+        };
+        let Some((directory, name)) = looked.iter().find(there) else {
+            let problem = format!(
+                "the key of {onion} is in none of {}: import on the machine that has it",
+                looked.iter().map(|(d, _)| d.display().to_string()).collect::<Vec<_>>().join(", ")
+            );
+            self.faults.push(Fault::of_key(&map.place, problem));
+            return None;
+        };
+        let path = directory.join(name);
+        match self.files.address(&path) {
+            Ok(found) if found == *wanted => Some(path),
+            Ok(found) => {
+                let problem = format!(
+                    "{} has the key of {found}, not of {onion}: bring the right one",
+                    path.display()
+                );
+                self.faults.push(Fault::of_key(&map.place, problem));
+                None
+            }
+            Err(problem) => {
+                self.faults.push(Fault::of_key(&map.place, problem));
+                None
+            }
+        }
+    }
+
+    /// The workers of a softmap as backends.
+    fn workers(&mut self, wanted: &OnionAddress, map: &Map) -> Option<Vec<Entry>> {
+        let mut found: Vec<OnionAddress> = Vec::new();
+        for name in BALANCERS {
+            let file = self.home.join(name).join("config.yaml");
+            let backends = match self.files.text(&file) {
+                Ok(Some(text)) => onionbalance::backends_of(&text, &file, wanted),
+                Ok(None) => continue,
+                Err(problem) => Err(Fault::new(&map.place, problem)),
+            };
+            match backends {
+                Ok(backends) => found.extend(backends.into_iter().map(|(address, _)| address)),
+                Err(fault) => {
+                    self.faults.push(fault);
+                    return None;
+                }
+            }
+        }
+        // Before the balancer was ever started there are the workers of this machine.
+        let known = !found.is_empty();
+        for projects in PROJECTS.iter().filter(|_| !known) {
+            let directory = self.home.join(projects).join(format!("{}.d", map.project));
+            let names = self.files.list(&directory).ok().flatten().unwrap_or_default();
+            for name in names.iter().filter(|name| name.starts_with("hs-") && name.ends_with(".d"))
+            {
+                let text = self.files.text(&directory.join(name).join("hostname"));
+                found.extend(text.ok().flatten().and_then(|text| address(&text).ok()));
+            }
+        }
+        found.dedup();
+        if found.is_empty() {
+            let problem = format!(
+                "the workers of this softmap are not known: they are in onionbalance.d/config.yaml \
+                 (onionbalance/config.yaml) below {}, once Onionbalance was started",
+                self.home.display()
+            );
+            self.faults.push(Fault::new(&map.place, problem));
+            return None;
+        }
+        let text = "the workers, their tor and nginx, stay as they are: only Onionbalance and its \
+                    tor go";
+        let note = Entry::Note(Note::new(&map.place, Kind::Decided, text));
+        let backends = found.into_iter().map(|address| Value::from(address.to_string()));
+        Some(vec![note, Entry::List("backends", backends.collect())])
+    }
+
+    /// A hardmap as a proxy, and its table `http`.
+    fn proxy(
+        &mut self,
+        own: OnionAddress,
+        map: &Map,
+        maps: &[(OnionAddress, &Map)],
+        settings: &Settings,
+    ) -> (Vec<Entry>, Vec<Entry>) {
+        let mut entries = settings.service(&map.place, &mut self.faults);
+        let note = |kind, text: String| Entry::Note(Note::new(&map.place, kind, text));
+        entries.push(note(
+            Kind::Warning,
+            format!(
+                "Onionspray answers on port 443, too, with its nginx, and sends visitors there: \
+                 here the site is at http://{own} alone, which Tor encrypts as well. For links to \
+                 https://{own} forward [\"443\", \"ADDRESS:PORT\"] byte for byte to a server with a \
+                 certificate"
+            ),
+        ));
+        if !map.subdomains.is_empty() {
+            entries.push(note(
+                Kind::Decided,
+                format!(
+                    "the subdomains {} are asked of the server of {}, by their own Host: give them \
+                     a service of their own if it does not have them",
+                    map.subdomains.join(", "),
+                    map.domain
+                ),
+            ));
+        }
+        let target = format!("https://{}", map.domain);
+        let rule = vec![Value::from("80"), Value::from(target)];
+        entries.push(Entry::List("proxy_ports", vec![rule.into()]));
+        let mut http =
+            vec![Entry::Key("host", "mapped".into()), Entry::Key("proto", "https".into())];
+        let mut names = vec![Table::from_iter([pair("public", &map.domain)])];
+        let mut publics = vec![map.domain.as_str()];
+        for (address, other) in maps {
+            if publics.contains(&other.domain.as_str()) || names.len() == MOST_NAMES {
+                continue;
+            }
+            publics.push(&other.domain);
+            let onion = pair("onion", &address.to_string());
+            names.push(Table::from_iter([pair("public", &other.domain), onion]));
+        }
+        http.push(Entry::List("names", names.into_iter().map(Value::from).collect()));
+        http.extend(settings.http());
+        (entries, http)
+    }
+}
+
+fn pair(key: &str, value: &str) -> (String, Value) {
+    (key.to_owned(), value.into())
+}

@@ -1,0 +1,85 @@
+//! What does Arti read of the bridges of a torrc?
+
+use std::path::Path;
+
+use toml::Value;
+
+use super::lines::Line;
+use crate::import::{Entry, Fault, Kind, Note};
+
+/// The bridges and the programs that reach them.
+#[derive(Debug, Default)]
+pub(super) struct Bridges {
+    used: Option<bool>,
+    bridges: Vec<Line>,
+    transports: Vec<Vec<Entry>>,
+}
+
+impl Bridges {
+    /// Takes a setting, if it is about bridges.
+    pub(super) fn takes(&mut self, line: &Line, faults: &mut Vec<Fault>) -> bool {
+        match line.key.as_str() {
+            "usebridges" => self.used = Some(line.value != "0"),
+            "bridge" => self.bridges.push(line.clone()),
+            "clienttransportplugin" => match transport(line) {
+                Ok(transport) => self.transports.push(transport),
+                Err(problem) => faults.push(Fault::new(&line.place, problem)),
+            },
+            _ => return false,
+        }
+        true
+    }
+
+    /// Arti's tables.
+    pub(super) fn tables(self) -> Vec<(&'static str, Vec<Entry>)> {
+        if self.bridges.is_empty() {
+            return Vec::new();
+        }
+        let mut entries = Vec::new();
+        let used = self.used.unwrap_or(false);
+        if let (false, Some(first)) = (used, self.bridges.first()) {
+            let text = "the bridges are not in use, since UseBridges is not 1: `enabled = true` \
+                        would use them";
+            entries.push(Entry::Note(Note::new(&first.place, Kind::Decided, text)));
+        }
+        entries.push(Entry::Key("enabled", used.into()));
+        let lines = self.bridges.into_iter().map(|line| Value::from(line.value));
+        entries.push(Entry::List("bridges", lines.collect()));
+        let transports = self.transports.into_iter();
+        let transports = transports.map(|entries| ("[[bridges.transports]]", entries));
+        std::iter::once(("[bridges]", entries)).chain(transports).collect()
+    }
+}
+
+/// One pluggable transport: `NAMES exec PROGRAM ARGUMENTS` or `NAMES socks5 ADDRESS`.
+fn transport(line: &Line) -> Result<Vec<Entry>, String> {
+    let mut words = line.value.split_whitespace();
+    let (names, kind, target) = (words.next(), words.next(), words.next());
+    let (Some(names), Some(kind), Some(target)) = (names, kind, target) else {
+        return Err("this has to be NAMES exec PROGRAM, or NAMES socks5 ADDRESS:PORT".to_owned());
+    };
+    let protocols = names.split(',').map(Value::from).collect::<Vec<_>>();
+    let mut entries = vec![Entry::Key("protocols", protocols.into())];
+    match kind {
+        "exec" => {
+            if Path::new(target).is_relative() {
+                let text = format!("Arti needs the whole path of {target}: write it below");
+                entries.push(Entry::Note(Note::new(&line.place, Kind::Decided, text)));
+            }
+            entries.push(Entry::Key("path", target.into()));
+            let arguments: Vec<Value> = words.map(Value::from).collect();
+            if !arguments.is_empty() {
+                entries.push(Entry::Key("arguments", arguments.into()));
+            }
+        }
+        "socks5" => entries.push(Entry::Key("proxy_addr", target.into())),
+        "socks4" => {
+            let text = "Arti speaks SOCKS 5 to transports, this line has SOCKS 4: does the program \
+                        take both?";
+            entries.push(Entry::Note(Note::new(&line.place, Kind::Decided, text)));
+            entries.push(Entry::Key("proxy_addr", target.into()));
+        }
+        other => return Err(format!("{other} is no kind of transport: it is exec or socks5")),
+    }
+    Ok(entries)
+}

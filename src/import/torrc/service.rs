@@ -1,0 +1,400 @@
+//! What does one `HiddenServiceDir` of a torrc become?
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use toml::{Table, Value};
+
+use super::lines::{self, Line};
+use super::ports::{self, Port};
+use crate::import::nicknames::Nicknames;
+use crate::import::{Entry, Fault, Files, Kind, Note, Place, Service, address};
+
+/// What C tor limits introductions to, a second and at once, where it is only told
+/// to.
+const RATE: (u32, u32) = (25, 200);
+
+/// Settings that hold for every service of the process.
+#[derive(Debug, Default)]
+pub(super) struct WholeProcess {
+    single_hop: Option<Place>,
+}
+
+impl WholeProcess {
+    /// Takes a setting, if it is such a one.
+    pub(super) fn takes(&mut self, line: &Line) -> bool {
+        match line.key.as_str() {
+            "hiddenservicesinglehopmode" => {
+                if line.value != "0" {
+                    self.single_hop = Some(line.place.clone());
+                }
+                true
+            }
+            // The second confirmation of the same.
+            "hiddenservicenonanonymousmode" => true,
+            _ => false,
+        }
+    }
+}
+
+/// A service as the torrc describes it.
+#[derive(Debug)]
+pub(super) struct Directory {
+    pub(super) place: Place,
+    /// As it is written.
+    pub(super) path: String,
+    /// Where that is.
+    pub(super) path_on_disk: PathBuf,
+    ports: Vec<Port>,
+    settings: BTreeMap<String, Line>,
+}
+
+impl Directory {
+    pub(super) fn new(line: &Line) -> Self {
+        Self {
+            place: line.place.clone(),
+            path: line.value.clone(),
+            path_on_disk: PathBuf::new(),
+            ports: Vec::new(),
+            settings: BTreeMap::new(),
+        }
+    }
+
+    /// Takes a setting of this service. Of one that is repeated, the last counts.
+    pub(super) fn set(&mut self, line: &Line, faults: &mut Vec<Fault>) {
+        if line.key != "hiddenserviceport" {
+            self.settings.insert(line.key.clone(), line.clone());
+            return;
+        }
+        match ports::read(line) {
+            Ok(port) => self.ports.push(port),
+            Err(fault) => faults.push(fault),
+        }
+    }
+
+    /// The service, and whether it is enabled; or nothing, and what is wrong.
+    pub(super) fn import(
+        self,
+        whole: &WholeProcess,
+        files: &impl Files,
+        nicknames: &mut Nicknames,
+        faults: &mut Vec<Fault>,
+    ) -> Option<(Service, bool)> {
+        let before = faults.len();
+        self.refuse_version_2(faults);
+        if self.ports.is_empty() {
+            let problem = "this service has no HiddenServicePort: clients could reach nothing";
+            faults.push(Fault::new(&self.place, problem));
+        }
+        let mut read = Reading { directory: &self, entries: Vec::new(), faults };
+        let open = read.restrictions(files) & read.introduction_points();
+        read.rate_limit();
+        read.streams();
+        read.proof_of_work();
+        let frontends = read.frontends(files);
+        let circuit_id = read.circuit_id();
+        let others = read.flag("hiddenserviceallowunknownports");
+        read.unknown();
+        if let Some(place) = &whole.single_hop {
+            let text = "HiddenServiceSingleHopMode: single onion services are not built in this \
+                        version. Here the service is anonymous, as others are, and slower";
+            read.entries.push(Entry::Note(Note::new(place, Kind::NoEquivalent, text)));
+        }
+        let mut entries = read.entries;
+        entries.extend(frontends);
+        entries.extend(ports::entries(&self.ports, circuit_id, others));
+        let key = self.path_on_disk;
+        let address = match files.address(&key) {
+            Ok(address) if faults.len() == before => address,
+            Ok(_) => return None,
+            Err(problem) => {
+                faults.push(Fault::of_key(&self.place, problem));
+                return None;
+            }
+        };
+        let nickname = nicknames.after_path(&key);
+        let service =
+            Service { nickname, place: self.place, key, address, entries, http: Vec::new() };
+        Some((service, open))
+    }
+
+    fn refuse_version_2(&self, faults: &mut Vec<Fault>) {
+        if let Some(line) = self.settings.get("hiddenserviceversion")
+            && line.value != "3"
+        {
+            let problem = format!(
+                "HiddenServiceVersion {}: Tor has dropped version 2, only version 3 is left. Take \
+                 the service out",
+                line.value
+            );
+            faults.push(Fault::new(&line.place, problem));
+        }
+        if let Some(line) = self.settings.get("hiddenserviceauthorizeclient") {
+            let problem = "HiddenServiceAuthorizeClient belongs to version 2, which Tor has \
+                           dropped: take the service out";
+            faults.push(Fault::new(&line.place, problem));
+        }
+    }
+}
+
+/// What these settings of a service become, whatever program has written them as
+/// torrc has them.
+pub(in crate::import) fn entries_of(
+    place: &Place,
+    lines: Vec<Line>,
+    faults: &mut Vec<Fault>,
+) -> Vec<Entry> {
+    let mut directory = Directory {
+        place: place.clone(),
+        path: String::new(),
+        path_on_disk: PathBuf::new(),
+        ports: Vec::new(),
+        settings: BTreeMap::new(),
+    };
+    for line in &lines {
+        directory.set(line, faults);
+    }
+    let mut read = Reading { directory: &directory, entries: Vec::new(), faults };
+    read.introduction_points();
+    read.rate_limit();
+    read.streams();
+    read.proof_of_work();
+    read.entries
+}
+
+/// The settings that mean something here.
+const KNOWN: [&str; 13] = [
+    "hiddenserviceallowunknownports",
+    "hiddenserviceauthorizeclient",
+    "hiddenserviceenableintrodosburstpersec",
+    "hiddenserviceenableintrodosdefense",
+    "hiddenserviceenableintrodosratepersec",
+    "hiddenserviceexportcircuitid",
+    "hiddenservicemaxstreams",
+    "hiddenservicemaxstreamsclosecircuit",
+    "hiddenservicenumintroductionpoints",
+    "hiddenserviceonionbalanceinstance",
+    "hiddenservicepowdefensesenabled",
+    "hiddenservicepowqueuerate",
+    "hiddenservicepowqueueburst",
+];
+
+/// One pass over the settings of a service.
+struct Reading<'d> {
+    directory: &'d Directory,
+    entries: Vec<Entry>,
+    faults: &'d mut Vec<Fault>,
+}
+
+impl<'d> Reading<'d> {
+    fn setting(&self, key: &str) -> Option<&'d Line> {
+        self.directory.settings.get(key)
+    }
+
+    fn note(&mut self, place: &Place, kind: Kind, text: impl Into<String>) {
+        self.entries.push(Entry::Note(Note::new(place, kind, text)));
+    }
+
+    fn flag(&mut self, key: &str) -> bool {
+        let Some(line) = self.setting(key) else { return false };
+        if !matches!(line.value.as_str(), "0" | "1") {
+            let problem = format!("{} has to be 0 or 1, not {:?}", line.name, line.value);
+            self.faults.push(Fault::new(&line.place, problem));
+        }
+        line.value == "1"
+    }
+
+    fn number(&mut self, key: &str, most: u32) -> Option<(u32, &'d Line)> {
+        let line = self.setting(key)?;
+        match line.value.parse() {
+            Ok(number) if number <= most => Some((number, line)),
+            _ => {
+                let problem = format!(
+                    "{} has to be a number from 0 to {most}, not {:?}",
+                    line.name, line.value
+                );
+                self.faults.push(Fault::new(&line.place, problem));
+                None
+            }
+        }
+    }
+
+    /// Says no to running a service open that was not; whether it may run.
+    fn restrictions(&mut self, files: &impl Files) -> bool {
+        let directory = self.directory.path_on_disk.join("authorized_clients");
+        let names = match files.list(&directory) {
+            Ok(names) => names.unwrap_or_default(),
+            Err(problem) => {
+                self.faults.push(Fault::of_key(&self.directory.place, problem));
+                return false;
+            }
+        };
+        let clients = names.iter().filter(|name| name.ends_with(".auth")).count();
+        if clients == 0 {
+            return true;
+        }
+        let text = format!(
+            "authorized_clients lets {clients} client(s) in and nobody else. Restricted discovery \
+             is not built in this version: EVERYBODY WHO KNOWS THE ADDRESS COULD REACH THE SERVICE, \
+             so it is not enabled. Leave it with tor, or take out `enabled = false` to open it to all"
+        );
+        let place = self.directory.place.clone();
+        self.note(&place, Kind::Warning, text);
+        self.entries.push(Entry::Key("enabled", false.into()));
+        false
+    }
+
+    /// Whether there are to be any.
+    fn introduction_points(&mut self) -> bool {
+        let Some((number, line)) = self.number("hiddenservicenumintroductionpoints", 20) else {
+            return true;
+        };
+        match number {
+            0 => {
+                let text = "HiddenServiceNumIntroductionPoints 0: without any, nobody reaches the \
+                            service, so it is not enabled";
+                self.note(&line.place, Kind::Warning, text);
+                if !self.entries.iter().any(|e| matches!(e, Entry::Key("enabled", _))) {
+                    self.entries.push(Entry::Key("enabled", false.into()));
+                }
+                return false;
+            }
+            1 | 2 => self.entries.push(Entry::Key("local_intro_points", i64::from(number).into())),
+            3 => {}
+            _ => self.entries.push(Entry::Key("num_intro_points", i64::from(number).into())),
+        }
+        true
+    }
+
+    fn rate_limit(&mut self) {
+        const MOST: u32 = i32::MAX as u32;
+        let mut of = |key, default| self.number(key, MOST).map_or(default, |(number, _)| number);
+        let rate = of("hiddenserviceenableintrodosratepersec", RATE.0);
+        let burst = of("hiddenserviceenableintrodosburstpersec", RATE.1);
+        if !self.flag("hiddenserviceenableintrodosdefense") {
+            return;
+        }
+        let Some(line) = self.setting("hiddenserviceenableintrodosdefense") else { return };
+        if rate == 0 || burst == 0 || burst < rate {
+            let text = format!(
+                "HiddenServiceEnableIntroDoSDefense with {rate} a second and {burst} at once turns \
+                 the defence off: no limit is set"
+            );
+            return self.note(&line.place, Kind::Decided, text);
+        }
+        let pair = [("rate", rate), ("burst", burst)];
+        let pair = pair.map(|(key, value)| (key.to_owned(), Value::from(i64::from(value))));
+        self.entries.push(Entry::Key("rate_limit_at_intro", Table::from_iter(pair).into()));
+    }
+
+    fn streams(&mut self) {
+        let close = self.flag("hiddenservicemaxstreamsclosecircuit");
+        let Some((number, line)) = self.number("hiddenservicemaxstreams", 65535) else { return };
+        if number == 0 {
+            return;
+        }
+        if !close {
+            let text = "HiddenServiceMaxStreams without HiddenServiceMaxStreamsCloseCircuit: tor \
+                        ignores the streams beyond, here the client's circuit is closed";
+            self.note(&line.place, Kind::Decided, text);
+        }
+        let key = "max_concurrent_streams_per_circuit";
+        self.entries.push(Entry::Key(key, i64::from(number).into()));
+    }
+
+    fn proof_of_work(&mut self) {
+        let of = |this: &mut Self, key| this.number(key, u32::MAX).map(|(number, _)| number);
+        let rate = of(self, "hiddenservicepowqueuerate");
+        let burst = of(self, "hiddenservicepowqueueburst");
+        let enabled = self.flag("hiddenservicepowdefensesenabled");
+        let Some(line) = self.setting("hiddenservicepowdefensesenabled") else { return };
+        if enabled {
+            let (rate, burst) = (rate.unwrap_or(250), burst.unwrap_or(2500));
+            let text = format!(
+                "HiddenServicePoWDefensesEnabled (queue: {rate} a second, {burst} at once): proof of \
+                 work is not built in this version. Under a flood of introductions the service has \
+                 this defence no more; see rate_limit_at_intro"
+            );
+            self.note(&line.place, Kind::Warning, text);
+        }
+    }
+
+    /// The addresses that it answers for, where it is a backend.
+    fn frontends(&mut self, files: &impl Files) -> Option<Entry> {
+        if !self.flag("hiddenserviceonionbalanceinstance") {
+            return None;
+        }
+        let line = self.setting("hiddenserviceonionbalanceinstance")?;
+        let file = self.directory.path_on_disk.join("ob_config");
+        let lines = match files.text(&file) {
+            Ok(Some(text)) => lines::parse(&text, &file),
+            Ok(None) => {
+                let problem = format!(
+                    "there is no {}: it names the address to answer for, as MasterOnionAddress",
+                    file.display()
+                );
+                Err(Fault::new(&line.place, problem))
+            }
+            Err(problem) => Err(Fault::new(&line.place, problem)),
+        };
+        let lines = lines.map_err(|fault| self.faults.push(fault)).ok()?;
+        let mut frontends: Vec<Value> = Vec::new();
+        for line in lines {
+            if line.key != "masteronionaddress" {
+                let text = format!("{} in ob_config is not known here", line.name);
+                self.note(&line.place, Kind::NoEquivalent, text);
+                continue;
+            }
+            match address(&line.value) {
+                Ok(address) => {
+                    let address = Value::from(address.to_string());
+                    if !frontends.contains(&address) {
+                        frontends.push(address);
+                    }
+                }
+                Err(problem) => self.faults.push(Fault::new(&line.place, problem)),
+            }
+        }
+        if frontends.is_empty() && self.faults.is_empty() {
+            let place = Place { file, line: 0 };
+            let problem =
+                "there is no MasterOnionAddress in it: whom does this backend answer for?";
+            self.faults.push(Fault::new(&place, problem));
+        }
+        Some(Entry::List("frontends", frontends))
+    }
+
+    /// Whether servers learn the circuit.
+    fn circuit_id(&mut self) -> bool {
+        let Some(line) = self.setting("hiddenserviceexportcircuitid") else { return false };
+        match line.value.to_ascii_lowercase().as_str() {
+            "haproxy" => true,
+            "none" | "" => false,
+            _ => {
+                let problem = format!(
+                    "HiddenServiceExportCircuitID has to be haproxy or none, not {:?}",
+                    line.value
+                );
+                self.faults.push(Fault::new(&line.place, problem));
+                false
+            }
+        }
+    }
+
+    fn unknown(&mut self) {
+        for (key, line) in &self.directory.settings {
+            let text = match key.as_str() {
+                "hiddenserviceversion" => continue,
+                "hiddenservicedirgroupreadable" => format!(
+                    "{}: the key has to be its owner's alone here (chmod go-rwx)",
+                    line.name
+                ),
+                key if KNOWN.contains(&key) => continue,
+                _ => {
+                    format!("{} is not known to this import: does the service need it?", line.name)
+                }
+            };
+            self.note(&line.place, Kind::NoEquivalent, text);
+        }
+    }
+}

@@ -1,0 +1,173 @@
+//! A YAML document whose every key and value knows its line: keys that nobody
+//! knows have to be named, too.
+
+use std::fmt;
+
+use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde_saphyr::Spanned;
+
+/// A value.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Node {
+    /// Nothing, `null` or `~`.
+    Null,
+    /// Anything that is neither a list nor a map, as text.
+    Scalar(String),
+    /// A list.
+    List(Vec<Item>),
+    /// A map, in the order of the file.
+    Map(Vec<Pair>),
+}
+
+/// A value and its line.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Item {
+    /// From 1.
+    pub(super) line: usize,
+    /// The value.
+    pub(super) node: Node,
+}
+
+/// An entry of a map.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Pair {
+    /// The key's line, from 1.
+    pub(super) line: usize,
+    /// The key.
+    pub(super) key: String,
+    /// The value.
+    pub(super) value: Item,
+}
+
+impl Item {
+    /// The text of a scalar.
+    pub(super) fn text(&self) -> Option<&str> {
+        match &self.node {
+            Node::Scalar(text) => Some(text),
+            _ => None,
+        }
+    }
+}
+
+/// Reads a document.
+///
+/// # Errors
+///
+/// The line, and what is wrong there.
+pub(super) fn parse(text: &str) -> Result<Item, (usize, String)> {
+    match serde_saphyr::from_str::<Spanned<Node>>(text) {
+        Ok(root) => Ok(Item { line: line(&root), node: root.value }),
+        Err(error) => {
+            let line = error.location().map_or(0, |location| location.line() as usize);
+            let mut problem = error.without_snippet().to_string();
+            // The line is told apart.
+            if let Some(at) = problem.find(" at line ") {
+                problem.truncate(at);
+            }
+            let tabs = |line: &str| line.trim_start_matches(' ').starts_with('\t');
+            if text.lines().skip(line.saturating_sub(2)).take(3).any(tabs) {
+                problem.push_str("; YAML is indented by blanks, never by tabs");
+            }
+            Err((line, problem))
+        }
+    }
+}
+
+fn line<T>(spanned: &Spanned<T>) -> usize {
+    spanned.referenced.line() as usize
+}
+
+impl<'de> Deserialize<'de> for Node {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(Any)
+    }
+}
+
+struct Any;
+
+impl<'de> Visitor<'de> for Any {
+    type Value = Node;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a value")
+    }
+
+    fn visit_unit<E>(self) -> Result<Node, E> {
+        Ok(Node::Null)
+    }
+
+    fn visit_none<E>(self) -> Result<Node, E> {
+        Ok(Node::Null)
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Node, E> {
+        Ok(Node::Scalar(value.to_string()))
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Node, E> {
+        Ok(Node::Scalar(value.to_string()))
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Node, E> {
+        Ok(Node::Scalar(value.to_string()))
+    }
+
+    fn visit_f64<E>(self, value: f64) -> Result<Node, E> {
+        Ok(Node::Scalar(value.to_string()))
+    }
+
+    fn visit_str<E>(self, value: &str) -> Result<Node, E> {
+        Ok(Node::Scalar(value.to_owned()))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Node, A::Error> {
+        let mut items = Vec::new();
+        while let Some(item) = list.next_element::<Spanned<Node>>()? {
+            items.push(Item { line: line(&item), node: item.value });
+        }
+        Ok(Node::List(items))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Node, A::Error> {
+        let mut pairs = Vec::new();
+        while let Some(key) = map.next_key::<Spanned<String>>()? {
+            let value = map.next_value::<Spanned<Node>>()?;
+            let value = Item { line: line(&value), node: value.value };
+            pairs.push(Pair { line: line(&key), key: key.value, value });
+        }
+        Ok(Node::Map(pairs))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_key_and_value_knows_its_line() {
+        let Node::Map(pairs) = parse("a: 1\nb:\n  - x: ~\n").unwrap().node else { panic!() };
+        assert_eq!((pairs[0].line, pairs[1].line), (1, 2));
+        assert_eq!(pairs[0].value.text(), Some("1"));
+        let Node::List(items) = &pairs[1].value.node else { panic!() };
+        let Node::Map(inner) = &items[0].node else { panic!() };
+        assert_eq!((inner[0].line, &inner[0].value.node), (3, &Node::Null));
+    }
+
+    #[test]
+    fn a_tab_is_named_as_the_cause() {
+        let (line, problem) = parse("services:\n\t- key: a\n").unwrap_err();
+        assert_eq!(line, 2, "{problem}");
+        assert!(problem.contains("never by tabs"), "{problem}");
+    }
+
+    #[test]
+    fn bombs_and_depth_are_errors() {
+        let mut bomb = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
+        for i in 1..12 {
+            let list = vec![format!("*a{}", i - 1); 10].join(", ");
+            bomb.push_str(&format!("a{i}: &a{i} [{list}]\n"));
+        }
+        assert!(parse(&bomb).is_err());
+        assert!(parse(&"[".repeat(100_000)).is_err());
+    }
+}
