@@ -142,7 +142,7 @@ impl From<Fault> for Faults {
 
 impl Fault {
     fn new(place: &Place, problem: impl Into<String>) -> Self {
-        Self { place: place.clone(), problem: problem.into(), key: false }
+        Self { place: place.clone(), problem: printable(problem.into()), key: false }
     }
 
     fn of_key(place: &Place, problem: impl Into<String>) -> Self {
@@ -152,8 +152,19 @@ impl Fault {
 
 impl Note {
     fn new(place: &Place, kind: Kind, text: impl Into<String>) -> Self {
-        Self { place: place.clone(), kind, text: text.into() }
+        Self { place: place.clone(), kind, text: printable(text.into()) }
     }
+}
+
+/// Text without what a terminal would obey: values of the files are in it.
+fn printable(text: String) -> String {
+    if text.contains(char::is_control) { text.replace(char::is_control, " ") } else { text }
+}
+
+/// The directory of a file, where relative paths begin.
+fn directory_of(file: &Path) -> &Path {
+    let parent = file.parent().filter(|parent| !parent.as_os_str().is_empty());
+    parent.unwrap_or(Path::new("."))
 }
 
 /// Reads an onion address, and explains the kinds that are gone.

@@ -104,6 +104,13 @@ const PARTS: &[Part] = &[
         save: ADDRESSES,
     },
     Part {
+        name: "import",
+        files: &["src/import.rs", "src/import/"],
+        only: &["std", "core", "thiserror", "serde", "serde_saphyr", "toml", "onionbraid_balancer"],
+        never: IMPURE,
+        save: &[],
+    },
+    Part {
         name: "the pure part of the daemon",
         files: &["src/daemon/drain.rs", "src/daemon/reload.rs", "src/daemon/settings.rs"],
         only: &["std", "core", "tor_hsservice", "onionbraid_balancer", "onionbraid_proxy"],
@@ -243,6 +250,7 @@ const CRATES: &[&str] = &[
     "safelog",
     "serde",
     "serde_json",
+    "serde_saphyr",
     "sha2",
     "thiserror",
     "tokio",

@@ -37,6 +37,9 @@ _onionbraid() {
             onionbraid,help)
                 cmd="onionbraid__subcmd__help"
                 ;;
+            onionbraid,import)
+                cmd="onionbraid__subcmd__import"
+                ;;
             onionbraid,keys)
                 cmd="onionbraid__subcmd__keys"
                 ;;
@@ -103,6 +106,9 @@ _onionbraid() {
             onionbraid__subcmd__help,help)
                 cmd="onionbraid__subcmd__help__subcmd__help"
                 ;;
+            onionbraid__subcmd__help,import)
+                cmd="onionbraid__subcmd__help__subcmd__import"
+                ;;
             onionbraid__subcmd__help,keys)
                 cmd="onionbraid__subcmd__help__subcmd__keys"
                 ;;
@@ -124,6 +130,15 @@ _onionbraid() {
             onionbraid__subcmd__help__subcmd__generate,man)
                 cmd="onionbraid__subcmd__help__subcmd__generate__subcmd__man"
                 ;;
+            onionbraid__subcmd__help__subcmd__import,onionbalance)
+                cmd="onionbraid__subcmd__help__subcmd__import__subcmd__onionbalance"
+                ;;
+            onionbraid__subcmd__help__subcmd__import,onionspray)
+                cmd="onionbraid__subcmd__help__subcmd__import__subcmd__onionspray"
+                ;;
+            onionbraid__subcmd__help__subcmd__import,torrc)
+                cmd="onionbraid__subcmd__help__subcmd__import__subcmd__torrc"
+                ;;
             onionbraid__subcmd__help__subcmd__keys,address)
                 cmd="onionbraid__subcmd__help__subcmd__keys__subcmd__address"
                 ;;
@@ -135,6 +150,30 @@ _onionbraid() {
                 ;;
             onionbraid__subcmd__help__subcmd__keys,import)
                 cmd="onionbraid__subcmd__help__subcmd__keys__subcmd__import"
+                ;;
+            onionbraid__subcmd__import,help)
+                cmd="onionbraid__subcmd__import__subcmd__help"
+                ;;
+            onionbraid__subcmd__import,onionbalance)
+                cmd="onionbraid__subcmd__import__subcmd__onionbalance"
+                ;;
+            onionbraid__subcmd__import,onionspray)
+                cmd="onionbraid__subcmd__import__subcmd__onionspray"
+                ;;
+            onionbraid__subcmd__import,torrc)
+                cmd="onionbraid__subcmd__import__subcmd__torrc"
+                ;;
+            onionbraid__subcmd__import__subcmd__help,help)
+                cmd="onionbraid__subcmd__import__subcmd__help__subcmd__help"
+                ;;
+            onionbraid__subcmd__import__subcmd__help,onionbalance)
+                cmd="onionbraid__subcmd__import__subcmd__help__subcmd__onionbalance"
+                ;;
+            onionbraid__subcmd__import__subcmd__help,onionspray)
+                cmd="onionbraid__subcmd__import__subcmd__help__subcmd__onionspray"
+                ;;
+            onionbraid__subcmd__import__subcmd__help,torrc)
+                cmd="onionbraid__subcmd__import__subcmd__help__subcmd__torrc"
                 ;;
             onionbraid__subcmd__keys,address)
                 cmd="onionbraid__subcmd__keys__subcmd__address"
@@ -173,7 +212,7 @@ _onionbraid() {
 
     case "${cmd}" in
         onionbraid)
-            opts="-h -V --help --version run check status healthcheck backend-config keys descriptor config generate help"
+            opts="-h -V --help --version run check status healthcheck backend-config keys import descriptor config generate help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -495,7 +534,7 @@ _onionbraid() {
             return 0
             ;;
         onionbraid__subcmd__help)
-            opts="run check status healthcheck backend-config keys descriptor config generate help"
+            opts="run check status healthcheck backend-config keys import descriptor config generate help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -662,6 +701,62 @@ _onionbraid() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        onionbraid__subcmd__help__subcmd__import)
+            opts="onionbalance torrc onionspray"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        onionbraid__subcmd__help__subcmd__import__subcmd__onionbalance)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        onionbraid__subcmd__help__subcmd__import__subcmd__onionspray)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        onionbraid__subcmd__help__subcmd__import__subcmd__torrc)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         onionbraid__subcmd__help__subcmd__keys)
             opts="generate import export address"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
@@ -753,6 +848,156 @@ _onionbraid() {
                 return 0
             fi
             case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        onionbraid__subcmd__import)
+            opts="-h --help onionbalance torrc onionspray help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        onionbraid__subcmd__import__subcmd__help)
+            opts="onionbalance torrc onionspray help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        onionbraid__subcmd__import__subcmd__help__subcmd__help)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        onionbraid__subcmd__import__subcmd__help__subcmd__onionbalance)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        onionbraid__subcmd__import__subcmd__help__subcmd__onionspray)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        onionbraid__subcmd__import__subcmd__help__subcmd__torrc)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        onionbraid__subcmd__import__subcmd__onionbalance)
+            opts="-h --out --copy-keys --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --out)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --copy-keys)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        onionbraid__subcmd__import__subcmd__onionspray)
+            opts="-h --out --copy-keys --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --out)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --copy-keys)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        onionbraid__subcmd__import__subcmd__torrc)
+            opts="-h --out --copy-keys --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --out)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --copy-keys)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;

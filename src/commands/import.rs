@@ -159,8 +159,8 @@ fn copy(
 /// Whose the copies are to be, where root makes them: the owner of the directory
 /// that they go into.
 fn owner_for(directory: &Path) -> Option<(u32, u32)> {
-    let mut above = directory.ancestors().filter(|path| !path.as_os_str().is_empty());
-    let there = above.find_map(|path| path.metadata().ok())?;
+    let directory = std::path::absolute(directory).ok()?;
+    let there = directory.ancestors().find_map(|path| path.metadata().ok())?;
     (is_root() && there.uid() != 0).then_some((there.uid(), there.gid()))
 }
 
@@ -243,11 +243,8 @@ impl Files for Disk {
             return Err(told(&"it is longer than 4 MiB"));
         }
         let bytes = std::fs::read(path).map_err(|error| told(&error))?;
-        String::from_utf8(bytes).map(Some).map_err(|error| {
-            let line = error.as_bytes().iter().take(error.utf8_error().valid_up_to());
-            let line = line.filter(|byte| **byte == b'\n').count() + 1;
-            told(&format!("line {line} is not UTF-8"))
-        })
+        // Comments in another encoding are no reason to refuse a file.
+        Ok(Some(String::from_utf8_lossy(&bytes).into_owned()))
     }
 
     fn list(&self, path: &Path) -> Result<Option<Vec<String>>, String> {

@@ -83,7 +83,8 @@ impl Draft {
         }
         for service in &self.services {
             let nickname = &service.nickname;
-            let _ = writeln!(text, "\n# {}, from {}", service.address, service.place);
+            text.push('\n');
+            comment(&mut text, &format!("{}, from {}", service.address, service.place));
             let _ = writeln!(text, "[onion_services.\"{nickname}\"]");
             let path = |path: &Path| Value::from(path.to_string_lossy().into_owned());
             entry(&mut text, &Entry::Key("identity_key", path(&key(service))));

@@ -10,7 +10,10 @@ use toml::{Table, Value};
 
 use super::nicknames::Nicknames;
 use super::yaml::{self, Item, Node, Pair};
-use super::{Draft, Entry, Fault, Faults, Files, Kind, Note, Place, Service, address, without_bom};
+use super::{
+    Draft, Entry, Fault, Faults, Files, Kind, Note, Place, Service, address, directory_of,
+    without_bom,
+};
 use onionbraid_balancer::onion::OnionAddress;
 
 /// The longest name of a backend, in characters.
@@ -222,7 +225,7 @@ impl<F: Files> Reading<'_, F> {
 
     /// Onionbalance's relative paths begin at the directory of its file.
     fn beside(&self, path: &str) -> PathBuf {
-        self.file.parent().unwrap_or(Path::new("")).join(path)
+        directory_of(self.file).join(path)
     }
 
     /// The backends of one service.

@@ -11,14 +11,15 @@
 mod project;
 mod settings;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use toml::{Table, Value};
 
 use super::nicknames::Nicknames;
 use super::{
-    Draft, Entry, Fault, Faults, Files, Kind, Note, Place, Service, address, onionbalance,
+    Draft, Entry, Fault, Faults, Files, Kind, Note, Place, Service, address, directory_of,
+    onionbalance,
 };
 use onionbraid_balancer::onion::OnionAddress;
 use project::{Map, MapKind, Project};
@@ -47,7 +48,7 @@ pub fn import(path: &Path, files: &impl Files) -> Result<Draft, Faults> {
     let fault = |problem: String| Faults::from(Fault::new(&place, problem));
     let names = files.list(path).map_err(fault)?;
     let (home, confs) = match names {
-        None => (path.parent().unwrap_or(Path::new("")).to_owned(), vec![path.to_owned()]),
+        None => (directory_of(path).to_owned(), vec![path.to_owned()]),
         Some(names) => {
             let confs = names.iter().filter(|name| name.ends_with(".conf"));
             (path.to_owned(), confs.map(|name| path.join(name)).collect())
@@ -213,7 +214,8 @@ impl<F: Files> Reading<'_, F> {
                 found.extend(text.ok().flatten().and_then(|text| address(&text).ok()));
             }
         }
-        found.dedup();
+        let mut seen = BTreeSet::new();
+        found.retain(|address| seen.insert(*address));
         if found.is_empty() {
             let problem = format!(
                 "the workers of this softmap are not known: they are in onionbalance.d/config.yaml \
@@ -241,7 +243,7 @@ impl<F: Files> Reading<'_, F> {
         let mut entries = settings.service(&map.place, &mut self.faults);
         let note = |kind, text: String| Entry::Note(Note::new(&map.place, kind, text));
         entries.push(note(
-            Kind::Warning,
+            Kind::NoEquivalent,
             format!(
                 "Onionspray answers on port 443, too, with its nginx, and sends visitors there: \
                  here the site is at http://{own} alone, which Tor encrypts as well. For links to \

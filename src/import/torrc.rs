@@ -18,9 +18,10 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::nicknames::Nicknames;
-use super::{Draft, Fault, Faults, Files, Kind, Note, Place, resolve};
+use super::{Draft, Fault, Faults, Files, Kind, Note, Place, directory_of, resolve};
 use bridges::Bridges;
 use lines::Line;
+use others::Others;
 use service::Directory;
 
 /// Reads the torrc at `file`.
@@ -36,6 +37,7 @@ pub fn import(file: &Path, files: &impl Files) -> Result<Draft, Faults> {
     let (mut faults, mut bridges) = (Vec::new(), Bridges::default());
     let mut directories: Vec<Directory> = Vec::new();
     let mut whole = service::WholeProcess::default();
+    let mut others = Others::default();
     for line in &settings {
         let key = line.key.as_str();
         if key == "hiddenservicedir" {
@@ -49,10 +51,11 @@ pub fn import(file: &Path, files: &impl Files) -> Result<Draft, Faults> {
                     format!("{} has no HiddenServiceDir before it: whose is it?", line.name),
                 )),
             }
-        } else if let Some(note) = others::note(line) {
-            general.push(note);
+        } else {
+            others.add(line);
         }
     }
+    general.extend(others.notes());
     if directories.is_empty() && faults.is_empty() {
         let place = Place { file: file.to_owned(), line: 0 };
         let problem = "there is no HiddenServiceDir in it: nothing to import. Is it the torrc of \
@@ -97,6 +100,7 @@ pub fn import(file: &Path, files: &impl Files) -> Result<Draft, Faults> {
         faults.sort_by(|a, b| a.place.cmp(&b.place));
         return Err(Faults(faults));
     }
+    general.sort_by(|a, b| a.place.cmp(&b.place));
     let source = format!("the torrc {}", file.display());
     Ok(Draft { source, general, services, tables: bridges.tables() })
 }
@@ -110,7 +114,7 @@ struct Base {
 }
 
 fn data_directory(settings: &[Line], file: &Path, files: &impl Files) -> Base {
-    let beside = file.parent().unwrap_or(Path::new("")).to_owned();
+    let beside = directory_of(file).to_owned();
     let line = settings.iter().rfind(|line| line.key == "datadirectory");
     let data = line.map(|line| resolve(&line.value, &beside, files));
     Base { data, beside }
@@ -130,7 +134,8 @@ impl Base {
         let places: Vec<PathBuf> = self.data.iter().chain([&self.beside]).map(below).collect();
         let is_there = |path: &&PathBuf| matches!(files.list(path), Ok(Some(_)) | Err(_));
         let found = places.iter().find(is_there).or(places.first());
-        let found = found.cloned().unwrap_or_else(|| PathBuf::from(path));
+        // Without what says nothing, such as a slash at the end.
+        let found: PathBuf = found.map(|path| path.components().collect()).unwrap_or_default();
         if Path::new(path).is_relative() && !path.starts_with("~/") {
             let text = format!(
                 "HiddenServiceDir {path} is relative: {} is taken, which tor finds only where it \

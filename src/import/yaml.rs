@@ -60,9 +60,11 @@ pub(super) fn parse(text: &str) -> Result<Item, (usize, String)> {
         Err(error) => {
             let line = error.location().map_or(0, |location| location.line() as usize);
             let mut problem = error.without_snippet().to_string();
-            // The line is told apart.
-            if let Some(at) = problem.find(" at line ") {
-                problem.truncate(at);
+            // The line is told apart; what a programmer could do helps no operator.
+            for end in [" at line ", ", set DuplicateKeyPolicy"] {
+                if let Some(at) = problem.find(end) {
+                    problem.truncate(at);
+                }
             }
             let tabs = |line: &str| line.trim_start_matches(' ').starts_with('\t');
             if text.lines().skip(line.saturating_sub(2)).take(3).any(tabs) {

@@ -132,6 +132,7 @@ impl<'p> Settings<'p> {
                     .push(Fault::new(place, format!("set {key} has to be 0 or 1, not {value:?}")));
             }
         }
+        notes.sort_by(|a, b| a.place.cmp(&b.place));
         settings.blocks();
         settings
     }

@@ -6,7 +6,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::import::{Fault, Faults, Files, Kind, Note, Place, resolve, without_bom};
+use crate::import::{Fault, Faults, Files, Kind, Note, Place, directory_of, resolve, without_bom};
 
 /// How deep files may include each other, as in C tor.
 const DEEPEST: usize = 31;
@@ -41,6 +41,8 @@ pub(super) fn read(
         Ok(None) => faults.push(Fault::new(&place, "there is no such file")),
         Err(problem) => faults.push(Fault::new(&place, problem)),
     }
+    // A file that is included twice is wrong twice.
+    faults.dedup();
     if faults.is_empty() { Ok(lines) } else { Err(Faults(faults)) }
 }
 
@@ -70,7 +72,7 @@ fn include(
             let problem = format!("more than {DEEPEST} files include each other, as if in a ring");
             return faults.push(Fault::new(&line.place, problem));
         }
-        let beside = file.parent().unwrap_or(Path::new(""));
+        let beside = directory_of(file);
         let pattern = resolve(&line.value, beside, files);
         if Path::new(&line.value).is_relative() {
             let text = format!(

@@ -1,22 +1,55 @@
 //! Why has a setting that is about no onion service no equivalent?
 
 use super::lines::Line;
-use crate::import::{Kind, Note};
+use crate::import::{Kind, Note, Place};
 
 /// Settings by how they begin, in lower case, and what there is in their place.
 /// The first that fits counts.
-const KNOWN: &[(&[&str], &str)] = &[
+const KNOWN: &[(&[&str], Kind, &str)] = &[
+    (
+        &["socks4proxy", "socks5proxy", "httpproxy", "httpsproxy", "tcpproxy"],
+        Kind::Warning,
+        "Arti connects to the Tor network directly or through bridges, never through a proxy: \
+         whoever watches this machine sees that",
+    ),
+    (
+        &["outboundbind"],
+        Kind::Warning,
+        "the system's routes decide which of its addresses connections come from",
+    ),
+    (
+        &[
+            "entrynodes",
+            "exitnodes",
+            "middlenodes",
+            "excludenodes",
+            "excludeexit",
+            "strictnodes",
+            "geoip",
+            "numentryguards",
+            "numdirectoryguards",
+            "useentryguards",
+            "hslayer",
+            "enforcedistinct",
+            "nodefamily",
+        ],
+        Kind::Warning,
+        "Arti cannot be told which relays to use or to keep away from",
+    ),
     (
         &["socks", "dnsport", "transport", "natdport", "httptunnelport", "automap", "virtualaddr"],
+        Kind::NoEquivalent,
         "there is no SOCKS or other proxy for programs on this machine. If some use it, keep a tor \
          or arti for them",
     ),
     (
         &["control", "cookieauth", "hashedcontrol", "__"],
+        Kind::NoEquivalent,
         "there is no control port: see `onionbraid status`, and SIGHUP for changes",
     ),
     (
-        &["log", "safelogging", "syslog", "heartbeat", "truncatelog", "logmessage", "logtimegran"],
+        &["log", "safelogging", "syslog", "heartbeat", "truncatelog"],
+        Kind::NoEquivalent,
         "logs go to standard error, as [logging] says; addresses are left out of them",
     ),
     (
@@ -40,6 +73,7 @@ const KNOWN: &[(&[&str], &str)] = &[
             "shutdownwait",
             "signalhup",
         ],
+        Kind::NoEquivalent,
         "onionbraid stays in the foreground with the rights that it was started with, in \
          directories of its own ([storage]): the service manager says the rest",
     ),
@@ -62,7 +96,6 @@ const KNOWN: &[(&[&str], &str)] = &[
             "publishserverdescriptor",
             "servertransport",
             "accounting",
-            "dirportfront",
             "metricsport",
             "ipv6exit",
             "reducedexit",
@@ -71,13 +104,17 @@ const KNOWN: &[(&[&str], &str)] = &[
             "assumereachable",
             "dirpolicy",
             "dircache",
-            "outboundbind",
         ],
+        Kind::NoEquivalent,
         "this tor is a relay, too, or was set up as one: keep it for that, without its \
          HiddenServiceDirs",
     ),
-    (&["reachable", "fascistfirewall", "firewallports"], "see reachable_addrs in [path_rules]"),
-    (&["vanguards"], "see mode in [vanguards]; the default is at least as strict"),
+    (
+        &["reachable", "fascistfirewall", "firewallports"],
+        Kind::NoEquivalent,
+        "see reachable_addrs in [path_rules]",
+    ),
+    (&["vanguards"], Kind::NoEquivalent, "see mode in [vanguards]"),
     (
         &[
             "testing",
@@ -89,51 +126,62 @@ const KNOWN: &[(&[&str], &str)] = &[
             "authoritative",
             "usedefaultfallback",
         ],
+        Kind::NoEquivalent,
         "see authorities and fallback_caches in [tor_network], for a network of your own",
     ),
     (
-        &[
-            "entrynodes",
-            "exitnodes",
-            "middlenodes",
-            "excludenodes",
-            "excludeexit",
-            "strictnodes",
-            "geoip",
-            "numentryguards",
-            "numdirectoryguards",
-            "useentryguards",
-            "hslayer",
-            "enforcedistinct",
-            "nodefamily",
-        ],
-        "Arti cannot be told which relays to use",
-    ),
-    (
-        &["http", "https", "tcpproxy"],
-        "Arti reaches the Tor network directly or through bridges, not through a proxy",
-    ),
-    (
         &["clientonionauthdir"],
+        Kind::NoEquivalent,
         "backends that demand client authorization cannot be used in this version",
     ),
 ];
 
-/// What is said of a setting; nothing of one that asks for what is so anyway.
-pub(super) fn note(line: &Line) -> Option<Note> {
-    let off = matches!(
-        (line.key.as_str(), line.value.as_str()),
-        ("socksport" | "controlport" | "orport" | "clientonly", "0")
-            | ("socksport" | "controlport", "auto")
-            | ("clientonly" | "safelogging", "1")
-    );
-    if off {
-        return None;
+/// What is said of settings that are not known.
+const UNKNOWN: &str = "not known to this import: does the service need it?";
+
+/// Settings of one kind: the first of them, their names, and what is said.
+#[derive(Debug)]
+struct Group {
+    place: Place,
+    names: Vec<String>,
+    kind: Kind,
+    text: &'static str,
+}
+
+/// The settings that have no equivalent, those of one kind together.
+#[derive(Debug, Default)]
+pub(super) struct Others(Vec<Group>);
+
+impl Others {
+    /// Adds a setting, unless it asks for what is so anyway.
+    pub(super) fn add(&mut self, line: &Line) {
+        let so_anyway = matches!(
+            (line.key.as_str(), line.value.as_str()),
+            ("socksport" | "controlport" | "orport" | "clientonly", "0")
+                | ("clientonly" | "safelogging", "1")
+        );
+        if so_anyway {
+            return;
+        }
+        let known =
+            KNOWN.iter().find(|(keys, ..)| keys.iter().any(|key| line.key.starts_with(key)));
+        let (kind, text) =
+            known.map_or((Kind::NoEquivalent, UNKNOWN), |(_, kind, text)| (*kind, *text));
+        match self.0.iter_mut().find(|group| group.text == text) {
+            Some(group) if group.names.contains(&line.name) => {}
+            Some(group) => group.names.push(line.name.clone()),
+            None => {
+                let (place, names) = (line.place.clone(), vec![line.name.clone()]);
+                self.0.push(Group { place, names, kind, text });
+            }
+        }
     }
-    let known = KNOWN.iter().find(|(keys, _)| keys.iter().any(|key| line.key.starts_with(key)));
-    let text = match known {
-        Some((_, text)) => format!("{}: {text}", line.name),
-        None => format!("{} is not known to this import: does the service need it?", line.name),
-    };
-    Some(Note::new(&line.place, Kind::NoEquivalent, text))
+
+    /// What is said of them.
+    pub(super) fn notes(self) -> impl Iterator<Item = Note> {
+        self.0.into_iter().map(|group| {
+            let Group { place, names, kind, text } = group;
+            Note::new(&place, kind, format!("{}: {text}", names.join(", ")))
+        })
+    }
 }

@@ -33,6 +33,9 @@ pub(super) fn read(line: &Line) -> Result<Port, Fault> {
     } else if let Some(path) = strip_unix(target) {
         let path = match path.starts_with('"') {
             true => quoted(path).map_err(fault)?,
+            false if path.contains(char::is_whitespace) => {
+                return Err(fault(format!("a path with blanks is quoted: unix:\"{path}\"")));
+            }
             false => path.to_owned(),
         };
         if path.is_empty() {
@@ -49,6 +52,14 @@ pub(super) fn read(line: &Line) -> Result<Port, Fault> {
     } else {
         target.to_owned()
     };
+    let onion = |host: &str| host.trim_end_matches('.').to_ascii_lowercase().ends_with(".onion");
+    if target.rsplit_once(':').is_some_and(|(host, _)| onion(host)) {
+        let problem = format!(
+            "{target} is an onion service: onionbraid reaches servers without Tor. If it answers \
+             for this address, it is a backend: name it in `backends`"
+        );
+        return Err(fault(problem));
+    }
     Ok(Port { place: line.place.clone(), port, target })
 }
 
@@ -137,7 +148,17 @@ mod tests {
         ] {
             assert_eq!(target(value), Ok((port, expected.to_owned())), "{value}");
         }
-        for wrong in ["", "0", "65536", "x", "80 unix:", "80 unix:\"/x", "80 1.2.3.4:5 6", "+80"] {
+        for wrong in [
+            "",
+            "0",
+            "65536",
+            "x",
+            "80 unix:",
+            "80 unix:/a b",
+            "80 unix:\"/x",
+            "80 1.2.3.4:5 6",
+            "+80",
+        ] {
             assert!(target(wrong).is_err(), "{wrong}");
         }
     }

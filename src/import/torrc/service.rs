@@ -251,8 +251,8 @@ impl<'d> Reading<'d> {
         };
         match number {
             0 => {
-                let text = "HiddenServiceNumIntroductionPoints 0: without any, nobody reaches the \
-                            service, so it is not enabled";
+                let text =
+                    format!("{} 0: no client reaches the service, so it is not enabled", line.name);
                 self.note(&line.place, Kind::Warning, text);
                 if !self.entries.iter().any(|e| matches!(e, Entry::Key("enabled", _))) {
                     self.entries.push(Entry::Key("enabled", false.into()));
@@ -277,8 +277,8 @@ impl<'d> Reading<'d> {
         let Some(line) = self.setting("hiddenserviceenableintrodosdefense") else { return };
         if rate == 0 || burst == 0 || burst < rate {
             let text = format!(
-                "HiddenServiceEnableIntroDoSDefense with {rate} a second and {burst} at once turns \
-                 the defence off: no limit is set"
+                "{} with {rate} a second and {burst} at once turns the defence off: no limit is set",
+                line.name
             );
             return self.note(&line.place, Kind::Decided, text);
         }
@@ -294,8 +294,11 @@ impl<'d> Reading<'d> {
             return;
         }
         if !close {
-            let text = "HiddenServiceMaxStreams without HiddenServiceMaxStreamsCloseCircuit: tor \
-                        ignores the streams beyond, here the client's circuit is closed";
+            let text = format!(
+                "{} without closing the circuit: tor ignores the streams beyond, here the client's \
+                 circuit is closed",
+                line.name
+            );
             self.note(&line.place, Kind::Decided, text);
         }
         let key = "max_concurrent_streams_per_circuit";
@@ -311,9 +314,10 @@ impl<'d> Reading<'d> {
         if enabled {
             let (rate, burst) = (rate.unwrap_or(250), burst.unwrap_or(2500));
             let text = format!(
-                "HiddenServicePoWDefensesEnabled (queue: {rate} a second, {burst} at once): proof of \
-                 work is not built in this version. Under a flood of introductions the service has \
-                 this defence no more; see rate_limit_at_intro"
+                "{} (queue: {rate} a second, {burst} at once): proof of work is not built in this \
+                 version. Under a flood of introductions the service has this defence no more; see \
+                 rate_limit_at_intro",
+                line.name
             );
             self.note(&line.place, Kind::Warning, text);
         }
@@ -337,6 +341,7 @@ impl<'d> Reading<'d> {
             }
             Err(problem) => Err(Fault::new(&line.place, problem)),
         };
+        let before = self.faults.len();
         let lines = lines.map_err(|fault| self.faults.push(fault)).ok()?;
         let mut frontends: Vec<Value> = Vec::new();
         for line in lines {
@@ -355,7 +360,7 @@ impl<'d> Reading<'d> {
                 Err(problem) => self.faults.push(Fault::new(&line.place, problem)),
             }
         }
-        if frontends.is_empty() && self.faults.is_empty() {
+        if frontends.is_empty() && self.faults.len() == before {
             let place = Place { file, line: 0 };
             let problem =
                 "there is no MasterOnionAddress in it: whom does this backend answer for?";

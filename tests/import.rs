@@ -1,0 +1,232 @@
+//! What `onionbraid import` makes of other systems' files, and what it says of
+//! those that are wrong.
+//!
+//! Each directory `tests/import/NAME` holds the files of an operator and
+//!
+//! - `setup`: the command, and what cannot lie in a repository, a line each:
+//!   `run ARGUMENTS`, `ctor DIRECTORY KEY`, `pem FILE KEY`, `mode PATH MODE`,
+//!   `move FROM TO`, `link TARGET PATH`, `dir PATH`, and `strict`, which has permissions checked;
+//! - `expected`: the exit code, and all that is said and written.
+//!
+//! A KEY is a number; `@KEY@` in a file is its address without `.onion`, `@^KEY@` the
+//! same in upper case, `@KEY:20@` its first 20 characters. What is made must pass `onionbraid check`, with the same
+//! addresses. With `UPDATE_EXPECTED=1` in the environment the answers are written
+//! anew; read the difference before committing it.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::fmt::Write as _;
+use std::fs;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use ed25519_dalek::SigningKey;
+use ed25519_dalek::pkcs8::EncodePrivateKey as _;
+use onionbraid::tor::keys::{self, Format, IdentityKey, Parsed};
+
+fn cases() -> Vec<PathBuf> {
+    let entries = fs::read_dir("tests/import").unwrap().map(|entry| entry.unwrap().path());
+    let mut cases: Vec<PathBuf> = entries.filter(|path| path.is_dir()).collect();
+    cases.sort();
+    cases
+}
+
+/// A key that is the same in every run.
+fn key(number: &str) -> IdentityKey {
+    let seed = [number.parse::<u8>().unwrap(); 32];
+    let pem = SigningKey::from_bytes(&seed).to_pkcs8_pem(Default::default()).unwrap();
+    match keys::parse(pem.as_bytes()).unwrap() {
+        Parsed::Secret(key) => key,
+        Parsed::Public(_) => panic!("a secret key"),
+    }
+}
+
+/// An operator's machine.
+struct Machine {
+    dir: tempfile::TempDir,
+    command: Vec<String>,
+    strict: bool,
+}
+
+impl Machine {
+    fn of(case: &Path) -> Self {
+        // Above it nobody else may write, so that permissions can be checked.
+        let above = Path::new(env!("CARGO_TARGET_TMPDIR"));
+        let dir = tempfile::tempdir_in(above).unwrap();
+        copy(case, dir.path());
+        let mut machine = Self { dir, command: Vec::new(), strict: false };
+        for line in fs::read_to_string(case.join("setup")).unwrap().lines() {
+            let words: Vec<&str> = line.split_whitespace().collect();
+            let at = |name: &str| machine.dir.path().join(name);
+            let parents = |path: &Path| fs::create_dir_all(path.parent().unwrap()).unwrap();
+            match words.as_slice() {
+                ["run", arguments @ ..] => {
+                    machine.command = arguments.iter().map(|word| (*word).to_owned()).collect();
+                }
+                ["ctor", path, number] => {
+                    // The directory may be there already, with other files in it.
+                    let made = tempfile::tempdir_in(machine.dir.path()).unwrap();
+                    let new = made.path().join("new");
+                    keys::write_new(&new, &key(number), Format::Ctor).unwrap();
+                    fs::create_dir_all(at(path)).unwrap();
+                    for entry in new.read_dir().unwrap().map(|entry| entry.unwrap()) {
+                        let to = at(path).join(entry.file_name());
+                        if !to.exists() {
+                            fs::rename(entry.path(), to).unwrap();
+                        }
+                    }
+                }
+                ["pem", path, number] => {
+                    parents(&at(path));
+                    let seed = [number.parse::<u8>().unwrap(); 32];
+                    let pem = SigningKey::from_bytes(&seed).to_pkcs8_pem(Default::default());
+                    fs::write(at(path), pem.unwrap().as_bytes()).unwrap();
+                    fs::set_permissions(at(path), fs::Permissions::from_mode(0o600)).unwrap();
+                }
+                ["mode", path, mode] => {
+                    let mode = u32::from_str_radix(mode, 8).unwrap();
+                    fs::set_permissions(at(path), fs::Permissions::from_mode(mode)).unwrap();
+                }
+                ["link", target, path] => {
+                    parents(&at(path));
+                    symlink(target, at(path)).unwrap();
+                }
+                ["move", from, to] => {
+                    parents(&at(to));
+                    fs::rename(at(from), at(to)).unwrap();
+                }
+                ["dir", path] => fs::create_dir_all(at(path)).unwrap(),
+                ["strict"] => machine.strict = true,
+                _ => panic!("{}: {line}", case.display()),
+            }
+        }
+        rename_placeholders(machine.dir.path());
+        machine
+    }
+
+    fn onionbraid(&self, arguments: &[&str]) -> Output {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_onionbraid"));
+        command.args(arguments).env_clear().env("HOME", self.dir.path());
+        if !self.strict {
+            command.env("ARTI_FS_DISABLE_PERMISSION_CHECKS", "1");
+        }
+        command.current_dir(self.dir.path()).output().unwrap()
+    }
+
+    /// A text without what differs between runs.
+    fn constant(&self, text: &[u8]) -> String {
+        let text = String::from_utf8(text.to_vec()).unwrap();
+        text.replace(self.dir.path().to_str().unwrap(), "/DIR")
+    }
+}
+
+/// Copies the files of a case, with addresses in the place of keys' numbers.
+fn copy(from: &Path, to: &Path) {
+    for entry in from.read_dir().unwrap().map(|entry| entry.unwrap()) {
+        let name = entry.file_name().into_string().unwrap();
+        let (path, to) = (entry.path(), to.join(&name));
+        if path.is_dir() {
+            fs::create_dir(&to).unwrap();
+            copy(&path, &to);
+        } else if name != "setup" && name != "expected" {
+            let bytes = fs::read(&path).unwrap();
+            match String::from_utf8(bytes) {
+                Ok(text) => fs::write(&to, with_addresses(&text)).unwrap(),
+                Err(error) => fs::write(&to, error.as_bytes()).unwrap(),
+            }
+        }
+    }
+}
+
+/// The same for the names of files.
+fn rename_placeholders(dir: &Path) {
+    for entry in dir.read_dir().unwrap().map(|entry| entry.unwrap()) {
+        let name = entry.file_name().into_string().unwrap();
+        let path = dir.join(with_addresses(&name));
+        if path != entry.path() {
+            fs::rename(entry.path(), &path).unwrap();
+        }
+        if path.is_dir() && !path.is_symlink() {
+            rename_placeholders(&path);
+        }
+    }
+}
+
+fn with_addresses(text: &str) -> String {
+    let mut text = text.to_owned();
+    for number in 1..=9 {
+        let number = number.to_string();
+        let address = key(&number).address().to_string();
+        let label = address.trim_end_matches(".onion");
+        text = text.replace(&format!("@{number}@"), label);
+        text = text.replace(&format!("@^{number}@"), &label.to_ascii_uppercase());
+        text = text.replace(&format!("@{number}:20@"), &label[..20]);
+    }
+    text
+}
+
+/// All that a case says and makes.
+fn outcome(case: &Path) -> String {
+    let machine = Machine::of(case);
+    let arguments: Vec<String> = machine.command.iter().map(|word| with_addresses(word)).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let output = machine.onionbraid(&arguments);
+    let code = output.status.code().unwrap();
+    let said = machine.constant(&output.stderr);
+    let mut text = format!("exit {code}\n--- standard error\n{said}");
+    let out = arguments.iter().position(|word| *word == "--out").map(|at| arguments[at + 1]);
+    let made = match out {
+        Some(out) => {
+            assert!(output.stdout.is_empty());
+            fs::read(machine.dir.path().join(out)).unwrap_or_default()
+        }
+        None => output.stdout.clone(),
+    };
+    let _ = write!(text, "--- {}\n{}", out.unwrap_or("standard output"), machine.constant(&made));
+    if code == 0 {
+        let file = machine.dir.path().join("made-by-import.toml");
+        fs::write(&file, &made).unwrap();
+        let check = machine.onionbraid(&["check", "-c", "made-by-import.toml"]);
+        let accepted = machine.constant(&check.stdout);
+        assert!(
+            check.status.success(),
+            "{}:\n{}{}",
+            case.display(),
+            machine.constant(&made),
+            machine.constant(&check.stderr)
+        );
+        let addresses = said.lines().filter(|line| line.starts_with("service "));
+        for address in addresses.filter_map(|line| line.split([' ', ',']).nth(2)) {
+            assert!(accepted.contains(&format!("address {address}")), "{address}\n{accepted}");
+        }
+    } else {
+        let there = out.is_some_and(|out| case.join(out).exists());
+        assert!(made.is_empty() || there, "{}: a file in spite of errors", case.display());
+    }
+    text
+}
+
+#[test]
+fn every_file_becomes_what_is_expected() {
+    let update = std::env::var_os("UPDATE_EXPECTED").is_some();
+    let mut differences = String::new();
+    for case in cases() {
+        let said = outcome(&case);
+        let file = case.join("expected");
+        if update {
+            fs::write(&file, &said).unwrap();
+        }
+        let expected = fs::read_to_string(&file).unwrap_or_default();
+        if said != expected {
+            let name = case.display();
+            let _ = writeln!(differences, "=== {name} expected:\n{expected}=== was:\n{said}");
+        }
+    }
+    assert!(differences.is_empty(), "{differences}");
+}
+
+#[test]
+fn the_corpus_is_large() {
+    assert!(cases().len() >= 25, "only {} cases", cases().len());
+}
