@@ -17,7 +17,7 @@
 
 use std::fmt::Write as _;
 use std::fs;
-use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -224,6 +224,65 @@ fn every_file_becomes_what_is_expected() {
         }
     }
     assert!(differences.is_empty(), "{differences}");
+}
+
+#[test]
+fn copied_keys_are_their_owners_alone_and_the_old_ones_stay_as_they_are() {
+    let machine = Machine::of(Path::new("tests/import/torrc-copied-keys"));
+    let path = |name: &str| machine.dir.path().join(name);
+    let secret = |dir: &str| fs::read(path(dir).join("hs_ed25519_secret_key")).unwrap();
+    let before = secret("tor/shop");
+    let import =
+        |out| machine.onionbraid(&["import", "torrc", "torrc", "--copy-keys", "new", "--out", out]);
+    assert_eq!(import("a.toml").status.code(), Some(0));
+    let mode = |name: &str| path(name).metadata().unwrap().permissions().mode() & 0o777;
+    assert_eq!((mode("new"), mode("new/shop")), (0o700, 0o700));
+    assert_eq!(mode("new/shop/hs_ed25519_secret_key"), 0o600);
+    assert_eq!((secret("tor/shop"), secret("new/shop")), (before.clone(), before));
+    // What is there already is the same key.
+    assert_eq!(import("b.toml").status.code(), Some(0));
+    let text = |name: &str| fs::read_to_string(path(name)).unwrap();
+    assert_eq!(text("a.toml"), text("b.toml"));
+    // No key is left of an import that failed.
+    let failed = machine.onionbraid(&[
+        "import",
+        "torrc",
+        "torrc",
+        "--copy-keys",
+        "no/such",
+        "--out",
+        "c.toml",
+    ]);
+    assert_eq!(failed.status.code(), Some(1));
+    assert!(!path("c.toml").exists() && !path("no").exists());
+}
+
+#[test]
+fn root_copies_the_keys_of_another_user_for_a_third_one() {
+    let mut machine = Machine::of(Path::new("tests/import/torrc-copied-keys"));
+    let path = |name: &str| machine.dir.path().join(name);
+    let give = |path: &Path, user| std::os::unix::fs::chown(path, Some(user), Some(user)).is_ok();
+    fs::create_dir(path("new")).unwrap();
+    if !give(&path("new"), 1234) {
+        // Not root: nothing of this can be tried.
+        return;
+    }
+    for dir in ["tor/shop", "tor/blog"] {
+        for entry in path(dir).read_dir().unwrap().map(|entry| entry.unwrap()) {
+            assert!(give(&entry.path(), 4321));
+        }
+        assert!(give(&path(dir), 4321));
+    }
+    machine.strict = true;
+    let plain = machine.onionbraid(&["import", "torrc", "torrc"]);
+    assert_eq!(plain.status.code(), Some(77));
+    let said = String::from_utf8_lossy(&plain.stderr).into_owned();
+    assert!(said.contains("or give --copy-keys DIR"), "{said}");
+    let copied = machine.onionbraid(&["import", "torrc", "torrc", "--copy-keys", "new"]);
+    assert_eq!(copied.status.code(), Some(0), "{}", String::from_utf8_lossy(&copied.stderr));
+    let owner = |name: &str| machine.dir.path().join(name).metadata().unwrap().uid();
+    assert_eq!((owner("new/shop"), owner("new/shop/hs_ed25519_secret_key")), (1234, 1234));
+    assert_eq!(owner("tor/shop/hs_ed25519_secret_key"), 4321);
 }
 
 #[test]

@@ -192,7 +192,7 @@ fn summary(draft: &Draft, copies: &BTreeMap<String, PathBuf>, output: &ImportOut
     let count = draft.notes().filter(|note| note.kind == Kind::Warning).count();
     if count > 0 {
         remark(&format!(
-            "{count} of these make the service less protected than it was: read them."
+            "WARNING marks what protects the service less than before: {count} in all."
         ));
     }
     let file = output.out.as_ref().map_or("FILE".to_owned(), |out| out.display().to_string());

@@ -138,8 +138,8 @@ impl Base {
         let found: PathBuf = found.map(|path| path.components().collect()).unwrap_or_default();
         if Path::new(path).is_relative() && !path.starts_with("~/") {
             let text = format!(
-                "HiddenServiceDir {path} is relative: {} is taken, which tor finds only where it \
-                 was started from the same place",
+                "HiddenServiceDir {path} is a relative path: {} is used here. tor begins at its \
+                 working directory, which this file does not tell",
                 found.display()
             );
             notes.push(Note::new(place, Kind::Decided, text));

@@ -76,8 +76,8 @@ fn include(
         let pattern = resolve(&line.value, beside, files);
         if Path::new(&line.value).is_relative() {
             let text = format!(
-                "%include {}: relative paths are taken from the directory of this file, tor takes \
-                 them from where it is started",
+                "%include {} is a relative path: it begins at the directory of this file here, for \
+                 tor at its working directory",
                 line.value
             );
             notes.push(Note::new(&line.place, Kind::Decided, text));

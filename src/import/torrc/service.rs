@@ -46,6 +46,8 @@ pub(super) struct Directory {
     /// Where that is.
     pub(super) path_on_disk: PathBuf,
     ports: Vec<Port>,
+    /// Whether there were lines about ports, good or bad.
+    has_ports: bool,
     settings: BTreeMap<String, Line>,
 }
 
@@ -56,6 +58,7 @@ impl Directory {
             path: line.value.clone(),
             path_on_disk: PathBuf::new(),
             ports: Vec::new(),
+            has_ports: false,
             settings: BTreeMap::new(),
         }
     }
@@ -66,6 +69,7 @@ impl Directory {
             self.settings.insert(line.key.clone(), line.clone());
             return;
         }
+        self.has_ports = true;
         match ports::read(line) {
             Ok(port) => self.ports.push(port),
             Err(fault) => faults.push(fault),
@@ -82,7 +86,7 @@ impl Directory {
     ) -> Option<(Service, bool)> {
         let before = faults.len();
         self.refuse_version_2(faults);
-        if self.ports.is_empty() {
+        if !self.has_ports {
             let problem = "this service has no HiddenServicePort: clients could reach nothing";
             faults.push(Fault::new(&self.place, problem));
         }
@@ -149,6 +153,7 @@ pub(in crate::import) fn entries_of(
         path: String::new(),
         path_on_disk: PathBuf::new(),
         ports: Vec::new(),
+        has_ports: false,
         settings: BTreeMap::new(),
     };
     for line in &lines {
