@@ -23,7 +23,10 @@ use std::process::{Command, Output};
 
 use ed25519_dalek::SigningKey;
 use ed25519_dalek::pkcs8::EncodePrivateKey as _;
+use onionbraid::import::{Files, onionbalance, onionspray, torrc};
 use onionbraid::tor::keys::{self, Format, IdentityKey, Parsed};
+use onionbraid_balancer::onion::OnionAddress;
+use proptest::prelude::*;
 
 fn cases() -> Vec<PathBuf> {
     let entries = fs::read_dir("tests/import").unwrap().map(|entry| entry.unwrap().path());
@@ -283,6 +286,96 @@ fn root_copies_the_keys_of_another_user_for_a_third_one() {
     let owner = |name: &str| machine.dir.path().join(name).metadata().unwrap().uid();
     assert_eq!((owner("new/shop"), owner("new/shop/hs_ed25519_secret_key")), (1234, 1234));
     assert_eq!(owner("tor/shop/hs_ed25519_secret_key"), 4321);
+    let again = machine.onionbraid(&["import", "torrc", "torrc", "--copy-keys", "new"]);
+    assert_eq!((again.status.code(), again.stdout), (Some(0), copied.stdout));
+}
+
+/// A disk on which every file has the same text and every key an address of its own.
+struct Everywhere(String);
+
+impl Files for Everywhere {
+    fn text(&self, _: &Path) -> Result<Option<String>, String> {
+        Ok(Some(self.0.clone()))
+    }
+
+    fn list(&self, path: &Path) -> Result<Option<Vec<String>>, String> {
+        let keys = path
+            .ends_with("secrets")
+            .then(|| (1..4).map(|n| with_addresses(&format!("@{n}@.v3sec.key"))).collect());
+        Ok(keys)
+    }
+
+    fn address(&self, path: &Path) -> Result<OnionAddress, String> {
+        let name = path.file_name().map(|name| name.to_string_lossy().into_owned());
+        let own = name.and_then(|name| name.split('.').next()?.parse().ok());
+        let number = path.to_string_lossy().bytes().map(usize::from).sum::<usize>() % 9 + 1;
+        Ok(own.unwrap_or_else(|| key(&number.to_string()).address()))
+    }
+
+    fn home(&self) -> Option<PathBuf> {
+        Some("/home/user".into())
+    }
+}
+
+/// Lines of the files of all cases.
+fn lines() -> Vec<String> {
+    let mut lines = Vec::new();
+    let mut places = cases();
+    while let Some(place) = places.pop() {
+        if place.is_dir() {
+            places.extend(fs::read_dir(place).unwrap().map(|entry| entry.unwrap().path()));
+        } else if !place.ends_with("expected") && !place.ends_with("setup") {
+            let text = String::from_utf8_lossy(&fs::read(place).unwrap()).into_owned();
+            lines.extend(with_addresses(&text).lines().map(str::to_owned));
+        }
+    }
+    lines.sort();
+    lines.dedup();
+    lines
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(300))]
+
+    /// No text makes an import panic or run for long, and whatever it accepts is
+    /// TOML in which the text of the old file is never more than a value or a comment.
+    #[test]
+    fn whatever_the_files_hold_is_refused_or_becomes_toml(
+        some in prop::collection::vec(prop::sample::select(lines()), 0..14),
+        odd in any::<String>(),
+        at in any::<prop::sample::Index>(),
+    ) {
+        let mut some = some;
+        let at = at.index(some.len() + 1);
+        some.insert(at, odd);
+        let spray = with_addresses("hardmap @1@ news.example\n");
+        for begin in ["", "HiddenServiceDir a\nHiddenServicePort 80\n", &spray] {
+            let text = format!("{begin}{}", some.join("\n"));
+            let files = Everywhere(text.clone());
+            let file = Path::new("file");
+            let drafts = [
+                torrc::import(file, &files),
+                onionbalance::import(&text, file, &files),
+                onionspray::import(file, &files),
+            ];
+            for draft in drafts.into_iter().flatten() {
+                let made = draft.to_text(|service| service.key.clone());
+                let table = made.parse::<toml::Table>();
+                let table = table.map_err(|e| TestCaseError::fail(format!("{e}\n{made}")))?;
+                let tables = ["onion_services", "bridges"];
+                prop_assert!(table.keys().all(|key| tables.contains(&key.as_str())), "{}", made);
+                let services = table["onion_services"].as_table().unwrap();
+                prop_assert_eq!(services.len(), draft.services.len());
+            }
+        }
+    }
+}
+
+#[test]
+fn files_that_include_each_other_twice_end_soon() {
+    let files = Everywhere("%include a\n%include b\n".to_owned());
+    let faults = torrc::import(Path::new("torrc"), &files).unwrap_err();
+    assert!(faults.to_string().contains("as if in a ring"), "{faults}");
 }
 
 #[test]

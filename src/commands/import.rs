@@ -52,7 +52,7 @@ fn write(command: &ImportCommand) -> Result<(), Failure> {
         ImportCommand::Onionspray { .. } => onionspray::import(path, &disk),
     };
     let draft = draft.map_err(Failure::from)?;
-    let copies = copies(&draft, output)?;
+    let copies = copies(&draft, output, &disk)?;
     let text = draft.to_text(|service| {
         let path = copies.get(&service.nickname).unwrap_or(&service.key);
         std::path::absolute(path).unwrap_or_else(|_| path.clone())
@@ -98,7 +98,11 @@ fn write_new(out: &Path, text: &str) -> Result<(), Failure> {
 }
 
 /// Where the keys go, by nickname, if they are copied.
-fn copies(draft: &Draft, output: &ImportOutput) -> Result<BTreeMap<String, PathBuf>, Failure> {
+fn copies(
+    draft: &Draft,
+    output: &ImportOutput,
+    disk: &Disk,
+) -> Result<BTreeMap<String, PathBuf>, Failure> {
     let Some(directory) = &output.copy_keys else { return Ok(BTreeMap::new()) };
     let path = |service: &Service| (service.nickname.clone(), directory.join(&service.nickname));
     let copies: BTreeMap<_, _> = draft.services.iter().map(path).collect();
@@ -106,7 +110,7 @@ fn copies(draft: &Draft, output: &ImportOutput) -> Result<BTreeMap<String, PathB
     {
         if path.symlink_metadata().is_ok() {
             // A second try finds what the first has copied.
-            let there = keys::read_address(path, &mistrust(None)?)?;
+            let there = disk.key(path)?.address();
             if there != service.address {
                 return Err(KeyFileError::Exists(path.clone()).into());
             }

@@ -11,8 +11,8 @@ use crate::import::{Fault, Faults, Files, Kind, Note, Place, directory_of, resol
 /// How deep files may include each other, as in C tor.
 const DEEPEST: usize = 31;
 
-/// The most settings that are read: files that include each other twice grow fast.
-const MOST: usize = 100_000;
+/// The most files that are read: those that include each other twice grow fast.
+const MOST_FILES: usize = 1000;
 
 /// One setting.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,71 +34,79 @@ pub(super) fn read(
     notes: &mut Vec<Note>,
 ) -> Result<Vec<Line>, Faults> {
     let place = Place { file: file.to_owned(), line: 0 };
-    let mut lines = Vec::new();
-    let mut faults = Vec::new();
+    let mut reader = Reader { files, notes, lines: Vec::new(), faults: Vec::new(), read: 0 };
     match files.text(file) {
-        Ok(Some(text)) => include(file, &text, 0, files, notes, &mut lines, &mut faults),
-        Ok(None) => faults.push(Fault::new(&place, "there is no such file")),
-        Err(problem) => faults.push(Fault::new(&place, problem)),
+        Ok(Some(text)) => reader.add(file, &text, 0),
+        Ok(None) => reader.faults.push(Fault::new(&place, "there is no such file")),
+        Err(problem) => reader.faults.push(Fault::new(&place, problem)),
     }
     // A file that is included twice is wrong twice.
-    faults.dedup();
-    if faults.is_empty() { Ok(lines) } else { Err(Faults(faults)) }
+    reader.faults.dedup();
+    if reader.faults.is_empty() { Ok(reader.lines) } else { Err(Faults(reader.faults)) }
 }
 
-/// Adds the settings of one text, those of other files in the place of `%include`.
-fn include(
-    file: &Path,
-    text: &str,
-    depth: usize,
-    files: &impl Files,
-    notes: &mut Vec<Note>,
-    lines: &mut Vec<Line>,
-    faults: &mut Vec<Fault>,
-) {
-    let parsed = match parse(text, file) {
-        Ok(parsed) => parsed,
-        Err(fault) => return faults.push(fault),
-    };
-    for line in parsed {
-        if lines.len() >= MOST {
-            return faults.push(Fault::new(&line.place, "there are more than 100000 settings"));
+/// One pass through a file and what it includes.
+struct Reader<'r, F> {
+    files: &'r F,
+    notes: &'r mut Vec<Note>,
+    lines: Vec<Line>,
+    faults: Vec<Fault>,
+    /// Files so far.
+    read: usize,
+}
+
+impl<F: Files> Reader<'_, F> {
+    /// Adds the settings of one text, those of other files in the place of
+    /// `%include`.
+    fn add(&mut self, file: &Path, text: &str, depth: usize) {
+        self.read += 1;
+        let parsed = match parse(text, file) {
+            Ok(parsed) => parsed,
+            Err(fault) => return self.faults.push(fault),
+        };
+        for line in parsed {
+            if line.key != "%include" {
+                self.lines.push(line);
+            } else if depth >= DEEPEST || self.read >= MOST_FILES {
+                let problem = format!(
+                    "more than {DEEPEST} files include each other, or more than {MOST_FILES} are \
+                     included: as if in a ring"
+                );
+                return self.faults.push(Fault::new(&line.place, problem));
+            } else {
+                self.include(file, &line, depth + 1);
+            }
         }
-        if line.key != "%include" {
-            lines.push(line);
-            continue;
-        }
-        if depth >= DEEPEST {
-            let problem = format!("more than {DEEPEST} files include each other, as if in a ring");
-            return faults.push(Fault::new(&line.place, problem));
-        }
-        let beside = directory_of(file);
-        let pattern = resolve(&line.value, beside, files);
+    }
+
+    fn include(&mut self, file: &Path, line: &Line, depth: usize) {
+        let pattern = resolve(&line.value, directory_of(file), self.files);
         if Path::new(&line.value).is_relative() {
             let text = format!(
                 "%include {} is a relative path: it begins at the directory of this file here, for \
                  tor at its working directory",
                 line.value
             );
-            notes.push(Note::new(&line.place, Kind::Decided, text));
+            self.notes.push(Note::new(&line.place, Kind::Decided, text));
         }
-        let found = match matching(&pattern, files) {
+        let found = match matching(&pattern, self.files) {
             Ok(found) => found,
-            Err(problem) => {
-                faults.push(Fault::new(&line.place, problem));
-                continue;
-            }
+            Err(problem) => return self.faults.push(Fault::new(&line.place, problem)),
         };
         // A pattern may match nothing, a plain name must be there.
         if found.is_empty() && !line.value.contains(['*', '?']) {
             let problem = format!("{} is not there: tor would refuse this file", pattern.display());
-            faults.push(Fault::new(&line.place, problem));
+            self.faults.push(Fault::new(&line.place, problem));
         }
         for path in found {
-            match files.text(&path) {
-                Ok(Some(text)) => include(&path, &text, depth + 1, files, notes, lines, faults),
+            if self.read >= MOST_FILES {
+                let problem = format!("more than {MOST_FILES} files are included");
+                return self.faults.push(Fault::new(&line.place, problem));
+            }
+            match self.files.text(&path) {
+                Ok(Some(text)) => self.add(&path, &text, depth),
                 Ok(None) => {}
-                Err(problem) => faults.push(Fault::new(&line.place, problem)),
+                Err(problem) => self.faults.push(Fault::new(&line.place, problem)),
             }
         }
     }
