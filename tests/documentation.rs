@@ -140,8 +140,19 @@ fn with_addresses(text: &str) -> String {
 /// What people read.
 fn files() -> Vec<PathBuf> {
     let here = ["README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md", "fuzz/README.md"];
-    let docs = fs::read_dir("docs").unwrap().map(|entry| entry.unwrap().path());
-    here.into_iter().map(PathBuf::from).chain(docs).collect()
+    let mut files: Vec<PathBuf> = here.into_iter().map(PathBuf::from).collect();
+    let mut directories = vec![PathBuf::from("docs"), PathBuf::from(".github")];
+    while let Some(directory) = directories.pop() {
+        for entry in fs::read_dir(directory).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                directories.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "md") {
+                files.push(path);
+            }
+        }
+    }
+    files
 }
 
 /// All fenced blocks of the documentation.

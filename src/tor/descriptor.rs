@@ -152,7 +152,7 @@ impl Signer {
 /// instead. C tor counts from the protocol run all the same, which begins half
 /// a run before: as long before as periods begin after the multiples of their
 /// length. We count as C tor does, or its HSDirs would refuse our descriptors
-/// after a move (rend-spec-v3, section 2.2.1 and appendix F.1).
+/// after a move (rend-spec-v3, section 2.2.1 and appendix F.2).
 fn counted_from(period: TimePeriod, shared_random_since: SystemTime) -> SystemTime {
     let half_a_run = Duration::from_secs(period.epoch_offset_in_sec().into());
     match period.range() {
@@ -223,7 +223,7 @@ pub fn build(
 /// The key of the revision counter: C tor's derivation, a zero byte and the 64
 /// bytes of the blinded secret key, so that an address can move from C tor to
 /// us and back, and so that two publishers of one address count alike
-/// (rend-spec-v3, appendix F.1).
+/// (rend-spec-v3, appendix F.2).
 fn revision_key(blinded: &HsBlindIdKeypair) -> AesOpeKey {
     let keypair: &ed25519::ExpandedKeypair = blinded.as_ref();
     let secret = Zeroizing::new(keypair.to_secret_key_bytes());
