@@ -14,17 +14,24 @@
 //!
 //! Where to find what, in the order in which it looks:
 //!
-//! - What is told, asked for and wanted: [`fact`], [`command`], `settings`.
-//! - Who is live: `backend`. By its own descriptor, `remote`; by asking it as a
-//!   client would, `probing` (whom, when, and whether to suspect ourselves) and
-//!   `health` (what the answers say).
-//! - What the descriptors say: `content`. Whose turn it is, `turns`; which
-//!   points, `select` for one set for all HSDirs, `distinct` for different ones.
-//! - What is uploaded, where and when: `publish`, with one `ring` for each
-//!   period and one `hsdir` for each place in it. Whether it is still there,
-//!   `canary`.
-//! - What outlives the process: [`memory`]. How to wait: `schedule`. Whether the
-//!   machine has slept: `pause`.
+//! | part | answers |
+//! |---|---|
+//! | [`fact`], [`command`], [`settings`] | what comes in, what is asked for, what the operator wants |
+//! | [`onion`] | addresses, introduction points, relays, periods, as plain values |
+//! | [`backend`] | whether one backend is live, and with which points |
+//! | [`remote`] | what a remote backend's own descriptor says, and when to fetch it again |
+//! | [`probing`], [`health`] | which point is probed when, and what the answers say |
+//! | [`content`] | what the descriptors should say |
+//! | [`turns`] | whose turn it is, where there are too many backends |
+//! | [`select`], [`distinct`] | which points are listed: one set for all HSDirs, or several |
+//! | [`publish`], [`ring`], [`hsdir`] | what is uploaded when: a round, a period's HSDirs, one HSDir |
+//! | [`canary`] | whether HSDirs still hold it, and whether somebody else publishes |
+//! | [`memory`] | what outlives the process |
+//! | [`schedule`], [`pause`] | how to wait, and whether the machine has slept |
+//! | [`status`] | what the operator sees |
+//!
+//! `tests/simulation` runs it against a simulated network for days of virtual
+//! time.
 
 pub mod command;
 pub mod fact;
