@@ -11,11 +11,21 @@ export PATH := $(CURDIR)/target/tools/bin:$(PATH)
 
 .PHONY: help
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: build
 build: ## the program, as it is released: target/release/onionbraid
 	$(CARGO) build --release --locked
+
+.PHONY: packages
+packages: build ## a Debian package and an RPM: target/debian, target/generate-rpm
+	@integration/install-programs.sh packages
+	$(CARGO) deb --no-build --locked
+	$(CARGO) generate-rpm
+
+.PHONY: test-packages
+test-packages: packages ## installs the Debian package in a clean root file system (as root)
+	packaging/test-clean-root.sh target/debian/onionbraid_*.deb
 
 .PHONY: deps
 deps: ## install what tests need and this machine lacks: tor, nginx, curl, aiohttp, cargo-deny

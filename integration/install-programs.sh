@@ -7,6 +7,7 @@
 #   web      nginx, an application server (Debian's Python with aiohttp), curl
 #   compare  nginx and wrk
 #   deny     cargo-deny, below target/tools
+#   packages cargo-deb and cargo-generate-rpm, lintian and debootstrap
 #
 # With --missing it installs nothing: it lists what is missing, and fails if
 # anything is.
@@ -28,6 +29,7 @@ esac
 packages=()
 services=()
 deny=()
+crates=()
 # A Python that can install packages; Debian's own has to be told how.
 python=python3
 python3 -m pip --version >/dev/null 2>&1 || python=/usr/bin/python3
@@ -58,6 +60,12 @@ for set in "$@"; do
                 "$python" -m pip --version >/dev/null 2>&1 || packages+=(python3-pip)
             fi
             ;;
+        packages)
+            command -v lintian >/dev/null || packages+=(lintian)
+            command -v debootstrap >/dev/null || packages+=(debootstrap)
+            command -v cargo-deb >/dev/null || crates+=(cargo-deb@3.8.0)
+            command -v cargo-generate-rpm >/dev/null || crates+=(cargo-generate-rpm@0.21.0)
+            ;;
         *)
             echo "unknown set of programs: $set" >&2
             exit 2
@@ -65,7 +73,7 @@ for set in "$@"; do
     esac
 done
 
-missing=("${packages[@]}" "${deny[@]}")
+missing=("${packages[@]}" "${deny[@]}" "${crates[@]}")
 if [ "$action" = missing ]; then
     [ "${#missing[@]}" -eq 0 ] && exit 0
     printf '%s\n' "${missing[@]}"
@@ -109,4 +117,8 @@ if [ "$action" = install ] && [ "${#deny[@]}" -gt 0 ]; then
         echo "cargo-deny is missing: cargo install --locked cargo-deny" >&2
         exit 1
     }
+fi
+
+if [ "$action" = install ] && [ "${#crates[@]}" -gt 0 ]; then
+    cargo install --locked --root "$tools" "${crates[@]}"
 fi
