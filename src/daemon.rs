@@ -96,8 +96,8 @@ pub struct Outside {
     pub logging: LoggingGuard,
 }
 
-/// Runs until SIGTERM or SIGINT; a second one ends the process at once. SIGHUP
-/// reads the configuration again.
+/// Runs until SIGTERM or SIGINT; another one, a second later or more, ends the
+/// process at once. SIGHUP reads the configuration again.
 pub async fn run(mut config: Config, outside: Outside) -> Result<(), DaemonError> {
     let mut signals = Signals::listen().map_err(DaemonError::Signals)?;
     let _lock = StateLock::take(&config.storage)?;

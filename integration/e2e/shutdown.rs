@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Result;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -150,6 +151,8 @@ async fn with_nothing_to_wait_for_it_ends_at_once_and_a_second_signal_waits_for_
             Ok(())
         };
         network::fetch::eventually(SOON, said).await.unwrap();
+        // Within a second it would be one with the first.
+        tokio::time::sleep(Duration::from_secs(2)).await;
         frontend.daemon.process.terminate().unwrap();
         frontend.daemon.process.wait(SOON).await.unwrap()
     };

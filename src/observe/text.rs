@@ -76,7 +76,10 @@ fn troubles(service: &Service) -> impl Iterator<Item = String> {
         .then(|| "no backend answers; what was published last is left where it is".to_owned());
     let origins = service.http.iter().flat_map(|http| &http.origins).filter_map(|origin| {
         let reason = origin.reason.as_deref()?;
-        Some(format!("origin {} gets no requests: {reason}", origin.name))
+        Some(match origin.state {
+            OriginState::Failing => format!("origin {} does not answer: {reason}", origin.name),
+            _ => format!("origin {} gets no requests: {reason}", origin.name),
+        })
     });
     let problems = service.problems.iter().cloned();
     let backends = backends_in_trouble(&service.backends);
@@ -189,6 +192,7 @@ fn write_http(out: &mut String, http: &Http) -> fmt::Result {
     lines.extend(http.origins.iter().map(|origin| {
         let state = match origin.state {
             OriginState::Up => "up",
+            OriginState::Failing => "FAILING",
             OriginState::Down => "DOWN",
         };
         let counts = [origin.requests, origin.failures, origin.in_flight];
