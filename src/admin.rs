@@ -8,6 +8,7 @@
 //! | `/health` | 200 when ready, else 503 |
 
 mod connections;
+mod place;
 
 use std::convert::Infallible;
 use std::io;
@@ -28,6 +29,7 @@ use crate::config::AdminListen;
 use crate::observe::{Snapshot, text};
 
 use connections::Connections;
+pub use place::can_open;
 
 /// Takes a Snapshot at the moment it is asked.
 pub type TakeSnapshot = Arc<dyn Fn() -> Snapshot + Send + Sync>;

@@ -141,8 +141,9 @@ mod tests {
         for end in ended.drain(..3) {
             assert!(end.await.is_err());
         }
-        assert!(ended.iter_mut().all(|end| end.try_recv().is_err_and(
-            |error| error == tokio::sync::oneshot::error::TryRecvError::Empty
-        )));
+        assert!(ended.iter_mut().all(|end| {
+            end.try_recv()
+                .is_err_and(|error| error == tokio::sync::oneshot::error::TryRecvError::Empty)
+        }));
     }
 }

@@ -11,10 +11,12 @@ use tor_hscrypto::pk::HsIdKeypair;
 use tor_hsservice::HsNickname;
 
 use crate::config::{AddressError, Config, ServiceConfig, Shutdown, Storage, check_addresses};
-use crate::tor::keys::{self, KeyError};
+use crate::exit::Exit;
+use crate::tor::keys::{self, KeyError, Keys};
 use onionbraid_balancer::onion::OnionAddress;
 use onionbraid_proxy::setup::{self, RuleError};
 
+use super::preflight::exit_of;
 use super::reload::{self, Wanted};
 use super::service::{Common, Orders, Service, Unexpected, idle};
 use super::snapshot::{Board, Posted};
@@ -49,6 +51,17 @@ pub enum CheckError {
     State(#[from] StateError),
 }
 
+impl CheckError {
+    /// The code to exit with.
+    pub fn exit(&self) -> Exit {
+        match self {
+            Self::Keys(_) | Self::KeyGone(_) => Exit::Permission,
+            Self::Addresses(_) | Self::Ports { .. } => Exit::Configuration,
+            Self::State(error) => exit_of(error),
+        }
+    }
+}
+
 /// Services that can run: nothing about them can go wrong any more.
 pub(super) struct Checked(BTreeMap<HsNickname, (ServiceConfig, HsIdKeypair)>);
 
@@ -66,6 +79,29 @@ pub(super) fn check(
     running: &BTreeSet<HsNickname>,
 ) -> Result<Checked, CheckError> {
     let keys = keys::open(storage)?;
+    let found = look(config, &keys, running)?;
+    for (service, _) in &found {
+        state::prepare(storage, service.nickname.as_ref())?;
+    }
+    let with_key = |(service, key): (&ServiceConfig, Option<HsIdKeypair>)| {
+        let key = key.map_or_else(|| keys.generate(&service.nickname), Ok)?;
+        Ok((service.nickname.clone(), (service.clone(), key)))
+    };
+    Ok(Checked(found.into_iter().map(with_key).collect::<Result<_, KeyError>>()?))
+}
+
+/// Looks at what the enabled services need and makes nothing: their keys, whether
+/// their addresses go together, the files that serving their ports takes. Gives
+/// each with its key, if it has one yet.
+///
+/// # Errors
+///
+/// The first thing that is wrong.
+pub(super) fn look<'a>(
+    config: &'a Config,
+    keys: &Keys,
+    running: &BTreeSet<HsNickname>,
+) -> Result<Vec<(&'a ServiceConfig, Option<HsIdKeypair>)>, CheckError> {
     let enabled = config.services.iter().filter(|service| service.enabled);
     let found = enabled
         .map(|service| {
@@ -85,14 +121,7 @@ pub(super) fn check(
         setup::check(&service.proxy_ports)
             .map_err(|source| CheckError::Ports { nickname: service.nickname.clone(), source })?;
     }
-    for (service, _) in &found {
-        state::prepare(storage, service.nickname.as_ref())?;
-    }
-    let with_key = |(service, key): (&ServiceConfig, Option<HsIdKeypair>)| {
-        let key = key.map_or_else(|| keys.generate(&service.nickname), Ok)?;
-        Ok((service.nickname.clone(), (service.clone(), key)))
-    };
-    Ok(Checked(found.into_iter().map(with_key).collect::<Result<_, KeyError>>()?))
+    Ok(found)
 }
 
 /// The services that run.
