@@ -13,6 +13,7 @@ use tor_hsservice::HsNickname;
 use crate::config::{AddressError, Config, ServiceConfig, Shutdown, Storage, check_addresses};
 use crate::exit::Exit;
 use crate::tor::keys::{self, KeyError, Keys};
+use crate::tor::wiped;
 use onionbraid_balancer::onion::OnionAddress;
 use onionbraid_proxy::setup::{self, RuleError};
 
@@ -63,7 +64,7 @@ impl CheckError {
 }
 
 /// Services that can run: nothing about them can go wrong any more.
-pub(super) struct Checked(BTreeMap<HsNickname, (ServiceConfig, HsIdKeypair)>);
+pub(super) struct Checked(BTreeMap<HsNickname, (ServiceConfig, Arc<HsIdKeypair>)>);
 
 /// Looks at everything that the enabled services need: their keys, whether
 /// their addresses go together, the files that serving their ports takes,
@@ -83,8 +84,9 @@ pub(super) fn check(
     for (service, _) in &found {
         state::prepare(storage, service.nickname.as_ref())?;
     }
-    let with_key = |(service, key): (&ServiceConfig, Option<HsIdKeypair>)| {
-        let key = key.map_or_else(|| keys.generate(&service.nickname), Ok)?;
+    let with_key = |(service, key): (&ServiceConfig, Option<Arc<HsIdKeypair>>)| {
+        let generate = || wiped(|| keys.generate(&service.nickname).map(Arc::new));
+        let key = key.map_or_else(generate, Ok)?;
         Ok((service.nickname.clone(), (service.clone(), key)))
     };
     Ok(Checked(found.into_iter().map(with_key).collect::<Result<_, KeyError>>()?))
@@ -101,12 +103,13 @@ pub(super) fn look<'a>(
     config: &'a Config,
     keys: &Keys,
     running: &BTreeSet<HsNickname>,
-) -> Result<Vec<(&'a ServiceConfig, Option<HsIdKeypair>)>, CheckError> {
+) -> Result<Vec<(&'a ServiceConfig, Option<Arc<HsIdKeypair>>)>, CheckError> {
     let enabled = config.services.iter().filter(|service| service.enabled);
     let found = enabled
         .map(|service| {
-            let key = keys.identity(&service.nickname, service.identity_key.as_deref())?;
-            Ok((service, key))
+            let file = service.identity_key.as_deref();
+            let key = wiped(|| keys.identity(&service.nickname, file).map(|key| key.map(Arc::new)));
+            Ok((service, key?))
         })
         .collect::<Result<Vec<_>, KeyError>>()?;
     if let Some((service, _)) =
@@ -115,7 +118,7 @@ pub(super) fn look<'a>(
         return Err(CheckError::KeyGone(service.nickname.clone()));
     }
     check_addresses(
-        found.iter().map(|(service, key)| (*service, key.as_ref().map(keys::address))),
+        found.iter().map(|(service, key)| (*service, key.as_deref().map(keys::address))),
     )?;
     for (service, _) in &found {
         setup::check(&service.proxy_ports)
@@ -189,7 +192,7 @@ impl Services {
 
     /// Starts one. Where one with its nickname or its address is about to end,
     /// it waits for that: they would have one directory or one descriptor.
-    fn start(&mut self, config: ServiceConfig, identity: HsIdKeypair, times: Shutdown) {
+    fn start(&mut self, config: ServiceConfig, identity: Arc<HsIdKeypair>, times: Shutdown) {
         let (nickname, address) = (config.nickname.clone(), keys::address(&identity));
         tracing::info!(service = %nickname, "started");
         let ended = CancellationToken::new();
@@ -200,7 +203,7 @@ impl Services {
             .iter()
             .filter(|other| other.nickname == nickname || other.address == address);
         let service = Service {
-            identity: Arc::new(identity),
+            identity,
             address,
             orders: received,
             posted: Arc::clone(&posted),
