@@ -84,13 +84,16 @@ pub(super) fn check(
     for (service, _) in &found {
         state::prepare(storage, service.nickname.as_ref())?;
     }
-    let with_key = |(service, key): (&ServiceConfig, Option<Arc<HsIdKeypair>>)| {
+    let with_key = |(service, key): WithKey<'_>| {
         let generate = || wiped(|| keys.generate(&service.nickname).map(Arc::new));
         let key = key.map_or_else(generate, Ok)?;
         Ok((service.nickname.clone(), (service.clone(), key)))
     };
     Ok(Checked(found.into_iter().map(with_key).collect::<Result<_, KeyError>>()?))
 }
+
+/// A service and its key, if it has one yet.
+pub(super) type WithKey<'a> = (&'a ServiceConfig, Option<Arc<HsIdKeypair>>);
 
 /// Looks at what the enabled services need and makes nothing: their keys, whether
 /// their addresses go together, the files that serving their ports takes. Gives
@@ -103,7 +106,7 @@ pub(super) fn look<'a>(
     config: &'a Config,
     keys: &Keys,
     running: &BTreeSet<HsNickname>,
-) -> Result<Vec<(&'a ServiceConfig, Option<Arc<HsIdKeypair>>)>, CheckError> {
+) -> Result<Vec<WithKey<'a>>, CheckError> {
     let enabled = config.services.iter().filter(|service| service.enabled);
     let found = enabled
         .map(|service| {
