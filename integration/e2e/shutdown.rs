@@ -105,6 +105,8 @@ async fn a_download_under_way_is_finished_after_the_points_have_left_the_descrip
     }
     let download = download.expect("a visitor comes to the local instance");
 
+    // Twice at once, as timeout(1) does: that is one signal.
+    frontend.daemon.process.terminate().unwrap();
     frontend.daemon.process.terminate().unwrap();
     let withdrawn = |snapshot: &_| {
         let service = service(snapshot);

@@ -17,7 +17,7 @@ use rustix::fs::{Access, AtFlags, CWD, accessat};
 
 use super::services::{self, CheckError};
 use super::state;
-use super::state_lock::StateLock;
+use super::state_lock::{self, StateLock};
 use crate::admin::{self, AdminError};
 use crate::config::{AdminListen, Config};
 use crate::exit::Exit;
@@ -161,44 +161,66 @@ pub fn in_one_line(error: &(dyn Error + 'static)) -> String {
 ///
 /// All that is in the way.
 pub fn preflight(config: &Config) -> Result<Clear, Obstacles> {
-    let mut found = directories(config);
-    let keys_can_be_read = found.is_empty();
+    let directories = directories(config);
+    let mut found = look_at(&directories);
+    if found.is_empty() {
+        found.extend(files(config));
+    }
     let running = StateLock::is_taken(&config.storage);
-    if keys_can_be_read {
+    if found.is_empty() {
         found.extend(services(config).err());
     }
-    let in_state_dir = match &config.admin {
-        AdminListen::Unix(path) => path.parent() == Some(config.storage.state_dir.as_path()),
+    // The socket may lie in a directory that was looked at, or is to be made.
+    let is_made = |socket: &Path| {
+        socket.parent().is_some_and(|parent| {
+            let below = |it: &Directory<'_>| it.path.starts_with(parent) && !parent.exists();
+            directories.iter().any(|it| it.path == parent || below(it))
+        })
+    };
+    let in_one_of_these = match &config.admin {
+        AdminListen::Unix(path) => is_made(path),
         AdminListen::Tcp(_) => false,
     };
-    // The state directory has been looked at, and may have to be made.
-    if let Err(error) = admin::can_open(&config.admin, in_state_dir, running) {
+    if let Err(error) = admin::can_open(&config.admin, in_one_of_these, running) {
         found.push(error.into());
     }
     if found.is_empty() { Ok(Clear { running }) } else { Err(Obstacles(found)) }
 }
 
-/// The directories that are made where they are missing, and the files in them
-/// that are written to.
-fn directories(config: &Config) -> Vec<Obstacle> {
+/// A directory that is made where it is missing.
+struct Directory<'a> {
+    what: &'static str,
+    path: PathBuf,
+    /// What it has to be like.
+    verifier: Verifier<'a>,
+}
+
+/// The directories that the daemon writes to, its own and Arti's.
+fn directories(config: &Config) -> Vec<Directory<'_>> {
     let storage = &config.storage;
-    let (state, cache, mistrust) = (&storage.state_dir, &storage.cache_dir, &storage.mistrust);
-    let private = || mistrust.verifier().require_directory();
-    let mut looked = vec![
-        ("state directory", state.clone(), private()),
-        // Arti's own.
-        ("directory", state.join("state"), private().check_content()),
-        ("directory", state.join("pt_state"), private()),
-        ("directory", cache.join("dir_blobs"), private().permit_readable().check_content()),
+    let (state, cache) = (&storage.state_dir, &storage.cache_dir);
+    let private = || storage.mistrust.verifier().require_directory();
+    let directory = |path, verifier| Directory { what: "directory", path, verifier };
+    let mut directories = vec![
+        Directory { what: "state directory", path: state.clone(), verifier: private() },
+        directory(state.join("state"), private().check_content()),
+        directory(state.join("pt_state"), private()),
+        directory(cache.join("dir_blobs"), private().permit_readable().check_content()),
     ];
-    for service in config.services.iter().filter(|service| service.enabled) {
-        let directory = state::directory(storage, service.nickname.as_ref());
-        looked.push(("directory", directory, private()));
-    }
+    directories.extend(
+        config.services.iter().filter(|service| service.enabled).map(|service| {
+            directory(state::directory(storage, service.nickname.as_ref()), private())
+        }),
+    );
+    directories
+}
+
+/// What is wrong with them.
+fn look_at(directories: &[Directory<'_>]) -> Vec<Obstacle> {
     let mut found: Vec<Obstacle> = Vec::new();
     let mut blamed = BTreeSet::new();
-    for (what, path, verifier) in looked {
-        match usable(&path, &verifier) {
+    for Directory { what, path, verifier } in directories {
+        match usable(path, verifier) {
             Ok(()) => {}
             // One place is told once, by the first who needs it.
             Err(PathProblem::Denied { place, .. }) if blamed.contains(&place) => {}
@@ -214,21 +236,28 @@ fn directories(config: &Config) -> Vec<Obstacle> {
                 if let PathProblem::Denied { place, .. } = &source {
                     blamed.insert(place.clone());
                 }
-                found.push(Obstacle::Path { what, path, source });
-            }
-        }
-    }
-    if found.is_empty() {
-        let cache_files = ["dir.lock", "dir.sqlite3"].map(|name| cache.join(name));
-        let files = [state.join(super::state_lock::FILE), state.join("state/state.lock")];
-        for path in files.into_iter().chain(cache_files) {
-            // A file that root made once, for instance.
-            if let Err(source) = exists_unwritable(&path) {
-                found.push(Obstacle::Path { what: "file", path, source });
+                found.push(Obstacle::Path { what, path: path.clone(), source });
             }
         }
     }
     found
+}
+
+/// What is wrong with files that are written to, where they are there already:
+/// root made them once, for instance.
+fn files(config: &Config) -> Vec<Obstacle> {
+    let (state, cache) = (&config.storage.state_dir, &config.storage.cache_dir);
+    let files = [
+        state.join(state_lock::FILE),
+        state.join("state/state.lock"),
+        cache.join("dir.lock"),
+        cache.join("dir.sqlite3"),
+    ];
+    let wrong = |path: PathBuf| {
+        let source = exists_unwritable(&path).err()?;
+        Some(Obstacle::Path { what: "file", path, source })
+    };
+    files.into_iter().filter_map(wrong).collect()
 }
 
 /// Whether a directory can be used, or made where it is missing.

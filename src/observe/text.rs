@@ -375,6 +375,24 @@ shop
     }
 
     #[test]
+    fn an_origin_that_refuses_connections_is_not_called_up() {
+        let origin = Origin {
+            name: "http://127.0.0.1:8080".into(),
+            state: OriginState::Failing,
+            reason: Some("connection refused".into()),
+            requests: 1,
+            failures: 1,
+            in_flight: 0,
+        };
+        let http = Some(Http { origins: vec![origin], ..Default::default() });
+        let shop = Service { http, ..service("shop", Vec::new(), Vec::new()) };
+        let text = render(&snapshot(vec![shop]));
+        let trouble = "! shop: origin http://127.0.0.1:8080 does not answer: connection refused\n";
+        assert!(text.contains(trouble), "{text}");
+        assert!(text.contains("http://127.0.0.1:8080  FAILING  1         1"), "{text}");
+    }
+
+    #[test]
     fn distinct_descriptors_what_hsdirs_were_seen_to_hold_and_a_good_reload_are_told_apart_from_trouble()
      {
         let canary = Some(Canary { checked_at: EPOCH, outcome: CanaryOutcome::Missing });

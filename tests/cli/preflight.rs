@@ -71,7 +71,17 @@ fn listen_in(dir: &Path, socket: &str) -> Situation {
 
 /// Taken as long as the listener is there.
 fn taken_port() -> (SocketAddr, TcpListener) {
-    let ports = (20_000..32_000).map(|port| SocketAddr::from(([127, 0, 0, 1], port)));
+    taken_port_from(20_000)
+}
+
+/// Free as soon as it is looked for; other tests look for theirs elsewhere.
+fn free_port() -> SocketAddr {
+    let offset = u16::try_from(std::process::id() % 5000).unwrap();
+    taken_port_from(26_000 + offset).0
+}
+
+fn taken_port_from(first: u16) -> (SocketAddr, TcpListener) {
+    let ports = (first..32_000).map(|port| SocketAddr::from(([127, 0, 0, 1], port)));
     ports.into_iter().find_map(|at| Some((at, TcpListener::bind(at).ok()?))).unwrap()
 }
 
@@ -476,16 +486,22 @@ fn what_check_finds_good_runs_and_check_does_not_mind_the_daemon_that_does() {
     let dir = tempfile::tempdir().unwrap();
     let dir = dir.path();
     // Directories that are missing are made by `run`.
-    let (address, listener) = taken_port();
-    drop(listener);
+    let address = free_port();
     let situations = [
         tables("[storage]\nstate_dir = \"a/b/state\"\ncache_dir = \"c/cache\"\n"),
         tables(format!(
             "[storage]\nstate_dir = \"d/state\"\ncache_dir = \"c/cache\"\n[admin]\nlisten = \
              \"{address}\"\n"
         )),
+        // The socket's directory is one of those that are made.
+        tables(format!(
+            "[storage]\nstate_dir = \"e/state\"\ncache_dir = \"c/cache\"\n[admin]\nlisten = \
+             \"unix:{}/e/state/onionbraid/admin.sock\"\n",
+            dir.display()
+        )),
     ];
-    for (situation, state) in situations.iter().zip(["a/b/state", "d/state"]) {
+    let sockets = ["a/b/state/admin.sock", "none", "e/state/onionbraid/admin.sock"];
+    for (situation, socket) in situations.iter().zip(sockets) {
         configure(dir, situation);
         give(dir);
         let before = tree(dir);
@@ -494,8 +510,11 @@ fn what_check_finds_good_runs_and_check_does_not_mind_the_daemon_that_does() {
         assert!(!stdout(&check).contains("A daemon is running"));
         assert_eq!(tree(dir), before);
         let daemon = Process::start(&mut onionbraid(dir, situation, &["run"]));
-        let admin = dir.join(state).join("admin.sock");
-        let answers = || admin.exists() || std::net::TcpStream::connect(address).is_ok();
+        let admin = dir.join(socket);
+        let answers = || match socket {
+            "none" => std::net::TcpStream::connect(address).is_ok(),
+            _ => admin.exists(),
+        };
         until("an answer of the daemon", answers);
         let check = onionbraid(dir, situation, &["check"]).output().unwrap();
         assert_eq!(check.status.code(), Some(0), "{}", stderr(&check));
