@@ -171,11 +171,13 @@ fn start_services(network: &Network, name: &str, services: &str) -> Result<Daemo
     fs::write(&artis, network.arti_toml())?;
     let admin = network.free_address()?;
     let dir_text = dir.display();
+    // Its memory and open files are looked at from outside, perhaps not as root.
     fs::write(
         &ours,
         format!(
             "{services}\n[admin]\nlisten = '{admin}'\n\
-             [storage]\nstate_dir = '{dir_text}/state'\ncache_dir = '{dir_text}/cache'\n"
+             [storage]\nstate_dir = '{dir_text}/state'\ncache_dir = '{dir_text}/cache'\n\
+             [application]\npermit_debugging = true\n"
         ),
     )?;
     Daemon::start(&above_this_example()?, &[ours.as_path(), artis.as_path()], &dir.join("log"))

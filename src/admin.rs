@@ -7,6 +7,9 @@
 //! | `/status` | the Snapshot as text |
 //! | `/health` | 200 when ready, else 503 |
 
+mod connections;
+mod place;
+
 use std::convert::Infallible;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -18,22 +21,15 @@ use std::time::Duration;
 use http_body_util::Full;
 use hyper::body::Bytes;
 use hyper::header::{CONTENT_TYPE, HOST, HeaderValue};
-use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
-use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener, UnixStream};
-use tokio::sync::Semaphore;
-use tokio::task::JoinSet;
 
 use crate::config::AdminListen;
 use crate::observe::{Snapshot, text};
 
-/// Connections at a time. One operator and a few dashboards need no more.
-const CONNECTIONS: usize = 64;
-
-/// How long a client may take to send the head of its request.
-const HEAD_WITHIN: Duration = Duration::from_secs(10);
+use connections::Connections;
+pub use place::can_open;
 
 /// Takes a Snapshot at the moment it is asked.
 pub type TakeSnapshot = Arc<dyn Fn() -> Snapshot + Send + Sync>;
@@ -95,22 +91,13 @@ impl Admin {
 
     /// Answers until dropped.
     pub async fn serve(self) -> Infallible {
-        let permits = Arc::new(Semaphore::new(CONNECTIONS));
-        let mut connections = JoinSet::new();
+        let mut connections = Connections::default();
+        let must_name_loopback = matches!(self.listener, Listener::Tcp(_));
         loop {
-            let Ok(permit) = Arc::clone(&permits).acquire_owned().await else {
-                return std::future::pending().await;
-            };
-            let snapshot = Arc::clone(&self.snapshot);
-            let must_name_loopback = matches!(self.listener, Listener::Tcp(_));
-            let accepted = self.listener.accept().await;
-            while connections.try_join_next().is_some() {}
-            match accepted {
+            match self.listener.accept().await {
                 Ok(stream) => {
-                    connections.spawn(async move {
-                        answer_connection(stream, snapshot, must_name_loopback).await;
-                        drop(permit);
-                    });
+                    let snapshot = Arc::clone(&self.snapshot);
+                    connections.admit(answer_connection(stream, snapshot, must_name_loopback));
                 }
                 Err(error) => {
                     // Out of file handles, most likely: it passes.
@@ -162,7 +149,7 @@ async fn remove_stale(path: &Path) -> Result<(), Result<AdminError, io::Error>> 
     std::fs::remove_file(path).map_err(Err)
 }
 
-/// Answers the requests of one connection. On loopback the client has to name
+/// Answers the request of one connection. On loopback the client has to name
 /// this machine: else a web page in a browser here could read the answers by
 /// letting its own name point to this address.
 async fn answer_connection(
@@ -170,23 +157,15 @@ async fn answer_connection(
     snapshot: TakeSnapshot,
     must_name_loopback: bool,
 ) {
-    let service = service_fn(move |request: Request<hyper::body::Incoming>| {
+    let answer = |request: Request<hyper::body::Incoming>| {
         let response = if must_name_loopback && !names_loopback(request.headers().get(HOST)) {
             respond(StatusCode::FORBIDDEN, "text/plain", "ask for it as localhost\n")
         } else {
             answer(request.method(), request.uri().path(), &snapshot)
         };
-        std::future::ready(Ok::<_, Infallible>(response))
-    });
-    let served = hyper::server::conn::http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_WITHIN)
-        .max_headers(64)
-        .serve_connection(TokioIo::new(stream), service)
-        .await;
-    if let Err(error) = served {
-        tracing::debug!(%error, "admin connection ended");
-    }
+        std::future::ready(response)
+    };
+    connections::serve_one(stream, answer).await;
 }
 
 /// Whether a `Host` header names the loopback interface, with or without a port.

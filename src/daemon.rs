@@ -8,6 +8,7 @@
 //! | file | question |
 //! |---|---|
 //! | `signals` | what does the operator ask for by signals? |
+//! | `preflight` | what would keep it from running? |
 //! | `state_lock` | who has the state directory? |
 //! | `services`, `reload` | which services run, and what does a new configuration change? |
 //! | `service` | what is the life of one? |
@@ -25,6 +26,7 @@ mod file_handles;
 mod instances;
 mod log_lines;
 mod origins;
+mod preflight;
 mod proxies;
 mod reload;
 mod service;
@@ -54,6 +56,7 @@ use crate::tor::network::Network;
 
 use fetches::Fetching;
 use file_handles::FileHandles;
+pub use preflight::{Obstacles, exit_of, in_one_line, preflight};
 use service::Common;
 pub use services::CheckError;
 use services::Services;
@@ -68,6 +71,9 @@ const SPARE: Duration = Duration::from_secs(5);
 /// Why the daemon ended other than by a signal.
 #[derive(Debug, thiserror::Error)]
 pub enum DaemonError {
+    /// Something that it needs is not as it should be.
+    #[error(transparent)]
+    Obstacles(#[from] Obstacles),
     /// Another daemon has the state directory.
     #[error(transparent)]
     StateLock(#[from] StateLockError),
@@ -96,10 +102,11 @@ pub struct Outside {
     pub logging: LoggingGuard,
 }
 
-/// Runs until SIGTERM or SIGINT; a second one ends the process at once. SIGHUP
-/// reads the configuration again.
+/// Runs until SIGTERM or SIGINT; another one, a second later or more, ends the
+/// process at once. SIGHUP reads the configuration again.
 pub async fn run(mut config: Config, outside: Outside) -> Result<(), DaemonError> {
     let mut signals = Signals::listen().map_err(DaemonError::Signals)?;
+    preflight(&config)?;
     let _lock = StateLock::take(&config.storage)?;
     let checked = services::check(&config, &config.storage, &BTreeSet::new())?;
     let tor = Tor::new(config.tor.clone())?;

@@ -17,6 +17,9 @@ pub mod upload;
 
 mod directory_request;
 mod protocols;
+mod stack;
+
+pub(crate) use stack::wiped;
 
 /// The source of randomness for keys and choices on this side of the border.
 #[expect(clippy::disallowed_methods, reason = "randomness enters the program here")]

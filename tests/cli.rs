@@ -6,8 +6,14 @@
 mod admin;
 #[path = "cli/backend_config.rs"]
 mod backend_config;
+#[path = "cli/hardening.rs"]
+mod hardening;
 #[path = "cli/keys.rs"]
 mod key_commands;
+#[path = "cli/preflight.rs"]
+mod preflight;
+#[path = "cli/unprivileged.rs"]
+mod unprivileged;
 
 use std::path::Path;
 use std::process::{Command, Output};

@@ -20,7 +20,7 @@ use zeroize::Zeroizing;
 
 use super::hsdirs::to_arti;
 use super::network::Network;
-use super::protocols;
+use super::{protocols, wiped};
 use onionbraid_balancer::command::Publication;
 use onionbraid_balancer::onion::{
     IntroPoint, LinkSpecifier, MAX_INTRO_POINTS, Period, RelayId, SessionId,
@@ -115,7 +115,7 @@ impl Signer {
         let offset = offset_since(beginning, publication.as_of).ok_or(DescriptorError::Clock)?;
         let max_length = usize::try_from(directory.params().hsdir_max_desc_size.get()).unwrap_or(0);
         drop(directory);
-        let signed = build(&self.identity, publication, offset, max_length)?;
+        let signed = wiped(|| build(&self.identity, publication, offset, max_length))?;
         self.keep(publication, &signed);
         Ok(signed)
     }

@@ -45,11 +45,12 @@ impl Upstream for Origins {
     fn origins(&self) -> Vec<status::Origin> {
         let states = self.snapshot().into_iter().map(|origin| status::Origin {
             name: origin.name,
-            state: match origin.out {
-                None => status::OriginState::Up,
-                Some(_) => status::OriginState::Down,
+            state: match (&origin.out, &origin.trouble) {
+                (Some(_), _) => status::OriginState::Down,
+                (None, Some(_)) => status::OriginState::Failing,
+                (None, None) => status::OriginState::Up,
             },
-            reason: origin.out,
+            reason: origin.out.or(origin.trouble),
             requests: origin.requests,
             failures: origin.failures,
             in_flight: u64::try_from(origin.in_flight).unwrap_or(u64::MAX),
