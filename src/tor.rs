@@ -16,6 +16,7 @@ pub mod subcredentials;
 pub mod upload;
 
 mod directory_request;
+mod private_address;
 mod protocols;
 
 /// The source of randomness for keys and choices on this side of the border.

@@ -15,7 +15,7 @@
 //! Where to find what, in the order in which it looks:
 //!
 //! - What is told, asked for and wanted: [`fact`], [`command`], `settings`.
-//! - Who is live: `backend`. By its own descriptor, `remote`; by asking it as a
+//! - Who is live: `backend`. Which points it may offer, `offer`; by its own descriptor, `remote`; by asking it as a
 //!   client would, `probing` (whom, when, and whether to suspect ourselves) and
 //!   `health` (what the answers say).
 //! - What the descriptors say: `content`. Whose turn it is, `turns`; which
@@ -38,6 +38,7 @@ mod content;
 mod distinct;
 mod health;
 mod hsdir;
+mod offer;
 mod pause;
 mod probing;
 mod publish;
@@ -202,7 +203,7 @@ impl Balancer {
             }
             Fact::LocalPoints { backend, points, capabilities } => {
                 if let Some(backend) = self.backend(backend) {
-                    backend.local_points(backend::Offer { points, capabilities }, now);
+                    backend.local_points(points, capabilities, now);
                 }
             }
             Fact::Fetched { backend, outcome } => {
@@ -339,7 +340,7 @@ impl Balancer {
             order: backend.order(),
             weight: backend.weight(),
             points: backend.points(),
-            capabilities: &backend.offer().capabilities,
+            capabilities: backend.offer().capabilities(),
         });
         let all: Vec<_> = self.backends.iter().map(|b| (b.order(), b.id())).collect();
         let replicas = self.publisher.replicas();

@@ -302,7 +302,7 @@ impl Probing {
         }
         due.sort_unstable();
         for (_, id) in due.into_iter().take(AT_ONCE.saturating_sub(busy)) {
-            let offered = backends.iter().find(|b| b.id() == id).map(|b| &b.offer().points);
+            let offered = backends.iter().find(|b| b.id() == id).map(|b| b.offer().points());
             let Some(probed) = self.backends.get_mut(&id) else { continue };
             if let Some(point) = offered.and_then(|points| probed.next(points)) {
                 let (session, since) = (point.session_id, alarm.now());
@@ -338,7 +338,7 @@ impl Probed {
 
     /// The backend is this now; points not seen before are asked at `soon`.
     fn offered(&mut self, backend: &Backend, soon: Instant) {
-        let points = &backend.offer().points;
+        let points = backend.offer().points();
         self.asked = backend.seems_live();
         self.health.offered(points);
         let offered = |session: &SessionId| points.iter().any(|p| p.session_id == *session);
@@ -403,7 +403,6 @@ fn soon(every: Duration) -> Duration {
 mod tests {
     use rand::rngs::StdRng;
 
-    use super::super::backend::Offer;
     use super::super::fact::FetchedDescriptor;
     use super::super::samples::{MINUTE, SECOND, later, network, period, point, rng, start};
     use super::super::{BackendKind, BackendSettings};
@@ -477,11 +476,11 @@ mod tests {
             let (now, rng) = (self.now, &mut self.rng);
             let backend = &mut self.backends[backend];
             if backend.is_local() {
-                return backend.local_points(Offer { points, capabilities }, now);
+                return backend.local_points(points, capabilities, now);
             }
             let revision = sessions[0].into();
             let descriptor =
-                FetchedDescriptor { period: period(1), revision, points, capabilities };
+                FetchedDescriptor { period: period(1), revision, points, flaw: None, capabilities };
             backend.network_changed(&network(1, [1, 2]), now, rng);
             backend.fetched(Ok(descriptor), now, rng);
         }

@@ -471,6 +471,7 @@ impl Judging {
                 period: self.network.current(self.time.now.wall),
                 revision,
                 points,
+                flaw: None,
                 capabilities: Capabilities::default(),
             }),
         };
