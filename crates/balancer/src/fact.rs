@@ -142,6 +142,11 @@ pub enum ProbeFailure {
     /// Nobody came: the point does not work, whatever its backend does.
     #[error("{0}")]
     Point(String),
+    /// The relay refused the introduction. It says the same of a point that it
+    /// has lost and of one that is asked for more than its limit lets through
+    /// (proposal 305).
+    #[error("{0}")]
+    Refused(String),
     /// The backend came, and what a client wants of it failed: its application
     /// is in trouble, which no other point of it would mend.
     #[error("{0}")]

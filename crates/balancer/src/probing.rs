@@ -72,6 +72,7 @@ struct Probed {
     /// Whether it is to be asked: its points are there, and nothing else than
     /// probes speaks against them.
     asked: bool,
+    is_local: bool,
     next_at: Instant,
     /// At most one of them is not slow, and each is of another point.
     under_way: Vec<UnderWay>,
@@ -167,6 +168,15 @@ impl Probing {
         let (Some(every), Some(probed)) = (self.every, self.backends.get_mut(&backend)) else {
             return false;
         };
+        // A local instance offers a point only while its circuit stands: the
+        // relay has it, and keeps to its limit.
+        let limited = match outcome {
+            Err(ProbeFailure::Refused(reason)) if probed.is_local => {
+                Some(Err(ProbeFailure::Inconclusive(reason.clone())))
+            }
+            _ => None,
+        };
+        let outcome = limited.as_ref().unwrap_or(outcome);
         let Some(at) = probed.under_way.iter().position(|asked| asked.session == session) else {
             return false;
         };
@@ -182,8 +192,8 @@ impl Probing {
         let successes = self.successes;
         let Some(probed) = self.backends.get_mut(&backend) else { return false };
         let counts = outcome.is_ok() || !began.blind;
-        let contradicts =
-            counts && probed.health.probed(session, outcome, (began.successes, successes));
+        let seen = (began.successes, successes);
+        let contradicts = counts && probed.health.probed(session, outcome, seen, now.monotonic);
         for probed in self.backends.values_mut() {
             probed.health.judge(successes);
         }
@@ -191,7 +201,7 @@ impl Probing {
         if contradicts && outcome.is_err() && !blind {
             self.compare(backend, now.monotonic, rng);
         }
-        matches!(outcome, Err(ProbeFailure::Point(_)))
+        matches!(outcome, Err(ProbeFailure::Point(_) | ProbeFailure::Refused(_)))
     }
 
     /// Looks at everything again: asks which points are due, and has those
@@ -328,6 +338,7 @@ impl Probed {
             health: Health::default(),
             queue: VecDeque::new(),
             asked: false,
+            is_local: false,
             next_at: now.monotonic,
             under_way: Vec::new(),
             in_vain: 0,
@@ -340,6 +351,7 @@ impl Probed {
     fn offered(&mut self, backend: &Backend, soon: Instant) {
         let points = backend.offer().points();
         self.asked = backend.seems_live();
+        self.is_local = backend.is_local();
         self.health.offered(points);
         let offered = |session: &SessionId| points.iter().any(|p| p.session_id == *session);
         self.queue.retain(offered);

@@ -112,7 +112,8 @@ impl World {
     }
 
     fn probed(&mut self, backend: BackendId, point: &IntroPoint) {
-        let failure = ProbeFailure::Point("no answer".into());
+        // As of a backend that was killed: its relays have lost its points.
+        let failure = ProbeFailure::Refused("no such point".into());
         let outcome = if self.dead == Some(backend) { Err(failure) } else { Ok(()) };
         let answer = Fact::Probed { backend, session: point.session_id, outcome };
         self.balancer.handle_fact(answer, self.now, &mut self.rng);
@@ -535,7 +536,7 @@ fn a_restart_lists_nothing_that_probes_had_found_dead() {
     world.fetched(1, 7, &[4, 5, 6]);
     let shown = world.balancer.status().backends.remove(0);
     assert_eq!((shown.state, shown.failing_intro_points), (BackendState::Down, 3));
-    assert_eq!(shown.reason.unwrap(), "all 3 introduction points fail: no answer");
+    assert_eq!(shown.reason.unwrap(), "all 3 introduction points fail: no such point");
     world.pass(20 * MINUTE);
     assert!(world.uploads.iter().all(|(_, p)| p.points.to_vec() == points(&[1, 2, 3])));
     world.dead = None;
