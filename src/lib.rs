@@ -3,6 +3,7 @@
 //! `docs/architecture.md` says what each part does and does not do.
 
 pub mod admin;
+mod causes;
 pub mod cli;
 mod clock;
 pub mod commands;
@@ -13,4 +14,6 @@ pub mod exit;
 pub mod instance;
 pub mod logging;
 pub mod observe;
+mod spare_handle;
+mod throttle;
 pub mod tor;

@@ -21,6 +21,7 @@ use super::hsdirs::{from_arti, identity_key, responsible};
 use super::network::Network;
 use super::private_address;
 use super::protocols;
+use crate::causes::in_one_line;
 use onionbraid_balancer::fact::{FetchFailure, FetchedDescriptor, ResponsibleHsdir};
 use onionbraid_balancer::onion::{Capabilities, OnionAddress, Period, RelayId};
 
@@ -127,7 +128,7 @@ impl Wanted {
     fn read(&self, text: &str, directory: &NetDir) -> Result<Held, FetchFailure> {
         let bounded =
             HsDesc::parse_decrypt_validate(text, &self.blinded, &self.subcredential, None)
-                .map_err(|error| FetchFailure::Unusable(chain(&error)))?;
+                .map_err(|error| FetchFailure::Unusable(in_one_line(&error)))?;
         let (_, certified_until) = bounded.bounds_start_end();
         let read = bounded
             .if_valid_at(&self.now)
@@ -202,18 +203,6 @@ pub(crate) async fn one(
 /// (rend-spec-v3, section 2.4).
 fn lifetime(text: &str) -> Option<u16> {
     text.lines().find_map(|line| line.strip_prefix("descriptor-lifetime "))?.trim().parse().ok()
-}
-
-/// An error and its causes in one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }
 
 #[cfg(test)]

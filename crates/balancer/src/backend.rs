@@ -304,6 +304,10 @@ impl Backend {
             introductions: 0,
             introductions_dropped: 0,
             rendezvous_failed: 0,
+            rendezvous_abandoned: 0,
+            circuits_closed_idle: 0,
+            circuits_closed_silent: 0,
+            circuits_closed_slow: 0,
             congestion_controlled: 0,
             streams: 0,
         }
