@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs what the private network and the tests run, unless it is there:
-# C tor always; with the argument `web` also nginx, an application server
+# C tor and libfaketime always; with the argument `web` also nginx, an application server
 # (Debian's Python with aiohttp) and curl; with `compare` nginx and wrk.
 #
 # Debian's packages start services: a tor that connects to the public network,
@@ -15,6 +15,7 @@ if ! command -v tor >/dev/null || ! command -v tor-gencert >/dev/null; then
     packages+=(tor)
     services+=(tor.service)
 fi
+compgen -G '/usr/lib/*/faketime/libfaketimeMT.so.1' >/dev/null || packages+=(faketime)
 if [ -n "${1:-}" ] && ! command -v nginx >/dev/null; then
     packages+=(nginx-light)
     services+=(nginx.service)

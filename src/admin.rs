@@ -26,8 +26,10 @@ use tokio::net::{TcpListener, UnixListener, UnixStream};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
+use crate::causes::is_out_of_handles;
 use crate::config::AdminListen;
 use crate::observe::{Snapshot, text};
+use crate::spare_handle::SpareHandle;
 
 /// Connections at a time. One operator and a few dashboards need no more.
 const CONNECTIONS: usize = 64;
@@ -97,6 +99,7 @@ impl Admin {
     pub async fn serve(self) -> Infallible {
         let permits = Arc::new(Semaphore::new(CONNECTIONS));
         let mut connections = JoinSet::new();
+        let spare = Arc::new(SpareHandle::take());
         loop {
             let Ok(permit) = Arc::clone(&permits).acquire_owned().await else {
                 return std::future::pending().await;
@@ -107,13 +110,18 @@ impl Admin {
             while connections.try_join_next().is_some() {}
             match accepted {
                 Ok(stream) => {
+                    let spare = Arc::clone(&spare);
                     connections.spawn(async move {
                         answer_connection(stream, snapshot, must_name_loopback).await;
+                        spare.regain();
                         drop(permit);
                     });
                 }
+                // The next attempt takes the handle.
+                Err(error) if is_out_of_handles(&error) && spare.lend() => {}
                 Err(error) => {
                     // Out of file handles, most likely: it passes.
+                    spare.regain();
                     tracing::warn!(%error, "admin socket cannot accept a connection");
                     tokio::time::sleep(Duration::from_secs(1)).await;
                 }
