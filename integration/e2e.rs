@@ -12,6 +12,7 @@ pub mod network;
 pub mod e2e {
     mod backend_role;
     mod check_online;
+    mod clock;
     mod continuity;
     mod descriptor;
     mod distinct_descriptors;

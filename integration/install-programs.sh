@@ -3,7 +3,7 @@
 #
 #   install-programs.sh [--missing] SET...
 #
-#   tor      C tor, for the private network
+#   tor      C tor, for the private network, and libfaketime
 #   web      nginx, an application server (Debian's Python with aiohttp), curl
 #   compare  nginx and wrk
 #   deny     cargo-deny, below target/tools
@@ -40,6 +40,7 @@ for set in "$@"; do
                 packages+=(tor)
                 services+=(tor.service)
             fi
+            compgen -G '/usr/lib/*/faketime/libfaketimeMT.so.1' >/dev/null || packages+=(faketime)
             ;;
         web | compare)
             if ! command -v nginx >/dev/null; then

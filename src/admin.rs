@@ -25,8 +25,10 @@ use hyper::{Method, Request, Response, StatusCode};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener, UnixStream};
 
+use crate::causes::is_out_of_handles;
 use crate::config::AdminListen;
 use crate::observe::{Snapshot, text};
+use crate::spare_handle::SpareHandle;
 
 use connections::Connections;
 pub use place::can_open;
@@ -93,14 +95,22 @@ impl Admin {
     pub async fn serve(self) -> Infallible {
         let mut connections = Connections::default();
         let must_name_loopback = matches!(self.listener, Listener::Tcp(_));
+        let spare = Arc::new(SpareHandle::take());
         loop {
             match self.listener.accept().await {
                 Ok(stream) => {
                     let snapshot = Arc::clone(&self.snapshot);
-                    connections.admit(answer_connection(stream, snapshot, must_name_loopback));
+                    let spare = Arc::clone(&spare);
+                    connections.admit(async move {
+                        answer_connection(stream, snapshot, must_name_loopback).await;
+                        spare.regain();
+                    });
                 }
+                // The next attempt takes the handle.
+                Err(error) if is_out_of_handles(&error) && spare.lend() => {}
                 Err(error) => {
                     // Out of file handles, most likely: it passes.
+                    spare.regain();
                     tracing::warn!(%error, "admin socket cannot accept a connection");
                     tokio::time::sleep(Duration::from_secs(1)).await;
                 }

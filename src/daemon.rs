@@ -128,6 +128,10 @@ pub async fn run(mut config: Config, outside: Outside) -> Result<(), DaemonError
 
     let mut tasks: JoinSet<Ended> = JoinSet::new();
     tasks.spawn(report_progress(tor.clone()));
+    tasks.spawn({
+        let tor = tor.clone();
+        async move { match tor.hurry().await {} }
+    });
     tasks.spawn(bootstrap_and_fetch(tor, ready, fetching));
     services.apply(checked, config.shutdown);
     // Not before: without any service, all of them would seem to be ready.

@@ -29,6 +29,7 @@
 //! it is built like this.
 
 pub mod admin;
+mod causes;
 pub mod cli;
 mod clock;
 pub mod commands;
@@ -39,4 +40,6 @@ pub mod exit;
 pub mod instance;
 pub mod logging;
 pub mod observe;
+mod spare_handle;
+mod throttle;
 pub mod tor;

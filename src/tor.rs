@@ -15,7 +15,9 @@ pub mod probe;
 pub mod subcredentials;
 pub mod upload;
 
+mod clock_watch;
 mod directory_request;
+mod private_address;
 mod protocols;
 mod stack;
 

@@ -178,6 +178,13 @@ impl Prepared {
         self.run()
     }
 
+    /// The same with another program in its place, which runs it.
+    pub fn start_as(self, program: &Path, service: &str) -> Result<Daemon> {
+        self.configure(service)?;
+        let files: Vec<&Path> = self.files.iter().map(PathBuf::as_path).collect();
+        Daemon::start(program, &files, &self.dir.join("daemon.log"))
+    }
+
     /// Imports the key of a HiddenServiceDir, as an operator would, and starts
     /// the daemon.
     pub async fn start_with_key(self, service: &str, key: &Path) -> Result<Frontend> {

@@ -137,6 +137,10 @@ impl Posted {
                 backend.introductions = counters.introductions.load(Relaxed);
                 backend.introductions_dropped = counters.introductions_dropped.load(Relaxed);
                 backend.rendezvous_failed = counters.rendezvous_failed.load(Relaxed);
+                backend.rendezvous_abandoned = counters.rendezvous_abandoned.load(Relaxed);
+                backend.circuits_closed_idle = counters.closed_idle.load(Relaxed);
+                backend.circuits_closed_silent = counters.closed_silent.load(Relaxed);
+                backend.circuits_closed_slow = counters.closed_slow.load(Relaxed);
                 backend.congestion_controlled = counters.congestion_controlled.load(Relaxed);
                 backend.streams = counters.streams.load(Relaxed);
             }

@@ -262,6 +262,10 @@ mod tests {
             introductions: 17,
             introductions_dropped: 2,
             rendezvous_failed: 0,
+            rendezvous_abandoned: 0,
+            circuits_closed_idle: 0,
+            circuits_closed_silent: 0,
+            circuits_closed_slow: 0,
             congestion_controlled: 0,
             streams: 12,
         }

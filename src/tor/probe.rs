@@ -88,8 +88,9 @@ pub enum Verdict {
     /// The point's relay cannot be reached, or does not take introductions.
     #[error("relay not reached: {0}")]
     NoCircuit(String),
-    /// The relay has no circuit from the backend with this point: the backend
-    /// is gone, or has moved on to other points.
+    /// The relay has no circuit from the backend with this point, since the
+    /// backend is gone or has moved on to other points; or it has one, and lets
+    /// no more introductions through for now (proposal 305).
     #[error("the relay does not know the point ({0})")]
     UnknownPoint(String),
     /// The relay has passed the introduction on, and nobody came: the backend
@@ -155,8 +156,8 @@ impl Verdict {
         Err(match self {
             Self::Answers => return Ok(()),
             Self::Inconclusive(why) => ProbeFailure::Inconclusive(why.clone()),
+            Self::UnknownPoint(_) => ProbeFailure::Refused(said()),
             Self::NoCircuit(_)
-            | Self::UnknownPoint(_)
             | Self::Silent
             | Self::NotForThisAddress
             | Self::WrongAnswer(_)
@@ -268,7 +269,6 @@ mod tests {
         let text = String::new;
         let points = [
             Verdict::NoCircuit(text()),
-            Verdict::UnknownPoint(text()),
             Verdict::Silent,
             Verdict::NotForThisAddress,
             Verdict::WrongAnswer(text()),
@@ -287,6 +287,8 @@ mod tests {
         for verdict in applications {
             assert!(matches!(verdict.outcome(), Err(ProbeFailure::Application(_))), "{verdict:?}");
         }
+        let refused = Verdict::UnknownPoint(text());
+        assert!(matches!(refused.outcome(), Err(ProbeFailure::Refused(_))));
         let unknown = Verdict::Inconclusive("no directory".into());
         assert_eq!(unknown.outcome(), Err(ProbeFailure::Inconclusive("no directory".into())));
         assert_eq!(Verdict::Answers.outcome(), Ok(()));

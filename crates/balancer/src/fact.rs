@@ -2,7 +2,7 @@
 
 use std::time::{Instant, SystemTime};
 
-use crate::onion::{Capabilities, IntroPoint, Period, RelayId, SessionId};
+use crate::onion::{Capabilities, Flaw, IntroPoint, Period, RelayId, SessionId};
 
 /// A moment on both clocks: the monotonic one for every delay, the wall clock
 /// for what is shown and for revision counters.
@@ -111,8 +111,10 @@ pub struct FetchedDescriptor {
     pub period: Period,
     /// Its revision counter.
     pub revision: u64,
-    /// Its introduction points; those that cannot be used are left out.
+    /// Its introduction points; those that cannot be read are left out.
     pub points: Vec<IntroPoint>,
+    /// What is wrong with those left out, if there are any.
+    pub flaw: Option<Flaw>,
     /// What it promises.
     pub capabilities: Capabilities,
 }
@@ -140,6 +142,11 @@ pub enum ProbeFailure {
     /// Nobody came: the point does not work, whatever its backend does.
     #[error("{0}")]
     Point(String),
+    /// The relay refused the introduction. It says the same of a point that it
+    /// has lost and of one that is asked for more than its limit lets through
+    /// (proposal 305).
+    #[error("{0}")]
+    Refused(String),
     /// The backend came, and what a client wants of it failed: its application
     /// is in trouble, which no other point of it would mend.
     #[error("{0}")]

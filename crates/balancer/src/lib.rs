@@ -19,6 +19,7 @@
 //! | [`fact`], [`command`], [`settings`] | what comes in, what is asked for, what the operator wants |
 //! | [`onion`] | addresses, introduction points, relays, periods, as plain values |
 //! | [`backend`] | whether one backend is live, and with which points |
+//! | [`offer`] | which of a backend's points may be offered to clients |
 //! | [`remote`] | what a remote backend's own descriptor says, and when to fetch it again |
 //! | [`probing`], [`health`] | which point is probed when, and what the answers say |
 //! | [`content`] | what the descriptors should say |
@@ -45,6 +46,7 @@ mod content;
 mod distinct;
 mod health;
 mod hsdir;
+mod offer;
 mod pause;
 mod probing;
 mod publish;
@@ -209,7 +211,7 @@ impl Balancer {
             }
             Fact::LocalPoints { backend, points, capabilities } => {
                 if let Some(backend) = self.backend(backend) {
-                    backend.local_points(backend::Offer { points, capabilities }, now);
+                    backend.local_points(points, capabilities, now);
                 }
             }
             Fact::Fetched { backend, outcome } => {
@@ -346,7 +348,7 @@ impl Balancer {
             order: backend.order(),
             weight: backend.weight(),
             points: backend.points(),
-            capabilities: &backend.offer().capabilities,
+            capabilities: backend.offer().capabilities(),
         });
         let all: Vec<_> = self.backends.iter().map(|b| (b.order(), b.id())).collect();
         let replicas = self.publisher.replicas();

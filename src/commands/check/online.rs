@@ -238,6 +238,7 @@ mod tests {
             period: Period { number: 1, length_minutes: 1440, offset_seconds: 0 },
             revision: 1,
             points: points.collect(),
+            flaw: None,
             capabilities: Capabilities::default(),
         }
     }

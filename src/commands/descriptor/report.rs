@@ -352,6 +352,7 @@ mod tests {
                 period,
                 revision,
                 points: points.iter().map(point).collect(),
+                flaw: None,
                 capabilities: Capabilities::default(),
             },
             length: 14_436,
