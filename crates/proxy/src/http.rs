@@ -30,6 +30,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::body::Body;
 use super::guard::Guard;
+use super::headers::Own;
 use super::pages::Pages;
 use super::settings::{HttpSettings, OriginProtocol, STREAMS_OF_A_CIRCUIT};
 use super::visitor::Visitor;
@@ -69,6 +70,8 @@ pub struct Proxy {
     pages: Pages,
     /// Who answers.
     upstream: Arc<dyn Upstream>,
+    /// What those call themselves.
+    own: Own,
     /// What clients have done.
     circuits: Mutex<Circuits>,
     /// What has become of their requests.
@@ -91,7 +94,9 @@ impl Proxy {
     ) -> Arc<Self> {
         let circuits = Mutex::new(Circuits::new(settings.circuit.clone()));
         let guard = Guard::new(&settings.guard);
-        Arc::new(Self { settings, guard, pages, upstream, circuits, counts: Counts::default() })
+        let own = upstream.own();
+        let counts = Counts::default();
+        Arc::new(Self { settings, guard, pages, upstream, own, circuits, counts })
     }
 
     /// Serves one client until either side ends the stream.

@@ -1,6 +1,7 @@
 //! From a client's stream to the origin. Takes any duplex stream and knows
 //! nothing of Tor.
 
+pub mod answer;
 pub mod body;
 mod clock;
 pub mod failure;
