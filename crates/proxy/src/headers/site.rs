@@ -92,7 +92,7 @@ impl Site {
 impl Sites {
     /// Of a request for this host; for none, it is the one that the client has
     /// connected to.
-    pub(super) fn new(settings: &HeaderSettings, visitor: &Visitor, asked: Option<&str>) -> Self {
+    pub fn new(settings: &HeaderSettings, visitor: &Visitor, asked: Option<&str>) -> Self {
         let asked = match asked.and_then(Host::parse) {
             Some(host) => Site::new("http", host.name, host.port),
             None => Site::new("http", &visitor.onion, Some(visitor.port)),

@@ -82,7 +82,7 @@ impl Upstream for Site {
         request: Request<Body>,
         visitor: &'a Visitor,
     ) -> BoxFuture<'a, Result<Response<Body>, Failure>> {
-        let answer = self.files.answer(request, visitor.circuit);
+        let answer = self.files.answer(request, visitor.circuit, &visitor.onion);
         answer.map_ok(|response| self.pages.complete(response)).boxed()
     }
 }
