@@ -2,6 +2,7 @@
 
 use toml::{Table, Value};
 
+use super::headers::SECURE_COOKIES;
 use super::origins::{BALANCES, PROTOCOLS, PROXY_PROTOCOLS};
 use super::tls;
 use crate::config::show::{path, table};
@@ -108,6 +109,9 @@ fn headers(headers: &HeaderSettings, entries: &mut Vec<(&'static str, Value)>) {
         ("proto", headers.proto.into()),
         ("circuit_id_header", or_false(headers.circuit_id.clone().map(Into::into))),
         ("names", names.into()),
+        ("url_fields", headers.url_fields.clone().into()),
+        ("map_own_address", headers.map_own_address.into()),
+        ("secure_cookies", word(&SECURE_COOKIES, headers.secure_cookies)),
         ("strip", headers.strip.clone().into()),
     ]);
 }
