@@ -74,7 +74,7 @@ fn settings(choice: u8) -> HeaderSettings {
     HeaderSettings {
         host,
         forwarded: choice & 1 != 0,
-        proto: if choice & 2 != 0 { "https" } else { "http" },
+        proto: (choice & 2 != 0).then_some("https"),
         circuit_id: (choice & 4 != 0).then(|| "X-Circuit".to_owned()),
         names: vec![pair("example.com", None), pair("cdn.example", Some("cdn.abc.onion"))],
         strip: vec!["X-Strip".into()],

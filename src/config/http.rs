@@ -145,9 +145,10 @@ impl Http<'_> {
         }
         let Some(item) = &self.item else { return };
         // Single ports have been looked at.
-        let shared = rules.0.iter().filter(|rule| {
-            rule.ports.len() > 1 || !self.ports.contains_key(rule.ports.start())
-        });
+        let shared = rules
+            .0
+            .iter()
+            .filter(|rule| rule.ports.len() > 1 || !self.ports.contains_key(rule.ports.start()));
         for rule in shared {
             headers::check_scheme(item, &self.settings.headers, &rule.target, report);
         }

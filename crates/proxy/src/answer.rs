@@ -5,7 +5,9 @@
 //! answer without a body), or repairs in its own way, must reach no client who
 //! could read it otherwise.
 
-use http::header::{CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue, LOCATION, TRANSFER_ENCODING};
+use http::header::{
+    CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue, LOCATION, TRANSFER_ENCODING,
+};
 use http::{StatusCode, Version, response};
 
 use crate::token::is_token;

@@ -638,7 +638,9 @@ mod tests {
         let first = tag(0, 0, "0123456789").await;
         assert_eq!(tag(0, 0, "9876543210").await, first);
         let mut others = vec![first.clone()];
-        for (seconds, nanoseconds, body) in [(1, 0, "0123456789"), (0, 1, "0123456789"), (0, 0, "x")] {
+        for (seconds, nanoseconds, body) in
+            [(1, 0, "0123456789"), (0, 1, "0123456789"), (0, 0, "x")]
+        {
             let other = tag(seconds, nanoseconds, body).await;
             assert!(!others.contains(&other));
             others.push(other);

@@ -88,13 +88,16 @@ impl Proxy {
     /// A proxy that leads requests to `upstream` and shows these pages where
     /// that fails.
     pub fn new(
-        settings: Arc<HttpSettings>,
+        mut settings: Arc<HttpSettings>,
         pages: Pages,
         upstream: Arc<dyn Upstream>,
     ) -> Arc<Self> {
         let circuits = Mutex::new(Circuits::new(settings.circuit.clone()));
         let guard = Guard::new(&settings.guard);
         let own = upstream.own();
+        if settings.headers.proto.is_none() {
+            Arc::make_mut(&mut settings).headers.proto = Some(own.scheme());
+        }
         let counts = Counts::default();
         Arc::new(Self { settings, guard, pages, upstream, own, circuits, counts })
     }

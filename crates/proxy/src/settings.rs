@@ -140,12 +140,13 @@ pub struct HeaderSettings {
     /// Whether `Forwarded` (RFC 7239) is set, with `_c` and the number of the
     /// client's circuit for the client; a client's own is always taken out.
     pub forwarded: bool,
-    /// What an origin is told of the scheme: browsers treat onion addresses as
+    /// What an origin is told of the scheme; `None`: what it sees itself, `https`
+    /// where it speaks TLS. Browsers treat onion addresses as
     /// secure, so some applications want `https`. The onion names then change
     /// their scheme on the way, as those in `names` do. Where neither
     /// `x_forwarded` nor `forwarded` tells it, this is the scheme of the origin
     /// itself, or its checks would fail.
-    pub proto: &'static str,
+    pub proto: Option<&'static str>,
     /// The request header that tells the origin the number of the client's circuit.
     pub circuit_id: Option<String>,
     /// Names that are one site: in the fields of responses in which browsers
@@ -320,13 +321,20 @@ impl Default for HealthCheck {
     }
 }
 
+impl HeaderSettings {
+    /// The scheme that origins are told: `http` or `https`.
+    pub fn scheme(&self) -> &'static str {
+        self.proto.unwrap_or("http")
+    }
+}
+
 impl Default for HeaderSettings {
     fn default() -> Self {
         Self {
             host: HostHeader::default(),
             x_forwarded: true,
             forwarded: false,
-            proto: "http",
+            proto: None,
             circuit_id: None,
             names: Vec::new(),
             url_fields: Vec::new(),

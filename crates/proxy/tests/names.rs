@@ -92,8 +92,18 @@ fn an_origins_own_address_becomes_what_the_visitor_has_asked_for() {
         ("127.0.0.1:33912", plain(), "http://ONION:8080/x", "http://ONION:8080/x"),
         ("127.0.0.1:33912", plain(), "https://ONION/x", "https://ONION/x"),
         ("127.0.0.1:33912", plain(), "http://evil/127.0.0.1:33912", "http://evil/127.0.0.1:33912"),
-        ("127.0.0.1:33912", plain(), "http://localhost.evil:33912/", "http://localhost.evil:33912/"),
-        ("127.0.0.1:33912", plain(), "http://localhost@evil:33912/", "http://localhost@evil:33912/"),
+        (
+            "127.0.0.1:33912",
+            plain(),
+            "http://localhost.evil:33912/",
+            "http://localhost.evil:33912/",
+        ),
+        (
+            "127.0.0.1:33912",
+            plain(),
+            "http://localhost@evil:33912/",
+            "http://localhost@evil:33912/",
+        ),
         ("10.0.0.7:8080", plain(), "http://localhost:8080/", "http://localhost:8080/"),
         ("web:3000", plain(), "http://a.web:3000/x", "http://a.web:3000/x"),
         ("127.0.0.1:33912", plain(), "/x", "/x"),
@@ -138,7 +148,10 @@ fn no_field_with_urls_tells_where_the_origin_listens() {
         ("content-location", "http://10.0.0.7:8080/x"),
         ("refresh", "0; url=http://10.0.0.7:8080/x"),
         ("link", "<http://10.0.0.7:8080/x>; rel=next, </y>"),
-        ("www-authenticate", "Digest realm=\"a\", domain=\"/a http://10.0.0.7:8080/x\", nonce=\"n\""),
+        (
+            "www-authenticate",
+            "Digest realm=\"a\", domain=\"/a http://10.0.0.7:8080/x\", nonce=\"n\"",
+        ),
         ("content-security-policy", "img-src http://10.0.0.7:8080 10.0.0.7:8080"),
         ("access-control-allow-origin", "http://10.0.0.7:8080"),
         ("set-cookie", "a=b; Domain=10.0.0.7; Path=/"),
@@ -151,7 +164,8 @@ fn no_field_with_urls_tells_where_the_origin_listens() {
 
 #[test]
 fn public_names_are_found_in_fields_of_many_kinds() {
-    let port = Port::to("127.0.0.1:1", HeaderSettings { url_fields: vec!["X-Next".into()], ..shop() });
+    let port =
+        Port::to("127.0.0.1:1", HeaderSettings { url_fields: vec!["X-Next".into()], ..shop() });
     for (name, before, after) in [
         ("hx-redirect", "https://shop.example/a", "http://ONION/a"),
         ("hx-push-url", "https://shop.example/a", "http://ONION/a"),
@@ -163,7 +177,11 @@ fn public_names_are_found_in_fields_of_many_kinds() {
             "{\"path\":\"https://shop.example/a\", \"target\":\"#b\"}",
             "{\"path\":\"http://ONION/a\", \"target\":\"#b\"}",
         ),
-        ("hx-location", "{\"path\":\"https:\\/\\/shop.example\\/a\"}", "{\"path\":\"http://ONION/a\"}"),
+        (
+            "hx-location",
+            "{\"path\":\"https:\\/\\/shop.example\\/a\"}",
+            "{\"path\":\"http://ONION/a\"}",
+        ),
         ("report-to", "{\"a\":\"x\\/y\"}", "{\"a\":\"x\\/y\"}"),
         ("turbo-location", "https://shop.example/a", "http://ONION/a"),
         ("x-inertia-location", "https://shop.example/a", "http://ONION/a"),

@@ -12,7 +12,8 @@ use onionbraid_proxy::rules::ProxyTarget;
 use onionbraid_proxy::settings::{HeaderSettings, HostHeader, NamePair, SecureCookies};
 
 /// The words of `proto`.
-const PROTOS: [(&str, &str); 2] = [("http", "http"), ("https", "https")];
+pub(super) const PROTOS: [(&str, Option<&str>); 3] =
+    [("auto", None), ("http", Some("http")), ("https", Some("https"))];
 
 /// The words of `secure_cookies`.
 pub(super) const SECURE_COOKIES: [(&str, SecureCookies); 2] =
@@ -178,30 +179,28 @@ fn fields(
 }
 
 /// Reports settings with which the checks of applications against forged
-/// requests must fail: where no field tells the servers the scheme, they take
-/// that of the connection, and `Origin` has to agree with it.
+/// requests must fail: a server that speaks TLS sees the scheme for itself, and
+/// another takes it for `http` where no field tells it. `Origin` has to agree.
 pub(super) fn check_scheme(
     item: &Item<'_>,
     settings: &HeaderSettings,
     target: &ProxyTarget,
     report: &mut Report,
 ) {
-    let ProxyTarget::Http(target) = target else { return };
-    if settings.x_forwarded || settings.forwarded {
-        return;
-    }
-    for (tls, proto) in [(false, "http"), (true, "https")] {
-        if settings.proto != proto && target.origins.iter().any(|origin| origin.tls == tls) {
-            let text = format!(
-                "no header field tells the {proto}:// servers that the scheme is \"{}\", and their \
-                 checks of `Origin` would fail: take `proto = \"{proto}\"`, `x_forwarded = true` or \
-                 `forwarded = true`",
-                settings.proto
-            );
-            item.wrong(text, report);
-            return;
+    let (ProxyTarget::Http(target), Some(proto)) = (target, settings.proto) else { return };
+    let told = settings.x_forwarded || settings.forwarded;
+    let text = match target.origins.iter().any(|origin| origin.tls) {
+        true if proto == "http" => {
+            "with `proto = \"http\"` the checks of `Origin` by https:// servers would fail: they see \
+             for themselves that the scheme is https. Take `proto = \"auto\"`"
         }
-    }
+        false if proto == "https" && !told => {
+            "with `proto = \"https\"` the checks of `Origin` by servers would fail: no header field \
+             tells them the scheme. Take `x_forwarded = true`, `forwarded = true` or `proto = \"auto\"`"
+        }
+        _ => return,
+    };
+    item.wrong(text, report);
 }
 
 fn names(item: &Item<'_>, report: &mut Report) -> Option<Vec<NamePair>> {

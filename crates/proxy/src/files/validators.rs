@@ -53,7 +53,8 @@ impl Seen {
         let (Some(tag), Some(opaque)) = (text(&self.tag), text(&self.opaque)) else { return };
         // A client cannot know the library's own.
         let list = list.replace(&tag, "\"\"").replace(&opaque, &tag);
-        if let Some(list) = HeaderValue::try_from(list).ok().filter(|_| headers.contains_key(name)) {
+        if let Some(list) = HeaderValue::try_from(list).ok().filter(|_| headers.contains_key(name))
+        {
             headers.insert(name, list);
         }
     }

@@ -173,10 +173,7 @@ pub(super) fn translate(
 }
 
 /// The values of a field.
-fn values<'a>(
-    headers: &'a mut HeaderMap,
-    name: &str,
-) -> impl Iterator<Item = &'a mut HeaderValue> {
+fn values<'a>(headers: &'a mut HeaderMap, name: &str) -> impl Iterator<Item = &'a mut HeaderValue> {
     // A name that could be none has no values.
     let field = match headers.try_entry(name) {
         Ok(Entry::Occupied(field)) => Some(field.into_iter()),

@@ -56,7 +56,7 @@ impl<'a> Names<'a> {
     /// Whether the origin may believe to be reached by HTTPS, and visitors must
     /// not.
     pub(super) fn hide_https(&self) -> bool {
-        !self.settings.names.is_empty() || self.settings.proto == "https"
+        !self.settings.names.is_empty() || self.settings.scheme() == "https"
     }
 
     /// The name that stands for another towards the visitor, at any port.
@@ -186,7 +186,7 @@ fn change<'n>(
     // An origin that is told another scheme than the visitor's writes it
     // before the visitor's own name too.
     let own = host::below(name, &visitor.onion)
-        .filter(|_| to_visitor && settings.proto != "http")
+        .filter(|_| to_visitor && settings.scheme() != "http")
         .map(|labels| {
             let name = visitor.onion.as_str();
             Change { labels, name, length: name.len(), same: true }

@@ -56,11 +56,18 @@ impl Own {
         Self(own)
     }
 
+    /// The scheme by which the origins see themselves reached.
+    pub(crate) fn scheme(&self) -> &'static str {
+        if self.0.iter().any(|own| own.tls) { "https" } else { "http" }
+    }
+
     /// Whether a host is one of these addresses: with the port of the origin, or
     /// without any, as servers write it that do not know theirs.
     pub(super) fn is(&self, host: &Host<'_>) -> bool {
         let usual = |port| matches!(port, None | Some(80 | 443));
-        self.0.iter().any(|own| own.name.is(host.name) && (usual(host.port) || host.port == own.port))
+        self.0
+            .iter()
+            .any(|own| own.name.is(host.name) && (usual(host.port) || host.port == own.port))
     }
 
     /// Whether a name or address, at whatever port, is one of these.
@@ -135,7 +142,11 @@ mod tests {
                 "127.0.0.1:8080 127.0.0.1 localhost:8080 LOCALHOST [::1]:8080 127.0.0.2:8080 0.0.0.0:8080 [::]:8080 [::ffff:127.0.0.1]:8080",
                 "127.0.0.1:8081 localhost:9 10.0.0.7 10.0.0.7:8080 notlocalhost a.localhost",
             ),
-            ("10.0.0.7:8080", "10.0.0.7:8080 10.0.0.7 10.0.0.7:443", "10.0.0.7:81 10.0.0.8 localhost"),
+            (
+                "10.0.0.7:8080",
+                "10.0.0.7:8080 10.0.0.7 10.0.0.7:443",
+                "10.0.0.7:81 10.0.0.8 localhost",
+            ),
             ("[2001:db8::1]:80", "[2001:db8::1] [2001:DB8:0::1]:80", "[2001:db8::2] [::1]"),
             ("web:3000", "web:3000 WEB web:80", "web:3001 a.web web.example localhost"),
             ("unix:/run/x", "localhost localhost:80 127.0.0.1", "localhost:8080 10.0.0.1"),

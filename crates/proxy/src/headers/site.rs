@@ -100,13 +100,12 @@ impl Sites {
         let told = match &settings.host {
             HostHeader::Pass => None,
             HostHeader::Fixed(host) => {
-                Host::parse(host).map(|host| Site::new(settings.proto, host.name, host.port))
+                Host::parse(host).map(|host| Site::new(settings.scheme(), host.name, host.port))
             }
             HostHeader::Mapped => names::public(settings, visitor, &asked.name)
-                .map(|name| Site::new(settings.proto, &name, None)),
+                .map(|name| Site::new(settings.scheme(), &name, None)),
         };
-        let told =
-            told.unwrap_or_else(|| Site::new(settings.proto, &asked.name, asked.port));
+        let told = told.unwrap_or_else(|| Site::new(settings.scheme(), &asked.name, asked.port));
         Self { asked, told }
     }
 
@@ -172,12 +171,12 @@ impl Sites {
             _ => names::public(settings, visitor, host.name),
         };
         if let Some(name) = public {
-            return Some((settings.proto, name));
+            return Some((settings.scheme(), name));
         }
         let ours = host::below(host.name, &visitor.onion).is_some();
-        (ours && settings.proto != "http").then(|| {
+        (ours && settings.scheme() != "http").then(|| {
             let port = host.port.map(|port| format!(":{port}")).unwrap_or_default();
-            (settings.proto, format!("{}{port}", host.name))
+            (settings.scheme(), format!("{}{port}", host.name))
         })
     }
 }

@@ -5,8 +5,8 @@
 use http::{HeaderMap, HeaderName, Request, Response, StatusCode, Version};
 use proptest::prelude::*;
 
-use super::*;
 use super::site::{FOREIGN, Translated};
+use super::*;
 use crate::settings::{HostHeader, NamePair};
 
 const ONION: &str = "abcdefghijklmnopqrstuvwxyz234567abcdefghijklmnopqrstuvwx.onion";
@@ -248,7 +248,8 @@ fn the_origin_is_told_of_the_visitor_what_the_settings_say() {
     assert_eq!(after["forwarded"], format!("for=_c7;host=\"{host}\";proto=http"));
     assert!(!after.contains_key("x-forwarded-for"), "no address is invented");
 
-    let after = sent(&HeaderSettings { proto: "https", ..settings.clone() }, &[("host", ONION)]);
+    let after =
+        sent(&HeaderSettings { proto: Some("https"), ..settings.clone() }, &[("host", ONION)]);
     assert_eq!(after["x-forwarded-proto"], "https");
     assert_eq!(after["x-forwarded-port"], "443", "a port that goes with the scheme");
 
@@ -288,7 +289,7 @@ fn trailers_hold_nothing_that_belongs_into_a_head() {
 
 #[test]
 fn a_site_that_believes_to_be_reached_otherwise_does_not_send_visitors_to_https() {
-    let https = HeaderSettings { proto: "https", ..HeaderSettings::default() };
+    let https = HeaderSettings { proto: Some("https"), ..HeaderSettings::default() };
     for policy in ["upgrade-insecure-requests", "block-all-mixed-content"] {
         for settings in [&https, &mapped()] {
             assert_eq!(becomes(settings, "content-security-policy", policy), "");
@@ -299,7 +300,7 @@ fn a_site_that_believes_to_be_reached_otherwise_does_not_send_visitors_to_https(
 
 #[test]
 fn a_policy_that_allows_everything_by_https_allows_what_the_onion_page_loads() {
-    let https = HeaderSettings { proto: "https", ..HeaderSettings::default() };
+    let https = HeaderSettings { proto: Some("https"), ..HeaderSettings::default() };
     for (before, after) in [
         ("default-src https: 'unsafe-inline'", "default-src https: http: 'unsafe-inline'"),
         ("img-src data: HTTPS:", "img-src data: HTTPS: http:"),
@@ -485,7 +486,7 @@ fn a_visitor_of_another_port_stays_at_it() {
 
 #[test]
 fn onion_names_become_public_names_in_requests() {
-    let settings = HeaderSettings { proto: "https", ..mapped() };
+    let settings = HeaderSettings { proto: Some("https"), ..mapped() };
     for (name, before, after) in [
         ("origin", "http://ONION", "https://example.com"),
         ("origin", "http://www.ONION:80", "https://www.example.com"),
@@ -534,7 +535,7 @@ fn another_port_of_the_address_is_another_site() {
 
 #[test]
 fn an_origin_that_is_told_another_scheme_gets_and_gives_it_with_the_onion_name() {
-    let settings = HeaderSettings { proto: "https", ..HeaderSettings::default() };
+    let settings = HeaderSettings { proto: Some("https"), ..HeaderSettings::default() };
     let own = format!("https://www.{ONION}/a");
     assert_eq!(becomes(&settings, "location", &own), format!("http://www.{ONION}/a"));
     assert_eq!(
@@ -627,7 +628,7 @@ fn any_settings() -> impl Strategy<Value = HeaderSettings> {
             host,
             x_forwarded,
             forwarded,
-            proto,
+            proto: Some(proto),
             circuit_id: circuit.then(|| "X-Circuit".to_owned()),
             ..mapped()
         })
@@ -691,7 +692,7 @@ proptest! {
         port in prop_oneof![Just(80_u16), any::<u16>()],
         proto in prop_oneof![Just("http"), Just("https")],
     ) {
-        let settings = HeaderSettings { proto, ..mapped() };
+        let settings = HeaderSettings { proto: Some(proto), ..mapped() };
         let visitor = Visitor { port, ..visitor() };
         let (own, sites) =
             (Own::default(), Sites::new(&settings, &visitor, Some(&format!("{labels}{ONION}:{port}"))));

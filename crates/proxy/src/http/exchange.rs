@@ -10,9 +10,7 @@ use std::sync::Arc;
 
 use http_body_util::BodyExt as _;
 use hyper::body::{Body as _, Incoming};
-use hyper::header::{
-    CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, RETRY_AFTER, UPGRADE,
-};
+use hyper::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, RETRY_AFTER, UPGRADE};
 use hyper::{Method, Request, Response, StatusCode, Version};
 use tokio::time::Instant;
 
@@ -129,8 +127,7 @@ impl Exchange {
             progress.allow(settings.origins.upgrade_timeout);
         }
         let (mut parts, body) = response.into_parts();
-        answer::judge(settings.guard.max_headers, &mut parts)
-            .map_err(|_| Failure::OriginBroken)?;
+        answer::judge(settings.guard.max_headers, &mut parts).map_err(|_| Failure::OriginBroken)?;
         let own = &self.proxy.own;
         headers::response(&settings.headers, own, &self.visitor, &sites, &mut parts);
         parts.version = Version::HTTP_11;

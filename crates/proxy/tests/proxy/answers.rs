@@ -60,10 +60,10 @@ impl Answers {
                 Self::Head(status, fields, body) => {
                     let mut connection = h2::server::handshake(connection).await.unwrap();
                     while let Some(Ok((_, mut respond))) = connection.accept().await {
-                        let mut response = hyper::Response::builder().status(*status).body(()).unwrap();
+                        let mut response =
+                            hyper::Response::builder().status(*status).body(()).unwrap();
                         response.headers_mut().clone_from(fields);
-                        let mut sending =
-                            respond.send_response(response, body.is_empty()).unwrap();
+                        let mut sending = respond.send_response(response, body.is_empty()).unwrap();
                         if !body.is_empty() {
                             let _ = sending.send_data(Bytes::from_static(body.as_bytes()), true);
                         }
@@ -86,7 +86,8 @@ async fn asked(world: &mut World, http2: bool, method: &Method, name: &str) -> (
         return (status(&answer), values.map(|(_, value)| value.to_owned()).collect());
     }
     let stream = TokioIo::new(world.client());
-    let (mut sender, connection) = Builder::new(TokioExecutor::new()).handshake(stream).await.unwrap();
+    let (mut sender, connection) =
+        Builder::new(TokioExecutor::new()).handshake(stream).await.unwrap();
     let mut driver = JoinSet::new();
     driver.spawn(connection);
     let request = Request::builder().method(method).uri("http://a.onion/");
@@ -122,9 +123,11 @@ fn shapes() -> [(Method, u16, &'static str); 5] {
 #[tokio::test]
 async fn a_length_that_is_said_twice_in_the_same_words_is_said_once() {
     for (method, code, body) in shapes() {
-        for lengths in ["3\r\nContent-Length: 3", "3, 3", "3 ,3", "03", "003\r\nContent-Length: 3"] {
+        for lengths in ["3\r\nContent-Length: 3", "3, 3", "3 ,3", "03", "003\r\nContent-Length: 3"]
+        {
             for http2 in [false, true] {
-                let answer = format!("HTTP/1.1 {code} X\r\nContent-Length: {lengths}\r\n\r\n{body}");
+                let answer =
+                    format!("HTTP/1.1 {code} X\r\nContent-Length: {lengths}\r\n\r\n{body}");
                 let (mut world, _serving) =
                     world(OriginProtocol::Http1, Answers::Bytes(answer)).await;
                 let got = asked(&mut world, http2, &method, "content-length").await;
@@ -160,7 +163,8 @@ async fn a_length_that_is_none_is_a_bad_gateway_and_counted_as_that() {
             "99999999999999999999",
         ] {
             for http2 in [false, true] {
-                let answer = format!("HTTP/1.1 {code} X\r\nContent-Length: {lengths}\r\n\r\n{body}");
+                let answer =
+                    format!("HTTP/1.1 {code} X\r\nContent-Length: {lengths}\r\n\r\n{body}");
                 let (mut world, _serving) =
                     world(OriginProtocol::Http1, Answers::Bytes(answer)).await;
                 let got = asked(&mut world, http2, &method, "content-length").await;
@@ -193,7 +197,8 @@ async fn other_fields_that_can_be_read_in_two_ways_are_a_bad_gateway() {
     }
     let twice = "HTTP/1.1 302 X\r\nLocation: /a\r\nLocation: /a\r\nContent-Length: 0\r\n\r\n";
     for http2 in [false, true] {
-        let (mut world, _serving) = world(OriginProtocol::Http1, Answers::Bytes(twice.into())).await;
+        let (mut world, _serving) =
+            world(OriginProtocol::Http1, Answers::Bytes(twice.into())).await;
         let got = asked(&mut world, http2, &Method::GET, "location").await;
         assert_eq!(got, (302, vec!["/a".to_owned()]));
     }
