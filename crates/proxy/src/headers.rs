@@ -68,11 +68,15 @@ pub fn response(
     for name in &settings.strip {
         response.headers.remove(name);
     }
-    if !settings.names.is_empty() {
-        // Other ways to the public site are none to the onion service.
+    let names = Names::new(settings, visitor, own, sites);
+    // Other ways to the public site, or to the origin's own address, are none to
+    // the onion service.
+    let alternatives = response.headers.get_all(ALT_SVC).iter();
+    if !settings.names.is_empty()
+        || alternatives.filter_map(|list| list.to_str().ok()).any(|list| names.leads_to_own(list))
+    {
         response.headers.remove(ALT_SVC);
     }
-    let names = Names::new(settings, visitor, own, sites);
     fields::rewrite(settings, &names, &mut response.headers);
     cookies::rewrite(settings, &names, &mut response.headers);
 }

@@ -195,7 +195,8 @@ fn cases() -> Vec<Case> {
                     let tls = bit(3);
                     let told = settings.x_forwarded || settings.forwarded;
                     let https = settings.scheme() == "https";
-                    if if tls { !https } else { https && !told } {
+                    let refused = if tls { !https } else { https && !told };
+                    if refused {
                         continue;
                     }
                     let labels = if bit(4) { "www." } else { "" };

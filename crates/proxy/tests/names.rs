@@ -133,7 +133,7 @@ fn an_origins_own_address_becomes_what_the_visitor_has_asked_for() {
 fn a_visitor_of_another_port_is_led_back_to_it() {
     let port = Port { port: 8080, ..Port::to("127.0.0.1:33912", HeaderSettings::default()) };
     for before in ["http://127.0.0.1:33912/x", "http://ONION:33912/x", "http://localhost/x"] {
-        for asked in ["ONION:8080", "ONION"] {
+        for asked in ["ONION:8080", "ONION", "ONION:80"] {
             let got = port.gives(&onion(asked), "location", &onion(before));
             assert_eq!(got, onion("http://ONION:8080/x"), "{before} for {asked}");
         }
@@ -160,6 +160,22 @@ fn no_field_with_urls_tells_where_the_origin_listens() {
         let got = port.gives(ONION, name, before);
         assert!(got.contains(ONION) && !got.contains("10.0.0.7"), "{name}: {got}");
     }
+}
+
+#[test]
+fn other_ways_to_the_origin_are_none_for_visitors() {
+    let port = Port::to("10.0.0.7:8080", HeaderSettings::default());
+    let given = |value: &str| {
+        let visitor = Visitor { circuit: 7, port: 80, onion: ONION.into() };
+        let sites = headers::Sites::new(&port.settings, &visitor, Some(ONION));
+        let mut answer = Response::new(()).into_parts().0;
+        answer.headers.append("alt-svc", value.parse().unwrap());
+        headers::response(&port.settings, &port.own, &visitor, &sites, &mut answer);
+        answer.headers.contains_key("alt-svc")
+    };
+    assert!(!given("h2=\"10.0.0.7:8443\"; ma=60"));
+    assert!(!given("h3=\":443\", h2=\"10.0.0.7:443\""));
+    assert!(given("h2=\"other.onion:443\"") && given("clear"));
 }
 
 #[test]

@@ -146,6 +146,15 @@ impl<'a> Names<'a> {
         ((asks && at_own_port) || told || self.own.is(host)).then(|| self.asked())
     }
 
+    /// Whether a list of other ways to the origin (RFC 7838, section 3) names its
+    /// own address.
+    pub(super) fn leads_to_own(&self, alternatives: &str) -> bool {
+        let host = |authority: &str| {
+            Host::parse(authority).is_some_and(|host| self.own.has_name(host.name))
+        };
+        self.settings.map_own_address && alternatives.split('"').skip(1).step_by(2).any(host)
+    }
+
     /// Whether a name is the one that the origin is told, and not the visitor's.
     fn is_told(&self, name: &str) -> bool {
         self.sites.told.name != self.sites.asked.name
@@ -156,8 +165,9 @@ impl<'a> Names<'a> {
     fn asked(&self) -> String {
         let asked = &self.sites.asked;
         match host::below(&asked.name, &self.visitor.onion) {
-            Some(_) => self.at_port("", &asked.name),
-            None => asked.host().into_owned(),
+            // A client that names no port has come to this one all the same.
+            Some(_) if asked.port() == 80 => self.at_port("", &asked.name),
+            _ => asked.host().into_owned(),
         }
     }
 
