@@ -1,9 +1,10 @@
-//! Whether the head of an origin's answer can be passed on. Pure.
+//! Decides whether the head of an origin's answer can be passed on. Pure.
 //!
-//! Every answer comes here before anybody writes it to a client, whatever its
-//! method, status and version: what hyper does not look at (the length in an
-//! answer without a body), or repairs in its own way, must reach no client who
-//! could read it otherwise.
+//! Every answer is judged before it is written to a client, whatever its method,
+//! status and version: what hyper does not check (the length of an answer without
+//! a body), or repairs in its own way, must not reach a client that could read it
+//! differently. Origins judge what they send for their own health; the exchange
+//! judges again, since it trusts no upstream.
 
 use http::header::{
     CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue, LOCATION, TRANSFER_ENCODING,
@@ -24,8 +25,8 @@ pub enum Flaw {
     /// Its length is no number, or two different ones (RFC 9110, section 8.6).
     #[error("an answer with a malformed or ambiguous Content-Length")]
     Length,
-    /// It is coded in another way than in chunks, which nobody asks for, or says
-    /// twice how it ends (RFC 9112, section 6.1).
+    /// It has a transfer coding other than `chunked`, which no request asks for,
+    /// or two framings (RFC 9112, section 6.1).
     #[error("an answer with a Transfer-Encoding other than `chunked` alone")]
     Coding,
     /// It leads to several places.
@@ -33,7 +34,8 @@ pub enum Flaw {
     Locations,
 }
 
-/// Makes one field of what an answer says twice in the same words.
+/// Accepts or refuses a head, and merges equal values of `Content-Length` and
+/// `Location` into one field.
 ///
 /// # Errors
 ///

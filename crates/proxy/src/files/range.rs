@@ -1,4 +1,4 @@
-//! Which part of a file a `Range` asks for (RFC 9110, section 14). Pure.
+//! The part of a file that a `Range` asks for (RFC 9110, section 14). Pure.
 //!
 //! One part, or all of the file: several parts, unknown units and what is no
 //! range are ignored, as section 14.2 allows. The library knows how to send a

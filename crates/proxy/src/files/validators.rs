@@ -1,5 +1,5 @@
-//! By what a client knows again which state of a file it has (RFC 9110, section
-//! 8.8). Pure.
+//! The validators by which a client recognises the state of a file that it has
+//! (RFC 9110, section 8.8). Pure.
 //!
 //! The library's tag shows the length and the time of modification, which with
 //! its nanoseconds tells one machine from another. Clients get a digest of it:

@@ -1,4 +1,4 @@
-//! What becomes of the cookies that an origin sets (RFC 6265bis). Pure.
+//! Rewrites the cookies that an origin sets (RFC 6265bis). Pure.
 
 use http::header::{Entry, HeaderMap, SET_COOKIE};
 

@@ -48,8 +48,8 @@ const OF_REQUESTS: &[(&str, bool)] = &[
     ("x-xhr-referer", true),
 ];
 
-/// The fields of responses in which origins write their names. Cookies are in
-/// [`cookies`](super::cookies).
+/// The fields of responses in which origins write their names, in the order of
+/// their names. Cookies are in [`cookies`](super::cookies).
 const OF_RESPONSES: &[(&str, Syntax)] = &[
     ("access-control-allow-origin", Syntax::Words),
     ("activate-storage-access", Syntax::Quotes),
@@ -124,10 +124,16 @@ pub(super) fn known() -> impl Iterator<Item = &'static str> {
 
 /// Changes the names in the fields of a response.
 pub(super) fn rewrite(settings: &HeaderSettings, names: &Names<'_>, headers: &mut HeaderMap) {
-    let known = OF_RESPONSES.iter().map(|(name, syntax)| (*name, *syntax));
-    let theirs = settings.url_fields.iter().map(|name| (name.as_str(), Syntax::Any));
-    for (name, syntax) in known.chain(theirs) {
-        for value in values(headers, name) {
+    for (name, value) in headers.iter_mut() {
+        let name = name.as_str();
+        let syntax = match OF_RESPONSES.binary_search_by_key(&name, |(known, _)| known) {
+            Ok(at) => OF_RESPONSES.get(at).map(|(_, syntax)| *syntax),
+            Err(_) => {
+                let theirs = settings.url_fields.iter().any(|own| own.eq_ignore_ascii_case(name));
+                theirs.then_some(Syntax::Any)
+            }
+        };
+        if let Some(syntax) = syntax {
             change(value, |text| syntax.rewrite(names, text));
         }
     }
@@ -174,9 +180,9 @@ pub(super) fn translate(
 
 /// The values of a field.
 fn values<'a>(headers: &'a mut HeaderMap, name: &str) -> impl Iterator<Item = &'a mut HeaderValue> {
-    // A name that could be none has no values.
-    let field = match headers.try_entry(name) {
-        Ok(Entry::Occupied(field)) => Some(field.into_iter()),
+    // Most are not there, which costs less than an entry.
+    let field = match headers.contains_key(name).then(|| headers.try_entry(name)) {
+        Some(Ok(Entry::Occupied(field))) => Some(field.into_iter()),
         _ => None,
     };
     field.into_iter().flatten()

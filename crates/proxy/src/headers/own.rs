@@ -1,8 +1,8 @@
-//! By which addresses and names the origins behind a port know themselves. Pure.
+//! The addresses and names by which the origins behind a port know themselves. Pure.
 //!
-//! A server that makes a URI of its own address or port sends visitors where they
-//! cannot go, and tells them about the machine. These addresses stand for the
-//! site that the visitor has asked for, as with nginx's `proxy_redirect default`.
+//! A server that writes its own address or port into a URI sends visitors to a
+//! dead end and discloses the machine. These addresses stand for the site that the
+//! visitor asked for, as with nginx's `proxy_redirect default`.
 
 use std::net::IpAddr;
 

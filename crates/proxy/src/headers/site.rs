@@ -1,4 +1,4 @@
-//! Which site a request is for: as the client has asked for it, and as the origin
+//! The site that a request is for: as the client asked for it, and as the origin
 //! believes to be reached. Pure.
 //!
 //! `Host`, `X-Forwarded-*`, `Forwarded`, `Origin` and `Referer` of a request that
@@ -16,9 +16,9 @@ use crate::host::{self, Host};
 use crate::settings::{HeaderSettings, HostHeader};
 use crate::visitor::Visitor;
 
-/// Stands in `Origin` for a site that must not pass for the one that the origin
-/// is told of: nobody can have this name (RFC 6761, section 6.4). `null` would
-/// not do: some frameworks take it for no `Origin` at all.
+/// Replaces an `Origin` that must not pass for the site that the origin is told
+/// of. The name cannot be registered (RFC 6761, section 6.4). `null` would not do:
+/// some frameworks treat it as a missing `Origin`.
 pub(super) const FOREIGN: &str = "https://foreign.invalid";
 
 /// An origin in the sense of RFC 6454: scheme, host and port.
@@ -72,7 +72,7 @@ impl Site {
         }
     }
 
-    /// Whether a URI with this scheme and host is below this site.
+    /// Whether a URI with this scheme and host belongs to this site.
     fn is(&self, scheme: &str, host: &Host<'_>) -> bool {
         let port = host.port.unwrap_or_else(|| usual_port(scheme));
         self.scheme.eq_ignore_ascii_case(scheme)
@@ -80,8 +80,8 @@ impl Site {
             && self.port() == port
     }
 
-    /// Whether a URI with this scheme and host can be taken for one of this site
-    /// by who compares without the scheme, or does not know its usual port.
+    /// Whether a comparison that ignores the scheme, or its default port, takes a
+    /// URI with this scheme and host for one of this site.
     fn resembles(&self, scheme: &str, host: &Host<'_>) -> bool {
         let port = host.port.unwrap_or_else(|| usual_port(scheme));
         let unusual = Some(port).filter(|port| *port != usual_port(scheme));
@@ -109,7 +109,7 @@ impl Sites {
         Self { asked, told }
     }
 
-    /// What a client writes as the URI of a site, as the origin has to read it.
+    /// Translates a URI that a client wrote to the one that the origin is to read.
     pub(super) fn translate(
         &self,
         settings: &HeaderSettings,

@@ -588,6 +588,16 @@ fn response_headers_are_taken_out_as_wanted() {
     assert_eq!(got(&settings, &pairs), fields(&[("etag", "e")]), "other ways to the public site");
 }
 
+#[test]
+fn fields_are_found_by_their_names() {
+    for name in fields::known() {
+        assert!(fields::is_translated(&name.to_uppercase()), "{name}");
+    }
+    let responses: Vec<_> =
+        fields::known().skip_while(|name| *name != "access-control-allow-origin").collect();
+    assert!(responses.len() > 40 && responses.is_sorted(), "{responses:?}");
+}
+
 /// Fields that clients and origins send, and hostile ones.
 fn any_fields() -> impl Strategy<Value = HeaderMap> {
     let names: Vec<&str> = fields::known()
