@@ -69,6 +69,7 @@ const VALUES: &[&str] = &[
     "thiserror",
     "serde",
     "data_encoding",
+    "sha2",
     "sha3",
     "onionbraid_balancer",
     "humantime",
@@ -81,6 +82,9 @@ const PARTS: &[Part] = &[
         name: "pure",
         files: &[
             "crates/balancer/src/",
+            "crates/proxy/src/answer.rs",
+            "crates/proxy/src/files/range.rs",
+            "crates/proxy/src/files/validators.rs",
             "crates/proxy/src/guard.rs",
             "crates/proxy/src/guard/",
             "crates/proxy/src/headers.rs",

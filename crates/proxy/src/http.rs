@@ -30,6 +30,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::body::Body;
 use super::guard::Guard;
+use super::headers::Own;
 use super::pages::Pages;
 use super::settings::{HttpSettings, OriginProtocol, STREAMS_OF_A_CIRCUIT};
 use super::visitor::Visitor;
@@ -69,6 +70,8 @@ pub struct Proxy {
     pages: Pages,
     /// Who answers.
     upstream: Arc<dyn Upstream>,
+    /// What those call themselves.
+    own: Own,
     /// What clients have done.
     circuits: Mutex<Circuits>,
     /// What has become of their requests.
@@ -85,13 +88,18 @@ impl Proxy {
     /// A proxy that leads requests to `upstream` and shows these pages where
     /// that fails.
     pub fn new(
-        settings: Arc<HttpSettings>,
+        mut settings: Arc<HttpSettings>,
         pages: Pages,
         upstream: Arc<dyn Upstream>,
     ) -> Arc<Self> {
         let circuits = Mutex::new(Circuits::new(settings.circuit.clone()));
         let guard = Guard::new(&settings.guard);
-        Arc::new(Self { settings, guard, pages, upstream, circuits, counts: Counts::default() })
+        let own = upstream.own();
+        if settings.headers.proto.is_none() {
+            Arc::make_mut(&mut settings).headers.proto = Some(own.scheme());
+        }
+        let counts = Counts::default();
+        Arc::new(Self { settings, guard, pages, upstream, own, circuits, counts })
     }
 
     /// Serves one client until either side ends the stream.

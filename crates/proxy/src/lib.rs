@@ -28,6 +28,7 @@
 //! [`shares`] for what one circuit may take of scarce things, [`status`] for
 //! what is counted.
 
+pub mod answer;
 pub mod body;
 mod clock;
 pub mod failure;

@@ -53,6 +53,7 @@ use self::pool::Pool;
 pub use self::tls::TrustError;
 use super::body::Body;
 use super::failure::Failure;
+use super::headers::Own;
 use super::http::FromOrigin;
 use super::rules::{HttpOrigin, Origin};
 use super::settings::{HttpSettings, OriginSettings};
@@ -63,8 +64,10 @@ pub struct Origins {
     members: Vec<Member>,
     choice: Mutex<Choice>,
     settings: OriginSettings,
-    /// The most fields that a response may have.
-    max_headers: usize,
+    /// The bounds on heads of responses.
+    heads: HeadLimits,
+    /// What the members call themselves.
+    own: Own,
 }
 
 /// One of them.
@@ -155,6 +158,7 @@ impl Origins {
             .map(|origin| Member::new(origin, settings, config.as_ref(), heads))
             .collect::<Result<Vec<_>, _>>()?;
         let settings = &settings.origins;
+        let own = Own::of(origins, settings.tls.server_name.as_deref());
         let check = settings.health_check.clone().unwrap_or_default();
         let thresholds = Thresholds {
             fail_after: settings.fail_after,
@@ -167,7 +171,8 @@ impl Origins {
             members,
             choice: Mutex::new(Choice { health, last: None }),
             settings: settings.clone(),
-            max_headers: heads.fields,
+            heads,
+            own,
         }))
     }
 
@@ -225,6 +230,11 @@ impl Origins {
             }
         }
         Err(failure)
+    }
+
+    /// What the origins call themselves in what they answer.
+    pub(super) fn own(&self) -> &Own {
+        &self.own
     }
 
     /// Whether checks find any origin well; `None`: there are no checks. What

@@ -140,19 +140,43 @@ pub struct HeaderSettings {
     /// Whether `Forwarded` (RFC 7239) is set, with `_c` and the number of the
     /// client's circuit for the client; a client's own is always taken out.
     pub forwarded: bool,
-    /// What an origin is told of the scheme: browsers treat onion addresses as
+    /// What an origin is told of the scheme; `None`: what it sees itself, `https`
+    /// where it speaks TLS. Browsers treat onion addresses as
     /// secure, so some applications want `https`. The onion names then change
-    /// their scheme on the way, as those in `names` do.
-    pub proto: &'static str,
+    /// their scheme on the way, as those in `names` do. Where neither
+    /// `x_forwarded` nor `forwarded` tells it, this is the scheme of the origin
+    /// itself, or its checks would fail.
+    pub proto: Option<&'static str>,
     /// The request header that tells the origin the number of the client's circuit.
     pub circuit_id: Option<String>,
     /// Names that are one site: in the fields of responses in which browsers
-    /// look for names the first becomes the second, in `Origin`, `Referer` and
-    /// the fields of WebDAV in requests the second becomes the first. Bodies
-    /// are not looked at.
+    /// look for names the first becomes the second; in `Origin`, `Referer` and
+    /// the like in requests the second becomes the first, unless `host` is
+    /// `Pass`: then the origin knows itself by the second. Bodies are not looked
+    /// at.
     pub names: Vec<NamePair>,
+    /// Fields of requests and responses, besides the known ones, in which URLs
+    /// are translated.
+    pub url_fields: Vec<String>,
+    /// Whether an origin's own address and port, where it writes URLs with them,
+    /// become the site that the client has asked for.
+    pub map_own_address: bool,
+    /// What becomes of `Secure` in cookies.
+    pub secure_cookies: SecureCookies,
     /// Response headers that are taken out.
     pub strip: Vec<String>,
+}
+
+/// What becomes of the attribute `Secure` of cookies: visitors come by plain
+/// HTTP, which only browsers that know onion addresses take for secure.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SecureCookies {
+    /// It stays: Tor Browser accepts and returns such cookies.
+    #[default]
+    Keep,
+    /// It is taken out, with what a cookie cannot have without it. Cookies whose
+    /// names demand it (`__Secure-`, `__Host-`) stay as they are.
+    Drop,
 }
 
 /// What the origin sees as `Host`.
@@ -297,15 +321,25 @@ impl Default for HealthCheck {
     }
 }
 
+impl HeaderSettings {
+    /// The scheme that origins are told: `http` or `https`.
+    pub fn scheme(&self) -> &'static str {
+        self.proto.unwrap_or("http")
+    }
+}
+
 impl Default for HeaderSettings {
     fn default() -> Self {
         Self {
             host: HostHeader::default(),
             x_forwarded: true,
             forwarded: false,
-            proto: "http",
+            proto: None,
             circuit_id: None,
             names: Vec::new(),
+            url_fields: Vec::new(),
+            map_own_address: true,
+            secure_cookies: SecureCookies::default(),
             strip: Vec::new(),
         }
     }

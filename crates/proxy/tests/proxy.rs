@@ -4,6 +4,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[path = "proxy/answers.rs"]
+mod answers;
 #[path = "proxy/bodies.rs"]
 mod bodies;
 #[path = "proxy/circuits.rs"]

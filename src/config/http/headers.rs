@@ -7,10 +7,17 @@ use crate::config::error::Report;
 use crate::config::names;
 use crate::config::reader::{Item, Reader};
 use onionbraid_balancer::onion::OnionAddress;
-use onionbraid_proxy::settings::{HeaderSettings, HostHeader, NamePair};
+use onionbraid_proxy::headers::is_translated;
+use onionbraid_proxy::rules::ProxyTarget;
+use onionbraid_proxy::settings::{HeaderSettings, HostHeader, NamePair, SecureCookies};
 
 /// The words of `proto`.
-const PROTOS: [(&str, &str); 2] = [("http", "http"), ("https", "https")];
+pub(super) const PROTOS: [(&str, Option<&str>); 3] =
+    [("auto", None), ("http", Some("http")), ("https", Some("https"))];
+
+/// The words of `secure_cookies`.
+pub(super) const SECURE_COOKIES: [(&str, SecureCookies); 2] =
+    [("keep", SecureCookies::Keep), ("drop", SecureCookies::Drop)];
 
 /// What stands for the service's own address.
 const OWN: &str = "self";
@@ -50,8 +57,17 @@ pub(super) fn read(table: &mut Reader<'_>, headers: &mut HeaderSettings, report:
     if let Some(item) = &names {
         set(&mut headers.names, self::names(item, report));
     }
+    if let Some(item) = table.get("url_fields") {
+        set(&mut headers.url_fields, url_fields(&item, report));
+    }
+    if let Some(item) = table.get("map_own_address") {
+        set(&mut headers.map_own_address, item.boolean(report));
+    }
+    if let Some(item) = table.get("secure_cookies") {
+        set(&mut headers.secure_cookies, item.word(&SECURE_COOKIES, report));
+    }
     if let Some(item) = table.get("strip") {
-        set(&mut headers.strip, strip(&item, report));
+        set(&mut headers.strip, fields(&item, "Alt-Svc", |_| Ok(()), report));
     }
     let host = table.get("host");
     if let Some(item) = &host {
@@ -127,16 +143,31 @@ fn circuit_id(item: &Item<'_>, report: &mut Report) -> Option<String> {
     None
 }
 
-fn strip(item: &Item<'_>, report: &mut Report) -> Option<Vec<String>> {
+fn url_fields(item: &Item<'_>, report: &mut Report) -> Option<Vec<String>> {
+    let good = |text: &str| match is_translated(text) {
+        true => Err("URLs in this header field are translated in any case".to_owned()),
+        false => Ok(()),
+    };
+    fields(item, "X-Next-Page", good, report)
+}
+
+/// Different header fields, each of which is `good`.
+fn fields(
+    item: &Item<'_>,
+    example: &str,
+    good: impl Fn(&str) -> Result<(), String>,
+    report: &mut Report,
+) -> Option<Vec<String>> {
     let mut fields: Vec<String> = Vec::new();
-    let entries = item.array("an array of header fields, such as [\"Alt-Svc\"]", report)?;
+    let wanted = format!("an array of header fields, such as [\"{example}\"]");
+    let entries = item.array(&wanted, report)?;
     if entries.len() > MOST {
         item.wrong(format!("there can be at most {MOST} header fields"), report);
         return None;
     }
     for entry in entries {
         let Some(text) = entry.text("the name of a header field", report) else { continue };
-        match names::field(text) {
+        match names::field(text).and_then(|()| good(text)) {
             Err(problem) => entry.wrong(problem, report),
             Ok(()) if fields.iter().any(|field| field.eq_ignore_ascii_case(text)) => {
                 entry.wrong("this header field is there already", report);
@@ -145,6 +176,31 @@ fn strip(item: &Item<'_>, report: &mut Report) -> Option<Vec<String>> {
         }
     }
     Some(fields)
+}
+
+/// Reports settings with which the checks of applications against forged
+/// requests must fail: a server that speaks TLS sees the scheme for itself, and
+/// another takes it for `http` where no field tells it. `Origin` has to agree.
+pub(super) fn check_scheme(
+    item: &Item<'_>,
+    settings: &HeaderSettings,
+    target: &ProxyTarget,
+    report: &mut Report,
+) {
+    let (ProxyTarget::Http(target), Some(proto)) = (target, settings.proto) else { return };
+    let told = settings.x_forwarded || settings.forwarded;
+    let text = match target.origins.iter().any(|origin| origin.tls) {
+        true if proto == "http" => {
+            "with `proto = \"http\"` the checks of `Origin` by https:// servers would fail: they see \
+             for themselves that the scheme is https. Take `proto = \"auto\"`"
+        }
+        false if proto == "https" && !told => {
+            "with `proto = \"https\"` the checks of `Origin` by servers would fail: no header field \
+             tells them the scheme. Take `x_forwarded = true`, `forwarded = true` or `proto = \"auto\"`"
+        }
+        _ => return,
+    };
+    item.wrong(text, report);
 }
 
 fn names(item: &Item<'_>, report: &mut Report) -> Option<Vec<NamePair>> {

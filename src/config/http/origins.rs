@@ -14,7 +14,7 @@ use onionbraid_proxy::settings::{
 
 /// The keys that say something only of origins, those about request heads among
 /// them.
-pub(super) const KEYS: [&str; 20] = [
+pub(super) const KEYS: [&str; 23] = [
     "balance",
     "origin_protocol",
     "proxy_protocol",
@@ -35,6 +35,9 @@ pub(super) const KEYS: [&str; 20] = [
     "proto",
     "circuit_id_header",
     "names",
+    "url_fields",
+    "map_own_address",
+    "secure_cookies",
 ];
 
 /// The words of `balance`.

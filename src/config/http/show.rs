@@ -2,6 +2,7 @@
 
 use toml::{Table, Value};
 
+use super::headers::{PROTOS, SECURE_COOKIES};
 use super::origins::{BALANCES, PROTOCOLS, PROXY_PROTOCOLS};
 use super::tls;
 use crate::config::show::{path, table};
@@ -105,9 +106,12 @@ fn headers(headers: &HeaderSettings, entries: &mut Vec<(&'static str, Value)>) {
         ("host", host),
         ("x_forwarded", headers.x_forwarded.into()),
         ("forwarded", headers.forwarded.into()),
-        ("proto", headers.proto.into()),
+        ("proto", word(&PROTOS, headers.proto)),
         ("circuit_id_header", or_false(headers.circuit_id.clone().map(Into::into))),
         ("names", names.into()),
+        ("url_fields", headers.url_fields.clone().into()),
+        ("map_own_address", headers.map_own_address.into()),
+        ("secure_cookies", word(&SECURE_COOKIES, headers.secure_cookies)),
         ("strip", headers.strip.clone().into()),
     ]);
 }

@@ -8,7 +8,7 @@ use http::header::{CONNECTION, CONTENT_LENGTH, HOST, HeaderName, HeaderValue, TR
 use http::{HeaderMap, Method, Request, Response, Version};
 use libfuzzer_sys::fuzz_target;
 use onionbraid_proxy::guard::Guard;
-use onionbraid_proxy::headers;
+use onionbraid_proxy::headers::{self, Own};
 use onionbraid_proxy::settings::{BlockRule, GuardSettings, HeaderSettings, HostHeader, NamePair};
 use onionbraid_proxy::visitor::Visitor;
 
@@ -20,7 +20,8 @@ fuzz_target!(|input: (u8, &str, &str)| {
 
     let mut response = Response::new(()).into_parts().0;
     response.headers = headers.clone();
-    headers::response(&settings, &visitor, &mut response);
+    let sites = headers::Sites::new(&settings, &visitor, Some(target));
+    headers::response(&settings, &Own::default(), &visitor, &sites, &mut response);
     assert!(
         !response.headers.contains_key("x-strip") && !response.headers.contains_key(CONNECTION)
     );
@@ -73,7 +74,7 @@ fn settings(choice: u8) -> HeaderSettings {
     HeaderSettings {
         host,
         forwarded: choice & 1 != 0,
-        proto: if choice & 2 != 0 { "https" } else { "http" },
+        proto: (choice & 2 != 0).then_some("https"),
         circuit_id: (choice & 4 != 0).then(|| "X-Circuit".to_owned()),
         names: vec![pair("example.com", None), pair("cdn.example", Some("cdn.abc.onion"))],
         strip: vec!["X-Strip".into()],

@@ -7,6 +7,7 @@
 
 use http::header::{FORWARDED, HeaderMap, HeaderName, HeaderValue};
 
+use super::site::Site;
 use crate::settings::HeaderSettings;
 use crate::token;
 use crate::visitor::Visitor;
@@ -75,50 +76,33 @@ fn compared(name: &str) -> Vec<u8> {
     token::plain(&name[start..]).collect()
 }
 
-/// Says what the settings want to be said: how, for what host and on which
+/// Says what the settings want to be said: how, for what site and on which
 /// circuit the client has come.
 pub(super) fn tell(
     settings: &HeaderSettings,
     visitor: &Visitor,
-    host: &HeaderValue,
+    site: &Site,
     headers: &mut HeaderMap,
 ) {
     if settings.x_forwarded {
-        headers.insert("x-forwarded-proto", HeaderValue::from_static(settings.proto));
-        headers.insert("x-forwarded-host", host.clone());
-        headers.insert("x-forwarded-port", port(settings, visitor).into());
+        headers.insert("x-forwarded-proto", HeaderValue::from_static(site.scheme));
+        headers.insert("x-forwarded-host", text(&site.host()));
+        headers.insert("x-forwarded-port", site.port().into());
     }
-    if settings.forwarded
-        && let Ok(value) = HeaderValue::from_bytes(&forwarded(settings, visitor, host))
-    {
-        headers.insert(FORWARDED, value);
+    if settings.forwarded {
+        // The client is an obfuscated identifier (RFC 7239, section 6.3): the
+        // number of its circuit. The host is quoted, since it may hold a colon.
+        let (circuit, host, scheme) = (visitor.circuit, site.host(), site.scheme);
+        let value = format!("for=_c{circuit};host=\"{host}\";proto={scheme}");
+        headers.insert(FORWARDED, text(&value));
     }
     if let Some(Ok(name)) = settings.circuit_id.as_ref().map(HeaderName::try_from) {
         headers.insert(name, visitor.circuit.into());
     }
 }
 
-/// The virtual port; with a scheme that the client does not really use, its own
-/// port in place of that of `http`, or applications would join what does not
-/// belong together.
-fn port(settings: &HeaderSettings, visitor: &Visitor) -> u16 {
-    match (settings.proto, visitor.port) {
-        ("https", 80) => 443,
-        (_, port) => port,
-    }
-}
-
-/// The client is an obfuscated identifier (RFC 7239, section 6.3): the number
-/// of its circuit. The host is quoted, since it may hold a colon.
-fn forwarded(settings: &HeaderSettings, visitor: &Visitor, host: &HeaderValue) -> Vec<u8> {
-    let mut value = format!("for=_c{};host=\"", visitor.circuit).into_bytes();
-    for byte in host.as_bytes() {
-        if matches!(byte, b'"' | b'\\') {
-            value.push(b'\\');
-        }
-        value.push(*byte);
-    }
-    value.extend_from_slice(b"\";proto=");
-    value.extend_from_slice(settings.proto.as_bytes());
-    value
+/// The value of a field that is made of hosts: these are letters, digits and
+/// punctuation.
+pub(super) fn text(text: &str) -> HeaderValue {
+    HeaderValue::from_str(text).unwrap_or_else(|_| HeaderValue::from_static(""))
 }

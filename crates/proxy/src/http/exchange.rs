@@ -10,9 +10,7 @@ use std::sync::Arc;
 
 use http_body_util::BodyExt as _;
 use hyper::body::{Body as _, Incoming};
-use hyper::header::{
-    CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, RETRY_AFTER, TRANSFER_ENCODING, UPGRADE,
-};
+use hyper::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, RETRY_AFTER, UPGRADE};
 use hyper::{Method, Request, Response, StatusCode, Version};
 use tokio::time::Instant;
 
@@ -22,6 +20,7 @@ use super::progress::{Progress, RequestBody};
 use super::response::ResponseBody;
 use super::tasks::{Spawner, live_by};
 use super::{CircuitControl, FromOrigin, PIECE, Proxy, upgrade};
+use crate::answer;
 use crate::body::{self, Body};
 use crate::failure::Failure;
 use crate::headers;
@@ -109,7 +108,7 @@ impl Exchange {
             }
             return Err(Failure::TooMany);
         }
-        headers::request(&settings.headers, &self.visitor, &mut parts);
+        let sites = headers::request(&settings.headers, &self.visitor, &mut parts);
         // Only what is left of it is offered to the origin.
         let upgrade = parts.headers.contains_key(UPGRADE);
         let body = RequestBody::new(incoming, progress, Arc::clone(settings)).boxed_unsync();
@@ -121,14 +120,16 @@ impl Exchange {
             failure = progress.overdue() => return Err(failure),
         };
         record.outcome.origin = response.extensions().get().map(|FromOrigin(index)| *index);
-        if is_ambiguous(&response) || (is_switch(&response) && !upgrade) {
+        if is_switch(&response) && !upgrade {
             return Err(Failure::OriginBroken);
         }
         if is_event_stream(&response) {
             progress.allow(settings.origins.upgrade_timeout);
         }
         let (mut parts, body) = response.into_parts();
-        headers::response(&settings.headers, &self.visitor, &mut parts);
+        answer::judge(settings.guard.max_headers, &mut parts).map_err(|_| Failure::OriginBroken)?;
+        let own = &self.proxy.own;
+        headers::response(&settings.headers, own, &self.visitor, &sites, &mut parts);
         parts.version = Version::HTTP_11;
         Ok(Response::from_parts(parts, body))
     }
@@ -165,17 +166,6 @@ fn without_body(mut response: Response<Body>, method: &Method) -> Response<Body>
 /// Whether the protocol changes.
 fn is_switch<B>(response: &Response<B>) -> bool {
     response.status() == StatusCode::SWITCHING_PROTOCOLS
-}
-
-/// Whether an origin says twice how long its response is (RFC 9112, section 6.3),
-/// or that it is coded in another way than in chunks (section 6.1): nobody asks
-/// for that, and the client, who is not told, could not read it.
-fn is_ambiguous<B>(response: &Response<B>) -> bool {
-    let headers = response.headers();
-    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
-    let Some(coding) = codings.next() else { return false };
-    let chunked = coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked");
-    !chunked || codings.next().is_some() || headers.contains_key(CONTENT_LENGTH)
 }
 
 /// Whether the response tells of events as they happen.

@@ -11,11 +11,12 @@ use std::fmt::Write as _;
 use hyper::{Request, Response, StatusCode};
 use tokio::time::{sleep, timeout};
 
-use super::dial::DialError;
+use super::dial::{DialError, HeadLimits};
 use super::download::download;
 use super::pool::CheckoutError;
 use super::upload::Upload;
 use super::{Client, Origins, Turn, request};
+use crate::answer::{self, Flaw};
 use crate::body::{self, Body};
 use crate::failure::Failure;
 
@@ -119,7 +120,7 @@ impl Origins {
             lost = too_slow => return Err(lost),
         };
         let response = match answer {
-            Ok(response) => response,
+            Ok(response) => self.judged(response)?,
             Err(mut error) => {
                 if let Some(failure) = progress.broken() {
                     return Err(Lost::spent(failure, "the body of the request broke off"));
@@ -136,7 +137,11 @@ impl Origins {
                     Ending::NotSendable => (Failure::Malformed, Rest::Spent),
                     Ending::Connection | Ending::Request => (Failure::OriginBroken, rest),
                 };
-                let mut lost = Lost::new(failure, with_sources(&error), rest);
+                let why = match error.is_parse_too_large() {
+                    true => self.too_large(lease.received() - before),
+                    false => with_sources(&error),
+                };
+                let mut lost = Lost::new(failure, why, rest);
                 lost.stale = lease.reused()
                     && ending == Ending::Connection
                     && !matches!(lost.rest, Rest::Spent);
@@ -146,15 +151,33 @@ impl Origins {
                 return Err(lost);
             }
         };
-        if response.headers().len() > self.max_headers {
-            return Err(Lost::spent(Failure::OriginBroken, "a response with too many fields"));
-        }
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
             lease.upgraded(in_flight);
             return Ok(response.map(|_| body::empty()));
         }
         let early = !progress.has_ended();
         Ok(response.map(|body| download(body, lease, in_flight, early)))
+    }
+
+    /// An answer whose head can be passed on; of others the origin is at fault.
+    fn judged<B>(&self, response: Response<B>) -> Result<Response<B>, Lost> {
+        let (mut parts, body) = response.into_parts();
+        match answer::judge(self.heads.fields, &mut parts) {
+            Ok(()) => Ok(Response::from_parts(parts, body)),
+            Err(flaw) => Err(Lost::spent(Failure::OriginBroken, flaw.to_string())),
+        }
+    }
+
+    /// Why hyper finds a head too large, of which so many bytes have arrived: it
+    /// says the same of bytes and of fields, and reads no more of both than is
+    /// allowed.
+    fn too_large(&self, received: u64) -> String {
+        let HeadLimits { fields, bytes } = self.heads;
+        if usize::try_from(received).is_ok_and(|received| received < bytes) {
+            Flaw::TooManyFields(fields).to_string()
+        } else {
+            format!("an answer with a head of more than {bytes} bytes")
+        }
     }
 }
 

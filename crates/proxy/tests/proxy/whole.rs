@@ -5,11 +5,18 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use onionbraid_proxy::http::Proxy;
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
+use hyper::{Request, Response};
+use onionbraid_proxy::body::{self, Body};
+use onionbraid_proxy::failure::Failure;
+use onionbraid_proxy::headers::Own;
+use onionbraid_proxy::http::{Proxy, Upstream};
 use onionbraid_proxy::origins::Origins;
 use onionbraid_proxy::pages::Pages;
 use onionbraid_proxy::rules::{HttpOrigin, Origin};
 use onionbraid_proxy::settings::{HttpSettings, OriginProtocol};
+use onionbraid_proxy::visitor::Visitor;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
@@ -54,6 +61,43 @@ async fn requests_share_a_connection_to_the_origin_and_are_counted() {
     }
     let origins = world.status().origins;
     assert_eq!((origins.len(), origins[0].requests, origins[0].failures), (1, 2, 0));
+}
+
+/// Answers with what it was told of the scheme and `Origin`.
+struct Echo(bool);
+
+impl Upstream for Echo {
+    fn answer<'a>(
+        &'a self,
+        request: Request<Body>,
+        _: &'a Visitor,
+    ) -> BoxFuture<'a, Result<Response<Body>, Failure>> {
+        let field = |name: &str| request.headers()[name].to_str().unwrap();
+        let said = format!("{} {}", field("x-forwarded-proto"), field("origin"));
+        std::future::ready(Ok(Response::new(body::full(said)))).boxed()
+    }
+
+    fn own(&self) -> Own {
+        let address = Origin::Name("web".to_owned(), 8443);
+        Own::of(&[HttpOrigin { address, tls: self.0 }], None)
+    }
+}
+
+#[tokio::test]
+async fn an_origin_is_told_the_scheme_that_it_sees() {
+    for (tls, proto, says) in [
+        (false, None, "http http://a.onion"),
+        (true, None, "https https://a.onion"),
+        (false, Some("https"), "https https://a.onion"),
+    ] {
+        let mut settings = HttpSettings::default();
+        settings.headers.proto = proto;
+        let proxy = Proxy::new(Arc::new(settings), Pages::default(), Arc::new(Echo(tls)));
+        let ask = LAST_GET.replace("\r\n\r\n", "\r\nOrigin: http://a.onion\r\n\r\n");
+        let mut world = World::of(proxy);
+        let answer = read_all(&mut world.asking(&ask).await).await;
+        assert!(answer.ends_with(&format!("\r\n\r\n{says}")), "{answer}");
+    }
 }
 
 #[tokio::test]
