@@ -186,9 +186,7 @@ fn body_fits(settings: &GuardSettings, headers: &HeaderMap) -> Result<(), Failur
 fn expects_more(headers: &HeaderMap) -> bool {
     headers.get_all(EXPECT).iter().any(|value| {
         let mut members = value.as_bytes().split(|&byte| byte == b',').map(<[u8]>::trim_ascii);
-        !members.all(|member| {
-            member.is_empty() || member.eq_ignore_ascii_case(b"100-continue")
-        })
+        !members.all(|member| member.is_empty() || member.eq_ignore_ascii_case(b"100-continue"))
     })
 }
 

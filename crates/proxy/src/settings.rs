@@ -153,6 +153,13 @@ pub struct HeaderSettings {
     pub names: Vec<NamePair>,
     /// Response headers that are taken out.
     pub strip: Vec<String>,
+    /// Request headers and trailers that are taken out besides those that only
+    /// servers and proxies may send; a `*` at the end of a name stands for
+    /// anything.
+    pub strip_request: Vec<String>,
+    /// The protocols that a client may go on in after a `GET` without content,
+    /// none of them another HTTP.
+    pub upgrades: Vec<String>,
 }
 
 /// What the origin sees as `Host`.
@@ -307,6 +314,8 @@ impl Default for HeaderSettings {
             circuit_id: None,
             names: Vec::new(),
             strip: Vec::new(),
+            strip_request: Vec::new(),
+            upgrades: vec!["websocket".to_owned()],
         }
     }
 }

@@ -359,7 +359,8 @@ impl<'a> RequestLine<'a> {
             return Err(Failure::TargetTooLong);
         }
         // What hyper cannot read it would refuse without us.
-        let plain = target.iter().all(|&byte| is_target(byte)) && http::Uri::try_from(target).is_ok();
+        let plain =
+            target.iter().all(|&byte| is_target(byte)) && http::Uri::try_from(target).is_ok();
         if method.is_empty() || !method.iter().all(|&byte| is_token(byte)) || !plain {
             return Err(Failure::Malformed);
         }
