@@ -14,7 +14,7 @@ use onionbraid_proxy::settings::{
 
 /// The keys that say something only of origins, those about request heads among
 /// them.
-pub(super) const KEYS: [&str; 20] = [
+pub(super) const KEYS: [&str; 22] = [
     "balance",
     "origin_protocol",
     "proxy_protocol",
@@ -35,6 +35,8 @@ pub(super) const KEYS: [&str; 20] = [
     "proto",
     "circuit_id_header",
     "names",
+    "strip_request",
+    "upgrades",
 ];
 
 /// The words of `balance`.

@@ -101,6 +101,8 @@ fn headers(headers: &HeaderSettings, entries: &mut Vec<(&'static str, Value)>) {
         HostHeader::Fixed(host) => table([("fixed", host.clone().into())]),
     };
     let names: Vec<Value> = headers.names.iter().map(name_pair).collect();
+    let upgrades = Some(&headers.upgrades).filter(|upgrades| !upgrades.is_empty());
+    let upgrades = upgrades.map(|upgrades| upgrades.clone().into());
     entries.extend([
         ("host", host),
         ("x_forwarded", headers.x_forwarded.into()),
@@ -109,6 +111,8 @@ fn headers(headers: &HeaderSettings, entries: &mut Vec<(&'static str, Value)>) {
         ("circuit_id_header", or_false(headers.circuit_id.clone().map(Into::into))),
         ("names", names.into()),
         ("strip", headers.strip.clone().into()),
+        ("strip_request", headers.strip_request.clone().into()),
+        ("upgrades", or_false(upgrades)),
     ]);
 }
 
