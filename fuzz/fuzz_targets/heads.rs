@@ -4,7 +4,9 @@
 
 #![no_main]
 
-use http::header::{CONNECTION, CONTENT_LENGTH, HOST, HeaderName, HeaderValue, TRANSFER_ENCODING, UPGRADE};
+use http::header::{
+    CONNECTION, CONTENT_LENGTH, HOST, HeaderName, HeaderValue, TRANSFER_ENCODING, UPGRADE,
+};
 use http::{HeaderMap, Method, Request, Response, Version};
 use libfuzzer_sys::fuzz_target;
 use onionbraid_proxy::guard::Guard;

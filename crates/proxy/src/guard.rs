@@ -85,7 +85,7 @@ fn acceptable<'a>(
     within_limits(settings, request)?;
     // Some servers do not tell methods apart by case.
     let is = |method: &&str| request.method.as_str().eq_ignore_ascii_case(method);
-    if NEVER.iter().any(|method| is(&method)) || is_for_us(request) {
+    if NEVER.iter().any(is) || is_for_us(request) {
         return Err(Failure::Blocked(METHOD_NOT_ALLOWED));
     }
     if !form::is_proper(request) {
