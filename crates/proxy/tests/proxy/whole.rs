@@ -153,7 +153,9 @@ async fn nothing_is_smuggled_in_the_content_of_an_upgrade() {
 
 #[tokio::test]
 async fn a_connection_on_which_an_upgrade_was_not_granted_serves_nobody_else() {
-    let (mut world, listener) = world(HttpSettings::default()).await;
+    let mut settings = HttpSettings::default();
+    settings.origins.keep_alive = Duration::from_secs(3600);
+    let (mut world, listener) = world(settings).await;
     let ask =
         "GET / HTTP/1.1\r\nHost: a.onion\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n";
     let mut client = world.asking(ask).await;
@@ -161,7 +163,9 @@ async fn a_connection_on_which_an_upgrade_was_not_granted_serves_nobody_else() {
     head(&mut origin).await;
     origin.write_all(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\nno").await.unwrap();
     assert_eq!(status(&read_until(&mut client, "no").await), 403);
-    assert_eq!(origin.read(&mut [0]).await.unwrap(), 0, "it is closed");
+    let mut space = [0];
+    let closed = tokio::time::timeout(Duration::from_secs(60), origin.read(&mut space)).await;
+    assert_eq!(closed.expect("it stays open").unwrap(), 0);
     client.write_all(GET.as_bytes()).await.unwrap();
     let (mut origin, _) = listener.accept().await.unwrap();
     head(&mut origin).await;
