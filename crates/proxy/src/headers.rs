@@ -2,7 +2,8 @@
 //!
 //! - [`hop`]: what is of one connection alone goes no further;
 //! - [`client`]: what the origin is told of the client, and that nothing of it
-//!   comes from the client itself;
+//!   comes from the client itself, nor anything else that only servers and proxies
+//!   may say ([`reserved`]);
 //! - [`site`]: which one site a request is for, as the origin sees it;
 //! - [`names`] and [`own`]: the public names of a site, and what origins call
 //!   themselves, become its onion names in responses;
@@ -14,9 +15,10 @@ mod fields;
 mod hop;
 mod names;
 mod own;
+mod reserved;
 mod site;
 
-use http::header::{ALT_SVC, COOKIE, HOST, HeaderMap, HeaderValue, MAX_FORWARDS};
+use http::header::{ALT_SVC, COOKIE, EXPECT, HOST, HeaderMap, HeaderValue, MAX_FORWARDS};
 use http::uri::{PathAndQuery, Uri};
 use http::{Method, Version, request, response};
 
@@ -34,7 +36,8 @@ use super::visitor::Visitor;
 /// Afterwards it has exactly one `Host`, and its target is a path (or `*`), as
 /// in HTTP/1.1, whatever the client speaks: where the origin speaks HTTP/2, the
 /// host is what its `:authority` has to be. `Connection` is there only to
-/// announce `TE: trailers` or an upgrade.
+/// announce `TE: trailers` or an upgrade, `Expect` never: what a client waits for,
+/// it is told here.
 ///
 /// What is refused by [`Guard::check`](super::guard::Guard::check) must not come here.
 pub fn request(
@@ -43,11 +46,14 @@ pub fn request(
     request: &mut request::Parts,
 ) -> Sites {
     let sites = Sites::new(settings, visitor, host::named(request));
-    hop::clean_request(request);
     client::forget(settings, &mut request.headers);
+    hop::clean_request(&settings.upgrades, request);
+    request.headers.remove(EXPECT);
     fields::translate(settings, visitor, &sites, &mut request.headers);
     request.version = Version::HTTP_11;
-    request.uri = request.uri.path_and_query().map_or_else(root, |path| Uri::from(path.clone()));
+    // An empty path calls itself `/`, and is written as nothing.
+    let path = request.uri.path_and_query().filter(|path| path.as_str() != "/").cloned();
+    request.uri = path.map_or_else(root, Uri::from);
     request.headers.insert(HOST, client::text(&sites.told.host()));
     client::tell(settings, visitor, &sites.told, &mut request.headers);
     join_cookies(&mut request.headers);
@@ -81,17 +87,29 @@ pub fn response(
     cookies::rewrite(settings, &names, &mut response.headers);
 }
 
-/// Takes out of the trailers of a request or response what would mean something
-/// else in its head (RFC 9110, section 6.5.1): some servers put them there.
-pub fn trailers(settings: &HeaderSettings, trailers: &mut HeaderMap) {
-    hop::clean(trailers);
+/// Takes out of the trailers of a request what would mean something else in its
+/// head (RFC 9110, section 6.5.1), where some servers put them, and what its head
+/// must not say either.
+pub fn request_trailers(settings: &HeaderSettings, trailers: &mut HeaderMap) {
     client::forget(settings, trailers);
-    for name in NEVER_TRAILERS.iter().copied().chain(settings.strip.iter().map(String::as_str)) {
+    clean_trailers(&[], trailers);
+}
+
+/// Takes out of the trailers of a response what would mean something else in its
+/// head.
+pub fn response_trailers(settings: &HeaderSettings, trailers: &mut HeaderMap) {
+    clean_trailers(&settings.strip, trailers);
+}
+
+fn clean_trailers(strip: &[String], trailers: &mut HeaderMap) {
+    hop::clean(trailers);
+    for name in NEVER_TRAILERS.iter().copied().chain(strip.iter().map(String::as_str)) {
         trailers.remove(name);
     }
 }
 
-/// What frames or leads a message, says who may have it, or how to read it.
+/// What frames or leads a message, says who may have it, or how to read it; and
+/// what rules are held against in a head.
 const NEVER_TRAILERS: &[&str] = &[
     "authorization",
     "cache-control",
@@ -107,7 +125,11 @@ const NEVER_TRAILERS: &[&str] = &[
     "range",
     "set-cookie",
     "trailer",
+    "user-agent",
     "www-authenticate",
+    "x-http-method",
+    "x-http-method-override",
+    "x-method-override",
 ];
 
 fn root() -> Uri {

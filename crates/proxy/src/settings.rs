@@ -165,6 +165,13 @@ pub struct HeaderSettings {
     pub secure_cookies: SecureCookies,
     /// Response headers that are taken out.
     pub strip: Vec<String>,
+    /// Request headers and trailers that are taken out besides those that only
+    /// servers and proxies may send; a `*` at the end of a name stands for
+    /// anything.
+    pub strip_request: Vec<String>,
+    /// The protocols that a client may go on in after a `GET` without content,
+    /// none of them another HTTP.
+    pub upgrades: Vec<String>,
 }
 
 /// What becomes of the attribute `Secure` of cookies: visitors come by plain
@@ -341,6 +348,8 @@ impl Default for HeaderSettings {
             map_own_address: true,
             secure_cookies: SecureCookies::default(),
             strip: Vec::new(),
+            strip_request: Vec::new(),
+            upgrades: vec!["websocket".to_owned()],
         }
     }
 }

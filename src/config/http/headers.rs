@@ -10,6 +10,7 @@ use onionbraid_balancer::onion::OnionAddress;
 use onionbraid_proxy::headers::is_translated;
 use onionbraid_proxy::rules::ProxyTarget;
 use onionbraid_proxy::settings::{HeaderSettings, HostHeader, NamePair, SecureCookies};
+use onionbraid_proxy::token;
 
 /// The words of `proto`.
 pub(super) const PROTOS: [(&str, Option<&str>); 3] =
@@ -38,6 +39,9 @@ const TAKEN: [&str; 8] = [
     "referer",
     "user-agent",
 ];
+
+/// Protocols in which requests would follow.
+const HIDDEN: [&str; 6] = ["h2", "h2c", "h3", "http", "https", "tls"];
 
 /// Reads the keys about heads over what holds without them.
 pub(super) fn read(table: &mut Reader<'_>, headers: &mut HeaderSettings, report: &mut Report) {
@@ -68,6 +72,13 @@ pub(super) fn read(table: &mut Reader<'_>, headers: &mut HeaderSettings, report:
     }
     if let Some(item) = table.get("strip") {
         set(&mut headers.strip, fields(&item, "Alt-Svc", |_| Ok(()), report));
+    }
+    if let Some(item) = table.get("strip_request") {
+        set(&mut headers.strip_request, strip_request(&item, report));
+    }
+    if let Some(item) = table.get("upgrades") {
+        let upgrades = item.unless_false(report, upgrades);
+        set(&mut headers.upgrades, upgrades.map(Option::unwrap_or_default));
     }
     let host = table.get("host");
     if let Some(item) = &host {
@@ -201,6 +212,68 @@ pub(super) fn check_scheme(
         _ => return,
     };
     item.wrong(text, report);
+}
+
+/// Names of request headers, of which the end may be left open.
+fn strip_request(item: &Item<'_>, report: &mut Report) -> Option<Vec<String>> {
+    let mut fields: Vec<String> = Vec::new();
+    let entries =
+        item.array("an array of header fields, such as [\"X-Role\", \"X-Own-*\"]", report)?;
+    if entries.len() > MOST {
+        item.wrong(format!("there can be at most {MOST} header fields"), report);
+        return None;
+    }
+    for entry in entries {
+        let Some(text) = entry.text("the name of a header field", report) else { continue };
+        let name = text.strip_suffix('*').unwrap_or(text);
+        match names::field(name) {
+            Err(problem) => entry.wrong(problem, report),
+            Ok(()) if name.eq_ignore_ascii_case("content-type") => {
+                entry.wrong("without it nobody could read the content", report);
+            }
+            Ok(()) if !name.bytes().all(token::is_plain) => {
+                let text = "fields with other characters than letters, digits and `-` in their \
+                            names reach no origin in any case; only a `*` at the end has a meaning";
+                entry.wrong(text, report);
+            }
+            Ok(()) if fields.iter().any(|field| field.eq_ignore_ascii_case(text)) => {
+                entry.wrong("this header field is there already", report);
+            }
+            Ok(()) => fields.push(text.to_owned()),
+        }
+    }
+    Some(fields)
+}
+
+/// Protocols that clients may go on in, none of which is another HTTP: what came
+/// after would be requests that nobody here has looked at.
+fn upgrades(item: &Item<'_>, report: &mut Report) -> Option<Vec<String>> {
+    const WANTED: &str = "a protocol such as \"websocket\"";
+    let mut protocols: Vec<String> = Vec::new();
+    let entries = item.array("an array of protocols, such as [\"websocket\"]", report)?;
+    if entries.len() > MOST {
+        item.wrong(format!("there can be at most {MOST} protocols"), report);
+        return None;
+    }
+    for entry in entries {
+        let Some(text) = entry.text(WANTED, report) else { continue };
+        let is_token = |part: &str| !part.is_empty() && part.bytes().all(token::is_token);
+        let mut parts = text.splitn(2, '/');
+        let name = parts.next().unwrap_or_default().to_ascii_lowercase();
+        if text.len() > 100 || !is_token(&name) || !parts.all(is_token) {
+            entry.wrong(format!("this must be {WANTED}"), report);
+        } else if HIDDEN.contains(&name.as_str()) {
+            let text = format!(
+                "`{text}` would hide requests from the rules: another HTTP, or TLS, is not led on"
+            );
+            entry.wrong(text, report);
+        } else if protocols.iter().any(|protocol| protocol.eq_ignore_ascii_case(text)) {
+            entry.wrong("this protocol is there already", report);
+        } else {
+            protocols.push(text.to_owned());
+        }
+    }
+    Some(protocols)
 }
 
 fn names(item: &Item<'_>, report: &mut Report) -> Option<Vec<NamePair>> {

@@ -14,7 +14,7 @@ use onionbraid_proxy::settings::{
 
 /// The keys that say something only of origins, those about request heads among
 /// them.
-pub(super) const KEYS: [&str; 23] = [
+pub(super) const KEYS: [&str; 25] = [
     "balance",
     "origin_protocol",
     "proxy_protocol",
@@ -38,6 +38,8 @@ pub(super) const KEYS: [&str; 23] = [
     "url_fields",
     "map_own_address",
     "secure_cookies",
+    "strip_request",
+    "upgrades",
 ];
 
 /// The words of `balance`.

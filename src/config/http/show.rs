@@ -102,6 +102,8 @@ fn headers(headers: &HeaderSettings, entries: &mut Vec<(&'static str, Value)>) {
         HostHeader::Fixed(host) => table([("fixed", host.clone().into())]),
     };
     let names: Vec<Value> = headers.names.iter().map(name_pair).collect();
+    let upgrades = Some(&headers.upgrades).filter(|upgrades| !upgrades.is_empty());
+    let upgrades = upgrades.map(|upgrades| upgrades.clone().into());
     entries.extend([
         ("host", host),
         ("x_forwarded", headers.x_forwarded.into()),
@@ -113,6 +115,8 @@ fn headers(headers: &HeaderSettings, entries: &mut Vec<(&'static str, Value)>) {
         ("map_own_address", headers.map_own_address.into()),
         ("secure_cookies", word(&SECURE_COOKIES, headers.secure_cookies)),
         ("strip", headers.strip.clone().into()),
+        ("strip_request", headers.strip_request.clone().into()),
+        ("upgrades", or_false(upgrades)),
     ]);
 }
 

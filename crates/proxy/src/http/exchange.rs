@@ -110,7 +110,7 @@ impl Exchange {
         }
         let sites = headers::request(&settings.headers, &self.visitor, &mut parts);
         // Only what is left of it is offered to the origin.
-        let upgrade = parts.headers.contains_key(UPGRADE);
+        let upgrade = parts.headers.get(UPGRADE).cloned();
         let body = RequestBody::new(incoming, progress, Arc::clone(settings)).boxed_unsync();
         let answering = self.proxy.upstream.answer(Request::from_parts(parts, body), &self.visitor);
         let response = tokio::select! {
@@ -120,7 +120,7 @@ impl Exchange {
             failure = progress.overdue() => return Err(failure),
         };
         record.outcome.origin = response.extensions().get().map(|FromOrigin(index)| *index);
-        if is_switch(&response) && !upgrade {
+        if is_switch(&response) && !agrees(&response, upgrade.as_ref()) {
             return Err(Failure::OriginBroken);
         }
         if is_event_stream(&response) {
@@ -166,6 +166,17 @@ fn without_body(mut response: Response<Body>, method: &Method) -> Response<Body>
 /// Whether the protocol changes.
 fn is_switch<B>(response: &Response<B>) -> bool {
     response.status() == StatusCode::SWITCHING_PROTOCOLS
+}
+
+/// Whether an origin goes on in the protocol that it was offered, and in no other.
+fn agrees<B>(response: &Response<B>, offered: Option<&HeaderValue>) -> bool {
+    let mut protocols = response.headers().get_all(UPGRADE).iter();
+    let (protocol, more) = (protocols.next(), protocols.next());
+    let same = |protocol: &HeaderValue, offered: &HeaderValue| {
+        protocol.as_bytes().eq_ignore_ascii_case(offered.as_bytes())
+    };
+    more.is_none()
+        && protocol.zip(offered).is_some_and(|(protocol, offered)| same(protocol, offered))
 }
 
 /// Whether the response tells of events as they happen.

@@ -221,7 +221,7 @@ impl hyper::body::Body for RequestBody {
         frame.map(|frame| match frame {
             Some(Ok(mut frame)) => {
                 if let Some(trailers) = frame.trailers_mut() {
-                    headers::trailers(&body.settings.headers, trailers);
+                    headers::request_trailers(&body.settings.headers, trailers);
                 }
                 let length = frame.data_ref().map_or(0, |data| data.len() as u64);
                 match body.left.map(|left| left.checked_sub(length)) {

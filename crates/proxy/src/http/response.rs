@@ -70,7 +70,7 @@ impl ResponseBody {
             Ok(data) => data,
             Err(mut frame) => {
                 if let Some(trailers) = frame.trailers_mut() {
-                    headers::trailers(self.record.settings(), trailers);
+                    headers::response_trailers(self.record.settings(), trailers);
                 }
                 self.ended = self.body.is_end_stream();
                 return Ok(frame);

@@ -8,6 +8,7 @@
 use std::error::Error;
 use std::fmt::Write as _;
 
+use hyper::header::UPGRADE;
 use hyper::{Request, Response, StatusCode};
 use tokio::time::{sleep, timeout};
 
@@ -95,6 +96,9 @@ impl Origins {
             Ok(entrance) => entrance,
             Err(error) => return Err(unconnected(&error, request)),
         };
+        if request.headers().contains_key(UPGRADE) {
+            lease.is_the_last();
+        }
         let (before, is_http1) = (lease.received(), lease.is_http1());
         let (head, body) = request.into_parts();
         let (upload, mut progress) = Upload::new(body, entrance);

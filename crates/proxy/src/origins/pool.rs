@@ -106,6 +106,8 @@ pub(super) struct Lease {
     shared: Option<Arc<Semaphore>>,
     /// What it takes of the client's share of that connection.
     _stream: Option<Share>,
+    /// Whether the connection serves nobody afterwards.
+    last: bool,
 }
 
 impl Pool {
@@ -220,7 +222,8 @@ impl Pool {
         reused: bool,
     ) -> Lease {
         let pool = Arc::clone(self);
-        Lease { pool, sender: Some(sender), wire, owner, reused, shared: None, _stream: None }
+        let (shared, _stream, last) = (None, None, false);
+        Lease { pool, sender: Some(sender), wire, owner, reused, shared, _stream, last }
     }
 
     /// The idle connection that was used last, for it is the likeliest to
@@ -355,6 +358,12 @@ impl Lease {
         self.sender = None;
     }
 
+    /// After this request the connection is closed: an origin that was asked for
+    /// another protocol may be about to speak it, whatever it has answered.
+    pub(super) fn is_the_last(&mut self) {
+        self.last = true;
+    }
+
     /// The connection was upgraded, and is the request's for as long as it is open.
     pub(super) fn upgraded(mut self, in_flight: InFlight) {
         self.wire.hold_in_flight(in_flight);
@@ -369,8 +378,8 @@ impl Drop for Lease {
             return self.pool.leave(&self.wire);
         }
         let Some(mut sender) = self.sender.take() else { return };
-        let (wire, owner) = (Arc::clone(&self.wire), self.owner);
-        if sender.is_ready() {
+        let (wire, owner, last) = (Arc::clone(&self.wire), self.owner, self.last);
+        if sender.is_ready() && !last {
             return self.pool.keep(sender, wire, owner);
         }
         // The body of the request may still be on its way, or hyper closes the
@@ -380,7 +389,10 @@ impl Drop for Lease {
         let (pool, within) = (Arc::downgrade(&self.pool), self.pool.idle_timeout);
         Tasks::spawn(&Arc::downgrade(&self.pool.tasks), async move {
             let over = async {
-                if !sender.ready().await {
+                if last {
+                    drop(sender);
+                    wire.closed().await;
+                } else if !sender.ready().await {
                     wire.closed().await;
                 } else if let Some(pool) = pool.upgrade() {
                     pool.keep(sender, Arc::clone(&wire), owner);
