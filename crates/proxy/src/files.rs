@@ -28,6 +28,7 @@ use tower_http::services::ServeDir;
 use self::beneath::{Beneath, blocking};
 use super::body::{Body, BodyError, empty};
 use super::failure::Failure;
+use super::pace::Pace;
 use super::shares::{Share, Shares};
 
 /// What is read from the disk at a time, in bytes. A response holds two such
@@ -89,7 +90,8 @@ impl Files {
         let Some(path) = Asked::new(parts.uri.path()) else {
             return Ok(not_found());
         };
-        let handle = self.handles.take(circuit).await.ok_or(Failure::FilesBusy)?;
+        let pace = Pace::of(&parts.extensions);
+        let handle = self.handles.take_for(circuit, &pace).await.ok_or(Failure::FilesBusy)?;
         let mut headers = parts.headers;
         if parts.method != Method::GET || !is_one_range_of_bytes(&headers) {
             headers.remove(RANGE);

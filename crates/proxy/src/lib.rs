@@ -12,6 +12,7 @@ pub mod host;
 pub mod http;
 pub mod origin;
 pub mod origins;
+pub mod pace;
 pub mod pages;
 pub mod proxy_line;
 pub mod rules;

@@ -49,6 +49,10 @@ pub struct OriginSettings {
     /// How long a request may take as a whole, 1 s to 1 day; `None`: as long as it
     /// makes progress.
     pub total_timeout: Option<Duration>,
+    /// Bytes a second that a client has to take, or send, while others wait for
+    /// the connection that its request holds, 1 to 1 MiB; `None`: it may be as
+    /// slow as it likes.
+    pub min_rate: Option<u64>,
     /// Connections to one origin at a time, 1 to 65535; requests beyond wait,
     /// and those of one circuit beyond its share of them.
     pub max_connections: usize,
@@ -225,11 +229,12 @@ pub struct BlockRule {
 }
 
 /// What one client circuit may do.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CircuitSettings {
     /// Requests per second and at once; `None`: no limit.
     pub request_rate: Option<RequestRate>,
-    /// Requests under way at a time; `None`: no limit.
+    /// Requests under way at a time, our own answers among them; `None`: no
+    /// limit but that of the process.
     pub max_requests: Option<u32>,
     /// Whether a circuit that goes beyond a limit is closed, not only answered 429.
     pub close_abusers: bool,
@@ -273,6 +278,7 @@ impl Default for OriginSettings {
             idle_timeout: Duration::from_secs(60),
             upgrade_timeout: Duration::from_secs(60 * 60),
             total_timeout: None,
+            min_rate: Some(1024),
             max_connections: 1024,
             keep_alive: Duration::from_secs(30),
             retries: 1,
@@ -294,6 +300,12 @@ impl Default for HealthCheck {
             rise: 2,
             fall: 3,
         }
+    }
+}
+
+impl Default for CircuitSettings {
+    fn default() -> Self {
+        Self { request_rate: None, max_requests: Some(128), close_abusers: false }
     }
 }
 

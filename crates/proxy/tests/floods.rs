@@ -1,0 +1,12 @@
+//! What clients that never read can make the proxy hold, and whether others are
+//! served meanwhile: over sockets, in a process of its own, whose memory is
+//! measured.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+#[path = "floods/memory.rs"]
+mod memory;
+#[path = "floods/pressure.rs"]
+mod pressure;
+#[path = "floods/site.rs"]
+mod site;
