@@ -10,14 +10,17 @@ use std::time::{Duration, Instant};
 
 use http::Extensions;
 use tokio::sync::Notify;
-
-use crate::clock::now;
+use tokio::time;
 
 /// The time over which a rate is averaged.
-const WINDOW: Duration = Duration::from_secs(30);
+const WINDOW: Duration = Duration::from_secs(10);
 
-/// How long a client may stand still before its rate says anything.
+/// How long a client is waited for before its rate says anything.
 const GRACE: Duration = Duration::from_secs(2);
+
+/// How long a client may take nothing at all, whatever it took before: buffers on
+/// its way take the beginning of any answer.
+const STILL: Duration = Duration::from_secs(4);
 
 /// The pace of one request, known to those who serve it and to those who hold
 /// something for it.
@@ -36,12 +39,21 @@ struct Shared {
 struct State {
     /// Bytes that have moved in the time below.
     bytes: u64,
+    /// Those that are on their way to the client, until it asks for more.
+    pending: u64,
+    /// When something last moved.
+    moved: Option<Instant>,
     /// The time for which the client was waited for.
     waited: Duration,
     /// Since when it is waited for, if it is.
     waiting: Option<Instant>,
     /// Whether the request was given up for others.
     given_up: bool,
+}
+
+/// The time that paces are measured in: that of the timers of who waits.
+pub(crate) fn now() -> Instant {
+    time::Instant::now().into_std()
 }
 
 /// A request that could be given up.
@@ -67,13 +79,28 @@ impl Pace {
         extensions.get().cloned().unwrap_or_else(|| Self::new(None))
     }
 
-    /// So many bytes have moved, and it is the client, or not, who is next.
-    pub(crate) fn moved(&self, bytes: u64, client_is_next: bool) {
+    /// Who is waited for now: the client, or not. What it was given before, it
+    /// has taken.
+    pub(crate) fn turn(&self, client_is_next: bool) {
         let now = now();
         let mut state = self.state();
         state.pass(now);
-        state.bytes = state.bytes.saturating_add(bytes);
+        let pending = std::mem::take(&mut state.pending);
+        state.bytes = state.bytes.saturating_add(pending);
+        state.moved = Some(now);
         state.waiting = client_is_next.then_some(now);
+    }
+
+    /// The client has sent so many bytes.
+    pub(crate) fn sent(&self, bytes: u64) {
+        let mut state = self.state();
+        state.bytes = state.bytes.saturating_add(bytes);
+    }
+
+    /// The client is given so many bytes.
+    pub(crate) fn given(&self, bytes: u64) {
+        let mut state = self.state();
+        state.pending = state.pending.saturating_add(bytes);
     }
 
     /// Bytes a second that the client moves, if that is too few.
@@ -85,6 +112,9 @@ impl Pace {
         }
         state.pass(now);
         state.waiting = Some(now);
+        if state.moved.is_some_and(|moved| now.saturating_duration_since(moved) >= STILL) {
+            return Some(0.0);
+        }
         if state.waited < GRACE {
             return None;
         }
@@ -141,9 +171,8 @@ pub(crate) fn give_up(candidates: &[Candidate], wanting: u64) -> Option<usize> {
         let held = counts.get(&candidate.circuit).copied().unwrap_or_default();
         Some((index, held, candidate.too_slow?)).filter(|_| held > own)
     });
-    let chosen = slow.min_by(|(_, held, rate), (_, other, than)| {
-        other.cmp(held).then(rate.total_cmp(than))
-    });
+    let chosen =
+        slow.min_by(|(_, held, rate), (_, other, than)| other.cmp(held).then(rate.total_cmp(than)));
     chosen.map(|(index, _, _)| index)
 }
 
@@ -152,10 +181,8 @@ mod tests {
     use super::*;
 
     fn chosen(candidates: &[(u64, Option<f64>)], wanting: u64) -> Option<usize> {
-        let candidates: Vec<_> = candidates
-            .iter()
-            .map(|&(circuit, too_slow)| Candidate { circuit, too_slow })
-            .collect();
+        let candidates: Vec<_> =
+            candidates.iter().map(|&(circuit, too_slow)| Candidate { circuit, too_slow }).collect();
         give_up(&candidates, wanting)
     }
 
@@ -183,10 +210,20 @@ mod tests {
         let pace = Pace::new(Some(1000));
         let later = |seconds| now() + Duration::from_secs(seconds);
         assert_eq!(pace.too_slow(later(3600)), None);
-        pace.moved(6000, true);
+        pace.turn(true);
+        pace.given(6000);
         assert_eq!(pace.too_slow(later(1)), None);
-        assert_eq!(pace.too_slow(later(5)), None);
-        assert!(pace.too_slow(later(10)).is_some_and(|rate| rate < 700.0));
+        // What it is given, it has not taken yet.
+        assert_eq!(pace.too_slow(later(3)), Some(0.0));
+        pace.turn(true);
+        assert_eq!(pace.too_slow(later(1)), None);
+        pace.turn(false);
+        assert_eq!(pace.too_slow(later(3600)), None);
+        // Whatever it took before, it does not stand still.
+        pace.given(1_000_000);
+        pace.turn(true);
+        assert_eq!(pace.too_slow(later(3)), None);
+        assert_eq!(pace.too_slow(later(5)), Some(0.0));
         assert_eq!(Pace::new(None).too_slow(later(10)), None);
     }
 }

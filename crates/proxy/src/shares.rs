@@ -15,8 +15,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::{sleep, timeout};
 
-use crate::clock::now;
-use crate::pace::{Candidate, Pace, give_up};
+use crate::pace::{Candidate, Pace, give_up, now};
 
 /// How often who waits looks for a request to give up.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
@@ -304,7 +303,7 @@ mod tests {
         let paces = [Pace::new(Some(1000)), Pace::new(Some(1000))];
         let mut held = Vec::new();
         for pace in &paces {
-            pace.moved(10, true);
+            pace.turn(true);
             held.push(shares.take_for(1, pace).await);
         }
         assert!(shares.take(1).await.is_none());

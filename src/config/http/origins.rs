@@ -22,6 +22,7 @@ pub(super) const KEYS: [&str; 20] = [
     "response_timeout",
     "upgrade_timeout",
     "total_timeout",
+    "min_rate",
     "max_connections",
     "keep_alive",
     "retries",
@@ -62,6 +63,9 @@ const CONNECT: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration:
 /// What a client may be made to wait.
 const PATIENCE: RangeInclusive<Duration> = SECOND..=HOUR;
 
+/// Bytes a second: Tor is slow, but who is slower than this has gone.
+const RATE: RangeInclusive<u64> = 1..=1024 * 1024;
+
 /// What may take longer: a whole request, or a connection for messages.
 const LONG: RangeInclusive<Duration> = SECOND..=Duration::from_secs(24 * 3600);
 
@@ -83,6 +87,10 @@ pub(super) fn read(table: &mut Reader<'_>, origins: &mut OriginSettings, report:
     if let Some(item) = table.get("total_timeout") {
         let time = item.unless_false(report, |item, report| units::time(item, LONG, report));
         set(&mut origins.total_timeout, time);
+    }
+    if let Some(item) = table.get("min_rate") {
+        let rate = item.unless_false(report, |item, report| units::size(item, RATE, report));
+        set(&mut origins.min_rate, rate);
     }
     if let Some(item) = table.get("max_connections") {
         set(&mut origins.max_connections, item.integer(1..=65535, report));

@@ -56,6 +56,7 @@ fn origins(origins: &OriginSettings, entries: &mut Vec<(&'static str, Value)>) {
         ("idle_timeout", time_value(origins.idle_timeout)),
         ("upgrade_timeout", time_value(origins.upgrade_timeout)),
         ("total_timeout", or_false(origins.total_timeout.map(time_value))),
+        ("min_rate", or_false(origins.min_rate.map(size_value))),
         ("max_connections", number(origins.max_connections)),
         ("keep_alive", time_value(origins.keep_alive)),
         ("retries", number(origins.retries)),

@@ -177,7 +177,8 @@ mod tests {
     #[test]
     fn a_burst_is_allowed_and_then_the_rate() {
         let (mut circuits, start) = (Circuits::new(settings(Some((2, 3)), None)), start());
-        let mut allowed = |at: u64| request(&mut circuits, 7, start + Duration::from_millis(at)).is_ok();
+        let mut allowed =
+            |at: u64| request(&mut circuits, 7, start + Duration::from_millis(at)).is_ok();
         assert_eq!([0, 0, 0, 0].map(&mut allowed), [true, true, true, false]);
         assert_eq!([499, 500, 500].map(&mut allowed), [false, true, false]);
         assert_eq!([60_000; 4].map(&mut allowed), [true, true, true, false]);

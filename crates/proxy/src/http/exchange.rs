@@ -92,7 +92,8 @@ impl Exchange {
         }
         if is_switch(&response) {
             let origin = hyper::upgrade::on(&mut response);
-            let progress = Progress::new(settings.origins.upgrade_timeout, None, None, Pace::new(None));
+            let progress =
+                Progress::new(settings.origins.upgrade_timeout, None, None, Pace::new(None));
             // Until the protocol has changed, the stream is still hyper's.
             live_by(Arc::clone(&progress));
             let keeper = self.keeper.clone();
@@ -224,11 +225,7 @@ pub(super) struct Record {
 
 impl Record {
     /// Of a request that begins.
-    fn new<B>(
-        exchange: &Exchange,
-        request: &Request<B>,
-        turn: Result<Turn, Failure>,
-    ) -> Self {
+    fn new<B>(exchange: &Exchange, request: &Request<B>, turn: Result<Turn, Failure>) -> Self {
         let proxy = Arc::clone(&exchange.proxy);
         proxy.counts.begun();
         // Until something is known, it is the client who has gone.

@@ -147,7 +147,7 @@ impl Progress {
 
     /// Something has moved, or not, and who is next.
     fn tell(&self, moved: bool, client_is_next: bool) {
-        self.pace.moved(0, client_is_next);
+        self.pace.turn(client_is_next);
         let mut state = self.lock();
         if moved {
             state.moved = Instant::now();
@@ -172,9 +172,9 @@ impl Flow {
         self.0.tell(moved, moved);
     }
 
-    /// The client has moved so many bytes, before who is next is told.
-    pub(super) fn carried(&self, bytes: u64, client_is_next: bool) {
-        self.0.pace.moved(bytes, client_is_next);
+    /// The client is given so many bytes.
+    pub(super) fn given(&self, bytes: u64) {
+        self.0.pace.given(bytes);
     }
 
     /// Whose flow it is.
@@ -242,7 +242,7 @@ impl hyper::body::Body for RequestBody {
                 }
                 let length = frame.data_ref().map_or(0, |data| data.len() as u64);
                 if let Some(flow) = &body.flow {
-                    flow.carried(length, false);
+                    flow.progress().pace.sent(length);
                 }
                 match body.left.map(|left| left.checked_sub(length)) {
                     Some(None) => return Some(Err(body.failed(Failure::BodyTooLarge))),

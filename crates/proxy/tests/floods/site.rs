@@ -69,8 +69,7 @@ impl Site {
         let stream = accepted.unwrap().0;
         let visitor = Visitor { circuit, port: 80, onion: "a.onion".into() };
         let proxy = Arc::clone(&self.proxy);
-        let task =
-            self.tasks.spawn(async move { proxy.serve(stream, visitor, NoCircuit).await });
+        let task = self.tasks.spawn(async move { proxy.serve(stream, visitor, NoCircuit).await });
         (client.unwrap(), task)
     }
 
