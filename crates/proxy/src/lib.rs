@@ -2,6 +2,7 @@
 //! nothing of Tor.
 
 pub mod body;
+mod buffer;
 mod clock;
 pub mod failure;
 pub mod files;

@@ -53,6 +53,9 @@ pub struct OriginSettings {
     /// the connection that its request holds, 1 to 1 MiB; `None`: it may be as
     /// slow as it likes.
     pub min_rate: Option<u64>,
+    /// What of an answer is kept for a client that reads slowly; `None`: the origin
+    /// waits for the client.
+    pub buffer_response: Option<BufferSettings>,
     /// Connections to one origin at a time, 1 to 65535; requests beyond wait,
     /// and those of one circuit beyond its share of them.
     pub max_connections: usize,
@@ -115,6 +118,15 @@ pub struct HealthCheck {
     pub rise: u32,
     /// So many bad ones take it out, 1 to 100.
     pub fall: u32,
+}
+
+/// What of one answer is kept, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BufferSettings {
+    /// In memory, 4 KiB to 1 MiB.
+    pub memory: u64,
+    /// Then in a temporary file, up to 256 MiB; 0: in none.
+    pub file: u64,
 }
 
 /// How `https://` origins prove who they are.
@@ -279,6 +291,7 @@ impl Default for OriginSettings {
             upgrade_timeout: Duration::from_secs(60 * 60),
             total_timeout: None,
             min_rate: Some(1024),
+            buffer_response: None,
             max_connections: 1024,
             keep_alive: Duration::from_secs(30),
             retries: 1,
@@ -287,6 +300,12 @@ impl Default for OriginSettings {
             fail_for: Duration::from_secs(10),
             tls: TlsSettings::default(),
         }
+    }
+}
+
+impl Default for BufferSettings {
+    fn default() -> Self {
+        Self { memory: 64 * 1024, file: 16 * 1024 * 1024 }
     }
 }
 

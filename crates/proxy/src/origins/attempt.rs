@@ -17,6 +17,7 @@ use super::pool::CheckoutError;
 use super::upload::Upload;
 use super::{Client, Origins, Turn, request};
 use crate::body::{self, Body};
+use crate::buffer::buffered;
 use crate::failure::Failure;
 use crate::pace::Pace;
 
@@ -170,7 +171,11 @@ impl Origins {
             return Ok(response.map(|_| body::empty()));
         }
         let early = !progress.has_ended();
-        Ok(response.map(|body| download(body, lease, in_flight, early)))
+        let response = response.map(|body| download(body, lease, in_flight, early));
+        Ok(match &self.settings.buffer_response {
+            Some(settings) => response.map(|body| buffered(body, settings, client.circuit)),
+            None => response,
+        })
     }
 }
 

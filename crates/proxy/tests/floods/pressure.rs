@@ -1,9 +1,9 @@
 //! Whether others are served while slow readers hold all connections.
 
-use onionbraid_proxy::settings::HttpSettings;
+use onionbraid_proxy::settings::{BufferSettings, HttpSettings};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use crate::site::{Site, zero_window};
+use crate::site::{LARGE, Site, large, zero_window};
 
 /// Few connections, so that a flood is small.
 fn few(settings: &mut HttpSettings) {
@@ -73,4 +73,27 @@ async fn who_reads_fast_enough_keeps_the_answer_whoever_waits() {
     let (read, answer) = tokio::join!(reading, site.get(3, "/"));
     assert!(answer.ends_with(b"word"));
     assert!(read >= 4 * 1024 * 1024, "{read}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn with_a_buffer_a_slow_reader_does_not_stop_a_server_of_one_worker() {
+    let mut site = Site::with(|settings| {
+        settings.origins.max_connections = 1;
+        settings.origins.min_rate = None;
+        settings.origins.buffer_response = Some(BufferSettings::default());
+    })
+    .await;
+    let mut slow = site.client(1).await;
+    slow.write_all(b"GET /large HTTP/1.1\r\nHost: a.onion\r\nConnection: close\r\n\r\n")
+        .await
+        .unwrap();
+    let mut other = site.client(2).await;
+    other.write_all(&zero_window("/large", 1)).await.unwrap();
+    assert!(site.get(3, "/").await.ends_with(b"word"));
+    // What was kept is all there.
+    let mut answer = Vec::new();
+    slow.read_to_end(&mut answer).await.unwrap();
+    assert!(answer.len() > LARGE, "{}", answer.len());
+    let body = &answer[answer.len() - LARGE..];
+    assert!(body == large(), "it is another");
 }

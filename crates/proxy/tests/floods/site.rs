@@ -13,7 +13,7 @@ use onionbraid_proxy::visitor::Visitor;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Mutex, MutexGuard};
-use tokio::task::{AbortHandle, JoinSet};
+use tokio::task::JoinSet;
 
 /// Tests measure the memory of the whole process, so they run one at a time.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::const_new(());
@@ -22,7 +22,7 @@ static ONE_AT_A_TIME: Mutex<()> = Mutex::const_new(());
 pub(crate) const LONG: Duration = Duration::from_secs(60);
 
 /// The large file of the origin, in bytes.
-const LARGE: usize = 4 * 1024 * 1024;
+pub(crate) const LARGE: usize = 4 * 1024 * 1024;
 
 pub(crate) struct Site {
     pub(crate) proxy: Arc<Proxy>,
@@ -59,18 +59,14 @@ impl Site {
 
     /// A client opens a stream on this circuit.
     pub(crate) async fn client(&mut self, circuit: u64) -> TcpStream {
-        self.client_with_task(circuit).await.0
-    }
-
-    pub(crate) async fn client_with_task(&mut self, circuit: u64) -> (TcpStream, AbortHandle) {
         while self.tasks.try_join_next().is_some() {}
         let (client, accepted) =
             tokio::join!(TcpStream::connect(self.address()), self.listener.accept());
         let stream = accepted.unwrap().0;
         let visitor = Visitor { circuit, port: 80, onion: "a.onion".into() };
         let proxy = Arc::clone(&self.proxy);
-        let task = self.tasks.spawn(async move { proxy.serve(stream, visitor, NoCircuit).await });
-        (client.unwrap(), task)
+        self.tasks.spawn(async move { proxy.serve(stream, visitor, NoCircuit).await });
+        client.unwrap()
     }
 
     /// A client on this circuit asks for a path, and reads everything.
@@ -84,9 +80,14 @@ impl Site {
     }
 }
 
+/// What is in the large file.
+pub(crate) fn large() -> Vec<u8> {
+    (0..LARGE / 4).flat_map(|word| u32::try_from(word).unwrap().to_be_bytes()).collect()
+}
+
 /// Answers `/large` with a large file, and everything else with a word.
 async fn serve_files(listener: TcpListener) {
-    let large: Arc<[u8]> = vec![b'x'; LARGE].into();
+    let large: Arc<[u8]> = large().into();
     let mut tasks = JoinSet::new();
     while let Ok((mut stream, _)) = listener.accept().await {
         while tasks.try_join_next().is_some() {}
