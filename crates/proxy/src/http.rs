@@ -74,7 +74,9 @@ const MAX_STREAMS: u32 = 100;
 /// What a client of HTTP/2 gets whose circuit has enough connections: no settings,
 /// and GOAWAY with `ENHANCE_YOUR_CALM` for all of its requests (RFC 9113, sections
 /// 6.5 and 6.8).
-const CALM_DOWN: &[u8] = b"\0\0\0\x04\0\0\0\0\0\0\0\x08\x07\0\0\0\0\0\0\0\0\0\0\0\x0b";
+const CALM_DOWN: &[u8] = b"\0\0\0\x04\0\0\0\0\0\
+    \0\0\x08\x07\0\0\0\0\0\
+    \0\0\0\0\0\0\0\x0b";
 
 /// The reverse proxy of one virtual port. All streams to the port share it.
 pub struct Proxy {

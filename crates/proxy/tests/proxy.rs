@@ -12,6 +12,8 @@ mod circuits;
 mod failures;
 #[path = "proxy/files.rs"]
 mod files;
+#[path = "proxy/floods.rs"]
+mod floods;
 #[path = "proxy/http2.rs"]
 mod http2;
 #[path = "proxy/messages.rs"]

@@ -14,7 +14,7 @@ use onionbraid_proxy::settings::{
 
 /// The keys that say something only of origins, those about request heads among
 /// them.
-pub(super) const KEYS: [&str; 20] = [
+pub(super) const KEYS: [&str; 21] = [
     "balance",
     "origin_protocol",
     "proxy_protocol",
@@ -22,7 +22,6 @@ pub(super) const KEYS: [&str; 20] = [
     "response_timeout",
     "upgrade_timeout",
     "total_timeout",
-    "min_rate",
     "buffer_response",
     "max_connections",
     "keep_alive",
