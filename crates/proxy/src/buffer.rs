@@ -289,7 +289,7 @@ impl hyper::body::Body for Buffered {
         if let Some(Ok(frame)) = &frame
             && let Some(data) = frame.data_ref()
         {
-            let (length, before) = (data.len() as u64, this.hint.clone());
+            let (length, before) = (data.len() as u64, this.hint);
             this.hint = SizeHint::new();
             this.hint.set_lower(before.lower().saturating_sub(length));
             if let Some(upper) = before.upper() {
@@ -308,6 +308,70 @@ impl hyper::body::Body for Buffered {
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.hint.clone()
+        self.hint
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::StreamBody;
+
+    use super::*;
+
+    const SMALL: BufferSettings = BufferSettings { memory: 4096, file: 1024 * 1024 };
+
+    fn body(frames: Vec<Result<Frame<Bytes>, BodyError>>) -> Body {
+        StreamBody::new(futures::stream::iter(frames)).boxed_unsync()
+    }
+
+    fn data(byte: u8) -> Result<Frame<Bytes>, BodyError> {
+        Ok(Frame::data(Bytes::from(vec![byte; 3000])))
+    }
+
+    #[tokio::test]
+    async fn all_of_an_answer_comes_in_order_from_memory_and_from_the_file() {
+        for file in [0, 5000, 1024 * 1024] {
+            let mut trailers = HeaderMap::new();
+            trailers.insert("sum", http::HeaderValue::from_static("1"));
+            let mut frames: Vec<_> = (0..50).map(data).collect();
+            frames.push(Ok(Frame::trailers(trailers.clone())));
+            let settings = BufferSettings { file, ..SMALL };
+            let collected = buffered(body(frames), &settings, 1).collect().await.unwrap();
+            assert_eq!(collected.trailers(), Some(&trailers));
+            let expected: Vec<u8> = (0..50).flat_map(|byte| [byte; 3000]).collect();
+            assert!(collected.to_bytes() == expected, "{file}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_breaks_off_breaks_off_after_what_has_come() {
+        let mut body = buffered(body(vec![data(1), data(2), Err("broken".into())]), &SMALL, 2);
+        let mut read = 0;
+        let error = loop {
+            match body.frame().await.unwrap() {
+                Ok(frame) => read += frame.into_data().unwrap().len(),
+                Err(error) => break error,
+            }
+        };
+        assert_eq!((read, error.to_string().as_str()), (6000, "broken"));
+    }
+
+    #[tokio::test]
+    async fn a_live_answer_is_not_delayed_by_the_buffer() {
+        let first = futures::stream::iter([data(1)]);
+        let live = futures::StreamExt::chain(first, futures::stream::pending());
+        let mut body = buffered(StreamBody::new(live).boxed_unsync(), &SMALL, 3);
+        assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap().len(), 3000);
+    }
+
+    #[test]
+    fn one_circuit_gets_its_part_of_the_budget() {
+        static BUDGET: Budget = Budget::new(10, 4);
+        let held: Vec<_> = (0..3).filter_map(|_| BUDGET.take(1, 2)).collect();
+        assert_eq!(held.len(), 2);
+        let other = BUDGET.take(2, 4);
+        assert!(other.is_some() && BUDGET.take(3, 4).is_none());
+        drop(held);
+        assert!(BUDGET.take(1, 4).is_some());
     }
 }

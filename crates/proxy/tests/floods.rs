@@ -3,6 +3,7 @@
 //! measured.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![expect(clippy::print_stdout, reason = "the figures are worth reading")]
 
 #[path = "floods/memory.rs"]
 mod memory;

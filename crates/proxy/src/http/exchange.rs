@@ -239,9 +239,7 @@ impl Record {
 
     /// Whether it is its turn, and there is a token for it.
     fn take_turn(&self) -> Result<(), Failure> {
-        if let Err(failure) = self.turn {
-            return Err(failure);
-        }
+        self.turn.as_ref().map_err(|failure| *failure)?;
         let now = Instant::now().into_std();
         let token = self.proxy.circuits().take_token(self.circuit, now);
         token.map_err(|_| Failure::TooMany)
