@@ -3,7 +3,7 @@
 use onionbraid_proxy::settings::{BufferSettings, HttpSettings};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use crate::site::{LARGE, Site, large, zero_window};
+use crate::site::{LARGE, LONG, Site, large, zero_window};
 
 /// Few connections, so that a flood is small.
 fn few(settings: &mut HttpSettings) {
@@ -12,9 +12,12 @@ fn few(settings: &mut HttpSettings) {
 
 /// Waits until every connection to the origin is in use.
 async fn all_taken(site: &Site, most: u64) {
-    while site.proxy.status().origins[0].in_flight < most {
-        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-    }
+    let taken = async {
+        while site.proxy.status().origins[0].in_flight < most {
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(LONG, taken).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
