@@ -33,6 +33,7 @@ use self::range::Range;
 use self::validators::Seen;
 use super::body::{Body, BodyError, empty};
 use super::failure::Failure;
+use super::pace::Pace;
 use super::shares::{Share, Shares};
 
 /// What is read from the disk at a time, in bytes. A response holds two such
@@ -96,7 +97,8 @@ impl Files {
         let Some(path) = Asked::new(parts.uri.path()) else {
             return Ok(not_found());
         };
-        let handle = self.handles.take(circuit).await.ok_or(Failure::FilesBusy)?;
+        let pace = Pace::of(&parts.extensions);
+        let handle = self.handles.take_for(circuit, &pace).await.ok_or(Failure::FilesBusy)?;
         let mut headers = parts.headers;
         let range = headers.get_all(RANGE).iter();
         let range = (parts.method == Method::GET).then(|| Range::of(range)).flatten();

@@ -30,6 +30,7 @@
 
 pub mod answer;
 pub mod body;
+mod buffer;
 mod clock;
 pub mod failure;
 pub mod files;
@@ -40,6 +41,7 @@ pub mod host;
 pub mod http;
 pub mod origin;
 pub mod origins;
+pub mod pace;
 pub mod pages;
 pub mod proxy_line;
 pub mod rules;

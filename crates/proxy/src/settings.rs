@@ -49,6 +49,13 @@ pub struct OriginSettings {
     /// How long a request may take as a whole, 1 s to 1 day; `None`: as long as it
     /// makes progress.
     pub total_timeout: Option<Duration>,
+    /// Bytes a second that a client has to take, or send, while others wait for
+    /// the connection that its request holds, 1 to 1 MiB; `None`: it may be as
+    /// slow as it likes.
+    pub min_rate: Option<u64>,
+    /// What of an answer is kept for a client that reads slowly; `None`: the origin
+    /// waits for the client.
+    pub buffer_response: Option<BufferSettings>,
     /// Connections to one origin at a time, 1 to 65535; requests beyond wait,
     /// and those of one circuit beyond its share of them.
     pub max_connections: usize,
@@ -111,6 +118,15 @@ pub struct HealthCheck {
     pub rise: u32,
     /// So many bad ones take it out, 1 to 100.
     pub fall: u32,
+}
+
+/// What of one answer is kept, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BufferSettings {
+    /// In memory, 4 KiB to 1 MiB.
+    pub memory: u64,
+    /// Then in a temporary file, up to 256 MiB; 0: in none.
+    pub file: u64,
 }
 
 /// How `https://` origins prove who they are.
@@ -256,11 +272,12 @@ pub struct BlockRule {
 }
 
 /// What one client circuit may do.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CircuitSettings {
     /// Requests per second and at once; `None`: no limit.
     pub request_rate: Option<RequestRate>,
-    /// Requests under way at a time; `None`: no limit.
+    /// Requests under way at a time, our own answers among them; `None`: no
+    /// limit but that of the process.
     pub max_requests: Option<u32>,
     /// Whether a circuit that goes beyond a limit is closed, not only answered 429.
     pub close_abusers: bool,
@@ -304,6 +321,8 @@ impl Default for OriginSettings {
             idle_timeout: Duration::from_secs(60),
             upgrade_timeout: Duration::from_secs(60 * 60),
             total_timeout: None,
+            min_rate: Some(1024),
+            buffer_response: None,
             max_connections: 1024,
             keep_alive: Duration::from_secs(30),
             retries: 1,
@@ -312,6 +331,12 @@ impl Default for OriginSettings {
             fail_for: Duration::from_secs(10),
             tls: TlsSettings::default(),
         }
+    }
+}
+
+impl Default for BufferSettings {
+    fn default() -> Self {
+        Self { memory: 64 * 1024, file: 16 * 1024 * 1024 }
     }
 }
 
@@ -332,6 +357,12 @@ impl HeaderSettings {
     /// The scheme that origins are told: `http` or `https`.
     pub fn scheme(&self) -> &'static str {
         self.proto.unwrap_or("http")
+    }
+}
+
+impl Default for CircuitSettings {
+    fn default() -> Self {
+        Self { request_rate: None, max_requests: Some(128), close_abusers: false }
     }
 }
 

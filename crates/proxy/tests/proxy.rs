@@ -14,6 +14,8 @@ mod circuits;
 mod failures;
 #[path = "proxy/files.rs"]
 mod files;
+#[path = "proxy/floods.rs"]
+mod floods;
 #[path = "proxy/heads.rs"]
 mod heads;
 #[path = "proxy/http2.rs"]

@@ -9,8 +9,8 @@ use crate::config::show::{path, table};
 use crate::config::units::{size_value, statuses_text, time_value};
 use onionbraid_proxy::rules::{PortRange, ProxyRules, ProxyTarget};
 use onionbraid_proxy::settings::{
-    AllowedHost, BlockRule, CircuitSettings, GuardSettings, HeaderSettings, HealthCheck,
-    HostHeader, HttpSettings, NamePair, OriginSettings, TlsSettings,
+    AllowedHost, BlockRule, BufferSettings, CircuitSettings, GuardSettings, HeaderSettings,
+    HealthCheck, HostHeader, HttpSettings, NamePair, OriginSettings, TlsSettings,
 };
 
 /// The table `http` of a service with these settings and rules.
@@ -57,6 +57,8 @@ fn origins(origins: &OriginSettings, entries: &mut Vec<(&'static str, Value)>) {
         ("idle_timeout", time_value(origins.idle_timeout)),
         ("upgrade_timeout", time_value(origins.upgrade_timeout)),
         ("total_timeout", or_false(origins.total_timeout.map(time_value))),
+        ("min_rate", or_false(origins.min_rate.map(size_value))),
+        ("buffer_response", or_false(origins.buffer_response.map(buffer))),
         ("max_connections", number(origins.max_connections)),
         ("keep_alive", time_value(origins.keep_alive)),
         ("retries", number(origins.retries)),
@@ -65,6 +67,13 @@ fn origins(origins: &OriginSettings, entries: &mut Vec<(&'static str, Value)>) {
         ("health_check", or_false(origins.health_check.as_ref().map(health_check))),
         ("tls", tls_value(&origins.tls)),
     ]);
+}
+
+fn buffer(buffer: BufferSettings) -> Value {
+    let mut entries = Table::new();
+    entries.insert("memory".to_owned(), size_value(buffer.memory));
+    entries.insert("file".to_owned(), size_value(buffer.file));
+    Value::Table(entries)
 }
 
 fn health_check(check: &HealthCheck) -> Value {

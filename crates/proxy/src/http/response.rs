@@ -85,6 +85,7 @@ impl ResponseBody {
             left => left.flatten(),
         };
         self.record.gave(length);
+        self.flow.given(length);
         // Where all of it has come, nobody may ask for more.
         self.ended = self.is_end_stream() || self.left == Some(0);
         Ok(Frame::data(data))

@@ -19,7 +19,9 @@ use super::upload::Upload;
 use super::{Client, Origins, Turn, request};
 use crate::answer::{self, Flaw};
 use crate::body::{self, Body};
+use crate::buffer::buffered;
 use crate::failure::Failure;
+use crate::pace::Pace;
 
 /// A try that came to nothing.
 pub(super) struct Lost {
@@ -88,11 +90,17 @@ impl Origins {
         let in_flight = member.counts.begin();
         request::shape(&mut request, self.settings.protocol, member.tls)
             .map_err(|failure| Lost::spent(failure, "a request without a proper target"))?;
-        let mut lease = match member.pool.checkout(client, fresh).await {
+        let pace = Pace::of(request.extensions());
+        let mut lease = match member.pool.checkout(client, &pace, fresh).await {
             Ok(lease) => lease,
             Err(error) => return Err(unconnected(&error, request)),
         };
-        let entrance = match lease.entrance().await {
+        let entrance = tokio::select! {
+            biased;
+            entrance = lease.entrance() => entrance,
+            () = member.pool.make_room(client.circuit) => Err(CheckoutError::Busy),
+        };
+        let entrance = match entrance {
             Ok(entrance) => entrance,
             Err(error) => return Err(unconnected(&error, request)),
         };
@@ -109,7 +117,16 @@ impl Origins {
             let (connect, respond) =
                 (self.settings.connect_timeout, self.settings.response_timeout);
             // The origin may have no stream to spare.
-            if !is_http1 && timeout(connect, progress.begun()).await.is_err() {
+            let no_stream = !is_http1 && {
+                let begun = async {
+                    tokio::select! {
+                        () = progress.begun() => {}
+                        () = member.pool.make_room(client.circuit) => {}
+                    }
+                };
+                timeout(connect, begun).await.is_err()
+            };
+            if no_stream {
                 let why = format!("no stream within {}", humantime::format_duration(connect));
                 return Lost::new(Failure::OriginsBusy, why, Rest::Unanswered);
             }
@@ -160,7 +177,11 @@ impl Origins {
             return Ok(response.map(|_| body::empty()));
         }
         let early = !progress.has_ended();
-        Ok(response.map(|body| download(body, lease, in_flight, early)))
+        let response = response.map(|body| download(body, lease, in_flight, early));
+        Ok(match &self.settings.buffer_response {
+            Some(settings) => response.map(|body| buffered(body, settings, client.circuit)),
+            None => response,
+        })
     }
 
     /// An answer whose head can be passed on; of others the origin is at fault.

@@ -28,6 +28,7 @@ use super::tasks::Tasks;
 use super::upload::Upload;
 use super::wire::Wire;
 use crate::clock::{now, sleep_until};
+use crate::pace::Pace;
 use crate::settings::{OriginProtocol, OriginSettings, ProxyProtocol, STREAMS_OF_A_CIRCUIT};
 use crate::shares::{Share, Shares};
 
@@ -148,13 +149,14 @@ impl Pool {
     pub(super) async fn checkout(
         self: &Arc<Self>,
         client: Client,
+        pace: &Pace,
         fresh: bool,
     ) -> Result<Lease, CheckoutError> {
         let owner = self.proxy_protocol.map(|_| client);
         if owner.is_none() && self.dialer.protocol == OriginProtocol::Http2 {
-            return self.checkout_shared(client).await;
+            return self.checkout_shared(client, pace).await;
         }
-        let slot = self.slots.take(client.circuit).await.ok_or(CheckoutError::Busy)?;
+        let slot = self.slots.take_for(client.circuit, pace).await.ok_or(CheckoutError::Busy)?;
         if let Some((sender, wire)) = self.take_idle(owner, fresh) {
             wire.hold_slot(slot);
             return Ok(self.lease(sender, wire, owner, true));
@@ -164,11 +166,22 @@ impl Pool {
         Ok(self.lease(sender, wire, owner, false))
     }
 
-    async fn checkout_shared(self: &Arc<Self>, client: Client) -> Result<Lease, CheckoutError> {
-        let stream = self.streams.take(client.circuit).await.ok_or(CheckoutError::Busy)?;
+    async fn checkout_shared(
+        self: &Arc<Self>,
+        client: Client,
+        pace: &Pace,
+    ) -> Result<Lease, CheckoutError> {
+        let stream = self.streams.take_for(client.circuit, pace).await;
+        let stream = stream.ok_or(CheckoutError::Busy)?;
         let mut lease = self.shared().await?;
         lease._stream = Some(stream);
         Ok(lease)
+    }
+
+    /// Gives up requests that are too slow while one of this circuit waits for a
+    /// stream: how many the origin has, hyper tells nobody. Never ends.
+    pub(super) async fn make_room(&self, circuit: u64) {
+        self.streams.make_room(circuit).await;
     }
 
     async fn shared(self: &Arc<Self>) -> Result<Lease, CheckoutError> {
