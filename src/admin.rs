@@ -1,11 +1,14 @@
 //! The operator's door to the running daemon: HTTP on a Unix socket or on
-//! loopback. Read-only; it shows the Snapshot and nothing else.
+//! loopback. It shows the Snapshot and changes nothing.
 //!
 //! | path | answers |
 //! |---|---|
 //! | `/status.json` | the Snapshot |
 //! | `/status` | the Snapshot as text |
 //! | `/health` | 200 when ready, else 503 |
+//! | `/v1/…` | a question to the network, on the Unix socket alone (`questions`) |
+
+mod questions;
 
 use std::convert::Infallible;
 use std::io;
@@ -29,6 +32,9 @@ use tokio::task::JoinSet;
 use crate::config::AdminListen;
 use crate::observe::{Snapshot, text};
 
+use questions::Questions;
+pub use questions::{AnswerQuestion, Unanswered};
+
 /// Connections at a time. One operator and a few dashboards need no more.
 const CONNECTIONS: usize = 64;
 
@@ -44,6 +50,8 @@ pub struct Admin {
     listener: Listener,
     /// What to show.
     snapshot: TakeSnapshot,
+    /// What answers questions to the network, if anything does.
+    questions: Option<Arc<Questions>>,
 }
 
 /// Why the door cannot be opened.
@@ -90,7 +98,17 @@ impl Admin {
                 Listener::Unix(listener, path.clone())
             }
         };
-        Ok(Self { listener, snapshot })
+        Ok(Self { listener, snapshot, questions: None })
+    }
+
+    /// Has questions to the network answered; on loopback they are refused, since
+    /// every user of the machine could ask.
+    #[must_use]
+    pub fn answering(mut self, answer: AnswerQuestion) -> Self {
+        if matches!(self.listener, Listener::Unix(..)) {
+            self.questions = Some(Arc::new(Questions::new(answer)));
+        }
+        self
     }
 
     /// Answers until dropped.
@@ -102,13 +120,14 @@ impl Admin {
                 return std::future::pending().await;
             };
             let snapshot = Arc::clone(&self.snapshot);
+            let questions = self.questions.clone();
             let must_name_loopback = matches!(self.listener, Listener::Tcp(_));
             let accepted = self.listener.accept().await;
             while connections.try_join_next().is_some() {}
             match accepted {
                 Ok(stream) => {
                     connections.spawn(async move {
-                        answer_connection(stream, snapshot, must_name_loopback).await;
+                        answer_connection(stream, snapshot, questions, must_name_loopback).await;
                         drop(permit);
                     });
                 }
@@ -168,15 +187,21 @@ async fn remove_stale(path: &Path) -> Result<(), Result<AdminError, io::Error>> 
 async fn answer_connection(
     stream: Box<dyn Connection>,
     snapshot: TakeSnapshot,
+    questions: Option<Arc<Questions>>,
     must_name_loopback: bool,
 ) {
     let service = service_fn(move |request: Request<hyper::body::Incoming>| {
-        let response = if must_name_loopback && !names_loopback(request.headers().get(HOST)) {
-            respond(StatusCode::FORBIDDEN, "text/plain", "ask for it as localhost\n")
-        } else {
-            answer(request.method(), request.uri().path(), &snapshot)
-        };
-        std::future::ready(Ok::<_, Infallible>(response))
+        let (snapshot, questions) = (Arc::clone(&snapshot), questions.clone());
+        async move {
+            let response = if must_name_loopback && !names_loopback(request.headers().get(HOST)) {
+                respond(StatusCode::FORBIDDEN, "text/plain", "ask for it as localhost\n")
+            } else if request.uri().path().starts_with(questions::BELOW) {
+                questions::answer(request, questions).await
+            } else {
+                answer(request.method(), request.uri().path(), &snapshot)
+            };
+            Ok::<_, Infallible>(response)
+        }
     });
     let served = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())

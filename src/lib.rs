@@ -10,6 +10,7 @@ pub mod config;
 pub mod daemon;
 mod durable;
 pub mod exit;
+pub mod inquiry;
 pub mod instance;
 pub mod logging;
 pub mod observe;

@@ -6,6 +6,8 @@
 mod admin;
 #[path = "cli/backend_config.rs"]
 mod backend_config;
+#[path = "cli/inquiries.rs"]
+mod inquiries;
 #[path = "cli/keys.rs"]
 mod key_commands;
 

@@ -2,7 +2,7 @@
 
 use std::process::Output;
 
-use super::frontend::{CALM, Frontend, service};
+use super::frontend::{CALM, Frontend, Prepared};
 use crate::network;
 use crate::network::origin::Origin;
 
@@ -43,15 +43,13 @@ async fn every_kind_of_broken_backend_gets_its_own_verdict() {
         .iter()
         .map(|(name, it)| format!("{{ address = '{}', name = '{name}' }},", it.onion_address()))
         .collect();
-    let frontend = Frontend::start(
-        network,
-        "checked",
-        &format!(
+    let prepared = Prepared::new(network, "checked").unwrap().on_a_socket();
+    let frontend = prepared
+        .start(&format!(
             "local_instances = 1\nproxy_ports = [['80', '{}']]\nbackends = [{listed}]",
             origin.address
-        ),
-    )
-    .unwrap();
+        ))
+        .unwrap();
     let onion = frontend.address().await.unwrap();
     for (name, backend) in all {
         let frontend = if name == "strange" { silent.onion_address() } else { &onion };
@@ -79,11 +77,9 @@ async fn every_kind_of_broken_backend_gets_its_own_verdict() {
     assert!(port.contains("port 80 is closed: the server behind it does not answer"), "{said}");
     assert_eq!(one_line("(published)"), "(published) answers", "{said}");
 
-    // The daemon has not noticed, and nothing is left of the client.
-    let snapshot = frontend.daemon.status().await.unwrap();
-    assert_eq!(service(&snapshot).backends.len(), 6);
-    let left = frontend.cached().unwrap();
-    assert!(!left.iter().any(|name| name.starts_with("client-")), "{left:?}");
+    // The daemon has answered, with its own Tor client.
+    assert!(said.contains("asked the running daemon"), "{said}");
+    assert!(!frontend.home().exists());
     hanging.node.resume().unwrap();
 }
 

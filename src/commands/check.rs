@@ -1,11 +1,10 @@
 //! `onionbraid check`: is the configuration right, and what would run?
 //!
 //! Reads files and keys, and the files that serving ports takes; makes nothing,
-//! does not use the network; unless it is told to, and then it asks every backend
+//! does not use the network; unless it is told to, and then every backend is asked
 //! through Tor.
 
 mod advice;
-mod finding;
 mod hints;
 mod online;
 
@@ -92,7 +91,7 @@ fn write_check(
     }
     out.flush()?;
     if !asked.is_empty() {
-        online::check(&config, &asked, out)?;
+        online::check(&config, env, &asked, out)?;
     }
     match without_key.first() {
         None => Ok(()),
