@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::Failure;
+use super::{Failure, remark};
 use crate::config::{Config, Environment};
 use crate::exit::Exit;
 use crate::tor::bootstrap::{Tor, TorError};
@@ -57,6 +57,7 @@ async fn connect_and<T>(
     work: impl AsyncFnOnce(Network) -> T,
 ) -> Result<T, Failure> {
     let tor = Tor::new(directories.tor.clone())?;
+    remark(&format!("connecting to Tor with {} ...", directories.guards));
     let network = match tokio::time::timeout(READY_WITHIN, tor.bootstrap()).await {
         Ok(network) => network,
         Err(_) => {

@@ -21,6 +21,8 @@ use crate::exit::Exit;
 pub(super) struct Directories {
     /// What Arti runs with.
     pub(super) tor: TorClientConfig,
+    /// Whose guards they hold, in words.
+    pub(super) guards: String,
     /// Released when Arti has ended.
     _lock: CommandLock,
 }
@@ -31,8 +33,8 @@ pub(super) fn take(config: &Config, env: &Environment) -> Result<Directories, Fa
     if is_usable(&config.storage) {
         match CommandLock::take(&config.storage.state_dir, waiting) {
             Ok(lock) => {
-                remark("connecting to Tor with the guards of the daemon, which is not running ...");
-                return Ok(Directories { tor: config.tor.clone(), _lock: lock });
+                let guards = "the guards of the daemon, which is not running".to_owned();
+                return Ok(Directories { tor: config.tor.clone(), guards, _lock: lock });
             }
             Err(error @ StateLockError::Busy(_)) => return Err(error.into()),
             // A daemon runs, and takes no questions; or the file is another's.
@@ -41,9 +43,8 @@ pub(super) fn take(config: &Config, env: &Environment) -> Result<Directories, Fa
     }
     let directory = own(config, env)?;
     let lock = CommandLock::take(&directory, waiting)?;
-    let shown = directory.display();
-    remark(&format!("connecting to Tor with guards of this user's commands, kept in {shown} ..."));
-    Ok(Directories { tor: config.tor_below(&directory)?, _lock: lock })
+    let guards = format!("guards of this user's commands, kept in {}", directory.display());
+    Ok(Directories { tor: config.tor_below(&directory)?, guards, _lock: lock })
 }
 
 fn waiting() {
