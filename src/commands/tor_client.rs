@@ -44,6 +44,10 @@ pub(crate) fn with_network<T>(
         tokio::select! {
             result = connect_and(&directories, work) => result,
             failure = interrupted => Err(failure),
+            () = directories.lock.wanted() => {
+                let text = "a daemon starts with the same state directory; ask again, and it answers";
+                Err(Failure::new(Exit::Failed, text))
+            }
         }
     });
     // Before the lock goes: Arti writes its guards down when it ends.

@@ -18,6 +18,9 @@ const FILE: &str = "onionbraid.lock";
 /// that starts that waiting is worth it.
 const COMMAND_FILE: &str = "onionbraid-command.lock";
 
+/// A daemon that waits for a command has this one: it asks the command to end.
+const WANTED_FILE: &str = "onionbraid-wanted.lock";
+
 /// How long to wait for a command to end, and how often to look.
 const COMMAND_WITHIN: Duration = Duration::from_secs(60);
 const LOOK_EVERY: Duration = Duration::from_millis(100);
@@ -36,6 +39,8 @@ pub(crate) struct CommandLock {
     _state: File,
     /// The place in the line.
     _command: File,
+    /// Where it is.
+    directory: PathBuf,
 }
 
 /// Why the state directory cannot be used.
@@ -75,7 +80,7 @@ pub enum StateLockError {
 
 impl StateLock {
     /// Makes the state directory (0700) if it is missing, and takes the lock. If a
-    /// command has it, waits for that to end.
+    /// command has it, asks that to end, and waits.
     pub(super) async fn take(storage: &Storage) -> Result<Self, StateLockError> {
         let directory = &storage.state_dir;
         storage
@@ -84,7 +89,7 @@ impl StateLock {
             .make_directory(directory)
             .map_err(|source| StateLockError::Directory { path: directory.clone(), source })?;
         let end = now().monotonic + COMMAND_WITHIN;
-        let mut told = false;
+        let mut wanted = None;
         // A command that ends between two looks is not taken for a daemon.
         let mut by_command = true;
         loop {
@@ -99,9 +104,9 @@ impl StateLock {
                 if now().monotonic >= end {
                     return Err(StateLockError::Busy(directory.clone()));
                 }
-                if !told {
-                    told = true;
+                if wanted.is_none() {
                     tracing::info!("waiting for a command that uses the state directory");
+                    wanted = lock(directory, WANTED_FILE)?;
                 }
                 tokio::time::sleep(LOOK_EVERY).await;
             }
@@ -136,8 +141,18 @@ impl CommandLock {
             std::thread::sleep(LOOK_EVERY);
         };
         match lock(directory, FILE)? {
-            Some(state) => Ok(Self { _state: state, _command: command }),
+            Some(state) => {
+                let directory = directory.to_owned();
+                Ok(Self { _state: state, _command: command, directory })
+            }
             None => Err(StateLockError::Taken(directory.to_owned())),
+        }
+    }
+
+    /// Waits until a daemon wants the directory.
+    pub(crate) async fn wanted(&self) {
+        while !matches!(lock(&self.directory, WANTED_FILE), Ok(None)) {
+            tokio::time::sleep(LOOK_EVERY).await;
         }
     }
 }
@@ -176,12 +191,12 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_daemon_waits_for_a_command_and_not_for_another_daemon() {
+    async fn a_daemon_has_a_command_make_way_and_does_not_wait_for_another_daemon() {
         let directory = tempfile::tempdir().unwrap();
         let storage = storage(directory.path());
         let command = CommandLock::take(directory.path(), || panic!("nobody is there")).unwrap();
         let (daemon, ()) = tokio::join!(StateLock::take(&storage), async {
-            tokio::time::sleep(Duration::from_secs(1)).await;
+            command.wanted().await;
             drop(command);
         });
         let _daemon = daemon.unwrap();

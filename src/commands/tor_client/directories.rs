@@ -24,7 +24,7 @@ pub(super) struct Directories {
     /// Whose guards they hold, in words.
     pub(super) guards: String,
     /// Released when Arti has ended.
-    _lock: CommandLock,
+    pub(super) lock: CommandLock,
 }
 
 /// Takes the directories that this command can use; waits for another command
@@ -34,7 +34,7 @@ pub(super) fn take(config: &Config, env: &Environment) -> Result<Directories, Fa
         match CommandLock::take(&config.storage.state_dir, waiting) {
             Ok(lock) => {
                 let guards = "the guards of the daemon, which is not running".to_owned();
-                return Ok(Directories { tor: config.tor.clone(), guards, _lock: lock });
+                return Ok(Directories { tor: config.tor.clone(), guards, lock });
             }
             Err(error @ StateLockError::Busy(_)) => return Err(error.into()),
             // A daemon runs, and takes no questions; or the file is another's.
@@ -44,7 +44,7 @@ pub(super) fn take(config: &Config, env: &Environment) -> Result<Directories, Fa
     let directory = own(config, env)?;
     let lock = CommandLock::take(&directory, waiting)?;
     let guards = format!("guards of this user's commands, kept in {}", directory.display());
-    Ok(Directories { tor: config.tor_below(&directory)?, guards, _lock: lock })
+    Ok(Directories { tor: config.tor_below(&directory)?, guards, lock })
 }
 
 fn waiting() {
