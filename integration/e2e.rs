@@ -20,6 +20,7 @@ pub mod e2e {
     mod failing_relays;
     mod failover;
     pub mod frontend;
+    mod guards;
     mod keys;
     mod leftovers;
     mod local_instances;

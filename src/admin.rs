@@ -1,14 +1,16 @@
 //! The operator's door to the running daemon: HTTP on a Unix socket or on
-//! loopback. Read-only; it shows the Snapshot and nothing else.
+//! loopback. It shows the Snapshot and changes nothing.
 //!
 //! | path | answers |
 //! |---|---|
 //! | `/status.json` | the Snapshot |
 //! | `/status` | the Snapshot as text |
 //! | `/health` | 200 when ready, else 503 |
+//! | `/v1/…` | a question to the network, on the Unix socket alone (`questions`) |
 
 mod connections;
 mod place;
+mod questions;
 
 use std::convert::Infallible;
 use std::io;
@@ -32,6 +34,8 @@ use crate::spare_handle::SpareHandle;
 
 use connections::Connections;
 pub use place::can_open;
+use questions::Questions;
+pub use questions::{AnswerQuestion, Unanswered};
 
 /// Takes a Snapshot at the moment it is asked.
 pub type TakeSnapshot = Arc<dyn Fn() -> Snapshot + Send + Sync>;
@@ -42,6 +46,8 @@ pub struct Admin {
     listener: Listener,
     /// What to show.
     snapshot: TakeSnapshot,
+    /// What answers questions to the network, if anything does.
+    questions: Option<Arc<Questions>>,
 }
 
 /// Why the door cannot be opened.
@@ -88,7 +94,17 @@ impl Admin {
                 Listener::Unix(listener, path.clone())
             }
         };
-        Ok(Self { listener, snapshot })
+        Ok(Self { listener, snapshot, questions: None })
+    }
+
+    /// Has questions to the network answered; on loopback they are refused, since
+    /// every user of the machine could ask.
+    #[must_use]
+    pub fn answering(mut self, answer: AnswerQuestion) -> Self {
+        if matches!(self.listener, Listener::Unix(..)) {
+            self.questions = Some(Arc::new(Questions::new(answer)));
+        }
+        self
     }
 
     /// Answers until dropped.
@@ -100,9 +116,10 @@ impl Admin {
             match self.listener.accept().await {
                 Ok(stream) => {
                     let snapshot = Arc::clone(&self.snapshot);
+                    let questions = self.questions.clone();
                     let spare = Arc::clone(&spare);
                     connections.admit(async move {
-                        answer_connection(stream, snapshot, must_name_loopback).await;
+                        answer_connection(stream, snapshot, questions, must_name_loopback).await;
                         spare.regain();
                     });
                 }
@@ -165,15 +182,20 @@ async fn remove_stale(path: &Path) -> Result<(), Result<AdminError, io::Error>> 
 async fn answer_connection(
     stream: Box<dyn Connection>,
     snapshot: TakeSnapshot,
+    questions: Option<Arc<Questions>>,
     must_name_loopback: bool,
 ) {
     let answer = |request: Request<hyper::body::Incoming>| {
-        let response = if must_name_loopback && !names_loopback(request.headers().get(HOST)) {
-            respond(StatusCode::FORBIDDEN, "text/plain", "ask for it as localhost\n")
-        } else {
-            answer(request.method(), request.uri().path(), &snapshot)
-        };
-        std::future::ready(response)
+        let (snapshot, questions) = (Arc::clone(&snapshot), questions.clone());
+        async move {
+            if must_name_loopback && !names_loopback(request.headers().get(HOST)) {
+                respond(StatusCode::FORBIDDEN, "text/plain", "ask for it as localhost\n")
+            } else if request.uri().path().starts_with(questions::BELOW) {
+                questions::answer(request, questions).await
+            } else {
+                answer(request.method(), request.uri().path(), &snapshot)
+            }
+        }
     };
     connections::serve_one(stream, answer).await;
 }

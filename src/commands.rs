@@ -12,6 +12,7 @@ pub mod keys;
 pub mod run;
 pub mod status;
 
+mod inquire;
 mod tor_client;
 
 use std::io::{self, Write as _};

@@ -17,12 +17,14 @@
 //! | `streams`, `proxies` | where do clients' streams go, and who serves them? |
 //! | `file_handles` | how many of them may there be? |
 //! | `origins` | does anybody answer there? |
+//! | `inquiries` | what do commands want to know of the network? |
 //! | `state` | what does it find again after a restart? |
 //! | `snapshot`, `log_lines` | what is seen of it? |
 
 mod drain;
 mod fetches;
 mod file_handles;
+mod inquiries;
 mod instances;
 mod log_lines;
 mod origins;
@@ -35,7 +37,7 @@ mod settings;
 mod signals;
 mod snapshot;
 mod state;
-mod state_lock;
+pub(crate) mod state_lock;
 mod streams;
 mod work;
 
@@ -107,12 +109,17 @@ pub struct Outside {
 pub async fn run(mut config: Config, outside: Outside) -> Result<(), DaemonError> {
     let mut signals = Signals::listen().map_err(DaemonError::Signals)?;
     preflight(&config)?;
-    let _lock = StateLock::take(&config.storage)?;
+    let _lock = tokio::select! {
+        lock = StateLock::take(&config.storage) => lock?,
+        // A command may have the directory, and the daemon waits for it.
+        () = signals.end() => return Ok(()),
+    };
     let checked = services::check(&config, &config.storage, &BTreeSet::new())?;
     let tor = Tor::new(config.tor.clone())?;
     let board = Arc::new(Board::new(tor.clone()));
     let (ready, network) = watch::channel(None);
     let (fetches, fetching) = fetches::fetches();
+    let known = network.clone();
     let common = Common {
         network,
         fetches,
@@ -125,6 +132,7 @@ pub async fn run(mut config: Config, outside: Outside) -> Result<(), DaemonError
         Arc::new(move || board.snapshot())
     };
     let admin = Admin::open(&config.admin, take_snapshot).await?;
+    let admin = admin.answering(inquiries::answering(known, tor.clone(), Arc::clone(&board)));
 
     let mut tasks: JoinSet<Ended> = JoinSet::new();
     tasks.spawn(report_progress(tor.clone()));

@@ -37,6 +37,7 @@ pub mod config;
 pub mod daemon;
 mod durable;
 pub mod exit;
+pub mod inquiry;
 pub mod instance;
 pub mod logging;
 pub mod observe;

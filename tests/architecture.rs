@@ -144,6 +144,24 @@ const PARTS: &[Part] = &[
         ],
     },
     Part {
+        name: "inquiry",
+        files: &["src/inquiry.rs", "src/inquiry/"],
+        only: &[],
+        never: &[
+            "hyper",
+            "arti_client",
+            "tor_",
+            "std::fs",
+            "std::net",
+            "onionbraid_balancer",
+            "onionbraid_proxy",
+            "crate::config",
+            "crate::commands",
+            "crate::daemon",
+        ],
+        save: &["onionbraid_balancer::fact", "onionbraid_balancer::onion"],
+    },
+    Part {
         name: "observe",
         files: &["src/observe.rs", "src/observe/"],
         only: &[
@@ -428,6 +446,7 @@ fn a_crossed_border_is_noticed_in_whatever_form_it_is_written() {
         ("src/observe/text.rs", "use onionbraid_balancer::onion::Period;"),
         ("src/observe.rs", "use tokio::sync::watch;"),
         ("src/admin.rs", "use onionbraid_balancer::fact::Fact;"),
+        ("src/inquiry/points.rs", "use crate::config::Config;"),
     ];
     for (path, code) in crossed {
         let found = faults(path, &format!("//! A question.\n\n{code}\n"));

@@ -2,10 +2,9 @@
 //!
 //! Reads files and keys, and looks at everything that `run` begins with
 //! (`daemon::preflight`); makes nothing, does not use the network; unless it is
-//! told to, and then it asks every backend through Tor.
+//! told to, and then every backend is asked through Tor.
 
 mod advice;
-mod finding;
 mod hints;
 mod online;
 
@@ -14,7 +13,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use super::{Failure, finish, load};
-use crate::config::{Config, ServiceConfig};
+use crate::config::{Config, Environment, ServiceConfig};
 use crate::daemon;
 use crate::exit::Exit;
 use crate::tor::keys;
@@ -90,7 +89,7 @@ fn write_check(files: &[PathBuf], online: bool, out: &mut impl Write) -> Result<
     }
     out.flush()?;
     if !asked.is_empty() {
-        online::check(&config, &asked, out)?;
+        online::check(&config, &Environment::of_process(), &asked, out)?;
     }
     match without_key.first() {
         None => Ok(()),

@@ -15,6 +15,7 @@ use std::pin::pin;
 use std::time::Duration;
 
 use futures::future::{Either, select};
+use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, sleep, timeout};
 
 use onionbraid_balancer::fact::ProbeFailure;
@@ -60,7 +61,7 @@ pub struct Probe {
 }
 
 /// How long each step of a probe took; `None` if it was not reached or failed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Steps {
     /// A circuit to a rendezvous point that has agreed to be one.
     pub rendezvous_point: Option<Duration>,
@@ -77,7 +78,7 @@ pub struct Steps {
 }
 
 /// What a probe means for the point and its backend.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 pub enum Verdict {
     /// Everything that was asked for has worked.
     #[error("answers")]
@@ -120,7 +121,7 @@ pub enum Verdict {
 }
 
 /// Why a backend refuses a stream.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Refusal {
     /// It offers no such port (END with the reason DONE, as C tor answers).
     NoSuchPort,

@@ -2,6 +2,8 @@
 
 use std::time::{Instant, SystemTime};
 
+use serde::{Deserialize, Serialize};
+
 use crate::onion::{Capabilities, Flaw, IntroPoint, Period, RelayId, SessionId};
 
 /// A moment on both clocks: the monotonic one for every delay, the wall clock
@@ -120,7 +122,7 @@ pub struct FetchedDescriptor {
 }
 
 /// Why no descriptor was fetched.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 pub enum FetchFailure {
     /// Every HSDir asked answered that it has none: the backend does not publish.
     #[error("no HSDir has a descriptor of it")]

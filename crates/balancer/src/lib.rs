@@ -67,6 +67,7 @@ use self::backend::Backend;
 use self::command::Command;
 use self::content::{Choice, Content, Listed, Live};
 use self::fact::{BackendId, Fact, NetworkView, Now};
+use self::onion::SessionId;
 use self::pause::Clocks;
 use self::probing::Probing;
 use self::publish::Publisher;
@@ -277,6 +278,20 @@ impl Balancer {
     /// What is believed of each backend, as of the last `handle_*`.
     pub fn beliefs(&self) -> impl Iterator<Item = Belief<'_>> {
         self.backends.iter().map(Backend::belief)
+    }
+
+    /// The backend of each introduction point that is known: of those that the
+    /// backends have now, and of those that are still listed.
+    pub fn owners(&self) -> impl Iterator<Item = (SessionId, &str)> {
+        let offered = self.backends.iter().flat_map(|backend| {
+            let name = backend.belief().name;
+            backend.offer().points().iter().map(move |point| (point.session_id, name))
+        });
+        let listed = self.publisher.listed().iter().flatten().filter_map(|(id, session)| {
+            let owner = self.backends.iter().find(|backend| backend.id() == *id)?;
+            Some((*session, owner.belief().name))
+        });
+        listed.chain(offered)
     }
 
     /// What the operator should know that no backend's state tells, as of the

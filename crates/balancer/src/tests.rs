@@ -219,6 +219,22 @@ fn a_dead_point_leaves_sooner_than_a_new_one_comes_and_a_burst_is_one_round() {
 }
 
 #[test]
+fn every_point_that_is_offered_or_still_listed_has_its_backends_name() {
+    let mut world = World::on_network(1, 1);
+    world.local(0, &[1, 2]);
+    world.fetched(1, 1, &[3]);
+    world.pass(10 * SECOND);
+    // 3 is listed until the next round.
+    world.fetched(1, 2, &[4]);
+    let owners: std::collections::BTreeMap<_, _> = world.balancer.owners().collect();
+    let of = |session| owners.get(&point(session, session).session_id).copied();
+    assert_eq!(
+        [1, 2, 3, 4, 5].map(of),
+        [Some("local-0"), Some("local-0"), Some("remote-0"), Some("remote-0"), None]
+    );
+}
+
+#[test]
 fn a_change_that_is_taken_back_in_time_is_not_published() {
     let mut world = World::on_network(1, 0);
     world.local(0, &[1, 2, 3]);
