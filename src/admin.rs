@@ -1,11 +1,16 @@
 //! The operator's door to the running daemon: HTTP on a Unix socket or on
-//! loopback. Read-only; it shows the Snapshot and nothing else.
+//! loopback. It shows the Snapshot and changes nothing.
 //!
 //! | path | answers |
 //! |---|---|
 //! | `/status.json` | the Snapshot |
 //! | `/status` | the Snapshot as text |
 //! | `/health` | 200 when ready, else 503 |
+//! | `/v1/…` | a question to the network, on the Unix socket alone (`questions`) |
+
+mod connections;
+mod place;
+mod questions;
 
 use std::convert::Infallible;
 use std::io;
@@ -18,22 +23,19 @@ use std::time::Duration;
 use http_body_util::Full;
 use hyper::body::Bytes;
 use hyper::header::{CONTENT_TYPE, HOST, HeaderValue};
-use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
-use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener, UnixStream};
-use tokio::sync::Semaphore;
-use tokio::task::JoinSet;
 
+use crate::causes::is_out_of_handles;
 use crate::config::AdminListen;
 use crate::observe::{Snapshot, text};
+use crate::spare_handle::SpareHandle;
 
-/// Connections at a time. One operator and a few dashboards need no more.
-const CONNECTIONS: usize = 64;
-
-/// How long a client may take to send the head of its request.
-const HEAD_WITHIN: Duration = Duration::from_secs(10);
+use connections::Connections;
+pub use place::can_open;
+use questions::Questions;
+pub use questions::{AnswerQuestion, Unanswered};
 
 /// Takes a Snapshot at the moment it is asked.
 pub type TakeSnapshot = Arc<dyn Fn() -> Snapshot + Send + Sync>;
@@ -44,6 +46,8 @@ pub struct Admin {
     listener: Listener,
     /// What to show.
     snapshot: TakeSnapshot,
+    /// What answers questions to the network, if anything does.
+    questions: Option<Arc<Questions>>,
 }
 
 /// Why the door cannot be opened.
@@ -90,30 +94,40 @@ impl Admin {
                 Listener::Unix(listener, path.clone())
             }
         };
-        Ok(Self { listener, snapshot })
+        Ok(Self { listener, snapshot, questions: None })
+    }
+
+    /// Has questions to the network answered; on loopback they are refused, since
+    /// every user of the machine could ask.
+    #[must_use]
+    pub fn answering(mut self, answer: AnswerQuestion) -> Self {
+        if matches!(self.listener, Listener::Unix(..)) {
+            self.questions = Some(Arc::new(Questions::new(answer)));
+        }
+        self
     }
 
     /// Answers until dropped.
     pub async fn serve(self) -> Infallible {
-        let permits = Arc::new(Semaphore::new(CONNECTIONS));
-        let mut connections = JoinSet::new();
+        let mut connections = Connections::default();
+        let must_name_loopback = matches!(self.listener, Listener::Tcp(_));
+        let spare = Arc::new(SpareHandle::take());
         loop {
-            let Ok(permit) = Arc::clone(&permits).acquire_owned().await else {
-                return std::future::pending().await;
-            };
-            let snapshot = Arc::clone(&self.snapshot);
-            let must_name_loopback = matches!(self.listener, Listener::Tcp(_));
-            let accepted = self.listener.accept().await;
-            while connections.try_join_next().is_some() {}
-            match accepted {
+            match self.listener.accept().await {
                 Ok(stream) => {
-                    connections.spawn(async move {
-                        answer_connection(stream, snapshot, must_name_loopback).await;
-                        drop(permit);
+                    let snapshot = Arc::clone(&self.snapshot);
+                    let questions = self.questions.clone();
+                    let spare = Arc::clone(&spare);
+                    connections.admit(async move {
+                        answer_connection(stream, snapshot, questions, must_name_loopback).await;
+                        spare.regain();
                     });
                 }
+                // The next attempt takes the handle.
+                Err(error) if is_out_of_handles(&error) && spare.lend() => {}
                 Err(error) => {
                     // Out of file handles, most likely: it passes.
+                    spare.regain();
                     tracing::warn!(%error, "admin socket cannot accept a connection");
                     tokio::time::sleep(Duration::from_secs(1)).await;
                 }
@@ -162,31 +176,28 @@ async fn remove_stale(path: &Path) -> Result<(), Result<AdminError, io::Error>> 
     std::fs::remove_file(path).map_err(Err)
 }
 
-/// Answers the requests of one connection. On loopback the client has to name
+/// Answers the request of one connection. On loopback the client has to name
 /// this machine: else a web page in a browser here could read the answers by
 /// letting its own name point to this address.
 async fn answer_connection(
     stream: Box<dyn Connection>,
     snapshot: TakeSnapshot,
+    questions: Option<Arc<Questions>>,
     must_name_loopback: bool,
 ) {
-    let service = service_fn(move |request: Request<hyper::body::Incoming>| {
-        let response = if must_name_loopback && !names_loopback(request.headers().get(HOST)) {
-            respond(StatusCode::FORBIDDEN, "text/plain", "ask for it as localhost\n")
-        } else {
-            answer(request.method(), request.uri().path(), &snapshot)
-        };
-        std::future::ready(Ok::<_, Infallible>(response))
-    });
-    let served = hyper::server::conn::http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_WITHIN)
-        .max_headers(64)
-        .serve_connection(TokioIo::new(stream), service)
-        .await;
-    if let Err(error) = served {
-        tracing::debug!(%error, "admin connection ended");
-    }
+    let answer = |request: Request<hyper::body::Incoming>| {
+        let (snapshot, questions) = (Arc::clone(&snapshot), questions.clone());
+        async move {
+            if must_name_loopback && !names_loopback(request.headers().get(HOST)) {
+                respond(StatusCode::FORBIDDEN, "text/plain", "ask for it as localhost\n")
+            } else if request.uri().path().starts_with(questions::BELOW) {
+                questions::answer(request, questions).await
+            } else {
+                answer(request.method(), request.uri().path(), &snapshot)
+            }
+        }
+    };
+    connections::serve_one(stream, answer).await;
 }
 
 /// Whether a `Host` header names the loopback interface, with or without a port.

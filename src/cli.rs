@@ -43,7 +43,9 @@ pub enum Command {
         config: ConfigFiles,
         /// Ask every backend through Tor whether it answers for its service
         ///
-        /// Uses a Tor client of its own, so that no running daemon is disturbed.
+        /// The running daemon asks, if there is one; else a Tor client in this command,
+        /// with the daemon's guards or lasting ones of its own. A point that does not
+        /// answer is tried three times before it is called dead.
         #[arg(long)]
         online: bool,
     },
@@ -95,8 +97,9 @@ pub enum Command {
     Import(ImportCommand),
     /// Fetch and explain the published descriptor of an onion address
     ///
-    /// Asks every responsible HSDir through a Tor client of its own: who holds
-    /// which revision, with which introduction points and capabilities.
+    /// Every responsible HSDir is asked, by the running daemon if there is one: who
+    /// holds which revision, with which introduction points and capabilities. Without
+    /// a daemon this command asks, with its guards or lasting ones of its own.
     Descriptor {
         /// The onion address, of a service configured here or of any other
         #[arg(value_name = "ADDRESS")]

@@ -13,12 +13,14 @@ pub mod keys;
 pub mod run;
 pub mod status;
 
+mod inquire;
 mod tor_client;
 
 use std::io::{self, Write as _};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-use crate::config::{Config, ConfigErrors, ServiceConfig};
+use crate::config::{Config, ConfigErrors, Environment, ServiceConfig};
 use crate::exit::Exit;
 use crate::tor::keys::{KeyError, KeyFileError};
 
@@ -66,6 +68,27 @@ impl From<KeyFileError> for Failure {
 impl From<io::Error> for Failure {
     fn from(error: io::Error) -> Self {
         Self::new(Exit::Failed, format!("the output cannot be written: {error}"))
+    }
+}
+
+/// Reads the configuration for a command that goes on to read keys. Other
+/// processes are shut out of this one's memory first, unless the operator wants
+/// to debug it (`application.permit_debugging`).
+pub(crate) fn load(files: &[PathBuf]) -> Result<Config, Failure> {
+    let config = Config::load(files, &Environment::of_process())?;
+    if !config.permit_debugging {
+        protect_memory();
+    }
+    Ok(config)
+}
+
+/// Keeps other processes of the same user from reading keys in the memory of this
+/// one: no debugger may attach, and no core is written. Where the system does not
+/// take that, in a container for instance, or under a debugger, the command goes
+/// on and says so.
+pub(crate) fn protect_memory() {
+    if let Err(error) = secmem_proc::harden_process() {
+        remark(&format!("Warning: this process may be read by others of its user: {error}"));
     }
 }
 

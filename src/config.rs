@@ -15,12 +15,13 @@
 //! | `service`, `backends`, `frontends`, `ports`, `target`, `probe` | what is an onion service? |
 //! | `http` | how are requests led to origins? |
 //! | `addresses` | do the services fit together, once their keys are known? |
-//! | `admin`, `logging`, `shutdown`, `storage` | what do the other tables of ours say? |
+//! | `admin`, `application`, `logging`, `shutdown`, `storage` | what do the other tables of ours say? |
 //! | `arti` | what does Arti make of its own tables? |
 //! | `show` | how is it written as TOML again? |
 
 mod addresses;
 mod admin;
+mod application;
 mod arti;
 mod backends;
 mod document;
@@ -76,6 +77,9 @@ pub struct Config {
     pub shutdown: Shutdown,
     /// Where state and cache lie.
     pub storage: Storage,
+    /// Whether a debugger may attach and a core be written
+    /// (`application.permit_debugging`): both show the keys.
+    pub permit_debugging: bool,
     /// What Arti runs with; its directories are those of `storage`.
     pub tor: TorClientConfig,
     /// Arti's tables as the files give them.
@@ -170,6 +174,7 @@ impl Config {
         unknown_tables(root, &mut report);
         let logging = logging::read(root.get("logging"), &mut report);
         let shutdown = shutdown::read(root.get("shutdown"), &mut report);
+        let permit_debugging = application::read(root.get("application"), &mut report);
         let directories = storage::directories(root, env, &mut report);
         let state_dir = directories.as_ref().map(|directories| directories.state.as_path());
         let admin = admin::read(root.get("admin"), state_dir, &mut report);
@@ -187,6 +192,7 @@ impl Config {
                 logging,
                 shutdown,
                 storage,
+                permit_debugging,
                 tor: arti.client,
                 arti_tables: arti.tables,
                 warnings,
@@ -214,7 +220,7 @@ impl Config {
 
 /// Reports every top-level key that belongs to nobody.
 fn unknown_tables(root: &Table, report: &mut Report) {
-    const OURS: [&str; 4] = ["admin", "logging", "onion_services", "shutdown"];
+    const OURS: [&str; 5] = ["admin", "application", "logging", "onion_services", "shutdown"];
     let known = || OURS.into_iter().chain(arti::TABLES).chain(arti::PROGRAM_TABLES);
     for (key, node) in root {
         if known().any(|known| known == key) {
@@ -341,6 +347,7 @@ mod tests {
     fn the_example_names_every_key_that_is_read() {
         let sources = [
             include_str!("config/admin.rs"),
+            include_str!("config/application.rs"),
             include_str!("config/backends.rs"),
             include_str!("config/http.rs"),
             include_str!("config/http/guard.rs"),

@@ -8,6 +8,7 @@
 //! | file | question |
 //! |---|---|
 //! | `signals` | what does the operator ask for by signals? |
+//! | `preflight` | what would keep it from running? |
 //! | `state_lock` | who has the state directory? |
 //! | `services`, `reload` | which services run, and what does a new configuration change? |
 //! | `service` | what is the life of one? |
@@ -16,15 +17,18 @@
 //! | `streams`, `proxies` | where do clients' streams go, and who serves them? |
 //! | `file_handles` | how many of them may there be? |
 //! | `origins` | does anybody answer there? |
+//! | `inquiries` | what do commands want to know of the network? |
 //! | `state` | what does it find again after a restart? |
 //! | `snapshot`, `log_lines` | what is seen of it? |
 
 mod drain;
 mod fetches;
 mod file_handles;
+mod inquiries;
 mod instances;
 mod log_lines;
 mod origins;
+mod preflight;
 mod proxies;
 mod reload;
 mod service;
@@ -33,7 +37,7 @@ mod settings;
 mod signals;
 mod snapshot;
 mod state;
-mod state_lock;
+pub(crate) mod state_lock;
 mod streams;
 mod work;
 
@@ -54,6 +58,7 @@ use crate::tor::network::Network;
 
 use fetches::Fetching;
 use file_handles::FileHandles;
+pub use preflight::{Obstacles, exit_of, in_one_line, preflight};
 use service::Common;
 pub use services::CheckError;
 use services::Services;
@@ -68,6 +73,9 @@ const SPARE: Duration = Duration::from_secs(5);
 /// Why the daemon ended other than by a signal.
 #[derive(Debug, thiserror::Error)]
 pub enum DaemonError {
+    /// Something that it needs is not as it should be.
+    #[error(transparent)]
+    Obstacles(#[from] Obstacles),
     /// Another daemon has the state directory.
     #[error(transparent)]
     StateLock(#[from] StateLockError),
@@ -96,16 +104,22 @@ pub struct Outside {
     pub logging: LoggingGuard,
 }
 
-/// Runs until SIGTERM or SIGINT; a second one ends the process at once. SIGHUP
-/// reads the configuration again.
+/// Runs until SIGTERM or SIGINT; another one, a second later or more, ends the
+/// process at once. SIGHUP reads the configuration again.
 pub async fn run(mut config: Config, outside: Outside) -> Result<(), DaemonError> {
     let mut signals = Signals::listen().map_err(DaemonError::Signals)?;
-    let _lock = StateLock::take(&config.storage)?;
+    preflight(&config)?;
+    let _lock = tokio::select! {
+        lock = StateLock::take(&config.storage) => lock?,
+        // A command may have the directory, and the daemon waits for it.
+        () = signals.end() => return Ok(()),
+    };
     let checked = services::check(&config, &config.storage, &BTreeSet::new())?;
     let tor = Tor::new(config.tor.clone())?;
     let board = Arc::new(Board::new(tor.clone()));
     let (ready, network) = watch::channel(None);
     let (fetches, fetching) = fetches::fetches();
+    let known = network.clone();
     let common = Common {
         network,
         fetches,
@@ -118,9 +132,14 @@ pub async fn run(mut config: Config, outside: Outside) -> Result<(), DaemonError
         Arc::new(move || board.snapshot())
     };
     let admin = Admin::open(&config.admin, take_snapshot).await?;
+    let admin = admin.answering(inquiries::answering(known, tor.clone(), Arc::clone(&board)));
 
     let mut tasks: JoinSet<Ended> = JoinSet::new();
     tasks.spawn(report_progress(tor.clone()));
+    tasks.spawn({
+        let tor = tor.clone();
+        async move { match tor.hurry().await {} }
+    });
     tasks.spawn(bootstrap_and_fetch(tor, ready, fetching));
     services.apply(checked, config.shutdown);
     // Not before: without any service, all of them would seem to be ready.

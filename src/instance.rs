@@ -9,7 +9,8 @@
 //! `plan`, `replay` and `limits` are pure and say what to do; `running` does it,
 //! and `kept` lets a next process go on with the same points.
 
-mod idle;
+mod activity;
+mod heard;
 mod intro;
 mod kept;
 mod limits;
@@ -18,6 +19,7 @@ mod relays;
 mod rendezvous;
 mod replay;
 mod replay_file;
+mod room;
 mod running;
 mod streams;
 
@@ -31,6 +33,8 @@ use crate::tor::network::Network;
 use crate::tor::subcredentials::Subcredentials;
 use onionbraid_balancer::onion::{IntroPoint, SessionId};
 
+pub use activity::Counting;
+pub use heard::Heard;
 use kept::{Keeper, Restored};
 pub use relays::RelaysInUse;
 use running::Running;
@@ -60,8 +64,17 @@ pub struct Counters {
     pub introductions: AtomicU64,
     /// Introductions that were not looked at, because of a limit.
     pub introductions_dropped: AtomicU64,
-    /// Introductions that did not become a rendezvous.
+    /// Introductions that could not be read, or whose rendezvous point was not
+    /// reached.
     pub rendezvous_failed: AtomicU64,
+    /// Circuits that closed before their client opened a stream.
+    pub rendezvous_abandoned: AtomicU64,
+    /// Circuits without a stream that were closed to make room for a client.
+    pub closed_idle: AtomicU64,
+    /// The same with streams that moved nothing.
+    pub closed_silent: AtomicU64,
+    /// The same with streams that moved next to nothing.
+    pub closed_slow: AtomicU64,
     /// Rendezvous with negotiated congestion control.
     pub congestion_controlled: AtomicU64,
     /// Streams that clients opened.
@@ -72,6 +85,8 @@ pub struct Counters {
     pub open_streams: AtomicU64,
     /// Rendezvous that are under way now.
     pub(crate) rendezvous_under_way: AtomicU64,
+    /// When introductions arrived last.
+    pub heard: Heard,
 }
 
 /// A local instance, ready to run.

@@ -15,8 +15,13 @@ pub mod probe;
 pub mod subcredentials;
 pub mod upload;
 
+mod clock_watch;
 mod directory_request;
+mod private_address;
 mod protocols;
+mod stack;
+
+pub(crate) use stack::wiped;
 
 /// The source of randomness for keys and choices on this side of the border.
 #[expect(clippy::disallowed_methods, reason = "randomness enters the program here")]

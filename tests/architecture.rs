@@ -69,6 +69,7 @@ const VALUES: &[&str] = &[
     "thiserror",
     "serde",
     "data_encoding",
+    "sha2",
     "sha3",
     "onionbraid_balancer",
     "humantime",
@@ -81,6 +82,9 @@ const PARTS: &[Part] = &[
         name: "pure",
         files: &[
             "crates/balancer/src/",
+            "crates/proxy/src/answer.rs",
+            "crates/proxy/src/files/range.rs",
+            "crates/proxy/src/files/validators.rs",
             "crates/proxy/src/guard.rs",
             "crates/proxy/src/guard/",
             "crates/proxy/src/headers.rs",
@@ -145,6 +149,24 @@ const PARTS: &[Part] = &[
             "onionbraid_balancer::command",
             "onionbraid_balancer::onion",
         ],
+    },
+    Part {
+        name: "inquiry",
+        files: &["src/inquiry.rs", "src/inquiry/"],
+        only: &[],
+        never: &[
+            "hyper",
+            "arti_client",
+            "tor_",
+            "std::fs",
+            "std::net",
+            "onionbraid_balancer",
+            "onionbraid_proxy",
+            "crate::config",
+            "crate::commands",
+            "crate::daemon",
+        ],
+        save: &["onionbraid_balancer::fact", "onionbraid_balancer::onion"],
     },
     Part {
         name: "observe",
@@ -246,8 +268,10 @@ const CRATES: &[&str] = &[
     "percent_encoding",
     "prometheus_client",
     "rand",
+    "rustix",
     "rustls",
     "safelog",
+    "secmem_proc",
     "serde",
     "serde_json",
     "serde_saphyr",
@@ -430,6 +454,7 @@ fn a_crossed_border_is_noticed_in_whatever_form_it_is_written() {
         ("src/observe/text.rs", "use onionbraid_balancer::onion::Period;"),
         ("src/observe.rs", "use tokio::sync::watch;"),
         ("src/admin.rs", "use onionbraid_balancer::fact::Fact;"),
+        ("src/inquiry/points.rs", "use crate::config::Config;"),
     ];
     for (path, code) in crossed {
         let found = faults(path, &format!("//! A question.\n\n{code}\n"));

@@ -6,8 +6,16 @@
 mod admin;
 #[path = "cli/backend_config.rs"]
 mod backend_config;
+#[path = "cli/hardening.rs"]
+mod hardening;
+#[path = "cli/inquiries.rs"]
+mod inquiries;
 #[path = "cli/keys.rs"]
 mod key_commands;
+#[path = "cli/preflight.rs"]
+mod preflight;
+#[path = "cli/unprivileged.rs"]
+mod unprivileged;
 
 use std::path::Path;
 use std::process::{Command, Output};
@@ -252,7 +260,7 @@ fn without_a_key_nobody_can_be_asked_online() {
 }
 
 #[test]
-fn an_interrupted_client_leaves_nothing_in_the_cache_directory() {
+fn a_client_that_is_interrupted_leaves_its_directory_to_the_next_one() {
     let dir = tempfile::tempdir().unwrap();
     // Nobody listens there, so the client waits.
     let nowhere = "[tor_network]\nfallback_caches = [{ rsa_identity = \
@@ -261,24 +269,33 @@ fn an_interrupted_client_leaves_nothing_in_the_cache_directory() {
                    [storage]\nstate_dir = \"state\"\ncache_dir = \"cache\"\n";
     write(dir.path(), "arti.toml", &format!("{GOOD}{nowhere}"));
     let address = "2gzyxa5ihm7nsggfxnu52rck2vv4rvmdlkiu3zzui5du4xyclen53wid.onion";
-    let mut client = Command::new(env!("CARGO_BIN_EXE_onionbraid"))
-        .args(["descriptor", address, "-c", "arti.toml"])
-        .env_clear()
-        .env("HOME", dir.path().join("home"))
-        .env("ARTI_FS_DISABLE_PERMISSION_CHECKS", "1")
-        .current_dir(dir.path())
-        .stderr(std::process::Stdio::piped())
-        .spawn()
-        .unwrap();
-    // It says so once it has its directory and its signals are in its hands.
-    let mut said = String::new();
-    let mut stderr = std::io::BufReader::new(client.stderr.take().unwrap());
-    std::io::BufRead::read_line(&mut stderr, &mut said).unwrap();
-    assert_eq!(said, "connecting to Tor ...\n");
-    let cached = || std::fs::read_dir(dir.path().join("cache")).unwrap().count();
-    assert_eq!(cached(), 1);
-    let killed = Command::new("kill").arg(client.id().to_string()).status().unwrap();
-    assert!(killed.success());
-    assert_eq!(client.wait().unwrap().code(), Some(1));
-    assert_eq!(cached(), 0);
+    let kept = dir.path().join("home/.local/state/onionbraid");
+    let kept = || -> Vec<_> {
+        let entries = std::fs::read_dir(&kept).unwrap().map(|entry| entry.unwrap().path());
+        entries.collect()
+    };
+    let mut before = None;
+    for _ in 0..2 {
+        let mut client = Command::new(env!("CARGO_BIN_EXE_onionbraid"))
+            .args(["descriptor", address, "-c", "arti.toml"])
+            .env_clear()
+            .env("HOME", dir.path().join("home"))
+            .env("ARTI_FS_DISABLE_PERMISSION_CHECKS", "1")
+            .current_dir(dir.path())
+            .stderr(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        // It says so once it has its directory and its signals are in its hands.
+        let mut said = String::new();
+        let mut stderr = std::io::BufReader::new(client.stderr.take().unwrap());
+        std::io::BufRead::read_line(&mut stderr, &mut said).unwrap();
+        assert!(said.starts_with("connecting to Tor with guards of this user's"), "{said}");
+        let killed = Command::new("kill").arg(client.id().to_string()).status().unwrap();
+        assert!(killed.success());
+        assert_eq!(client.wait().unwrap().code(), Some(1));
+        assert_eq!(*before.get_or_insert_with(kept), kept());
+    }
+    assert_eq!(before.unwrap().len(), 1);
+    // There was no daemon, and this command is none.
+    assert!(!dir.path().join("state").exists() && !dir.path().join("cache").exists());
 }

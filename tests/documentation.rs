@@ -1,12 +1,13 @@
 //! Does what the documentation says work? Every configuration in README.md and
 //! docs/ is read by the program's own parser, every command line of onionbraid
 //! by its own command line parser, and every complaint that docs/operations.md
-//! explains is one that the program has. Links lead to files.
+//! explains is one that the program has. Links lead to files, and sources that
+//! are named are there.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{CommandFactory as _, Parser as _};
 use onionbraid::cli::Cli;
@@ -123,6 +124,23 @@ fn every_link_in_the_documentation_leads_to_a_file() {
     assert!(count >= 5, "the documentation has {count} links");
 }
 
+#[test]
+fn every_source_that_the_documentation_names_is_there() {
+    let mut count = 0;
+    for file in files() {
+        let text = fs::read_to_string(&file).unwrap();
+        for name in text.split('`').skip(1).step_by(2) {
+            let directories = ["src/", "crates/", "tests/", "integration/", "docs/", ".github/"];
+            let is_path = directories.iter().any(|directory| name.starts_with(directory));
+            if is_path && !name.contains(|c: char| c.is_whitespace() || "{*<".contains(c)) {
+                assert!(Path::new(name).exists(), "{}: there is no {name}", file.display());
+                count += 1;
+            }
+        }
+    }
+    assert!(count >= 30, "the documentation names {count} sources");
+}
+
 /// Replaces each `<anything>.onion` by an address.
 fn with_addresses(text: &str) -> String {
     let mut rest = text;
@@ -140,8 +158,19 @@ fn with_addresses(text: &str) -> String {
 /// What people read.
 fn files() -> Vec<PathBuf> {
     let here = ["README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md", "fuzz/README.md"];
-    let docs = fs::read_dir("docs").unwrap().map(|entry| entry.unwrap().path());
-    here.into_iter().map(PathBuf::from).chain(docs).collect()
+    let mut files: Vec<PathBuf> = here.into_iter().map(PathBuf::from).collect();
+    let mut directories = vec![PathBuf::from("docs"), PathBuf::from(".github")];
+    while let Some(directory) = directories.pop() {
+        for entry in fs::read_dir(directory).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                directories.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "md") {
+                files.push(path);
+            }
+        }
+    }
+    files
 }
 
 /// All fenced blocks of the documentation.

@@ -1,8 +1,9 @@
 //! Does `check --online` tell what is wrong with each backend?
 
 use std::process::Output;
+use std::time::Duration;
 
-use super::frontend::{CALM, Frontend, service};
+use super::frontend::{CALM, Frontend, Prepared};
 use crate::network;
 use crate::network::origin::Origin;
 
@@ -43,15 +44,13 @@ async fn every_kind_of_broken_backend_gets_its_own_verdict() {
         .iter()
         .map(|(name, it)| format!("{{ address = '{}', name = '{name}' }},", it.onion_address()))
         .collect();
-    let frontend = Frontend::start(
-        network,
-        "checked",
-        &format!(
+    let prepared = Prepared::new(network, "checked").unwrap().on_a_socket();
+    let frontend = prepared
+        .start(&format!(
             "local_instances = 1\nproxy_ports = [['80', '{}']]\nbackends = [{listed}]",
             origin.address
-        ),
-    )
-    .unwrap();
+        ))
+        .unwrap();
     let onion = frontend.address().await.unwrap();
     for (name, backend) in all {
         let frontend = if name == "strange" { silent.onion_address() } else { &onion };
@@ -79,12 +78,45 @@ async fn every_kind_of_broken_backend_gets_its_own_verdict() {
     assert!(port.contains("port 80 is closed: the server behind it does not answer"), "{said}");
     assert_eq!(one_line("(published)"), "(published) answers", "{said}");
 
-    // The daemon has not noticed, and nothing is left of the client.
-    let snapshot = frontend.daemon.status().await.unwrap();
-    assert_eq!(service(&snapshot).backends.len(), 6);
-    let left = frontend.cached().unwrap();
-    assert!(!left.iter().any(|name| name.starts_with("client-")), "{left:?}");
+    // The daemon has answered, with its own Tor client.
+    assert!(said.contains("asked the running daemon"), "{said}");
+    assert!(!frontend.home().exists());
     hanging.node.resume().unwrap();
+}
+
+/// Longer than a probe waits to be met, and much shorter than three do.
+const SLOW: Duration = Duration::from_secs(40);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backend_that_is_slow_for_a_while_is_not_called_dead() {
+    let network = network::shared().await.unwrap();
+    // `check` sees a new time period before the daemon does.
+    network.calm_for(CALM).await.unwrap();
+    let origin = Origin::start("the origin").unwrap();
+    let slow = network.future_backend("slow", origin.address).await.unwrap();
+    let prepared = Prepared::new(network, "slow-for-a-while").unwrap().on_a_socket();
+    let frontend = prepared
+        .start(&format!(
+            "local_instances = 1\nproxy_ports = [['80', '{}']]\n\
+             backends = [{{ address = '{}', name = 'slow' }}]",
+            origin.address,
+            slow.onion_address()
+        ))
+        .unwrap();
+    slow.answer_for(&frontend.address().await.unwrap()).await.unwrap();
+    frontend.ready().await.unwrap();
+
+    slow.node.freeze().unwrap();
+    let later = async {
+        tokio::time::sleep(SLOW).await;
+        slow.node.resume().unwrap();
+    };
+    let (output, ()) = tokio::join!(frontend.command(&["check", "--online"]), later);
+    let output = output.unwrap();
+    let said = whole(&output);
+    assert_eq!(output.status.code(), Some(0), "{said}");
+    assert_eq!(about(&output, "slow").last().unwrap(), "slow answers", "{said}");
+    assert!(!said.contains("dead"), "{said}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

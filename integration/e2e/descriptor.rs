@@ -3,7 +3,7 @@
 use anyhow::{Context as _, ensure};
 use serde_json::Value;
 
-use super::frontend::{CALM, Frontend, SOON, service};
+use super::frontend::{CALM, Frontend, Prepared, SOON, service};
 use crate::network;
 use crate::network::fetch::eventually;
 use crate::network::origin::Origin;
@@ -15,17 +15,15 @@ async fn a_running_frontends_descriptor_is_explained_point_by_point() {
     network.calm_for(CALM).await.unwrap();
     let origin = Origin::start("the origin").unwrap();
     let berlin = network.future_backend("explained-berlin", origin.address).await.unwrap();
-    let frontend = Frontend::start(
-        network,
-        "explained",
-        &format!(
+    let prepared = Prepared::new(network, "explained").unwrap().on_a_socket();
+    let frontend = prepared
+        .start(&format!(
             "local_instances = 1\nproxy_ports = [['80', '{}']]\n\
              backends = [{{ address = '{}', name = 'berlin' }}]",
             origin.address,
             berlin.onion_address()
-        ),
-    )
-    .unwrap();
+        ))
+        .unwrap();
     let onion = frontend.address().await.unwrap();
     berlin.answer_for(&onion).await.unwrap();
     frontend.ready().await.unwrap();
@@ -56,6 +54,8 @@ async fn a_running_frontends_descriptor_is_explained_point_by_point() {
     assert!((14_400..14_500).contains(&bytes), "{bytes}");
     assert_eq!(newest["flow_control"], "FlowCtrl=1-2 31");
     let points = newest["intro_points"].as_array().unwrap();
+    let owners = |point: &Value| point["backends"].as_array().unwrap().len();
+    assert!(points.iter().all(|point| owners(point) == 1), "{report:#}");
     let of = |name: &str| {
         let named = |point: &&Value| {
             let names = point["backends"].as_array().unwrap();

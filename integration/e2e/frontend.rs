@@ -46,7 +46,7 @@ pub struct Frontend {
     pub daemon: Daemon,
     files: Vec<PathBuf>,
     dir: PathBuf,
-    admin: std::net::SocketAddr,
+    admin: String,
 }
 
 impl Frontend {
@@ -77,8 +77,8 @@ impl Frontend {
 
     /// Gives the service other keys, and tells the daemon to read them.
     pub fn reload(&self, service: &str) -> Result<()> {
-        let (files, dir) = (self.files.clone(), self.dir.clone());
-        Prepared { files, dir, admin: self.admin }.configure(service)?;
+        let (files, dir, admin) = (self.files.clone(), self.dir.clone(), self.admin.clone());
+        Prepared { files, dir, admin }.configure(service)?;
         self.daemon.process.signal(Signal::Hangup)
     }
 
@@ -94,9 +94,20 @@ impl Frontend {
 
     /// What another subcommand says about the same files, however it ends.
     pub async fn command(&self, arguments: &[&str]) -> Result<std::process::Output> {
+        self.command_with(arguments, &[]).await
+    }
+
+    /// The same with further files, which are laid over the daemon's.
+    pub async fn command_with(
+        &self,
+        arguments: &[&str],
+        more: &[&Path],
+    ) -> Result<std::process::Output> {
         let mut command = tokio::process::Command::new(program());
         command.args(arguments).kill_on_drop(true);
-        for file in &self.files {
+        // Where commands keep guards of their own: those of another network, else.
+        command.env("XDG_STATE_HOME", self.home());
+        for file in self.files.iter().map(PathBuf::as_path).chain(more.iter().copied()) {
             command.arg("-c").arg(file);
         }
         let output = tokio::time::timeout(SOON * 2, command.output()).await;
@@ -108,10 +119,9 @@ impl Frontend {
         self.dir.join("state")
     }
 
-    /// What lies in the daemon's cache directory.
-    pub fn cached(&self) -> Result<Vec<String>> {
-        let entries = fs::read_dir(self.dir.join("cache"))?;
-        entries.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned())).collect()
+    /// Where commands keep what is not the daemon's.
+    pub fn home(&self) -> PathBuf {
+        self.dir.join("home")
     }
 
     fn run(files: &[PathBuf], dir: &Path) -> Result<Daemon> {
@@ -151,7 +161,7 @@ impl Frontend {
 pub struct Prepared {
     files: Vec<PathBuf>,
     dir: PathBuf,
-    admin: std::net::SocketAddr,
+    admin: String,
 }
 
 impl Prepared {
@@ -160,7 +170,14 @@ impl Prepared {
         let dir = network.scratch(name)?;
         let files = vec![dir.join("onionbraid.toml"), dir.join("network.toml")];
         fs::write(&files[1], network.arti_toml())?;
-        Ok(Prepared { files, dir, admin: network.free_address()? })
+        Ok(Prepared { files, dir, admin: network.free_address()?.to_string() })
+    }
+
+    /// Has the daemon answer on a Unix socket, where it takes questions, too.
+    #[must_use]
+    pub fn on_a_socket(mut self) -> Prepared {
+        self.admin = format!("unix:{}", self.dir.join("admin.sock").display());
+        self
     }
 
     /// The address that the service will have: its key is made now.
@@ -176,6 +193,13 @@ impl Prepared {
     pub fn start(self, service: &str) -> Result<Frontend> {
         self.configure(service)?;
         self.run()
+    }
+
+    /// The same with another program in its place, which runs it.
+    pub fn start_as(self, program: &Path, service: &str) -> Result<Daemon> {
+        self.configure(service)?;
+        let files: Vec<&Path> = self.files.iter().map(PathBuf::as_path).collect();
+        Daemon::start(program, &files, &self.dir.join("daemon.log"))
     }
 
     /// Imports the key of a HiddenServiceDir, as an operator would, and starts

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Result;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -104,6 +105,8 @@ async fn a_download_under_way_is_finished_after_the_points_have_left_the_descrip
     }
     let download = download.expect("a visitor comes to the local instance");
 
+    // Twice at once, as timeout(1) does: that is one signal.
+    frontend.daemon.process.terminate().unwrap();
     frontend.daemon.process.terminate().unwrap();
     let withdrawn = |snapshot: &_| {
         let service = service(snapshot);
@@ -150,6 +153,8 @@ async fn with_nothing_to_wait_for_it_ends_at_once_and_a_second_signal_waits_for_
             Ok(())
         };
         network::fetch::eventually(SOON, said).await.unwrap();
+        // Within a second it would be one with the first.
+        tokio::time::sleep(Duration::from_secs(2)).await;
         frontend.daemon.process.terminate().unwrap();
         frontend.daemon.process.wait(SOON).await.unwrap()
     };

@@ -25,7 +25,8 @@ pub(crate) fn build() -> Result<()> {
     let identity = ed25519::Keypair::generate(&mut rng);
     let identity = HsIdKeypair::from(ed25519::ExpandedKeypair::from(&identity));
     let point = |n: usize| {
-        let n = u8::try_from(n)?;
+        // A port of 0 and keys of zeros would be refused.
+        let n = u8::try_from(n + 1)?;
         let session = ed25519::Keypair::generate(&mut rand::rng()).verifying_key();
         let service = HsSvcNtorKeypair::generate(&mut rand::rng());
         Ok(IntroPoint {

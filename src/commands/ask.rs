@@ -1,10 +1,11 @@
-//! How a command asks the running daemon: one GET request through the admin
+//! How a command asks the running daemon: one request through the admin
 //! interface that the configuration names.
 
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use http_body_util::{BodyExt as _, Empty, Limited};
+use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Bytes;
 use hyper::{Request, StatusCode};
 use hyper_util::rt::TokioIo;
@@ -18,6 +19,10 @@ use crate::exit::Exit;
 
 /// How long the daemon may take to answer.
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
+
+/// How long it may take for an answer that it has to look for in the network: a
+/// little longer than it allows itself.
+const INQUIRY_WITHIN: Duration = Duration::from_secs(16 * 60);
 
 /// The longest answer to accept, in bytes.
 const ANSWER_AT_MOST: usize = 64 * 1024 * 1024;
@@ -44,13 +49,13 @@ pub(crate) async fn ask(admin: &AdminListen, path: &str) -> Result<Answer, Failu
                 let stream = UnixStream::connect(socket)
                     .await
                     .with_context(|| format!("cannot connect to {}", socket.display()))?;
-                get(stream, path).await
+                exchange(stream, get(path)?).await
             }
             AdminListen::Tcp(address) => {
                 let stream = TcpStream::connect(address)
                     .await
                     .with_context(|| format!("cannot connect to {address}"))?;
-                get(stream, path).await
+                exchange(stream, get(path)?).await
             }
         }
     };
@@ -60,15 +65,41 @@ pub(crate) async fn ask(admin: &AdminListen, path: &str) -> Result<Answer, Failu
     })
 }
 
-/// One GET request over a connection.
-async fn get(
-    stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+/// A question to the network, by a POST of JSON on the daemon's Unix socket.
+/// `None` if no daemon answers there that takes questions.
+pub(crate) async fn inquire(
+    socket: &Path,
     path: &str,
+    question: Vec<u8>,
+) -> Result<Option<Answer>, Failure> {
+    let Ok(stream) = UnixStream::connect(socket).await else { return Ok(None) };
+    let failed = |error: anyhow::Error| {
+        Failure::new(Exit::Unreachable, format!("the daemon does not answer: {error:#}"))
+    };
+    let request = Request::post(path)
+        .header(hyper::header::HOST, "localhost")
+        .header(hyper::header::CONTENT_TYPE, "application/json")
+        .body(Full::from(question))
+        .map_err(|error| failed(error.into()))?;
+    let answer = tokio::time::timeout(INQUIRY_WITHIN, exchange(stream, request)).await;
+    let answer = answer.context("no answer within 16 minutes").flatten().map_err(failed)?;
+    // An older daemon has no such path, and takes no POST.
+    let unknown = [StatusCode::NOT_FOUND, StatusCode::METHOD_NOT_ALLOWED];
+    Ok(Some(answer).filter(|answer| !unknown.contains(&answer.status)))
+}
+
+fn get(path: &str) -> anyhow::Result<Request<Full<Bytes>>> {
+    let request = Request::get(path).header(hyper::header::HOST, "localhost");
+    Ok(request.body(Full::default())?)
+}
+
+/// One request over a connection, and its answer.
+async fn exchange(
+    stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    request: Request<Full<Bytes>>,
 ) -> anyhow::Result<Answer> {
     let (mut sender, connection) =
         hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
-    let request =
-        Request::get(path).header(hyper::header::HOST, "localhost").body(Empty::<Bytes>::new())?;
     let exchange = async {
         let response = sender.send_request(request).await?;
         let status = response.status();

@@ -13,9 +13,9 @@ use std::process::ExitCode;
 use toml::{Table, Value};
 
 use super::keys::{no_key, service_address};
-use super::{Failure, finish, remark, service};
+use super::{Failure, finish, load, remark, service};
 use crate::cli::BackendProgram;
-use crate::config::{self, Config, Environment, ServiceConfig};
+use crate::config::{self, ServiceConfig};
 use crate::exit::Exit;
 use onionbraid_balancer::onion::OnionAddress;
 use onionbraid_proxy::rules::{Origin, PortRange, ProxyTarget};
@@ -40,7 +40,7 @@ fn write(
     out: Option<&Path>,
     files: &[PathBuf],
 ) -> Result<(), Failure> {
-    let config = Config::load(files, &Environment::of_process())?;
+    let config = load(files)?;
     let service = service(&config, name)?;
     let address = service_address(&config, service)?.ok_or_else(|| no_key(name))?;
     let texts = match program {

@@ -1,11 +1,10 @@
 //! `onionbraid check`: is the configuration right, and what would run?
 //!
-//! Reads files and keys, and the files that serving ports takes; makes nothing,
-//! does not use the network; unless it is told to, and then it asks every backend
-//! through Tor.
+//! Reads files and keys, and looks at everything that `run` begins with
+//! (`daemon::preflight`); makes nothing, does not use the network; unless it is
+//! told to, and then every backend is asked through Tor.
 
 mod advice;
-mod finding;
 mod hints;
 mod online;
 
@@ -13,47 +12,42 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use super::{Failure, finish};
-use crate::config::{AddressError, Config, Environment, ServiceConfig, check_addresses};
+use super::{Failure, finish, load};
+use crate::config::{Config, Environment, ServiceConfig};
+use crate::daemon;
 use crate::exit::Exit;
 use crate::tor::keys;
 use onionbraid_balancer::onion::OnionAddress;
 use onionbraid_balancer::{Distinct, Publishers};
-use onionbraid_proxy::setup;
 
 use online::Asked;
 
 /// Checks the configuration that lies in `files`, or in the usual places; with
 /// `online` also whether every backend answers.
 pub fn check(files: &[PathBuf], online: bool) -> ExitCode {
-    finish(write_check(files, online, &Environment::of_process(), &mut io::stdout().lock()))
+    finish(write_check(files, online, &mut io::stdout().lock()))
 }
 
-fn write_check(
-    files: &[PathBuf],
-    online: bool,
-    env: &Environment,
-    out: &mut impl Write,
-) -> Result<(), Failure> {
-    let config = Config::load(files, env)?;
+fn write_check(files: &[PathBuf], online: bool, out: &mut impl Write) -> Result<(), Failure> {
+    let config = load(files)?;
     write_whole(&config, out)?;
     let mut warnings = config.warnings.clone();
     let mut hints = Vec::new();
+    let clear = daemon::preflight(&config).map_err(|obstacles| Failure::from(&obstacles))?;
     let keys = keys::open_existing(&config.storage)?;
     let mut found = Vec::new();
     let mut asked = Vec::new();
     let mut without_key = Vec::new();
     for service in &config.services {
-        let key = keys.identity(&service.nickname, service.identity_key.as_deref())?;
-        found.push((service, key.as_ref().map(keys::address)));
-    }
-    check_addresses(found.iter().copied())?;
-    for service in config.services.iter().filter(|service| service.enabled) {
-        setup::check(&service.proxy_ports).map_err(|error| {
-            let error = anyhow::Error::from(error);
-            let text = format!("service \"{}\": {error:#}", service.nickname);
-            Failure::new(Exit::Configuration, text)
-        })?;
+        match keys.identity(&service.nickname, service.identity_key.as_deref()) {
+            Ok(key) => found.push((service, key.as_ref().map(keys::address))),
+            // It does not run, so its key keeps nothing from running.
+            Err(error) if !service.enabled => {
+                warnings.push(daemon::in_one_line(&error));
+                found.push((service, None));
+            }
+            Err(error) => return Err(error.into()),
+        }
     }
     for (service, address) in found {
         write_service(service, address, out)?;
@@ -86,13 +80,16 @@ fn write_check(
     for hint in &hints {
         writeln!(out, "hint: {hint}")?;
     }
+    if clear.running {
+        writeln!(out, "A daemon is running on this state directory.")?;
+    }
     writeln!(out, "The configuration is good.")?;
     if !online {
         return Ok(());
     }
     out.flush()?;
     if !asked.is_empty() {
-        online::check(&config, &asked, out)?;
+        online::check(&config, &Environment::of_process(), &asked, out)?;
     }
     match without_key.first() {
         None => Ok(()),
@@ -172,10 +169,4 @@ fn write_service(
         writeln!(out, "    other processes publish this address, too")?;
     }
     writeln!(out)
-}
-
-impl From<AddressError> for Failure {
-    fn from(error: AddressError) -> Self {
-        Self::new(Exit::Configuration, error.to_string())
-    }
 }

@@ -1,9 +1,9 @@
 //! `onionbraid descriptor`: what do clients find under an onion address, and
 //! do all HSDirs tell them the same?
 //!
-//! Fetches from every responsible HSDir of the current period. For an address
-//! of our own it also asks the running daemon, if there is one, which backend
-//! each introduction point belongs to.
+//! For an address of our own it also says which backend each introduction point
+//! belongs to: as the running daemon knows it, or as the backends' own
+//! descriptors show.
 
 mod report;
 
@@ -11,33 +11,20 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use super::ask::ask;
-use super::{Failure, finish, tor_client};
+use super::inquire::inquire;
+use super::{Failure, finish, load};
 use crate::clock::now;
-use crate::config::{Config, Environment};
+use crate::config::{Config, Environment, ServiceConfig};
 use crate::exit::Exit;
-use crate::observe::Snapshot;
-use crate::observe::snapshot::Service;
-use crate::tor::held::{self, Held};
-use crate::tor::network::Network;
-use onionbraid_balancer::fact::{FetchFailure, ResponsibleHsdir};
-use onionbraid_balancer::onion::{OnionAddress, Period};
-
-use report::Report;
+use crate::inquiry::PUBLISHED;
+use crate::inquiry::owners::Remote;
+use crate::inquiry::published::{self, Here, Published, Question};
+use crate::tor::keys;
+use onionbraid_balancer::onion::OnionAddress;
 
 /// Explains what is published under `address`.
 pub fn descriptor(address: &OnionAddress, files: &[PathBuf], json: bool) -> ExitCode {
     finish(write_descriptor(address, files, json, &mut io::stdout().lock()))
-}
-
-/// What the network says of one address.
-struct Found {
-    /// The current one.
-    period: Period,
-    /// Every responsible HSDir's answer, replica by replica.
-    answers: Vec<(ResponsibleHsdir, Result<Held, FetchFailure>)>,
-    /// What the daemon here says, if it runs and publishes the address.
-    service: Option<Service>,
 }
 
 fn write_descriptor(
@@ -46,21 +33,24 @@ fn write_descriptor(
     json: bool,
     out: &mut impl Write,
 ) -> Result<(), Failure> {
-    let config = Config::load(files, &Environment::of_process())?;
-    let report = tor_client::with_network(&config, async |network| {
-        let found = find(&network, &config, address).await?;
-        Ok(Report::new(address, &found, |relay| network.relay_nickname(relay)))
-    })?;
-    let report =
-        report.map_err(|error: FetchFailure| Failure::new(Exit::Failed, error.to_string()))?;
+    let env = Environment::of_process();
+    let config = load(files)?;
+    let backends = listed_here(&config, address).map(backends).unwrap_or_default();
+    let question = Question { address: *address, backends };
+    let (published, _) =
+        inquire(&config, &env, PUBLISHED, &question, async |network, question| {
+            let published = published::ask(&network, question, Here::default()).await;
+            published.map_err(|failure| Failure::new(Exit::Failed, failure.to_string()))
+        })?;
+    let published: Published = published;
     if json {
-        let text = serde_json::to_string_pretty(&report)
+        let text = serde_json::to_string_pretty(&published)
             .map_err(|error| Failure::new(Exit::Failed, error.to_string()))?;
         writeln!(out, "{text}")?;
     } else {
-        report.write(now().wall, out)?;
+        report::write(&published, now().wall, out)?;
     }
-    if report.can_be_found() {
+    if published.can_be_found() {
         Ok(())
     } else {
         Err(Failure::new(
@@ -70,24 +60,18 @@ fn write_descriptor(
     }
 }
 
-async fn find(
-    network: &Network,
-    config: &Config,
-    address: &OnionAddress,
-) -> Result<Found, FetchFailure> {
-    let (answers, service) = futures::join!(
-        held::everywhere(network, address, now().wall),
-        published_here(config, address)
-    );
-    let (period, answers) = answers?;
-    Ok(Found { period, answers, service })
+/// The service with this address, if there is one whose key can be read: most
+/// addresses are somebody else's.
+fn listed_here<'a>(config: &'a Config, address: &OnionAddress) -> Option<&'a ServiceConfig> {
+    let keys = keys::open_existing(&config.storage).ok()?;
+    config.services.iter().find(|service| {
+        let key = keys.identity(&service.nickname, service.identity_key.as_deref());
+        key.is_ok_and(|key| key.is_some_and(|key| keys::address(&key) == *address))
+    })
 }
 
-/// The daemon's word on the service with this address. That there is no daemon
-/// is no failure: most addresses are somebody else's.
-async fn published_here(config: &Config, address: &OnionAddress) -> Option<Service> {
-    let answer = ask(&config.admin, "/status.json").await.ok()?;
-    let snapshot: Snapshot = serde_json::from_str(&answer.body).ok()?;
-    let address = address.to_string();
-    snapshot.services.into_iter().find(|service| service.address == address)
+/// Its backends elsewhere.
+pub(super) fn backends(service: &ServiceConfig) -> Vec<Remote> {
+    let backends = service.backends.iter();
+    backends.map(|it| Remote { name: it.name.clone(), address: it.address }).collect()
 }

@@ -15,7 +15,7 @@ use std::process::ExitCode;
 use fs_mistrust::Mistrust;
 use tor_config::mistrust::FS_PERMISSIONS_CHECKS_DISABLE_VAR;
 
-use super::{Failure, finish, remark};
+use super::{Failure, finish, protect_memory, remark};
 use crate::cli::{ImportCommand, ImportOutput};
 use crate::config::{Config, Environment};
 use crate::exit::Exit;
@@ -40,6 +40,8 @@ fn write(command: &ImportCommand) -> Result<(), Failure> {
     if let Some(out) = output.out.as_ref().filter(|out| out.symlink_metadata().is_ok()) {
         return Err(exists(out));
     }
+    // The keys are read to prove their addresses.
+    protect_memory();
     let disk = Disk { copying: output.copy_keys.is_some() };
     let draft = match command {
         ImportCommand::Onionbalance { .. } => {

@@ -10,9 +10,9 @@ use std::process::ExitCode;
 use fs_mistrust::Mistrust;
 use tor_config::mistrust::FS_PERMISSIONS_CHECKS_DISABLE_VAR;
 
-use super::{Failure, finish, remark, service};
+use super::{Failure, finish, load, protect_memory, remark, service};
 use crate::cli::{KeyFormat, KeysCommand};
-use crate::config::{Config, Environment, ServiceConfig};
+use crate::config::{Config, ServiceConfig};
 use crate::exit::Exit;
 use crate::tor::keys::{self, Format, IdentityKey, Imported, Keystores};
 use onionbraid_balancer::onion::OnionAddress;
@@ -33,11 +33,8 @@ pub fn keys(command: &KeysCommand) -> ExitCode {
     finish(address.and_then(|address| Ok(writeln!(io::stdout().lock(), "{address}")?)))
 }
 
-fn load(files: &[PathBuf]) -> Result<Config, Failure> {
-    Ok(Config::load(files, &Environment::of_process())?)
-}
-
 fn generate_file(path: &Path, format: KeyFormat) -> Result<OnionAddress, Failure> {
+    protect_memory();
     let key = IdentityKey::generate();
     keys::write_new(path, &key, format.into())?;
     remark(&format!("The new key lies in {}.", path.display()));
@@ -111,6 +108,7 @@ fn address(of: &Path, files: &[PathBuf]) -> Result<OnionAddress, Failure> {
     }
     let mistrust = match files {
         [] => {
+            protect_memory();
             let mut builder = Mistrust::builder();
             builder.controlled_by_env_var(FS_PERMISSIONS_CHECKS_DISABLE_VAR);
             builder.build().map_err(|error| Failure::new(Exit::Failed, error.to_string()))?

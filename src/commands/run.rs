@@ -4,9 +4,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use super::{Failure, finish};
+use super::{Failure, finish, load};
 use crate::config::{Config, Environment};
-use crate::daemon::{self, CheckError, DaemonError, Outside};
+use crate::daemon::{self, DaemonError, Obstacles, Outside};
 use crate::exit::Exit;
 use crate::logging::{self, LoggingError};
 
@@ -16,9 +16,9 @@ pub fn run(files: &[PathBuf]) -> ExitCode {
 }
 
 fn start(files: &[PathBuf]) -> Result<(), Failure> {
+    let config = load(files)?;
     let files = files.to_vec();
     let load = move || Config::load(&files, &Environment::of_process());
-    let config = load()?;
     let logging = logging::start(&config.logging)?;
     for warning in &config.warnings {
         tracing::warn!("{warning}");
@@ -36,13 +36,17 @@ fn start(files: &[PathBuf]) -> Result<(), Failure> {
 impl From<DaemonError> for Failure {
     fn from(error: DaemonError) -> Self {
         let exit = match &error {
-            DaemonError::Services(CheckError::Keys(_)) => Exit::Permission,
-            DaemonError::Services(CheckError::Addresses(_) | CheckError::Ports { .. }) => {
-                Exit::Configuration
-            }
-            _ => Exit::Failed,
+            DaemonError::Obstacles(obstacles) => return obstacles.into(),
+            DaemonError::Services(error) => error.exit(),
+            error => daemon::exit_of(error),
         };
-        Self::new(exit, format!("{:#}", anyhow::Error::from(error)))
+        Self::new(exit, daemon::in_one_line(&error))
+    }
+}
+
+impl From<&Obstacles> for Failure {
+    fn from(obstacles: &Obstacles) -> Self {
+        Self::new(obstacles.exit(), obstacles.to_string())
     }
 }
 

@@ -61,6 +61,12 @@ impl Environment {
         self.systemd("CACHE_DIRECTORY").or_else(|| self.xdg("XDG_CACHE_HOME", ".cache"))
     }
 
+    /// Where commands keep a Tor client of their own, if they cannot use the
+    /// daemon's directories: the user's, whatever directories systemd made.
+    pub(crate) fn client_dir(&self) -> Option<PathBuf> {
+        self.xdg("XDG_STATE_HOME", ".local/state").map(|directory| directory.join("client"))
+    }
+
     /// An absolute path in a variable; the XDG specification wants relative
     /// ones ignored.
     fn path(&self, variable: &str) -> Option<PathBuf> {

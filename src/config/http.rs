@@ -132,6 +132,7 @@ impl Http<'_> {
             match rules.target(*port) {
                 target if is_http(target) => {
                     warn_of_origins(&own.item, &own.settings, &[target], report);
+                    headers::check_scheme(&own.item, &own.settings.headers, target, report);
                 }
                 _ if complete => {
                     let text = format!(
@@ -142,7 +143,18 @@ impl Http<'_> {
                 _ => {}
             }
         }
-        let Some(item) = self.item.as_ref().filter(|_| complete) else { return };
+        let Some(item) = &self.item else { return };
+        // Single ports have been looked at.
+        let shared = rules
+            .0
+            .iter()
+            .filter(|rule| rule.ports.len() > 1 || !self.ports.contains_key(rule.ports.start()));
+        for rule in shared {
+            headers::check_scheme(item, &self.settings.headers, &rule.target, report);
+        }
+        if !complete {
+            return;
+        }
         if targets.is_empty() {
             let text = "it applies to nothing: no rule of `proxy_ports` has an http or file target";
             report.warn(item.place(), &item.path, text);

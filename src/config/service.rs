@@ -105,9 +105,9 @@ impl ServiceConfig {
 /// A token bucket for introduction requests (`rate_limit_at_intro`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RateLimit {
-    /// Requests a second.
+    /// Requests a second, 1 to 2,147,483,647.
     pub rate: u32,
-    /// Requests at once.
+    /// Requests at once, 2 or more and no fewer than in a second.
     pub burst: u32,
 }
 
@@ -292,22 +292,34 @@ fn keys(
     config
 }
 
-fn rate_limit(item: &Item<'_>, report: &mut Report) -> Option<RateLimit> {
+fn rate_limit(whole: &Item<'_>, report: &mut Report) -> Option<RateLimit> {
     // The extension of ESTABLISH_INTRO carries numbers up to INT32_MAX
-    // (rend-spec-v3, section 3.1.1.1).
+    // (rend-spec-v3, section 3.1.1.1). Relays take a 0, and a burst below the
+    // rate, for an order to switch their defence off; and since they take from
+    // the bucket before they look into it, a burst of 1 lets nothing through.
     const MAX: u32 = i32::MAX as u32;
-    let mut table = item.table(report)?;
-    let mut number = |key| match table.get(key) {
-        Some(item) => item.integer(0..=MAX, report),
+    let mut table = whole.table(report)?;
+    let (rate, burst) = (table.get("rate"), table.get("burst"));
+    let mut number = |item: &Option<Item<'_>>, key, least| match item {
+        Some(item) => item.integer(least..=MAX, report),
         None => {
             let problem = "it is missing: give both, { rate = 25, burst = 200 }";
-            report.error(ConfigError::at_key(item.place(), item.path.key(key), problem));
+            report.error(ConfigError::at_key(whole.place(), whole.path.key(key), problem));
             None
         }
     };
-    let (rate, burst) = (number("rate"), number("burst"));
+    let numbers = (number(&rate, "rate", 1), number(&burst, "burst", 2));
     table.finish(report);
-    Some(RateLimit { rate: rate?, burst: burst? })
+    let limit = RateLimit { rate: numbers.0?, burst: numbers.1? };
+    if limit.burst < limit.rate {
+        let problem = format!(
+            "with a burst below the rate, relays let everything through: make it {} or more",
+            limit.rate
+        );
+        burst.inspect(|item| item.wrong(&problem, report));
+        return None;
+    }
+    Some(limit)
 }
 
 fn max_intro_points(item: &Item<'_>, report: &mut Report) -> Option<u8> {

@@ -25,6 +25,8 @@ impl Config {
             root.insert("onion_services".to_owned(), services.into());
         }
         root.insert("admin".to_owned(), table([("listen", self.admin.to_string().into())]));
+        let debugging = ("permit_debugging", self.permit_debugging.into());
+        root.insert("application".to_owned(), table([debugging]));
         root.insert(
             "logging".to_owned(),
             table([

@@ -149,6 +149,11 @@ impl Instances {
         self.running.insert(id, Running { name, handle, counters, task, drain: None });
     }
 
+    /// What one has heard of its clients.
+    pub(super) fn counters(&self, id: BackendId) -> Option<Arc<Counters>> {
+        self.running.get(&id).map(|instance| Arc::clone(&instance.counters))
+    }
+
     /// A point of one hangs.
     pub(super) fn replace(&self, id: BackendId, session: SessionId) {
         if let Some(instance) = self.running.get(&id) {

@@ -3,15 +3,18 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use crate::clock::now;
 use crate::observe::snapshot::{BackendState, ServiceState};
+use crate::throttle::Throttle;
 use onionbraid_balancer::fact::{BackendId, Fact};
 use onionbraid_balancer::{Balancer, Belief};
 
 /// What the operator calls the backends of a service.
 pub(super) type Names = BTreeMap<BackendId, String>;
 
-/// A line for a fact, where there is something to say of it.
-pub(super) fn fact(service: &str, names: &Names, fact: &Fact) {
+/// A line for a fact, where there is something to say of it. `uploads` holds back
+/// those of failed uploads: each HSDir of each service may have one at a time.
+pub(super) fn fact(service: &str, names: &Names, fact: &Fact, uploads: &mut Throttle) {
     // One that a reload has taken out has no name any more.
     let name = |id| names.get(id).map_or("one taken out", String::as_str);
     match fact {
@@ -19,10 +22,13 @@ pub(super) fn fact(service: &str, names: &Names, fact: &Fact) {
             tracing::debug!(service, period = period.number, %hsdir, revision, "descriptor stored");
         }
         Fact::Uploaded { period, hsdir, outcome: Err(error), .. } => {
-            tracing::info!(
-                service, period = period.number, %hsdir, %error,
-                "descriptor not stored; trying again"
-            );
+            let period = period.number;
+            match uploads.permits(now().monotonic) {
+                Some(more) => tracing::info!(
+                    service, period, %hsdir, %error, more, "descriptor not stored; trying again"
+                ),
+                None => tracing::debug!(service, period, %hsdir, %error, "descriptor not stored"),
+            }
         }
         Fact::Fetched { backend, outcome: Err(error) } => {
             tracing::debug!(service, backend = name(backend), %error, "no descriptor from backend");
@@ -75,6 +81,10 @@ pub(super) struct Told {
     backends: BTreeMap<BackendId, (BackendState, usize)>,
     problems: [Option<(String, Instant)>; 2],
 }
+
+/// Failed uploads are told no more often: while nothing can be stored anywhere,
+/// each of them says the same.
+pub(super) const UPLOADS_EVERY: Duration = Duration::from_secs(60);
 
 /// A problem whose words change is told no more often.
 const AGAIN_AFTER: Duration = Duration::from_secs(10 * 60);

@@ -17,6 +17,7 @@ use tokio::sync::{Notify, mpsc, watch};
 
 use onionbraid_balancer::fact::Fact;
 use onionbraid_proxy::origin;
+use onionbraid_proxy::origins::Origins as HttpOrigins;
 use onionbraid_proxy::rules::{Origin, ProxyTarget};
 
 use super::proxies::InForce;
@@ -105,49 +106,86 @@ impl Health {
 /// Whether clients who come now are served by anybody; so they are where
 /// something is answered without an origin, and where nothing is.
 async fn any_serves(in_force: &InForce) -> Result<(), String> {
-    let mut unchecked: Vec<&Origin> = Vec::new();
-    let mut ill = Vec::new();
-    if in_force.rules.0.iter().any(|rule| rule.target == ProxyTarget::Welcome) {
-        return Ok(());
-    }
+    let mut unchecked: Vec<Look<'_>> = Vec::new();
+    let (mut ill, mut served_otherwise) = (Vec::new(), false);
     for served in &in_force.served {
         match (&served.target, served.checked()) {
-            (_, Some(Ok(()))) => return Ok(()),
+            (_, Some(Ok(()))) => served_otherwise = true,
             (_, Some(Err(why))) => ill.push(why),
-            (ProxyTarget::Forward(target), None) => unchecked.extend(&target.origins),
-            (ProxyTarget::Http(target), None) => {
-                unchecked.extend(target.origins.iter().map(|origin| &origin.address));
+            (ProxyTarget::Forward(target), None) => {
+                unchecked.extend(target.origins.iter().map(|origin| Look { origin, http: None }));
             }
-            _ => return Ok(()),
+            (ProxyTarget::Http(target), None) => {
+                let http = served.setup.as_ref().and_then(|setup| setup.origins.as_deref());
+                let origins = target.origins.iter().enumerate();
+                unchecked.extend(origins.map(|(index, origin)| Look {
+                    origin: &origin.address,
+                    http: http.map(|origins| (origins, index)),
+                }));
+            }
+            _ => served_otherwise = true,
         }
     }
-    match ill.as_slice() {
-        [] if unchecked.is_empty() => Ok(()),
-        [] => any_accepts(&unchecked).await,
-        _ if unchecked.is_empty() => Err(format!("no origin is well: {}", ill.join("; "))),
-        _ => any_accepts(&unchecked).await.map_err(|why| format!("{why}; {}", ill.join("; "))),
+    served_otherwise |= in_force.rules.0.iter().any(|rule| rule.target == ProxyTarget::Welcome);
+    let answers = match unchecked.as_slice() {
+        [] => None,
+        // Whoever else serves, the status shows how each of these is.
+        looks => Some(any_accepts(looks).await),
+    };
+    match (answers, ill.as_slice()) {
+        _ if served_otherwise => Ok(()),
+        (None, []) => Ok(()),
+        (Some(answers), []) => answers,
+        (None, _) => Err(format!("no origin is well: {}", ill.join("; "))),
+        (Some(answers), _) => answers.map_err(|why| format!("{why}; {}", ill.join("; "))),
     }
 }
 
-/// Connects to all at once, and to no more when one has accepted.
-async fn any_accepts(origins: &[&Origin]) -> Result<(), String> {
+/// An origin to connect to.
+struct Look<'a> {
+    origin: &'a Origin,
+    /// Those that it is one of, by its place among them, where the status shows
+    /// how each is: it must not call up what is found down here.
+    http: Option<(&'a HttpOrigins, usize)>,
+}
+
+impl Look<'_> {
+    /// Connects. `Err(None)` says nothing of the origin.
+    async fn look(&self) -> Result<(), Option<String>> {
+        let result = match origin::connect(self.origin).await {
+            Ok(_) => Ok(()),
+            // No file handle is left.
+            Err(error) if matches!(error.raw_os_error(), Some(EMFILE | ENFILE)) => {
+                return Err(None);
+            }
+            Err(error) => Err(error.to_string()),
+        };
+        if let Some((origins, index)) = self.http {
+            origins.looked(index, result.clone());
+        }
+        result.map_err(Some)
+    }
+}
+
+/// Connects to all at once. Once one has accepted, the others have a second
+/// left to show how they are.
+async fn any_accepts(looks: &[Look<'_>]) -> Result<(), String> {
     let mut asked: FuturesUnordered<_> =
-        origins.iter().map(async |origin| (origin, origin::connect(origin).await)).collect();
+        looks.iter().map(async |look| (look, look.look().await)).collect();
     let mut first = None;
     while let Some(answer) = asked.next().await {
         match answer {
-            (_, Ok(_)) => return Ok(()),
-            // No file handle is left: that says nothing of any origin.
-            (_, Err(error)) if matches!(error.raw_os_error(), Some(EMFILE | ENFILE)) => {
+            (_, Ok(()) | Err(None)) => {
+                let _ = tokio::time::timeout(LEAST, asked.count()).await;
                 return Ok(());
             }
-            (origin, Err(error)) => {
-                first.get_or_insert(format!("{origin}: {error}"));
+            (look, Err(Some(why))) => {
+                first.get_or_insert(format!("{}: {why}", look.origin));
             }
         }
     }
     let why = first.unwrap_or_default();
-    Err(match origins.len() {
+    Err(match looks.len() {
         1 => format!("its origin does not answer: {why}"),
         count => format!("none of its {count} origins answers, the first: {why}"),
     })
@@ -169,6 +207,7 @@ mod tests {
     use crate::daemon::proxies::Proxies;
     use onionbraid_proxy::rules::{ForwardTarget, HttpOrigin, HttpTarget, ProxyRule, ProxyRules};
     use onionbraid_proxy::settings::{HealthCheck, HttpSettings};
+    use onionbraid_proxy::status::OriginState;
 
     fn rules(target: ProxyTarget) -> ProxyRules {
         ProxyRules(vec![
@@ -228,6 +267,27 @@ mod tests {
         assert_eq!(any_serves(&in_force(forwarding_to(&[dead, alive]))).await, Ok(()));
         let why = any_serves(&in_force(forwarding_to(&[dead]))).await.unwrap_err();
         assert!(why.contains(&dead.to_string()), "{why}");
+    }
+
+    #[tokio::test]
+    async fn the_status_calls_no_origin_up_that_refuses_connections() {
+        let (dead, alive, _sockets) = dead_and_alive().await;
+        let origins = [alive, dead]
+            .map(|address| HttpOrigin { address: Origin::Tcp(address), tls: false })
+            .to_vec();
+        let settings = Arc::new(HttpSettings::default());
+        let target = ProxyTarget::Http(HttpTarget { origins, settings });
+        let mut rules = rules(target);
+        // Somebody else serves clients, so the service as a whole is well.
+        rules.0.push(ProxyRule { ports: 81..=81, target: ProxyTarget::Welcome });
+        let proxies = Proxies::new(Arc::new(rules), FileHandles::of(1024).for_clients);
+        let in_force = proxies.watch();
+        let in_force = Arc::clone(&in_force.borrow());
+        assert_eq!(any_serves(&in_force).await, Ok(()));
+        let shown = proxies.status().unwrap().origins;
+        assert_eq!((shown[0].state, &shown[0].reason), (OriginState::Up, &None));
+        assert_eq!(shown[1].state, OriginState::Failing);
+        assert!(shown[1].reason.as_ref().unwrap().contains("refused"), "{shown:?}");
     }
 
     #[tokio::test]

@@ -64,6 +64,9 @@ pub(super) fn until_a_restart(running: &Config, wanted: &Config) -> Vec<String> 
     if running.admin != wanted.admin {
         differ.insert("[admin]".to_owned());
     }
+    if running.permit_debugging != wanted.permit_debugging {
+        differ.insert("application.permit_debugging".to_owned());
+    }
     let (now, then) = (&running.logging, &wanted.logging);
     if now.format != then.format {
         differ.insert("logging.format".to_owned());
@@ -142,10 +145,18 @@ mod tests {
         assert_eq!(until_a_restart(&running, &only_ours), [""; 0]);
         let others = config(
             "[storage]\nstate_dir = \"/elsewhere\"\n[path_rules]\n\
-             ipv4_subnet_family_prefix = 33\n[logging]\nformat = \"json\"\n",
+             ipv4_subnet_family_prefix = 33\n[logging]\nformat = \"json\"\n\
+             [application]\npermit_debugging = true\n",
         );
         // The socket goes with the state directory.
         let differ = until_a_restart(&running, &others);
-        assert_eq!(differ, ["[admin]", "[path_rules]", "[storage]", "logging.format"]);
+        let expected = [
+            "[admin]",
+            "[path_rules]",
+            "[storage]",
+            "application.permit_debugging",
+            "logging.format",
+        ];
+        assert_eq!(differ, expected);
     }
 }

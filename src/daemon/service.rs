@@ -13,6 +13,7 @@ use tor_hscrypto::pk::HsIdKeypair;
 
 use crate::clock::{now, sleep_until};
 use crate::config::{ServiceConfig, Shutdown, Storage};
+use crate::throttle::Throttle;
 use crate::tor::hsdirs;
 use crate::tor::network::Network;
 use crate::tor::subcredentials::Subcredentials;
@@ -152,6 +153,8 @@ struct Running {
     drain: Option<Drain>,
     /// What the log was told of it.
     told: Told,
+    /// How often it is told of failed uploads.
+    failed_uploads: Throttle,
 }
 
 impl Running {
@@ -219,6 +222,7 @@ impl Running {
             answers,
             drain: None,
             told: Told::nothing(),
+            failed_uploads: Throttle::new(log_lines::UPLOADS_EVERY),
         }
     }
 
@@ -271,7 +275,7 @@ impl Running {
 
     /// Tells the balancer a fact, and the log.
     fn happened(&mut self, fact: Fact) {
-        log_lines::fact(&self.posted.nickname, &self.names, &fact);
+        log_lines::fact(&self.posted.nickname, &self.names, &fact, &mut self.failed_uploads);
         self.remember_at.get_or_insert(now().monotonic + REMEMBER_AFTER);
         self.tell(|balancer, now, rng| balancer.handle_fact(fact, now, rng));
     }
@@ -300,7 +304,9 @@ impl Running {
         while let Some(command) = self.posted.with(Balancer::poll_command) {
             match command {
                 Command::Fetch { backend } => self.work.fetch(backend),
-                Command::Probe { backend, point } => self.work.probe(backend, point),
+                Command::Probe { backend, point } => {
+                    self.work.probe(backend, point, self.instances.counters(backend));
+                }
                 Command::Replace { backend, session } => self.instances.replace(backend, session),
                 Command::Inspect { period, hsdir } => self.work.inspect(period, hsdir),
                 Command::Publish(publication) => self.work.publish(&publication),

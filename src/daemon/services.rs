@@ -11,10 +11,13 @@ use tor_hscrypto::pk::HsIdKeypair;
 use tor_hsservice::HsNickname;
 
 use crate::config::{AddressError, Config, ServiceConfig, Shutdown, Storage, check_addresses};
-use crate::tor::keys::{self, KeyError};
+use crate::exit::Exit;
+use crate::tor::keys::{self, KeyError, Keys};
+use crate::tor::wiped;
 use onionbraid_balancer::onion::OnionAddress;
 use onionbraid_proxy::setup::{self, RuleError};
 
+use super::preflight::exit_of;
 use super::reload::{self, Wanted};
 use super::service::{Common, Orders, Service, Unexpected, idle};
 use super::snapshot::{Board, Posted};
@@ -49,8 +52,19 @@ pub enum CheckError {
     State(#[from] StateError),
 }
 
+impl CheckError {
+    /// The code to exit with.
+    pub fn exit(&self) -> Exit {
+        match self {
+            Self::Keys(_) | Self::KeyGone(_) => Exit::Permission,
+            Self::Addresses(_) | Self::Ports { .. } => Exit::Configuration,
+            Self::State(error) => exit_of(error),
+        }
+    }
+}
+
 /// Services that can run: nothing about them can go wrong any more.
-pub(super) struct Checked(BTreeMap<HsNickname, (ServiceConfig, HsIdKeypair)>);
+pub(super) struct Checked(BTreeMap<HsNickname, (ServiceConfig, Arc<HsIdKeypair>)>);
 
 /// Looks at everything that the enabled services need: their keys, whether
 /// their addresses go together, the files that serving their ports takes,
@@ -66,11 +80,39 @@ pub(super) fn check(
     running: &BTreeSet<HsNickname>,
 ) -> Result<Checked, CheckError> {
     let keys = keys::open(storage)?;
+    let found = look(config, &keys, running)?;
+    for (service, _) in &found {
+        state::prepare(storage, service.nickname.as_ref())?;
+    }
+    let with_key = |(service, key): WithKey<'_>| {
+        let generate = || wiped(|| keys.generate(&service.nickname).map(Arc::new));
+        let key = key.map_or_else(generate, Ok)?;
+        Ok((service.nickname.clone(), (service.clone(), key)))
+    };
+    Ok(Checked(found.into_iter().map(with_key).collect::<Result<_, KeyError>>()?))
+}
+
+/// A service and its key, if it has one yet.
+pub(super) type WithKey<'a> = (&'a ServiceConfig, Option<Arc<HsIdKeypair>>);
+
+/// Looks at what the enabled services need and makes nothing: their keys, whether
+/// their addresses go together, the files that serving their ports takes. Gives
+/// each with its key, if it has one yet.
+///
+/// # Errors
+///
+/// The first thing that is wrong.
+pub(super) fn look<'a>(
+    config: &'a Config,
+    keys: &Keys,
+    running: &BTreeSet<HsNickname>,
+) -> Result<Vec<WithKey<'a>>, CheckError> {
     let enabled = config.services.iter().filter(|service| service.enabled);
     let found = enabled
         .map(|service| {
-            let key = keys.identity(&service.nickname, service.identity_key.as_deref())?;
-            Ok((service, key))
+            let file = service.identity_key.as_deref();
+            let key = wiped(|| keys.identity(&service.nickname, file).map(|key| key.map(Arc::new)));
+            Ok((service, key?))
         })
         .collect::<Result<Vec<_>, KeyError>>()?;
     if let Some((service, _)) =
@@ -79,20 +121,13 @@ pub(super) fn check(
         return Err(CheckError::KeyGone(service.nickname.clone()));
     }
     check_addresses(
-        found.iter().map(|(service, key)| (*service, key.as_ref().map(keys::address))),
+        found.iter().map(|(service, key)| (*service, key.as_deref().map(keys::address))),
     )?;
     for (service, _) in &found {
         setup::check(&service.proxy_ports)
             .map_err(|source| CheckError::Ports { nickname: service.nickname.clone(), source })?;
     }
-    for (service, _) in &found {
-        state::prepare(storage, service.nickname.as_ref())?;
-    }
-    let with_key = |(service, key): (&ServiceConfig, Option<HsIdKeypair>)| {
-        let key = key.map_or_else(|| keys.generate(&service.nickname), Ok)?;
-        Ok((service.nickname.clone(), (service.clone(), key)))
-    };
-    Ok(Checked(found.into_iter().map(with_key).collect::<Result<_, KeyError>>()?))
+    Ok(found)
 }
 
 /// The services that run.
@@ -160,7 +195,7 @@ impl Services {
 
     /// Starts one. Where one with its nickname or its address is about to end,
     /// it waits for that: they would have one directory or one descriptor.
-    fn start(&mut self, config: ServiceConfig, identity: HsIdKeypair, times: Shutdown) {
+    fn start(&mut self, config: ServiceConfig, identity: Arc<HsIdKeypair>, times: Shutdown) {
         let (nickname, address) = (config.nickname.clone(), keys::address(&identity));
         tracing::info!(service = %nickname, "started");
         let ended = CancellationToken::new();
@@ -171,7 +206,7 @@ impl Services {
             .iter()
             .filter(|other| other.nickname == nickname || other.address == address);
         let service = Service {
-            identity: Arc::new(identity),
+            identity,
             address,
             orders: received,
             posted: Arc::clone(&posted),

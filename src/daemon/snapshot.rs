@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 use crate::clock::now;
+use crate::inquiry::published::Here;
 use crate::instance::Counters;
 use crate::observe::Snapshot;
 use crate::observe::snapshot::{self, Reload, ServiceState, Timestamp};
@@ -58,6 +59,18 @@ impl Board {
     pub(super) fn reloaded(&self, error: Option<String>) {
         let at = Timestamp(now().wall);
         *lock(&self.reload) = Some(Reload { at, ok: error.is_none(), error });
+    }
+
+    /// What is known of an address that is published here.
+    pub(super) fn here(&self, address: &OnionAddress) -> Here {
+        let posted = lock(&self.services).clone();
+        let Some(posted) = posted.iter().find(|posted| posted.address == *address) else {
+            return Here::default();
+        };
+        let owners = posted.with(|balancer| {
+            balancer.owners().map(|(session, name)| (session, name.to_owned())).collect()
+        });
+        Here { service: Some(posted.status()), owners }
     }
 
     /// Everything as it is at this moment.
@@ -137,6 +150,10 @@ impl Posted {
                 backend.introductions = counters.introductions.load(Relaxed);
                 backend.introductions_dropped = counters.introductions_dropped.load(Relaxed);
                 backend.rendezvous_failed = counters.rendezvous_failed.load(Relaxed);
+                backend.rendezvous_abandoned = counters.rendezvous_abandoned.load(Relaxed);
+                backend.circuits_closed_idle = counters.closed_idle.load(Relaxed);
+                backend.circuits_closed_silent = counters.closed_silent.load(Relaxed);
+                backend.circuits_closed_slow = counters.closed_slow.load(Relaxed);
                 backend.congestion_controlled = counters.congestion_controlled.load(Relaxed);
                 backend.streams = counters.streams.load(Relaxed);
             }

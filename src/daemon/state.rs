@@ -64,7 +64,7 @@ pub(super) fn prepare(storage: &Storage, nickname: &str) -> Result<(), StateErro
 }
 
 /// Where a service's state lies.
-fn directory(storage: &Storage, nickname: &str) -> PathBuf {
+pub(super) fn directory(storage: &Storage, nickname: &str) -> PathBuf {
     storage.state_dir.join(DIRECTORY).join(nickname)
 }
 

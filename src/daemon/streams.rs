@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
@@ -12,6 +12,7 @@ use tokio::sync::Notify;
 
 use crate::clock::now;
 use crate::instance::{CircuitHandle, ClientStream, Serve};
+use crate::throttle::Throttle;
 use onionbraid_balancer::onion::OnionAddress;
 use onionbraid_proxy::http::{CircuitControl, Proxy};
 use onionbraid_proxy::origin::{Connection, Failures};
@@ -40,7 +41,7 @@ struct Shared {
     /// The file handles that clients may take.
     for_clients: Shares,
     /// When the log was last told of an origin that does not answer.
-    complained: Mutex<Option<Instant>>,
+    complained: Mutex<Throttle>,
 }
 
 /// An origin that does not answer is told no more often: clients decide how
@@ -56,7 +57,7 @@ impl ByPort {
         failed: Arc<Notify>,
         for_clients: Shares,
     ) -> Self {
-        let (onion, complained) = (address.to_string(), Mutex::new(None));
+        let (onion, complained) = (address.to_string(), Mutex::new(Throttle::new(COMPLAIN_EVERY)));
         Self { shared: Arc::new(Shared { proxies, onion, failed, for_clients, complained }) }
     }
 }
@@ -137,9 +138,8 @@ impl Shared {
     fn complain(&self, origins: &[Origin], error: &dyn fmt::Display) {
         let now = now().monotonic;
         let mut complained = self.complained.lock().unwrap_or_else(PoisonError::into_inner);
-        if complained.is_none_or(|last| now - last >= COMPLAIN_EVERY) {
-            *complained = Some(now);
-            tracing::warn!(?origins, %error, "a stream reaches no origin");
+        if let Some(more) = complained.permits(now) {
+            tracing::warn!(?origins, %error, more, "a stream reaches no origin");
         }
     }
 }

@@ -9,12 +9,13 @@ use tor_hscrypto::pk::HsIdKeypair;
 
 use crate::clock::now;
 use crate::config::Probe;
+use crate::instance::Counters;
 use crate::tor::descriptor::Signer;
 use crate::tor::network::Network;
 use crate::tor::probe::{self, Question, Request};
 use crate::tor::{held, upload};
 use onionbraid_balancer::command::Publication;
-use onionbraid_balancer::fact::{BackendId, Fact, UploadFailure};
+use onionbraid_balancer::fact::{BackendId, Fact, ProbeFailure, UploadFailure};
 use onionbraid_balancer::onion::{IntroPoint, OnionAddress, Period, RelayId};
 use onionbraid_balancer::{BackendKind, Settings};
 
@@ -96,8 +97,14 @@ impl Work {
 
     /// Does what a client would do at a point: at one of a remote backend to the
     /// end that the operator wants, at one of ours until it is met. What is
-    /// behind ours, `origins` sees without Tor.
-    pub(super) fn probe(&mut self, backend: BackendId, point: IntroPoint) {
+    /// behind ours, `origins` sees without Tor; `local` is what the instance
+    /// counts, which may have heard the introduction and not got through to us.
+    pub(super) fn probe(
+        &mut self,
+        backend: BackendId,
+        point: IntroPoint,
+        local: Option<Arc<Counters>>,
+    ) {
         let own = self.remote.get(&backend).copied();
         let probe = self.probe.as_ref().filter(|_| own.is_some());
         let request = |probe: &Probe| {
@@ -110,9 +117,12 @@ impl Work {
             request: probe.and_then(request),
         };
         let network = self.network.clone();
+        let began = now().monotonic;
         self.tasks.spawn(async move {
             let outcome = probe::probe(&network, &point, &question).await.verdict.outcome();
-            Fact::Probed { backend, session: point.session_id, outcome }
+            let session = point.session_id;
+            let arrived = local.is_some_and(|local| local.heard.since(session, began));
+            Fact::Probed { backend, session, outcome: in_view_of(outcome, arrived) }
         });
     }
 
@@ -139,5 +149,30 @@ impl Work {
             };
             Fact::Uploaded { period, hsdir, as_of, outcome }
         });
+    }
+}
+
+/// What a probe says of a point at which an introduction has `arrived` meanwhile:
+/// the point works, and what failed is the way back, which is ours.
+fn in_view_of(outcome: Result<(), ProbeFailure>, arrived: bool) -> Result<(), ProbeFailure> {
+    match outcome {
+        Err(ProbeFailure::Point(reason)) if arrived => Err(ProbeFailure::Inconclusive(format!(
+            "{reason}, though introductions arrive at the point"
+        ))),
+        outcome => outcome,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_point_at_which_introductions_arrive_is_not_condemned_for_a_slow_way_back() {
+        let silent = || Err(ProbeFailure::Point("no answer to the introduction".into()));
+        assert_eq!(in_view_of(silent(), false), silent());
+        let outcome = in_view_of(silent(), true);
+        assert!(matches!(outcome, Err(ProbeFailure::Inconclusive(_))), "{outcome:?}");
+        assert_eq!(in_view_of(Ok(()), true), Ok(()));
     }
 }

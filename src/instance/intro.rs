@@ -107,6 +107,8 @@ pub(super) async fn establish(
         target.ntor_onion_key(),
         keys.ntor.public(),
     )
+    .ok()
+    .filter(|point| point.flaw().is_none())
     .ok_or(IntroError::UnusableRelay)?;
     let limits_rate = target.protovers().supports_named_subver(HSINTRO_RATELIM);
     let tunnel = network.circuits.get_or_launch_svc_intro(&directory, target).await?;

@@ -44,7 +44,7 @@ const INTRODUCTIONS_IN_A_BURST: u32 = 1_000;
 const RENDEZVOUS_AT_ONCE: u64 = 1_024;
 
 /// Clients at a time, those included that are being met. When there are so
-/// many, whoever has been idle longest makes room.
+/// many, whoever makes least use of a circuit makes room.
 pub(super) const CLIENTS_AT_ONCE: usize = 8_192;
 
 /// How soon a client that was met opens its first stream: at once, since it
@@ -58,15 +58,6 @@ pub(super) const IDLE_FOR: Duration = Duration::from_mins(15);
 /// The same while the instance finishes: as long as a client may need between
 /// two requests for one page.
 pub(super) const IDLE_WHILE_FINISHING: Duration = Duration::from_secs(5);
-
-/// What an instance is busy with.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Load {
-    /// Rendezvous under way.
-    pub(super) rendezvous: u64,
-    /// Whether there are as many clients as there may be, none of them idle.
-    pub(super) is_full: bool,
-}
 
 /// Lets introductions of one point through, and no more than is good: a bucket
 /// of tokens that fills over time.
@@ -84,19 +75,21 @@ impl Admission {
         Self { tokens: INTRODUCTIONS_IN_A_BURST.into(), as_of: None }
     }
 
-    /// Whether one more introduction is to be looked at, at one of so many points.
-    pub(super) fn admits(&mut self, load: Load, points: usize, now: Instant) -> bool {
+    /// Whether one more introduction may be looked at, at one of so many points,
+    /// while so many rendezvous are under way. [`take`](Self::take) follows if it is.
+    pub(super) fn admits(&mut self, rendezvous: u64, points: usize, now: Instant) -> bool {
         let share = 1.0 / points.max(1) as f64;
         let passed = self.as_of.map_or(Duration::ZERO, |then| now.saturating_duration_since(then));
         let rate = share * f64::from(INTRODUCTIONS_PER_SECOND);
         let filled = self.tokens + passed.as_secs_f64() * rate;
         self.tokens = filled.min(share * f64::from(INTRODUCTIONS_IN_A_BURST));
         self.as_of = Some(now);
-        let admits = load.rendezvous < RENDEZVOUS_AT_ONCE && !load.is_full && self.tokens >= 1.0;
-        if admits {
-            self.tokens -= 1.0;
-        }
-        admits
+        rendezvous < RENDEZVOUS_AT_ONCE && self.tokens >= 1.0
+    }
+
+    /// One is looked at.
+    pub(super) fn take(&mut self) {
+        self.tokens -= 1.0;
     }
 }
 
@@ -104,15 +97,23 @@ impl Admission {
 mod tests {
     use super::*;
 
-    const IDLE: Load = Load { rendezvous: 0, is_full: false };
-
     #[expect(clippy::disallowed_methods, reason = "a test needs some moment to begin with")]
     fn some_moment() -> Instant {
         Instant::now()
     }
 
+    /// How many are looked at in one go, at one of so many points.
+    fn admitted_of(admission: &mut Admission, points: usize, now: Instant) -> u32 {
+        let mut admitted = 0;
+        while admission.admits(0, points, now) {
+            admission.take();
+            admitted += 1;
+        }
+        admitted
+    }
+
     fn admitted(admission: &mut Admission, now: Instant) -> u32 {
-        (0..).take_while(|_| admission.admits(IDLE, 1, now)).count().try_into().unwrap()
+        admitted_of(admission, 1, now)
     }
 
     #[test]
@@ -128,7 +129,7 @@ mod tests {
     fn a_long_quiet_time_allows_no_more_than_one_burst() {
         let now = some_moment();
         let mut admission = Admission::new();
-        assert!(admission.admits(IDLE, 1, now));
+        assert!(admission.admits(0, 1, now));
         let later = now + Duration::from_hours(24);
         assert_eq!(admitted(&mut admission, later), INTRODUCTIONS_IN_A_BURST);
     }
@@ -137,10 +138,7 @@ mod tests {
     fn who_is_busy_enough_takes_nobody_else_and_loses_no_token_for_it() {
         let now = some_moment();
         let mut admission = Admission::new();
-        let meeting = Load { rendezvous: RENDEZVOUS_AT_ONCE, ..IDLE };
-        let serving = Load { is_full: true, ..IDLE };
-        assert!(!admission.admits(meeting, 1, now));
-        assert!(!admission.admits(serving, 1, now));
+        assert!(!admission.admits(RENDEZVOUS_AT_ONCE, 1, now));
         assert_eq!(admitted(&mut admission, now), INTRODUCTIONS_IN_A_BURST);
     }
 
@@ -148,7 +146,7 @@ mod tests {
     fn each_point_has_its_share() {
         let now = some_moment();
         let mut admission = Admission::new();
-        let mut admitted = |now| (0..).take_while(|_| admission.admits(IDLE, 4, now)).count();
+        let mut admitted = |now| admitted_of(&mut admission, 4, now);
         assert_eq!(admitted(now), 250);
         assert_eq!(admitted(now + Duration::from_secs(1)), 50);
     }

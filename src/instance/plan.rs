@@ -380,6 +380,14 @@ impl Plan {
         }
     }
 
+    /// An attempt could not be made, for a reason in this process: later again.
+    /// It counts against no relay.
+    pub(super) fn postponed(&mut self, id: SlotId, now: Instant) {
+        if let Some(slot) = self.slots.get_mut(&id) {
+            slot.state = State::Due(now + RETRY_AFTER_AT_MOST);
+        }
+    }
+
     /// The circuit of an established point has closed: build a new one at once,
     /// unless that happens again and again.
     pub(super) fn lost(&mut self, slot: SlotId, now: Instant) {
@@ -621,6 +629,25 @@ mod tests {
         assert!(scene.relays <= 30, "{} relays", scene.relays);
         pass_seconds(&mut scene, 40, |_| true);
         assert_eq!(scene.presentable().len(), 1);
+    }
+
+    #[test]
+    fn attempts_that_this_process_cannot_make_are_held_against_no_relay() {
+        let mut scene = Scene::new(3);
+        scene.settle(|_| true);
+        let before = scene.presentable();
+        // Two relays are reached over channels that are open still.
+        scene.plan.lost(before[0], scene.now);
+        for _ in 0..20 {
+            while let Some(action) = scene.plan.poll_action(scene.now) {
+                assert_eq!(action, Action::Establish(before[0]), "no other relay is chosen");
+                scene.plan.postponed(before[0], scene.now);
+            }
+            scene.pass(RETRY_AFTER_AT_MOST);
+        }
+        scene.settle(|_| true);
+        assert_eq!(scene.presentable(), before);
+        assert_eq!(scene.plan.slots.len(), 3);
     }
 
     #[test]

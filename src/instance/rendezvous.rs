@@ -21,9 +21,9 @@ use tor_proto::stream::{
 use tor_protover::Protocols;
 use tor_protover::named::FLOWCTRL_CC;
 
-use super::idle::{Idle, IdleCircuits};
 use super::intro::{Introduction, PointKeys};
 use super::limits::{FIRST_STREAM_WITHIN, IDLE_FOR, IDLE_WHILE_FINISHING};
+use super::room::Circuits;
 use super::streams::{Circuit, ClientStream, Serve};
 use super::{Counted, Counters};
 use crate::clock::now;
@@ -46,8 +46,8 @@ pub(super) struct Context {
     pub(super) counters: Arc<Counters>,
     /// Streams that one circuit may have open.
     pub(super) max_streams: usize,
-    /// The circuits that have no stream.
-    pub(super) idle: Arc<IdleCircuits>,
+    /// The circuits of its clients.
+    pub(super) circuits: Arc<Circuits>,
     /// Cancelled when the instance takes no new clients any more.
     pub(super) finishing: CancellationToken,
 }
@@ -168,21 +168,33 @@ async fn connect(
 }
 
 /// Serves every stream of one circuit until the client closes it, has had no
-/// stream for too long, or makes room for somebody else while it has none.
+/// stream for too long, or makes room for somebody else.
 async fn serve_streams(
     context: &Context,
     tunnel: Arc<ServiceOnionServiceDataTunnel>,
     mut requests: Requests,
 ) {
     let circuit = Circuit::next();
+    let served = context.circuits.enter(now().monotonic);
     let mut streams = JoinSet::new();
     let mut idle_for = FIRST_STREAM_WITHIN;
+    let mut had_stream = false;
     loop {
-        let idle = streams.is_empty().then(|| context.idle.enter(now().monotonic));
+        let is_idle = streams.is_empty();
+        served.has_streams(!is_idle, now().monotonic);
         tokio::select! {
             request = requests.next() => {
-                let Some(request) = request else { break };
-                let Some(stream) = ClientStream::new(request, Arc::clone(&tunnel), circuit) else {
+                let Some(request) = request else {
+                    if !had_stream {
+                        // The relay found nobody waiting for us, or no longer.
+                        context.counters.rendezvous_abandoned.fetch_add(1, Ordering::Relaxed);
+                    }
+                    break;
+                };
+                had_stream = true;
+                let Some(stream) =
+                    ClientStream::new(request, Arc::clone(&tunnel), circuit, served.activity())
+                else {
                     continue;
                 };
                 idle_for = IDLE_FOR;
@@ -195,20 +207,25 @@ async fn serve_streams(
                 });
             }
             Some(_) = streams.join_next() => {}
-            () = over(idle.as_ref(), idle_for, &context.finishing) => break,
+            () = over(idle_for, &context.finishing), if is_idle => break,
+            // What is open ends with the circuit.
+            () = served.makes_room() => {
+                tunnel.terminate();
+                return;
+            }
         }
     }
     // What the client has sent before it closed the circuit still reaches the
     // origin: each stream sees the end by itself.
-    while streams.join_next().await.is_some() {}
+    tokio::select! {
+        () = async { while streams.join_next().await.is_some() {} } => {}
+        () = served.makes_room() => {}
+    }
 }
 
-/// Ends when a circuit that has no stream from now on is to be closed; never, if
-/// it has one.
-async fn over(idle: Option<&Idle>, idle_for: Duration, finishing: &CancellationToken) {
-    let Some(idle) = idle else { return std::future::pending().await };
+/// Ends when a circuit that has no stream from now on is to be closed.
+async fn over(idle_for: Duration, finishing: &CancellationToken) {
     tokio::select! {
-        () = idle.makes_room() => {}
         () = tokio::time::sleep(idle_for) => {}
         () = async {
             finishing.cancelled().await;

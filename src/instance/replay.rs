@@ -1,7 +1,7 @@
 //! Has an introduction been seen before? Pure.
 //!
 //! A hostile relay can send the same INTRODUCE2 again and watch what the
-//! service does (rend-spec-v3, section 3.2.2). One log belongs to one set of
+//! service does (rend-spec-v3, section 3.3). One log belongs to one set of
 //! introduction point keys and lives exactly as long; the plan replaces a
 //! point before its log is full.
 

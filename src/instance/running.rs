@@ -14,14 +14,15 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::idle::IdleCircuits;
 use super::intro::{self, Introduction, PointKeys, Session};
 use super::kept::{Keeper, Keepsake, Restored};
-use super::limits::{Admission, CLIENTS_AT_ONCE, INTRODUCTION_QUEUE, Load};
+use super::limits::{Admission, CLIENTS_AT_ONCE, INTRODUCTION_QUEUE};
 use super::plan::{Action, Plan, SlotId};
 use super::replay::ReplayLog;
 use super::replay_file::ReplayFile;
-use super::{Instance, Order, Settings, relays, rendezvous};
+use super::room::{Circuits, MadeRoom};
+use super::{Counters, Instance, Order, Settings, relays, rendezvous};
+use crate::causes;
 use crate::clock::{now, sleep_until};
 use onionbraid_balancer::fact::Now;
 use onionbraid_balancer::onion::{IntroPoint, SessionId};
@@ -81,7 +82,7 @@ impl Running {
             serve: Arc::clone(&instance.serve),
             counters: Arc::clone(&instance.counters),
             max_streams: instance.settings.max_streams_per_circuit,
-            idle: Arc::new(IdleCircuits::default()),
+            circuits: Arc::new(Circuits::default()),
             finishing: CancellationToken::new(),
         });
         let mut running = Self {
@@ -165,7 +166,11 @@ impl Running {
                 Action::Establish(slot) => self.establish(slot),
                 Action::Abandon(slot, relay) => {
                     self.instance.relays_in_use.release(relay);
-                    let file = self.slots.remove(&slot).and_then(|point| point.replay_file);
+                    let point = self.slots.remove(&slot);
+                    if let Some(point) = &point {
+                        self.instance.counters.heard.forget(point.keys.session_id());
+                    }
+                    let file = point.and_then(|point| point.replay_file);
                     if let (Some(keeper), Some(file)) = (&mut self.keeper, file) {
                         keeper.forget(file, now.monotonic);
                     }
@@ -212,7 +217,12 @@ impl Running {
             SlotEvent::Attempted(slot, Err(error)) => {
                 let relay = self.plan.relay(slot);
                 tracing::debug!(instance = %name, ?slot, ?relay, error = %error, "no introduction point there");
-                self.plan.failed(slot, now().monotonic, &mut crate::tor::rng());
+                if causes::is_out_of_handles(&error) {
+                    // That is our own trouble, and says nothing of the relay.
+                    self.plan.postponed(slot, now().monotonic);
+                } else {
+                    self.plan.failed(slot, now().monotonic, &mut crate::tor::rng());
+                }
             }
             SlotEvent::Closed(slot) => {
                 let Some(point) = self.slots.get_mut(&slot) else { return };
@@ -226,6 +236,7 @@ impl Running {
     /// A client introduces itself: meet it, unless it is a replay or one too many.
     fn introduced(&mut self, introduction: Introduction) {
         let Some(point) = self.slots.get_mut(&introduction.slot) else { return };
+        self.instance.counters.heard.at(point.keys.session_id(), now().monotonic);
         let digest = introduction.digest();
         if point.replays.has(digest) {
             // A relay that floods us with them wears its point out, and takes
@@ -236,16 +247,19 @@ impl Running {
         }
         let counters = &self.instance.counters;
         let rendezvous = counters.rendezvous_under_way.load(Ordering::Relaxed);
-        let full = self.clients.len() >= CLIENTS_AT_ONCE;
-        let load = Load { rendezvous, is_full: full && self.rendezvous.idle.is_empty() };
         let now = now().monotonic;
-        if !point.admission.admits(load, self.plan.wanted(), now) {
+        let is_full = self.clients.len() >= CLIENTS_AT_ONCE;
+        let mut admits = point.admission.admits(rendezvous, self.plan.wanted(), now);
+        if admits && is_full {
+            let made_room = self.rendezvous.circuits.make_room(now);
+            admits = made_room.is_some();
+            made_room.inspect(|why| counters.made_room(*why));
+        }
+        if !admits {
             counters.introductions_dropped.fetch_add(1, Ordering::Relaxed);
             return;
         }
-        if full {
-            self.rendezvous.idle.make_room();
-        }
+        point.admission.take();
         point.replays.add(digest);
         // Before anything is done about it that a replay would repeat.
         if let (Some(keeper), Some(file)) = (&mut self.keeper, &mut point.replay_file) {
@@ -345,6 +359,18 @@ impl Running {
         for relay in self.slots.keys().filter_map(|slot| self.plan.relay(*slot)) {
             self.instance.relays_in_use.release(relay);
         }
+    }
+}
+
+impl Counters {
+    /// A circuit was told to make room.
+    fn made_room(&self, why: MadeRoom) {
+        let counter = match why {
+            MadeRoom::Idle => &self.closed_idle,
+            MadeRoom::Silent => &self.closed_silent,
+            MadeRoom::Slow => &self.closed_slow,
+        };
+        counter.fetch_add(1, Ordering::Relaxed);
     }
 }
 

@@ -9,6 +9,8 @@ use tor_circmgr::ServiceOnionServiceDataTunnel;
 use tor_proto::client::stream::DataStream;
 use tor_proto::stream::{IncomingStream, IncomingStreamRequest};
 
+use super::activity::{Activity, Counting};
+
 /// Serves the streams of clients. The daemon implements it with the proxy.
 pub trait Serve: Send + Sync + 'static {
     /// Serves one stream; ends when the stream has ended.
@@ -28,6 +30,8 @@ pub struct ClientStream {
     tunnel: Arc<ServiceOnionServiceDataTunnel>,
     /// On which circuit.
     circuit: Circuit,
+    /// What moves on it.
+    activity: Arc<Activity>,
     /// To which port.
     port: u16,
 }
@@ -35,7 +39,7 @@ pub struct ClientStream {
 /// The stream of a client, accepted.
 pub struct AcceptedStream {
     /// The data.
-    pub stream: DataStream,
+    pub stream: Counting<DataStream>,
     /// The circuit that it came on.
     pub handle: CircuitHandle,
 }
@@ -63,10 +67,11 @@ impl ClientStream {
         incoming: IncomingStream,
         tunnel: Arc<ServiceOnionServiceDataTunnel>,
         circuit: Circuit,
+        activity: Arc<Activity>,
     ) -> Option<Self> {
         let IncomingStreamRequest::Begin(begin) = incoming.request() else { return None };
         let port = begin.port();
-        Some(Self { incoming, tunnel, circuit, port })
+        Some(Self { incoming, tunnel, circuit, activity, port })
     }
 
     /// The virtual port that the client wants.
@@ -82,6 +87,7 @@ impl ClientStream {
     /// Accepts the stream (CONNECTED without an address, as C tor answers).
     pub async fn accept(self) -> Result<AcceptedStream, ClientGone> {
         let stream = self.incoming.accept_data(Connected::new_empty()).await?;
+        let stream = Counting::new(stream, self.activity);
         Ok(AcceptedStream { stream, handle: CircuitHandle(self.tunnel) })
     }
 

@@ -76,7 +76,10 @@ fn troubles(service: &Service) -> impl Iterator<Item = String> {
         .then(|| "no backend answers; what was published last is left where it is".to_owned());
     let origins = service.http.iter().flat_map(|http| &http.origins).filter_map(|origin| {
         let reason = origin.reason.as_deref()?;
-        Some(format!("origin {} gets no requests: {reason}", origin.name))
+        Some(match origin.state {
+            OriginState::Failing => format!("origin {} does not answer: {reason}", origin.name),
+            _ => format!("origin {} gets no requests: {reason}", origin.name),
+        })
     });
     let problems = service.problems.iter().cloned();
     let backends = backends_in_trouble(&service.backends);
@@ -189,6 +192,7 @@ fn write_http(out: &mut String, http: &Http) -> fmt::Result {
     lines.extend(http.origins.iter().map(|origin| {
         let state = match origin.state {
             OriginState::Up => "up",
+            OriginState::Failing => "FAILING",
             OriginState::Down => "DOWN",
         };
         let counts = [origin.requests, origin.failures, origin.in_flight];
@@ -258,6 +262,10 @@ mod tests {
             introductions: 17,
             introductions_dropped: 2,
             rendezvous_failed: 0,
+            rendezvous_abandoned: 0,
+            circuits_closed_idle: 0,
+            circuits_closed_silent: 0,
+            circuits_closed_slow: 0,
             congestion_controlled: 0,
             streams: 12,
         }
@@ -368,6 +376,24 @@ shop
   current period 20780: 3 points on 1 of 2 HSDirs, last at 1970-01-01T00:00:00Z
 ";
         assert_eq!(render(&snapshot), expected);
+    }
+
+    #[test]
+    fn an_origin_that_refuses_connections_is_not_called_up() {
+        let origin = Origin {
+            name: "http://127.0.0.1:8080".into(),
+            state: OriginState::Failing,
+            reason: Some("connection refused".into()),
+            requests: 1,
+            failures: 1,
+            in_flight: 0,
+        };
+        let http = Some(Http { origins: vec![origin], ..Default::default() });
+        let shop = Service { http, ..service("shop", Vec::new(), Vec::new()) };
+        let text = render(&snapshot(vec![shop]));
+        let trouble = "! shop: origin http://127.0.0.1:8080 does not answer: connection refused\n";
+        assert!(text.contains(trouble), "{text}");
+        assert!(text.contains("http://127.0.0.1:8080  FAILING  1         1"), "{text}");
     }
 
     #[test]

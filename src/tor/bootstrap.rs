@@ -1,8 +1,8 @@
 //! The embedded Tor client: created from the configuration, bootstrapped for
 //! as long as it takes, and how far it is.
 
-use std::fmt;
-use std::sync::Arc;
+use std::convert::Infallible;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use arti_client::status::BootstrapStatus;
@@ -11,7 +11,10 @@ use futures::stream::{BoxStream, StreamExt as _};
 use tor_netdir::Timeliness;
 use tor_rtcompat::PreferredRuntime;
 
+use super::clock_watch::{ClockWatch, LOOK_EVERY};
 use super::network::{Network, Runtime};
+use crate::causes::{in_one_line, is_disk_full, is_out_of_handles};
+use crate::clock::now;
 
 /// Between two attempts to bootstrap, once Arti's own retries are used up.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
@@ -21,6 +24,8 @@ const RETRY_AFTER: Duration = Duration::from_secs(5);
 pub struct Tor {
     /// Arti's client; its background tasks live as long as it does.
     client: Arc<TorClient<Runtime>>,
+    /// Why the last attempt to bootstrap failed, until one succeeds.
+    failure: Arc<Mutex<Option<String>>>,
 }
 
 /// Why there is no Tor client.
@@ -56,25 +61,50 @@ impl Tor {
             .config(config)
             .create_unbootstrapped()
             .map_err(TorError::Client)?;
-        Ok(Self { client })
+        Ok(Self { client, failure: Arc::default() })
     }
 
     /// Bootstraps, trying again for as long as it takes.
     pub async fn bootstrap(&self) -> Network {
         loop {
-            let failure: Box<dyn fmt::Display + Send> = match self.client.bootstrap().await {
+            let failure = match self.client.bootstrap().await {
                 Ok(()) => match (self.client.hs_circ_pool(), self.client.dirmgr()) {
                     (Ok(circuits), Ok(directory)) => {
+                        self.failed_with(None);
                         let provider = directory.upcast_arc();
                         return Network::new(self.client.runtime().clone(), circuits, provider);
                     }
-                    (Err(error), _) | (_, Err(error)) => Box::new(error),
+                    (Err(error), _) | (_, Err(error)) => error,
                 },
-                Err(error) => Box::new(error),
+                Err(error) => error,
             };
+            let failure = explained(&failure);
             tracing::warn!(error = %failure, "Tor is not reachable yet; trying again in {RETRY_AFTER:?}");
+            self.failed_with(Some(failure));
             tokio::time::sleep(RETRY_AFTER).await;
         }
+    }
+
+    /// Has Arti fetch a directory sooner than it means to, where there is reason
+    /// to: after the machine's clock was set, and while there is none.
+    pub async fn hurry(&self) -> Infallible {
+        let mut watch = ClockWatch::new(now());
+        loop {
+            tokio::time::sleep(LOOK_EVERY).await;
+            // Before bootstrapping has begun there is nothing to hurry.
+            let Ok(directory) = self.client.dirmgr() else { continue };
+            let usable = directory.netdir(Timeliness::Timely).is_ok();
+            if watch.look(now(), usable)
+                && let Some(download) = directory.download_task_handle()
+            {
+                tracing::debug!("no directory yet: trying again now");
+                download.fire();
+            }
+        }
+    }
+
+    fn failed_with(&self, failure: Option<String>) {
+        *self.failure.lock().unwrap_or_else(PoisonError::into_inner) = failure;
     }
 
     /// How far the client is, at this moment.
@@ -94,14 +124,70 @@ impl Tor {
         let valid_until = netdir(Timeliness::Unchecked).map(|d| d.lifetime().valid_until());
         // While Arti looks for the next directory, the one at hand will do.
         let usable = netdir(Timeliness::Timely).is_some();
-        let message = match status.blocked() {
-            Some(blockage) => blockage.to_string(),
-            None => status.to_string(),
-        };
+        let failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let blockage = failure.or_else(|| status.blocked().map(|it| it.message().to_string()));
+        let message = words(blockage, &status.to_string());
         BootstrapView {
             fraction: if usable { 1.0 } else { status.as_frac() },
             message,
             valid_until,
         }
+    }
+}
+
+/// Why bootstrapping failed, for the operator: what is wrong with this machine
+/// comes first.
+fn explained(error: &(dyn std::error::Error + 'static)) -> String {
+    let causes = in_one_line(error);
+    if is_disk_full(error) {
+        format!("no space is left for the Tor directory in cache_dir or state_dir ({causes})")
+    } else if is_out_of_handles(error) {
+        format!("no file handle is left: raise the limit of open files ({causes})")
+    } else {
+        causes
+    }
+}
+
+/// What blocks the client, or else what it does; `whole` is Arti's own line, which
+/// ends with what it believes of the clock, if that is wrong.
+fn words(blockage: Option<String>, whole: &str) -> String {
+    let clock = whole.split_once("Clock is ").map(|(_, wrong)| wrong.trim_end_matches('.'));
+    match (blockage, clock) {
+        (None, None) => whole.to_owned(),
+        (Some(blockage), None) if blockage.contains("reset bootstrapping") => format!(
+            "no directory is valid at the time that this machine's clock shows, which may be \
+             wrong: {blockage}"
+        ),
+        (Some(blockage), None) => blockage,
+        (_, Some(wrong)) => format!("this machine's clock is {wrong}: set it right"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wrong_clock_is_told_in_words_and_by_how_much_if_that_is_known() {
+        let resets = || Some("Had to reset bootstrapping too many times.".to_owned());
+        let whole = "8%: handshaking; fetching. Clock is slow by around 3days (based on 4 recent \
+                     observations, with high confidence)";
+        for blockage in [None, resets()] {
+            let told = words(blockage, whole);
+            assert!(told.starts_with("this machine's clock is slow by around 3days"), "{told}");
+        }
+        assert!(words(resets(), "8%: fetching").contains("clock shows, which may be wrong"));
+        assert_eq!(words(Some("no network".into()), "8%"), "no network");
+        assert_eq!(words(None, "8%: fetching"), "8%: fetching");
+    }
+
+    #[test]
+    fn a_full_disk_is_one_sentence() {
+        let full = std::io::Error::from_raw_os_error(28);
+        assert_eq!(
+            explained(&full),
+            "no space is left for the Tor directory in cache_dir or state_dir (No space left on \
+             device (os error 28))"
+        );
     }
 }

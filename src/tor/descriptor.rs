@@ -20,10 +20,10 @@ use zeroize::Zeroizing;
 
 use super::hsdirs::to_arti;
 use super::network::Network;
-use super::protocols;
+use super::{protocols, wiped};
 use onionbraid_balancer::command::Publication;
 use onionbraid_balancer::onion::{
-    IntroPoint, LinkSpecifier, MAX_INTRO_POINTS, Period, RelayId, SessionId,
+    Flaw, IntroPoint, LinkSpecifier, MAX_INTRO_POINTS, Period, RelayId, SessionId,
 };
 
 /// How long HSDirs may keep a descriptor, in minutes: what C tor and Arti write.
@@ -31,10 +31,6 @@ const LIFETIME_MINUTES: u16 = 180;
 
 /// How long the certificates in a descriptor are valid: what C tor and Arti use.
 const CERTIFICATE_LIFETIME: Duration = Duration::from_hours(54);
-
-/// How many bytes the link specifiers of a point may have, encoded: those of a
-/// relay, for IPv4, IPv6 and two identities, have 84.
-const LINK_SPECIFIERS: usize = 128;
 
 /// A descriptor ready for upload.
 #[derive(Clone, Debug)]
@@ -60,8 +56,8 @@ pub enum DescriptorError {
     /// Fewer than one or more than 20 introduction points.
     #[error("{0} introduction points; a descriptor holds 1 to {MAX_INTRO_POINTS}")]
     PointCount(usize),
-    /// An introduction point with keys that are none.
-    #[error("an introduction point has an invalid key")]
+    /// An introduction point that must not reach clients.
+    #[error("an introduction point has an invalid key or link specifiers")]
     InvalidPoint,
     /// The signing key could not be blinded for the period.
     #[error("cannot blind the identity key")]
@@ -115,7 +111,7 @@ impl Signer {
         let offset = offset_since(beginning, publication.as_of).ok_or(DescriptorError::Clock)?;
         let max_length = usize::try_from(directory.params().hsdir_max_desc_size.get()).unwrap_or(0);
         drop(directory);
-        let signed = build(&self.identity, publication, offset, max_length)?;
+        let signed = wiped(|| build(&self.identity, publication, offset, max_length))?;
         self.keep(publication, &signed);
         Ok(signed)
     }
@@ -152,7 +148,7 @@ impl Signer {
 /// instead. C tor counts from the protocol run all the same, which begins half
 /// a run before: as long before as periods begin after the multiples of their
 /// length. We count as C tor does, or its HSDirs would refuse our descriptors
-/// after a move (rend-spec-v3, section 2.2.1 and appendix F.1).
+/// after a move (rend-spec-v3, section 2.2.1 and appendix F.2).
 fn counted_from(period: TimePeriod, shared_random_since: SystemTime) -> SystemTime {
     let half_a_run = Duration::from_secs(period.epoch_offset_in_sec().into());
     match period.range() {
@@ -194,7 +190,7 @@ pub fn build(
         .map_err(DescriptorError::Certificate)?;
     let intro_points = points
         .iter()
-        .map(to_arti_point)
+        .map(|point| to_arti_point(point).filter(|_| point.flaw().is_none()))
         .collect::<Option<Vec<_>>>()
         .ok_or(DescriptorError::InvalidPoint)?;
     let text = HsDescBuilder::default()
@@ -223,7 +219,7 @@ pub fn build(
 /// The key of the revision counter: C tor's derivation, a zero byte and the 64
 /// bytes of the blinded secret key, so that an address can move from C tor to
 /// us and back, and so that two publishers of one address count alike
-/// (rend-spec-v3, appendix F.1).
+/// (rend-spec-v3, appendix F.2).
 fn revision_key(blinded: &HsBlindIdKeypair) -> AesOpeKey {
     let keypair: &ed25519::ExpandedKeypair = blinded.as_ref();
     let secret = Zeroizing::new(keypair.to_secret_key_bytes());
@@ -234,11 +230,12 @@ fn revision_key(blinded: &HsBlindIdKeypair) -> AesOpeKey {
 
 /// An introduction point of a parsed descriptor as our value.
 ///
-/// `None` without an RSA identity among the link specifiers: C tor clients
-/// cannot use such a point either. `None` too with more link specifiers than any
-/// relay has: a hostile backend could fill the descriptor with them, until no
-/// HSDir takes it.
-pub(crate) fn from_arti(point: &IntroPointDesc) -> Option<IntroPoint> {
+/// # Errors
+///
+/// Without an RSA identity among the link specifiers: C tor clients cannot use
+/// such a point either. What else may be wrong with a point, the balancer looks
+/// at, wherever it comes from.
+pub(crate) fn from_arti(point: &IntroPointDesc) -> Result<IntroPoint, Flaw> {
     from_parts(
         (**point.ipt_sid_key()).into(),
         point.link_specifiers(),
@@ -253,18 +250,16 @@ pub(crate) fn from_parts(
     link_specifiers: &[EncodedLinkSpec],
     relay_ntor_key: &curve25519::PublicKey,
     service_ntor_key: &curve25519::PublicKey,
-) -> Option<IntroPoint> {
+) -> Result<IntroPoint, Flaw> {
     let relay = link_specifiers.iter().find_map(|specifier| match specifier.parse() {
         Ok(LinkSpec::RsaId(id)) => Some(RelayId(id.to_bytes())),
         _ => None,
-    })?;
-    let link_specifiers: Vec<LinkSpecifier> =
-        link_specifiers.iter().map(specifier).collect::<EncodeResult<_>>().ok()?;
-    let length: usize = link_specifiers.iter().map(|it| 2 + it.body.len()).sum();
-    (length <= LINK_SPECIFIERS).then(|| IntroPoint {
+    });
+    let link_specifiers = link_specifiers.iter().map(specifier).collect::<EncodeResult<_>>();
+    Ok(IntroPoint {
         session_id: SessionId(session_id.into()),
-        relay,
-        link_specifiers,
+        relay: relay.ok_or(Flaw::LinkSpecifiers)?,
+        link_specifiers: link_specifiers.map_err(|_| Flaw::LinkSpecifiers)?,
         relay_ntor_key: relay_ntor_key.to_bytes(),
         service_ntor_key: service_ntor_key.to_bytes(),
     })
@@ -280,7 +275,7 @@ fn specifier(encoded: &EncodedLinkSpec) -> EncodeResult<LinkSpecifier> {
     })
 }
 
-/// Our value as Arti's introduction point; `None` if its key is no key.
+/// Our value as Arti's introduction point; `None` if its session id is no key.
 pub(crate) fn to_arti_point(point: &IntroPoint) -> Option<IntroPointDesc> {
     let session_id = ed25519::PublicKey::from_bytes(&point.session_id.0).ok()?;
     IntroPointDesc::builder()
@@ -311,7 +306,7 @@ mod tests {
     use tor_netdoc::doc::hsdesc::HsDesc;
 
     use super::*;
-    use onionbraid_balancer::onion::Capabilities;
+    use onionbraid_balancer::onion::{Capabilities, LINK_SPECIFIER_BYTES};
 
     /// What HSDirs accept unless the consensus says otherwise.
     const MAX_LENGTH: usize = 50_000;
@@ -330,7 +325,9 @@ mod tests {
     }
 
     /// With one more link specifier, of a kind that nobody knows.
-    fn point_with(n: u8, further: Option<Vec<u8>>) -> Option<IntroPoint> {
+    fn point_with(n: u8, further: Option<Vec<u8>>) -> Result<IntroPoint, Flaw> {
+        // A port of 0 and keys of zeros would be refused.
+        let n = n + 1;
         let mut rng = crate::tor::rng();
         let session = ed25519::Keypair::generate(&mut rng).verifying_key();
         let address = vec![127, 0, 0, 1, 0, n];
@@ -362,8 +359,9 @@ mod tests {
     #[test]
     fn no_point_is_so_large_that_twenty_of_them_fit_no_descriptor() {
         // 8 + 22 + 34 bytes are there already.
-        let most = LINK_SPECIFIERS - 64 - 2;
-        assert!(point_with(1, Some(vec![0; most + 1])).is_none());
+        let most = LINK_SPECIFIER_BYTES - 64 - 2;
+        let larger = point_with(1, Some(vec![0; most + 1])).unwrap();
+        assert_eq!(larger.flaw(), Some(Flaw::LinkSpecifiers));
         let points = (0..20).map(|n| point_with(n, Some(vec![n; most])).unwrap()).collect();
         let publication = Publication { points, ..publication(0, Capabilities::default()) };
         build(&identity(), &publication, 1000.into(), MAX_LENGTH).unwrap();
@@ -418,7 +416,7 @@ mod tests {
                     .unwrap()
                     .if_valid_at(&publication.as_of)
                     .unwrap();
-            let read_points: Vec<_> = read.intro_points().iter().filter_map(from_arti).collect();
+            let read_points: Vec<_> = read.intro_points().iter().filter_map(|it| from_arti(it).ok()).collect();
             prop_assert_eq!(&*read_points, &*publication.points);
             prop_assert_eq!(u64::from(read.revision()), signed.revision);
             let flow_control = read.flow_control().map(|(p, inc)| (protocols::from_arti(&p), inc.get()));
@@ -439,6 +437,22 @@ mod tests {
     fn no_point_and_too_many_points_are_refused() {
         assert!(matches!(built(0), Err(DescriptorError::PointCount(0))));
         assert!(matches!(built(21), Err(DescriptorError::PointCount(21))));
+    }
+
+    #[test]
+    fn a_point_that_must_not_reach_clients_is_not_published_whoever_asks_for_it() {
+        let zero = [
+            IntroPoint { relay_ntor_key: [0; 32], ..point(1) },
+            IntroPoint { service_ntor_key: [0; 32], ..point(1) },
+            IntroPoint { session_id: SessionId([0; 32]), ..point(1) },
+            IntroPoint { link_specifiers: Vec::new(), ..point(1) },
+        ];
+        for bad in zero {
+            let mut publication = publication(3, Capabilities::default());
+            publication.points = vec![point(0), bad].into();
+            let built = build(&identity(), &publication, 1000.into(), MAX_LENGTH);
+            assert!(matches!(built, Err(DescriptorError::InvalidPoint)));
+        }
     }
 
     #[test]

@@ -155,6 +155,7 @@ mod tests {
             period,
             revision,
             points: Vec::new(),
+            flaw: None,
             capabilities: Capabilities::default(),
         }
     }

@@ -19,7 +19,9 @@ use super::descriptor;
 use super::directory_request::{As, ask};
 use super::hsdirs::{from_arti, identity_key, responsible};
 use super::network::Network;
+use super::private_address;
 use super::protocols;
+use crate::causes::in_one_line;
 use onionbraid_balancer::fact::{FetchFailure, FetchedDescriptor, ResponsibleHsdir};
 use onionbraid_balancer::onion::{Capabilities, OnionAddress, Period, RelayId};
 
@@ -118,23 +120,34 @@ impl Wanted {
             code => return Err(unreachable(format!("answered {code}"))),
         }
         let text = response.into_output_string().map_err(|error| unreachable(error.to_string()))?;
-        self.read(&text)
+        let directory = network.directory().map_err(|error| unreachable(error.to_string()))?;
+        self.read(&text, &directory)
     }
 
     /// Decrypts and checks a descriptor.
-    fn read(&self, text: &str) -> Result<Held, FetchFailure> {
+    fn read(&self, text: &str, directory: &NetDir) -> Result<Held, FetchFailure> {
         let bounded =
             HsDesc::parse_decrypt_validate(text, &self.blinded, &self.subcredential, None)
-                .map_err(|error| FetchFailure::Unusable(chain(&error)))?;
+                .map_err(|error| FetchFailure::Unusable(in_one_line(&error)))?;
         let (_, certified_until) = bounded.bounds_start_end();
         let read = bounded
             .if_valid_at(&self.now)
             .map_err(|error| FetchFailure::Unusable(error.to_string()))?;
+        let mut flaw = None;
+        let mut points = Vec::new();
+        for point in read.intro_points() {
+            let point = descriptor::from_arti(point);
+            match point.and_then(|point| private_address::checked(point, directory)) {
+                Ok(point) => points.push(point),
+                Err(found) => flaw = flaw.or(Some(found)),
+            }
+        }
         Ok(Held {
             descriptor: FetchedDescriptor {
                 period: self.period,
                 revision: read.revision().into(),
-                points: read.intro_points().iter().filter_map(descriptor::from_arti).collect(),
+                points,
+                flaw,
                 capabilities: Capabilities {
                     flow_control: read
                         .flow_control()
@@ -190,18 +203,6 @@ pub(crate) async fn one(
 /// (rend-spec-v3, section 2.4).
 fn lifetime(text: &str) -> Option<u16> {
     text.lines().find_map(|line| line.strip_prefix("descriptor-lifetime "))?.trim().parse().ok()
-}
-
-/// An error and its causes in one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }
 
 #[cfg(test)]

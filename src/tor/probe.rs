@@ -15,6 +15,7 @@ use std::pin::pin;
 use std::time::Duration;
 
 use futures::future::{Either, select};
+use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, sleep, timeout};
 
 use onionbraid_balancer::fact::ProbeFailure;
@@ -60,7 +61,7 @@ pub struct Probe {
 }
 
 /// How long each step of a probe took; `None` if it was not reached or failed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Steps {
     /// A circuit to a rendezvous point that has agreed to be one.
     pub rendezvous_point: Option<Duration>,
@@ -77,7 +78,7 @@ pub struct Steps {
 }
 
 /// What a probe means for the point and its backend.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 pub enum Verdict {
     /// Everything that was asked for has worked.
     #[error("answers")]
@@ -88,8 +89,9 @@ pub enum Verdict {
     /// The point's relay cannot be reached, or does not take introductions.
     #[error("relay not reached: {0}")]
     NoCircuit(String),
-    /// The relay has no circuit from the backend with this point: the backend
-    /// is gone, or has moved on to other points.
+    /// The relay has no circuit from the backend with this point, since the
+    /// backend is gone or has moved on to other points; or it has one, and lets
+    /// no more introductions through for now (proposal 305).
     #[error("the relay does not know the point ({0})")]
     UnknownPoint(String),
     /// The relay has passed the introduction on, and nobody came: the backend
@@ -119,7 +121,7 @@ pub enum Verdict {
 }
 
 /// Why a backend refuses a stream.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Refusal {
     /// It offers no such port (END with the reason DONE, as C tor answers).
     NoSuchPort,
@@ -155,8 +157,8 @@ impl Verdict {
         Err(match self {
             Self::Answers => return Ok(()),
             Self::Inconclusive(why) => ProbeFailure::Inconclusive(why.clone()),
+            Self::UnknownPoint(_) => ProbeFailure::Refused(said()),
             Self::NoCircuit(_)
-            | Self::UnknownPoint(_)
             | Self::Silent
             | Self::NotForThisAddress
             | Self::WrongAnswer(_)
@@ -268,7 +270,6 @@ mod tests {
         let text = String::new;
         let points = [
             Verdict::NoCircuit(text()),
-            Verdict::UnknownPoint(text()),
             Verdict::Silent,
             Verdict::NotForThisAddress,
             Verdict::WrongAnswer(text()),
@@ -287,6 +288,8 @@ mod tests {
         for verdict in applications {
             assert!(matches!(verdict.outcome(), Err(ProbeFailure::Application(_))), "{verdict:?}");
         }
+        let refused = Verdict::UnknownPoint(text());
+        assert!(matches!(refused.outcome(), Err(ProbeFailure::Refused(_))));
         let unknown = Verdict::Inconclusive("no directory".into());
         assert_eq!(unknown.outcome(), Err(ProbeFailure::Inconclusive("no directory".into())));
         assert_eq!(Verdict::Answers.outcome(), Ok(()));

@@ -13,6 +13,7 @@ use rand::Rng;
 use super::fact::{BackendId, FetchFailure, FetchedDescriptor, NetworkView, Now};
 use super::health::Health;
 use super::memory::KnownBackend;
+use super::offer::Offer;
 use super::remote::{News, Remote};
 use super::schedule::Alarm;
 use super::{BackendKind, BackendSettings, Belief};
@@ -42,13 +43,6 @@ pub(super) type Order<'a> = (bool, &'a [u8]);
 
 /// What to think of a backend, and why.
 type Judgement = (BackendState, Option<String>);
-
-/// What a backend has to offer to a descriptor.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub(super) struct Offer {
-    pub(super) points: Vec<IntroPoint>,
-    pub(super) capabilities: Capabilities,
-}
 
 impl Backend {
     pub(super) fn new(settings: BackendSettings) -> Self {
@@ -126,7 +120,7 @@ impl Backend {
         match (&self.remote, &self.settings.kind) {
             (Some(remote), _) => remote.answered() || remote.is_remembered(),
             (None, BackendKind::Local { expected_points }) => {
-                self.offer.points.len() >= usize::from(*expected_points)
+                self.offer.points().len() >= usize::from(*expected_points)
             }
             (None, BackendKind::Remote { .. }) => true,
         }
@@ -185,9 +179,14 @@ impl Backend {
     }
 
     /// A local instance has these points now.
-    pub(super) fn local_points(&mut self, offer: Offer, now: Now) {
+    pub(super) fn local_points(
+        &mut self,
+        points: Vec<IntroPoint>,
+        capabilities: Capabilities,
+        now: Now,
+    ) {
         if self.remote.is_none() {
-            self.offer = offer;
+            self.offer = Offer::new(points, capabilities, None, &self.offer);
             self.last_seen = Some(now.wall);
         }
     }
@@ -232,10 +231,11 @@ impl Backend {
         self.seems = match (&self.remote, origins_down) {
             (Some(remote), _) => remote.judge(&self.offer, alarm),
             (None, Some(reason)) => (BackendState::Down, Some(reason.to_owned())),
-            (None, None) if !self.offer.points.is_empty() => (BackendState::Up, None),
+            (None, None) if !self.offer.points().is_empty() => (BackendState::Up, None),
             (None, None) if self.last_seen.is_none() => (BackendState::Unknown, None),
             (None, None) => {
-                (BackendState::Down, Some("it has no established introduction point".into()))
+                let none = || "it has no established introduction point".into();
+                (BackendState::Down, Some(self.flaw().unwrap_or_else(none)))
             }
         };
         fetch
@@ -244,13 +244,25 @@ impl Backend {
     /// Completes the judgement with what probes say, if there are any.
     pub(super) fn heed(&mut self, health: Option<&Health>) {
         let fails = |point: &&IntroPoint| health.is_some_and(|h| h.fails(point.session_id));
-        self.working = self.offer.points.iter().filter(|point| !fails(point)).cloned().collect();
+        self.working = self.offer.points().iter().filter(|point| !fails(point)).cloned().collect();
         let (state, reason) = self.seems.clone();
         let verdict = health.filter(|_| self.seems_live());
         self.is = match verdict.and_then(Health::down) {
             Some(down) => (BackendState::Down, Some(down)),
-            None => (state, reason.or_else(|| verdict.and_then(Health::complaint))),
+            None => {
+                let complaint = || verdict.and_then(Health::complaint);
+                (state, reason.or_else(complaint).or_else(|| self.flaw()))
+            }
         };
+    }
+
+    /// What is wrong with points of it that are never listed, if there are any.
+    fn flaw(&self) -> Option<String> {
+        let flaw = self.offer.flaw()?;
+        Some(match self.is_local() {
+            true => format!("it has an introduction point with {flaw}"),
+            false => format!("its descriptor lists an introduction point with {flaw}"),
+        })
     }
 
     /// What the operator sees of it. The shell adds what it counts.
@@ -266,7 +278,7 @@ impl Backend {
 
     /// How many of its points probes have something against.
     fn failing(&self) -> usize {
-        self.offer.points.len() - self.working.len()
+        self.offer.points().len() - self.working.len()
     }
 
     pub(super) fn snapshot(&self, published_intro_points: usize) -> status::Backend {
@@ -282,8 +294,8 @@ impl Backend {
             address,
             state: self.is.0,
             reason: self.is.1.clone(),
-            intro_points: self.offer.points.len(),
-            relays: self.offer.points.iter().map(|point| point.relay.to_string()).collect(),
+            intro_points: self.offer.points().len(),
+            relays: self.offer.points().iter().map(|point| point.relay.to_string()).collect(),
             failing_intro_points: self.failing(),
             published_intro_points,
             weight: self.settings.weight,
@@ -292,6 +304,10 @@ impl Backend {
             introductions: 0,
             introductions_dropped: 0,
             rendezvous_failed: 0,
+            rendezvous_abandoned: 0,
+            circuits_closed_idle: 0,
+            circuits_closed_silent: 0,
+            circuits_closed_slow: 0,
             congestion_controlled: 0,
             streams: 0,
         }

@@ -216,6 +216,7 @@ mod tests {
             period: period(1),
             revision,
             points: vec![point(session, 1)],
+            flaw: None,
             capabilities: Capabilities::default(),
         })
     }

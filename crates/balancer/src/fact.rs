@@ -2,7 +2,9 @@
 
 use std::time::{Instant, SystemTime};
 
-use crate::onion::{Capabilities, IntroPoint, Period, RelayId, SessionId};
+use serde::{Deserialize, Serialize};
+
+use crate::onion::{Capabilities, Flaw, IntroPoint, Period, RelayId, SessionId};
 
 /// A moment on both clocks: the monotonic one for every delay, the wall clock
 /// for what is shown and for revision counters.
@@ -111,14 +113,16 @@ pub struct FetchedDescriptor {
     pub period: Period,
     /// Its revision counter.
     pub revision: u64,
-    /// Its introduction points; those that cannot be used are left out.
+    /// Its introduction points; those that cannot be read are left out.
     pub points: Vec<IntroPoint>,
+    /// What is wrong with those left out, if there are any.
+    pub flaw: Option<Flaw>,
     /// What it promises.
     pub capabilities: Capabilities,
 }
 
 /// Why no descriptor was fetched.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 pub enum FetchFailure {
     /// Every HSDir asked answered that it has none: the backend does not publish.
     #[error("no HSDir has a descriptor of it")]
@@ -140,6 +144,11 @@ pub enum ProbeFailure {
     /// Nobody came: the point does not work, whatever its backend does.
     #[error("{0}")]
     Point(String),
+    /// The relay refused the introduction. It says the same of a point that it
+    /// has lost and of one that is asked for more than its limit lets through
+    /// (proposal 305).
+    #[error("{0}")]
+    Refused(String),
     /// The backend came, and what a client wants of it failed: its application
     /// is in trouble, which no other point of it would mend.
     #[error("{0}")]

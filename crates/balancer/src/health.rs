@@ -12,6 +12,9 @@
 //!   and enters the descriptor at once, not point by point.
 //! - A backend whose application fails is down by the same numbers, counted
 //!   over all of its points; they themselves work.
+//! - A relay that refuses an introduction has lost the point, or passes no more
+//!   for now than its rate limit allows. So refusals alone condemn only once
+//!   they have gone on for [`REFUSED_FOR`], in which a bucket fills again.
 //! - **A failure proves something only if somebody else did better.** It
 //!   counts if a probe of another point has succeeded between the failure that
 //!   was counted before and the beginning of this probe, and failures change a
@@ -23,6 +26,7 @@
 //! Called by [`probing`](super::probing), which counts the successes.
 
 use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 
 use super::fact::ProbeFailure;
 use super::memory::Failing;
@@ -32,6 +36,10 @@ use crate::onion::{IntroPoint, SessionId};
 const FAILURES: u32 = 2;
 /// ... and so many successes in a row make it work again.
 const SUCCESSES: u32 = 2;
+/// How long nothing but refusals must go on before they count: C tor's default
+/// bucket of 200 introductions fills in 8 s. Short enough that a backend that
+/// was killed leaves within 90 s where probes come every 30.
+const REFUSED_FOR: Duration = Duration::from_secs(25);
 
 /// What is believed of one backend because of probes.
 #[derive(Debug, Default)]
@@ -59,6 +67,9 @@ struct Row {
     successes: u32,
     /// The failures that count.
     failures: u32,
+    /// When the relay refused first and last, if these failures are nothing but
+    /// refusals.
+    refused: Option<(Instant, Instant)>,
     /// How many probes had succeeded anywhere when the last of them was counted.
     counted_at: u64,
 }
@@ -113,13 +124,14 @@ impl Health {
     }
 
     /// A probe of one point has ended. `successes` counts those of the service,
-    /// as the probe began and as it ended.
+    /// as the probe began and as it ended, which is `now`.
     /// True if it contradicts what is believed of the point or the application.
     pub(super) fn probed(
         &mut self,
         session: SessionId,
         outcome: &Result<(), ProbeFailure>,
         successes: (u64, u64),
+        now: Instant,
     ) -> bool {
         let Some(point) = self.points.get_mut(&session) else { return false };
         match outcome {
@@ -127,6 +139,11 @@ impl Health {
             Err(ProbeFailure::Point(reason)) => {
                 self.everywhere.failed(successes);
                 point.failed(reason, successes);
+            }
+            Err(ProbeFailure::Refused(reason)) => {
+                self.everywhere.refused(successes, now);
+                point.row.refused(successes, now);
+                reason.clone_into(&mut point.reason);
             }
             Err(ProbeFailure::Application(reason)) => {
                 self.everywhere.succeeded();
@@ -162,7 +179,7 @@ impl Health {
     pub(super) fn forgive(&mut self) {
         let trials = self.points.values_mut().chain([&mut self.application]);
         for row in trials.map(|trial| &mut trial.row).chain([&mut self.everywhere]) {
-            row.failures = 0;
+            (row.failures, row.refused) = (0, None);
         }
     }
 
@@ -239,8 +256,15 @@ impl Row {
         *self = Self { successes: self.successes.saturating_add(1), ..Self::default() };
     }
 
+    fn refused(&mut self, successes: (u64, u64), now: Instant) {
+        let before = (self.failures == 0).then_some((now, now)).or(self.refused);
+        self.failed(successes);
+        self.refused = before.map(|(first, _)| (first, now));
+    }
+
     fn failed(&mut self, (began_at, ended_at): (u64, u64)) {
         self.successes = 0;
+        self.refused = None;
         if self.failures == 0 || began_at > self.counted_at {
             self.failures = self.failures.saturating_add(1);
             self.counted_at = ended_at;
@@ -249,7 +273,12 @@ impl Row {
 
     /// Whether it has failed often enough, and others have done better since.
     fn condemns(&self, successes: u64) -> bool {
-        self.failures >= FAILURES && self.is_outdone(successes)
+        self.failures >= FAILURES && self.is_outdone(successes) && !self.may_be_limited()
+    }
+
+    /// Whether the relay may do no more than keep to its rate limit.
+    fn may_be_limited(&self) -> bool {
+        self.refused.is_some_and(|(first, last)| last.duration_since(first) < REFUSED_FOR)
     }
 
     /// Whether others have done better since the last failure that counts.
@@ -264,7 +293,7 @@ impl Row {
 
 #[cfg(test)]
 mod tests {
-    use super::super::samples::point;
+    use super::super::samples::{point, start};
     use super::*;
 
     const NONE: [u16; 0] = [];
@@ -274,6 +303,8 @@ mod tests {
     struct World {
         health: Health,
         successes: u64,
+        /// Since the first moment.
+        passed: Duration,
     }
 
     impl World {
@@ -293,7 +324,8 @@ mod tests {
             self.successes += u64::from(outcome.is_ok());
             let session = point(session, 0).session_id;
             let successes = (before, self.successes);
-            let contradicts = self.health.probed(session, &outcome, successes);
+            let now = start().monotonic + self.passed;
+            let contradicts = self.health.probed(session, &outcome, successes, now);
             self.health.judge(self.successes);
             contradicts
         }
@@ -304,6 +336,10 @@ mod tests {
 
         fn dead(&mut self, session: u16) {
             self.probed(session, Err(ProbeFailure::Point("no answer".into())));
+        }
+
+        fn refused(&mut self, session: u16) {
+            self.probed(session, Err(ProbeFailure::Refused("unknown point".into())));
         }
 
         fn broken(&mut self, session: u16) {
@@ -532,7 +568,7 @@ mod tests {
         world.neighbour();
         let outcome = Err(ProbeFailure::Point("no circuit".into()));
         let session = point(1, 0).session_id;
-        world.health.probed(session, &outcome, (began, world.successes));
+        world.health.probed(session, &outcome, (began, world.successes), start().monotonic);
         world.neighbour();
         assert_eq!(world.failing(), NONE);
     }
@@ -621,5 +657,59 @@ mod tests {
         assert!(world.probed(1, Ok(())));
         world.health.application_is_back();
         assert!(world.health.down().is_some());
+    }
+
+    #[test]
+    fn a_relay_that_limits_introductions_condemns_no_point_however_often_it_refuses() {
+        let mut world = World::with(&[1, 2, 3]);
+        for _ in 0..20 {
+            // Twenty refusals within a second less than it takes.
+            for _ in 0..20 {
+                world.refused(1);
+                world.good(2);
+                world.passed += (REFUSED_FOR - Duration::from_secs(1)) / 20;
+            }
+            assert_eq!(world.failing(), NONE);
+            world.good(1);
+            world.passed += Duration::from_secs(30);
+        }
+    }
+
+    #[test]
+    fn a_relay_that_goes_on_refusing_has_lost_the_point() {
+        let mut world = World::with(&[1, 2, 3]);
+        world.refused(1);
+        world.good(2);
+        world.passed += REFUSED_FOR;
+        world.refused(1);
+        assert_eq!(world.failing(), NONE, "nobody has done better since");
+        world.good(2);
+        assert_eq!(world.failing(), [1]);
+    }
+
+    #[test]
+    fn silence_and_a_refusal_together_condemn_at_once() {
+        let mut world = World::with(&[1, 2, 3]);
+        world.dead(1);
+        world.good(2);
+        world.refused(1);
+        world.good(2);
+        assert_eq!(world.failing(), [1]);
+    }
+
+    #[test]
+    fn a_killed_backend_whose_relays_all_refuse_goes_as_a_whole_but_not_at_once() {
+        let mut world = World::with(&[1, 2, 3]);
+        for _ in 0..2 {
+            for session in [1, 2, 3] {
+                world.refused(session);
+                world.neighbour();
+            }
+            assert_eq!(world.failing(), NONE);
+        }
+        world.passed += REFUSED_FOR;
+        world.refused(1);
+        world.neighbour();
+        assert_eq!(world.failing(), [1, 2, 3]);
     }
 }

@@ -14,17 +14,25 @@
 //!
 //! Where to find what, in the order in which it looks:
 //!
-//! - What is told, asked for and wanted: [`fact`], [`command`], `settings`.
-//! - Who is live: `backend`. By its own descriptor, `remote`; by asking it as a
-//!   client would, `probing` (whom, when, and whether to suspect ourselves) and
-//!   `health` (what the answers say).
-//! - What the descriptors say: `content`. Whose turn it is, `turns`; which
-//!   points, `select` for one set for all HSDirs, `distinct` for different ones.
-//! - What is uploaded, where and when: `publish`, with one `ring` for each
-//!   period and one `hsdir` for each place in it. Whether it is still there,
-//!   `canary`.
-//! - What outlives the process: [`memory`]. How to wait: `schedule`. Whether the
-//!   machine has slept: `pause`.
+//! | part | answers |
+//! |---|---|
+//! | [`fact`], [`command`], [`settings`] | what comes in, what is asked for, what the operator wants |
+//! | [`onion`] | addresses, introduction points, relays, periods, as plain values |
+//! | [`backend`] | whether one backend is live, and with which points |
+//! | [`offer`] | which of a backend's points may be offered to clients |
+//! | [`remote`] | what a remote backend's own descriptor says, and when to fetch it again |
+//! | [`probing`], [`health`] | which point is probed when, and what the answers say |
+//! | [`content`] | what the descriptors should say |
+//! | [`turns`] | whose turn it is, where there are too many backends |
+//! | [`select`], [`distinct`] | which points are listed: one set for all HSDirs, or several |
+//! | [`publish`], [`ring`], [`hsdir`] | what is uploaded when: a round, a period's HSDirs, one HSDir |
+//! | [`canary`] | whether HSDirs still hold it, and whether somebody else publishes |
+//! | [`memory`] | what outlives the process |
+//! | [`schedule`], [`pause`] | how to wait, and whether the machine has slept |
+//! | [`status`] | what the operator sees |
+//!
+//! `tests/simulation` runs it against a simulated network for days of virtual
+//! time.
 
 pub mod command;
 pub mod fact;
@@ -38,6 +46,7 @@ mod content;
 mod distinct;
 mod health;
 mod hsdir;
+mod offer;
 mod pause;
 mod probing;
 mod publish;
@@ -58,6 +67,7 @@ use self::backend::Backend;
 use self::command::Command;
 use self::content::{Choice, Content, Listed, Live};
 use self::fact::{BackendId, Fact, NetworkView, Now};
+use self::onion::SessionId;
 use self::pause::Clocks;
 use self::probing::Probing;
 use self::publish::Publisher;
@@ -202,7 +212,7 @@ impl Balancer {
             }
             Fact::LocalPoints { backend, points, capabilities } => {
                 if let Some(backend) = self.backend(backend) {
-                    backend.local_points(backend::Offer { points, capabilities }, now);
+                    backend.local_points(points, capabilities, now);
                 }
             }
             Fact::Fetched { backend, outcome } => {
@@ -268,6 +278,20 @@ impl Balancer {
     /// What is believed of each backend, as of the last `handle_*`.
     pub fn beliefs(&self) -> impl Iterator<Item = Belief<'_>> {
         self.backends.iter().map(Backend::belief)
+    }
+
+    /// The backend of each introduction point that is known: of those that the
+    /// backends have now, and of those that are still listed.
+    pub fn owners(&self) -> impl Iterator<Item = (SessionId, &str)> {
+        let offered = self.backends.iter().flat_map(|backend| {
+            let name = backend.belief().name;
+            backend.offer().points().iter().map(move |point| (point.session_id, name))
+        });
+        let listed = self.publisher.listed().iter().flatten().filter_map(|(id, session)| {
+            let owner = self.backends.iter().find(|backend| backend.id() == *id)?;
+            Some((*session, owner.belief().name))
+        });
+        listed.chain(offered)
     }
 
     /// What the operator should know that no backend's state tells, as of the
@@ -339,7 +363,7 @@ impl Balancer {
             order: backend.order(),
             weight: backend.weight(),
             points: backend.points(),
-            capabilities: &backend.offer().capabilities,
+            capabilities: backend.offer().capabilities(),
         });
         let all: Vec<_> = self.backends.iter().map(|b| (b.order(), b.id())).collect();
         let replicas = self.publisher.replicas();

@@ -7,6 +7,7 @@
 
 mod address;
 mod capabilities;
+mod flaw;
 mod hex;
 mod intro_point;
 mod period;
@@ -14,6 +15,7 @@ mod protocols;
 
 pub use address::{AddressError, OnionAddress};
 pub use capabilities::Capabilities;
+pub use flaw::{Flaw, LINK_SPECIFIER_BYTES};
 pub use intro_point::{IntroPoint, LinkSpecifier, RelayId, SessionId};
 pub use period::Period;
 pub use protocols::{Protocols, ProtocolsError};

@@ -72,6 +72,7 @@ struct Probed {
     /// Whether it is to be asked: its points are there, and nothing else than
     /// probes speaks against them.
     asked: bool,
+    is_local: bool,
     next_at: Instant,
     /// At most one of them is not slow, and each is of another point.
     under_way: Vec<UnderWay>,
@@ -167,6 +168,15 @@ impl Probing {
         let (Some(every), Some(probed)) = (self.every, self.backends.get_mut(&backend)) else {
             return false;
         };
+        // A local instance offers a point only while its circuit stands: the
+        // relay has it, and keeps to its limit.
+        let limited = match outcome {
+            Err(ProbeFailure::Refused(reason)) if probed.is_local => {
+                Some(Err(ProbeFailure::Inconclusive(reason.clone())))
+            }
+            _ => None,
+        };
+        let outcome = limited.as_ref().unwrap_or(outcome);
         let Some(at) = probed.under_way.iter().position(|asked| asked.session == session) else {
             return false;
         };
@@ -182,8 +192,8 @@ impl Probing {
         let successes = self.successes;
         let Some(probed) = self.backends.get_mut(&backend) else { return false };
         let counts = outcome.is_ok() || !began.blind;
-        let contradicts =
-            counts && probed.health.probed(session, outcome, (began.successes, successes));
+        let seen = (began.successes, successes);
+        let contradicts = counts && probed.health.probed(session, outcome, seen, now.monotonic);
         for probed in self.backends.values_mut() {
             probed.health.judge(successes);
         }
@@ -191,7 +201,7 @@ impl Probing {
         if contradicts && outcome.is_err() && !blind {
             self.compare(backend, now.monotonic, rng);
         }
-        matches!(outcome, Err(ProbeFailure::Point(_)))
+        matches!(outcome, Err(ProbeFailure::Point(_) | ProbeFailure::Refused(_)))
     }
 
     /// Looks at everything again: asks which points are due, and has those
@@ -302,7 +312,7 @@ impl Probing {
         }
         due.sort_unstable();
         for (_, id) in due.into_iter().take(AT_ONCE.saturating_sub(busy)) {
-            let offered = backends.iter().find(|b| b.id() == id).map(|b| &b.offer().points);
+            let offered = backends.iter().find(|b| b.id() == id).map(|b| b.offer().points());
             let Some(probed) = self.backends.get_mut(&id) else { continue };
             if let Some(point) = offered.and_then(|points| probed.next(points)) {
                 let (session, since) = (point.session_id, alarm.now());
@@ -328,6 +338,7 @@ impl Probed {
             health: Health::default(),
             queue: VecDeque::new(),
             asked: false,
+            is_local: false,
             next_at: now.monotonic,
             under_way: Vec::new(),
             in_vain: 0,
@@ -338,8 +349,9 @@ impl Probed {
 
     /// The backend is this now; points not seen before are asked at `soon`.
     fn offered(&mut self, backend: &Backend, soon: Instant) {
-        let points = &backend.offer().points;
+        let points = backend.offer().points();
         self.asked = backend.seems_live();
+        self.is_local = backend.is_local();
         self.health.offered(points);
         let offered = |session: &SessionId| points.iter().any(|p| p.session_id == *session);
         self.queue.retain(offered);
@@ -403,7 +415,6 @@ fn soon(every: Duration) -> Duration {
 mod tests {
     use rand::rngs::StdRng;
 
-    use super::super::backend::Offer;
     use super::super::fact::FetchedDescriptor;
     use super::super::samples::{MINUTE, SECOND, later, network, period, point, rng, start};
     use super::super::{BackendKind, BackendSettings};
@@ -477,11 +488,11 @@ mod tests {
             let (now, rng) = (self.now, &mut self.rng);
             let backend = &mut self.backends[backend];
             if backend.is_local() {
-                return backend.local_points(Offer { points, capabilities }, now);
+                return backend.local_points(points, capabilities, now);
             }
             let revision = sessions[0].into();
             let descriptor =
-                FetchedDescriptor { period: period(1), revision, points, capabilities };
+                FetchedDescriptor { period: period(1), revision, points, flaw: None, capabilities };
             backend.network_changed(&network(1, [1, 2]), now, rng);
             backend.fetched(Ok(descriptor), now, rng);
         }

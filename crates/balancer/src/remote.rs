@@ -10,9 +10,9 @@ use std::time::{Duration, Instant};
 
 use rand::Rng;
 
-use super::backend::Offer;
 use super::fact::{FetchFailure, FetchedDescriptor, NetworkView, Now};
 use super::memory::{self, KnownBackend, KnownDescriptor};
+use super::offer::Offer;
 use super::schedule::{Alarm, Allowance, backoff, between, stretched};
 use crate::onion::{OnionAddress, Period};
 use crate::status::BackendState;
@@ -174,8 +174,8 @@ impl Remote {
             revision: known.revision,
             first_seen: wall(known.moved_at),
             last_seen: wall(known.seen_at),
-            points: offer.points.clone(),
-            capabilities: offer.capabilities.clone(),
+            points: offer.points().to_vec(),
+            capabilities: offer.capabilities().clone(),
         });
         let revision = |(period, revision): (&Period, &u64)| memory::Revision {
             period: *period,
@@ -203,7 +203,7 @@ impl Remote {
         let seen_at = monotonic(descriptor.last_seen);
         let moved_at = monotonic(descriptor.first_seen).min(seen_at);
         self.known = Some(Known { period, revision, moved_at, seen_at, remembered: true });
-        Some(Offer { points, capabilities })
+        Some(Offer::new(points, capabilities, None, &Offer::default()))
     }
 
     /// The newest revision, in its period.
@@ -270,7 +270,7 @@ impl Remote {
         now: Instant,
         rng: &mut impl Rng,
     ) -> News {
-        let FetchedDescriptor { period, revision, points, capabilities } = descriptor;
+        let FetchedDescriptor { period, revision, points, flaw, capabilities } = descriptor;
         self.answered = true;
         self.fetching_since = None;
         self.failing = None;
@@ -284,7 +284,7 @@ impl Remote {
         let old_period = self.known.as_ref().is_some_and(|known| {
             Some(known.period) == self.current && Some(period) != self.current
         });
-        let offer = Offer { points, capabilities };
+        let offer = Offer::new(points, capabilities, flaw, offered);
         let changed = !old_copy && !old_period && offer != *offered;
         self.pace = if changed { CHANGING } else { (self.pace * 3 / 2).min(CALM) };
         self.fetch_at = Some(now + stretched(self.pace, rng));
@@ -300,7 +300,8 @@ impl Remote {
             Some(known) if (known.period, known.revision) == (period, revision) => {
                 known.seen_at = now;
                 known.remembered = false;
-                News::Confirmed
+                // A restart does not remember what was dropped.
+                if offer.flaw() == offered.flaw() { News::Confirmed } else { News::Offer(offer) }
             }
             // The first sight of a period counts as movement too: how long ago
             // its descriptor was uploaded cannot be told, it may be new.
@@ -368,8 +369,10 @@ impl Remote {
                 None => (Unknown, self.failing.as_ref().map(|failing| failing.reason.clone())),
             };
         };
-        if offered.points.is_empty() {
-            return (Down, Some("its descriptor lists no usable introduction point".into()));
+        if offered.points().is_empty() {
+            let reason = "its descriptor lists no usable introduction point";
+            let flaw = offered.flaw().map(|flaw| format!("{reason}, but one with {flaw}"));
+            return (Down, Some(flaw.unwrap_or_else(|| reason.into())));
         }
         if let Some((since, reason)) = &self.unusable {
             let state = if alarm.reached(*since + DOUBT) { Down } else { Stale };
@@ -427,6 +430,7 @@ mod tests {
                 period: period(number),
                 revision,
                 points: vec![point(session, session)],
+                flaw: None,
                 capabilities: Capabilities::default(),
             };
             let news = self.remote.fetched(descriptor, &self.offer, self.now, &mut rng());
@@ -444,7 +448,7 @@ mod tests {
         }
 
         fn session(&self) -> Option<&crate::onion::IntroPoint> {
-            self.offer.points.first()
+            self.offer.points().first()
         }
     }
 

@@ -8,7 +8,7 @@ use rand::SeedableRng as _;
 use rand::rngs::StdRng;
 
 use super::fact::{NetworkView, Now, PeriodView, ResponsibleHsdir};
-use crate::onion::{IntroPoint, Period, RelayId, SessionId};
+use crate::onion::{IntroPoint, LinkSpecifier, Period, RelayId, SessionId};
 
 pub(super) const SECOND: Duration = Duration::from_secs(1);
 pub(super) const MINUTE: Duration = Duration::from_secs(60);
@@ -37,17 +37,30 @@ pub(super) fn relay(number: u16) -> RelayId {
     RelayId(id)
 }
 
+/// The same bytes, but for the third.
+fn with_byte(mut id: [u8; 32], byte: u8) -> [u8; 32] {
+    id[2] = byte;
+    id
+}
+
 /// The point with this session, at this relay.
 pub(super) fn point(session: u16, at: u16) -> IntroPoint {
     let mut id = [0; 32];
     id[..2].copy_from_slice(&session.to_be_bytes());
-    IntroPoint {
-        session_id: SessionId(id),
+    let specifier = |kind, body: &[u8]| LinkSpecifier { kind, body: body.to_vec() };
+    let point = |n: u8| IntroPoint {
+        session_id: SessionId(with_byte(id, n)),
         relay: relay(at),
-        link_specifiers: Vec::new(),
-        relay_ntor_key: [0; 32],
-        service_ntor_key: [0; 32],
-    }
+        link_specifiers: vec![
+            specifier(0, &[192, 0, 2, 1, 0x23, 0x29]),
+            specifier(2, &relay(at).0),
+            specifier(3, &[1; 32]),
+        ],
+        relay_ntor_key: [9; 32],
+        service_ntor_key: [9; 32],
+    };
+    // About every second encoding is a point of the curve.
+    (0..=u8::MAX).map(point).find(|point| point.flaw().is_none()).unwrap()
 }
 
 pub(super) fn period(number: u64) -> Period {

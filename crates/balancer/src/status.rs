@@ -59,8 +59,24 @@ pub struct Backend {
     /// Introductions that were dropped because of a limit (local instances).
     #[serde(default)]
     pub introductions_dropped: u64,
-    /// Rendezvous that failed (local instances).
+    /// Rendezvous that failed: the introduction could not be read, or no circuit
+    /// to the client's rendezvous point came about (local instances).
     pub rendezvous_failed: u64,
+    /// Rendezvous whose circuit closed before a stream was opened: the client had
+    /// gone meanwhile, or only wanted to be met, as probes do (local instances).
+    #[serde(default)]
+    pub rendezvous_abandoned: u64,
+    /// Circuits without a stream that were closed to make room for a new client
+    /// (local instances).
+    #[serde(default)]
+    pub circuits_closed_idle: u64,
+    /// Circuits whose streams moved nothing, closed to make room (local instances).
+    #[serde(default)]
+    pub circuits_closed_silent: u64,
+    /// Circuits whose streams moved next to nothing, closed to make room (local
+    /// instances).
+    #[serde(default)]
+    pub circuits_closed_slow: u64,
     /// Rendezvous with negotiated congestion control (local instances).
     #[serde(default)]
     pub congestion_controlled: u64,

@@ -2,6 +2,7 @@
 
 #![cfg(test)]
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use rand::rngs::StdRng;
@@ -111,7 +112,8 @@ impl World {
     }
 
     fn probed(&mut self, backend: BackendId, point: &IntroPoint) {
-        let failure = ProbeFailure::Point("no answer".into());
+        // As of a backend that was killed: its relays have lost its points.
+        let failure = ProbeFailure::Refused("no such point".into());
         let outcome = if self.dead == Some(backend) { Err(failure) } else { Ok(()) };
         let answer = Fact::Probed { backend, session: point.session_id, outcome };
         self.balancer.handle_fact(answer, self.now, &mut self.rng);
@@ -140,6 +142,7 @@ impl World {
             period: period(1),
             revision,
             points,
+            flaw: None,
             capabilities: Capabilities::default(),
         });
         self.tell(Fact::Fetched { backend: BackendId(backend), outcome });
@@ -213,6 +216,22 @@ fn a_dead_point_leaves_sooner_than_a_new_one_comes_and_a_burst_is_one_round() {
     world.local(1, &[5]);
     world.pass(10 * SECOND);
     assert_eq!(world.rounds(), [(1, 5), (15, 6), (33, 3)]);
+}
+
+#[test]
+fn every_point_that_is_offered_or_still_listed_has_its_backends_name() {
+    let mut world = World::on_network(1, 1);
+    world.local(0, &[1, 2]);
+    world.fetched(1, 1, &[3]);
+    world.pass(10 * SECOND);
+    // 3 is listed until the next round.
+    world.fetched(1, 2, &[4]);
+    let owners: std::collections::BTreeMap<_, _> = world.balancer.owners().collect();
+    let of = |session| owners.get(&point(session, session).session_id).copied();
+    assert_eq!(
+        [1, 2, 3, 4, 5].map(of),
+        [Some("local-0"), Some("local-0"), Some("remote-0"), Some("remote-0"), None]
+    );
 }
 
 #[test]
@@ -533,7 +552,7 @@ fn a_restart_lists_nothing_that_probes_had_found_dead() {
     world.fetched(1, 7, &[4, 5, 6]);
     let shown = world.balancer.status().backends.remove(0);
     assert_eq!((shown.state, shown.failing_intro_points), (BackendState::Down, 3));
-    assert_eq!(shown.reason.unwrap(), "all 3 introduction points fail: no answer");
+    assert_eq!(shown.reason.unwrap(), "all 3 introduction points fail: no such point");
     world.pass(20 * MINUTE);
     assert!(world.uploads.iter().all(|(_, p)| p.points.to_vec() == points(&[1, 2, 3])));
     world.dead = None;
@@ -728,6 +747,7 @@ fn another_publisher_is_no_stranger_once_several_are_expected() {
         period: period(1),
         revision: 1_000,
         points: points(&[77]),
+        flaw: None,
         capabilities: Capabilities::default(),
     };
     world.tell(Fact::Inspected { period: period(1), hsdir: relay(1), outcome: Ok(found) });
@@ -811,4 +831,49 @@ fn facts_about_unknown_backends_and_hsdirs_are_ignored() {
         outcome: Ok(1),
     });
     assert_eq!(world.balancer.status().backends[0].intro_points, 0);
+}
+
+#[test]
+fn a_hostile_backends_point_with_a_bad_key_reaches_no_descriptor_and_status_says_why() {
+    let mut world = World::on_network(1, 1);
+    world.local(0, &[1, 2, 3]);
+    let bad = IntroPoint { relay_ntor_key: [0; 32], ..point(12, 12) };
+    let descriptor = |points: Vec<IntroPoint>, revision| FetchedDescriptor {
+        period: period(1),
+        revision,
+        points,
+        flaw: None,
+        capabilities: Capabilities::default(),
+    };
+    let backend = BackendId(1);
+    let outcome = Ok(descriptor(vec![point(11, 11), bad.clone(), point(13, 13)], 1));
+    world.tell(Fact::Fetched { backend, outcome });
+    world.pass(60 * SECOND);
+    let published = |world: &World| -> BTreeSet<IntroPoint> {
+        world
+            .uploads
+            .iter()
+            .flat_map(|(_, publication)| publication.points.iter().cloned())
+            .collect()
+    };
+    assert!(published(&world).contains(&point(11, 11)) && !published(&world).contains(&bad));
+    let status = &world.balancer.status().backends[1];
+    let reason = "its descriptor lists an introduction point with an unusable key";
+    assert_eq!((status.state, status.intro_points), (BackendState::Up, 2));
+    assert_eq!(status.reason.as_deref(), Some(reason));
+
+    // Nor does one that an instance, or the memory of an older program, has.
+    world.tell(Fact::Fetched { backend, outcome: Ok(descriptor(vec![bad.clone()], 2)) });
+    world.tell(Fact::LocalPoints {
+        backend: BackendId(0),
+        points: vec![point(1, 1), bad.clone()],
+        capabilities: Capabilities::default(),
+    });
+    world.pass(60 * SECOND);
+    let status = world.balancer.status();
+    assert_eq!(status.backends[1].state, BackendState::Down);
+    assert!(status.backends[1].reason.as_ref().unwrap().contains("an unusable key"));
+    let reason = "it has an introduction point with an unusable key";
+    assert_eq!(status.backends[0].reason.as_deref(), Some(reason));
+    assert!(!published(&world).contains(&bad));
 }

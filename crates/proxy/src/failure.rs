@@ -25,6 +25,10 @@ pub enum Failure {
     Blocked(u16),
     /// The client's circuit has made too many requests.
     TooMany,
+    /// The process has as many requests under way as it may.
+    Overloaded,
+    /// The client was too slow with what others waited for.
+    GivenUp,
     /// Checks find every origin ill.
     NoOrigin,
     /// The origins have no connection to spare, or none for this circuit.
@@ -48,7 +52,7 @@ impl Failure {
     pub fn status(self) -> StatusCode {
         match self {
             Self::Malformed | Self::ClientGone => StatusCode::BAD_REQUEST,
-            Self::SlowClient => StatusCode::REQUEST_TIMEOUT,
+            Self::SlowClient | Self::GivenUp => StatusCode::REQUEST_TIMEOUT,
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::TargetTooLong => StatusCode::URI_TOO_LONG,
             Self::HeadTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
@@ -58,7 +62,9 @@ impl Failure {
             Self::ReadOnly => StatusCode::METHOD_NOT_ALLOWED,
             Self::FileBroken => StatusCode::INTERNAL_SERVER_ERROR,
             Self::OriginUnreachable | Self::OriginBroken => StatusCode::BAD_GATEWAY,
-            Self::NoOrigin | Self::OriginsBusy | Self::FilesBusy => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Overloaded | Self::NoOrigin | Self::OriginsBusy | Self::FilesBusy => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
             Self::OriginSlow => StatusCode::GATEWAY_TIMEOUT,
         }
     }
@@ -75,6 +81,8 @@ impl Failure {
             Self::Tor2web => "tor2web",
             Self::Blocked(_) => "blocked",
             Self::TooMany => "too_many",
+            Self::Overloaded => "overloaded",
+            Self::GivenUp => "given_up",
             Self::NoOrigin => "no_origin",
             Self::OriginsBusy => "origins_busy",
             Self::FilesBusy => "files_busy",
@@ -92,7 +100,7 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Malformed => "The request could not be understood.",
-            Self::SlowClient => "The request took too long to arrive.",
+            Self::SlowClient | Self::GivenUp => "The request took too long to arrive.",
             Self::ClientGone => "The request did not arrive in full.",
             Self::BodyTooLarge => "The request is too large.",
             Self::TargetTooLong => "The address in the request is too long.",
@@ -100,7 +108,7 @@ impl fmt::Display for Failure {
             Self::Tor2web => "This site is not offered through gateways. Use Tor Browser.",
             Self::Blocked(_) | Self::ReadOnly => "This request is not allowed.",
             Self::TooMany => "Too many requests. Please wait a moment.",
-            Self::NoOrigin | Self::OriginsBusy | Self::FilesBusy => {
+            Self::Overloaded | Self::NoOrigin | Self::OriginsBusy | Self::FilesBusy => {
                 "The site is busy. Please try again later."
             }
             Self::FileBroken => "Something went wrong. Please try again later.",

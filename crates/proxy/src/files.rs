@@ -1,8 +1,9 @@
 //! Which file below a directory answers a request (`file:/path`).
 //!
-//! What HTTP says of files (types, ranges, conditions) is the library's,
+//! What HTTP says of files (types, conditions) is the library's,
 //! `tower_http::services::ServeDir`. What may be asked for at all is decided
-//! here, before it; how a file is found below the root, in [`beneath`]. Nothing
+//! here, before it; how a file is found below the root, in [`beneath`]; which
+//! part of it, in [`range`]; by what it is known again, in [`validators`]. Nothing
 //! that a client sends, and no link below the root, leads out of it.
 //!
 //! That there is no such file, or no such part of it, is an answer like any
@@ -10,6 +11,8 @@
 //! gives it one.
 
 pub mod beneath;
+mod range;
+mod validators;
 
 use std::fmt;
 use std::io;
@@ -17,7 +20,7 @@ use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use http::header::{CONTENT_LENGTH, ETAG, IF_RANGE, LAST_MODIFIED, LOCATION, RANGE};
+use http::header::{CONTENT_LENGTH, ETAG, IF_MATCH, IF_NONE_MATCH, IF_RANGE, LOCATION, RANGE};
 use http::uri::Uri;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::BodyExt as _;
@@ -26,8 +29,11 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_perc
 use tower_http::services::ServeDir;
 
 use self::beneath::{Beneath, blocking};
+use self::range::Range;
+use self::validators::Seen;
 use super::body::{Body, BodyError, empty};
 use super::failure::Failure;
+use super::pace::Pace;
 use super::shares::{Share, Shares};
 
 /// What is read from the disk at a time, in bytes. A response holds two such
@@ -70,6 +76,7 @@ impl Files {
     }
 
     /// The file that the path of the request names, `index.html` for a directory.
+    /// `salt` makes its tag differ from those of other sites.
     ///
     /// # Errors
     ///
@@ -81,6 +88,7 @@ impl Files {
         &self,
         request: Request<Body>,
         circuit: u64,
+        salt: &str,
     ) -> Result<Response<Body>, Failure> {
         let (parts, _) = request.into_parts();
         if !matches!(parts.method, Method::GET | Method::HEAD) {
@@ -89,24 +97,42 @@ impl Files {
         let Some(path) = Asked::new(parts.uri.path()) else {
             return Ok(not_found());
         };
-        let handle = self.handles.take(circuit).await.ok_or(Failure::FilesBusy)?;
+        let pace = Pace::of(&parts.extensions);
+        let handle = self.handles.take_for(circuit, &pace).await.ok_or(Failure::FilesBusy)?;
         let mut headers = parts.headers;
-        if parts.method != Method::GET || !is_one_range_of_bytes(&headers) {
-            headers.remove(RANGE);
+        let range = headers.get_all(RANGE).iter();
+        let range = (parts.method == Method::GET).then(|| Range::of(range)).flatten();
+        headers.remove(RANGE);
+        let if_range = headers.remove(IF_RANGE);
+        // What is known of the file by its tag is asked of the library by its own.
+        let mut known = None;
+        let conditional = [IF_MATCH, IF_NONE_MATCH].iter().any(|name| headers.contains_key(name));
+        if range.is_some() || conditional {
+            let head = self.ask(&Method::HEAD, &path, &HeaderMap::new()).await?;
+            let seen = Seen::of(salt, head.headers());
+            for name in [IF_MATCH, IF_NONE_MATCH] {
+                seen.translate(&mut headers, &name);
+            }
+            // The part of a file that has changed since is of no use (RFC 9110,
+            // section 13.1.5).
+            if let (Some(range), Some(length)) = (range, seen.length)
+                && if_range.is_none_or(|condition| seen.is_meant_by(&condition))
+                && let Some(range) = range.within(length)
+            {
+                headers.insert(RANGE, range);
+            }
+            known = Some(seen);
         }
-        let ranged = headers.contains_key(RANGE);
-        let condition = headers.remove(IF_RANGE);
         let mut response = self.ask(&parts.method, &path, &headers).await?;
-        // The part of a file that has changed since is of no use; the library
-        // does not know this condition (RFC 9110, section 13.1.5).
-        if let Some(condition) = condition.filter(|_| ranged)
-            && ![ETAG, LAST_MODIFIED]
-                .iter()
-                .any(|name| response.headers().get(name) == Some(&condition))
-        {
+        let tag = |response: &Response<Body>| response.headers().get(ETAG).cloned();
+        if headers.contains_key(RANGE) && known.is_some_and(|seen| seen.tag != tag(&response)) {
+            // It was replaced meanwhile.
             headers.remove(RANGE);
             drop(response);
             response = self.ask(&parts.method, &path, &headers).await?;
+        }
+        if let Some(tag) = tag(&response) {
+            response.headers_mut().insert(ETAG, validators::opaque(salt, &tag));
         }
         if response.headers().contains_key(LOCATION) {
             return Ok(redirect(response, &path, parts.uri.query()));
@@ -252,16 +278,6 @@ fn is_of_the_path(error: &io::Error) -> bool {
     of_the_path || error.raw_os_error() == Some(libc::ELOOP)
 }
 
-/// Whether `Range` is one that this server knows; others are to be ignored
-/// (RFC 9110, section 14.2).
-fn is_one_range_of_bytes(headers: &HeaderMap) -> bool {
-    let mut ranges = headers.get_all(RANGE).iter();
-    match (ranges.next(), ranges.next()) {
-        (Some(range), None) => range.as_bytes().starts_with(b"bytes="),
-        _ => false,
-    }
-}
-
 /// To a directory by its name with a slash, relative to where the client is:
 /// no host and no scheme that could be wrong.
 fn redirect(mut response: Response<Body>, path: &Asked, query: Option<&str>) -> Response<Body> {
@@ -291,7 +307,7 @@ mod tests {
     use std::time::Duration;
 
     use http::header::{
-        ACCEPT_RANGES, CONTENT_RANGE, CONTENT_TYPE, IF_MODIFIED_SINCE, IF_NONE_MATCH,
+        ACCEPT_RANGES, CONTENT_RANGE, CONTENT_TYPE, IF_MODIFIED_SINCE, LAST_MODIFIED,
     };
     use tempfile::TempDir;
 
@@ -342,7 +358,7 @@ mod tests {
         }
 
         async fn ask(&self, request: http::request::Builder) -> Response<Body> {
-            self.files.answer(request.body(empty()).unwrap(), 7).await.unwrap()
+            self.files.answer(request.body(empty()).unwrap(), 7, "a.onion").await.unwrap()
         }
 
         async fn get(&self, target: &str) -> Response<Body> {
@@ -492,7 +508,7 @@ mod tests {
         for method in [Method::POST, Method::PUT, Method::DELETE, Method::OPTIONS, Method::PATCH] {
             for target in ["/0123.txt", "/missing", "/../x"] {
                 let request = Request::builder().method(&method).uri(target);
-                let answer = site.files.answer(request.body(empty()).unwrap(), 7).await;
+                let answer = site.files.answer(request.body(empty()).unwrap(), 7, "a.onion").await;
                 assert_eq!(answer.unwrap_err(), Failure::ReadOnly);
             }
         }
@@ -558,14 +574,111 @@ mod tests {
                 response.headers().get(CONTENT_RANGE).map(|v| v.to_str().unwrap().to_owned());
             (status, shown.unwrap_or_default(), text(response).await)
         };
-        let partial = |range: &str, body: &str| (206, format!("bytes {range}/10"), body.to_owned());
-        assert_eq!(part("bytes=2-4").await, partial("2-4", "234"));
-        assert_eq!(part("bytes=7-").await, partial("7-9", "789"));
-        assert_eq!(part("bytes=-3").await, partial("7-9", "789"));
-        assert_eq!(part("bytes=10-").await, (416, "bytes */10".into(), String::new()));
+        for (range, shown, body) in [
+            ("bytes=2-4", "2-4", "234"),
+            ("bytes=7-", "7-9", "789"),
+            ("bytes=7-99", "7-9", "789"),
+            ("bytes=7-99999999999999999999999", "7-9", "789"),
+            ("bytes=-3", "7-9", "789"),
+            // Longer than the file: all of it (RFC 9110, section 14.1.2).
+            ("bytes=-11", "0-9", "0123456789"),
+            ("bytes=-100", "0-9", "0123456789"),
+            ("bytes=-99999999999999999999999", "0-9", "0123456789"),
+            ("bytes=0-", "0-9", "0123456789"),
+            ("bytes=9-9", "9-9", "9"),
+            ("BYTES=2-4", "2-4", "234"),
+            ("bytes=02-04", "2-4", "234"),
+            ("bytes= 2-4", "2-4", "234"),
+            ("bytes=,2-4 ,", "2-4", "234"),
+        ] {
+            let expected = (206, format!("bytes {shown}/10"), body.to_owned());
+            assert_eq!(part(range).await, expected, "{range}");
+        }
+        for range in ["bytes=10-", "bytes=10-20", "bytes=-0", "bytes=99999999999999999999999-"] {
+            assert_eq!(part(range).await, (416, "bytes */10".into(), String::new()), "{range}");
+        }
         let whole = (200, String::new(), "0123456789".to_owned());
-        assert_eq!(part("bytes=0-1,3-4").await, whole, "several parts are not sent");
-        assert_eq!(part("lines=1-2").await, whole, "an unknown unit is ignored");
+        for range in [
+            "bytes=0-1,3-4",
+            "lines=1-2",
+            "bytes=5-3",
+            "bytes=",
+            "bytes=-",
+            "bytes=a-b",
+            "bytes=+1-2",
+            "bytes=1--2",
+            "bytes=1 - 2",
+            "bytes 1-2",
+            "bytes",
+            "",
+        ] {
+            assert_eq!(part(range).await, whole, "{range} is ignored");
+        }
+    }
+
+    #[tokio::test]
+    async fn there_are_no_parts_of_an_empty_file() {
+        let site = Site::new();
+        fs::write(site.root().join("nothing"), "").unwrap();
+        for range in ["bytes=0-", "bytes=-5", "bytes=0-0", "bytes=1-", "bytes=-0"] {
+            let response = site.ask(Request::get("/nothing").header(RANGE, range)).await;
+            assert_eq!((response.status(), text(response).await), (StatusCode::OK, String::new()));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_tag_tells_files_apart_and_nothing_of_their_age() {
+        let site = Site::new();
+        let path = site.root().join("0123.txt");
+        let at = std::time::UNIX_EPOCH + Duration::new(1_700_000_000, 123_456_789);
+        let tag = async |seconds: u64, nanoseconds: u64, body: &str| {
+            fs::write(&path, body).unwrap();
+            let at = at + Duration::from_secs(seconds) + Duration::from_nanos(nanoseconds);
+            fs::File::options().append(true).open(&path).unwrap().set_modified(at).unwrap();
+            site.get("/0123.txt").await.headers()[ETAG].to_str().unwrap().to_owned()
+        };
+        let first = tag(0, 0, "0123456789").await;
+        assert_eq!(tag(0, 0, "9876543210").await, first);
+        let mut others = vec![first.clone()];
+        for (seconds, nanoseconds, body) in
+            [(1, 0, "0123456789"), (0, 1, "0123456789"), (0, 0, "x")]
+        {
+            let other = tag(seconds, nanoseconds, body).await;
+            assert!(!others.contains(&other));
+            others.push(other);
+        }
+        for tag in others {
+            let digits = tag.strip_prefix('"').and_then(|tag| tag.strip_suffix('"')).unwrap();
+            assert!(digits.len() == 32 && digits.bytes().all(|c| c.is_ascii_hexdigit()), "{tag}");
+            for shown in ["123456789", "75bcd15", "6553f100", "1700000000"] {
+                assert!(!tag.contains(shown), "{tag}");
+            }
+        }
+        let elsewhere = site.files.answer(Request::new(empty()), 7, "b.onion").await.unwrap();
+        assert_ne!(elsewhere.headers()[ETAG], site.get("/").await.headers()[ETAG]);
+    }
+
+    #[tokio::test]
+    async fn conditions_are_about_the_tags_that_clients_know() {
+        let site = Site::new();
+        let tag = site.get("/0123.txt").await.headers()[ETAG].to_str().unwrap().to_owned();
+        let status = async |name: http::HeaderName, value: &str| {
+            site.ask(Request::get("/0123.txt").header(name, value)).await.status().as_u16()
+        };
+        for (value, status_of_match, status_of_none) in [
+            (&*tag, 200, 304),
+            (&*format!("\"x\", {tag}"), 200, 304),
+            (&*format!("W/{tag}"), 412, 304),
+            ("*", 200, 304),
+            ("\"x\"", 412, 200),
+            ("", 200, 200),
+        ] {
+            assert_eq!(status(IF_MATCH, value).await, status_of_match, "{value}");
+            assert_eq!(status(IF_NONE_MATCH, value).await, status_of_none, "{value}");
+        }
+        let head = site.ask(Request::head("/0123.txt").header(IF_NONE_MATCH, &tag)).await;
+        assert_eq!(head.status(), 304);
+        assert_eq!(head.headers()[ETAG], tag);
     }
 
     #[tokio::test]

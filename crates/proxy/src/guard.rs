@@ -1,14 +1,16 @@
 //! Which requests are refused before anything else is done with them. Pure.
 //!
 //! It sees a request as the client has sent it, in any version of HTTP, before
-//! anything in it is changed. What of HTTP/1 does not reach a parsed head, the
-//! framing refuses before (`http::framing`); what shows only while a body
-//! arrives, such as its length when none was announced, is for who reads the body.
+//! anything in it is changed, and holds the same against all of them ([`form`]).
+//! What of HTTP/1 does not reach a parsed head, the framing refuses before
+//! (`http::framing`); what shows only while a body arrives, such as its length
+//! when none was announced, is for who reads the body.
 
+mod form;
 mod path;
 mod rules;
 
-use http::header::{CONTENT_LENGTH, HOST, MAX_FORWARDS, TRANSFER_ENCODING};
+use http::header::{CONTENT_LENGTH, EXPECT, HOST, MAX_FORWARDS, TRANSFER_ENCODING};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Version};
 
@@ -28,6 +30,15 @@ const FIELD_SYNTAX: usize = ": \r\n".len();
 
 /// The status for methods that are never led on.
 const METHOD_NOT_ALLOWED: u16 = 405;
+
+/// Methods that are never led on, in capitals: the first would make an open relay
+/// of an origin, the next two show what the proxy has added, and the last begins
+/// HTTP/2 (RFC 9113, section 11.6).
+const NEVER: [&str; 4] = ["CONNECT", "TRACE", "TRACK", "PRI"];
+
+/// The status for what is expected other than `100-continue` (RFC 9110, section
+/// 10.1.1).
+const EXPECTATION_FAILED: u16 = 417;
 
 /// The status for hosts that are not served here (RFC 9110, section 15.5.20).
 const MISDIRECTED: u16 = 421;
@@ -50,11 +61,11 @@ impl Guard {
     /// origin.
     ///
     /// Besides what the settings refuse, these are always refused: what is
-    /// longer than the limits; what has no host, two, or none that is one; what
-    /// says twice, or in disguise, how long its body is; other forms of a target
-    /// than a path, an `http` URI, or `*` for `OPTIONS`; `CONNECT`, which would
-    /// make an open relay of an origin, and `TRACE`, which would show what the
-    /// proxy has added (405).
+    /// longer than the limits; what would be another head in another version of
+    /// HTTP; what has no host, two, or none that is one; what says twice, or in
+    /// disguise, how long its body is; other forms of a target than a path, an
+    /// `http` URI, or `*` for `OPTIONS`; `CONNECT`, `TRACE` and their like (405);
+    /// and what expects anything but `100-continue` (417).
     ///
     /// # Errors
     ///
@@ -73,13 +84,18 @@ fn acceptable<'a>(
 ) -> Result<Option<Host<'a>>, Failure> {
     within_limits(settings, request)?;
     // Some servers do not tell methods apart by case.
-    let is = |method: Method| request.method.as_str().eq_ignore_ascii_case(method.as_str());
-    if is(Method::CONNECT) || is(Method::TRACE) || is_for_us(request) {
+    let is = |method: &&str| request.method.as_str().eq_ignore_ascii_case(method);
+    if NEVER.iter().any(is) || is_for_us(request) {
         return Err(Failure::Blocked(METHOD_NOT_ALLOWED));
     }
-    has_known_target(request)?;
+    if !form::is_proper(request) {
+        return Err(Failure::Malformed);
+    }
     let host = only_host(request)?;
     body_fits(settings, &request.headers)?;
+    if expects_more(&request.headers) {
+        return Err(Failure::Blocked(EXPECTATION_FAILED));
+    }
     if settings.block_tor2web && is_of_a_gateway(&request.headers, host) {
         return Err(Failure::Tor2web);
     }
@@ -116,17 +132,6 @@ fn within_limits(settings: &GuardSettings, request: &Parts) -> Result<(), Failur
 fn is_for_us(request: &Parts) -> bool {
     request.method == Method::OPTIONS
         && request.headers.get(MAX_FORWARDS).is_some_and(|left| left.as_bytes() == b"0")
-}
-
-/// A path, an `http` URI, or `*` for `OPTIONS` (RFC 9112, section 3.2).
-fn has_known_target(request: &Parts) -> Result<(), Failure> {
-    let uri = &request.uri;
-    let scheme = uri.scheme_str().is_none_or(|scheme| matches!(scheme, "http" | "https"));
-    let path = uri.path_and_query().is_some_and(|path| match path.as_str() {
-        "*" => request.method == Method::OPTIONS,
-        path => path.starts_with('/'),
-    });
-    if scheme && path { Ok(()) } else { Err(Failure::Malformed) }
 }
 
 /// The host that a request is for; nothing for one of HTTP/1.0 that names none.
@@ -174,6 +179,15 @@ fn body_fits(settings: &GuardSettings, headers: &HeaderMap) -> Result<(), Failur
         Some(most) if length > most => Err(Failure::BodyTooLarge),
         _ => Ok(()),
     }
+}
+
+/// Whether a client waits for something that nobody here can promise. That the
+/// body may come, it is told here.
+fn expects_more(headers: &HeaderMap) -> bool {
+    headers.get_all(EXPECT).iter().any(|value| {
+        let mut members = value.as_bytes().split(|&byte| byte == b',').map(<[u8]>::trim_ascii);
+        !members.all(|member| member.is_empty() || member.eq_ignore_ascii_case(b"100-continue"))
+    })
 }
 
 /// Whether a request came through a Tor2web gateway. Gateways say so with
@@ -298,7 +312,7 @@ mod tests {
 
     #[test]
     fn connect_and_trace_are_never_led_on() {
-        for method in ["CONNECT", "TRACE", "connect", "Trace"] {
+        for method in ["CONNECT", "TRACE", "connect", "Trace", "TRACK", "PRI"] {
             let mut request = get("/");
             request.method = Method::from_bytes(method.as_bytes()).unwrap();
             assert_eq!(default(&request), Some(Failure::Blocked(405)));
@@ -313,6 +327,17 @@ mod tests {
         assert_eq!(default(&request), Some(Failure::Blocked(405)));
         request.headers.insert(MAX_FORWARDS, HeaderValue::from_static("1"));
         assert_eq!(default(&request), None);
+    }
+
+    #[test]
+    fn what_expects_anything_but_to_be_told_to_go_on_is_refused() {
+        for value in ["100-continue", "100-Continue", "100-continue, 100-continue", "", ","] {
+            assert_eq!(default(&with(&[("expect", value)])), None, "{value}");
+        }
+        for value in ["200-ok", "100-continue, x", "100-continue;q=1", "100"] {
+            let refused = default(&with(&[("expect", value)]));
+            assert_eq!(refused, Some(Failure::Blocked(417)), "{value}");
+        }
     }
 
     #[test]
@@ -455,7 +480,7 @@ mod tests {
             ("X-Method-Override", "Put"),
             ("X_HTTP_Method_Override", "PUT"),
             ("X.HTTP.Method", "PUT"),
-            ("x-http-method-override", " GET , DELETE"),
+            ("x-http-method-override", "GET , DELETE"),
         ] {
             let mut request = with(&[("x-http-method", "GET"), (name, value)]);
             request.method = Method::POST;

@@ -2,71 +2,114 @@
 //!
 //! - [`hop`]: what is of one connection alone goes no further;
 //! - [`client`]: what the origin is told of the client, and that nothing of it
-//!   comes from the client itself;
-//! - [`fields`] and [`names`]: the public names of a site become its onion
-//!   names in responses, and the other way round in requests.
+//!   comes from the client itself, nor anything else that only servers and proxies
+//!   may say ([`reserved`]);
+//! - [`site`]: which one site a request is for, as the origin sees it;
+//! - [`names`] and [`own`]: the public names of a site, and what origins call
+//!   themselves, become its onion names in responses;
+//! - [`fields`] and [`cookies`]: where names stand, and how each field writes them.
 
 mod client;
+mod cookies;
 mod fields;
 mod hop;
 mod names;
+mod own;
+mod reserved;
+mod site;
 
-use http::header::{ALT_SVC, COOKIE, HOST, HeaderMap, HeaderValue, MAX_FORWARDS};
+use http::header::{ALT_SVC, COOKIE, EXPECT, HOST, HeaderMap, HeaderValue, MAX_FORWARDS};
 use http::uri::{PathAndQuery, Uri};
 use http::{Method, Version, request, response};
 
+pub use self::fields::is_translated;
 use self::names::Names;
-use super::host::{self, Host};
-use super::settings::{HeaderSettings, HostHeader};
+pub use self::own::Own;
+pub use self::site::Sites;
+use super::host;
+use super::settings::HeaderSettings;
 use super::visitor::Visitor;
 
-/// Makes of a client's request the one that the origin gets.
+/// Makes of a client's request the one that the origin gets; the answer is for
+/// these sites.
 ///
 /// Afterwards it has exactly one `Host`, and its target is a path (or `*`), as
 /// in HTTP/1.1, whatever the client speaks: where the origin speaks HTTP/2, the
 /// host is what its `:authority` has to be. `Connection` is there only to
-/// announce `TE: trailers` or an upgrade.
+/// announce `TE: trailers` or an upgrade, `Expect` never: what a client waits for,
+/// it is told here.
 ///
 /// What is refused by [`Guard::check`](super::guard::Guard::check) must not come here.
-pub fn request(settings: &HeaderSettings, visitor: &Visitor, request: &mut request::Parts) {
-    let host = asked_for(visitor, request);
-    hop::clean_request(request);
+pub fn request(
+    settings: &HeaderSettings,
+    visitor: &Visitor,
+    request: &mut request::Parts,
+) -> Sites {
+    let sites = Sites::new(settings, visitor, host::named(request));
     client::forget(settings, &mut request.headers);
-    let names = Names::for_origin(settings, visitor);
-    fields::rewrite(fields::OF_REQUESTS, &names, &mut request.headers);
+    hop::clean_request(&settings.upgrades, request);
+    request.headers.remove(EXPECT);
+    fields::translate(settings, visitor, &sites, &mut request.headers);
     request.version = Version::HTTP_11;
-    request.uri = request.uri.path_and_query().map_or_else(root, |path| Uri::from(path.clone()));
-    request.headers.insert(HOST, host_for_origin(settings, &names, &host));
-    client::tell(settings, visitor, &host, &mut request.headers);
+    // An empty path calls itself `/`, and is written as nothing.
+    let path = request.uri.path_and_query().filter(|path| path.as_str() != "/").cloned();
+    request.uri = path.map_or_else(root, Uri::from);
+    request.headers.insert(HOST, client::text(&sites.told.host()));
+    client::tell(settings, visitor, &sites.told, &mut request.headers);
     join_cookies(&mut request.headers);
     count_forwarding(request);
+    sites
 }
 
-/// Makes of an origin's response the one that the client gets.
-pub fn response(settings: &HeaderSettings, visitor: &Visitor, response: &mut response::Parts) {
+/// Makes of an origin's response the one that the client gets who has asked for
+/// these sites; `own` is what the origins call themselves.
+pub fn response(
+    settings: &HeaderSettings,
+    own: &Own,
+    visitor: &Visitor,
+    sites: &Sites,
+    response: &mut response::Parts,
+) {
     hop::clean_response(response);
     for name in &settings.strip {
         response.headers.remove(name);
     }
-    if !settings.names.is_empty() {
-        // Other ways to the public site are none to the onion service.
+    let names = Names::new(settings, visitor, own, sites);
+    // Other ways to the public site, or to the origin's own address, are none to
+    // the onion service.
+    let alternatives = response.headers.get_all(ALT_SVC).iter();
+    if !settings.names.is_empty()
+        || alternatives.filter_map(|list| list.to_str().ok()).any(|list| names.leads_to_own(list))
+    {
         response.headers.remove(ALT_SVC);
     }
-    let names = Names::for_visitor(settings, visitor);
-    fields::rewrite(fields::OF_RESPONSES, &names, &mut response.headers);
+    fields::rewrite(settings, &names, &mut response.headers);
+    cookies::rewrite(settings, &names, &mut response.headers);
 }
 
-/// Takes out of the trailers of a request or response what would mean something
-/// else in its head (RFC 9110, section 6.5.1): some servers put them there.
-pub fn trailers(settings: &HeaderSettings, trailers: &mut HeaderMap) {
-    hop::clean(trailers);
+/// Takes out of the trailers of a request what would mean something else in its
+/// head (RFC 9110, section 6.5.1), where some servers put them, and what its head
+/// must not say either.
+pub fn request_trailers(settings: &HeaderSettings, trailers: &mut HeaderMap) {
     client::forget(settings, trailers);
-    for name in NEVER_TRAILERS.iter().copied().chain(settings.strip.iter().map(String::as_str)) {
+    clean_trailers(&[], trailers);
+}
+
+/// Takes out of the trailers of a response what would mean something else in its
+/// head.
+pub fn response_trailers(settings: &HeaderSettings, trailers: &mut HeaderMap) {
+    clean_trailers(&settings.strip, trailers);
+}
+
+fn clean_trailers(strip: &[String], trailers: &mut HeaderMap) {
+    hop::clean(trailers);
+    for name in NEVER_TRAILERS.iter().copied().chain(strip.iter().map(String::as_str)) {
         trailers.remove(name);
     }
 }
 
-/// What frames or leads a message, says who may have it, or how to read it.
+/// What frames or leads a message, says who may have it, or how to read it; and
+/// what rules are held against in a head.
 const NEVER_TRAILERS: &[&str] = &[
     "authorization",
     "cache-control",
@@ -82,38 +125,12 @@ const NEVER_TRAILERS: &[&str] = &[
     "range",
     "set-cookie",
     "trailer",
+    "user-agent",
     "www-authenticate",
+    "x-http-method",
+    "x-http-method-override",
+    "x-method-override",
 ];
-
-/// The host that a client has asked for; if it names none, the one that it has
-/// connected to.
-fn asked_for(visitor: &Visitor, request: &request::Parts) -> HeaderValue {
-    let valid = |host: &&str| Host::parse(host).is_some();
-    let named = host::named(request).filter(valid).and_then(|host| host.parse().ok());
-    named.unwrap_or_else(|| {
-        let host = match visitor.port {
-            80 => visitor.onion.clone(),
-            port => format!("{}:{port}", visitor.onion),
-        };
-        HeaderValue::try_from(host).unwrap_or_else(|_| HeaderValue::from_static(""))
-    })
-}
-
-/// What becomes of `Host`.
-fn host_for_origin(
-    settings: &HeaderSettings,
-    names: &Names<'_>,
-    host: &HeaderValue,
-) -> HeaderValue {
-    let other = match &settings.host {
-        HostHeader::Pass => None,
-        HostHeader::Fixed(name) => Some(name.clone()),
-        HostHeader::Mapped => {
-            host.to_str().ok().and_then(Host::parse).and_then(|host| names.partner(host.name))
-        }
-    };
-    other.and_then(|host| HeaderValue::try_from(host).ok()).unwrap_or_else(|| host.clone())
-}
 
 fn root() -> Uri {
     Uri::from(PathAndQuery::from_static("/"))

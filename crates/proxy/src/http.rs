@@ -15,21 +15,29 @@ mod gate;
 mod progress;
 mod response;
 mod tasks;
+mod turns;
 mod upgrade;
 mod upstream;
 
-use std::convert::Infallible;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
+use h2::Reason;
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
-use hyper::{Request, Response};
+use hyper::{Request, Response, Version};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
 
 use super::body::Body;
+use super::failure::Failure;
 use super::guard::Guard;
+use super::headers::Own;
 use super::pages::Pages;
 use super::settings::{HttpSettings, OriginProtocol, STREAMS_OF_A_CIRCUIT};
 use super::visitor::Visitor;
@@ -41,6 +49,7 @@ use exchange::Exchange;
 use framing::Limits;
 use gate::{Gate, INSTEAD_FIELDS, Keeper, Patience, Protocol};
 use tasks::{Spawner, Tasks, answering};
+use turns::{Place, Turn};
 pub use upstream::{FromOrigin, Site, Upstream};
 
 /// Bytes of a body that hyper holds for a client of HTTP/1 who does not read, or
@@ -53,11 +62,22 @@ const BUFFER: u32 = 64 * 1024;
 /// hyper asks for more.
 const PIECE: usize = 8 * 1024;
 
+/// How long a client may take nothing of a page of ours, or of a refusal, before
+/// that is given up.
+const PAGE_PATIENCE: Duration = Duration::from_secs(10);
+
 /// The flow control window of all streams of an HTTP/2 connection.
 const CONNECTION_WINDOW: u32 = 4 * BUFFER;
 
 /// Requests that one HTTP/2 connection may have under way at most.
 const MAX_STREAMS: u32 = 100;
+
+/// What a client of HTTP/2 gets whose circuit has enough connections: no settings,
+/// and GOAWAY with `ENHANCE_YOUR_CALM` for all of its requests (RFC 9113, sections
+/// 6.5 and 6.8).
+const CALM_DOWN: &[u8] = b"\0\0\0\x04\0\0\0\0\0\
+    \0\0\x08\x07\0\0\0\0\0\
+    \0\0\0\0\0\0\0\x0b";
 
 /// The reverse proxy of one virtual port. All streams to the port share it.
 pub struct Proxy {
@@ -69,10 +89,14 @@ pub struct Proxy {
     pages: Pages,
     /// Who answers.
     upstream: Arc<dyn Upstream>,
+    /// What those call themselves.
+    own: Own,
     /// What clients have done.
     circuits: Mutex<Circuits>,
     /// What has become of their requests.
     counts: Counts,
+    /// For each request under way, one.
+    room: Arc<Semaphore>,
 }
 
 /// What the proxy can do to the client's circuit.
@@ -89,9 +113,25 @@ impl Proxy {
         pages: Pages,
         upstream: Arc<dyn Upstream>,
     ) -> Arc<Self> {
+        Self::within(turns::room(), settings, pages, upstream)
+    }
+
+    /// The same, where as many requests may be under way as there is room,
+    /// instead of as many as the process may have.
+    pub fn within(
+        room: Arc<Semaphore>,
+        mut settings: Arc<HttpSettings>,
+        pages: Pages,
+        upstream: Arc<dyn Upstream>,
+    ) -> Arc<Self> {
         let circuits = Mutex::new(Circuits::new(settings.circuit.clone()));
         let guard = Guard::new(&settings.guard);
-        Arc::new(Self { settings, guard, pages, upstream, circuits, counts: Counts::default() })
+        let own = upstream.own();
+        if settings.headers.proto.is_none() {
+            Arc::make_mut(&mut settings).headers.proto = Some(own.scheme());
+        }
+        let counts = Counts::default();
+        Arc::new(Self { settings, guard, pages, upstream, own, circuits, counts, room })
     }
 
     /// Serves one client until either side ends the stream.
@@ -124,7 +164,17 @@ impl Proxy {
                 tasks.ended().await;
             }
             // What still runs when the connection has ended, nobody waits for.
-            Protocol::Http2 => self.serve_http2(gate, exchange, &keeper, tasks.spawner()).await,
+            Protocol::Http2 => match Place::take(self, exchange.visitor.circuit) {
+                Some(_place) => self.serve_http2(gate, exchange, &keeper, tasks.spawner()).await,
+                None => {
+                    self.counts.refused(Failure::TooMany);
+                    let goodbye = async {
+                        let _ = gate.write_all(CALM_DOWN).await;
+                        let _ = gate.shutdown().await;
+                    };
+                    let _ = timeout(PAGE_PATIENCE, goodbye).await;
+                }
+            },
         }
     }
 
@@ -182,9 +232,10 @@ impl Proxy {
     /// Requests that one HTTP/2 connection may have under way. What an origin
     /// would not take at once waits where it costs nothing: with the client.
     fn max_streams(&self) -> u32 {
+        let most = MAX_STREAMS.min(self.settings.circuit.max_requests.unwrap_or(MAX_STREAMS));
         match self.settings.origins.protocol {
-            OriginProtocol::Http1 => MAX_STREAMS,
-            OriginProtocol::Http2 => MAX_STREAMS.min(STREAMS_OF_A_CIRCUIT.into()),
+            OriginProtocol::Http1 => most,
+            OriginProtocol::Http2 => most.min(STREAMS_OF_A_CIRCUIT.into()),
         }
     }
 
@@ -204,17 +255,25 @@ impl Proxy {
     }
 }
 
-/// What hyper asks for each request.
+/// What hyper asks for each request. In HTTP/2 one that may not begin is refused
+/// before anything is made for it: even an answer of ours would wait in the
+/// client's window.
 fn service(
     exchange: Arc<Exchange>,
 ) -> impl hyper::service::Service<
     Request<Incoming>,
     Response = Response<Body>,
-    Error = Infallible,
+    Error = h2::Error,
     Future: Send + 'static,
 > {
-    service_fn(move |request| {
-        let answer = Arc::clone(&exchange).answer(request);
-        async { Ok(answer.await) }
+    service_fn(move |request: Request<Incoming>| -> BoxFuture<'static, _> {
+        let turn = Turn::take(&exchange.proxy, exchange.visitor.circuit);
+        match turn {
+            Err(failure) if request.version() == Version::HTTP_2 => {
+                exchange.refused(failure);
+                std::future::ready(Err(Reason::REFUSED_STREAM.into())).boxed()
+            }
+            turn => Arc::clone(&exchange).answer(request, turn).map(Ok).boxed(),
+        }
     })
 }

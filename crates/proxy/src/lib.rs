@@ -1,7 +1,36 @@
 //! From a client's stream to the origin. Takes any duplex stream and knows
 //! nothing of Tor.
+//!
+//! [`rules`] say what a virtual port leads to, and [`setup`] makes what serves
+//! such a target. Then:
+//!
+//! | a stream to | goes to |
+//! |---|---|
+//! | an `http://` or `https://` target | [`http::Proxy`], and for each request [`origins`] |
+//! | a `file:` target | [`http::Proxy`], and for each request [`files`] |
+//! | anything else that accepts connections | [`origin`], which connects, and [`forward`], which copies |
+//! | nothing, in a daemon without configuration | [`welcome`] |
+//!
+//! A request passes these, in this order:
+//!
+//! | part | does |
+//! |---|---|
+//! | [`http`] | serves HTTP/1 and HTTP/2 with hyper, behind a gate that lets only unambiguous messages in ([`http::framing`]); leads each request through the rest; limits circuits |
+//! | [`guard`] | refuses requests before anything else is done with them |
+//! | [`headers`] | rewrites the fields of requests and responses |
+//! | [`origins`] | chooses an origin, connects, retries, checks health |
+//! | [`files`] | answers from a directory |
+//! | [`failure`], [`pages`] | turn whatever fails into one answer and one counter |
+//!
+//! Values that several of these share: [`settings`] from the configuration,
+//! [`visitor`] for the client, [`body`] for what passes through, [`host`] and
+//! [`token`] for names in HTTP, [`proxy_line`] for the PROXY protocol,
+//! [`shares`] for what one circuit may take of scarce things, [`status`] for
+//! what is counted.
 
+pub mod answer;
 pub mod body;
+mod buffer;
 mod clock;
 pub mod failure;
 pub mod files;
@@ -12,6 +41,7 @@ pub mod host;
 pub mod http;
 pub mod origin;
 pub mod origins;
+pub mod pace;
 pub mod pages;
 pub mod proxy_line;
 pub mod rules;

@@ -48,11 +48,12 @@ use rustls::pki_types::ServerName;
 use self::balance::{Candidate, choose};
 use self::counts::Counts;
 use self::dial::{Dialer, HeadLimits};
-use self::health::{Change, Health, Thresholds, Trial};
+use self::health::{Change, Health, Thresholds, Trial, Trouble};
 use self::pool::Pool;
 pub use self::tls::TrustError;
 use super::body::Body;
 use super::failure::Failure;
+use super::headers::Own;
 use super::http::FromOrigin;
 use super::rules::{HttpOrigin, Origin};
 use super::settings::{HttpSettings, OriginSettings};
@@ -63,8 +64,10 @@ pub struct Origins {
     members: Vec<Member>,
     choice: Mutex<Choice>,
     settings: OriginSettings,
-    /// The most fields that a response may have.
-    max_headers: usize,
+    /// The bounds on heads of responses.
+    heads: HeadLimits,
+    /// What the members call themselves.
+    own: Own,
 }
 
 /// One of them.
@@ -102,6 +105,8 @@ pub struct OriginState {
     /// Why it is not in use; `None`: it is. Without any in use, those get
     /// requests all the same that checks do not find ill.
     pub out: Option<String>,
+    /// What the last request, check or look came to, if to nothing good.
+    pub trouble: Option<String>,
     /// Requests that went to it, each repetition among them.
     pub requests: u64,
     /// Those that failed by its fault.
@@ -153,6 +158,7 @@ impl Origins {
             .map(|origin| Member::new(origin, settings, config.as_ref(), heads))
             .collect::<Result<Vec<_>, _>>()?;
         let settings = &settings.origins;
+        let own = Own::of(origins, settings.tls.server_name.as_deref());
         let check = settings.health_check.clone().unwrap_or_default();
         let thresholds = Thresholds {
             fail_after: settings.fail_after,
@@ -165,7 +171,8 @@ impl Origins {
             members,
             choice: Mutex::new(Choice { health, last: None }),
             settings: settings.clone(),
-            max_headers: heads.fields,
+            heads,
+            own,
         }))
     }
 
@@ -211,7 +218,11 @@ impl Origins {
             };
             failure = lost.failure;
             if lost.blames_origin() {
-                turn.failed(&lost.why);
+                let trouble = match failure {
+                    Failure::OriginUnreachable => Trouble::Connecting,
+                    _ => Trouble::Answering,
+                };
+                turn.failed(trouble, &lost.why);
             }
             match lost.again(copy.as_ref(), &mut left) {
                 Some(again) => request = again,
@@ -219,6 +230,11 @@ impl Origins {
             }
         }
         Err(failure)
+    }
+
+    /// What the origins call themselves in what they answer.
+    pub(super) fn own(&self) -> &Own {
+        &self.own
     }
 
     /// Whether checks find any origin well; `None`: there are no checks. What
@@ -240,6 +256,15 @@ impl Origins {
         Some(Err(report))
     }
 
+    /// Takes in whether the origin in this place accepts connections. That is
+    /// for the status: no request is led elsewhere for it.
+    pub fn looked(&self, index: usize, result: Result<(), String>) {
+        self.learn(index, |health| {
+            health.looked(result);
+            None
+        });
+    }
+
     /// How every origin is, in the order of the configuration.
     pub fn snapshot(&self) -> Vec<OriginState> {
         let now = now();
@@ -247,6 +272,7 @@ impl Origins {
         let states = self.members.iter().zip(&choice.health).map(|(member, health)| OriginState {
             name: member.name.clone(),
             out: health.out(now).map(str::to_owned),
+            trouble: health.trouble().map(str::to_owned),
             requests: member.counts.requests(),
             failures: member.counts.failures(),
             in_flight: member.counts.in_flight(),
@@ -315,11 +341,14 @@ impl Turn<'_> {
     }
 
     /// It failed.
-    fn failed(mut self, why: &str) {
+    fn failed(mut self, trouble: Trouble, why: &str) {
         self.told = true;
         self.member.counts.failed();
         tracing::debug!(origin = %self.member.name, %why, "a request failed at an origin");
-        self.origins.learn(self.index, |health| health.failed(self.trial, why, now()));
+        self.origins.learn(self.index, |health| {
+            health.saw(trouble, why);
+            health.failed(self.trial, why, now())
+        });
     }
 }
 

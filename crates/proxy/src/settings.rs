@@ -49,6 +49,13 @@ pub struct OriginSettings {
     /// How long a request may take as a whole, 1 s to 1 day; `None`: as long as it
     /// makes progress.
     pub total_timeout: Option<Duration>,
+    /// Bytes a second that a client has to take, or send, while others wait for
+    /// the connection that its request holds, 1 to 1 MiB; `None`: it may be as
+    /// slow as it likes.
+    pub min_rate: Option<u64>,
+    /// What of an answer is kept for a client that reads slowly; `None`: the origin
+    /// waits for the client.
+    pub buffer_response: Option<BufferSettings>,
     /// Connections to one origin at a time, 1 to 65535; requests beyond wait,
     /// and those of one circuit beyond its share of them.
     pub max_connections: usize,
@@ -113,6 +120,15 @@ pub struct HealthCheck {
     pub fall: u32,
 }
 
+/// What of one answer is kept, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BufferSettings {
+    /// In memory, 4 KiB to 1 MiB.
+    pub memory: u64,
+    /// Then in a temporary file, up to 256 MiB; 0: in none.
+    pub file: u64,
+}
+
 /// How `https://` origins prove who they are.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TlsSettings {
@@ -140,19 +156,50 @@ pub struct HeaderSettings {
     /// Whether `Forwarded` (RFC 7239) is set, with `_c` and the number of the
     /// client's circuit for the client; a client's own is always taken out.
     pub forwarded: bool,
-    /// What an origin is told of the scheme: browsers treat onion addresses as
+    /// What an origin is told of the scheme; `None`: what it sees itself, `https`
+    /// where it speaks TLS. Browsers treat onion addresses as
     /// secure, so some applications want `https`. The onion names then change
-    /// their scheme on the way, as those in `names` do.
-    pub proto: &'static str,
+    /// their scheme on the way, as those in `names` do. Where neither
+    /// `x_forwarded` nor `forwarded` tells it, this is the scheme of the origin
+    /// itself, or its checks would fail.
+    pub proto: Option<&'static str>,
     /// The request header that tells the origin the number of the client's circuit.
     pub circuit_id: Option<String>,
     /// Names that are one site: in the fields of responses in which browsers
-    /// look for names the first becomes the second, in `Origin`, `Referer` and
-    /// the fields of WebDAV in requests the second becomes the first. Bodies
-    /// are not looked at.
+    /// look for names the first becomes the second; in `Origin`, `Referer` and
+    /// the like in requests the second becomes the first, unless `host` is
+    /// `Pass`: then the origin knows itself by the second. Bodies are not looked
+    /// at.
     pub names: Vec<NamePair>,
+    /// Fields of requests and responses, besides the known ones, in which URLs
+    /// are translated.
+    pub url_fields: Vec<String>,
+    /// Whether an origin's own address and port, where it writes URLs with them,
+    /// become the site that the client has asked for.
+    pub map_own_address: bool,
+    /// What becomes of `Secure` in cookies.
+    pub secure_cookies: SecureCookies,
     /// Response headers that are taken out.
     pub strip: Vec<String>,
+    /// Request headers and trailers that are taken out besides those that only
+    /// servers and proxies may send; a `*` at the end of a name stands for
+    /// anything.
+    pub strip_request: Vec<String>,
+    /// The protocols that a client may go on in after a `GET` without content,
+    /// none of them another HTTP.
+    pub upgrades: Vec<String>,
+}
+
+/// What becomes of the attribute `Secure` of cookies: visitors come by plain
+/// HTTP, which only browsers that know onion addresses take for secure.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SecureCookies {
+    /// It stays: Tor Browser accepts and returns such cookies.
+    #[default]
+    Keep,
+    /// It is taken out, with what a cookie cannot have without it. Cookies whose
+    /// names demand it (`__Secure-`, `__Host-`) stay as they are.
+    Drop,
 }
 
 /// What the origin sees as `Host`.
@@ -225,11 +272,12 @@ pub struct BlockRule {
 }
 
 /// What one client circuit may do.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CircuitSettings {
     /// Requests per second and at once; `None`: no limit.
     pub request_rate: Option<RequestRate>,
-    /// Requests under way at a time; `None`: no limit.
+    /// Requests under way at a time, our own answers among them; `None`: no
+    /// limit but that of the process.
     pub max_requests: Option<u32>,
     /// Whether a circuit that goes beyond a limit is closed, not only answered 429.
     pub close_abusers: bool,
@@ -273,6 +321,8 @@ impl Default for OriginSettings {
             idle_timeout: Duration::from_secs(60),
             upgrade_timeout: Duration::from_secs(60 * 60),
             total_timeout: None,
+            min_rate: Some(1024),
+            buffer_response: None,
             max_connections: 1024,
             keep_alive: Duration::from_secs(30),
             retries: 1,
@@ -281,6 +331,12 @@ impl Default for OriginSettings {
             fail_for: Duration::from_secs(10),
             tls: TlsSettings::default(),
         }
+    }
+}
+
+impl Default for BufferSettings {
+    fn default() -> Self {
+        Self { memory: 64 * 1024, file: 16 * 1024 * 1024 }
     }
 }
 
@@ -297,16 +353,34 @@ impl Default for HealthCheck {
     }
 }
 
+impl HeaderSettings {
+    /// The scheme that origins are told: `http` or `https`.
+    pub fn scheme(&self) -> &'static str {
+        self.proto.unwrap_or("http")
+    }
+}
+
+impl Default for CircuitSettings {
+    fn default() -> Self {
+        Self { request_rate: None, max_requests: Some(128), close_abusers: false }
+    }
+}
+
 impl Default for HeaderSettings {
     fn default() -> Self {
         Self {
             host: HostHeader::default(),
             x_forwarded: true,
             forwarded: false,
-            proto: "http",
+            proto: None,
             circuit_id: None,
             names: Vec::new(),
+            url_fields: Vec::new(),
+            map_own_address: true,
+            secure_cookies: SecureCookies::default(),
             strip: Vec::new(),
+            strip_request: Vec::new(),
+            upgrades: vec!["websocket".to_owned()],
         }
     }
 }

@@ -64,9 +64,9 @@ pub struct StatusClasses {
 pub struct Origin {
     /// Where it is, as the configuration says.
     pub name: String,
-    /// Whether it gets requests.
+    /// Whether it gets requests, and answers them.
     pub state: OriginState,
-    /// Why it does not.
+    /// Why not.
     pub reason: Option<String>,
     /// Requests that were sent to it.
     pub requests: u64,
@@ -76,12 +76,14 @@ pub struct Origin {
     pub in_flight: u64,
 }
 
-/// Whether an origin gets requests.
+/// Whether an origin gets requests, and answers them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum OriginState {
-    /// It does.
+    /// It does, and nothing has gone wrong since it last answered.
     Up,
+    /// It gets them, and the last attempt to reach it or to get an answer failed.
+    Failing,
     /// It has failed too often.
     Down,
 }

@@ -1,10 +1,27 @@
-//! What are the names of fields and methods made of, and when does an origin
-//! take one for another? Pure.
+//! The characters that names, values and targets are made of, in every version of
+//! HTTP, and which names an origin can take for one another. Pure.
 
 /// Whether a byte may stand in a token (RFC 9110, section 5.6.2): the name of a
 /// field or a method.
 pub fn is_token(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+}
+
+/// Whether a byte may stand in the value of a field (RFC 9110, section 5.5).
+pub fn is_value(byte: u8) -> bool {
+    matches!(byte, b'\t' | b' '..=b'~' | 0x80..)
+}
+
+/// Whether a byte may stand in a target. What follows `#` would be lost; the rest
+/// that RFC 3986 does not allow, browsers send all the same.
+pub fn is_target(byte: u8) -> bool {
+    byte.is_ascii_graphic() && byte != b'#'
+}
+
+/// Whether a byte may stand in the name of a field that is led on: what only
+/// [`plain`] can tell from another name does not pass.
+pub fn is_plain(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || byte == b'-'
 }
 
 /// The name of a field as it is compared: in small letters, and with a `-` for

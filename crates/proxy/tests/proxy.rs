@@ -4,6 +4,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[path = "proxy/answers.rs"]
+mod answers;
 #[path = "proxy/bodies.rs"]
 mod bodies;
 #[path = "proxy/circuits.rs"]
@@ -12,6 +14,10 @@ mod circuits;
 mod failures;
 #[path = "proxy/files.rs"]
 mod files;
+#[path = "proxy/floods.rs"]
+mod floods;
+#[path = "proxy/heads.rs"]
+mod heads;
 #[path = "proxy/http2.rs"]
 mod http2;
 #[path = "proxy/messages.rs"]

@@ -1,7 +1,8 @@
 //! What do the verdicts on a backend's introduction points mean for the
 //! operator, and what is to be done? Words only.
 
-use super::finding::{Finding, Whose};
+use crate::inquiry::points::{Finding, PointFinding, Whose};
+use crate::inquiry::tries::Standing;
 use crate::tor::probe::{Refusal, Verdict};
 use onionbraid_balancer::fact::FetchFailure;
 use onionbraid_balancer::onion::OnionAddress;
@@ -19,7 +20,12 @@ pub(super) fn on(finding: &Finding, address: &OnionAddress, port: u16) -> Vec<St
     }
     let mut lines: Vec<(String, usize)> = Vec::new();
     for found in points {
-        let line = in_words(&finding.whose, &found.probe.verdict, address, port);
+        let line = match found.standing {
+            Standing::InDoubt => in_doubt(found),
+            Standing::Answers | Standing::Fails => {
+                in_words(&finding.whose, &found.verdict, address, port)
+            }
+        };
         match lines.iter_mut().find(|(other, _)| *other == line) {
             Some((_, count)) => *count += 1,
             None => lines.push((line, 1)),
@@ -35,7 +41,7 @@ pub(super) fn on(finding: &Finding, address: &OnionAddress, port: u16) -> Vec<St
 fn no_descriptor(finding: &Finding, failure: &FetchFailure) -> String {
     let name = finding.name();
     match (failure, &finding.whose) {
-        (FetchFailure::NotFound, Whose::Backend(..)) => format!(
+        (FetchFailure::NotFound, Whose::Backend(_)) => format!(
             "{name} publishes no descriptor: is tor or onionbraid running there, and is this its \
              address?"
         ),
@@ -43,14 +49,33 @@ fn no_descriptor(finding: &Finding, failure: &FetchFailure) -> String {
                                                        descriptor, so clients do not find it: is \
                                                        onionbraid running?"
             .to_owned(),
-        (failure, Whose::Backend(..)) => format!("{name}: {failure}"),
+        (FetchFailure::Unreachable(_), Whose::Backend(_)) => {
+            format!("{name} is in doubt: {failure}")
+        }
+        (FetchFailure::Unreachable(_), Whose::Published) => {
+            format!("the service itself is in doubt: {failure}")
+        }
+        (failure, Whose::Backend(_)) => format!("{name}: {failure}"),
         (failure, Whose::Published) => format!("the service itself: {failure}"),
+    }
+}
+
+/// What did not answer, and may for all that.
+fn in_doubt(found: &PointFinding) -> String {
+    let tries = found.tries;
+    match &found.verdict {
+        Verdict::Inconclusive(error) => {
+            format!("is in doubt: it could not be tried ({tries} times), {error}")
+        }
+        verdict => format!(
+            "is in doubt: {verdict}, in {tries} tries; but nothing else answered meanwhile, so              the\n    trouble may be this machine's own network: ask again"
+        ),
     }
 }
 
 /// What a verdict says of whoever should answer.
 fn in_words(whose: &Whose, verdict: &Verdict, address: &OnionAddress, port: u16) -> String {
-    let remote = matches!(whose, Whose::Backend(..));
+    let remote = matches!(whose, Whose::Backend(_));
     match verdict {
         Verdict::Answers => "answers".to_owned(),
         Verdict::NotForThisAddress => format!(
@@ -60,7 +85,9 @@ fn in_words(whose: &Whose, verdict: &Verdict, address: &OnionAddress, port: u16)
              [\"{address}\"]);\n    it reads them when it starts"
         ),
         Verdict::UnknownPoint(_) => "is dead: the relays of its introduction points have lost \
-                                     it. Its descriptor outlives it by up to three hours"
+                                     it. Its descriptor outlives it by up to\n    three hours. \
+                                     (While it is under attack, relays that limit introductions \
+                                     say the same.)"
             .to_owned(),
         Verdict::Silent if remote => {
             "is dead: nobody answers an introduction, neither for this address nor for its own"
@@ -101,9 +128,7 @@ fn in_words(whose: &Whose, verdict: &Verdict, address: &OnionAddress, port: u16)
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::commands::check::finding::PointFinding;
-    use crate::tor::probe::{Probe, Steps};
-    use onionbraid_balancer::onion::{IntroPoint, RelayId, SessionId};
+    use crate::tor::probe::Steps;
 
     const PORT: u16 = 443;
 
@@ -111,24 +136,22 @@ mod tests {
         "2gzyxa5ihm7nsggfxnu52rck2vv4rvmdlkiu3zzui5du4xyclen53wid.onion".parse().unwrap()
     }
 
-    fn finding(whose: Whose, verdicts: Vec<Verdict>) -> Finding {
+    fn finding(whose: Whose, standing: Standing, verdicts: Vec<Verdict>) -> Finding {
         let points = verdicts.into_iter().map(|verdict| PointFinding {
-            point: IntroPoint {
-                session_id: SessionId([0; 32]),
-                relay: RelayId([0; 20]),
-                link_specifiers: Vec::new(),
-                relay_ntor_key: [0; 32],
-                service_ntor_key: [0; 32],
-            },
-            relay: None,
-            probe: Probe { verdict, steps: Steps::default() },
+            session_id: String::new(),
+            relay: String::new(),
+            nickname: None,
+            standing,
+            tries: 3,
+            steps: Steps::default(),
+            verdict,
         });
         Finding { whose, points: Ok(points.collect()) }
     }
 
     fn berlin(verdicts: Vec<Verdict>) -> Vec<String> {
-        let whose = Whose::Backend("berlin".into(), address());
-        on(&finding(whose, verdicts), &address(), PORT)
+        let whose = Whose::Backend("berlin".into());
+        on(&finding(whose, Standing::Fails, verdicts), &address(), PORT)
     }
 
     #[test]
@@ -156,13 +179,29 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_descriptor_is_good_for_nobody() {
+    fn a_missing_descriptor_is_told_with_whose_it_is() {
         let missing = |whose| Finding { whose, points: Err(FetchFailure::NotFound) };
         let published = missing(Whose::Published);
-        assert!(!published.is_good());
         assert!(on(&published, &address(), PORT)[0].contains("is onionbraid running?"));
-        let backend = missing(Whose::Backend("berlin".into(), address()));
+        let backend = missing(Whose::Backend("berlin".into()));
         assert!(on(&backend, &address(), PORT)[0].contains("berlin publishes no descriptor"));
-        assert!(!finding(Whose::Published, Vec::new()).is_good());
+    }
+
+    #[test]
+    fn what_is_in_doubt_is_called_neither_dead_nor_alive() {
+        for verdict in [Verdict::Silent, Verdict::UnknownPoint("NOT_RECOGNIZED".into())] {
+            let whose = Whose::Backend("berlin".into());
+            let doubtful = finding(whose, Standing::InDoubt, vec![verdict]);
+            let line = on(&doubtful, &address(), PORT).remove(0);
+            assert!(
+                line.starts_with("berlin is in doubt: no")
+                    || line.starts_with("berlin is in doubt: the relay"),
+                "{line}"
+            );
+            assert!(line.contains("in 3 tries") && !line.contains("dead"), "{line}");
+        }
+        let failure = FetchFailure::Unreachable("no circuit".into());
+        let unfetched = Finding { whose: Whose::Published, points: Err(failure) };
+        assert!(on(&unfetched, &address(), PORT)[0].starts_with("the service itself is in doubt"));
     }
 }

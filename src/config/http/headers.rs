@@ -7,10 +7,18 @@ use crate::config::error::Report;
 use crate::config::names;
 use crate::config::reader::{Item, Reader};
 use onionbraid_balancer::onion::OnionAddress;
-use onionbraid_proxy::settings::{HeaderSettings, HostHeader, NamePair};
+use onionbraid_proxy::headers::is_translated;
+use onionbraid_proxy::rules::ProxyTarget;
+use onionbraid_proxy::settings::{HeaderSettings, HostHeader, NamePair, SecureCookies};
+use onionbraid_proxy::token;
 
 /// The words of `proto`.
-const PROTOS: [(&str, &str); 2] = [("http", "http"), ("https", "https")];
+pub(super) const PROTOS: [(&str, Option<&str>); 3] =
+    [("auto", None), ("http", Some("http")), ("https", Some("https"))];
+
+/// The words of `secure_cookies`.
+pub(super) const SECURE_COOKIES: [(&str, SecureCookies); 2] =
+    [("keep", SecureCookies::Keep), ("drop", SecureCookies::Drop)];
 
 /// What stands for the service's own address.
 const OWN: &str = "self";
@@ -32,6 +40,9 @@ const TAKEN: [&str; 8] = [
     "user-agent",
 ];
 
+/// Protocols in which requests would follow.
+const HIDDEN: [&str; 6] = ["h2", "h2c", "h3", "http", "https", "tls"];
+
 /// Reads the keys about heads over what holds without them.
 pub(super) fn read(table: &mut Reader<'_>, headers: &mut HeaderSettings, report: &mut Report) {
     if let Some(item) = table.get("x_forwarded") {
@@ -50,8 +61,24 @@ pub(super) fn read(table: &mut Reader<'_>, headers: &mut HeaderSettings, report:
     if let Some(item) = &names {
         set(&mut headers.names, self::names(item, report));
     }
+    if let Some(item) = table.get("url_fields") {
+        set(&mut headers.url_fields, url_fields(&item, report));
+    }
+    if let Some(item) = table.get("map_own_address") {
+        set(&mut headers.map_own_address, item.boolean(report));
+    }
+    if let Some(item) = table.get("secure_cookies") {
+        set(&mut headers.secure_cookies, item.word(&SECURE_COOKIES, report));
+    }
     if let Some(item) = table.get("strip") {
-        set(&mut headers.strip, strip(&item, report));
+        set(&mut headers.strip, fields(&item, "Alt-Svc", |_| Ok(()), report));
+    }
+    if let Some(item) = table.get("strip_request") {
+        set(&mut headers.strip_request, strip_request(&item, report));
+    }
+    if let Some(item) = table.get("upgrades") {
+        let upgrades = item.unless_false(report, upgrades);
+        set(&mut headers.upgrades, upgrades.map(Option::unwrap_or_default));
     }
     let host = table.get("host");
     if let Some(item) = &host {
@@ -127,16 +154,31 @@ fn circuit_id(item: &Item<'_>, report: &mut Report) -> Option<String> {
     None
 }
 
-fn strip(item: &Item<'_>, report: &mut Report) -> Option<Vec<String>> {
+fn url_fields(item: &Item<'_>, report: &mut Report) -> Option<Vec<String>> {
+    let good = |text: &str| match is_translated(text) {
+        true => Err("URLs in this header field are translated in any case".to_owned()),
+        false => Ok(()),
+    };
+    fields(item, "X-Next-Page", good, report)
+}
+
+/// Different header fields, each of which is `good`.
+fn fields(
+    item: &Item<'_>,
+    example: &str,
+    good: impl Fn(&str) -> Result<(), String>,
+    report: &mut Report,
+) -> Option<Vec<String>> {
     let mut fields: Vec<String> = Vec::new();
-    let entries = item.array("an array of header fields, such as [\"Alt-Svc\"]", report)?;
+    let wanted = format!("an array of header fields, such as [\"{example}\"]");
+    let entries = item.array(&wanted, report)?;
     if entries.len() > MOST {
         item.wrong(format!("there can be at most {MOST} header fields"), report);
         return None;
     }
     for entry in entries {
         let Some(text) = entry.text("the name of a header field", report) else { continue };
-        match names::field(text) {
+        match names::field(text).and_then(|()| good(text)) {
             Err(problem) => entry.wrong(problem, report),
             Ok(()) if fields.iter().any(|field| field.eq_ignore_ascii_case(text)) => {
                 entry.wrong("this header field is there already", report);
@@ -145,6 +187,93 @@ fn strip(item: &Item<'_>, report: &mut Report) -> Option<Vec<String>> {
         }
     }
     Some(fields)
+}
+
+/// Reports settings with which the checks of applications against forged
+/// requests must fail: a server that speaks TLS sees the scheme for itself, and
+/// another takes it for `http` where no field tells it. `Origin` has to agree.
+pub(super) fn check_scheme(
+    item: &Item<'_>,
+    settings: &HeaderSettings,
+    target: &ProxyTarget,
+    report: &mut Report,
+) {
+    let (ProxyTarget::Http(target), Some(proto)) = (target, settings.proto) else { return };
+    let told = settings.x_forwarded || settings.forwarded;
+    let text = match target.origins.iter().any(|origin| origin.tls) {
+        true if proto == "http" => {
+            "with `proto = \"http\"` the checks of `Origin` by https:// servers would fail: they see \
+             for themselves that the scheme is https. Take `proto = \"auto\"`"
+        }
+        false if proto == "https" && !told => {
+            "with `proto = \"https\"` the checks of `Origin` by servers would fail: no header field \
+             tells them the scheme. Take `x_forwarded = true`, `forwarded = true` or `proto = \"auto\"`"
+        }
+        _ => return,
+    };
+    item.wrong(text, report);
+}
+
+/// Names of request headers, of which the end may be left open.
+fn strip_request(item: &Item<'_>, report: &mut Report) -> Option<Vec<String>> {
+    let mut fields: Vec<String> = Vec::new();
+    let entries =
+        item.array("an array of header fields, such as [\"X-Role\", \"X-Own-*\"]", report)?;
+    if entries.len() > MOST {
+        item.wrong(format!("there can be at most {MOST} header fields"), report);
+        return None;
+    }
+    for entry in entries {
+        let Some(text) = entry.text("the name of a header field", report) else { continue };
+        let name = text.strip_suffix('*').unwrap_or(text);
+        match names::field(name) {
+            Err(problem) => entry.wrong(problem, report),
+            Ok(()) if name.eq_ignore_ascii_case("content-type") => {
+                entry.wrong("without it nobody could read the content", report);
+            }
+            Ok(()) if !name.bytes().all(token::is_plain) => {
+                let text = "fields with other characters than letters, digits and `-` in their \
+                            names reach no origin in any case; only a `*` at the end has a meaning";
+                entry.wrong(text, report);
+            }
+            Ok(()) if fields.iter().any(|field| field.eq_ignore_ascii_case(text)) => {
+                entry.wrong("this header field is there already", report);
+            }
+            Ok(()) => fields.push(text.to_owned()),
+        }
+    }
+    Some(fields)
+}
+
+/// Protocols that clients may go on in, none of which is another HTTP: what came
+/// after would be requests that nobody here has looked at.
+fn upgrades(item: &Item<'_>, report: &mut Report) -> Option<Vec<String>> {
+    const WANTED: &str = "a protocol such as \"websocket\"";
+    let mut protocols: Vec<String> = Vec::new();
+    let entries = item.array("an array of protocols, such as [\"websocket\"]", report)?;
+    if entries.len() > MOST {
+        item.wrong(format!("there can be at most {MOST} protocols"), report);
+        return None;
+    }
+    for entry in entries {
+        let Some(text) = entry.text(WANTED, report) else { continue };
+        let is_token = |part: &str| !part.is_empty() && part.bytes().all(token::is_token);
+        let mut parts = text.splitn(2, '/');
+        let name = parts.next().unwrap_or_default().to_ascii_lowercase();
+        if text.len() > 100 || !is_token(&name) || !parts.all(is_token) {
+            entry.wrong(format!("this must be {WANTED}"), report);
+        } else if HIDDEN.contains(&name.as_str()) {
+            let text = format!(
+                "`{text}` would hide requests from the rules: another HTTP, or TLS, is not led on"
+            );
+            entry.wrong(text, report);
+        } else if protocols.iter().any(|protocol| protocol.eq_ignore_ascii_case(text)) {
+            entry.wrong("this protocol is there already", report);
+        } else {
+            protocols.push(text.to_owned());
+        }
+    }
+    Some(protocols)
 }
 
 fn names(item: &Item<'_>, report: &mut Report) -> Option<Vec<NamePair>> {

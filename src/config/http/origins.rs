@@ -9,12 +9,12 @@ use crate::config::error::Report;
 use crate::config::reader::{Item, Reader};
 use crate::config::{probe, units};
 use onionbraid_proxy::settings::{
-    Balance, HealthCheck, OriginProtocol, OriginSettings, ProxyProtocol,
+    Balance, BufferSettings, HealthCheck, OriginProtocol, OriginSettings, ProxyProtocol,
 };
 
 /// The keys that say something only of origins, those about request heads among
 /// them.
-pub(super) const KEYS: [&str; 20] = [
+pub(super) const KEYS: [&str; 26] = [
     "balance",
     "origin_protocol",
     "proxy_protocol",
@@ -22,6 +22,7 @@ pub(super) const KEYS: [&str; 20] = [
     "response_timeout",
     "upgrade_timeout",
     "total_timeout",
+    "buffer_response",
     "max_connections",
     "keep_alive",
     "retries",
@@ -35,6 +36,11 @@ pub(super) const KEYS: [&str; 20] = [
     "proto",
     "circuit_id_header",
     "names",
+    "url_fields",
+    "map_own_address",
+    "secure_cookies",
+    "strip_request",
+    "upgrades",
 ];
 
 /// The words of `balance`.
@@ -62,6 +68,13 @@ const CONNECT: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration:
 /// What a client may be made to wait.
 const PATIENCE: RangeInclusive<Duration> = SECOND..=HOUR;
 
+/// Bytes a second: Tor is slow, but who is slower than this has gone.
+const RATE: RangeInclusive<u64> = 1..=1024 * 1024;
+
+/// What is kept of an answer in memory, and in a file.
+const BUFFER_MEMORY: RangeInclusive<u64> = 4096..=1024 * 1024;
+const BUFFER_FILE: RangeInclusive<u64> = 0..=256 * 1024 * 1024;
+
 /// What may take longer: a whole request, or a connection for messages.
 const LONG: RangeInclusive<Duration> = SECOND..=Duration::from_secs(24 * 3600);
 
@@ -84,6 +97,13 @@ pub(super) fn read(table: &mut Reader<'_>, origins: &mut OriginSettings, report:
         let time = item.unless_false(report, |item, report| units::time(item, LONG, report));
         set(&mut origins.total_timeout, time);
     }
+    if let Some(item) = table.get("min_rate") {
+        let rate = item.unless_false(report, |item, report| units::size(item, RATE, report));
+        set(&mut origins.min_rate, rate);
+    }
+    if let Some(item) = table.get("buffer_response") {
+        set(&mut origins.buffer_response, item.unless_false(report, buffer));
+    }
     if let Some(item) = table.get("max_connections") {
         set(&mut origins.max_connections, item.integer(1..=65535, report));
     }
@@ -99,6 +119,19 @@ pub(super) fn read(table: &mut Reader<'_>, origins: &mut OriginSettings, report:
     if let Some(item) = table.get("tls") {
         set(&mut origins.tls, tls::read(&item, report));
     }
+}
+
+fn buffer(item: &Item<'_>, report: &mut Report) -> Option<BufferSettings> {
+    let mut table = item.table(report)?;
+    let mut buffer = BufferSettings::default();
+    if let Some(item) = table.get("memory") {
+        set(&mut buffer.memory, units::size(&item, BUFFER_MEMORY, report));
+    }
+    if let Some(item) = table.get("file") {
+        set(&mut buffer.file, units::size(&item, BUFFER_FILE, report));
+    }
+    table.finish(report);
+    Some(buffer)
 }
 
 fn protocols(table: &mut Reader<'_>, origins: &mut OriginSettings, report: &mut Report) {

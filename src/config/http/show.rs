@@ -2,14 +2,15 @@
 
 use toml::{Table, Value};
 
+use super::headers::{PROTOS, SECURE_COOKIES};
 use super::origins::{BALANCES, PROTOCOLS, PROXY_PROTOCOLS};
 use super::tls;
 use crate::config::show::{path, table};
 use crate::config::units::{size_value, statuses_text, time_value};
 use onionbraid_proxy::rules::{PortRange, ProxyRules, ProxyTarget};
 use onionbraid_proxy::settings::{
-    AllowedHost, BlockRule, CircuitSettings, GuardSettings, HeaderSettings, HealthCheck,
-    HostHeader, HttpSettings, NamePair, OriginSettings, TlsSettings,
+    AllowedHost, BlockRule, BufferSettings, CircuitSettings, GuardSettings, HeaderSettings,
+    HealthCheck, HostHeader, HttpSettings, NamePair, OriginSettings, TlsSettings,
 };
 
 /// The table `http` of a service with these settings and rules.
@@ -56,6 +57,8 @@ fn origins(origins: &OriginSettings, entries: &mut Vec<(&'static str, Value)>) {
         ("idle_timeout", time_value(origins.idle_timeout)),
         ("upgrade_timeout", time_value(origins.upgrade_timeout)),
         ("total_timeout", or_false(origins.total_timeout.map(time_value))),
+        ("min_rate", or_false(origins.min_rate.map(size_value))),
+        ("buffer_response", or_false(origins.buffer_response.map(buffer))),
         ("max_connections", number(origins.max_connections)),
         ("keep_alive", time_value(origins.keep_alive)),
         ("retries", number(origins.retries)),
@@ -64,6 +67,13 @@ fn origins(origins: &OriginSettings, entries: &mut Vec<(&'static str, Value)>) {
         ("health_check", or_false(origins.health_check.as_ref().map(health_check))),
         ("tls", tls_value(&origins.tls)),
     ]);
+}
+
+fn buffer(buffer: BufferSettings) -> Value {
+    let mut entries = Table::new();
+    entries.insert("memory".to_owned(), size_value(buffer.memory));
+    entries.insert("file".to_owned(), size_value(buffer.file));
+    Value::Table(entries)
 }
 
 fn health_check(check: &HealthCheck) -> Value {
@@ -101,14 +111,21 @@ fn headers(headers: &HeaderSettings, entries: &mut Vec<(&'static str, Value)>) {
         HostHeader::Fixed(host) => table([("fixed", host.clone().into())]),
     };
     let names: Vec<Value> = headers.names.iter().map(name_pair).collect();
+    let upgrades = Some(&headers.upgrades).filter(|upgrades| !upgrades.is_empty());
+    let upgrades = upgrades.map(|upgrades| upgrades.clone().into());
     entries.extend([
         ("host", host),
         ("x_forwarded", headers.x_forwarded.into()),
         ("forwarded", headers.forwarded.into()),
-        ("proto", headers.proto.into()),
+        ("proto", word(&PROTOS, headers.proto)),
         ("circuit_id_header", or_false(headers.circuit_id.clone().map(Into::into))),
         ("names", names.into()),
+        ("url_fields", headers.url_fields.clone().into()),
+        ("map_own_address", headers.map_own_address.into()),
+        ("secure_cookies", word(&SECURE_COOKIES, headers.secure_cookies)),
         ("strip", headers.strip.clone().into()),
+        ("strip_request", headers.strip_request.clone().into()),
+        ("upgrades", or_false(upgrades)),
     ]);
 }
 

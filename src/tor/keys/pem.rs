@@ -10,7 +10,7 @@ use ed25519_dalek::pkcs8::{
     PrivateKeyInfo, SecretDocument,
 };
 use ed25519_dalek::{SigningKey, VerifyingKey};
-use zeroize::Zeroizing;
+use zeroize::{Zeroize as _, Zeroizing};
 
 use super::identity::{IdentityKey, ParseError, Parsed, address_of};
 
@@ -37,13 +37,17 @@ fn secret(text: &str) -> Result<IdentityKey, ParseError> {
     let info: PrivateKeyInfo<'_> =
         document.decode_msg().map_err(|error| ParseError::Damaged(error.to_string()))?;
     let kind = info.algorithm.oid;
-    let pair = KeypairBytes::try_from(info).map_err(|error| match error {
+    let mut pair = KeypairBytes::try_from(info).map_err(|error| match error {
         Error::PublicKey(SpkiError::OidUnknown { .. }) => other_kind(kind),
         error => damaged(error),
     })?;
+    let seed = Zeroizing::new(pair.secret_key);
     // Where the file holds the public key too, the two have to agree.
-    SigningKey::try_from(&pair).map_err(damaged)?;
-    Ok(IdentityKey::from_seed(Zeroizing::new(pair.secret_key)))
+    let agree = SigningKey::try_from(&pair).map(drop);
+    // It does not wipe itself.
+    pair.secret_key.zeroize();
+    agree.map_err(damaged)?;
+    Ok(IdentityKey::from_seed(seed))
 }
 
 fn public(text: &str) -> Result<Parsed, ParseError> {
@@ -64,7 +68,9 @@ fn other_kind(kind: ObjectIdentifier) -> ParseError {
 /// The contents of a PEM file, if the key's seed is known: as Onionbalance
 /// writes it, which is version 1, without the public key.
 pub(super) fn file(key: &IdentityKey) -> Option<Zeroizing<Vec<u8>>> {
-    let pair = KeypairBytes { secret_key: *key.seed()?, public_key: None };
-    let text = pair.to_pkcs8_pem(Default::default()).ok()?;
+    let mut pair = KeypairBytes { secret_key: *key.seed()?, public_key: None };
+    let text = pair.to_pkcs8_pem(Default::default());
+    pair.secret_key.zeroize();
+    let text = text.ok()?;
     Some(Zeroizing::new(text.as_bytes().to_vec()))
 }

@@ -26,6 +26,7 @@ use tor_protover::Protocols;
 
 use super::replies::{AtIntroPoint, AtRendezvousPoint};
 use super::{Refusal, Steps, Verdict};
+use crate::causes::is_out_of_handles;
 use crate::tor::network::Network;
 use crate::tor::{descriptor, hsdirs};
 use onionbraid_balancer::onion::{IntroPoint, OnionAddress};
@@ -229,6 +230,10 @@ async fn circuit_to(
             .map_err(|error| Verdict::NoCircuit(error.to_string()))?;
         match network.circuits.get_or_launch_client_intro(&directory, target).await {
             Ok(tunnel) => return Ok(tunnel),
+            // Our own trouble says nothing of the relay.
+            Err(error) if is_out_of_handles(&error) => {
+                return Err(Verdict::Inconclusive("no file handle is left".into()));
+            }
             Err(error) => failure = error.to_string(),
         }
     }

@@ -471,6 +471,7 @@ impl Judging {
                 period: self.network.current(self.time.now.wall),
                 revision,
                 points,
+                flaw: None,
                 capabilities: Capabilities::default(),
             }),
         };
@@ -528,6 +529,8 @@ impl Judging {
             Err(ProbeFailure::Inconclusive("no rendezvous point".into()))
         } else if of.health == Health::Broken {
             Err(ProbeFailure::Application("502 Bad Gateway".into()))
+        } else if of.health == Health::Killed {
+            Err(ProbeFailure::Refused("the relay does not know the point".into()))
         } else if flake || !self.answers(of, session) {
             Err(ProbeFailure::Point("no answer".into()))
         } else {

@@ -279,6 +279,7 @@ impl Site {
             period: self.network.current(self.time.now.wall),
             revision,
             points,
+            flaw: None,
             capabilities: Capabilities::default(),
         };
         Fact::Fetched { backend, outcome: found.map(descriptor).ok_or(FetchFailure::NotFound) }
@@ -294,6 +295,7 @@ impl Site {
             period,
             revision: stored.revision,
             points: stored.points.clone(),
+            flaw: None,
             capabilities: Capabilities::default(),
         };
         let outcome = self.held((period, hsdir)).map(descriptor).ok_or(FetchFailure::NotFound);

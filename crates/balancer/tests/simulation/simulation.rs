@@ -337,6 +337,7 @@ impl Simulation {
                 period: self.network.current(self.time.now.wall),
                 revision,
                 points,
+                flaw: None,
                 capabilities: Capabilities::default(),
             }),
         };
@@ -377,6 +378,7 @@ impl Simulation {
                 period,
                 revision: stored.revision,
                 points: stored.points,
+                flaw: None,
                 capabilities: Capabilities::default(),
             }),
         };

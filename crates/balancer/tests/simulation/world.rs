@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, SystemTime};
 
 use onionbraid_balancer::fact::{NetworkView, PeriodView, ResponsibleHsdir};
-use onionbraid_balancer::onion::{IntroPoint, Period, RelayId, SessionId};
+use onionbraid_balancer::onion::{IntroPoint, LinkSpecifier, Period, RelayId, SessionId};
 use rand::RngExt as _;
 use rand::rngs::StdRng;
 
@@ -126,11 +126,21 @@ pub(crate) fn relay(number: u16) -> RelayId {
 pub(crate) fn point(session: u64, at: u16) -> IntroPoint {
     let mut id = [0; 32];
     id[..8].copy_from_slice(&session.to_be_bytes());
-    IntroPoint {
+    let specifier = |kind, body: &[u8]| LinkSpecifier { kind, body: body.to_vec() };
+    let mut point = IntroPoint {
         session_id: SessionId(id),
         relay: relay(at),
-        link_specifiers: Vec::new(),
-        relay_ntor_key: [0; 32],
-        service_ntor_key: [0; 32],
+        link_specifiers: vec![
+            specifier(0, &[192, 0, 2, 1, 0x23, 0x29]),
+            specifier(2, &relay(at).0),
+            specifier(3, &[1; 32]),
+        ],
+        relay_ntor_key: [9; 32],
+        service_ntor_key: [9; 32],
+    };
+    // About every second encoding is a point of the curve.
+    while point.flaw().is_some() {
+        point.session_id.0[8] += 1;
     }
+    point
 }

@@ -18,6 +18,8 @@ use cap_std::fs::{Dir, OpenOptions, OpenOptionsExt as _};
 use tokio::io::{AsyncRead, AsyncSeek, ReadBuf};
 use tower_http::services::fs::{Backend, File, Metadata};
 
+use super::validators::blurred;
+
 /// What lies below a directory.
 #[derive(Clone, Debug)]
 pub struct Beneath(Arc<Dir>);
@@ -125,7 +127,7 @@ impl Metadata for Facts {
     }
 
     fn modified(&self) -> io::Result<SystemTime> {
-        self.modified.ok_or_else(|| io::ErrorKind::Unsupported.into())
+        self.modified.map(blurred).ok_or_else(|| io::ErrorKind::Unsupported.into())
     }
 
     fn len(&self) -> u64 {

@@ -2,11 +2,13 @@
 //!
 //! Servers differ in what they make of a path before they look at it: some
 //! decode it twice, take a backslash for a slash, cut `;parameters` off, make
-//! one slash of several, or take capitals for small letters. A rule that refuses
-//! a path has to hold for all of them, so each reading is tried, and it is enough
-//! that a path passes through the refused one on its way. That refuses some odd
-//! paths too many, such as `/admin/../public`, which browsers do not send, and
-//! `/Admin` where that is another page than `/admin`.
+//! one slash of several, or take capitals for small letters; some resolve the
+//! path as a reference, to which `//x/admin` is `/admin` at a host `x`
+//! (RFC 3986, section 4.2), or look again for a query in what they have decoded. A
+//! rule that refuses a path has to hold for all of them, so each reading is tried,
+//! and it is enough that a path passes through the refused one on its way. That
+//! refuses some odd paths too many, such as `/admin/../public`, which browsers do
+//! not send, and `/Admin` where that is another page than `/admin`.
 //!
 //! Clients choose the path: it is decoded and read once for all rules, and what
 //! a rule adds to each of its segments is a step of a binary search.
@@ -71,10 +73,12 @@ impl Starts {
         let mut reached = BTreeSet::new();
         let mut path = path.as_bytes().to_ascii_lowercase();
         for _ in 0..=DECODINGS {
-            for reading in readings(&path) {
-                self.walk(&path, reading, &mut reached);
-                if reached.len() == self.0.len() {
-                    return reached;
+            for part in parts(&path) {
+                for reading in readings(part) {
+                    self.walk(part, reading, &mut reached);
+                    if reached.len() == self.0.len() {
+                        return reached;
+                    }
                 }
             }
             let decoded = decoded(&path);
@@ -139,6 +143,24 @@ impl Starts {
 /// servers compare.
 fn decoded(path: &[u8]) -> Vec<u8> {
     percent_decode(path).map(|byte| byte.to_ascii_lowercase()).collect()
+}
+
+/// What servers can take for the path in what stands in its place: all of it, it
+/// without what would be a query, a fragment or the end of a string, and each of
+/// these without what would be a host.
+fn parts(path: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let end = path.iter().position(|byte| b"?#\0".contains(byte));
+    let wholes = [Some(path), end.map(|end| &path[..end])];
+    wholes.into_iter().flatten().flat_map(|whole| [Some(whole), behind_host(whole)]).flatten()
+}
+
+/// What follows the host in a reference that begins with one: after two slashes or
+/// more, as browsers read it, of which any may be a backslash.
+fn behind_host(path: &[u8]) -> Option<&[u8]> {
+    let slash = |byte: &u8| matches!(byte, b'/' | b'\\');
+    let start = path.iter().position(|byte| !slash(byte)).filter(|start| *start >= 2)?;
+    let host = path[start..].iter().position(slash)?;
+    Some(&path[start + host..])
 }
 
 /// The readings in which servers can differ about a path: of most, one.
@@ -207,6 +229,18 @@ mod tests {
             "/%41dmin",
             "/%2541dmin",
             "/x/..;/aDMIN",
+            "//x/admin",
+            "///x:80/admin/users",
+            "/\\x/admin",
+            "/%2fx/admin",
+            "/%5cx\\admin",
+            "//x@y/./admin",
+            "//x/y/../admin",
+            "/admin%3fx",
+            "/admin%23",
+            "/admin%00.png",
+            "/admin%253Fx",
+            "//x/admin%3f/..",
         ] {
             assert!(begins_with(path, "/admin"), "{path}");
             assert!(begins_with(path, "/admin/"), "{path}");
@@ -229,6 +263,10 @@ mod tests {
             "/xadmin",
             "/admin.php",
             "/.admin",
+            "//x",
+            "//x/y/admin",
+            "/x/%3f/admin",
+            "/%00admin",
         ] {
             assert!(!begins_with(path, "/admin"), "{path}");
         }

@@ -7,118 +7,212 @@
 
 use http::header::{FORWARDED, HeaderMap, HeaderName, HeaderValue};
 
+use super::hop::ESSENTIAL;
+use super::reserved::{self, matches};
+use super::site::Site;
 use crate::settings::HeaderSettings;
 use crate::token;
 use crate::visitor::Visitor;
 
-/// What proxies say of clients, besides everything that begins with
-/// `X-Forwarded`; other targets and hosts, by which a client could get past a
-/// rule; and `Proxy`, which programs started by a web server take for the proxy
-/// that they should use. Each also with `HTTP-` in front: some applications look
-/// for a field of the name that only its variable has (`HTTP_CLIENT_IP`).
-const ONLY_OF_PROXIES: &[&str] = &[
-    "cdn-src-ip",
-    "cf-connecting-ip",
-    "cf-connecting-ipv6",
-    "cf-pseudo-ipv4",
-    "client-ip",
-    "fastly-client-ip",
-    "fly-client-ip",
-    "forwarded",
-    "forwarded-for",
-    "proxy",
-    "proxy-client-ip",
-    "remote-addr",
-    "true-client-ip",
-    "wl-proxy-client-ip",
-    "x-appengine-user-ip",
-    "x-azure-clientip",
-    "x-azure-socketip",
-    "x-client-ip",
-    "x-cluster-client-ip",
-    "x-envoy-external-address",
-    "x-host",
-    "x-http-host-override",
-    "x-original-forwarded-for",
-    "x-original-host",
-    "x-original-uri",
-    "x-original-url",
-    "x-originating-ip",
-    "x-proxyuser-ip",
-    "x-real-ip",
-    "x-remote-addr",
-    "x-remote-ip",
-    "x-rewrite-url",
-    "x-true-client-ip",
-];
-
-/// Takes out what a client must not say of itself, also under names that origins
-/// can take for the same ([`token::plain`]).
+/// Takes out what a client must not say: what only servers and proxies may
+/// ([`reserved`]), what the operator does not want, and the number of its circuit.
+/// Names with other characters than letters, digits and `-` go first: origins
+/// that make variables of fields take them for others ([`token::plain`]).
 pub(super) fn forget(settings: &HeaderSettings, headers: &mut HeaderMap) {
-    let circuit_id = settings.circuit_id.as_deref().map(compared);
-    let forged = |name: &&HeaderName| {
-        let name = compared(name.as_str());
-        name.starts_with(b"x-forwarded")
-            || ONLY_OF_PROXIES.iter().any(|forged| forged.as_bytes() == name)
-            || circuit_id.as_ref() == Some(&name)
+    let circuit_id = settings.circuit_id.as_deref().map(|name| plain(name.as_bytes()));
+    let unwanted = |name: &str| {
+        let strip = &settings.strip_request;
+        !ESSENTIAL.contains(&name) && strip.iter().any(|pattern| matches(pattern, name))
     };
-    let forged: Vec<HeaderName> = headers.keys().filter(forged).cloned().collect();
-    for name in forged {
+    let goes = |name: &&HeaderName| {
+        let name = name.as_str();
+        !name.bytes().all(token::is_plain)
+            || reserved::is_reserved(name)
+            || unwanted(name)
+            || circuit_id.as_deref().is_some_and(|id| id == reserved::without_http(name).as_bytes())
+    };
+    let names: Vec<HeaderName> = headers.keys().filter(goes).cloned().collect();
+    for name in names {
         headers.remove(name);
     }
 }
 
-/// A name as it is compared, without `http-` in front.
-fn compared(name: &str) -> Vec<u8> {
-    let name = name.as_bytes();
-    let start = if token::plain(name).take(5).eq(*b"http-") { 5 } else { 0 };
-    token::plain(&name[start..]).collect()
+fn plain(name: &[u8]) -> Vec<u8> {
+    token::plain(name).collect()
 }
 
-/// Says what the settings want to be said: how, for what host and on which
+/// Says what the settings want to be said: how, for what site and on which
 /// circuit the client has come.
 pub(super) fn tell(
     settings: &HeaderSettings,
     visitor: &Visitor,
-    host: &HeaderValue,
+    site: &Site,
     headers: &mut HeaderMap,
 ) {
     if settings.x_forwarded {
-        headers.insert("x-forwarded-proto", HeaderValue::from_static(settings.proto));
-        headers.insert("x-forwarded-host", host.clone());
-        headers.insert("x-forwarded-port", port(settings, visitor).into());
+        headers.insert("x-forwarded-proto", HeaderValue::from_static(site.scheme));
+        headers.insert("x-forwarded-host", text(&site.host()));
+        headers.insert("x-forwarded-port", site.port().into());
     }
-    if settings.forwarded
-        && let Ok(value) = HeaderValue::from_bytes(&forwarded(settings, visitor, host))
-    {
-        headers.insert(FORWARDED, value);
+    if settings.forwarded {
+        // The client is an obfuscated identifier (RFC 7239, section 6.3): the
+        // number of its circuit. The host is quoted, since it may hold a colon.
+        let (circuit, host, scheme) = (visitor.circuit, site.host(), site.scheme);
+        let value = format!("for=_c{circuit};host=\"{host}\";proto={scheme}");
+        headers.insert(FORWARDED, text(&value));
     }
     if let Some(Ok(name)) = settings.circuit_id.as_ref().map(HeaderName::try_from) {
         headers.insert(name, visitor.circuit.into());
     }
 }
 
-/// The virtual port; with a scheme that the client does not really use, its own
-/// port in place of that of `http`, or applications would join what does not
-/// belong together.
-fn port(settings: &HeaderSettings, visitor: &Visitor) -> u16 {
-    match (settings.proto, visitor.port) {
-        ("https", 80) => 443,
-        (_, port) => port,
-    }
+/// The value of a field that is made of hosts: these are letters, digits and
+/// punctuation.
+pub(super) fn text(text: &str) -> HeaderValue {
+    HeaderValue::from_str(text).unwrap_or_else(|_| HeaderValue::from_static(""))
 }
 
-/// The client is an obfuscated identifier (RFC 7239, section 6.3): the number
-/// of its circuit. The host is quoted, since it may hold a colon.
-fn forwarded(settings: &HeaderSettings, visitor: &Visitor, host: &HeaderValue) -> Vec<u8> {
-    let mut value = format!("for=_c{};host=\"", visitor.circuit).into_bytes();
-    for byte in host.as_bytes() {
-        if matches!(byte, b'"' | b'\\') {
-            value.push(b'\\');
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The names of those of these fields that a client may send.
+    fn kept(settings: &HeaderSettings, names: &[&str]) -> Vec<String> {
+        let mut headers = HeaderMap::new();
+        for name in names {
+            let name = HeaderName::try_from(*name).unwrap();
+            headers.append(name, HeaderValue::from_static("x"));
         }
-        value.push(*byte);
+        forget(settings, &mut headers);
+        let mut left: Vec<String> = headers.keys().map(ToString::to_string).collect();
+        left.sort();
+        left
     }
-    value.extend_from_slice(b"\";proto=");
-    value.extend_from_slice(settings.proto.as_bytes());
-    value
+
+    #[test]
+    fn names_that_origins_take_for_others_are_dropped() {
+        let settings = HeaderSettings::default();
+        let odd = [
+            "SCRIPT_NAME",
+            "remote_user",
+            "x_own",
+            "x.own",
+            "x~own",
+            "x!own",
+            "x$own",
+            "x|own",
+            "_",
+            "x_",
+            "Content_Type",
+            "x+own",
+            "x'own",
+            "x*own",
+            "x`own",
+            "x^own",
+            "x&own",
+        ];
+        assert_eq!(kept(&settings, &odd), [""; 0]);
+        assert_eq!(kept(&settings, &["X-Own", "x2", "content-type"]).len(), 3);
+    }
+
+    #[test]
+    fn what_only_servers_and_proxies_say_is_dropped() {
+        let settings = HeaderSettings::default();
+        let names = [
+            "Script-Name",
+            "Path-Info",
+            "Remote-User",
+            "Remote-Groups",
+            "Https",
+            "Server-Name",
+            "Request-Uri",
+            "Request-Method",
+            "Query-String",
+            "Auth-Type",
+            "Document-Root",
+            "X-Original-Url",
+            "X-Rewrite-Url",
+            "X-Original-Uri",
+            "X-Original-Method",
+            "X-Remote-User",
+            "X-Forwarded-User",
+            "X-Forwarded-Email",
+            "X-Forwarded-Groups",
+            "X-Forwarded-Prefix",
+            "X-Forwarded-Client-Cert",
+            "X-Forwarded-Ssl",
+            "X-SSL-Client-Verify",
+            "X-SSL-Client-DN",
+            "X-SSL-Cert",
+            "SSL-Client-Cert",
+            "Ssl-Client-S-Dn",
+            "X-Client-Cert",
+            "X-Client-DN",
+            "X-Client-Verify",
+            "Client-Cert",
+            "Client-Cert-Chain",
+            "X-Sendfile-Type",
+            "X-Accel-Mapping",
+            "X-Accel-Redirect",
+            "X-Script-Name",
+            "Proxy",
+            "Proxy-User",
+            "X-Auth-Request-User",
+            "X-Auth-Request-Email",
+            "X-Authenticated-User",
+            "X-Authenticated-Userid",
+            "X-Webauth-User",
+            "X-Amzn-Oidc-Data",
+            "X-Amzn-Oidc-Identity",
+            "X-Amzn-Mtls-Clientcert",
+            "Tailscale-User-Login",
+            "Cf-Access-Authenticated-User-Email",
+            "Cf-Access-Jwt-Assertion",
+            "CF-IPCountry",
+            "X-Goog-Authenticated-User-Email",
+            "X-Goog-Iap-Jwt-Assertion",
+            "X-Ms-Client-Principal",
+            "X-Ms-Client-Principal-Name",
+            "X-Authentik-Username",
+            "X-Pomerium-Jwt-Assertion",
+            "X-Vouch-User",
+            "X-Consumer-Username",
+            "X-Arr-Clientcert",
+            "Oidc-Claim-Sub",
+            "Iv-User",
+            "Sm-User",
+            "Shib-Session-Id",
+            "Eppn",
+            "Logon-User",
+            "Ms-Aspnetcore-Token",
+            "X-Middleware-Subrequest",
+            "X-Envoy-Original-Path",
+            "Front-End-Https",
+            "X-Url-Scheme",
+            "X-Scheme",
+            "Http-Remote-User",
+            "HTTP-Proxy",
+        ];
+        assert_eq!(kept(&settings, &names), [""; 0]);
+    }
+
+    #[test]
+    fn the_operators_own_list_counts_too_but_for_what_makes_the_message() {
+        let strip_request = vec!["X-Own".into(), "X-Their*".into(), "c*".into(), "h*".into()];
+        let settings = HeaderSettings { strip_request, ..HeaderSettings::default() };
+        let names = [
+            "x-own",
+            "x-own-too",
+            "x-their",
+            "X-Their-Id",
+            "x-the",
+            "cookie",
+            "content-length",
+            "content-type",
+            "host",
+            "accept",
+        ];
+        let left = ["accept", "content-length", "content-type", "host", "x-own-too", "x-the"];
+        assert_eq!(kept(&settings, &names), left);
+    }
 }

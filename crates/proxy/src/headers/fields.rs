@@ -6,87 +6,252 @@
 use http::header::{Entry, HeaderMap, HeaderValue};
 
 use super::names::Names;
+use super::site::{FOREIGN, Sites, Translated};
+use crate::settings::HeaderSettings;
+use crate::visitor::Visitor;
 
 /// How a field writes names.
 #[derive(Clone, Copy)]
 pub(super) enum Syntax {
     /// The value is a URI.
     Uri,
+    /// URIs with blanks or commas between them, and other words.
+    Words,
     /// URIs in angle brackets (RFC 8288, section 3; RFC 4918, section 10.4).
     Brackets,
     /// URIs in quotes, in structured fields (RFC 8941) or JSON.
     Quotes,
+    /// A URI, or one in JSON.
+    UriOrQuotes,
     /// Sources among other words (CSP Level 3, section 2.3.1).
     Sources,
     /// A number of seconds and `url=`, as browsers read it (HTML, section
     /// 4.2.5.3).
     Refresh,
-    /// The attribute `Domain` of a cookie (RFC 6265, section 4.1.2.3).
-    Cookie,
+    /// URIs among the parameters of a challenge (RFC 9110, section 11.6.1).
+    Challenge,
+    /// In any of these ways: a field of the operator's.
+    Any,
 }
 
-/// The fields of requests in which clients write onion names. The last two
-/// are of WebDAV.
-pub(super) const OF_REQUESTS: &[(&str, Syntax)] = &[
-    ("origin", Syntax::Uri),
-    ("referer", Syntax::Uri),
-    ("destination", Syntax::Uri),
-    ("if", Syntax::Brackets),
+/// The fields of requests in which clients write the URIs of sites, and whether
+/// one that only passes for the site of the request is taken out. `destination`
+/// and `if` are of WebDAV, the last ones of libraries for pages.
+const OF_REQUESTS: &[(&str, bool)] = &[
+    ("referer", true),
+    ("destination", false),
+    ("hx-current-url", true),
+    ("ping-from", true),
+    ("ping-to", false),
+    ("turbo-referrer", true),
+    ("turbolinks-referrer", true),
+    ("x-xhr-referer", true),
 ];
 
-/// The fields of responses in which origins write their public names.
-pub(super) const OF_RESPONSES: &[(&str, Syntax)] = &[
-    ("location", Syntax::Uri),
+/// The fields of responses in which origins write their names, in the order of
+/// their names. Cookies are in [`cookies`](super::cookies).
+const OF_RESPONSES: &[(&str, Syntax)] = &[
+    ("access-control-allow-origin", Syntax::Words),
+    ("activate-storage-access", Syntax::Quotes),
+    ("alternates", Syntax::Quotes),
+    ("attribution-reporting-register-source", Syntax::Quotes),
+    ("attribution-reporting-register-trigger", Syntax::Quotes),
+    ("content-base", Syntax::Uri),
     ("content-location", Syntax::Uri),
-    ("sourcemap", Syntax::Uri),
-    ("access-control-allow-origin", Syntax::Uri),
-    ("timing-allow-origin", Syntax::Sources),
     ("content-security-policy", Syntax::Sources),
     ("content-security-policy-report-only", Syntax::Sources),
-    ("permissions-policy", Syntax::Quotes),
-    ("reporting-endpoints", Syntax::Quotes),
-    ("report-to", Syntax::Quotes),
+    ("expect-ct", Syntax::Quotes),
+    ("feature-policy", Syntax::Sources),
+    ("hx-location", Syntax::UriOrQuotes),
+    ("hx-push", Syntax::Uri),
+    ("hx-push-url", Syntax::Uri),
+    ("hx-redirect", Syntax::Uri),
+    ("hx-replace-url", Syntax::Uri),
     ("link", Syntax::Brackets),
+    ("location", Syntax::Uri),
+    ("nel", Syntax::Quotes),
+    ("p3p", Syntax::Quotes),
+    ("permissions-policy", Syntax::Quotes),
+    ("permissions-policy-report-only", Syntax::Quotes),
+    ("public-key-pins", Syntax::Quotes),
     ("refresh", Syntax::Refresh),
-    ("set-cookie", Syntax::Cookie),
+    ("report-to", Syntax::Quotes),
+    ("reporting-endpoints", Syntax::Quotes),
+    ("service-worker-allowed", Syntax::Uri),
+    ("sourcemap", Syntax::Uri),
+    ("speculation-rules", Syntax::Quotes),
+    ("timing-allow-origin", Syntax::Words),
+    ("turbo-location", Syntax::Uri),
+    ("turbolinks-location", Syntax::Uri),
+    ("uri", Syntax::Brackets),
+    ("www-authenticate", Syntax::Challenge),
+    ("x-action-redirect", Syntax::Uri),
+    ("x-content-security-policy", Syntax::Sources),
+    ("x-frame-options", Syntax::Words),
+    ("x-inertia-location", Syntax::Uri),
+    ("x-middleware-rewrite", Syntax::Uri),
+    ("x-nextjs-redirect", Syntax::Uri),
+    ("x-nextjs-rewrite", Syntax::Uri),
+    ("x-pingback", Syntax::Uri),
+    ("x-pjax-url", Syntax::Uri),
+    ("x-redirect", Syntax::Uri),
+    ("x-redirect-url", Syntax::Uri),
+    ("x-remix-redirect", Syntax::Uri),
+    ("x-sourcemap", Syntax::Uri),
+    ("x-turbolinks-location", Syntax::Uri),
+    ("x-up-location", Syntax::Uri),
+    ("x-webkit-csp", Syntax::Sources),
+    ("x-xhr-redirected-to", Syntax::Uri),
 ];
 
-/// Changes the names in these fields. A value that would not be valid any more
-/// stays as it is.
-pub(super) fn rewrite(
-    fields: &[(&'static str, Syntax)],
-    names: &Names<'_>,
-    headers: &mut HeaderMap,
-) {
-    for (name, syntax) in fields {
-        let Entry::Occupied(mut field) = headers.entry(*name) else { continue };
-        for value in field.iter_mut() {
-            let text: String = value.as_bytes().iter().map(|byte| char::from(*byte)).collect();
-            let Some(text) = syntax.rewrite(names, &text) else { continue };
-            let bytes: Result<Vec<u8>, _> = text.chars().map(u8::try_from).collect();
-            if let Some(changed) = bytes.ok().and_then(|bytes| HeaderValue::try_from(bytes).ok()) {
-                *value = changed;
+/// Whether a field is among those that are translated in any case.
+pub fn is_translated(name: &str) -> bool {
+    let is = |other: &str| name.eq_ignore_ascii_case(other);
+    ["origin", "if", "set-cookie"].into_iter().any(is)
+        || OF_REQUESTS.iter().any(|(other, _)| is(other))
+        || OF_RESPONSES.iter().any(|(other, _)| is(other))
+}
+
+/// All of them.
+#[cfg(test)]
+pub(super) fn known() -> impl Iterator<Item = &'static str> {
+    let requests = OF_REQUESTS.iter().map(|(name, _)| *name);
+    ["origin", "if", "set-cookie"]
+        .into_iter()
+        .chain(requests)
+        .chain(OF_RESPONSES.iter().map(|(name, _)| *name))
+}
+
+/// Changes the names in the fields of a response.
+pub(super) fn rewrite(settings: &HeaderSettings, names: &Names<'_>, headers: &mut HeaderMap) {
+    for (name, value) in headers.iter_mut() {
+        let name = name.as_str();
+        let syntax = match OF_RESPONSES.binary_search_by_key(&name, |(known, _)| known) {
+            Ok(at) => OF_RESPONSES.get(at).map(|(_, syntax)| *syntax),
+            Err(_) => {
+                let theirs = settings.url_fields.iter().any(|own| own.eq_ignore_ascii_case(name));
+                theirs.then_some(Syntax::Any)
             }
+        };
+        if let Some(syntax) = syntax {
+            change(value, |text| syntax.rewrite(names, text));
         }
     }
+}
+
+/// Changes the sites in the fields of a request to those that the origin knows.
+/// What passes for the site of the request, and is not, is foreign.
+pub(super) fn translate(
+    settings: &HeaderSettings,
+    visitor: &Visitor,
+    sites: &Sites,
+    headers: &mut HeaderMap,
+) {
+    let translate = |uri: &str| sites.translate(settings, visitor, uri);
+    let to = |uri: &str| match translate(uri) {
+        Translated::To(uri) => Some(uri),
+        Translated::Same | Translated::Foreign => None,
+    };
+    for value in values(headers, "origin") {
+        change(value, |text| match translate(text) {
+            Translated::Same => None,
+            Translated::To(origin) => Some(origin),
+            Translated::Foreign => Some(FOREIGN.to_owned()),
+        });
+    }
+    for value in values(headers, "if") {
+        change(value, |text| brackets(to, text));
+    }
+    let known = OF_REQUESTS.iter().copied();
+    let theirs = settings.url_fields.iter().map(|name| (name.as_str(), false));
+    for (name, forgeable) in known.chain(theirs) {
+        let foreign = values(headers, name)
+            .any(|value| matches!(translate(&latin1(value)), Translated::Foreign));
+        if forgeable && foreign {
+            // As if the client had been told to send none, which anybody can do.
+            headers.remove(name);
+            continue;
+        }
+        for value in values(headers, name) {
+            change(value, to);
+        }
+    }
+}
+
+/// The values of a field.
+fn values<'a>(headers: &'a mut HeaderMap, name: &str) -> impl Iterator<Item = &'a mut HeaderValue> {
+    // Most are not there, which costs less than an entry.
+    let field = match headers.contains_key(name).then(|| headers.try_entry(name)) {
+        Some(Ok(Entry::Occupied(field))) => Some(field.into_iter()),
+        _ => None,
+    };
+    field.into_iter().flatten()
+}
+
+/// Changes a value; one that would not be valid any more stays as it is.
+pub(super) fn change(value: &mut HeaderValue, change: impl FnOnce(&str) -> Option<String>) {
+    let Some(text) = change(&latin1(value)) else { return };
+    let bytes: Result<Vec<u8>, _> = text.chars().map(u8::try_from).collect();
+    if let Some(changed) = bytes.ok().and_then(|bytes| HeaderValue::try_from(bytes).ok()) {
+        *value = changed;
+    }
+}
+
+fn latin1(value: &HeaderValue) -> String {
+    value.as_bytes().iter().map(|byte| char::from(*byte)).collect()
 }
 
 impl Syntax {
     /// The value of a field with its names changed; `None` if there are none.
     fn rewrite(self, names: &Names<'_>, value: &str) -> Option<String> {
+        let uri = |uri: &str| names.uri(uri);
         match self {
-            Self::Uri => names.uri(value),
-            Self::Brackets => brackets(names, value),
-            Self::Quotes => quotes(names, value),
+            Self::Uri => uri(value),
+            Self::Words => in_words(uri, value),
+            Self::Brackets => brackets(uri, value),
+            Self::Quotes => quotes(|_, quoted| uri(quoted), value),
+            Self::UriOrQuotes if value.trim_start().starts_with('{') => {
+                Self::Quotes.rewrite(names, value)
+            }
+            Self::UriOrQuotes => uri(value),
             Self::Sources => sources(names, value),
             Self::Refresh => refresh(names, value),
-            Self::Cookie => cookie(names, value),
+            Self::Challenge => challenge(uri, value),
+            Self::Any => {
+                let syntax = match value.trim_start().chars().next() {
+                    Some('<') => Self::Brackets,
+                    _ if value.contains('"') => Self::Quotes,
+                    _ => Self::Words,
+                };
+                syntax.rewrite(names, value)
+            }
         }
     }
 }
 
+/// Every word that is a URI.
+fn in_words(uri: impl Fn(&str) -> Option<String>, value: &str) -> Option<String> {
+    let mut changed = String::new();
+    for (word, end) in words(value) {
+        changed.push_str(uri(word).as_deref().unwrap_or(word));
+        changed.push_str(end);
+    }
+    (changed != value).then_some(changed)
+}
+
+/// Every URI in the quoted parameters of challenges; of those of `Digest` save
+/// its realm, over which the client computes its answer.
+fn challenge(uri: impl Fn(&str) -> Option<String>, value: &str) -> Option<String> {
+    let digest = value.split([' ', ',']).any(|word| word.eq_ignore_ascii_case("digest"));
+    let hashed = |before: &str| {
+        let name = before.trim_end_matches(['"', '=', ' ']).rsplit([' ', ',']).next();
+        digest && name.is_some_and(|name| name.eq_ignore_ascii_case("realm"))
+    };
+    quotes(|before, quoted| if hashed(before) { None } else { in_words(&uri, quoted) }, value)
+}
+
 /// Every `<URI>` that does not stand in quotes.
-fn brackets(names: &Names<'_>, value: &str) -> Option<String> {
+fn brackets(change: impl Fn(&str) -> Option<String>, value: &str) -> Option<String> {
     let mut changed = String::new();
     let mut rest = value;
     while let Some(at) = rest.find(['<', '"']) {
@@ -101,7 +266,7 @@ fn brackets(names: &Names<'_>, value: &str) -> Option<String> {
             // Looked for once only: a value may hold nothing but brackets.
             let Some(end) = rest.find('>') else { break };
             let (uri, after) = rest.split_at(end);
-            changed.push_str(names.uri(uri).as_deref().unwrap_or(uri));
+            changed.push_str(change(uri).as_deref().unwrap_or(uri));
             rest = after;
         }
     }
@@ -109,8 +274,8 @@ fn brackets(names: &Names<'_>, value: &str) -> Option<String> {
     (changed != value).then_some(changed)
 }
 
-/// Every quotation that is a URI.
-fn quotes(names: &Names<'_>, value: &str) -> Option<String> {
+/// Every quotation, by what stands before it up to the last one, and by itself.
+fn quotes(change: impl Fn(&str, &str) -> Option<String>, value: &str) -> Option<String> {
     let mut changed = String::new();
     let mut rest = value;
     while let Some(at) = rest.find('"') {
@@ -119,7 +284,9 @@ fn quotes(names: &Names<'_>, value: &str) -> Option<String> {
         changed.push_str(before);
         match quoted.strip_suffix('"') {
             Some(uri) => {
-                changed.push_str(names.uri(uri).as_deref().unwrap_or(uri));
+                // JSON may write a slash as `\/`.
+                let plain = uri.replace("\\/", "/");
+                changed.push_str(change(before, &plain).as_deref().unwrap_or(uri));
                 changed.push('"');
             }
             None => changed.push_str(quoted),
@@ -200,30 +367,4 @@ fn refresh(names: &Names<'_>, value: &str) -> Option<String> {
     let start = value.len() - target.len();
     let uri = names.uri(&target[..end])?;
     Some(format!("{}{uri}{}", &value[..start], &target[end..]))
-}
-
-/// The domain that a cookie is for. A browser refuses a cookie for a public
-/// name from an onion service.
-fn cookie(names: &Names<'_>, value: &str) -> Option<String> {
-    let mut parts = value.split(';');
-    let mut changed = parts.next().unwrap_or_default().to_owned();
-    for part in parts {
-        changed.push(';');
-        changed.push_str(domain(names, part).as_deref().unwrap_or(part));
-    }
-    (changed != value).then_some(changed)
-}
-
-/// ` Domain=example.com`, perhaps with a dot before the name.
-fn domain(names: &Names<'_>, attribute: &str) -> Option<String> {
-    let (name, domain) = attribute.split_once('=')?;
-    if !name.trim().eq_ignore_ascii_case("domain") {
-        return None;
-    }
-    let domain = domain.trim();
-    let (dot, domain) = match domain.strip_prefix('.') {
-        Some(domain) => (".", domain),
-        None => ("", domain),
-    };
-    Some(format!("{name}={dot}{}", names.partner(domain)?))
 }

@@ -1,26 +1,29 @@
-//! Which name stands for another, towards a visitor or towards the origin, and
-//! how a URI changes with it. Pure.
+//! Which name stands for another, and how a URI of an origin changes with it on
+//! its way to a visitor. Pure.
 //!
 //! Only whole names match: `example.com` and what lies below it, but neither
 //! `notexample.com` nor `example.com.evil`. Of several that match, the longest
-//! decides. The scheme and the port of a URI change with its name: towards the
-//! visitor to those by which it has come, towards the origin to those by which
-//! the origin believes to be reached. Towards the origin an onion name stands
-//! for the public one only at the port that the visitor has connected to: other
-//! ports may be other sites, which `Origin` has to tell apart. Parts of a URI
-//! behind its host stay.
+//! decides. The scheme and the port of a URI change with its name, to those by
+//! which the visitor has come. Parts of a URI behind its host stay.
+//!
+//! After the operator's names come the origin's own address, and the visitor's
+//! own name with the port of the origin: both stand for the site that the visitor
+//! has asked for.
 
 use std::cmp::Reverse;
 
+use super::own::Own;
+use super::site::{Parts, Sites};
 use crate::host::{self, Host};
 use crate::settings::HeaderSettings;
 use crate::visitor::Visitor;
 
-/// The names of a site, seen from one side.
+/// The names of a site, as a visitor knows it.
 pub(super) struct Names<'a> {
     settings: &'a HeaderSettings,
     visitor: &'a Visitor,
-    to_visitor: bool,
+    own: &'a Own,
+    sites: &'a Sites,
 }
 
 /// What a name becomes.
@@ -35,49 +38,53 @@ struct Change<'a> {
     same: bool,
 }
 
-impl<'a> Names<'a> {
-    /// From public names to onion names.
-    pub(super) fn for_visitor(settings: &'a HeaderSettings, visitor: &'a Visitor) -> Self {
-        Self { settings, visitor, to_visitor: true }
-    }
+/// The public name that an onion name stands for, as the settings say.
+pub(super) fn public(settings: &HeaderSettings, visitor: &Visitor, name: &str) -> Option<String> {
+    change(settings, visitor, name, false).map(|change| format!("{}{}", change.labels, change.name))
+}
 
-    /// From onion names to public names.
-    pub(super) fn for_origin(settings: &'a HeaderSettings, visitor: &'a Visitor) -> Self {
-        Self { settings, visitor, to_visitor: false }
+impl<'a> Names<'a> {
+    pub(super) fn new(
+        settings: &'a HeaderSettings,
+        visitor: &'a Visitor,
+        own: &'a Own,
+        sites: &'a Sites,
+    ) -> Self {
+        Self { settings, visitor, own, sites }
     }
 
     /// Whether the origin may believe to be reached by HTTPS, and visitors must
     /// not.
     pub(super) fn hide_https(&self) -> bool {
-        self.to_visitor && (!self.settings.names.is_empty() || self.settings.proto == "https")
+        !self.settings.names.is_empty() || self.settings.scheme() == "https"
     }
 
-    /// The name that stands for another on the other side.
+    /// The name that stands for another towards the visitor, at any port.
     pub(super) fn partner(&self, name: &str) -> Option<String> {
         self.change(name).map(|change| format!("{}{}", change.labels, change.name))
+    }
+
+    /// The same for the domain of a cookie, which may be the origin's own name.
+    pub(super) fn domain(&self, name: &str) -> Option<String> {
+        let own = || {
+            let own = self.settings.map_own_address
+                && (self.own.has_name(name) || self.is_told(name))
+                && !name.eq_ignore_ascii_case(&self.sites.asked.name);
+            own.then(|| self.sites.asked.name.clone())
+        };
+        self.partner(name).or_else(own)
     }
 
     /// A URI, or a reference that begins with a host (`//host/path`), with its
     /// name, scheme and port changed; `None` where nothing is to be changed.
     pub(super) fn uri(&self, uri: &str) -> Option<String> {
-        let (before, rest) = uri.split_once("//")?;
-        let scheme = match before {
-            "" => None,
-            scheme => Some(scheme.strip_suffix(':')?),
+        let parts = Parts::of(uri)?;
+        let scheme = match parts.scheme {
+            Some(scheme) => Some(plain(scheme)?),
+            None => None,
         };
-        // Browsers take a backslash for a slash.
-        let end = rest.find(['/', '?', '#', '\\']).unwrap_or(rest.len());
-        let (authority, path) = rest.split_at(end);
-        let (user, host) = match authority.rfind('@') {
-            Some(at) => authority.split_at(at + 1),
-            None => ("", authority),
-        };
-        let host = self.host(scheme, host)?;
-        let scheme = match scheme {
-            Some(scheme) => format!("{}:", self.scheme(scheme)?),
-            None => String::new(),
-        };
-        Some(format!("{scheme}//{user}{host}{path}"))
+        let host = self.host(parts.scheme, &parts.host)?;
+        parts.with(scheme.unwrap_or_default(), &host)
     }
 
     /// A source in a list of them, as `Content-Security-Policy` writes it: like
@@ -95,73 +102,120 @@ impl<'a> Names<'a> {
         };
         let host = match host.strip_suffix(":*") {
             Some(name) => format!("{}:*", self.partner(name)?),
-            None => self.host(scheme, host)?,
+            None => self.host(scheme, &Host::parse(host)?)?,
         };
         let scheme = match scheme {
-            Some(scheme) => format!("{}://", self.scheme(scheme)?),
+            Some(scheme) => format!("{}://", plain(scheme)?),
             None => String::new(),
         };
         Some(format!("{scheme}{any}{host}{path}"))
     }
 
-    /// A host behind this scheme and the port that goes with it now.
-    fn host(&self, scheme: Option<&str>, host: &str) -> Option<String> {
-        let host = Host::parse(host)?;
-        let Change { labels, name, same, .. } = self.change(host.name)?;
-        let ours = host::below(name, &self.visitor.onion).is_some();
-        let usual = if scheme.is_some_and(is_secure) { 443 } else { 80 };
-        let port = match self.to_visitor {
-            true => Some(self.visitor.port).filter(|port| ours && *port != 80),
-            false if same => host.port,
-            false if host.port.unwrap_or(usual) == self.visitor.port => None,
-            false => return None,
-        };
-        Some(match port {
-            Some(port) => format!("{labels}{name}:{port}"),
-            None => format!("{labels}{name}"),
-        })
-    }
-
-    /// The scheme that takes the place of another; `None` for those that name
-    /// no host of ours. Visitors come by plain HTTP: the onion address is what
-    /// encrypts.
-    fn scheme(&self, scheme: &str) -> Option<&'static str> {
-        let secure = !self.to_visitor && self.settings.proto == "https";
-        match (scheme.to_ascii_lowercase().as_str(), secure) {
-            ("http" | "https", false) => Some("http"),
-            ("http" | "https", true) => Some("https"),
-            ("ws" | "wss", false) => Some("ws"),
-            ("ws" | "wss", true) => Some("wss"),
-            _ => None,
+    /// A host behind this scheme, and the port that goes with it now.
+    fn host(&self, scheme: Option<&str>, host: &Host<'_>) -> Option<String> {
+        match self.change(host.name) {
+            Some(Change { labels, name, .. }) => Some(self.at_port(labels, name)),
+            None => self.own(scheme.is_some_and(is_secure), host),
         }
     }
 
-    /// What a name becomes; of rules of one length, the first with the address
-    /// that the visitor has connected to.
+    /// A name towards the visitor, at the port by which it has come to ours.
+    fn at_port(&self, labels: &str, name: &str) -> String {
+        let ours = host::below(name, &self.visitor.onion).is_some();
+        match Some(self.visitor.port).filter(|port| ours && *port != 80) {
+            Some(port) => format!("{labels}{name}:{port}"),
+            None => format!("{labels}{name}"),
+        }
+    }
+
+    /// What a host becomes by which the origin means itself.
+    fn own(&self, secure: bool, host: &Host<'_>) -> Option<String> {
+        if !self.settings.map_own_address {
+            return None;
+        }
+        // The visitor's name, with the port or the scheme of the origin.
+        let at_own_port = self.own.listens_at(secure, host.port);
+        let asks = host.name.eq_ignore_ascii_case(&self.sites.asked.name);
+        if at_own_port && !asks && host::below(host.name, &self.visitor.onion).is_some() {
+            return Some(self.at_port("", host.name));
+        }
+        let told = self.is_told(host.name)
+            && (at_own_port
+                || matches!(host.port, None | Some(80 | 443))
+                || host.port == Some(self.sites.told.port()));
+        ((asks && at_own_port) || told || self.own.is(host)).then(|| self.asked())
+    }
+
+    /// Whether a list of other ways to the origin (RFC 7838, section 3) names its
+    /// own address.
+    pub(super) fn leads_to_own(&self, alternatives: &str) -> bool {
+        let host = |authority: &str| {
+            Host::parse(authority).is_some_and(|host| self.own.has_name(host.name))
+        };
+        self.settings.map_own_address && alternatives.split('"').skip(1).step_by(2).any(host)
+    }
+
+    /// Whether a name is the one that the origin is told, and not the visitor's.
+    fn is_told(&self, name: &str) -> bool {
+        self.sites.told.name != self.sites.asked.name
+            && name.eq_ignore_ascii_case(&self.sites.told.name)
+    }
+
+    /// The site that the visitor has asked for.
+    fn asked(&self) -> String {
+        let asked = &self.sites.asked;
+        match host::below(&asked.name, &self.visitor.onion) {
+            // A client that names no port has come to this one all the same.
+            Some(_) if asked.port() == 80 => self.at_port("", &asked.name),
+            _ => asked.host().into_owned(),
+        }
+    }
+
     fn change<'n>(&'n self, name: &'n str) -> Option<Change<'n>> {
-        let pairs = self.settings.names.iter().filter_map(|pair| {
-            let onion = pair.onion.as_deref().unwrap_or(&self.visitor.onion);
-            let (from, to) = match self.to_visitor {
-                true => (pair.public.as_str(), onion),
-                false => (onion, pair.public.as_str()),
-            };
-            let labels = host::below(name, from)?;
-            Some(Change { labels, name: to, length: from.len(), same: false })
+        change(self.settings, self.visitor, name, true)
+    }
+}
+
+/// What a name becomes; of rules of one length, the first with the address that
+/// the visitor has connected to.
+fn change<'n>(
+    settings: &'n HeaderSettings,
+    visitor: &'n Visitor,
+    name: &'n str,
+    to_visitor: bool,
+) -> Option<Change<'n>> {
+    let pairs = settings.names.iter().filter_map(|pair| {
+        let onion = pair.onion.as_deref().unwrap_or(&visitor.onion);
+        let (from, to) = match to_visitor {
+            true => (pair.public.as_str(), onion),
+            false => (onion, pair.public.as_str()),
+        };
+        let labels = host::below(name, from)?;
+        Some(Change { labels, name: to, length: from.len(), same: false })
+    });
+    // An origin that is told another scheme than the visitor's writes it
+    // before the visitor's own name too.
+    let own = host::below(name, &visitor.onion)
+        .filter(|_| to_visitor && settings.scheme() != "http")
+        .map(|labels| {
+            let name = visitor.onion.as_str();
+            Change { labels, name, length: name.len(), same: true }
         });
-        // An origin that is told another scheme than the visitor's writes it
-        // before the visitor's own name too.
-        let own = host::below(name, &self.visitor.onion)
-            .filter(|_| self.settings.proto != "http")
-            .map(|labels| {
-                let name = self.visitor.onion.as_str();
-                Change { labels, name, length: name.len(), same: true }
-            });
-        let ours = |change: &Change<'_>| host::below(change.name, &self.visitor.onion).is_some();
-        pairs.chain(own).min_by_key(|change| (Reverse(change.length), change.same, !ours(change)))
+    let ours = |change: &Change<'_>| host::below(change.name, &visitor.onion).is_some();
+    pairs.chain(own).min_by_key(|change| (Reverse(change.length), change.same, !ours(change)))
+}
+
+/// The visitor's scheme in place of another; `None` for those that name no host
+/// of ours. Visitors come by plain HTTP: the onion address is what encrypts.
+fn plain(scheme: &str) -> Option<&'static str> {
+    match scheme.to_ascii_lowercase().as_str() {
+        "http" | "https" => Some("http"),
+        "ws" | "wss" => Some("ws"),
+        _ => None,
     }
 }
 
 /// Whether a scheme has port 443 where no other is named.
-fn is_secure(scheme: &str) -> bool {
+pub(super) fn is_secure(scheme: &str) -> bool {
     scheme.eq_ignore_ascii_case("https") || scheme.eq_ignore_ascii_case("wss")
 }

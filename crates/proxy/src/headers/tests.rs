@@ -5,8 +5,9 @@
 use http::{HeaderMap, HeaderName, Request, Response, StatusCode, Version};
 use proptest::prelude::*;
 
+use super::site::{FOREIGN, Translated};
 use super::*;
-use crate::settings::NamePair;
+use crate::settings::{HostHeader, NamePair};
 
 const ONION: &str = "abcdefghijklmnopqrstuvwxyz234567abcdefghijklmnopqrstuvwx.onion";
 
@@ -44,8 +45,13 @@ fn sent(settings: &HeaderSettings, pairs: &[(&str, &str)]) -> HeaderMap {
 fn got(settings: &HeaderSettings, pairs: &[(&str, &str)]) -> HeaderMap {
     let (mut parts, ()) = Response::new(()).into_parts();
     parts.headers = fields(pairs);
-    response(settings, &visitor(), &mut parts);
+    answered(settings, &visitor(), &mut parts);
     parts.headers
+}
+
+/// Makes of a response what a visitor gets that asked for no host.
+fn answered(settings: &HeaderSettings, visitor: &Visitor, parts: &mut response::Parts) {
+    response(settings, &Own::default(), visitor, &Sites::new(settings, visitor, None), parts);
 }
 
 /// What one field of a response becomes.
@@ -96,7 +102,7 @@ fn a_client_cannot_have_taken_out_what_is_ours() {
     );
     assert_eq!(after["host"], "example.com");
     assert_eq!(after["x-forwarded-proto"], "http");
-    assert_eq!(after["x-forwarded-host"], ONION);
+    assert_eq!(after["x-forwarded-host"], "example.com");
     assert_eq!(after["x-circuit"], "7");
     assert_eq!(after["content-length"], "3");
     assert!(!after.contains_key("connection"));
@@ -173,7 +179,7 @@ fn a_switch_of_protocols_is_led_back() {
         let (mut parts, ()) = Response::new(()).into_parts();
         parts.status = status;
         parts.headers = fields(&[("connection", "Upgrade"), ("upgrade", "websocket")]);
-        response(&HeaderSettings::default(), &visitor(), &mut parts);
+        answered(&HeaderSettings::default(), &visitor(), &mut parts);
         parts.headers
     };
     let kept = fields(&[("connection", "upgrade"), ("upgrade", "websocket")]);
@@ -238,11 +244,12 @@ fn the_origin_is_told_of_the_visitor_what_the_settings_say() {
     let after = sent(&settings, &[("host", &host)]);
     assert_eq!(after["x-forwarded-proto"], "http");
     assert_eq!(after["x-forwarded-host"], host);
-    assert_eq!(after["x-forwarded-port"], "80");
+    assert_eq!(after["x-forwarded-port"], "8080");
     assert_eq!(after["forwarded"], format!("for=_c7;host=\"{host}\";proto=http"));
     assert!(!after.contains_key("x-forwarded-for"), "no address is invented");
 
-    let after = sent(&HeaderSettings { proto: "https", ..settings.clone() }, &[("host", ONION)]);
+    let after =
+        sent(&HeaderSettings { proto: Some("https"), ..settings.clone() }, &[("host", ONION)]);
     assert_eq!(after["x-forwarded-proto"], "https");
     assert_eq!(after["x-forwarded-port"], "443", "a port that goes with the scheme");
 
@@ -276,13 +283,20 @@ fn trailers_hold_nothing_that_belongs_into_a_head() {
         ("server", "x"),
         ("grpc-status", "0"),
     ]);
-    trailers(&settings, &mut after);
-    assert_eq!(after, fields(&[("x-checksum", "1"), ("grpc-status", "0")]));
+    let mut of_response = after.clone();
+    request_trailers(&settings, &mut after);
+    let kept = [("x-checksum", "1"), ("server", "x"), ("grpc-status", "0")];
+    assert_eq!(after, fields(&kept), "`strip` is about responses");
+    response_trailers(&settings, &mut of_response);
+    for name in ["connection", "x-a", "host", "content-length", "cookie", "server"] {
+        assert!(!of_response.contains_key(name), "{name}");
+    }
+    assert_eq!(of_response["grpc-status"], "0");
 }
 
 #[test]
 fn a_site_that_believes_to_be_reached_otherwise_does_not_send_visitors_to_https() {
-    let https = HeaderSettings { proto: "https", ..HeaderSettings::default() };
+    let https = HeaderSettings { proto: Some("https"), ..HeaderSettings::default() };
     for policy in ["upgrade-insecure-requests", "block-all-mixed-content"] {
         for settings in [&https, &mapped()] {
             assert_eq!(becomes(settings, "content-security-policy", policy), "");
@@ -293,7 +307,7 @@ fn a_site_that_believes_to_be_reached_otherwise_does_not_send_visitors_to_https(
 
 #[test]
 fn a_policy_that_allows_everything_by_https_allows_what_the_onion_page_loads() {
-    let https = HeaderSettings { proto: "https", ..HeaderSettings::default() };
+    let https = HeaderSettings { proto: Some("https"), ..HeaderSettings::default() };
     for (before, after) in [
         ("default-src https: 'unsafe-inline'", "default-src https: http: 'unsafe-inline'"),
         ("img-src data: HTTPS:", "img-src data: HTTPS: http:"),
@@ -453,7 +467,7 @@ fn what_is_no_ascii_stays_as_it_is() {
     let (mut parts, ()) = Response::new(()).into_parts();
     let value = HeaderValue::from_bytes(b"https://example.com/\xfc\xc3\xbc").unwrap();
     parts.headers.insert("location", value);
-    response(&mapped(), &visitor(), &mut parts);
+    answered(&mapped(), &visitor(), &mut parts);
     let expected = [b"http://", ONION.as_bytes(), b"/\xfc\xc3\xbc"].concat();
     assert_eq!(parts.headers["location"].as_bytes(), expected);
 }
@@ -465,7 +479,7 @@ fn a_visitor_of_another_port_stays_at_it() {
         let (mut parts, ()) = Response::new(()).into_parts();
         parts.headers = fields(&[("location", location)]);
         let settings = HeaderSettings { names, ..HeaderSettings::default() };
-        response(&settings, &visitor, &mut parts);
+        answered(&settings, &visitor, &mut parts);
         parts.headers["location"].to_str().unwrap().to_owned()
     };
     let names = vec![pair("example.com", ONION), pair("shop.example.com", "other.onion")];
@@ -479,7 +493,7 @@ fn a_visitor_of_another_port_stays_at_it() {
 
 #[test]
 fn onion_names_become_public_names_in_requests() {
-    let settings = HeaderSettings { proto: "https", ..mapped() };
+    let settings = HeaderSettings { proto: Some("https"), ..mapped() };
     for (name, before, after) in [
         ("origin", "http://ONION", "https://example.com"),
         ("origin", "http://www.ONION:80", "https://www.example.com"),
@@ -502,17 +516,17 @@ fn onion_names_become_public_names_in_requests() {
 #[test]
 fn another_port_of_the_address_is_another_site() {
     let names = vec![pair("example.com", ONION), pair("cdn.example", "cdn.onion")];
-    let settings = HeaderSettings { names, ..HeaderSettings::default() };
+    let settings = HeaderSettings { names, ..mapped() };
     let onion = |text: &str| text.replace("ONION", ONION);
     for (port, before, after) in [
         (80, "http://ONION:8080", "http://ONION:8080"),
         (80, "http://www.ONION:8080", "http://www.ONION:8080"),
         (80, "https://ONION", "https://ONION"),
-        (80, "https://ONION:80", "http://example.com"),
+        (80, "https://ONION:80", "https://ONION:80"),
         (8080, "http://ONION", "http://ONION"),
         (8080, "http://www.ONION:8080", "http://www.example.com"),
         (443, "http://ONION:443", "http://example.com"),
-        (443, "https://ONION", "http://example.com"),
+        (443, "https://ONION", "https://ONION"),
         (80, "http://cdn.onion", "http://cdn.example"),
         (80, "http://cdn.onion:8080", "http://cdn.onion:8080"),
         (8080, "http://cdn.onion:8080", "http://cdn.example"),
@@ -528,7 +542,7 @@ fn another_port_of_the_address_is_another_site() {
 
 #[test]
 fn an_origin_that_is_told_another_scheme_gets_and_gives_it_with_the_onion_name() {
-    let settings = HeaderSettings { proto: "https", ..HeaderSettings::default() };
+    let settings = HeaderSettings { proto: Some("https"), ..HeaderSettings::default() };
     let own = format!("https://www.{ONION}/a");
     assert_eq!(becomes(&settings, "location", &own), format!("http://www.{ONION}/a"));
     assert_eq!(
@@ -581,12 +595,19 @@ fn response_headers_are_taken_out_as_wanted() {
     assert_eq!(got(&settings, &pairs), fields(&[("etag", "e")]), "other ways to the public site");
 }
 
+#[test]
+fn fields_are_found_by_their_names() {
+    for name in fields::known() {
+        assert!(fields::is_translated(&name.to_uppercase()), "{name}");
+    }
+    let responses: Vec<_> =
+        fields::known().skip_while(|name| *name != "access-control-allow-origin").collect();
+    assert!(responses.len() > 40 && responses.is_sorted(), "{responses:?}");
+}
+
 /// Fields that clients and origins send, and hostile ones.
 fn any_fields() -> impl Strategy<Value = HeaderMap> {
-    let names: Vec<&str> = fields::OF_RESPONSES
-        .iter()
-        .chain(fields::OF_REQUESTS)
-        .map(|(name, _)| *name)
+    let names: Vec<&str> = fields::known()
         .chain(["host", "connection", "te", "upgrade", "keep-alive", "transfer-encoding", "x-a"])
         .chain(["x-forwarded-for", "forwarded", "proxy-connection", "http2-settings", "alt-svc"])
         .collect();
@@ -624,7 +645,7 @@ fn any_settings() -> impl Strategy<Value = HeaderSettings> {
             host,
             x_forwarded,
             forwarded,
-            proto,
+            proto: Some(proto),
             circuit_id: circuit.then(|| "X-Circuit".to_owned()),
             ..mapped()
         })
@@ -655,25 +676,29 @@ proptest! {
     #[test]
     fn names_are_changed_once_and_for_all(settings in any_settings(), headers in any_fields(), port: u16) {
         let visitor = Visitor { port, ..visitor() };
-        for (names, list) in [
-            (Names::for_visitor(&settings, &visitor), fields::OF_RESPONSES),
-            (Names::for_origin(&settings, &visitor), fields::OF_REQUESTS),
-        ] {
-            let mut once = headers.clone();
-            fields::rewrite(list, &names, &mut once);
-            let mut twice = once.clone();
-            fields::rewrite(list, &names, &mut twice);
-            prop_assert_eq!(once, twice);
-        }
+        let (own, sites) = (Own::default(), Sites::new(&settings, &visitor, None));
+        let names = Names::new(&settings, &visitor, &own, &sites);
+        let mut once = headers;
+        fields::rewrite(&settings, &names, &mut once);
+        let mut twice = once.clone();
+        fields::rewrite(&settings, &names, &mut twice);
+        prop_assert_eq!(once, twice);
     }
 
     #[test]
     fn heads_without_our_names_keep_their_values(headers in any_fields()) {
-        let settings = HeaderSettings { names: vec![pair("example.net", "other.onion")], ..mapped() };
+        let names = vec![pair("example.net", "other.onion")];
+        let settings = HeaderSettings { names, host: HostHeader::Pass, ..HeaderSettings::default() };
         let visitor = visitor();
+        let (own, sites) = (Own::default(), Sites::new(&settings, &visitor, Some("a.example")));
         let mut after = headers.clone();
-        fields::rewrite(fields::OF_RESPONSES, &Names::for_visitor(&settings, &visitor), &mut after);
-        fields::rewrite(fields::OF_REQUESTS, &Names::for_origin(&settings, &visitor), &mut after);
+        let names = Names::new(&settings, &visitor, &own, &sites);
+        // A policy may mean any host.
+        after.remove("content-security-policy");
+        after.remove("content-security-policy-report-only");
+        let headers = after.clone();
+        fields::rewrite(&settings, &names, &mut after);
+        fields::translate(&settings, &visitor, &sites, &mut after);
         prop_assert_eq!(headers, after);
     }
 
@@ -684,11 +709,50 @@ proptest! {
         port in prop_oneof![Just(80_u16), any::<u16>()],
         proto in prop_oneof![Just("http"), Just("https")],
     ) {
-        let settings = HeaderSettings { proto, ..mapped() };
+        let settings = HeaderSettings { proto: Some(proto), ..mapped() };
         let visitor = Visitor { port, ..visitor() };
+        let (own, sites) =
+            (Own::default(), Sites::new(&settings, &visitor, Some(&format!("{labels}{ONION}:{port}"))));
         let uri = format!("{proto}://{labels}example.com{path}");
-        let there = Names::for_visitor(&settings, &visitor).uri(&uri).unwrap();
-        let back = Names::for_origin(&settings, &visitor).uri(&there);
-        prop_assert_eq!(back.as_deref(), Some(uri.as_str()), "{}", there);
+        let there = Names::new(&settings, &visitor, &own, &sites).uri(&uri).unwrap();
+        let back = sites.translate(&settings, &visitor, &there);
+        prop_assert_eq!(back, Translated::To(uri), "{}", there);
     }
+
+    #[test]
+    fn only_the_site_that_was_asked_for_is_the_one_that_the_origin_is_told(
+        settings in any_settings(),
+        asked in any_site(),
+        claimed in any_site(),
+        scheme in prop_oneof![Just("http"), Just("https")],
+    ) {
+        let sites = Sites::new(&settings, &visitor(), Some(&asked));
+        let told = format!("{}://{}", sites.told.scheme, sites.told.host());
+        let claim = format!("{scheme}://{claimed}");
+        let origin = match sites.translate(&settings, &visitor(), &claim) {
+            Translated::Same => claim,
+            Translated::To(origin) => origin,
+            Translated::Foreign => FOREIGN.to_owned(),
+        };
+        let plain = |site: &str| site.strip_suffix(":80").unwrap_or(site).to_ascii_lowercase();
+        let same = scheme == "http" && plain(&asked) == plain(&claimed);
+        prop_assert_eq!(origin == told, same, "{} is {} towards {}", claimed, origin, told);
+    }
+}
+
+/// Hosts of ours and of others, as one asks for them and as one claims to be them.
+fn any_site() -> impl Strategy<Value = String> {
+    let name = prop_oneof![
+        Just(ONION.to_owned()),
+        Just(ONION.to_ascii_uppercase()),
+        Just(format!("www.{ONION}")),
+        Just("example.com".to_owned()),
+        Just("EXAMPLE.com".to_owned()),
+        Just("www.example.com".to_owned()),
+        Just("fixed".to_owned()),
+        Just("evil.example".to_owned()),
+        Just("other.onion".to_owned()),
+    ];
+    let port = prop_oneof![Just(""), Just(":80"), Just(":443"), Just(":8080")];
+    (name, port).prop_map(|(name, port)| format!("{name}{port}"))
 }

@@ -1,7 +1,8 @@
 //! May this circuit make another request? Pure.
 //!
-//! Every circuit has a bucket of tokens, one for each request, and a number of
-//! requests under way over all of its streams. The table is bounded: a circuit
+//! Every circuit has a bucket of tokens, one for each request, a number of
+//! requests under way over all of its streams, and of connections of HTTP/2. The
+//! table is bounded: a circuit
 //! with nothing under way and a full bucket is as good as one never seen.
 
 use std::collections::BTreeMap;
@@ -11,6 +12,10 @@ use crate::settings::{CircuitSettings, RequestRate};
 
 /// The most circuits that are remembered; beyond, new ones are refused.
 const MAX_CIRCUITS: usize = 65_536;
+
+/// The most connections of HTTP/2 that one circuit may have: one is enough for a
+/// hundred requests, and each costs as much as some requests.
+const MAX_CONNECTIONS: u32 = 8;
 
 /// How often the table is searched for circuits to forget, at most.
 const FORGET_EVERY: Duration = Duration::from_secs(1);
@@ -35,6 +40,8 @@ struct Circuit {
     since: Instant,
     /// Requests under way.
     under_way: u32,
+    /// Connections of HTTP/2.
+    connections: u32,
 }
 
 /// The circuit has gone beyond a limit.
@@ -51,32 +58,32 @@ impl Circuits {
     ///
     /// # Errors
     ///
-    /// [`TooMany`]: the request is not to be answered; it does not count as
-    /// under way, and takes no token.
+    /// [`TooMany`]: nothing is to be made for the request; it does not count as
+    /// under way.
     pub(super) fn begin(&mut self, id: u64, now: Instant) -> Result<(), TooMany> {
-        let CircuitSettings { request_rate, max_requests, .. } = self.settings;
-        if request_rate.is_none() && max_requests.is_none() {
-            return Ok(());
-        }
-        self.forget(now);
-        if self.known.len() >= MAX_CIRCUITS && !self.known.contains_key(&id) {
+        let most = self.settings.max_requests.unwrap_or(u32::MAX);
+        let circuit = self.circuit(id, now)?;
+        if circuit.under_way >= most {
             return Err(TooMany);
-        }
-        let burst = request_rate.map_or(0.0, |rate| f64::from(rate.burst));
-        let new = Circuit { tokens: burst, since: now, under_way: 0 };
-        let circuit = self.known.entry(id).or_insert(new);
-        if max_requests.is_some_and(|most| circuit.under_way >= most) {
-            return Err(TooMany);
-        }
-        if let Some(rate) = request_rate {
-            circuit.tokens = circuit.tokens_at(now, rate);
-            circuit.since = now;
-            if circuit.tokens < 1.0 {
-                return Err(TooMany);
-            }
-            circuit.tokens -= 1.0;
         }
         circuit.under_way += 1;
+        Ok(())
+    }
+
+    /// A circuit takes a token for a request under way.
+    ///
+    /// # Errors
+    ///
+    /// [`TooMany`]: there is none, and the request is not to be answered.
+    pub(super) fn take_token(&mut self, id: u64, now: Instant) -> Result<(), TooMany> {
+        let Some(rate) = self.settings.request_rate else { return Ok(()) };
+        let circuit = self.circuit(id, now)?;
+        circuit.tokens = circuit.tokens_at(now, rate);
+        circuit.since = now;
+        if circuit.tokens < 1.0 {
+            return Err(TooMany);
+        }
+        circuit.tokens -= 1.0;
         Ok(())
     }
 
@@ -85,6 +92,39 @@ impl Circuits {
         if let Some(circuit) = self.known.get_mut(&id) {
             circuit.under_way = circuit.under_way.saturating_sub(1);
         }
+    }
+
+    /// A circuit begins a connection of HTTP/2. [`Circuits::disconnect`] has to
+    /// follow if it may.
+    ///
+    /// # Errors
+    ///
+    /// [`TooMany`]: it is to be closed.
+    pub(super) fn connect(&mut self, id: u64, now: Instant) -> Result<(), TooMany> {
+        let circuit = self.circuit(id, now)?;
+        if circuit.connections >= MAX_CONNECTIONS {
+            return Err(TooMany);
+        }
+        circuit.connections += 1;
+        Ok(())
+    }
+
+    /// A connection that was begun has ended.
+    pub(super) fn disconnect(&mut self, id: u64) {
+        if let Some(circuit) = self.known.get_mut(&id) {
+            circuit.connections = circuit.connections.saturating_sub(1);
+        }
+    }
+
+    /// What a circuit has done, if there is room to remember it.
+    fn circuit(&mut self, id: u64, now: Instant) -> Result<&mut Circuit, TooMany> {
+        self.forget(now);
+        if self.known.len() >= MAX_CIRCUITS && !self.known.contains_key(&id) {
+            return Err(TooMany);
+        }
+        let tokens = self.settings.request_rate.map_or(0.0, |rate| f64::from(rate.burst));
+        let new = Circuit { tokens, since: now, under_way: 0, connections: 0 };
+        Ok(self.known.entry(id).or_insert(new))
     }
 
     /// Forgets circuits that are as good as new, now and then.
@@ -97,7 +137,7 @@ impl Circuits {
         self.known.retain(|_, circuit| {
             let full =
                 rate.is_none_or(|rate| circuit.tokens_at(now, rate) >= f64::from(rate.burst));
-            circuit.under_way > 0 || !full
+            circuit.under_way > 0 || circuit.connections > 0 || !full
         });
     }
 }
@@ -126,10 +166,19 @@ mod tests {
         Instant::now()
     }
 
+    /// One request, over at once.
+    fn request(circuits: &mut Circuits, id: u64, now: Instant) -> Result<(), TooMany> {
+        circuits.begin(id, now)?;
+        let token = circuits.take_token(id, now);
+        circuits.end(id);
+        token
+    }
+
     #[test]
     fn a_burst_is_allowed_and_then_the_rate() {
         let (mut circuits, start) = (Circuits::new(settings(Some((2, 3)), None)), start());
-        let mut allowed = |at: u64| circuits.begin(7, start + Duration::from_millis(at)).is_ok();
+        let mut allowed =
+            |at: u64| request(&mut circuits, 7, start + Duration::from_millis(at)).is_ok();
         assert_eq!([0, 0, 0, 0].map(&mut allowed), [true, true, true, false]);
         assert_eq!([499, 500, 500].map(&mut allowed), [false, true, false]);
         assert_eq!([60_000; 4].map(&mut allowed), [true, true, true, false]);
@@ -138,9 +187,9 @@ mod tests {
     #[test]
     fn circuits_do_not_pay_for_each_other() {
         let (mut circuits, now) = (Circuits::new(settings(Some((1, 1)), None)), start());
-        assert_eq!(circuits.begin(1, now), Ok(()));
-        assert_eq!(circuits.begin(1, now), Err(TooMany));
-        assert_eq!(circuits.begin(2, now), Ok(()));
+        assert_eq!(request(&mut circuits, 1, now), Ok(()));
+        assert_eq!(request(&mut circuits, 1, now), Err(TooMany));
+        assert_eq!(request(&mut circuits, 2, now), Ok(()));
     }
 
     #[test]
@@ -155,8 +204,7 @@ mod tests {
     fn circuits_that_are_done_are_forgotten() {
         let (mut circuits, now) = (Circuits::new(settings(Some((1, 5)), Some(9))), start());
         for id in 0..1000 {
-            circuits.begin(id, now).unwrap();
-            circuits.end(id);
+            request(&mut circuits, id, now).unwrap();
         }
         circuits.begin(5000, now).unwrap();
         assert_eq!(circuits.known.len(), 1001);
@@ -165,10 +213,16 @@ mod tests {
     }
 
     #[test]
-    fn without_limits_nothing_is_remembered() {
-        let mut circuits = Circuits::new(settings(None, None));
-        circuits.begin(1, start()).unwrap();
-        assert!(circuits.known.is_empty());
+    fn connections_count_until_they_end_and_are_remembered() {
+        let (mut circuits, now) = (Circuits::new(settings(None, None)), start());
+        for _ in 0..MAX_CONNECTIONS {
+            circuits.connect(1, now).unwrap();
+        }
+        let later = now + Duration::from_secs(10);
+        assert_eq!(circuits.connect(1, later), Err(TooMany));
+        assert_eq!(circuits.connect(2, later), Ok(()));
+        circuits.disconnect(1);
+        assert_eq!(circuits.connect(1, later), Ok(()));
     }
 
     #[test]
@@ -191,8 +245,7 @@ mod tests {
             let (mut passed, mut allowed) = (0_u64, 0_u64);
             for wait in waits {
                 passed += wait;
-                if circuits.begin(1, start + Duration::from_millis(passed)).is_ok() {
-                    circuits.end(1);
+                if request(&mut circuits, 1, start + Duration::from_millis(passed)).is_ok() {
                     allowed += 1;
                 }
                 let most = u64::from(burst) * 1000 + passed * u64::from(rate);

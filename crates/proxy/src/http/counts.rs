@@ -53,9 +53,19 @@ impl Counts {
             count.fetch_add(1, Ordering::Relaxed);
         }
         if let Some(failure) = outcome.failure {
-            let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
-            *failures.entry(failure.name()).or_default() += 1;
+            self.failed(failure);
         }
+    }
+
+    /// A request, or a connection for some, was refused before it began.
+    pub(super) fn refused(&self, failure: Failure) {
+        self.begun();
+        self.failed(failure);
+    }
+
+    fn failed(&self, failure: Failure) {
+        let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
+        *failures.entry(failure.name()).or_default() += 1;
     }
 
     /// Requests that have begun.

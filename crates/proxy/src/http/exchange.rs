@@ -10,9 +10,7 @@ use std::sync::Arc;
 
 use http_body_util::BodyExt as _;
 use hyper::body::{Body as _, Incoming};
-use hyper::header::{
-    CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, RETRY_AFTER, TRANSFER_ENCODING, UPGRADE,
-};
+use hyper::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, RETRY_AFTER, UPGRADE};
 use hyper::{Method, Request, Response, StatusCode, Version};
 use tokio::time::Instant;
 
@@ -21,10 +19,13 @@ use super::gate::{Keeper, UnderWay};
 use super::progress::{Progress, RequestBody};
 use super::response::ResponseBody;
 use super::tasks::{Spawner, live_by};
-use super::{CircuitControl, FromOrigin, PIECE, Proxy, upgrade};
+use super::turns::Turn;
+use super::{CircuitControl, FromOrigin, PAGE_PATIENCE, PIECE, Proxy, upgrade};
+use crate::answer;
 use crate::body::{self, Body};
 use crate::failure::Failure;
 use crate::headers;
+use crate::pace::Pace;
 use crate::settings::HeaderSettings;
 use crate::visitor::Visitor;
 
@@ -43,16 +44,30 @@ pub(super) struct Exchange {
 }
 
 impl Exchange {
-    /// Answers one request, whatever happens.
-    pub(super) async fn answer(self: Arc<Self>, mut request: Request<Incoming>) -> Response<Body> {
+    /// A request was refused before it began.
+    pub(super) fn refused(&self, failure: Failure) {
+        self.proxy.counts.refused(failure);
+        self.close_abuser(failure);
+    }
+
+    /// Answers one request, whatever happens; an answer of ours where it is not
+    /// its `turn`.
+    pub(super) async fn answer(
+        self: Arc<Self>,
+        mut request: Request<Incoming>,
+        turn: Result<Turn, Failure>,
+    ) -> Response<Body> {
         let settings = &self.proxy.settings;
-        let mut record = Record::new(&self, &request);
+        let mut record = Record::new(&self, &request, turn);
+        let pace = Pace::new(settings.origins.min_rate);
+        request.extensions_mut().insert(pace.clone());
         let is_http2 = request.version() == Version::HTTP_2;
         let progress = Progress::new(
             settings.origins.idle_timeout,
             settings.origins.total_timeout,
             // What else the client takes in HTTP/2, it takes for other requests, too.
             (!is_http2).then(|| self.keeper.clone()),
+            pace,
         );
         // The gate waits for a decision after every request that names a protocol.
         let undecided =
@@ -67,6 +82,7 @@ impl Exchange {
             Ok(response) => response,
             Err(failure) => {
                 record.failed(failure);
+                progress.allow(settings.origins.idle_timeout.min(PAGE_PATIENCE));
                 self.refuse(failure)
             }
         };
@@ -75,7 +91,8 @@ impl Exchange {
         }
         if is_switch(&response) {
             let origin = hyper::upgrade::on(&mut response);
-            let progress = Progress::new(settings.origins.upgrade_timeout, None, None);
+            let progress =
+                Progress::new(settings.origins.upgrade_timeout, None, None, Pace::new(None));
             // Until the protocol has changed, the stream is still hyper's.
             live_by(Arc::clone(&progress));
             let keeper = self.keeper.clone();
@@ -103,15 +120,10 @@ impl Exchange {
         let settings = &self.proxy.settings;
         let (mut parts, incoming) = request.into_parts();
         self.proxy.guard.check(&self.visitor.onion, &parts)?;
-        if !record.take_turn(self) {
-            if settings.circuit.close_abusers {
-                self.control.close();
-            }
-            return Err(Failure::TooMany);
-        }
-        headers::request(&settings.headers, &self.visitor, &mut parts);
+        record.take_turn().inspect_err(|failure| self.close_abuser(*failure))?;
+        let sites = headers::request(&settings.headers, &self.visitor, &mut parts);
         // Only what is left of it is offered to the origin.
-        let upgrade = parts.headers.contains_key(UPGRADE);
+        let upgrade = parts.headers.get(UPGRADE).cloned();
         let body = RequestBody::new(incoming, progress, Arc::clone(settings)).boxed_unsync();
         let answering = self.proxy.upstream.answer(Request::from_parts(parts, body), &self.visitor);
         let response = tokio::select! {
@@ -121,16 +133,26 @@ impl Exchange {
             failure = progress.overdue() => return Err(failure),
         };
         record.outcome.origin = response.extensions().get().map(|FromOrigin(index)| *index);
-        if is_ambiguous(&response) || (is_switch(&response) && !upgrade) {
+        if is_switch(&response) && !agrees(&response, upgrade.as_ref()) {
             return Err(Failure::OriginBroken);
         }
         if is_event_stream(&response) {
             progress.allow(settings.origins.upgrade_timeout);
         }
         let (mut parts, body) = response.into_parts();
-        headers::response(&settings.headers, &self.visitor, &mut parts);
+        answer::judge(settings.guard.max_headers, &mut parts).map_err(|_| Failure::OriginBroken)?;
+        let own = &self.proxy.own;
+        headers::response(&settings.headers, own, &self.visitor, &sites, &mut parts);
         parts.version = Version::HTTP_11;
         Ok(Response::from_parts(parts, body))
+    }
+
+    /// Closes the circuit if it has gone beyond a limit and the operator wants
+    /// that.
+    fn close_abuser(&self, failure: Failure) {
+        if failure == Failure::TooMany && self.proxy.settings.circuit.close_abusers {
+            self.control.close();
+        }
     }
 
     /// The one answer to a failure.
@@ -167,15 +189,15 @@ fn is_switch<B>(response: &Response<B>) -> bool {
     response.status() == StatusCode::SWITCHING_PROTOCOLS
 }
 
-/// Whether an origin says twice how long its response is (RFC 9112, section 6.3),
-/// or that it is coded in another way than in chunks (section 6.1): nobody asks
-/// for that, and the client, who is not told, could not read it.
-fn is_ambiguous<B>(response: &Response<B>) -> bool {
-    let headers = response.headers();
-    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
-    let Some(coding) = codings.next() else { return false };
-    let chunked = coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked");
-    !chunked || codings.next().is_some() || headers.contains_key(CONTENT_LENGTH)
+/// Whether an origin goes on in the protocol that it was offered, and in no other.
+fn agrees<B>(response: &Response<B>, offered: Option<&HeaderValue>) -> bool {
+    let mut protocols = response.headers().get_all(UPGRADE).iter();
+    let (protocol, more) = (protocols.next(), protocols.next());
+    let same = |protocol: &HeaderValue, offered: &HeaderValue| {
+        protocol.as_bytes().eq_ignore_ascii_case(offered.as_bytes())
+    };
+    more.is_none()
+        && protocol.zip(offered).is_some_and(|(protocol, offered)| same(protocol, offered))
 }
 
 /// Whether the response tells of events as they happen.
@@ -192,8 +214,8 @@ pub(super) struct Record {
     proxy: Arc<Proxy>,
     /// Whose request it is.
     circuit: u64,
-    /// Whether it counts among the circuit's requests under way.
-    has_turn: bool,
+    /// It counts among those under way; or why it may not.
+    turn: Result<Turn, Failure>,
     /// When it began.
     began: Instant,
     /// What has become of it so far.
@@ -204,7 +226,7 @@ pub(super) struct Record {
 
 impl Record {
     /// Of a request that begins.
-    fn new<B>(exchange: &Exchange, request: &Request<B>) -> Self {
+    fn new<B>(exchange: &Exchange, request: &Request<B>, turn: Result<Turn, Failure>) -> Self {
         let proxy = Arc::clone(&exchange.proxy);
         proxy.counts.begun();
         // Until something is known, it is the client who has gone.
@@ -213,14 +235,15 @@ impl Record {
         let outcome = Outcome { method, status: None, bytes: 0, origin: None, failure };
         let (circuit, began) = (exchange.visitor.circuit, Instant::now());
         let _under_way = exchange.keeper.under_way(request.version());
-        Self { proxy, circuit, has_turn: false, began, outcome, _under_way }
+        Self { proxy, circuit, turn, began, outcome, _under_way }
     }
 
-    /// Counts the request among the circuit's, if that may have another.
-    fn take_turn(&mut self, exchange: &Exchange) -> bool {
+    /// Whether it is its turn, and there is a token for it.
+    fn take_turn(&self) -> Result<(), Failure> {
+        self.turn.as_ref().map_err(|failure| *failure)?;
         let now = Instant::now().into_std();
-        self.has_turn = exchange.proxy.circuits().begin(self.circuit, now).is_ok();
-        self.has_turn
+        let token = self.proxy.circuits().take_token(self.circuit, now);
+        token.map_err(|_| Failure::TooMany)
     }
 
     /// How the headers and trailers of its proxy are written.
@@ -246,9 +269,6 @@ impl Record {
 
 impl Drop for Record {
     fn drop(&mut self) {
-        if self.has_turn {
-            self.proxy.circuits().end(self.circuit);
-        }
         self.proxy.counts.ended(&self.outcome);
         if self.proxy.settings.access_log {
             counts::log(self.circuit, &self.outcome, self.began.elapsed());

@@ -14,7 +14,7 @@
 
 use crate::failure::Failure;
 use crate::host::Host;
-use crate::token::{self, is_token};
+use crate::token::{self, is_target, is_token, is_value};
 
 /// The longest line that says how long a chunk is, extensions and all, in bytes.
 const MAX_CHUNK_LINE: usize = 1024;
@@ -358,9 +358,9 @@ impl<'a> RequestLine<'a> {
         if target.len() > MAX_TARGET {
             return Err(Failure::TargetTooLong);
         }
-        // What follows `#` would be lost, and what hyper cannot read it would refuse.
-        let plain = target.iter().all(|&byte| byte.is_ascii_graphic() && byte != b'#')
-            && http::Uri::try_from(target).is_ok();
+        // What hyper cannot read it would refuse without us.
+        let plain =
+            target.iter().all(|&byte| is_target(byte)) && http::Uri::try_from(target).is_ok();
         if method.is_empty() || !method.iter().all(|&byte| is_token(byte)) || !plain {
             return Err(Failure::Malformed);
         }
@@ -444,11 +444,6 @@ pub fn is_of_framing(name: &[u8]) -> bool {
     [&b"content-length"[..], b"transfer-encoding"]
         .into_iter()
         .any(|framing| token::plain(name).eq(framing.iter().copied()))
-}
-
-/// A character of a field value (RFC 9110, section 5.5).
-fn is_value(byte: u8) -> bool {
-    matches!(byte, b'\t' | b' '..=b'~' | 0x80..)
 }
 
 #[cfg(test)]

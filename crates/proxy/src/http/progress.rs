@@ -20,6 +20,7 @@ use super::gate::Keeper;
 use crate::body::BodyError;
 use crate::failure::Failure;
 use crate::headers;
+use crate::pace::Pace;
 use crate::settings::HttpSettings;
 
 /// The progress of one request.
@@ -30,6 +31,8 @@ pub(super) struct Progress {
     changed: Notify,
     /// Knows what the client takes, if that can only be this response.
     keeper: Option<Keeper>,
+    /// Knows how fast the client is, for those who wait for what it holds.
+    pace: Pace,
 }
 
 /// What is known of a request under way.
@@ -58,6 +61,7 @@ impl Progress {
         idle: Duration,
         total: Option<Duration>,
         keeper: Option<Keeper>,
+        pace: Pace,
     ) -> Arc<Self> {
         let now = Instant::now();
         let state = State {
@@ -68,7 +72,7 @@ impl Progress {
             client_is_next: false,
             failure: None,
         };
-        Arc::new(Self { state: Mutex::new(state), changed: Notify::new(), keeper })
+        Arc::new(Self { state: Mutex::new(state), changed: Notify::new(), keeper, pace })
     }
 
     /// From now on something may stand still for this long.
@@ -113,6 +117,9 @@ impl Progress {
                 if let Some(failure) = state.failure {
                     return failure;
                 }
+                if self.pace.is_given_up() {
+                    return *state.failure.insert(Failure::GivenUp);
+                }
                 let taken = self.keeper.as_ref().filter(|_| state.client_is_next);
                 let moved = taken.and_then(Keeper::taken).max(Some(state.moved));
                 let idle = moved.filter(|_| state.flowing > 0).map(|at| at.checked_add(state.idle));
@@ -124,18 +131,23 @@ impl Progress {
                 }
                 due
             };
-            match due {
-                Some(due) => tokio::select! {
-                    () = sleep_until(due) => {}
-                    () = self.changed.notified() => {}
-                },
-                None => self.changed.notified().await,
+            let due = async {
+                match due {
+                    Some(due) => sleep_until(due).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = due => {}
+                () = self.changed.notified() => {}
+                () = self.pace.given_up() => {}
             }
         }
     }
 
     /// Something has moved, or not, and who is next.
     fn tell(&self, moved: bool, client_is_next: bool) {
+        self.pace.turn(client_is_next);
         let mut state = self.lock();
         if moved {
             state.moved = Instant::now();
@@ -158,6 +170,11 @@ impl Flow {
     /// The origin has, or has not, sent something; then the client is next to take it.
     pub(super) fn origin_moved(&self, moved: bool) {
         self.0.tell(moved, moved);
+    }
+
+    /// The client is given so many bytes.
+    pub(super) fn given(&self, bytes: u64) {
+        self.0.pace.given(bytes);
     }
 
     /// Whose flow it is.
@@ -221,9 +238,12 @@ impl hyper::body::Body for RequestBody {
         frame.map(|frame| match frame {
             Some(Ok(mut frame)) => {
                 if let Some(trailers) = frame.trailers_mut() {
-                    headers::trailers(&body.settings.headers, trailers);
+                    headers::request_trailers(&body.settings.headers, trailers);
                 }
                 let length = frame.data_ref().map_or(0, |data| data.len() as u64);
+                if let Some(flow) = &body.flow {
+                    flow.progress().pace.sent(length);
+                }
                 match body.left.map(|left| left.checked_sub(length)) {
                     Some(None) => return Some(Err(body.failed(Failure::BodyTooLarge))),
                     left => body.left = left.flatten(),

@@ -70,7 +70,7 @@ impl ResponseBody {
             Ok(data) => data,
             Err(mut frame) => {
                 if let Some(trailers) = frame.trailers_mut() {
-                    headers::trailers(self.record.settings(), trailers);
+                    headers::response_trailers(self.record.settings(), trailers);
                 }
                 self.ended = self.body.is_end_stream();
                 return Ok(frame);
@@ -85,6 +85,7 @@ impl ResponseBody {
             left => left.flatten(),
         };
         self.record.gave(length);
+        self.flow.given(length);
         // Where all of it has come, nobody may ask for more.
         self.ended = self.is_end_stream() || self.left == Some(0);
         Ok(Frame::data(data))

@@ -7,6 +7,7 @@ use hyper::{Request, Response};
 use crate::body::Body;
 use crate::failure::Failure;
 use crate::files::Files;
+use crate::headers::Own;
 use crate::origins::{Client, Origins};
 use crate::pages::Pages;
 use crate::status;
@@ -21,6 +22,11 @@ pub trait Upstream: Send + Sync + 'static {
         request: Request<Body>,
         visitor: &'a Visitor,
     ) -> BoxFuture<'a, Result<Response<Body>, Failure>>;
+
+    /// What the origins call themselves.
+    fn own(&self) -> Own {
+        Own::default()
+    }
 
     /// What is known of the origins, for the status.
     fn origins(&self) -> Vec<status::Origin> {
@@ -42,14 +48,19 @@ impl Upstream for Origins {
         self.send(request, Client { circuit: visitor.circuit, port: visitor.port }).boxed()
     }
 
+    fn own(&self) -> Own {
+        self.own().clone()
+    }
+
     fn origins(&self) -> Vec<status::Origin> {
         let states = self.snapshot().into_iter().map(|origin| status::Origin {
             name: origin.name,
-            state: match origin.out {
-                None => status::OriginState::Up,
-                Some(_) => status::OriginState::Down,
+            state: match (&origin.out, &origin.trouble) {
+                (Some(_), _) => status::OriginState::Down,
+                (None, Some(_)) => status::OriginState::Failing,
+                (None, None) => status::OriginState::Up,
             },
-            reason: origin.out,
+            reason: origin.out.or(origin.trouble),
             requests: origin.requests,
             failures: origin.failures,
             in_flight: u64::try_from(origin.in_flight).unwrap_or(u64::MAX),
@@ -72,7 +83,7 @@ impl Upstream for Site {
         request: Request<Body>,
         visitor: &'a Visitor,
     ) -> BoxFuture<'a, Result<Response<Body>, Failure>> {
-        let answer = self.files.answer(request, visitor.circuit);
+        let answer = self.files.answer(request, visitor.circuit, &visitor.onion);
         answer.map_ok(|response| self.pages.complete(response)).boxed()
     }
 }

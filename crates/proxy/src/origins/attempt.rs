@@ -8,16 +8,20 @@
 use std::error::Error;
 use std::fmt::Write as _;
 
+use hyper::header::UPGRADE;
 use hyper::{Request, Response, StatusCode};
 use tokio::time::{sleep, timeout};
 
-use super::dial::DialError;
+use super::dial::{DialError, HeadLimits};
 use super::download::download;
 use super::pool::CheckoutError;
 use super::upload::Upload;
 use super::{Client, Origins, Turn, request};
+use crate::answer::{self, Flaw};
 use crate::body::{self, Body};
+use crate::buffer::buffered;
 use crate::failure::Failure;
+use crate::pace::Pace;
 
 /// A try that came to nothing.
 pub(super) struct Lost {
@@ -86,14 +90,23 @@ impl Origins {
         let in_flight = member.counts.begin();
         request::shape(&mut request, self.settings.protocol, member.tls)
             .map_err(|failure| Lost::spent(failure, "a request without a proper target"))?;
-        let mut lease = match member.pool.checkout(client, fresh).await {
+        let pace = Pace::of(request.extensions());
+        let mut lease = match member.pool.checkout(client, &pace, fresh).await {
             Ok(lease) => lease,
             Err(error) => return Err(unconnected(&error, request)),
         };
-        let entrance = match lease.entrance().await {
+        let entrance = tokio::select! {
+            biased;
+            entrance = lease.entrance() => entrance,
+            () = member.pool.make_room(client.circuit) => Err(CheckoutError::Busy),
+        };
+        let entrance = match entrance {
             Ok(entrance) => entrance,
             Err(error) => return Err(unconnected(&error, request)),
         };
+        if request.headers().contains_key(UPGRADE) {
+            lease.is_the_last();
+        }
         let (before, is_http1) = (lease.received(), lease.is_http1());
         let (head, body) = request.into_parts();
         let (upload, mut progress) = Upload::new(body, entrance);
@@ -104,7 +117,16 @@ impl Origins {
             let (connect, respond) =
                 (self.settings.connect_timeout, self.settings.response_timeout);
             // The origin may have no stream to spare.
-            if !is_http1 && timeout(connect, progress.begun()).await.is_err() {
+            let no_stream = !is_http1 && {
+                let begun = async {
+                    tokio::select! {
+                        () = progress.begun() => {}
+                        () = member.pool.make_room(client.circuit) => {}
+                    }
+                };
+                timeout(connect, begun).await.is_err()
+            };
+            if no_stream {
                 let why = format!("no stream within {}", humantime::format_duration(connect));
                 return Lost::new(Failure::OriginsBusy, why, Rest::Unanswered);
             }
@@ -119,7 +141,7 @@ impl Origins {
             lost = too_slow => return Err(lost),
         };
         let response = match answer {
-            Ok(response) => response,
+            Ok(response) => self.judged(response)?,
             Err(mut error) => {
                 if let Some(failure) = progress.broken() {
                     return Err(Lost::spent(failure, "the body of the request broke off"));
@@ -136,7 +158,11 @@ impl Origins {
                     Ending::NotSendable => (Failure::Malformed, Rest::Spent),
                     Ending::Connection | Ending::Request => (Failure::OriginBroken, rest),
                 };
-                let mut lost = Lost::new(failure, with_sources(&error), rest);
+                let why = match error.is_parse_too_large() {
+                    true => self.too_large(lease.received() - before),
+                    false => with_sources(&error),
+                };
+                let mut lost = Lost::new(failure, why, rest);
                 lost.stale = lease.reused()
                     && ending == Ending::Connection
                     && !matches!(lost.rest, Rest::Spent);
@@ -146,15 +172,37 @@ impl Origins {
                 return Err(lost);
             }
         };
-        if response.headers().len() > self.max_headers {
-            return Err(Lost::spent(Failure::OriginBroken, "a response with too many fields"));
-        }
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
             lease.upgraded(in_flight);
             return Ok(response.map(|_| body::empty()));
         }
         let early = !progress.has_ended();
-        Ok(response.map(|body| download(body, lease, in_flight, early)))
+        let response = response.map(|body| download(body, lease, in_flight, early));
+        Ok(match &self.settings.buffer_response {
+            Some(settings) => response.map(|body| buffered(body, settings, client.circuit)),
+            None => response,
+        })
+    }
+
+    /// An answer whose head can be passed on; of others the origin is at fault.
+    fn judged<B>(&self, response: Response<B>) -> Result<Response<B>, Lost> {
+        let (mut parts, body) = response.into_parts();
+        match answer::judge(self.heads.fields, &mut parts) {
+            Ok(()) => Ok(Response::from_parts(parts, body)),
+            Err(flaw) => Err(Lost::spent(Failure::OriginBroken, flaw.to_string())),
+        }
+    }
+
+    /// Why hyper finds a head too large, of which so many bytes have arrived: it
+    /// says the same of bytes and of fields, and reads no more of both than is
+    /// allowed.
+    fn too_large(&self, received: u64) -> String {
+        let HeadLimits { fields, bytes } = self.heads;
+        if usize::try_from(received).is_ok_and(|received| received < bytes) {
+            Flaw::TooManyFields(fields).to_string()
+        } else {
+            format!("an answer with a head of more than {bytes} bytes")
+        }
     }
 }
 

@@ -12,6 +12,7 @@ use tokio::time::{sleep, timeout};
 use super::attempt::with_sources;
 use super::upload::Upload;
 use super::{Member, Origins, request};
+use crate::answer;
 use crate::body;
 use crate::settings::HealthCheck;
 
@@ -59,7 +60,10 @@ impl Origins {
         request::shape(&mut question, self.settings.protocol, member.tls)
             .map_err(|_| "the health check has no proper target".to_owned())?;
         let answer = sender.send(question).await;
-        let status = answer.map_err(|error| with_sources(error.error()))?.status().as_u16();
+        let answer = answer.map_err(|error| with_sources(error.error()))?;
+        let mut head = answer.into_parts().0;
+        answer::judge(self.heads.fields, &mut head).map_err(|flaw| flaw.to_string())?;
+        let status = head.status.as_u16();
         if check.status.contains(&status) {
             Ok(())
         } else {

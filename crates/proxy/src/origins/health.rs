@@ -5,6 +5,9 @@
 //! a single request tries it, and its end decides. A request may last, so after
 //! another `fail_for` without an end the next one may try. *Checks*, if there are
 //! any: `fall` bad ones in a row take it out, `rise` good ones bring it back.
+//!
+//! The last signs of trouble are kept beside that, for whoever looks at the
+//! status: an origin can refuse connections and still be in use.
 
 use std::time::{Duration, Instant};
 
@@ -27,6 +30,25 @@ pub(super) struct Health {
     thresholds: Thresholds,
     requests: Requests,
     checks: Checks,
+    signs: Signs,
+}
+
+/// What the last attempts to use it came to.
+#[derive(Debug, Default)]
+struct Signs {
+    /// Why it accepted no connection.
+    unreachable: Option<String>,
+    /// What was wrong with its answer.
+    unanswered: Option<String>,
+}
+
+/// A sign of trouble with an origin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Trouble {
+    /// No connection could be made.
+    Connecting,
+    /// There was a connection, and no good answer.
+    Answering,
 }
 
 /// What requests say.
@@ -68,7 +90,28 @@ impl Health {
     /// In use until something is said against it.
     pub(super) fn new(thresholds: Thresholds) -> Self {
         let (requests, checks) = (Requests::Fine { failures: 0 }, Checks::Good { bad: 0 });
-        Self { thresholds, requests, checks }
+        Self { thresholds, requests, checks, signs: Signs::default() }
+    }
+
+    /// What the last attempts to use it came to, if to nothing good, whether or
+    /// not it is in use.
+    pub(super) fn trouble(&self) -> Option<&str> {
+        self.signs.unreachable.as_deref().or(self.signs.unanswered.as_deref())
+    }
+
+    /// A request came to nothing, in this way.
+    pub(super) fn saw(&mut self, trouble: Trouble, why: &str) {
+        let sign = match trouble {
+            Trouble::Connecting => &mut self.signs.unreachable,
+            Trouble::Answering => &mut self.signs.unanswered,
+        };
+        *sign = Some(why.to_owned());
+    }
+
+    /// Somebody connected to see whether it accepts connections. That decides
+    /// nothing; it is told to whoever looks at the status.
+    pub(super) fn looked(&mut self, result: Result<(), String>) {
+        self.signs.unreachable = result.err();
     }
 
     /// What checks have against it.
@@ -108,6 +151,7 @@ impl Health {
     /// The request was answered. Any answer proves life, also to a request
     /// that began before the origin was taken out.
     pub(super) fn answered(&mut self) -> Option<Change> {
+        self.signs = Signs::default();
         let was_fine = matches!(self.requests, Requests::Fine { .. });
         self.requests = Requests::Fine { failures: 0 };
         (!was_fine && matches!(self.checks, Checks::Good { .. })).then_some(Change::Back)
@@ -147,6 +191,7 @@ impl Health {
     /// A check has ended; an error says what is wrong.
     pub(super) fn checked(&mut self, result: Result<(), String>) -> Option<Change> {
         let fine = matches!(self.requests, Requests::Fine { .. });
+        self.signs = Signs { unanswered: result.clone().err(), unreachable: None };
         match (&mut self.checks, result) {
             (Checks::Good { bad }, Ok(())) => {
                 *bad = 0;
@@ -299,6 +344,37 @@ mod tests {
         assert_eq!(health.checked(bad()), None);
         assert_eq!(health.checked(Ok(())), None);
         assert_eq!(health.checked(Ok(())), Some(Change::Back));
+        assert_eq!(health.out(now), None);
+    }
+
+    #[test]
+    fn the_last_sign_of_trouble_shows_until_something_better_is_seen() {
+        let mut health = health();
+        assert_eq!(health.trouble(), None);
+        health.looked(Err("refused".into()));
+        assert_eq!(health.trouble(), Some("refused"));
+        health.looked(Ok(()));
+        assert_eq!(health.trouble(), None);
+        // That it accepts connections says nothing of its answers.
+        health.saw(Trouble::Answering, "no answer within 60s");
+        health.saw(Trouble::Connecting, "refused");
+        health.looked(Ok(()));
+        assert_eq!(health.trouble(), Some("no answer within 60s"));
+        health.answered();
+        assert_eq!(health.trouble(), None);
+        health.checked(Err("status 500".into()));
+        assert_eq!(health.trouble(), Some("status 500"));
+        health.checked(Ok(()));
+        assert_eq!(health.trouble(), None);
+    }
+
+    #[test]
+    fn looks_alone_take_no_origin_out_and_bring_none_back() {
+        let (mut health, now) = taken_out();
+        health.looked(Ok(()));
+        assert_eq!(health.out(now), Some("refused"));
+        let mut health = self::health();
+        (0..10).for_each(|_| health.looked(Err("refused".into())));
         assert_eq!(health.out(now), None);
     }
 

@@ -28,6 +28,7 @@ use super::tasks::Tasks;
 use super::upload::Upload;
 use super::wire::Wire;
 use crate::clock::{now, sleep_until};
+use crate::pace::Pace;
 use crate::settings::{OriginProtocol, OriginSettings, ProxyProtocol, STREAMS_OF_A_CIRCUIT};
 use crate::shares::{Share, Shares};
 
@@ -106,6 +107,8 @@ pub(super) struct Lease {
     shared: Option<Arc<Semaphore>>,
     /// What it takes of the client's share of that connection.
     _stream: Option<Share>,
+    /// Whether the connection serves nobody afterwards.
+    last: bool,
 }
 
 impl Pool {
@@ -146,13 +149,14 @@ impl Pool {
     pub(super) async fn checkout(
         self: &Arc<Self>,
         client: Client,
+        pace: &Pace,
         fresh: bool,
     ) -> Result<Lease, CheckoutError> {
         let owner = self.proxy_protocol.map(|_| client);
         if owner.is_none() && self.dialer.protocol == OriginProtocol::Http2 {
-            return self.checkout_shared(client).await;
+            return self.checkout_shared(client, pace).await;
         }
-        let slot = self.slots.take(client.circuit).await.ok_or(CheckoutError::Busy)?;
+        let slot = self.slots.take_for(client.circuit, pace).await.ok_or(CheckoutError::Busy)?;
         if let Some((sender, wire)) = self.take_idle(owner, fresh) {
             wire.hold_slot(slot);
             return Ok(self.lease(sender, wire, owner, true));
@@ -162,11 +166,22 @@ impl Pool {
         Ok(self.lease(sender, wire, owner, false))
     }
 
-    async fn checkout_shared(self: &Arc<Self>, client: Client) -> Result<Lease, CheckoutError> {
-        let stream = self.streams.take(client.circuit).await.ok_or(CheckoutError::Busy)?;
+    async fn checkout_shared(
+        self: &Arc<Self>,
+        client: Client,
+        pace: &Pace,
+    ) -> Result<Lease, CheckoutError> {
+        let stream = self.streams.take_for(client.circuit, pace).await;
+        let stream = stream.ok_or(CheckoutError::Busy)?;
         let mut lease = self.shared().await?;
         lease._stream = Some(stream);
         Ok(lease)
+    }
+
+    /// Gives up requests that are too slow while one of this circuit waits for a
+    /// stream: how many the origin has, hyper tells nobody. Never ends.
+    pub(super) async fn make_room(&self, circuit: u64) {
+        self.streams.make_room(circuit).await;
     }
 
     async fn shared(self: &Arc<Self>) -> Result<Lease, CheckoutError> {
@@ -220,7 +235,8 @@ impl Pool {
         reused: bool,
     ) -> Lease {
         let pool = Arc::clone(self);
-        Lease { pool, sender: Some(sender), wire, owner, reused, shared: None, _stream: None }
+        let (shared, _stream, last) = (None, None, false);
+        Lease { pool, sender: Some(sender), wire, owner, reused, shared, _stream, last }
     }
 
     /// The idle connection that was used last, for it is the likeliest to
@@ -355,6 +371,12 @@ impl Lease {
         self.sender = None;
     }
 
+    /// After this request the connection is closed: an origin that was asked for
+    /// another protocol may be about to speak it, whatever it has answered.
+    pub(super) fn is_the_last(&mut self) {
+        self.last = true;
+    }
+
     /// The connection was upgraded, and is the request's for as long as it is open.
     pub(super) fn upgraded(mut self, in_flight: InFlight) {
         self.wire.hold_in_flight(in_flight);
@@ -369,8 +391,8 @@ impl Drop for Lease {
             return self.pool.leave(&self.wire);
         }
         let Some(mut sender) = self.sender.take() else { return };
-        let (wire, owner) = (Arc::clone(&self.wire), self.owner);
-        if sender.is_ready() {
+        let (wire, owner, last) = (Arc::clone(&self.wire), self.owner, self.last);
+        if sender.is_ready() && !last {
             return self.pool.keep(sender, wire, owner);
         }
         // The body of the request may still be on its way, or hyper closes the
@@ -380,7 +402,10 @@ impl Drop for Lease {
         let (pool, within) = (Arc::downgrade(&self.pool), self.pool.idle_timeout);
         Tasks::spawn(&Arc::downgrade(&self.pool.tasks), async move {
             let over = async {
-                if !sender.ready().await {
+                if last {
+                    drop(sender);
+                    wire.closed().await;
+                } else if !sender.ready().await {
                     wire.closed().await;
                 } else if let Some(pool) = pool.upgrade() {
                     pool.keep(sender, Arc::clone(&wire), owner);

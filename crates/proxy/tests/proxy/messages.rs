@@ -135,7 +135,8 @@ async fn a_client_that_waits_for_100_continue_is_told_to_go_on() {
         "PUT / HTTP/1.1\r\nHost: a.onion\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n";
     let mut client = world.asking(head).await;
     let mut origin = world.origin().await;
-    read_head(&mut origin).await;
+    let asked = read_head(&mut origin).await.to_ascii_lowercase();
+    assert!(!asked.contains("expect"), "answered here, and not to be answered again: {asked}");
     assert_eq!(read_head(&mut client).await, "HTTP/1.1 100 Continue\r\n\r\n");
     client.write_all(b"hi").await.unwrap();
     assert_eq!(read_until(&mut origin, "hi").await, "hi");
@@ -145,6 +146,50 @@ async fn a_client_that_waits_for_100_continue_is_told_to_go_on() {
         .await
         .unwrap();
     assert_eq!(status(&read_head(&mut client).await), 200);
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_expectation_reaches_the_origin() {
+    for (request, expected) in [
+        ("GET / HTTP/1.1\r\nExpect: 100-continue\r\n", 200),
+        ("GET / HTTP/1.0\r\nExpect: 100-continue\r\n", 200),
+        ("POST / HTTP/1.1\r\nContent-Length: 0\r\nExpect: 100-Continue\r\n", 200),
+        ("GET / HTTP/1.1\r\nExpect: 100-continue, 100-continue\r\nExpect:\r\n", 200),
+        ("GET / HTTP/1.1\r\nExpect: 200-ok\r\n", 417),
+        ("GET / HTTP/1.1\r\nExpect: 100-continue, more\r\n", 417),
+    ] {
+        let mut world = World::new();
+        let mut client = world.asking(&format!("{request}Host: a.onion\r\n\r\n")).await;
+        if expected == 200 {
+            let mut origin = world.origin().await;
+            let asked = read_head(&mut origin).await.to_ascii_lowercase();
+            assert!(!asked.contains("expect"), "{asked}");
+            origin.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi").await.unwrap();
+        }
+        assert_eq!(status(&read_head(&mut client).await), expected, "{request}");
+        assert!(world.origin_is_untouched());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_only_proxies_may_say_reaches_no_origin_in_head_or_trailers() {
+    let mut world = World::with(|settings| {
+        settings.headers.strip_request = vec!["x-own*".to_owned()];
+    });
+    let request = "POST /x/admin HTTP/1.1\r\nHost: a.onion\r\nSCRIPT_NAME: /x\r\nREMOTE_USER: root\r\n\
+                   X-Remote-User: root\r\nX-Own-Id: 1\r\nX-Kept: 1\r\nTE: trailers\r\nConnection: TE\r\n\
+                   Trailer: Sum, X_Real_IP, Remote-User, X-HTTP-Method-Override, X-Own-Id, User-Agent\r\n\
+                   Transfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\nX_Real_IP: 1\r\nRemote-User: root\r\n\
+                   X-HTTP-Method-Override: DELETE\r\nX-Own-Id: 1\r\nUser-Agent: x\r\nSum: 1\r\n\r\n";
+    let _client = world.asking(request).await;
+    let mut origin = world.origin().await;
+    let head = read_head(&mut origin).await.to_ascii_lowercase();
+    assert!(head.contains("\r\nx-kept: 1\r\n"), "{head}");
+    for name in ["script_name:", "remote_user:", "x-remote-user:", "x-own-id:"] {
+        assert!(!head.contains(name), "{name} in {head}");
+    }
+    let body = read_until(&mut origin, "\r\n\r\n").await.to_ascii_lowercase();
+    assert_eq!(body, "2\r\nhi\r\n0\r\nsum: 1\r\n\r\n");
 }
 
 #[tokio::test(start_paused = true)]

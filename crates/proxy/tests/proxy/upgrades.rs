@@ -158,19 +158,61 @@ async fn silence_ends_an_upgraded_stream_and_any_byte_prolongs_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_origin_that_agrees_before_the_request_has_ended_does_not_wait_for_ever() {
-    let mut world =
-        World::with(|settings| settings.origins.upgrade_timeout = Duration::from_secs(100));
-    let ask = ASK.replace("GET", "POST").replace("\r\n\r\n", "\r\nContent-Length: 9\r\n\r\n");
-    let mut client = world.asking(&ask).await;
-    let mut origin = world.origin().await;
-    read_head(&mut origin).await;
-    let start = Instant::now();
-    origin.write_all(AGREE.as_bytes()).await.unwrap();
-    assert!(ended(&mut origin).await && ended(&mut client).await);
-    assert_eq!(start.elapsed().as_secs(), 100);
-    world.served().await;
-    assert_eq!(world.status().failures.values().sum::<u64>(), 1);
+async fn a_request_with_content_asks_for_no_upgrade() {
+    let wish = "Connection: upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: eA==\r\n";
+    for head in [
+        "POST / HTTP/1.1\r\nContent-Length: 3\r\n",
+        "GET / HTTP/1.1\r\nContent-Length: 3\r\n",
+        "PUT / HTTP/1.1\r\nContent-Length: 3\r\n",
+        "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n",
+        "POST / HTTP/1.1\r\nContent-Length: 0\r\n",
+    ] {
+        let (content, end) = match head {
+            _ if head.contains("chunked") => ("3\r\nabc\r\n0\r\n\r\n", "0\r\n\r\n"),
+            _ if head.contains(" 0\r\n") => ("", ""),
+            _ => ("abc", "abc"),
+        };
+        let mut world = World::new();
+        let ask = format!("{head}{wish}Host: a.onion\r\n\r\n{content}{GET}");
+        let mut client = world.asking(&ask).await;
+        let mut origin = world.origin().await;
+        let request = read_head(&mut origin).await.to_ascii_lowercase();
+        for name in ["upgrade", "sec-websocket-key", "connection"] {
+            assert!(!request.contains(name), "{name} in {request}");
+        }
+        read_until(&mut origin, end).await;
+        origin.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi").await.unwrap();
+        assert_eq!(status(&read_until(&mut client, "hi").await), 200, "{head}");
+        let mut origin = world.origin().await;
+        assert!(read_head(&mut origin).await.starts_with("GET /x?y "), "{head}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_origin_may_agree_only_to_what_it_was_offered() {
+    for agree in ["Upgrade: foo\r\n", "Upgrade: websocket\r\nUpgrade: foo\r\n", ""] {
+        let mut world = World::new();
+        let mut client = world.asking(ASK).await;
+        let mut origin = world.origin().await;
+        read_head(&mut origin).await;
+        let answer =
+            format!("HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\n{agree}\r\n");
+        origin.write_all(answer.as_bytes()).await.unwrap();
+        assert_eq!(status(&read_until(&mut client, "</html>\n").await), 502, "{agree}");
+        assert!(ended(&mut origin).await, "{agree}");
+        assert_eq!(world.failures("origin_broken"), 1);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_operator_says_which_protocols_there_are() {
+    let ask = ASK.replace("Upgrade: websocket", "Upgrade: x-own");
+    for (upgrades, offered) in [(vec![], false), (vec!["X-Own".to_owned()], true)] {
+        let mut world = World::with(|settings| settings.headers.upgrades = upgrades);
+        let _client = world.asking(&ask).await;
+        let request = read_head(&mut world.origin().await).await.to_ascii_lowercase();
+        assert_eq!(request.contains("upgrade: x-own"), offered, "{request}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

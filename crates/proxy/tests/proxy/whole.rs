@@ -3,15 +3,24 @@
 //! for one that stands still.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
-use onionbraid_proxy::http::Proxy;
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
+use hyper::{Request, Response};
+use onionbraid_proxy::body::{self, Body};
+use onionbraid_proxy::failure::Failure;
+use onionbraid_proxy::headers::Own;
+use onionbraid_proxy::http::{Proxy, Upstream};
 use onionbraid_proxy::origins::Origins;
 use onionbraid_proxy::pages::Pages;
 use onionbraid_proxy::rules::{HttpOrigin, Origin};
-use onionbraid_proxy::settings::{HttpSettings, OriginProtocol};
+use onionbraid_proxy::settings::{BlockRule, HttpSettings, OriginProtocol};
+use onionbraid_proxy::visitor::Visitor;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::task::JoinSet;
 
 use crate::world::{GET, LAST_GET, World, read_all, read_head, read_until, status};
 
@@ -56,6 +65,43 @@ async fn requests_share_a_connection_to_the_origin_and_are_counted() {
     assert_eq!((origins.len(), origins[0].requests, origins[0].failures), (1, 2, 0));
 }
 
+/// Answers with what it was told of the scheme and `Origin`.
+struct Echo(bool);
+
+impl Upstream for Echo {
+    fn answer<'a>(
+        &'a self,
+        request: Request<Body>,
+        _: &'a Visitor,
+    ) -> BoxFuture<'a, Result<Response<Body>, Failure>> {
+        let field = |name: &str| request.headers()[name].to_str().unwrap();
+        let said = format!("{} {}", field("x-forwarded-proto"), field("origin"));
+        std::future::ready(Ok(Response::new(body::full(said)))).boxed()
+    }
+
+    fn own(&self) -> Own {
+        let address = Origin::Name("web".to_owned(), 8443);
+        Own::of(&[HttpOrigin { address, tls: self.0 }], None)
+    }
+}
+
+#[tokio::test]
+async fn an_origin_is_told_the_scheme_that_it_sees() {
+    for (tls, proto, says) in [
+        (false, None, "http http://a.onion"),
+        (true, None, "https https://a.onion"),
+        (false, Some("https"), "https https://a.onion"),
+    ] {
+        let mut settings = HttpSettings::default();
+        settings.headers.proto = proto;
+        let proxy = Proxy::new(Arc::new(settings), Pages::default(), Arc::new(Echo(tls)));
+        let ask = LAST_GET.replace("\r\n\r\n", "\r\nOrigin: http://a.onion\r\n\r\n");
+        let mut world = World::of(proxy);
+        let answer = read_all(&mut world.asking(&ask).await).await;
+        assert!(answer.ends_with(&format!("\r\n\r\n{says}")), "{answer}");
+    }
+}
+
 #[tokio::test]
 async fn an_upgrade_passes_the_pool() {
     let (mut world, listener) = world(HttpSettings::default()).await;
@@ -77,6 +123,98 @@ async fn an_upgrade_passes_the_pool() {
     assert_eq!(read_all(&mut client).await, "");
     world.served().await;
     assert!(world.status().failures.is_empty());
+}
+
+/// Serves one connection as uvicorn with httptools does: what follows a head that
+/// asks for an upgrade is no content, whatever it says of its length, but the next
+/// request. Notes the request lines.
+async fn ignore_content_of_upgrades(mut origin: TcpStream, seen: Arc<Mutex<Vec<String>>>) {
+    loop {
+        let mut read = Vec::new();
+        while !read.ends_with(b"\r\n\r\n") {
+            let Ok(byte) = origin.read_u8().await else { return };
+            read.push(byte);
+        }
+        let head = String::from_utf8(read).unwrap().to_ascii_lowercase();
+        let line = head.lines().next().unwrap_or_default().to_owned();
+        let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
+        if !head.contains("\r\nupgrade:") {
+            let mut content = vec![0; length.map_or(0, |length| length.parse().unwrap())];
+            origin.read_exact(&mut content).await.unwrap();
+        }
+        seen.lock().unwrap().push(line.clone());
+        let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{line}", line.len());
+        if origin.write_all(answer.as_bytes()).await.is_err() {
+            return;
+        }
+    }
+}
+
+#[tokio::test]
+async fn nothing_is_smuggled_in_the_content_of_an_upgrade() {
+    let smuggled = "GET /admin HTTP/1.1\r\nHost: a.onion\r\nX-Forwarded-For: 6.6.6.6\r\n\r\n";
+    for (method, protocol) in
+        [("POST", "foo"), ("POST", "websocket"), ("GET", "websocket"), ("GET", "h2c")]
+    {
+        let mut settings = HttpSettings::default();
+        let admin = BlockRule { path: Some("/admin".into()), status: 403, ..BlockRule::default() };
+        settings.guard.block = vec![admin];
+        let (mut world, listener) = world(settings).await;
+        let seen = Arc::<Mutex<Vec<String>>>::default();
+        let mut serving = JoinSet::new();
+        let noted = Arc::clone(&seen);
+        serving.spawn(async move {
+            let mut connections = JoinSet::new();
+            while let Ok((connection, _)) = listener.accept().await {
+                connections.spawn(ignore_content_of_upgrades(connection, Arc::clone(&noted)));
+            }
+        });
+        let head = format!(
+            "{method} / HTTP/1.1\r\nHost: a.onion\r\nConnection: upgrade\r\nUpgrade: {protocol}\r\n\
+             Content-Length: {}\r\n\r\n",
+            smuggled.len()
+        );
+        let mut attacker = world.asking(&head).await;
+        let begun = async {
+            // An origin that ignores the content has answered; another waits for it.
+            let answering = read_head(&mut attacker);
+            tokio::time::timeout(Duration::from_millis(200), answering).await.is_ok()
+        };
+        let before = begun.await;
+        // The proxy may have hung up.
+        let _ = attacker.write_all(smuggled.as_bytes()).await;
+        if !before {
+            assert_eq!(status(&read_head(&mut attacker).await), 200);
+        }
+        let mut victim = world.client_on(2);
+        victim.write_all(b"GET /mine HTTP/1.1\r\nHost: a.onion\r\n\r\n").await.unwrap();
+        assert_eq!(status(&read_until(&mut victim, "get /mine http/1.1").await), 200);
+        let seen = seen.lock().unwrap().clone();
+        assert!(!seen.iter().any(|line| line.contains("/admin")), "{protocol}: {seen:?}");
+        assert_eq!(seen.len(), 2, "{protocol}: {seen:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_connection_on_which_an_upgrade_was_not_granted_serves_nobody_else() {
+    let mut settings = HttpSettings::default();
+    settings.origins.keep_alive = Duration::from_secs(3600);
+    let (mut world, listener) = world(settings).await;
+    let ask =
+        "GET / HTTP/1.1\r\nHost: a.onion\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n";
+    let mut client = world.asking(ask).await;
+    let (mut origin, _) = listener.accept().await.unwrap();
+    head(&mut origin).await;
+    origin.write_all(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\nno").await.unwrap();
+    assert_eq!(status(&read_until(&mut client, "no").await), 403);
+    let mut space = [0];
+    let closed = tokio::time::timeout(Duration::from_secs(60), origin.read(&mut space)).await;
+    assert_eq!(closed.expect("it stays open").unwrap(), 0);
+    client.write_all(GET.as_bytes()).await.unwrap();
+    let (mut origin, _) = listener.accept().await.unwrap();
+    head(&mut origin).await;
+    origin.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi").await.unwrap();
+    assert_eq!(status(&read_until(&mut client, "hi").await), 200);
 }
 
 #[tokio::test]
@@ -111,7 +249,7 @@ async fn an_answer_whose_end_is_said_after_its_last_byte_is_a_success() {
         settings.origins.protocol = OriginProtocol::Http2;
         let (mut world, listener) = world(settings).await;
         let (ends, end) = tokio::sync::oneshot::channel::<()>();
-        let mut serving = tokio::task::JoinSet::new();
+        let mut serving = JoinSet::new();
         serving.spawn(async move {
             let (connection, _) = listener.accept().await.unwrap();
             let mut connection = h2::server::handshake(connection).await.unwrap();

@@ -4,11 +4,13 @@
 
 #![no_main]
 
-use http::header::{CONNECTION, CONTENT_LENGTH, HOST, HeaderName, HeaderValue, TRANSFER_ENCODING};
+use http::header::{
+    CONNECTION, CONTENT_LENGTH, HOST, HeaderName, HeaderValue, TRANSFER_ENCODING, UPGRADE,
+};
 use http::{HeaderMap, Method, Request, Response, Version};
 use libfuzzer_sys::fuzz_target;
 use onionbraid_proxy::guard::Guard;
-use onionbraid_proxy::headers;
+use onionbraid_proxy::headers::{self, Own};
 use onionbraid_proxy::settings::{BlockRule, GuardSettings, HeaderSettings, HostHeader, NamePair};
 use onionbraid_proxy::visitor::Visitor;
 
@@ -20,13 +22,17 @@ fuzz_target!(|input: (u8, &str, &str)| {
 
     let mut response = Response::new(()).into_parts().0;
     response.headers = headers.clone();
-    headers::response(&settings, &visitor, &mut response);
+    let sites = headers::Sites::new(&settings, &visitor, Some(target));
+    headers::response(&settings, &Own::default(), &visitor, &sites, &mut response);
     assert!(
         !response.headers.contains_key("x-strip") && !response.headers.contains_key(CONNECTION)
     );
-    let mut trailers = headers.clone();
-    headers::trailers(&settings, &mut trailers);
-    assert!(!trailers.contains_key(HOST) && !trailers.contains_key(CONTENT_LENGTH));
+    let (mut trailers, mut of_response) = (headers.clone(), headers.clone());
+    headers::request_trailers(&settings, &mut trailers);
+    headers::response_trailers(&settings, &mut of_response);
+    for trailers in [&trailers, &of_response] {
+        assert!(!trailers.contains_key(HOST) && !trailers.contains_key(CONTENT_LENGTH));
+    }
 
     let method = [Method::GET, Method::OPTIONS, Method::POST][usize::from(choice >> 6) % 3].clone();
     let Ok(request) = Request::builder().method(method).uri(target).body(()) else { return };
@@ -51,8 +57,13 @@ fuzz_target!(|input: (u8, &str, &str)| {
     assert!(request.uri.authority().is_none() && request.version == Version::HTTP_11);
     assert!(!headers.contains_key(TRANSFER_ENCODING) || !headers.contains_key(CONTENT_LENGTH));
     assert!(headers.get_all(CONTENT_LENGTH).iter().count() <= 1);
-    for name in headers.keys().map(|name| name.as_str().replace('_', "-")) {
-        assert!(!["x-forwarded-for", "x-real-ip"].contains(&name.as_str()), "{name}");
+    for name in headers.keys().chain(trailers.keys()).map(HeaderName::as_str) {
+        assert!(name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-'), "{name}");
+        assert!(!name.starts_with("remote-") && !name.starts_with("x-own-"), "{name}");
+        assert!(!["x-forwarded-for", "x-real-ip", "script-name", "expect"].contains(&name));
+    }
+    if headers.contains_key(UPGRADE) {
+        assert!(request.method == Method::GET && !headers.contains_key(CONTENT_LENGTH));
     }
     if settings.circuit_id.is_some() {
         assert!(headers.get_all("x-circuit").iter().eq(["7"]));
@@ -73,10 +84,11 @@ fn settings(choice: u8) -> HeaderSettings {
     HeaderSettings {
         host,
         forwarded: choice & 1 != 0,
-        proto: if choice & 2 != 0 { "https" } else { "http" },
+        proto: (choice & 2 != 0).then_some("https"),
         circuit_id: (choice & 4 != 0).then(|| "X-Circuit".to_owned()),
         names: vec![pair("example.com", None), pair("cdn.example", Some("cdn.abc.onion"))],
         strip: vec!["X-Strip".into()],
+        strip_request: vec!["X-Own-*".into()],
         ..HeaderSettings::default()
     }
 }

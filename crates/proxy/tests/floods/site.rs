@@ -1,0 +1,158 @@
+//! A proxy and its origin on sockets, and clients that speak raw bytes.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use onionbraid_proxy::http::{CircuitControl, Proxy};
+use onionbraid_proxy::origins::Origins;
+use onionbraid_proxy::pages::Pages;
+use onionbraid_proxy::rules::{HttpOrigin, Origin};
+use onionbraid_proxy::settings::HttpSettings;
+use onionbraid_proxy::visitor::Visitor;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Mutex, MutexGuard};
+use tokio::task::JoinSet;
+
+/// Tests measure the memory of the whole process, so they run one at a time.
+static ONE_AT_A_TIME: Mutex<()> = Mutex::const_new(());
+
+/// Longer than anything takes that makes progress.
+pub(crate) const LONG: Duration = Duration::from_secs(60);
+
+/// The large file of the origin, in bytes.
+pub(crate) const LARGE: usize = 4 * 1024 * 1024;
+
+pub(crate) struct Site {
+    pub(crate) proxy: Arc<Proxy>,
+    listener: TcpListener,
+    tasks: JoinSet<()>,
+    _turn: MutexGuard<'static, ()>,
+}
+
+struct NoCircuit;
+
+impl CircuitControl for NoCircuit {
+    fn close(&self) {}
+}
+
+impl Site {
+    pub(crate) async fn with(change: impl FnOnce(&mut HttpSettings)) -> Self {
+        let turn = ONE_AT_A_TIME.lock().await;
+        let mut settings = HttpSettings::default();
+        change(&mut settings);
+        let origin = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = Origin::Tcp(origin.local_addr().unwrap());
+        let settings = Arc::new(settings);
+        let origins = Origins::new(&[HttpOrigin { address, tls: false }], &settings).unwrap();
+        let proxy = Proxy::new(settings, Pages::default(), origins);
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut tasks = JoinSet::new();
+        tasks.spawn(serve_files(origin));
+        Self { proxy, listener, tasks, _turn: turn }
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.listener.local_addr().unwrap()
+    }
+
+    /// A client opens a stream on this circuit.
+    pub(crate) async fn client(&mut self, circuit: u64) -> TcpStream {
+        while self.tasks.try_join_next().is_some() {}
+        let (client, accepted) =
+            tokio::join!(TcpStream::connect(self.address()), self.listener.accept());
+        let stream = accepted.unwrap().0;
+        let visitor = Visitor { circuit, port: 80, onion: "a.onion".into() };
+        let proxy = Arc::clone(&self.proxy);
+        self.tasks.spawn(async move { proxy.serve(stream, visitor, NoCircuit).await });
+        client.unwrap()
+    }
+
+    /// A client on this circuit asks for a path, and reads everything.
+    pub(crate) async fn get(&mut self, circuit: u64, path: &str) -> Vec<u8> {
+        let mut client = self.client(circuit).await;
+        let request = format!("GET {path} HTTP/1.1\r\nHost: a.onion\r\nConnection: close\r\n\r\n");
+        client.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = Vec::new();
+        let _ = tokio::time::timeout(LONG, client.read_to_end(&mut answer)).await.unwrap();
+        answer
+    }
+}
+
+/// What is in the large file.
+pub(crate) fn large() -> Vec<u8> {
+    (0..LARGE / 4).flat_map(|word| u32::try_from(word).unwrap().to_be_bytes()).collect()
+}
+
+/// Answers `/large` with a large file, and everything else with a word.
+async fn serve_files(listener: TcpListener) {
+    let large: Arc<[u8]> = large().into();
+    let mut tasks = JoinSet::new();
+    while let Ok((mut stream, _)) = listener.accept().await {
+        while tasks.try_join_next().is_some() {}
+        let large = Arc::clone(&large);
+        tasks.spawn(async move {
+            let (mut head, mut byte) = (Vec::new(), [0; 256]);
+            loop {
+                match stream.read(&mut byte).await {
+                    Ok(read @ 1..) => head.extend_from_slice(&byte[..read]),
+                    _ => return,
+                }
+                if !head.ends_with(b"\r\n\r\n") {
+                    continue;
+                }
+                let body: &[u8] = if head.starts_with(b"GET /large ") { &large } else { b"word" };
+                let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len());
+                if stream.write_all(answer.as_bytes()).await.is_err()
+                    || stream.write_all(body).await.is_err()
+                {
+                    return;
+                }
+                head.clear();
+            }
+        });
+    }
+}
+
+/// A client of HTTP/2 that lets no body through, and requests on these streams.
+pub(crate) fn zero_window(path: &str, requests: u32) -> Vec<u8> {
+    let mut bytes = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
+    // SETTINGS_INITIAL_WINDOW_SIZE 0.
+    bytes.extend([0, 0, 6, 4, 0, 0, 0, 0, 0, 0, 4, 0, 0, 0, 0]);
+    for request in 0..requests {
+        bytes.extend(headers_frame(2 * request + 1, path));
+    }
+    bytes
+}
+
+/// HEADERS of a GET, in literals that HPACK does not keep.
+pub(crate) fn headers_frame(stream: u32, path: &str) -> Vec<u8> {
+    let mut block = vec![0x82, 0x86, 0x04, u8::try_from(path.len()).unwrap()];
+    block.extend(path.as_bytes());
+    block.extend([0x01, 7]);
+    block.extend(b"a.onion");
+    let mut frame = vec![0, 0, u8::try_from(block.len()).unwrap(), 1, 5];
+    frame.extend(stream.to_be_bytes());
+    frame.extend(block);
+    frame
+}
+
+/// Bytes of memory that the process has, shared ones among them.
+pub(crate) fn resident() -> usize {
+    let statm = std::fs::read_to_string("/proc/self/statm").unwrap();
+    statm.split(' ').nth(1).unwrap().parse::<usize>().unwrap() * 4096
+}
+
+/// Waits until memory no longer grows.
+pub(crate) async fn settled() -> usize {
+    let mut before = resident();
+    loop {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let now = resident();
+        if now <= before + 256 * 1024 {
+            return now;
+        }
+        before = now;
+    }
+}

@@ -1,0 +1,216 @@
+//! Questions that need the network: a POST of JSON to `/v1/…`, answered by the
+//! daemon's own Tor client, so that commands need none.
+//!
+//! Only over the Unix socket, which is its owner's alone: whoever asks makes the
+//! daemon build circuits. A few are answered at a time, each within a limit, and
+//! an answer is given up when its client goes away (hyper drops the request's
+//! future then). That work can take minutes, so no shorter time limit on a
+//! connection may run while [`answer`] does; reading the question has its own.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::body::{Body, Bytes};
+use hyper::{Method, Request, Response, StatusCode};
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
+
+use super::respond;
+
+/// What the paths of questions begin with.
+pub(super) const BELOW: &str = "/v1/";
+
+/// Questions that are worked on at a time; the others wait.
+const AT_ONCE: usize = 2;
+
+/// The longest question to read, in bytes.
+const QUESTION_AT_MOST: usize = 1024 * 1024;
+
+/// How long reading one may take.
+const QUESTION_WITHIN: Duration = Duration::from_secs(10);
+
+/// How long the answer may take, the wait for a turn included.
+const ANSWER_WITHIN: Duration = Duration::from_secs(15 * 60);
+
+/// Answers the question of a path with JSON.
+pub type AnswerQuestion =
+    Arc<dyn Fn(&str, Bytes) -> BoxFuture<'static, Result<Vec<u8>, Unanswered>> + Send + Sync>;
+
+/// Why a question has no answer. Each has its text for whoever asked.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unanswered {
+    /// No question is asked at this path.
+    #[error("there is no such question")]
+    Unknown,
+    /// It makes no sense.
+    #[error("the question makes no sense: {0}")]
+    Malformed(String),
+    /// Later, perhaps.
+    #[error("{0}")]
+    NotReady(String),
+    /// The network has none.
+    #[error("{0}")]
+    Failed(String),
+}
+
+/// What answers questions, one for all connections.
+pub(super) struct Questions {
+    answer: AnswerQuestion,
+    turns: Semaphore,
+}
+
+impl Questions {
+    pub(super) fn new(answer: AnswerQuestion) -> Self {
+        Self { answer, turns: Semaphore::new(AT_ONCE) }
+    }
+}
+
+/// Answers one request below [`BELOW`]; `None`: they are not answered here.
+pub(super) async fn answer<B>(
+    request: Request<B>,
+    questions: Option<Arc<Questions>>,
+) -> Response<Full<Bytes>>
+where
+    B: Body<Data = Bytes>,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let plain = |status, text: String| respond(status, "text/plain; charset=utf-8", text + "\n");
+    let Some(questions) = questions else {
+        let text = "questions to the network are answered on a Unix socket only";
+        return plain(StatusCode::FORBIDDEN, text.into());
+    };
+    if request.method() != Method::POST {
+        return plain(StatusCode::METHOD_NOT_ALLOWED, "only POST".into());
+    }
+    let path = request.uri().path().to_owned();
+    let body = Limited::new(request.into_body(), QUESTION_AT_MOST).collect();
+    let question = match timeout(QUESTION_WITHIN, body).await {
+        Ok(Ok(question)) => question.to_bytes(),
+        Ok(Err(error)) => return plain(StatusCode::PAYLOAD_TOO_LARGE, error.to_string()),
+        Err(_) => return plain(StatusCode::REQUEST_TIMEOUT, "the question is not whole".into()),
+    };
+    let answered = timeout(ANSWER_WITHIN, async {
+        // Nobody closes the semaphore.
+        let _turn = questions.turns.acquire().await;
+        (questions.answer)(&path, question).await
+    });
+    match answered.await {
+        Ok(Ok(json)) => respond(StatusCode::OK, "application/json", json),
+        Ok(Err(why)) => plain(status(&why), why.to_string()),
+        Err(_) => plain(StatusCode::GATEWAY_TIMEOUT, "no answer within 15 minutes".into()),
+    }
+}
+
+fn status(why: &Unanswered) -> StatusCode {
+    match why {
+        Unanswered::Unknown => StatusCode::NOT_FOUND,
+        Unanswered::Malformed(_) => StatusCode::BAD_REQUEST,
+        Unanswered::NotReady(_) => StatusCode::SERVICE_UNAVAILABLE,
+        Unanswered::Failed(_) => StatusCode::BAD_GATEWAY,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use futures::FutureExt as _;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::task::JoinSet;
+
+    use super::*;
+
+    fn post(path: &str, body: impl Into<Bytes>) -> Request<Full<Bytes>> {
+        Request::post(path).body(Full::new(body.into())).unwrap()
+    }
+
+    fn echo() -> Arc<Questions> {
+        Arc::new(Questions::new(Arc::new(|path, question| {
+            let known = path == "/v1/echo";
+            async move { if known { Ok(question.to_vec()) } else { Err(Unanswered::Unknown) } }
+                .boxed()
+        })))
+    }
+
+    #[tokio::test]
+    async fn questions_are_answered_on_the_unix_socket_alone() {
+        let answered = answer(post("/v1/echo", "{}"), Some(echo())).await;
+        assert_eq!(answered.status(), StatusCode::OK);
+        let refused = answer(post("/v1/echo", "{}"), None).await;
+        assert_eq!(refused.status(), StatusCode::FORBIDDEN);
+    }
+
+    #[tokio::test]
+    async fn only_a_post_of_bounded_length_to_a_known_path_is_a_question() {
+        let refused = async |request| answer(request, Some(echo())).await.status();
+        let get = Request::get("/v1/echo").body(Full::default()).unwrap();
+        assert_eq!(refused(get).await, StatusCode::METHOD_NOT_ALLOWED);
+        assert_eq!(refused(post("/v1/other", "{}")).await, StatusCode::NOT_FOUND);
+        let long = post("/v1/echo", vec![b' '; QUESTION_AT_MOST + 1]);
+        assert_eq!(refused(long).await, StatusCode::PAYLOAD_TOO_LARGE);
+    }
+
+    /// Counts the answers under way, which never come.
+    fn endless(under_way: &Arc<AtomicUsize>) -> Arc<Questions> {
+        struct UnderWay(Arc<AtomicUsize>);
+        impl Drop for UnderWay {
+            fn drop(&mut self) {
+                self.0.fetch_sub(1, Ordering::SeqCst);
+            }
+        }
+        let under_way = Arc::clone(under_way);
+        Arc::new(Questions::new(Arc::new(move |_, _| {
+            under_way.fetch_add(1, Ordering::SeqCst);
+            let guard = UnderWay(Arc::clone(&under_way));
+            async move {
+                let _guard = guard;
+                std::future::pending().await
+            }
+            .boxed()
+        })))
+    }
+
+    async fn until(under_way: &AtomicUsize, number: usize) {
+        while under_way.load(Ordering::SeqCst) != number {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_few_are_worked_on_at_a_time_and_none_for_ever() {
+        let under_way = Arc::new(AtomicUsize::new(0));
+        let questions = endless(&under_way);
+        let mut asking = JoinSet::new();
+        for _ in 0..5 {
+            asking.spawn(answer(post("/v1/x", "{}"), Some(Arc::clone(&questions))));
+        }
+        until(&under_way, AT_ONCE).await;
+        while let Some(answered) = asking.join_next().await {
+            assert_eq!(answered.unwrap().status(), StatusCode::GATEWAY_TIMEOUT);
+            assert!(under_way.load(Ordering::SeqCst) <= AT_ONCE);
+        }
+        assert_eq!(under_way.load(Ordering::SeqCst), 0);
+    }
+
+    #[tokio::test]
+    async fn an_answer_is_given_up_when_its_client_goes_away() {
+        let under_way = Arc::new(AtomicUsize::new(0));
+        let (mut client, server) = tokio::io::duplex(4096);
+        let mut connections = JoinSet::new();
+        let snapshot: super::super::TakeSnapshot = Arc::new(|| unreachable!("nobody asks for it"));
+        let questions = Some(endless(&under_way));
+        let server = Box::new(server);
+        connections.spawn(super::super::answer_connection(server, snapshot, questions, false));
+        let request = b"POST /v1/x HTTP/1.1\r\nhost: localhost\r\ncontent-length: 2\r\n\r\n{}";
+        client.write_all(request).await.unwrap();
+        until(&under_way, 1).await;
+        // Still asking: nothing is given up.
+        let silence = timeout(Duration::from_millis(50), client.read_u8()).await;
+        assert!(silence.is_err());
+        assert_eq!(under_way.load(Ordering::SeqCst), 1);
+        drop(client);
+        until(&under_way, 0).await;
+    }
+}

@@ -1,0 +1,92 @@
+//! An error and its causes as one sentence, and whether the cause is this
+//! process rather than somebody else.
+//!
+//! Libraries differ in whether an error's text holds that of its cause, so a
+//! plain list says the same up to three times.
+
+use std::error::Error;
+
+/// The error and its causes on one line; a cause that was said already is left
+/// out.
+pub(crate) fn in_one_line(error: &(dyn Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut told = text.to_ascii_lowercase();
+    for cause in chain(error).skip(1) {
+        let cause = cause.to_string();
+        let new = cause.to_ascii_lowercase();
+        if told.contains(&new) {
+            continue;
+        }
+        // A cause that begins with what was said last says it once more.
+        let last = text.rsplit(": ").next().unwrap_or_default().to_ascii_lowercase();
+        text = match new.starts_with(&last) {
+            true => format!("{}{cause}", &text[..text.len() - last.len()]),
+            false => format!("{}: {cause}", text.trim_end_matches(['.', ':', ' '])),
+        };
+        told = text.to_ascii_lowercase();
+    }
+    text
+}
+
+/// Whether the process, or the machine, has no file handle left (`EMFILE`,
+/// `ENFILE`). Libraries wrap the system's error in ways that hide its type, but
+/// all of them keep its text.
+pub(crate) fn is_out_of_handles(error: &(dyn Error + 'static)) -> bool {
+    let mut texts = chain(error).map(ToString::to_string);
+    texts.any(|text| text.contains("(os error 24)") || text.contains("(os error 23)"))
+}
+
+/// Whether there is no space left where something was to be written (`ENOSPC`,
+/// `EDQUOT`, SQLite's `SQLITE_FULL`).
+pub(crate) fn is_disk_full(error: &(dyn Error + 'static)) -> bool {
+    let full = ["(os error 28)", "(os error 122)", "database or disk is full"];
+    chain(error).map(ToString::to_string).any(|text| full.iter().any(|full| text.contains(full)))
+}
+
+/// The error, its cause, and so on.
+fn chain<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+    std::iter::successors(Some(error), |error| (**error).source())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::sync::Arc;
+
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("{text}")]
+    struct Outer {
+        text: &'static str,
+        source: Arc<dyn Error + Send + Sync>,
+    }
+
+    fn nested(texts: [&'static str; 3], innermost: i32) -> Outer {
+        let [first, second, third] = texts;
+        let source: Arc<dyn Error + Send + Sync> =
+            Arc::new(io::Error::from_raw_os_error(innermost));
+        let source = Arc::new(Outer { text: third, source });
+        Outer { text: first, source: Arc::new(Outer { text: second, source }) }
+    }
+
+    #[test]
+    fn a_cause_that_was_said_already_is_not_said_again() {
+        let error = nested(
+            ["cannot store the directory: IO error", "IO error", "No space left on device"],
+            28,
+        );
+        assert_eq!(
+            in_one_line(&error),
+            "cannot store the directory: IO error: No space left on device (os error 28)"
+        );
+    }
+
+    #[test]
+    fn what_is_wrong_with_the_process_is_found_however_deep_it_lies() {
+        let texts = ["no circuit", "no channel", "cannot connect"];
+        assert!([23, 24].into_iter().all(|code| is_out_of_handles(&nested(texts, code))));
+        assert!(!is_out_of_handles(&nested(texts, 28)) && is_disk_full(&nested(texts, 28)));
+        assert!(!is_disk_full(&nested(texts, 24)));
+    }
+}

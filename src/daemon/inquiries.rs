@@ -1,0 +1,77 @@
+//! What do commands want to know of the network? Answers `descriptor` and
+//! `check --online` with the daemon's own Tor client, so that they need no guards
+//! and no circuits of their own.
+
+use std::sync::Arc;
+
+use futures::FutureExt as _;
+use hyper::body::Bytes;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::sync::watch;
+
+use crate::admin::{AnswerQuestion, Unanswered};
+use crate::inquiry::{self, points, published};
+use crate::tor::bootstrap::Tor;
+use crate::tor::network::Network;
+
+use super::snapshot::Board;
+
+/// What answers questions: with this network, once there is one.
+pub(super) fn answering(
+    network: watch::Receiver<Option<Network>>,
+    tor: Tor,
+    board: Arc<Board>,
+) -> AnswerQuestion {
+    Arc::new(move |path, question| {
+        let network = network.borrow().clone().ok_or_else(|| not_ready(&tor));
+        let (path, board) = (path.to_owned(), Arc::clone(&board));
+        async move { answer(&path, &question, network, &board).await }.boxed()
+    })
+}
+
+fn not_ready(tor: &Tor) -> Unanswered {
+    let view = tor.view();
+    let percent = view.fraction * 100.0;
+    Unanswered::NotReady(format!("Tor is not ready yet: {percent:.0} %, {}", view.message))
+}
+
+async fn answer(
+    path: &str,
+    question: &Bytes,
+    network: Result<Network, Unanswered>,
+    board: &Board,
+) -> Result<Vec<u8>, Unanswered> {
+    match path {
+        inquiry::PUBLISHED => {
+            let question: published::Question = read(question)?;
+            let here = board.here(&question.address);
+            let answer = published::ask(&network?, &question, here).await;
+            write(&answer.map_err(|failure| Unanswered::Failed(failure.to_string()))?)
+        }
+        inquiry::POINTS => {
+            let question: points::Question = read(question)?;
+            if let Some(fault) = question.fault() {
+                return Err(Unanswered::Malformed(fault.into()));
+            }
+            let mut answer = points::ask(&network?, &question).await;
+            for (asked, answer) in question.services.iter().zip(&mut answer.services) {
+                answer.running = board.here(&asked.address).service.map(|service| {
+                    let addresses = service.backends.into_iter().filter_map(|it| it.address);
+                    let backends = addresses.filter_map(|address| address.parse().ok());
+                    points::Running { backends: backends.collect() }
+                });
+            }
+            write(&answer)
+        }
+        _ => Err(Unanswered::Unknown),
+    }
+}
+
+fn read<T: DeserializeOwned>(question: &Bytes) -> Result<T, Unanswered> {
+    serde_json::from_slice(question).map_err(|error| Unanswered::Malformed(error.to_string()))
+}
+
+fn write(answer: &impl Serialize) -> Result<Vec<u8>, Unanswered> {
+    serde_json::to_vec(answer).map_err(|error| Unanswered::Failed(error.to_string()))
+}

@@ -1,0 +1,310 @@
+//! What would keep the daemon from running? Looks at everything that it needs
+//! and makes nothing: no file, no directory, no connection.
+//!
+//! `run` begins with it and `check` ends with it, so that both say the same and
+//! exit with the same code. What it finds right can still go wrong a moment later;
+//! the steps of the start report that themselves, by the same codes ([`exit_of`]).
+
+use std::collections::BTreeSet;
+use std::error::Error;
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use fs_mistrust::{Mistrust, Verifier};
+use rustix::fs::{Access, AtFlags, CWD, accessat};
+
+use super::services::{self, CheckError};
+use super::state;
+use super::state_lock::{self, StateLock};
+use crate::admin::{self, AdminError};
+use crate::config::{AdminListen, Config};
+use crate::exit::Exit;
+use crate::tor::keys;
+
+/// What else is worth knowing where nothing is in the way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Clear {
+    /// A daemon is running on the state directory.
+    pub running: bool,
+}
+
+/// Everything that is in the way, in the order in which the daemon would meet it.
+#[derive(Debug)]
+pub struct Obstacles(Vec<Obstacle>);
+
+/// One thing that keeps the daemon from running.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Obstacle {
+    /// A directory, or a file in it, cannot be used as the daemon has to.
+    #[error("the {what} {} cannot be used", path.display())]
+    Path {
+        /// What it is for.
+        what: &'static str,
+        /// Where it is.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: PathProblem,
+    },
+    /// The services cannot run.
+    #[error(transparent)]
+    Services(#[from] CheckError),
+    /// The admin endpoint cannot be opened.
+    #[error(transparent)]
+    Admin(#[from] AdminError),
+}
+
+/// Why a path cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum PathProblem {
+    /// Others could read or change it, or it is something else.
+    #[error("{0}")]
+    Mistrust(#[from] fs_mistrust::Error),
+    /// This user may not write there.
+    #[error("this user cannot write to {}", place.display())]
+    Denied {
+        /// The path, or the directory in which it would be made.
+        place: PathBuf,
+        /// What the system says.
+        #[source]
+        source: io::Error,
+    },
+}
+
+impl Obstacles {
+    /// The code to exit with: permissions and keys before the configuration,
+    /// and that before everything else.
+    pub fn exit(&self) -> Exit {
+        let exits = || self.0.iter().map(Obstacle::exit);
+        let has = |wanted: Exit| exits().any(|exit| exit == wanted);
+        let first = [Exit::Permission, Exit::Configuration].into_iter().find(|exit| has(*exit));
+        first.unwrap_or(Exit::Failed)
+    }
+}
+
+impl fmt::Display for Obstacles {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, obstacle) in self.0.iter().enumerate() {
+            if index > 0 {
+                writeln!(f)?;
+            }
+            f.write_str(&in_one_line(obstacle))?;
+        }
+        Ok(())
+    }
+}
+
+impl Error for Obstacles {}
+
+impl Obstacle {
+    fn exit(&self) -> Exit {
+        match self {
+            Self::Services(error) => error.exit(),
+            error => exit_of(error),
+        }
+    }
+}
+
+/// Which code an error of the system comes to: 77 where access is denied or
+/// others could have it, else 1.
+pub fn exit_of(error: &(dyn Error + 'static)) -> Exit {
+    match chain(error).any(is_denied) {
+        true => Exit::Permission,
+        false => Exit::Failed,
+    }
+}
+
+/// An error and its causes.
+fn chain<'a>(
+    error: &'a (dyn Error + 'static),
+) -> impl Iterator<Item = &'a (dyn Error + 'static)> + 'a {
+    let mut next = Some(error);
+    std::iter::from_fn(move || {
+        let error = next?;
+        next = error.source();
+        Some(error)
+    })
+}
+
+fn is_denied(error: &(dyn Error + 'static)) -> bool {
+    use fs_mistrust::Error as E;
+    let shared = error.downcast_ref::<Arc<io::Error>>().map(AsRef::as_ref);
+    if let Some(error) = error.downcast_ref::<io::Error>().or(shared) {
+        use io::ErrorKind::{PermissionDenied, ReadOnlyFilesystem};
+        return matches!(error.kind(), PermissionDenied | ReadOnlyFilesystem);
+    }
+    match error.downcast_ref::<E>() {
+        Some(E::BadPermission(..) | E::BadOwner(..)) => true,
+        Some(E::Content(error)) => is_denied(error.as_ref()),
+        Some(E::Multiple(errors)) => errors.iter().any(|error| is_denied(error.as_ref())),
+        _ => false,
+    }
+}
+
+/// An error and its causes. A cause that its effect has told already is left out.
+pub fn in_one_line(error: &(dyn Error + 'static)) -> String {
+    let mut text = error.to_string();
+    for cause in chain(error).skip(1) {
+        let cause = cause.to_string();
+        if !text.contains(&cause) {
+            text = format!("{text}: {cause}");
+        }
+    }
+    text
+}
+
+/// Looks at everything that the daemon of this configuration needs.
+///
+/// # Errors
+///
+/// All that is in the way.
+pub fn preflight(config: &Config) -> Result<Clear, Obstacles> {
+    let directories = directories(config);
+    let mut found = look_at(&directories);
+    if found.is_empty() {
+        found.extend(files(config));
+    }
+    let running = StateLock::is_taken(&config.storage);
+    if found.is_empty() {
+        found.extend(services(config).err());
+    }
+    // The socket may lie in a directory that was looked at, or is to be made.
+    let is_made = |socket: &Path| {
+        socket.parent().is_some_and(|parent| {
+            let below = |it: &Directory<'_>| it.path.starts_with(parent) && !parent.exists();
+            directories.iter().any(|it| it.path == parent || below(it))
+        })
+    };
+    let in_one_of_these = match &config.admin {
+        AdminListen::Unix(path) => is_made(path),
+        AdminListen::Tcp(_) => false,
+    };
+    if let Err(error) = admin::can_open(&config.admin, in_one_of_these, running) {
+        found.push(error.into());
+    }
+    if found.is_empty() { Ok(Clear { running }) } else { Err(Obstacles(found)) }
+}
+
+/// A directory that is made where it is missing.
+struct Directory<'a> {
+    what: &'static str,
+    path: PathBuf,
+    /// What it has to be like.
+    verifier: Verifier<'a>,
+}
+
+/// The directories that the daemon writes to, its own and Arti's.
+fn directories(config: &Config) -> Vec<Directory<'_>> {
+    let storage = &config.storage;
+    let (state, cache) = (&storage.state_dir, &storage.cache_dir);
+    let private = || storage.mistrust.verifier().require_directory();
+    let directory = |path, verifier| Directory { what: "directory", path, verifier };
+    let mut directories = vec![
+        Directory { what: "state directory", path: state.clone(), verifier: private() },
+        directory(state.join("state"), private().check_content()),
+        directory(state.join("pt_state"), private()),
+        directory(cache.join("dir_blobs"), private().permit_readable().check_content()),
+    ];
+    directories.extend(
+        config.services.iter().filter(|service| service.enabled).map(|service| {
+            directory(state::directory(storage, service.nickname.as_ref()), private())
+        }),
+    );
+    directories
+}
+
+/// What is wrong with them.
+fn look_at(directories: &[Directory<'_>]) -> Vec<Obstacle> {
+    let mut found: Vec<Obstacle> = Vec::new();
+    let mut blamed = BTreeSet::new();
+    for Directory { what, path, verifier } in directories {
+        match usable(path, verifier) {
+            Ok(()) => {}
+            // One place is told once, by the first who needs it.
+            Err(PathProblem::Denied { place, .. }) if blamed.contains(&place) => {}
+            Err(source) => {
+                // What lies below is no better.
+                let above = |it: &Obstacle| match it {
+                    Obstacle::Path { path: above, .. } => path.starts_with(above),
+                    _ => false,
+                };
+                if found.iter().any(above) {
+                    continue;
+                }
+                if let PathProblem::Denied { place, .. } = &source {
+                    blamed.insert(place.clone());
+                }
+                found.push(Obstacle::Path { what, path: path.clone(), source });
+            }
+        }
+    }
+    found
+}
+
+/// What is wrong with files that are written to, where they are there already:
+/// root made them once, for instance.
+fn files(config: &Config) -> Vec<Obstacle> {
+    let (state, cache) = (&config.storage.state_dir, &config.storage.cache_dir);
+    let files = [
+        state.join(state_lock::FILE),
+        state.join("state/state.lock"),
+        cache.join("dir.lock"),
+        cache.join("dir.sqlite3"),
+    ];
+    let wrong = |path: PathBuf| {
+        let source = exists_unwritable(&path).err()?;
+        Some(Obstacle::Path { what: "file", path, source })
+    };
+    files.into_iter().filter_map(wrong).collect()
+}
+
+/// Whether a directory can be used, or made where it is missing.
+fn usable(path: &Path, verifier: &Verifier<'_>) -> Result<(), PathProblem> {
+    match verifier.check(path) {
+        Ok(()) => may_write(path),
+        // Everything above it that exists has been found good.
+        Err(error @ fs_mistrust::Error::NotFound(_)) => {
+            match path.ancestors().find(|above| above.symlink_metadata().is_ok()) {
+                // A link that leads nowhere.
+                Some(link) if link == path => Err(error.into()),
+                Some(above) => may_write(above),
+                None => may_write(Path::new(".")),
+            }
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn may_write(directory: &Path) -> Result<(), PathProblem> {
+    let wanted = Access::WRITE_OK | Access::EXEC_OK;
+    accessat(CWD, directory, wanted, AtFlags::EACCESS)
+        .map_err(|error| PathProblem::Denied { place: directory.to_owned(), source: error.into() })
+}
+
+fn exists_unwritable(file: &Path) -> Result<(), PathProblem> {
+    match accessat(CWD, file, Access::READ_OK | Access::WRITE_OK, AtFlags::EACCESS) {
+        Ok(()) | Err(rustix::io::Errno::NOENT) => Ok(()),
+        Err(error) => Err(PathProblem::Denied { place: file.to_owned(), source: error.into() }),
+    }
+}
+
+/// The keys, addresses and ports of the services; where a key has to be made,
+/// also whether the keystore takes it.
+fn services(config: &Config) -> Result<(), Obstacle> {
+    let keys = keys::open_existing(&config.storage).map_err(CheckError::from)?;
+    let found = services::look(config, &keys, &BTreeSet::new())?;
+    let keystore = keys::Keystores::from(&config.storage);
+    let missing = found.iter().filter(|(_, key)| key.is_none());
+    let written: Vec<PathBuf> = missing
+        .map(|(service, _)| keystore.directory.join("hss").join(service.nickname.as_ref()))
+        .chain((!keystore.directory.exists()).then(|| keystore.directory.clone()))
+        .collect();
+    for path in written {
+        let mistrust: &Mistrust = &config.storage.mistrust;
+        usable(&path, &mistrust.verifier().require_directory())
+            .map_err(|source| Obstacle::Path { what: "keystore", path, source })?;
+    }
+    Ok(())
+}

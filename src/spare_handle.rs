@@ -1,0 +1,52 @@
+//! A file handle kept for the moment when the process has no other left.
+//!
+//! Without one, nobody could ask a process that is out of handles what is wrong
+//! with it.
+
+use std::fs::File;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// One handle, kept open for nothing.
+#[derive(Debug)]
+pub(crate) struct SpareHandle(Mutex<Option<File>>);
+
+impl SpareHandle {
+    /// Takes one.
+    pub(crate) fn take() -> Self {
+        Self(Mutex::new(open()))
+    }
+
+    /// Gives it up for another use; whether there was one.
+    pub(crate) fn lend(&self) -> bool {
+        self.lock().take().is_some()
+    }
+
+    /// Takes one again, as soon as the other use is over.
+    pub(crate) fn regain(&self) {
+        let mut spare = self.lock();
+        if spare.is_none() {
+            *spare = open();
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<File>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn open() -> Option<File> {
+    File::open("/dev/null").ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_is_lent_once_and_can_be_lent_again_after_it_came_back() {
+        let spare = SpareHandle::take();
+        assert!(spare.lend() && !spare.lend());
+        spare.regain();
+        assert!(spare.lend());
+    }
+}

@@ -1,0 +1,156 @@
+//! `descriptor` and `check --online` beside a running daemon: it answers, over its
+//! Unix socket, and they look for no network. The daemon's answers are made here.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::SystemTime;
+
+use futures::FutureExt as _;
+use onionbraid::admin::{Admin, Unanswered};
+use onionbraid::config::AdminListen;
+use onionbraid::observe::Snapshot;
+use onionbraid::observe::snapshot::{Timestamp, Tor};
+use serde_json::{Value, json};
+
+use super::{onionbraid, stderr, stdout, write};
+
+const BERLIN: &str = "2gzyxa5ihm7nsggfxnu52rck2vv4rvmdlkiu3zzui5du4xyclen53wid.onion";
+
+/// What was asked, with its path.
+type Asked = Arc<Mutex<Vec<(String, Value)>>>;
+
+/// A daemon that answers every question with this, until it is dropped.
+struct Daemon {
+    asked: Asked,
+    _runtime: tokio::runtime::Runtime,
+}
+
+fn daemon(dir: &Path, answer: Result<Value, Unanswered>) -> Daemon {
+    let snapshot = Arc::new(|| Snapshot {
+        reload: None,
+        version: "1".into(),
+        started: Timestamp(SystemTime::UNIX_EPOCH),
+        ready: true,
+        tor: Tor { bootstrap: 1.0, message: "done".into(), consensus_valid_until: None },
+        tasks: 0,
+        services: Vec::new(),
+    });
+    let asked = Asked::default();
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let listen = AdminListen::Unix(dir.join("admin.sock"));
+    let admin = runtime.block_on(Admin::open(&listen, snapshot)).unwrap();
+    let noted = Arc::clone(&asked);
+    let admin = admin.answering(Arc::new(move |path, question| {
+        let question = serde_json::from_slice(&question).unwrap();
+        noted.lock().unwrap().push((path.to_owned(), question));
+        let answer = answer.clone().map(|answer| answer.to_string().into_bytes());
+        std::future::ready(answer).boxed()
+    }));
+    runtime.handle().spawn(admin.serve());
+    Daemon { asked, _runtime: runtime }
+}
+
+/// A directory with a service that has a backend and a key; the address.
+fn configured() -> (tempfile::TempDir, String) {
+    let dir = tempfile::tempdir().unwrap();
+    let text = format!(
+        "[onion_services.shop]\nlocal_instances = 0\nbackends = [{{ address = \"{BERLIN}\", name = \
+         \"berlin\" }}]\n[storage]\nstate_dir = \"{0}/state\"\ncache_dir = \"{0}/cache\"\n\
+         [admin]\nlisten = \"unix:{0}/admin.sock\"\n",
+        dir.path().display()
+    );
+    write(dir.path(), "arti.toml", &text);
+    let made = onionbraid(dir.path(), &["keys", "generate", "shop", "-c", "arti.toml"]);
+    assert_eq!(made.status.code(), Some(0), "{}", stderr(&made));
+    let address = stdout(&made);
+    let address = address.split_whitespace().find(|word| word.ends_with(".onion")).unwrap();
+    (dir, address.to_owned())
+}
+
+/// That no Tor client was run here.
+fn is_without_client(dir: &Path) -> bool {
+    ["home", "cache", "state/state"].iter().all(|path| !dir.join(path).exists())
+}
+
+#[test]
+fn the_running_daemon_says_what_is_published_and_knows_whose_backends_are_meant() {
+    let (dir, address) = configured();
+    let hsdir = json!({
+        "relay": "AB", "nickname": "one", "replica": 1, "asked_by_clients": true,
+        "state": "held", "revision": 7, "descriptor": 0, "error": null,
+    });
+    let point = json!({ "session_id": "01020304", "relay": "CD", "nickname": "two", "backends": ["berlin"] });
+    let descriptor = json!({
+        "revision": 7, "hsdirs": 1, "bytes": 14436, "lifetime_minutes": 180,
+        "certified_until": null, "published_at": null, "flow_control": null, "protocols": "",
+        "single_onion": false, "intro_points": [point],
+    });
+    let answer = json!({
+        "address": address, "service": "shop", "period": 1, "period_minutes": 1440,
+        "all_agree": true, "distinct": false, "hsdirs": [hsdir], "descriptors": [descriptor],
+    });
+    let daemon = daemon(dir.path(), Ok(answer));
+    let output = onionbraid(dir.path(), &["descriptor", &address, "-c", "arti.toml"]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    assert!(stdout(&output).contains("01020304  CD     two  berlin"), "{}", stdout(&output));
+    assert!(stderr(&output).contains("asked the running daemon"));
+    let backends = json!([{ "name": "berlin", "address": BERLIN }]);
+    let question = json!({ "address": address, "backends": backends });
+    assert_eq!(*daemon.asked.lock().unwrap(), [("/v1/descriptor".to_owned(), question)]);
+    assert!(is_without_client(dir.path()));
+}
+
+#[test]
+fn a_daemon_without_a_network_says_so_and_no_other_way_is_tried() {
+    let (dir, address) = configured();
+    let why = "Tor is not ready yet: 45 %, connecting";
+    let _daemon = daemon(dir.path(), Err(Unanswered::NotReady(why.into())));
+    for command in [["descriptor", &address], ["check", "--online"]] {
+        let output = onionbraid(dir.path(), &[command[0], command[1], "-c", "arti.toml"]);
+        assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+        let said = format!("onionbraid: the running daemon: {why}\n");
+        assert!(stderr(&output).ends_with(&said), "{}", stderr(&output));
+    }
+    assert!(is_without_client(dir.path()));
+}
+
+/// What the daemon found at the one point of berlin.
+fn found(verdict: Value, standing: &str, tries: u8, running: Value) -> Value {
+    let steps = json!({
+        "rendezvous_point": null, "circuit": null, "acknowledged": null, "met": null,
+        "stream": null, "answer": null,
+    });
+    let point = json!({
+        "session_id": "01020304", "relay": "CD", "nickname": "two", "verdict": verdict,
+        "standing": standing, "tries": tries, "steps": steps,
+    });
+    let finding = json!({ "whose": { "backend": "berlin" }, "points": { "Ok": [point] } });
+    json!({ "services": [{ "findings": [finding], "running": running }] })
+}
+
+#[test]
+fn dead_is_told_from_in_doubt_and_what_the_daemon_has_not_read_is_said() {
+    let (dir, _) = configured();
+    let as_running = json!({ "backends": [BERLIN] });
+    let cases = [
+        (found(json!("Answers"), "answers", 2, as_running.clone()), 0, "Everything answers."),
+        (found(json!("Silent"), "fails", 3, as_running.clone()), 1, "berlin is dead: nobody"),
+        (found(json!("Silent"), "in_doubt", 3, as_running), 1, "berlin is in doubt: no answer"),
+        (
+            found(json!("Answers"), "answers", 1, json!({ "backends": [] })),
+            0,
+            "the running daemon does not use berlin: have it reload its configuration",
+        ),
+    ];
+    for (answer, code, expected) in cases {
+        let daemon = daemon(dir.path(), Ok(answer));
+        let output = onionbraid(dir.path(), &["check", "--online", "-c", "arti.toml"]);
+        let said = stdout(&output);
+        assert_eq!(output.status.code(), Some(code), "{said}{}", stderr(&output));
+        assert!(said.contains(expected), "{expected:?} is missing: {said}");
+        assert_eq!(said.contains(" dead"), expected.contains(" dead"), "{said}");
+        assert_eq!(daemon.asked.lock().unwrap()[0].0, "/v1/check");
+    }
+    assert!(is_without_client(dir.path()));
+}
