@@ -23,6 +23,8 @@ type Asked = Arc<Mutex<Vec<(String, Value)>>>;
 struct Daemon {
     asked: Asked,
     _runtime: tokio::runtime::Runtime,
+    /// A daemon holds its state directory.
+    _lock: std::fs::File,
 }
 
 fn daemon(dir: &Path, answer: Result<Value, Unanswered>) -> Daemon {
@@ -48,7 +50,9 @@ fn daemon(dir: &Path, answer: Result<Value, Unanswered>) -> Daemon {
         std::future::ready(answer).boxed()
     }));
     runtime.handle().spawn(admin.serve());
-    Daemon { asked, _runtime: runtime }
+    let lock = std::fs::File::create(dir.join("state/onionbraid.lock")).unwrap();
+    lock.lock().unwrap();
+    Daemon { asked, _runtime: runtime, _lock: lock }
 }
 
 /// A directory with a service that has a backend and a key; the address.
