@@ -18,7 +18,9 @@ mod own;
 mod reserved;
 mod site;
 
-use http::header::{ALT_SVC, COOKIE, EXPECT, HOST, HeaderMap, HeaderValue, MAX_FORWARDS};
+use http::header::{
+    ALT_SVC, CONTENT_LENGTH, COOKIE, EXPECT, HOST, HeaderMap, HeaderValue, MAX_FORWARDS,
+};
 use http::uri::{PathAndQuery, Uri};
 use http::{Method, Version, request, response};
 
@@ -47,6 +49,7 @@ pub fn request(
 ) -> Sites {
     let sites = Sites::new(settings, visitor, host::named(request));
     client::forget(settings, &mut request.headers);
+    write_length(&mut request.headers);
     hop::clean_request(&settings.upgrades, request);
     request.headers.remove(EXPECT);
     fields::translate(settings, visitor, &sites, &mut request.headers);
@@ -134,6 +137,15 @@ const NEVER_TRAILERS: &[&str] = &[
 
 fn root() -> Uri {
     Uri::from(PathAndQuery::from_static("/"))
+}
+
+/// Writes the length as a plain number: some programs read `010` as eight, and would
+/// take the end of the body for another request.
+fn write_length(headers: &mut HeaderMap) {
+    let length = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok());
+    if let Some(length) = length.and_then(|length| length.parse::<u64>().ok()) {
+        headers.insert(CONTENT_LENGTH, length.into());
+    }
 }
 
 /// Makes one field of several, into which HTTP/2 may part it (RFC 9113, section

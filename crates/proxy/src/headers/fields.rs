@@ -70,6 +70,7 @@ const OF_RESPONSES: &[(&str, Syntax)] = &[
     ("link", Syntax::Brackets),
     ("location", Syntax::Uri),
     ("nel", Syntax::Quotes),
+    ("operation-location", Syntax::Uri),
     ("p3p", Syntax::Quotes),
     ("permissions-policy", Syntax::Quotes),
     ("permissions-policy-report-only", Syntax::Quotes),
@@ -89,12 +90,14 @@ const OF_RESPONSES: &[(&str, Syntax)] = &[
     ("x-content-security-policy", Syntax::Sources),
     ("x-frame-options", Syntax::Words),
     ("x-inertia-location", Syntax::Uri),
+    ("x-location", Syntax::Uri),
     ("x-middleware-rewrite", Syntax::Uri),
     ("x-nextjs-redirect", Syntax::Uri),
     ("x-nextjs-rewrite", Syntax::Uri),
     ("x-pingback", Syntax::Uri),
     ("x-pjax-url", Syntax::Uri),
     ("x-redirect", Syntax::Uri),
+    ("x-redirect-to", Syntax::Uri),
     ("x-redirect-url", Syntax::Uri),
     ("x-remix-redirect", Syntax::Uri),
     ("x-sourcemap", Syntax::Uri),
@@ -250,7 +253,8 @@ fn challenge(uri: impl Fn(&str) -> Option<String>, value: &str) -> Option<String
     quotes(|before, quoted| if hashed(before) { None } else { in_words(&uri, quoted) }, value)
 }
 
-/// Every `<URI>` that does not stand in quotes.
+/// Every `<URI>` that does not stand in quotes, and the page that a link is said to
+/// begin from, if it is not the answer (RFC 8288, section 3.2).
 fn brackets(change: impl Fn(&str) -> Option<String>, value: &str) -> Option<String> {
     let mut changed = String::new();
     let mut rest = value;
@@ -260,7 +264,12 @@ fn brackets(change: impl Fn(&str) -> Option<String>, value: &str) -> Option<Stri
         rest = after;
         if before.ends_with('"') {
             let (quoted, after) = rest.split_at(quotation(rest));
-            changed.push_str(quoted);
+            let begins = before.trim_end_matches(['"', '=', ' ']).to_ascii_lowercase();
+            let uri = quoted.strip_suffix('"').filter(|_| begins.ends_with("anchor"));
+            match uri.and_then(&change) {
+                Some(uri) => changed.extend([uri.as_str(), "\""]),
+                None => changed.push_str(quoted),
+            }
             rest = after;
         } else {
             // Looked for once only: a value may hold nothing but brackets.

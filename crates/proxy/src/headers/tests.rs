@@ -405,6 +405,11 @@ fn public_names_become_onion_names_in_responses() {
         ),
         ("link", "<https://example.com/", "<https://example.com/"),
         (
+            "link",
+            "</a>; anchor=\"https://example.com/b\"; rel=\"https://example.com/kind\"",
+            "</a>; anchor=\"http://ONION/b\"; rel=\"https://example.com/kind\"",
+        ),
+        (
             "set-cookie",
             "a=domain=example.com; Domain=.example.com; Secure; Path=/",
             "a=domain=example.com; Domain=.ONION; Secure; Path=/",
@@ -449,6 +454,14 @@ fn public_names_become_onion_names_in_responses() {
         ("x-other", "https://example.com", "https://example.com"),
     ] {
         assert_eq!(becomes(&mapped(), name, before), onion(after), "{name}");
+    }
+}
+
+#[test]
+fn a_length_reaches_the_origin_as_a_plain_number() {
+    for (before, after) in [("010", "10"), ("00", "0"), ("3", "3")] {
+        let sent = sent(&HeaderSettings::default(), &[("content-length", before)]);
+        assert_eq!(sent["content-length"], after);
     }
 }
 
