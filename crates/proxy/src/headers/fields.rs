@@ -3,7 +3,7 @@
 //! The value of a field is taken as bytes, each a character of Latin-1, so that
 //! what is no ASCII stays as it is.
 
-use http::header::{Entry, HeaderMap, HeaderValue};
+use http::header::{Entry, HeaderMap, HeaderName, HeaderValue, ORIGIN};
 
 use super::names::Names;
 use super::site::{FOREIGN, Sites, Translated};
@@ -33,6 +33,9 @@ pub(super) enum Syntax {
     /// In any of these ways: a field of the operator's.
     Any,
 }
+
+/// The conditions of WebDAV (RFC 4918, section 10.4).
+const IF: HeaderName = HeaderName::from_static("if");
 
 /// The fields of requests in which clients write the URIs of sites, and whether
 /// one that only passes for the site of the request is taken out. `destination`
@@ -155,37 +158,51 @@ pub(super) fn translate(
         Translated::To(uri) => Some(uri),
         Translated::Same | Translated::Foreign => None,
     };
-    for value in values(headers, "origin") {
+    for value in values(headers, &ORIGIN) {
         change(value, |text| match translate(text) {
             Translated::Same => None,
             Translated::To(origin) => Some(origin),
             Translated::Foreign => Some(FOREIGN.to_owned()),
         });
     }
-    for value in values(headers, "if") {
+    for value in values(headers, &IF) {
         change(value, |text| brackets(to, text));
     }
-    let known = OF_REQUESTS.iter().copied();
-    let theirs = settings.url_fields.iter().map(|name| (name.as_str(), false));
-    for (name, forgeable) in known.chain(theirs) {
-        let foreign = values(headers, name)
+    let present: Vec<(HeaderName, bool)> = headers
+        .keys()
+        .filter_map(|name| Some((name.clone(), is_forgeable(settings, name.as_str())?)))
+        .collect();
+    for (name, forgeable) in present {
+        let foreign = values(headers, &name)
             .any(|value| matches!(translate(&latin1(value)), Translated::Foreign));
         if forgeable && foreign {
             // As if the client had been told to send none, which anybody can do.
             headers.remove(name);
             continue;
         }
-        for value in values(headers, name) {
+        for value in values(headers, &name) {
             change(value, to);
         }
     }
 }
 
+/// Whether a field of a request in which sites are translated is taken out if it
+/// is forged; `None` of all others.
+fn is_forgeable(settings: &HeaderSettings, name: &str) -> Option<bool> {
+    let known =
+        OF_REQUESTS.iter().find(|(known, _)| *known == name).map(|(_, forgeable)| *forgeable);
+    let theirs = || settings.url_fields.iter().any(|own| own.eq_ignore_ascii_case(name));
+    known.or_else(|| theirs().then_some(false))
+}
+
 /// The values of a field.
-fn values<'a>(headers: &'a mut HeaderMap, name: &str) -> impl Iterator<Item = &'a mut HeaderValue> {
+fn values<'a>(
+    headers: &'a mut HeaderMap,
+    name: &HeaderName,
+) -> impl Iterator<Item = &'a mut HeaderValue> {
     // Most are not there, which costs less than an entry.
-    let field = match headers.contains_key(name).then(|| headers.try_entry(name)) {
-        Some(Ok(Entry::Occupied(field))) => Some(field.into_iter()),
+    let field = match headers.contains_key(name).then(|| headers.entry(name)) {
+        Some(Entry::Occupied(field)) => Some(field.into_iter()),
         _ => None,
     };
     field.into_iter().flatten()

@@ -7,6 +7,9 @@
 //! are not here, whatever some gateways make of them: `X-User-Id`,
 //! `X-Auth-Token`, `X-Access-Token`, `X-Amz-*`; operators have a list of their own.
 
+use std::collections::BTreeSet;
+use std::sync::LazyLock;
+
 /// Names in small letters; a `*` at the end stands for anything.
 const NAMES: &[&str] = &[
     // Variables of CGI (RFC 3875, section 4.1) and of the servers that follow it:
@@ -114,7 +117,6 @@ const NAMES: &[&str] = &[
     "x-base-path",
     "x-base-url",
     "x-document-root",
-    "x-envoy-original-path",
     "x-host-override",
     "x-http-destinationurl",
     "x-http-host-override",
@@ -253,8 +255,18 @@ const NAMES: &[&str] = &[
 /// only its variable has (`HTTP_CLIENT_IP`).
 pub(super) fn is_reserved(name: &str) -> bool {
     let name = without_http(name);
-    NAMES.iter().any(|pattern| matches(pattern, name))
+    let (whole, starts) = &*BY_NAME;
+    // Of starts of which none begins with another, the only one that can be the
+    // start of a name is the last one before it.
+    let start = starts.range(..=name).next_back();
+    whole.contains(name) || start.is_some_and(|start| name.starts_with(start))
 }
+
+/// The names, and the starts of names, as they are looked up for every field.
+static BY_NAME: LazyLock<(BTreeSet<&str>, BTreeSet<&str>)> = LazyLock::new(|| {
+    let starts = NAMES.iter().filter_map(|name| name.strip_suffix('*')).collect();
+    (NAMES.iter().copied().filter(|name| !name.ends_with('*')).collect(), starts)
+});
 
 /// Whether a name is one of these; in any case, and a `*` at the end stands for
 /// anything.
@@ -281,6 +293,11 @@ mod tests {
             assert!(!plain.is_empty() && plain.bytes().all(crate::token::is_plain), "{name}");
             assert_eq!(*name, name.to_ascii_lowercase());
             assert_eq!(NAMES.iter().filter(|other| other == &name).count(), 1, "{name} twice");
+            let covers = |other: &&&str| {
+                let start = other.strip_suffix('*').filter(|_| other != &name);
+                start.is_some_and(|start| plain.starts_with(start))
+            };
+            assert_eq!(NAMES.iter().find(covers), None, "{name} is covered");
         }
     }
 
