@@ -69,6 +69,16 @@ impl Site {
         client.unwrap()
     }
 
+    /// Waits until every request has ended.
+    pub(crate) async fn nothing_under_way(&self) {
+        let ended = async {
+            while self.proxy.status().origins[0].in_flight > 0 {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::time::timeout(LONG, ended).await.unwrap();
+    }
+
     /// A client on this circuit asks for a path, and reads everything.
     pub(crate) async fn get(&mut self, circuit: u64, path: &str) -> Vec<u8> {
         let mut client = self.client(circuit).await;
