@@ -134,9 +134,7 @@ impl Pace {
             let silent = now.saturating_duration_since(since);
             return (silent >= SILENT).then(|| silent.as_secs_f64().recip());
         }
-        if state.waiting.is_none() {
-            return None;
-        }
+        state.waiting?;
         state.pass(now);
         state.waiting = Some(now);
         if state.moved.is_some_and(|moved| now.saturating_duration_since(moved) >= STILL) {
