@@ -52,7 +52,7 @@ async fn nothing_is_smuggled_past_the_rules_in_the_content_of_an_upgrade() {
         attacker.write_all(head.as_bytes()).await.unwrap();
         // The head is where it goes before the content is sent.
         let arrived = async {
-            while origin.lines().iter().filter(|line| line.contains("/attack")).count() == 0 {
+            while origin.heads().iter().filter(|line| line.contains("/attack")).count() == 0 {
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
         };
@@ -67,9 +67,64 @@ async fn nothing_is_smuggled_past_the_rules_in_the_content_of_an_upgrade() {
             let answer = get("victim", &path).await.unwrap();
             assert_eq!(answer.text(), format!("GET {path} HTTP/1.1"), "{protocol}");
         }
-        let lines = origin.forget();
-        assert!(!lines.iter().any(|line| line.contains("/admin")), "{protocol}: {lines:?}");
+        let heads = origin.forget();
+        assert!(!heads.iter().any(|head| head.contains("/admin")), "{protocol}: {heads:?}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fields_that_only_servers_may_send_reach_no_origin() {
+    let network = network::shared().await.unwrap();
+    let origin = Careless::start().await.unwrap();
+    let config = format!(
+        "proxy_ports = [['80', 'http://{}']]\n\
+         [onion_services.shop.http]\n\
+         block = [{{ path = '/admin' }}]\n\
+         strip_request = ['X-Tenant']\n",
+        origin.address
+    );
+    let frontend = Frontend::start(network, "fields", &config).unwrap();
+    frontend.ready().await.unwrap();
+    let onion = frontend.address().await.unwrap();
+    let client = network.client("visitor-of-fields").await.unwrap();
+    let get = async |path: &str| fetch(client.socks, "reader", &onion, 80, path, LIMIT).await;
+    eventually(LIMIT, || get("/warm")).await.unwrap();
+    origin.forget();
+
+    // gunicorn takes the path of the first request for `/admin`.
+    let mut attacker = open(&client, &onion, "attacker").await.unwrap();
+    let fields = [
+        "SCRIPT_NAME: /x",
+        "Script-Name: /x",
+        "PATH_INFO: /admin",
+        "REMOTE_USER: forged",
+        "X-Remote-User: forged",
+        "X-SSL-Client-Verify: forged",
+        "X-Sendfile-Type: forged",
+        "X_Forwarded_For: forged",
+        "X-Original-URL: /admin",
+        "X-Tenant: forged",
+    ];
+    let fields = fields.join("\r\n");
+    let request =
+        format!("GET /x/admin HTTP/1.1\r\nHost: {onion}\r\nX-Kept: yes\r\n{fields}\r\n\r\n");
+    attacker.write_all(request.as_bytes()).await.unwrap();
+    let mut line = [0; 12];
+    tokio::time::timeout(LIMIT, attacker.read_exact(&mut line)).await.unwrap().unwrap();
+    assert_eq!(&line, b"HTTP/1.1 200");
+    let heads = origin.forget();
+    let [head] = heads.as_slice() else { panic!("{heads:?}") };
+    let head = head.to_ascii_lowercase();
+    assert!(head.starts_with("get /x/admin ") && head.contains("\r\nx-kept: yes\r\n"), "{head}");
+    for name in ["script", "path", "remote", "ssl", "sendfile", "_", "original", "tenant", "forged"]
+    {
+        let rest = head.split_once("\r\n").map(|(_, fields)| fields).unwrap_or_default();
+        assert!(!rest.contains(name), "{name} in {head}");
+    }
+    for path in ["/admin", "/ADMIN/", "/x/../admin", "//x/admin"] {
+        assert_eq!(get(path).await.unwrap().status, 403, "{path}");
+    }
+    assert!(origin.forget().is_empty());
 }
 
 /// A stream to the service, on the circuit of this name.
@@ -105,8 +160,8 @@ impl Careless {
         Ok(Careless { address, seen, _tasks: tasks })
     }
 
-    /// The request lines so far.
-    fn lines(&self) -> Vec<String> {
+    /// The heads of requests so far.
+    fn heads(&self) -> Vec<String> {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
@@ -124,7 +179,7 @@ async fn serve(mut connection: TcpStream, seen: Arc<Mutex<Vec<String>>>) -> io::
         }
         let head = String::from_utf8_lossy(&head).into_owned();
         let line = head.lines().next().unwrap_or_default().to_owned();
-        seen.lock().unwrap_or_else(PoisonError::into_inner).push(line.clone());
+        seen.lock().unwrap_or_else(PoisonError::into_inner).push(head.clone());
         let small = head.to_ascii_lowercase();
         let length = small.lines().find_map(|line| line.strip_prefix("content-length: "));
         if !small.contains("\r\nupgrade:") {

@@ -13,6 +13,7 @@ mod exchange;
 pub mod framing;
 mod gate;
 mod progress;
+mod refusals;
 mod response;
 mod tasks;
 mod turns;
@@ -48,6 +49,7 @@ use counts::Counts;
 use exchange::Exchange;
 use framing::Limits;
 use gate::{Gate, INSTEAD_FIELDS, Keeper, Patience, Protocol};
+use refusals::Refusals;
 use tasks::{Spawner, Tasks, answering};
 use turns::{Place, Turn};
 pub use upstream::{FromOrigin, Site, Upstream};
@@ -156,6 +158,7 @@ impl Proxy {
             control: Box::new(control),
             keeper: keeper.clone(),
             tasks: tasks.spawner(),
+            refusals: Refusals::default(),
         });
         match protocol {
             Protocol::Http1 => {
@@ -216,16 +219,20 @@ impl Proxy {
             .max_send_buf_size(PIECE)
             .max_header_list_size(u32::try_from(guard.max_head_bytes).unwrap_or(u32::MAX))
             .auto_date_header(false)
-            .serve_connection(TokioIo::new(gate), service(exchange));
+            .serve_connection(TokioIo::new(gate), service(Arc::clone(&exchange)));
         let mut connection = std::pin::pin!(connection);
         tokio::select! {
             _ = connection.as_mut() => return,
-            () = keeper.idle(guard.head_timeout) => connection.as_mut().graceful_shutdown(),
+            () = keeper.idle(guard.head_timeout) => {}
+            () = exchange.refusals.too_many() => {}
         }
-        // What begins meanwhile is still answered; who does not say goodbye is left.
+        connection.as_mut().graceful_shutdown();
+        // What begins meanwhile is still answered; who does not say goodbye, or goes
+        // on all the same, is left.
         tokio::select! {
             _ = connection => {}
             () = keeper.idle(guard.head_timeout) => {}
+            () = exchange.refusals.too_many() => {}
         }
     }
 
@@ -271,9 +278,13 @@ fn service(
         match turn {
             Err(failure) if request.version() == Version::HTTP_2 => {
                 exchange.refused(failure);
+                exchange.refusals.refused();
                 std::future::ready(Err(Reason::REFUSED_STREAM.into())).boxed()
             }
-            turn => Arc::clone(&exchange).answer(request, turn).map(Ok).boxed(),
+            turn => {
+                exchange.refusals.began();
+                Arc::clone(&exchange).answer(request, turn).map(Ok).boxed()
+            }
         }
     })
 }

@@ -2,7 +2,10 @@
 //! others to be served.
 //!
 //! Only the time counts in which the client is the one who is waited for: an
-//! origin that thinks, or that has nothing to say, makes no client slow.
+//! origin that thinks, or that has nothing to say, makes no client slow. Only of
+//! what may be silent for as long as it likes, event streams and what a connection
+//! was upgraded to, the silence itself counts: they would hold for ever what others
+//! wait for.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -21,6 +24,9 @@ const GRACE: Duration = Duration::from_secs(2);
 /// How long a client may take nothing at all, whatever it took before: buffers on
 /// its way take the beginning of any answer.
 const STILL: Duration = Duration::from_secs(4);
+
+/// How long one that may be silent is so before it can be given up.
+const SILENT: Duration = Duration::from_secs(10);
 
 /// The pace of one request, known to those who serve it and to those who hold
 /// something for it.
@@ -47,6 +53,8 @@ struct State {
     waited: Duration,
     /// Since when it is waited for, if it is.
     waiting: Option<Instant>,
+    /// When the last byte came from either side, if silence is what counts.
+    silent_since: Option<Instant>,
     /// Whether the request was given up for others.
     given_up: bool,
 }
@@ -103,13 +111,30 @@ impl Pace {
         state.pending = state.pending.saturating_add(bytes);
     }
 
-    /// Bytes a second that the client moves, if that is too few.
+    /// From now on it lasts for as long as both sides like, in silence or not.
+    pub(crate) fn may_be_silent(&self) {
+        self.state().silent_since = Some(now());
+    }
+
+    /// A byte has come from either side.
+    pub(crate) fn lives(&self) {
+        let mut state = self.state();
+        state.silent_since = state.silent_since.map(|_| now());
+    }
+
+    /// Bytes a second that the client moves, if that is too few. Of what may be
+    /// silent it is less the longer that lasts, and more than of what stands still.
     pub(crate) fn too_slow(&self, now: Instant) -> Option<f64> {
         let least = self.0.least?;
         let mut state = self.state();
-        if state.given_up || state.waiting.is_none() {
+        if state.given_up {
             return None;
         }
+        if let Some(since) = state.silent_since {
+            let silent = now.saturating_duration_since(since);
+            return (silent >= SILENT).then(|| silent.as_secs_f64().recip());
+        }
+        state.waiting?;
         state.pass(now);
         state.waiting = Some(now);
         if state.moved.is_some_and(|moved| now.saturating_duration_since(moved) >= STILL) {
@@ -203,6 +228,26 @@ mod tests {
         let held = [(1, Some(0.0)), (2, Some(0.0))];
         assert_eq!(chosen(&held, 1), None);
         assert!(chosen(&held, 3).is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn of_what_may_be_silent_the_longest_silence_is_the_slowest() {
+        let (first, second) = (Pace::new(Some(1000)), Pace::new(Some(1000)));
+        first.may_be_silent();
+        time::advance(Duration::from_secs(1)).await;
+        second.may_be_silent();
+        // Whose turn it is does not count, and what passes does.
+        second.turn(true);
+        let later = |seconds| now() + Duration::from_secs(seconds);
+        assert_eq!((first.too_slow(later(8)), second.too_slow(later(9))), (None, None));
+        assert!(first.too_slow(later(20)) < second.too_slow(later(20)));
+        assert!(first.too_slow(later(100_000)) > Some(0.0));
+        time::advance(Duration::from_secs(20)).await;
+        first.lives();
+        assert_eq!(first.too_slow(later(9)), None);
+        let patient = Pace::new(None);
+        patient.may_be_silent();
+        assert_eq!(patient.too_slow(later(3600)), None);
     }
 
     #[tokio::test(start_paused = true)]

@@ -17,6 +17,7 @@ use tokio::time::Instant;
 use super::counts::{self, Outcome};
 use super::gate::{Keeper, UnderWay};
 use super::progress::{Progress, RequestBody};
+use super::refusals::Refusals;
 use super::response::ResponseBody;
 use super::tasks::{Spawner, live_by};
 use super::turns::Turn;
@@ -41,6 +42,8 @@ pub(super) struct Exchange {
     pub(super) keeper: Keeper,
     /// Where upgraded connections live on.
     pub(super) tasks: Spawner,
+    /// Its streams that were refused, in HTTP/2.
+    pub(super) refusals: Refusals,
 }
 
 impl Exchange {
@@ -67,7 +70,7 @@ impl Exchange {
             settings.origins.total_timeout,
             // What else the client takes in HTTP/2, it takes for other requests, too.
             (!is_http2).then(|| self.keeper.clone()),
-            pace,
+            pace.clone(),
         );
         // The gate waits for a decision after every request that names a protocol.
         let undecided =
@@ -91,8 +94,8 @@ impl Exchange {
         }
         if is_switch(&response) {
             let origin = hyper::upgrade::on(&mut response);
-            let progress =
-                Progress::new(settings.origins.upgrade_timeout, None, None, Pace::new(None));
+            pace.may_be_silent();
+            let progress = Progress::new(settings.origins.upgrade_timeout, None, None, pace);
             // Until the protocol has changed, the stream is still hyper's.
             live_by(Arc::clone(&progress));
             let keeper = self.keeper.clone();
@@ -137,6 +140,7 @@ impl Exchange {
             return Err(Failure::OriginBroken);
         }
         if is_event_stream(&response) {
+            progress.pace().may_be_silent();
             progress.allow(settings.origins.upgrade_timeout);
         }
         let (mut parts, body) = response.into_parts();

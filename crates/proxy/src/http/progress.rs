@@ -91,6 +91,11 @@ impl Progress {
         Flow(Arc::clone(self))
     }
 
+    /// How fast its client is.
+    pub(super) fn pace(&self) -> &Pace {
+        &self.pace
+    }
+
     /// Why the request has failed, if it has.
     pub(super) fn failure(&self) -> Option<Failure> {
         self.lock().failure
@@ -148,6 +153,9 @@ impl Progress {
     /// Something has moved, or not, and who is next.
     fn tell(&self, moved: bool, client_is_next: bool) {
         self.pace.turn(client_is_next);
+        if moved {
+            self.pace.lives();
+        }
         let mut state = self.lock();
         if moved {
             state.moved = Instant::now();

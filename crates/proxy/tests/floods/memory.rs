@@ -30,6 +30,37 @@ async fn growth(circuits: u64, streams: usize, sent: &[u8]) -> (usize, usize) {
     (grown, resident().saturating_sub(before))
 }
 
+/// The same attack again and again in one process grows it no further.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_flood_took_serves_for_the_next_one() {
+    let unread = b"GET /large HTTP/1.1\r\nHost: a.onion\r\n\r\n".to_vec();
+    for (what, circuits, streams, sent, slack) in [
+        ("zero windows", 1, 300, zero_window("/", 100), 4 * MB),
+        ("unread over HTTP/1", 50, 10, unread, 32 * MB),
+    ] {
+        let mut site = Site::with(|_| {}).await;
+        site.get(1000, "/").await;
+        let before = settled().await;
+        let mut most = Vec::new();
+        for round in 0..5 {
+            let mut open = Vec::new();
+            for stream in 0..streams * circuits {
+                let mut client = site.client(stream % circuits).await;
+                let _ = client.write_all(&sent).await;
+                open.push(client);
+            }
+            most.push(settled().await.saturating_sub(before));
+            drop(open);
+            site.nothing_under_way().await;
+            let left = settled().await.saturating_sub(before);
+            println!("{what}, {round}: {} kB, then {} kB", most[round] / 1000, left / 1000);
+        }
+        for grown in &most[1..] {
+            assert!(*grown < most[0] + slack, "{what}: {most:?}");
+        }
+    }
+}
+
 /// Fails where so many circuits make more than 64 MB of it.
 async fn zero_windows(circuits: u64, path: &str) {
     let (grown, left) = growth(circuits, 300, &zero_window(path, 100)).await;

@@ -1,6 +1,6 @@
 //! Whether others are served while slow readers hold all connections.
 
-use onionbraid_proxy::settings::{BufferSettings, HttpSettings};
+use onionbraid_proxy::settings::{BufferSettings, HttpSettings, OriginProtocol};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::site::{LARGE, LONG, Site, large, zero_window};
@@ -35,6 +35,57 @@ async fn who_reads_is_served_while_others_fill_all_connections_again_and_again()
             let answer = site.get(100 + 10 * round + honest, "/").await;
             assert!(answer.ends_with(b"word"), "{round}: {:?}", String::from_utf8_lossy(&answer));
         }
+    }
+    assert!(site.proxy.status().failures["given_up"] > 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_longest_silent_connection_of_who_has_most_makes_room() {
+    let mut site = Site::with(|settings| {
+        settings.origins.max_connections = 8;
+        settings.origins.connect_timeout = LONG / 2;
+    })
+    .await;
+    let mut upgraded = Vec::new();
+    // The first one is silent longest, but the circuit of the others has more.
+    for circuit in [1, 2, 2, 2, 2, 2, 2, 3] {
+        let mut client = site.client(circuit).await;
+        let ask = b"GET /chat HTTP/1.1\r\nHost: a.onion\r\nConnection: Upgrade\r\n\
+                    Upgrade: websocket\r\nSec-WebSocket-Key: eA==\r\n\r\n";
+        client.write_all(ask).await.unwrap();
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            head.push(client.read_u8().await.unwrap());
+        }
+        assert!(head.starts_with(b"HTTP/1.1 101 "));
+        upgraded.push(client);
+    }
+    assert!(site.get(4, "/").await.ends_with(b"word"));
+    assert_eq!(site.proxy.status().failures["given_up"], 1);
+    // The oldest of circuit 2 has gone, and no other.
+    for (number, client) in upgraded.iter_mut().enumerate() {
+        let _ = client.write_all(b"x").await;
+        let echo = tokio::time::timeout(LONG, client.read_u8()).await.unwrap();
+        assert_eq!(echo.is_ok(), number != 1, "{number}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn streams_to_an_origin_of_http_2_are_freed_too() {
+    let mut site = Site::with(|settings| {
+        settings.origins.protocol = OriginProtocol::Http2;
+        settings.origins.connect_timeout = LONG / 2;
+    })
+    .await;
+    let mut flood = Vec::new();
+    for circuit in 0..3 {
+        let mut client = site.client(circuit).await;
+        client.write_all(&zero_window("/large", 60)).await.unwrap();
+        flood.push(client);
+    }
+    all_taken(&site, 100).await;
+    for honest in 0..3 {
+        assert!(site.get(100 + honest, "/").await.ends_with(b"word"));
     }
     assert!(site.proxy.status().failures["given_up"] > 0);
 }

@@ -1,14 +1,21 @@
 //! A proxy and its origin on sockets, and clients that speak raw bytes.
 
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http_body_util::Full;
+use hyper::body::{Bytes, Incoming};
+use hyper::server::conn::http2;
+use hyper::service::service_fn;
+use hyper::{Request, Response};
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use onionbraid_proxy::http::{CircuitControl, Proxy};
 use onionbraid_proxy::origins::Origins;
 use onionbraid_proxy::pages::Pages;
 use onionbraid_proxy::rules::{HttpOrigin, Origin};
-use onionbraid_proxy::settings::HttpSettings;
+use onionbraid_proxy::settings::{HttpSettings, OriginProtocol};
 use onionbraid_proxy::visitor::Visitor;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -44,12 +51,16 @@ impl Site {
         change(&mut settings);
         let origin = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = Origin::Tcp(origin.local_addr().unwrap());
+        let protocol = settings.origins.protocol;
         let settings = Arc::new(settings);
         let origins = Origins::new(&[HttpOrigin { address, tls: false }], &settings).unwrap();
         let proxy = Proxy::new(settings, Pages::default(), origins);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let mut tasks = JoinSet::new();
-        tasks.spawn(serve_files(origin));
+        match protocol {
+            OriginProtocol::Http1 => tasks.spawn(serve_files(origin)),
+            OriginProtocol::Http2 => tasks.spawn(serve_http2(origin)),
+        };
         Self { proxy, listener, tasks, _turn: turn }
     }
 
@@ -67,6 +78,16 @@ impl Site {
         let proxy = Arc::clone(&self.proxy);
         self.tasks.spawn(async move { proxy.serve(stream, visitor, NoCircuit).await });
         client.unwrap()
+    }
+
+    /// Waits until every request has ended.
+    pub(crate) async fn nothing_under_way(&self) {
+        let ended = async {
+            while self.proxy.status().origins[0].in_flight > 0 {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::time::timeout(LONG, ended).await.unwrap();
     }
 
     /// A client on this circuit asks for a path, and reads everything.
@@ -102,6 +123,14 @@ async fn serve_files(listener: TcpListener) {
                 if !head.ends_with(b"\r\n\r\n") {
                     continue;
                 }
+                if String::from_utf8_lossy(&head).contains("pgrade: websocket") {
+                    let agree = b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\n\
+                                  Upgrade: websocket\r\n\r\n";
+                    let _ = stream.write_all(agree).await;
+                    let (mut reader, mut writer) = stream.split();
+                    let _ = tokio::io::copy(&mut reader, &mut writer).await;
+                    return;
+                }
                 let body: &[u8] = if head.starts_with(b"GET /large ") { &large } else { b"word" };
                 let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len());
                 if stream.write_all(answer.as_bytes()).await.is_err()
@@ -112,6 +141,24 @@ async fn serve_files(listener: TcpListener) {
                 head.clear();
             }
         });
+    }
+}
+
+/// The same in HTTP/2, with a hundred streams.
+async fn serve_http2(listener: TcpListener) {
+    let large = Bytes::from(large());
+    let mut tasks = JoinSet::new();
+    while let Ok((stream, _)) = listener.accept().await {
+        let large = large.clone();
+        let service = service_fn(move |request: Request<Incoming>| {
+            let is_large = request.uri().path() == "/large";
+            let body = if is_large { large.clone() } else { Bytes::from_static(b"word") };
+            std::future::ready(Ok::<_, Infallible>(Response::new(Full::new(body))))
+        });
+        let connection = http2::Builder::new(TokioExecutor::new())
+            .max_concurrent_streams(100)
+            .serve_connection(TokioIo::new(stream), service);
+        tasks.spawn(async move { drop(connection.await) });
     }
 }
 

@@ -27,13 +27,19 @@ async fn preface(world: &mut World, circuit: u64, window: u8) -> DuplexStream {
     client
 }
 
+/// Asks for `/` on a stream.
+async fn get(client: &mut DuplexStream, stream: u32) {
+    client.write_all(&frame_of_get(stream)).await.unwrap();
+}
+
 /// A GET of `/` on a stream.
-async fn get(client: &mut DuplexStream, stream: u8) {
+fn frame_of_get(stream: u32) -> Vec<u8> {
     let mut block = vec![0x82, 0x86, 0x84, 0x01, 7];
     block.extend(b"a.onion");
-    let mut frame = vec![0, 0, u8::try_from(block.len()).unwrap(), 1, 5, 0, 0, 0, stream];
+    let mut frame = vec![0, 0, u8::try_from(block.len()).unwrap(), 1, 5];
+    frame.extend(stream.to_be_bytes());
     frame.extend(block);
-    client.write_all(&frame).await.unwrap();
+    frame
 }
 
 /// The next frame of this type: its stream, and what is in it.
@@ -76,6 +82,36 @@ async fn streams_beyond_those_of_a_circuit_are_refused_over_all_of_its_connectio
     get(&mut other, 1).await;
     read_head(&mut world.origin().await).await;
     drop(origins);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_whose_streams_are_refused_again_and_again_is_closed() {
+    let mut world = World::with(|settings| settings.circuit.max_requests = Some(1));
+    let mut holder = preface(&mut world, 1, 0).await;
+    get(&mut holder, 1).await;
+    let _origin = world.origin().await;
+    let mut client = preface(&mut world, 1, 0).await;
+    let (mut farewells, mut refused) = (0, 0);
+    let mut stream = 1;
+    // It answers no PING, and goes on after every GOAWAY.
+    let mut header = [0; 9];
+    get(&mut client, stream).await;
+    while refused < 2000 && client.read_exact(&mut header).await.is_ok() {
+        let mut payload = vec![0; usize::from(header[2])];
+        client.read_exact(&mut payload).await.unwrap();
+        match header[3] {
+            GOAWAY => farewells += 1,
+            RST_STREAM => {
+                refused += 1;
+                stream += 2;
+                let _ = client.write_all(&frame_of_get(stream)).await;
+            }
+            _ => {}
+        }
+    }
+    assert_eq!(farewells, 1, "{refused}");
+    // The last one is not even told.
+    assert_eq!((refused, world.failures("too_many")), (999, 1000));
 }
 
 #[tokio::test(start_paused = true)]
