@@ -283,10 +283,21 @@ fn may_write(directory: &Path) -> Result<(), PathProblem> {
         .map_err(|error| PathProblem::Denied { place: directory.to_owned(), source: error.into() })
 }
 
+/// Whether a file can be read and written if it is there, and made if it is a
+/// link that leads to a missing one.
 fn exists_unwritable(file: &Path) -> Result<(), PathProblem> {
+    let denied = |source| PathProblem::Denied { place: file.to_owned(), source };
     match accessat(CWD, file, Access::READ_OK | Access::WRITE_OK, AtFlags::EACCESS) {
-        Ok(()) | Err(rustix::io::Errno::NOENT) => Ok(()),
-        Err(error) => Err(PathProblem::Denied { place: file.to_owned(), source: error.into() }),
+        Ok(()) if file.is_dir() => Err(denied(io::ErrorKind::IsADirectory.into())),
+        Ok(()) => Ok(()),
+        Err(rustix::io::Errno::NOENT) => match file.read_link() {
+            Ok(target) => {
+                let target = file.parent().unwrap_or(Path::new("/")).join(target);
+                may_write(target.parent().unwrap_or(Path::new("/")))
+            }
+            Err(_) => Ok(()),
+        },
+        Err(error) => Err(denied(error.into())),
     }
 }
 
@@ -307,4 +318,26 @@ fn services(config: &Config) -> Result<(), Obstacle> {
             .map_err(|source| Obstacle::Path { what: "keystore", path, source })?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[test]
+    fn a_directory_or_a_link_into_a_missing_one_is_no_file_to_write_to() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = |name: &str| directory.path().join(name);
+        std::fs::create_dir(path("directory")).unwrap();
+        symlink("missing/file", path("astray")).unwrap();
+        symlink("new", path("link")).unwrap();
+        for bad in ["directory", "astray"] {
+            assert!(exists_unwritable(&path(bad)).is_err(), "{bad}");
+        }
+        for good in ["link", "absent"] {
+            assert!(exists_unwritable(&path(good)).is_ok(), "{good}");
+        }
+    }
 }
