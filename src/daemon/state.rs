@@ -16,6 +16,7 @@ use serde::de::DeserializeOwned;
 
 use crate::config::Storage;
 use crate::durable;
+use crate::throttle::Throttle;
 use onionbraid_balancer::onion::OnionAddress;
 
 /// Below the state directory, so that nothing of Arti's is in the way.
@@ -39,8 +40,8 @@ pub(super) struct StateDir {
     mistrust: Mistrust,
     /// What was written last, or read.
     written: Option<Vec<u8>>,
-    /// When the log was last told that it cannot be written.
-    complained: Option<Instant>,
+    /// Limits how often the log says that it cannot be written.
+    complained: Throttle,
 }
 
 /// A directory cannot be made, or is open to others.
@@ -105,7 +106,7 @@ impl StateDir {
                 path,
                 mistrust: storage.mistrust.clone(),
                 written: None,
-                complained: None,
+                complained: Throttle::new(COMPLAIN_EVERY),
             }),
             Err(error) => {
                 tracing::warn!(directory = %path.display(), %error, "nothing will be remembered");
@@ -149,14 +150,12 @@ impl StateDir {
             }
             Ok(())
         });
-        match written {
-            Ok(()) => self.complained = None,
-            Err(error) => {
-                if self.complained.is_none_or(|last| now - last >= COMPLAIN_EVERY) {
-                    self.complained = Some(now);
-                    tracing::warn!(file = %file.display(), %error, "cannot be written; going on");
-                }
-            }
+        // A write that succeeds does not reset the throttle: while file handles
+        // or disk space are short, success and failure alternate.
+        if let Err(error) = written
+            && let Some(more) = self.complained.permits(now)
+        {
+            tracing::warn!(file = %file.display(), %error, more, "cannot be written; going on");
         }
     }
 
@@ -275,10 +274,24 @@ mod tests {
         let in_the_way = state.path.join("balancer.json.new");
         fs::create_dir(&in_the_way).unwrap();
         state.remember(&vec![2], now().monotonic);
-        assert!(state.complained.is_some());
         assert_eq!(open(&storage, 1).remembered(), Some(vec![1]));
         fs::remove_dir(&in_the_way).unwrap();
         state.remember(&vec![2], now().monotonic);
         assert_eq!(open(&storage, 1).remembered(), Some(vec![2]));
+    }
+
+    #[test]
+    fn a_disk_that_fails_now_and_then_is_logged_no_more_often() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut state = open(&storage(directory.path()), 1);
+        let in_the_way = state.path.join("balancer.json.new");
+        let start = now().monotonic;
+        for round in 0..5 {
+            fs::create_dir(&in_the_way).unwrap();
+            state.remember(&vec![2 * round], start);
+            fs::remove_dir(&in_the_way).unwrap();
+            state.remember(&vec![2 * round + 1], start);
+        }
+        assert_eq!(state.complained.permits(start + COMPLAIN_EVERY), Some(4));
     }
 }

@@ -23,6 +23,7 @@ use super::replay::{Digest, ReplayLog};
 use super::replay_file::ReplayFile;
 use crate::clock::now;
 use crate::durable;
+use crate::throttle::Throttle;
 use onionbraid_balancer::onion::{RelayId, SessionId};
 
 /// The points with their keys.
@@ -53,8 +54,8 @@ pub(super) struct Keeper {
     saving: JoinSet<io::Result<()>>,
     /// After trouble, not before this moment.
     save_after: Option<Instant>,
-    /// When the log was last told of trouble.
-    complained: Option<Instant>,
+    /// Limits how often the log tells of trouble.
+    complained: Throttle,
 }
 
 /// What there is to keep of one point.
@@ -134,9 +135,8 @@ impl Keeper {
     /// Reads what an earlier process left in a directory, and removes the
     /// replay logs of points that are over.
     pub(super) fn open(directory: PathBuf) -> (Self, Vec<Restored>) {
-        let saving = JoinSet::new();
-        let mut keeper =
-            Self { directory, saved: None, saving, save_after: None, complained: None };
+        let (saving, complained) = (JoinSet::new(), Throttle::new(PAUSE));
+        let mut keeper = Self { directory, saved: None, saving, save_after: None, complained };
         let entries = read(&keeper.directory.join(POINTS)).unwrap_or_else(|error| {
             keeper.put_aside(&error);
             Vec::new()
@@ -225,10 +225,9 @@ impl Keeper {
 
     /// Tells the log of trouble, now and then: a full disk does not end soon.
     fn complain(&mut self, error: &io::Error, now: Instant) {
-        if self.complained.is_none_or(|last| now.saturating_duration_since(last) >= PAUSE) {
-            self.complained = Some(now);
+        if let Some(more) = self.complained.permits(now) {
             tracing::warn!(
-                directory = %self.directory.display(), %error,
+                directory = %self.directory.display(), %error, more,
                 "introduction points cannot be kept there: after a restart, clients will need new ones"
             );
         }

@@ -64,9 +64,12 @@ enum RendezvousError {
     /// Decrypted, and still garbage.
     #[error("the introduction says nothing that makes sense")]
     Malformed,
-    /// No circuit to the rendezvous point, or it broke.
+    /// No circuit to the rendezvous point.
     #[error("circuit to the rendezvous point: {0}")]
     Circuit(#[from] tor_circmgr::Error),
+    /// The circuit to the rendezvous point broke before the client was answered.
+    #[error("the circuit closed before the answer was sent: {0}")]
+    Answer(tor_circmgr::Error),
     /// The client will have gone.
     #[error("not done within {} s", TIME_LIMIT.as_secs())]
     TimedOut,
@@ -81,6 +84,7 @@ pub(super) fn meet(
     // Counted from now on, not from when the task first runs.
     let under_way = Counted::new(&context.counters, |counters| &counters.rendezvous_under_way);
     async move {
+        let begun = now().monotonic;
         let met = tokio::time::timeout(TIME_LIMIT, connect(&context, &introduction, &keys))
             .await
             .unwrap_or(Err(RendezvousError::TimedOut));
@@ -94,7 +98,8 @@ pub(super) fn meet(
             }
             Err(error) => {
                 context.counters.rendezvous_failed.fetch_add(1, Ordering::Relaxed);
-                tracing::debug!(error = %error, "client not met");
+                let after = now().monotonic.saturating_duration_since(begun);
+                tracing::debug!(%error, ?after, "client not met");
             }
         }
     }
@@ -149,7 +154,7 @@ async fn connect(
     } else {
         Protocols::new()
     };
-    let last_relay = tunnel.last_hop()?;
+    let last_relay = tunnel.last_hop().map_err(RendezvousError::Answer)?;
     tunnel
         .extend_virtual(
             RelayProtocol::HsV3,
@@ -158,12 +163,17 @@ async fn connect(
             parameters,
             &negotiated,
         )
-        .await?;
-    let client = tunnel.last_hop()?;
+        .await
+        .map_err(RendezvousError::Answer)?;
+    let client = tunnel.last_hop().map_err(RendezvousError::Answer)?;
     let limit = StreamLimit { max_streams: context.max_streams };
-    let requests = tunnel.allow_stream_requests(&[RelayCmd::BEGIN], client, limit).await?.boxed();
+    let requests = tunnel
+        .allow_stream_requests(&[RelayCmd::BEGIN], client, limit)
+        .await
+        .map_err(RendezvousError::Answer)?
+        .boxed();
     let message = Rendezvous1::new(*payload.cookie(), reply);
-    tunnel.send_raw_msg(message.into(), last_relay).await?;
+    tunnel.send_raw_msg(message.into(), last_relay).await.map_err(RendezvousError::Answer)?;
     Ok((tunnel, requests))
 }
 
