@@ -81,7 +81,7 @@ async fn forty_backends_are_all_reached_through_distinct_descriptors() {
         }
         visits
     };
-    match tokio::time::timeout(SOON * 4, visited).await {
+    match tokio::time::timeout(SOON * 8, visited).await {
         Ok(visits) => println!("all {BACKENDS} backends seen after {visits} visits"),
         Err(_) => {
             let missing: Vec<_> = names.iter().filter(|name| !seen.contains(*name)).collect();

@@ -36,7 +36,7 @@ async fn what_a_flood_took_serves_for_the_next_one() {
     let unread = b"GET /large HTTP/1.1\r\nHost: a.onion\r\n\r\n".to_vec();
     for (what, circuits, streams, sent, slack) in [
         ("zero windows", 1, 300, zero_window("/", 100), 4 * MB),
-        ("unread over HTTP/1", 50, 10, unread, 32 * MB),
+        ("unread over HTTP/1", 50, 10, unread, 64 * MB),
     ] {
         let mut site = Site::with(|_| {}).await;
         site.get(1000, "/").await;
