@@ -1,6 +1,6 @@
 //! Whether others are served while slow readers hold all connections.
 
-use onionbraid_proxy::settings::{BufferSettings, HttpSettings, OriginProtocol};
+use onionbraid_proxy::settings::{BufferSettings, HttpSettings};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::site::{LARGE, LONG, Site, large, zero_window};
@@ -68,26 +68,6 @@ async fn the_longest_silent_connection_of_who_has_most_makes_room() {
         let echo = tokio::time::timeout(LONG, client.read_u8()).await.unwrap();
         assert_eq!(echo.is_ok(), number != 1, "{number}");
     }
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn streams_to_an_origin_of_http_2_are_freed_too() {
-    let mut site = Site::with(|settings| {
-        settings.origins.protocol = OriginProtocol::Http2;
-        settings.origins.connect_timeout = LONG / 2;
-    })
-    .await;
-    let mut flood = Vec::new();
-    for circuit in 0..3 {
-        let mut client = site.client(circuit).await;
-        client.write_all(&zero_window("/large", 60)).await.unwrap();
-        flood.push(client);
-    }
-    all_taken(&site, 100).await;
-    for honest in 0..3 {
-        assert!(site.get(100 + honest, "/").await.ends_with(b"word"));
-    }
-    assert!(site.proxy.status().failures["given_up"] > 0);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
