@@ -19,7 +19,7 @@ use tokio::task::JoinSet;
 static ONE_AT_A_TIME: Mutex<()> = Mutex::const_new(());
 
 /// Longer than anything takes that makes progress.
-pub(crate) const LONG: Duration = Duration::from_secs(60);
+pub(crate) const LONG: Duration = Duration::from_secs(300);
 
 /// The large file of the origin, in bytes.
 pub(crate) const LARGE: usize = 4 * 1024 * 1024;
