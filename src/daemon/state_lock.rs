@@ -122,11 +122,15 @@ impl StateLock {
         }
     }
 
-    /// Whether a daemon runs on the state directory. Makes and changes nothing;
-    /// what cannot be looked at is held to be free.
+    /// Whether a daemon runs on the state directory: a command that uses it has the
+    /// same lock, and another one beside it. Makes and changes nothing; what cannot
+    /// be looked at is held to be free.
     pub(super) fn is_taken(storage: &Storage) -> bool {
-        let Ok(file) = File::open(storage.state_dir.join(FILE)) else { return false };
-        matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock))
+        let is_locked = |file| {
+            let file = File::open(storage.state_dir.join(file));
+            file.is_ok_and(|file| matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)))
+        };
+        is_locked(FILE) && !is_locked(COMMAND_FILE)
     }
 }
 
@@ -216,6 +220,9 @@ mod tests {
         assert!(StateLock::is_taken(&storage));
         drop(lock);
         assert!(!StateLock::is_taken(&storage));
+        let command = CommandLock::take(&storage.state_dir, || panic!("nobody is there")).unwrap();
+        assert!(!StateLock::is_taken(&storage), "a command is no daemon");
+        drop(command);
         StateLock::take(&storage).await.unwrap();
     }
 
