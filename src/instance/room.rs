@@ -66,10 +66,11 @@ struct All {
 #[derive(Debug)]
 struct Entry {
     activity: Arc<Activity>,
-    /// Whether it has a stream ...
-    has_streams: bool,
-    /// ... and since when.
-    since: Instant,
+    /// Since when it has no stream; `None` while it has one.
+    idle_since: Option<Instant>,
+    /// Since when it has had streams, with pauses shorter than [`SILENT_FOR`]: who
+    /// ends its only stream and opens another has not come anew.
+    busy_since: Instant,
     makes_room: CancellationToken,
 }
 
@@ -91,8 +92,8 @@ impl Circuits {
         let number = all.next;
         let entry = Entry {
             activity: Arc::clone(&activity),
-            has_streams: false,
-            since: now,
+            idle_since: Some(now),
+            busy_since: now,
             makes_room: makes_room.clone(),
         };
         all.circuits.insert(number, entry);
@@ -124,8 +125,8 @@ impl Circuits {
 
 impl All {
     fn least_used(&self, now: Instant) -> Option<(u64, MadeRoom)> {
-        let idle = self.circuits.iter().filter(|(_, it)| !it.has_streams);
-        if let Some((_, number)) = idle.map(|(n, it)| (it.since, *n)).min() {
+        let idle = self.circuits.iter().filter_map(|(n, it)| Some((it.idle_since?, *n)));
+        if let Some((_, number)) = idle.min() {
             return Some((number, MadeRoom::Idle));
         }
         let quiet = self.circuits.iter().map(|(n, it)| (it.activity.silent_for(now), *n));
@@ -134,7 +135,7 @@ impl All {
         {
             return Some((number, MadeRoom::Silent));
         }
-        let for_long = |it: &Entry| now.saturating_duration_since(it.since) >= SLOW_AFTER;
+        let for_long = |it: &Entry| now.saturating_duration_since(it.busy_since) >= SLOW_AFTER;
         let grown = self.circuits.iter().filter(|(_, it)| for_long(it));
         let (bytes, number) = grown.map(|(n, it)| (it.activity.lately(now), *n)).min()?;
         (bytes < SLOW_BELOW).then_some((number, MadeRoom::Slow))
@@ -150,15 +151,16 @@ impl Served {
     /// A stream has begun or ended; whether there is any now.
     pub(super) fn has_streams(&self, any: bool, now: Instant) {
         let mut all = self.of.lock();
-        if let Some(entry) = all.circuits.get_mut(&self.number) {
-            entry.activity.moved(0, now);
-            if entry.has_streams != any {
-                (entry.has_streams, entry.since) = (any, now);
-            }
-        }
+        let Some(entry) = all.circuits.get_mut(&self.number) else { return };
+        entry.activity.moved(0, now);
         if !any {
+            entry.idle_since.get_or_insert(now);
             // There is somebody to find again.
             all.search_after = None;
+        } else if let Some(since) = entry.idle_since.take()
+            && now.saturating_duration_since(since) >= SILENT_FOR
+        {
+            entry.busy_since = now;
         }
     }
 
@@ -209,6 +211,29 @@ mod tests {
 
     fn told(served: &Served) -> bool {
         served.makes_room().now_or_never().is_some()
+    }
+
+    #[test]
+    fn who_ends_its_only_stream_and_opens_another_has_not_come_anew() {
+        let mut world = World::new();
+        let (honest, toggler) = (world.client(), world.client());
+        for _ in 0..10 {
+            world.pass(9);
+            honest.activity().moved(20_000, world.now);
+            toggler.has_streams(false, world.now);
+            toggler.has_streams(true, world.now);
+        }
+        assert_eq!(world.make_room(), Some(MadeRoom::Slow));
+        assert!(told(&toggler) && !told(&honest));
+        // Who comes back after a pause has time again.
+        let back = world.client();
+        world.pass(1);
+        back.has_streams(false, world.now);
+        world.pass(3600);
+        honest.activity().moved(20_000, world.now);
+        back.has_streams(true, world.now);
+        world.pass(9);
+        assert_eq!(world.make_room(), None);
     }
 
     #[test]
