@@ -8,7 +8,8 @@
 use std::collections::BTreeSet;
 use std::error::Error;
 use std::fmt;
-use std::io;
+use std::fs::File;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -71,6 +72,9 @@ pub(super) enum PathProblem {
         #[source]
         source: io::Error,
     },
+    /// Arti's store of the network directory holds something else.
+    #[error("it is no database; delete it, it only caches the network directory")]
+    NoDatabase,
 }
 
 impl Obstacles {
@@ -251,13 +255,36 @@ fn files(config: &Config) -> Vec<Obstacle> {
         state.join(state_lock::FILE),
         state.join("state/state.lock"),
         cache.join("dir.lock"),
-        cache.join("dir.sqlite3"),
+        cache.join(DATABASE),
     ];
     let wrong = |path: PathBuf| {
-        let source = exists_unwritable(&path).err()?;
+        let source = exists_unwritable(&path).and_then(|()| is_database(&path)).err()?;
         Some(Obstacle::Path { what: "file", path, source })
     };
     files.into_iter().filter_map(wrong).collect()
+}
+
+/// Arti's store in the cache directory.
+const DATABASE: &str = "dir.sqlite3";
+
+/// How every database of SQLite begins.
+const DATABASE_HEADER: &[u8] = b"SQLite format 3\0";
+
+/// Whether Arti's store, if this is it, begins as a database does; an empty file
+/// becomes one.
+fn is_database(path: &Path) -> Result<(), PathProblem> {
+    // Opening a pipe would wait for somebody to write.
+    if !path.ends_with(DATABASE) || !path.metadata().is_ok_and(|found| found.is_file()) {
+        return Ok(());
+    }
+    let mut header = Vec::new();
+    let read = File::open(path)
+        .and_then(|file| file.take(DATABASE_HEADER.len() as u64).read_to_end(&mut header));
+    match read {
+        Ok(1..) if header != DATABASE_HEADER => Err(PathProblem::NoDatabase),
+        // What cannot be read has been told of.
+        _ => Ok(()),
+    }
 }
 
 /// Whether a directory can be used, or made where it is missing.
@@ -338,6 +365,22 @@ mod tests {
         }
         for good in ["link", "absent"] {
             assert!(exists_unwritable(&path(good)).is_ok(), "{good}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_database_cannot_be_the_store() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join(DATABASE);
+        assert!(is_database(&path).is_ok(), "none is there yet");
+        for (content, good) in [
+            (&b""[..], true),
+            (b"SQLite format 3\0\x10\0", true),
+            (b"x", false),
+            (&[0; 4096], false),
+        ] {
+            std::fs::write(&path, content).unwrap();
+            assert_eq!(is_database(&path).is_ok(), good, "{content:?}");
         }
     }
 }
