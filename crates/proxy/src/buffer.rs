@@ -70,7 +70,7 @@ impl Budget {
     fn take(&'static self, circuit: u64, bytes: u64) -> Option<Part> {
         let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
         let own = taken.1.get(&circuit).copied().unwrap_or_default();
-        if taken.0 + bytes > self.all || own + bytes > self.each {
+        if bytes > self.all - taken.0 || bytes > self.each.saturating_sub(own) {
             return None;
         }
         taken.0 += bytes;

@@ -110,8 +110,9 @@ async fn a_connection_whose_streams_are_refused_again_and_again_is_closed() {
         }
     }
     assert_eq!(farewells, 1, "{refused}");
-    // The last one is not even told.
-    assert_eq!((refused, world.failures("too_many")), (999, 1000));
+    assert_eq!(world.failures("too_many"), 1000);
+    // The connection may end before the last one is told.
+    assert!((999..=1000).contains(&refused), "{refused}");
 }
 
 #[tokio::test(start_paused = true)]
