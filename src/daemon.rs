@@ -58,7 +58,7 @@ use crate::tor::network::Network;
 
 use fetches::Fetching;
 use file_handles::FileHandles;
-pub use preflight::{Obstacles, exit_of, in_one_line, preflight};
+pub use preflight::{Obstacles, exit_of, preflight};
 use service::Common;
 pub use services::CheckError;
 use services::Services;

@@ -13,6 +13,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use super::{Failure, finish, load};
+use crate::causes;
 use crate::config::{Config, Environment, ServiceConfig};
 use crate::daemon;
 use crate::exit::Exit;
@@ -43,7 +44,7 @@ fn write_check(files: &[PathBuf], online: bool, out: &mut impl Write) -> Result<
             Ok(key) => found.push((service, key.as_ref().map(keys::address))),
             // It does not run, so its key keeps nothing from running.
             Err(error) if !service.enabled => {
-                warnings.push(daemon::in_one_line(&error));
+                warnings.push(causes::in_one_line(&error));
                 found.push((service, None));
             }
             Err(error) => return Err(error.into()),

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use super::{Failure, finish, load};
+use crate::causes;
 use crate::config::{Config, Environment};
 use crate::daemon::{self, DaemonError, Obstacles, Outside};
 use crate::exit::Exit;
@@ -40,7 +41,7 @@ impl From<DaemonError> for Failure {
             DaemonError::Services(error) => error.exit(),
             error => daemon::exit_of(error),
         };
-        Self::new(exit, daemon::in_one_line(&error))
+        Self::new(exit, causes::in_one_line(&error))
     }
 }
 

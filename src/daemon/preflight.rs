@@ -20,6 +20,7 @@ use super::services::{self, CheckError};
 use super::state;
 use super::state_lock::{self, StateLock};
 use crate::admin::{self, AdminError};
+use crate::causes::{chain, in_one_line};
 use crate::config::{AdminListen, Config};
 use crate::exit::Exit;
 use crate::tor::keys;
@@ -120,18 +121,6 @@ pub fn exit_of(error: &(dyn Error + 'static)) -> Exit {
     }
 }
 
-/// An error and its causes.
-fn chain<'a>(
-    error: &'a (dyn Error + 'static),
-) -> impl Iterator<Item = &'a (dyn Error + 'static)> + 'a {
-    let mut next = Some(error);
-    std::iter::from_fn(move || {
-        let error = next?;
-        next = error.source();
-        Some(error)
-    })
-}
-
 fn is_denied(error: &(dyn Error + 'static)) -> bool {
     use fs_mistrust::Error as E;
     let shared = error.downcast_ref::<Arc<io::Error>>().map(AsRef::as_ref);
@@ -145,18 +134,6 @@ fn is_denied(error: &(dyn Error + 'static)) -> bool {
         Some(E::Multiple(errors)) => errors.iter().any(|error| is_denied(error.as_ref())),
         _ => false,
     }
-}
-
-/// An error and its causes. A cause that its effect has told already is left out.
-pub fn in_one_line(error: &(dyn Error + 'static)) -> String {
-    let mut text = error.to_string();
-    for cause in chain(error).skip(1) {
-        let cause = cause.to_string();
-        if !text.contains(&cause) {
-            text = format!("{text}: {cause}");
-        }
-    }
-    text
 }
 
 /// Looks at everything that the daemon of this configuration needs.
