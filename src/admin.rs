@@ -253,18 +253,10 @@ fn respond(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::observe::snapshot::{Timestamp, Tor};
+    use crate::observe::example;
 
     fn taker(ready: bool) -> TakeSnapshot {
-        Arc::new(move || Snapshot {
-            reload: None,
-            version: "1".into(),
-            started: Timestamp(std::time::UNIX_EPOCH),
-            ready,
-            tor: Tor { bootstrap: 1.0, message: String::new(), consensus_valid_until: None },
-            tasks: 0,
-            services: Vec::new(),
-        })
+        Arc::new(move || Snapshot { ready, ..example::snapshot(Vec::new()) })
     }
 
     #[test]

@@ -32,6 +32,7 @@ use tokio::sync::{mpsc, watch};
 use crate::tor::network::Network;
 use crate::tor::subcredentials::Subcredentials;
 use onionbraid_balancer::onion::{IntroPoint, SessionId};
+use onionbraid_balancer::status::Activity;
 
 pub use activity::Counting;
 pub use heard::Heard;
@@ -62,8 +63,10 @@ pub struct Settings {
 pub struct Counters {
     /// Introductions that arrived, replays not counted.
     pub introductions: AtomicU64,
-    /// Introductions that were not looked at, because of a limit.
-    pub introductions_dropped: AtomicU64,
+    /// Introductions that were not looked at, by the limit that kept them out.
+    pub dropped: Dropped,
+    /// Introductions that had come before.
+    pub replays: AtomicU64,
     /// Introductions that could not be read, or whose rendezvous point was not
     /// reached.
     pub rendezvous_failed: AtomicU64,
@@ -87,6 +90,64 @@ pub struct Counters {
     pub(crate) rendezvous_under_way: AtomicU64,
     /// When introductions arrived last.
     pub heard: Heard,
+}
+
+/// Introductions that were not looked at.
+#[derive(Debug, Default)]
+pub struct Dropped {
+    /// The queue was full.
+    pub queue: AtomicU64,
+    /// More came than are looked at in a second.
+    pub rate: AtomicU64,
+    /// As many rendezvous as may be were under way.
+    pub rendezvous: AtomicU64,
+    /// As many circuits as may be were open, and none of them could be closed.
+    pub circuits: AtomicU64,
+}
+
+/// What one instance can bear at a time.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Introductions a second that it looks at.
+    pub introductions_per_s: u64,
+    /// Rendezvous under way.
+    pub rendezvous: u64,
+    /// Circuits of clients.
+    pub circuits: u64,
+}
+
+/// The limits of every instance.
+pub const LIMITS: Limits = Limits {
+    introductions_per_s: limits::INTRODUCTIONS_PER_SECOND as u64,
+    rendezvous: limits::RENDEZVOUS_AT_ONCE,
+    circuits: limits::CLIENTS_AT_ONCE as u64,
+};
+
+impl Counters {
+    /// Everything that was counted, as the status shows it.
+    pub fn activity(&self) -> Activity {
+        let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        let Dropped { queue, rate, rendezvous, circuits } = &self.dropped;
+        let dropped =
+            [("queue", queue), ("rate", rate), ("rendezvous", rendezvous), ("circuits", circuits)];
+        let dropped = dropped.map(|(name, count)| (name.to_owned(), read(count)));
+        Activity {
+            introductions: read(&self.introductions),
+            introductions_dropped: dropped.iter().map(|(_, count)| count).sum(),
+            introductions_dropped_by: dropped.into(),
+            replays: read(&self.replays),
+            rendezvous_failed: read(&self.rendezvous_failed),
+            rendezvous_abandoned: read(&self.rendezvous_abandoned),
+            rendezvous_under_way: read(&self.rendezvous_under_way),
+            circuits_closed_idle: read(&self.closed_idle),
+            circuits_closed_silent: read(&self.closed_silent),
+            circuits_closed_slow: read(&self.closed_slow),
+            circuits_open: read(&self.open_circuits),
+            congestion_controlled: read(&self.congestion_controlled),
+            streams: read(&self.streams),
+            streams_open: read(&self.open_streams),
+        }
+    }
 }
 
 /// A local instance, ready to run.

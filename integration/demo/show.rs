@@ -220,7 +220,7 @@ fn describe(backend: &Backend) -> String {
 /// How many clients were introduced to each local instance so far.
 fn introductions(status: &Snapshot) -> Result<Tally> {
     let backends = service(status)?.backends.iter().filter(|backend| backend.address.is_none());
-    Ok(backends.map(|backend| (backend.name.clone(), backend.introductions)).collect())
+    Ok(backends.map(|backend| (backend.name.clone(), backend.activity.introductions)).collect())
 }
 
 /// Tells each step with the seconds since the start.

@@ -13,7 +13,7 @@ const LENGTH: u64 = 1024 * 1024;
 
 /// The introductions of every backend.
 fn introductions(snapshot: &Snapshot) -> Vec<u64> {
-    service(snapshot).backends.iter().map(|backend| backend.introductions).collect()
+    service(snapshot).backends.iter().map(|backend| backend.activity.introductions).collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -49,8 +49,11 @@ async fn clients_of_both_kinds_fetch_a_file_unharmed_through_two_local_instances
     let snapshot = frontend.daemon.status().await.unwrap();
     assert!(introductions(&snapshot).iter().all(|&count| count > 0), "{snapshot:?}");
     assert_eq!(service(&snapshot).backends.len(), 2);
-    let congestion_controlled: u64 =
-        service(&snapshot).backends.iter().map(|backend| backend.congestion_controlled).sum();
+    let congestion_controlled: u64 = service(&snapshot)
+        .backends
+        .iter()
+        .map(|backend| backend.activity.congestion_controlled)
+        .sum();
     assert!(congestion_controlled > 0, "C tor clients ask for it when it is offered: {snapshot:?}");
 }
 

@@ -41,7 +41,7 @@ async fn two_c_tor_backends_and_a_local_instance_answer_for_one_address() {
     // and clients who came to the local instance have asked for it.
     let snapshot = frontend.daemon.status().await.unwrap();
     let local = &service(&snapshot).backends[0];
-    assert!(local.congestion_controlled > 0, "{snapshot:?}");
+    assert!(local.activity.congestion_controlled > 0, "{snapshot:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -2,7 +2,6 @@
 //! services know at that moment. Nothing is copied while nobody looks.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
@@ -10,6 +9,7 @@ use crate::clock::now;
 use crate::inquiry::published::Here;
 use crate::instance::Counters;
 use crate::observe::Snapshot;
+use crate::observe::load::Load;
 use crate::observe::snapshot::{self, Reload, ServiceState, Timestamp};
 use crate::tor::bootstrap::Tor;
 use onionbraid_balancer::Balancer;
@@ -89,6 +89,10 @@ impl Board {
                 message: tor.message,
                 consensus_valid_until: tor.valid_until.map(Timestamp),
             },
+            handles: snapshot::Handles::default(),
+            cpu_seconds: None,
+            memory: snapshot::Memory::default(),
+            requests: snapshot::Requests::default(),
             tasks: tokio::runtime::Handle::current().metrics().num_alive_tasks(),
             services,
         }
@@ -140,22 +144,18 @@ impl Posted {
             address: self.address.to_string(),
             state: status.state,
             problems: status.problems,
+            load: Load::default(),
             backends: status.backends,
             descriptors: status.descriptors,
             http: lock(&self.proxies).as_ref().and_then(|proxies| proxies.status()),
+            uploads_accepted: 0,
+            uploads_failed: 0,
+            probe_seconds: snapshot::Durations::default(),
         };
         let counters = lock(&self.counters);
         for backend in &mut service.backends {
             if let Some(counters) = counters.get(&backend.name) {
-                backend.introductions = counters.introductions.load(Relaxed);
-                backend.introductions_dropped = counters.introductions_dropped.load(Relaxed);
-                backend.rendezvous_failed = counters.rendezvous_failed.load(Relaxed);
-                backend.rendezvous_abandoned = counters.rendezvous_abandoned.load(Relaxed);
-                backend.circuits_closed_idle = counters.closed_idle.load(Relaxed);
-                backend.circuits_closed_silent = counters.closed_silent.load(Relaxed);
-                backend.circuits_closed_slow = counters.closed_slow.load(Relaxed);
-                backend.congestion_controlled = counters.congestion_controlled.load(Relaxed);
-                backend.streams = counters.streams.load(Relaxed);
+                backend.activity = counters.activity();
             }
         }
         service

@@ -231,7 +231,7 @@ impl MsgHandler for Arrivals {
                     // A full queue drops introductions: there is no way to
                     // tell the relay, and waiting would block the circuit.
                     Err(mpsc::error::TrySendError::Full(_)) => {
-                        self.sink.counters.introductions_dropped.fetch_add(1, Ordering::Relaxed);
+                        self.sink.counters.dropped.queue.fetch_add(1, Ordering::Relaxed);
                         Ok(MetaCellDisposition::Consumed)
                     }
                     Err(mpsc::error::TrySendError::Closed(_)) => Ok(MetaCellDisposition::CloseCirc),

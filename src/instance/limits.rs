@@ -33,7 +33,7 @@ pub(super) const INTRODUCTION_QUEUE: usize = 512;
 /// process on one guard can build circuits for, and a small part of what a core
 /// can decrypt. Each point has its share: a relay that floods us leaves the
 /// clients at other relays theirs.
-const INTRODUCTIONS_PER_SECOND: u32 = 200;
+pub(super) const INTRODUCTIONS_PER_SECOND: u32 = 200;
 
 /// Introductions looked at in one go after a quiet time, at all points.
 const INTRODUCTIONS_IN_A_BURST: u32 = 1_000;
@@ -41,7 +41,7 @@ const INTRODUCTIONS_IN_A_BURST: u32 = 1_000;
 /// Rendezvous that may be under way at a time. Each builds a circuit, which
 /// costs a few tens of kilobytes and a public key operation for every hop; one
 /// to a point that does not answer takes a minute.
-const RENDEZVOUS_AT_ONCE: u64 = 1_024;
+pub(super) const RENDEZVOUS_AT_ONCE: u64 = 1_024;
 
 /// Clients at a time, those included that are being met. When there are so
 /// many, whoever makes least use of a circuit makes room.
@@ -58,6 +58,17 @@ pub(super) const IDLE_FOR: Duration = Duration::from_mins(15);
 /// The same while the instance finishes: as long as a client may need between
 /// two requests for one page.
 pub(super) const IDLE_WHILE_FINISHING: Duration = Duration::from_secs(5);
+
+/// What keeps an introduction out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Limit {
+    /// More came than are looked at.
+    Rate,
+    /// As many rendezvous as may be are under way.
+    Rendezvous,
+    /// As many clients as may be are there, and none of them makes room.
+    Circuits,
+}
 
 /// Lets introductions of one point through, and no more than is good: a bucket
 /// of tokens that fills over time.
@@ -77,14 +88,26 @@ impl Admission {
 
     /// Whether one more introduction may be looked at, at one of so many points,
     /// while so many rendezvous are under way. [`take`](Self::take) follows if it is.
-    pub(super) fn admits(&mut self, rendezvous: u64, points: usize, now: Instant) -> bool {
+    ///
+    /// # Errors
+    ///
+    /// The limit that keeps it out.
+    pub(super) fn admit(
+        &mut self,
+        rendezvous: u64,
+        points: usize,
+        now: Instant,
+    ) -> Result<(), Limit> {
         let share = 1.0 / points.max(1) as f64;
         let passed = self.as_of.map_or(Duration::ZERO, |then| now.saturating_duration_since(then));
         let rate = share * f64::from(INTRODUCTIONS_PER_SECOND);
         let filled = self.tokens + passed.as_secs_f64() * rate;
         self.tokens = filled.min(share * f64::from(INTRODUCTIONS_IN_A_BURST));
         self.as_of = Some(now);
-        rendezvous < RENDEZVOUS_AT_ONCE && self.tokens >= 1.0
+        if rendezvous >= RENDEZVOUS_AT_ONCE {
+            return Err(Limit::Rendezvous);
+        }
+        if self.tokens < 1.0 { Err(Limit::Rate) } else { Ok(()) }
     }
 
     /// One is looked at.
@@ -105,7 +128,7 @@ mod tests {
     /// How many are looked at in one go, at one of so many points.
     fn admitted_of(admission: &mut Admission, points: usize, now: Instant) -> u32 {
         let mut admitted = 0;
-        while admission.admits(0, points, now) {
+        while admission.admit(0, points, now).is_ok() {
             admission.take();
             admitted += 1;
         }
@@ -129,7 +152,7 @@ mod tests {
     fn a_long_quiet_time_allows_no_more_than_one_burst() {
         let now = some_moment();
         let mut admission = Admission::new();
-        assert!(admission.admits(0, 1, now));
+        assert_eq!(admission.admit(0, 1, now), Ok(()));
         let later = now + Duration::from_hours(24);
         assert_eq!(admitted(&mut admission, later), INTRODUCTIONS_IN_A_BURST);
     }
@@ -138,7 +161,7 @@ mod tests {
     fn who_is_busy_enough_takes_nobody_else_and_loses_no_token_for_it() {
         let now = some_moment();
         let mut admission = Admission::new();
-        assert!(!admission.admits(RENDEZVOUS_AT_ONCE, 1, now));
+        assert_eq!(admission.admit(RENDEZVOUS_AT_ONCE, 1, now), Err(Limit::Rendezvous));
         assert_eq!(admitted(&mut admission, now), INTRODUCTIONS_IN_A_BURST);
     }
 

@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::intro::{self, Introduction, PointKeys, Session};
 use super::kept::{Keeper, Keepsake, Restored};
-use super::limits::{Admission, CLIENTS_AT_ONCE, INTRODUCTION_QUEUE};
+use super::limits::{Admission, CLIENTS_AT_ONCE, INTRODUCTION_QUEUE, Limit};
 use super::plan::{Action, Plan, SlotId};
 use super::replay::ReplayLog;
 use super::replay_file::ReplayFile;
@@ -242,6 +242,7 @@ impl Running {
             // A relay that floods us with them wears its point out, and takes
             // nothing from those who come for the first time.
             tracing::debug!("replayed introduction dropped");
+            self.instance.counters.replays.fetch_add(1, Ordering::Relaxed);
             self.plan.introduced(introduction.slot);
             return;
         }
@@ -249,14 +250,14 @@ impl Running {
         let rendezvous = counters.rendezvous_under_way.load(Ordering::Relaxed);
         let now = now().monotonic;
         let is_full = self.clients.len() >= CLIENTS_AT_ONCE;
-        let mut admits = point.admission.admits(rendezvous, self.plan.wanted(), now);
-        if admits && is_full {
+        let mut admitted = point.admission.admit(rendezvous, self.plan.wanted(), now);
+        if admitted.is_ok() && is_full {
             let made_room = self.rendezvous.circuits.make_room(now);
-            admits = made_room.is_some();
             made_room.inspect(|why| counters.made_room(*why));
+            admitted = made_room.map(|_| ()).ok_or(Limit::Circuits);
         }
-        if !admits {
-            counters.introductions_dropped.fetch_add(1, Ordering::Relaxed);
+        if let Err(limit) = admitted {
+            counters.dropped(limit);
             return;
         }
         point.admission.take();
@@ -369,6 +370,16 @@ impl Counters {
             MadeRoom::Idle => &self.closed_idle,
             MadeRoom::Silent => &self.closed_silent,
             MadeRoom::Slow => &self.closed_slow,
+        };
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// An introduction was kept out.
+    fn dropped(&self, by: Limit) {
+        let counter = match by {
+            Limit::Rate => &self.dropped.rate,
+            Limit::Rendezvous => &self.dropped.rendezvous,
+            Limit::Circuits => &self.dropped.circuits,
         };
         counter.fetch_add(1, Ordering::Relaxed);
     }

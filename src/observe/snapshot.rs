@@ -7,10 +7,12 @@
 use serde::{Deserialize, Serialize};
 
 pub use onionbraid_balancer::status::{
-    Backend, BackendKind, BackendState, Canary, CanaryOutcome, Descriptor, Hsdir, HsdirState,
-    ServiceState, Timestamp,
+    Activity, Backend, BackendKind, BackendState, Canary, CanaryOutcome, Descriptor, Hsdir,
+    HsdirState, ServiceState, Timestamp,
 };
-pub use onionbraid_proxy::status::{Http, Origin, OriginState, StatusClasses};
+pub use onionbraid_proxy::status::{Bucket, Durations, Http, Origin, OriginState, StatusClasses};
+
+pub use super::load::{Load, Rates};
 
 /// The daemon at one moment.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -29,6 +31,19 @@ pub struct Snapshot {
     /// Tasks of the runtime that are alive, Arti's among them.
     #[serde(default)]
     pub tasks: usize,
+    /// Files and connections that it has open.
+    #[serde(default)]
+    pub handles: Handles,
+    /// The processor time that it has taken since it started, in seconds;
+    /// `None`: the system does not tell.
+    #[serde(default)]
+    pub cpu_seconds: Option<f64>,
+    /// What it takes of the machine's memory.
+    #[serde(default)]
+    pub memory: Memory,
+    /// Requests to the HTTP reverse proxies of all services that are under way.
+    #[serde(default)]
+    pub requests: Requests,
     /// Every service, in the order of the nicknames.
     pub services: Vec<Service>,
 }
@@ -43,6 +58,38 @@ pub struct Reload {
     /// What is not, and why: nothing, where something is wrong with the files,
     /// or what only a restart can change.
     pub error: Option<String>,
+}
+
+/// Files and connections of the process.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Handles {
+    /// So many are open; `None`: the system does not tell.
+    pub open: Option<u64>,
+    /// So many may be open.
+    pub limit: u64,
+    /// So many of them are there for clients' streams and files.
+    pub clients_open: u64,
+    /// So many of them may be.
+    pub clients_limit: u64,
+}
+
+/// The memory of the process, in bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Memory {
+    /// What lies in the machine's memory; `None`: the system does not tell.
+    pub resident: Option<u64>,
+    /// The most that it may take (of its control group, else of the machine);
+    /// `None`: the system does not tell.
+    pub limit: Option<u64>,
+}
+
+/// Requests under way.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Requests {
+    /// So many are.
+    pub under_way: u64,
+    /// So many may be.
+    pub limit: u64,
 }
 
 /// The state of the embedded Tor client.
@@ -68,6 +115,9 @@ pub struct Service {
     /// What the operator should act on and the state of no backend tells.
     #[serde(default)]
     pub problems: Vec<String>,
+    /// What its clients want of it now, beside what it can bear.
+    #[serde(default)]
+    pub load: Load,
     /// Everything that answers for it.
     pub backends: Vec<Backend>,
     /// One descriptor for each time period in which it is published.
@@ -75,4 +125,13 @@ pub struct Service {
     /// What its HTTP reverse proxy has done; `None`: it has none.
     #[serde(default)]
     pub http: Option<Http>,
+    /// Uploads of its descriptors that HSDirs took, since the start.
+    #[serde(default)]
+    pub uploads_accepted: u64,
+    /// Those that failed.
+    #[serde(default)]
+    pub uploads_failed: u64,
+    /// How long successful probes of its backends took.
+    #[serde(default)]
+    pub probe_seconds: Durations,
 }

@@ -7,8 +7,8 @@
 use std::fmt::{self, Write as _};
 
 use super::snapshot::{
-    Backend, BackendKind, BackendState, CanaryOutcome, Descriptor, Hsdir, HsdirState, Http,
-    OriginState, Reload, Service, ServiceState, Snapshot, StatusClasses,
+    Activity, Backend, BackendKind, BackendState, CanaryOutcome, Descriptor, Hsdir, HsdirState,
+    Http, OriginState, Reload, Service, ServiceState, Snapshot, StatusClasses,
 };
 use super::table::table;
 
@@ -164,7 +164,8 @@ fn backend_line(backend: &Backend) -> Vec<String> {
         backend.weight.to_string(),
     ];
     // What happens at a backend elsewhere, nobody sees here.
-    let Backend { introductions, introductions_dropped, rendezvous_failed, streams, .. } = *backend;
+    let Activity { introductions, introductions_dropped, rendezvous_failed, streams, .. } =
+        backend.activity;
     let counted = [introductions, introductions_dropped, rendezvous_failed, streams];
     line.extend(counted.map(|count| match backend.kind {
         BackendKind::Local => count.to_string(),
@@ -241,82 +242,8 @@ fn in_a_word(state: ServiceState) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::observe::snapshot::{Canary, Origin, Timestamp, Tor};
-
-    const EPOCH: Timestamp = Timestamp(std::time::UNIX_EPOCH);
-
-    fn backend(name: &str, kind: BackendKind, state: BackendState) -> Backend {
-        Backend {
-            name: name.into(),
-            kind,
-            address: None,
-            state,
-            reason: (state == BackendState::Down).then(|| "no HSDir has a descriptor of it".into()),
-            intro_points: 3,
-            failing_intro_points: 0,
-            relays: Vec::new(),
-            published_intro_points: 3,
-            weight: 1,
-            last_seen: None,
-            revision: None,
-            introductions: 17,
-            introductions_dropped: 2,
-            rendezvous_failed: 0,
-            rendezvous_abandoned: 0,
-            circuits_closed_idle: 0,
-            circuits_closed_silent: 0,
-            circuits_closed_slow: 0,
-            congestion_controlled: 0,
-            streams: 12,
-        }
-    }
-
-    fn hsdir(relay: &str, last_error: Option<&str>) -> Hsdir {
-        Hsdir {
-            intro_points: 6,
-            relay: relay.into(),
-            state: if last_error.is_some() { HsdirState::Failed } else { HsdirState::Uploaded },
-            attempts: 4,
-            last_error: last_error.map(str::to_owned),
-        }
-    }
-
-    fn descriptor(hsdirs: Vec<Hsdir>) -> Descriptor {
-        Descriptor {
-            distinct: false,
-            canary: None,
-            period: 20780,
-            current: true,
-            revision: Some(1),
-            intro_points: 3,
-            published_at: Some(EPOCH),
-            hsdirs,
-        }
-    }
-
-    fn service(nickname: &str, backends: Vec<Backend>, descriptors: Vec<Descriptor>) -> Service {
-        Service {
-            nickname: nickname.into(),
-            address: "abc.onion".into(),
-            state: ServiceState::Published,
-            problems: Vec::new(),
-            backends,
-            descriptors,
-            http: None,
-        }
-    }
-
-    fn snapshot(services: Vec<Service>) -> Snapshot {
-        Snapshot {
-            version: "1.2.3".into(),
-            started: EPOCH,
-            ready: true,
-            reload: None,
-            tor: Tor { bootstrap: 1.0, message: String::new(), consensus_valid_until: None },
-            tasks: 0,
-            services,
-        }
-    }
+    use crate::observe::example::{EPOCH, backend, descriptor, hsdir, service, snapshot};
+    use crate::observe::snapshot::{Canary, Origin};
 
     #[test]
     fn the_first_lines_say_whether_each_address_is_reachable_and_what_is_wrong() {
@@ -343,8 +270,9 @@ mod tests {
                     reason: Some("connection refused".into()),
                     requests: 8,
                     failures: 3,
-                    in_flight: 0,
+                    ..Origin::default()
                 }],
+                ..Http::default()
             }),
             ..service("shop", backends, vec![descriptor(hsdirs)])
         };
@@ -386,7 +314,7 @@ shop
             reason: Some("connection refused".into()),
             requests: 1,
             failures: 1,
-            in_flight: 0,
+            ..Origin::default()
         };
         let http = Some(Http { origins: vec![origin], ..Default::default() });
         let shop = Service { http, ..service("shop", Vec::new(), Vec::new()) };

@@ -301,15 +301,7 @@ impl Backend {
             weight: self.settings.weight,
             last_seen: self.last_seen.map(Timestamp),
             revision: self.remote.as_ref().and_then(Remote::revision),
-            introductions: 0,
-            introductions_dropped: 0,
-            rendezvous_failed: 0,
-            rendezvous_abandoned: 0,
-            circuits_closed_idle: 0,
-            circuits_closed_silent: 0,
-            circuits_closed_slow: 0,
-            congestion_controlled: 0,
-            streams: 0,
+            activity: status::Activity::default(),
         }
     }
 }

@@ -4,6 +4,7 @@
 //! Field names are a contract with scripts and dashboards: names may be added,
 //! none is renamed or removed.
 
+use std::collections::BTreeMap;
 use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
@@ -54,34 +55,48 @@ pub struct Backend {
     pub last_seen: Option<Timestamp>,
     /// The revision counter of its newest descriptor (remote backends).
     pub revision: Option<u64>,
-    /// Introductions that arrived (local instances).
+    /// What it has done and does; nothing of a backend elsewhere, where nobody
+    /// here sees it.
+    #[serde(flatten)]
+    pub activity: Activity,
+}
+
+/// What a local instance has done so far, and what it does now.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Activity {
+    /// Introductions that were looked at.
     pub introductions: u64,
-    /// Introductions that were dropped because of a limit (local instances).
-    #[serde(default)]
+    /// Introductions that were dropped because of a limit.
     pub introductions_dropped: u64,
+    /// The same by the limit: `queue` (more waited than may), `rate` (more came
+    /// than are looked at), `rendezvous` (more were under way than may),
+    /// `circuits` (more clients than may, and none of them made room).
+    pub introductions_dropped_by: BTreeMap<String, u64>,
+    /// Introductions that had come before and were dropped.
+    pub replays: u64,
     /// Rendezvous that failed: the introduction could not be read, or no circuit
-    /// to the client's rendezvous point came about (local instances).
+    /// to the client's rendezvous point came about.
     pub rendezvous_failed: u64,
     /// Rendezvous whose circuit closed before a stream was opened: the client had
-    /// gone meanwhile, or only wanted to be met, as probes do (local instances).
-    #[serde(default)]
+    /// gone meanwhile, or only wanted to be met, as probes do.
     pub rendezvous_abandoned: u64,
-    /// Circuits without a stream that were closed to make room for a new client
-    /// (local instances).
-    #[serde(default)]
+    /// Rendezvous that are under way now.
+    pub rendezvous_under_way: u64,
+    /// Circuits without a stream that were closed to make room for a new client.
     pub circuits_closed_idle: u64,
-    /// Circuits whose streams moved nothing, closed to make room (local instances).
-    #[serde(default)]
+    /// Circuits whose streams moved nothing, closed to make room.
     pub circuits_closed_silent: u64,
-    /// Circuits whose streams moved next to nothing, closed to make room (local
-    /// instances).
-    #[serde(default)]
+    /// Circuits whose streams moved next to nothing, closed to make room.
     pub circuits_closed_slow: u64,
-    /// Rendezvous with negotiated congestion control (local instances).
-    #[serde(default)]
+    /// Circuits of clients that are open now.
+    pub circuits_open: u64,
+    /// Rendezvous with negotiated congestion control.
     pub congestion_controlled: u64,
-    /// Streams opened by clients (local instances).
+    /// Streams that clients opened.
     pub streams: u64,
+    /// Streams of clients that are open now.
+    pub streams_open: u64,
 }
 
 /// Where a backend runs.

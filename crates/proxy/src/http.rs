@@ -253,6 +253,7 @@ impl Proxy {
             by_class: self.counts.classes(),
             failures: self.counts.failures(),
             origins: self.upstream.origins(),
+            ..status::Http::default()
         }
     }
 

@@ -26,7 +26,7 @@
 //! [`visitor`] for the client, [`body`] for what passes through, [`host`] and
 //! [`token`] for names in HTTP, [`proxy_line`] for the PROXY protocol,
 //! [`shares`] for what one circuit may take of scarce things, [`status`] for
-//! what is counted.
+//! what is counted, [`histogram`] for how long it took.
 
 pub mod answer;
 pub mod body;
@@ -37,6 +37,7 @@ pub mod files;
 pub mod forward;
 pub mod guard;
 pub mod headers;
+pub mod histogram;
 pub mod host;
 pub mod http;
 pub mod origin;

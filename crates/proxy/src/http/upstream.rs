@@ -64,6 +64,7 @@ impl Upstream for Origins {
             requests: origin.requests,
             failures: origin.failures,
             in_flight: u64::try_from(origin.in_flight).unwrap_or(u64::MAX),
+            ..status::Origin::default()
         });
         states.collect()
     }

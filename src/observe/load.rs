@@ -1,0 +1,204 @@
+//! How much do clients want of a service, and how much of what it can bear is
+//! that? Rates come from counters that were looked at now and then: pure, no
+//! clock of its own.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::{Duration, Instant};
+
+use onionbraid_proxy::status::Durations;
+use serde::{Deserialize, Serialize};
+
+/// How often the counters are looked at.
+pub const EVERY: Duration = Duration::from_secs(5);
+
+/// What "now" means for a rate: so short that an attack shows at once, so long
+/// that one visitor is no attack.
+const NOW: Duration = Duration::from_secs(10);
+
+/// The longer time that it is compared with.
+const LATELY: Duration = Duration::from_mins(1);
+
+/// What clients want of a service now, beside what it can bear.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Load {
+    /// Over the last ten seconds.
+    #[serde(flatten)]
+    pub rates: Rates,
+    /// The same over the last minute.
+    #[serde(default)]
+    pub last_minute: Rates,
+    /// Introductions a second that are looked at, over all local instances.
+    #[serde(default)]
+    pub introductions_limit_per_s: u64,
+    /// Clients that are being met.
+    pub rendezvous_under_way: u64,
+    /// So many may be.
+    pub rendezvous_limit: u64,
+    /// Circuits of clients that are open.
+    pub circuits_open: u64,
+    /// So many may be.
+    pub circuits_limit: u64,
+    /// Streams of clients that are open.
+    pub streams_open: u64,
+    /// So many may be open on one circuit.
+    #[serde(default)]
+    pub streams_limit_per_circuit: u64,
+}
+
+/// How often something happened, a second.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Rates {
+    /// Introductions that were looked at.
+    pub introductions_per_s: f64,
+    /// Introductions that were dropped because of a limit.
+    pub introductions_dropped_per_s: f64,
+    /// Introductions that were replays.
+    pub replays_per_s: f64,
+    /// Rendezvous that failed.
+    pub rendezvous_failed_per_s: f64,
+    /// Streams that were opened.
+    pub streams_per_s: f64,
+    /// HTTP requests.
+    pub requests_per_s: f64,
+    /// HTTP requests beyond what a circuit may have (429).
+    pub requests_limited_per_s: f64,
+    /// HTTP requests that were answered with 5xx.
+    pub server_errors_per_s: f64,
+}
+
+/// What a service has counted up to one moment.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Totals {
+    /// Introductions that were looked at.
+    pub introductions: u64,
+    /// Introductions that were dropped because of a limit.
+    pub introductions_dropped: u64,
+    /// Introductions that were replays.
+    pub replays: u64,
+    /// Rendezvous that failed.
+    pub rendezvous_failed: u64,
+    /// Streams that were opened.
+    pub streams: u64,
+    /// HTTP requests.
+    pub requests: u64,
+    /// HTTP requests beyond what a circuit may have.
+    pub requests_limited: u64,
+    /// HTTP requests that were answered with 5xx.
+    pub server_errors: u64,
+    /// How long each origin took, by its name.
+    pub origins: BTreeMap<String, Durations>,
+}
+
+/// What a service has counted at some moments of the last minute.
+#[derive(Clone, Debug, Default)]
+pub struct Past(VecDeque<(Instant, Totals)>);
+
+impl Past {
+    /// Remembers this, and forgets what is older than anybody asks for.
+    pub fn remember(&mut self, totals: Totals, now: Instant) {
+        // One beyond the minute stays: what has happened since is a minute's.
+        while self.0.get(1).is_some_and(|(at, _)| *at + LATELY <= now) {
+            self.0.pop_front();
+        }
+        self.0.push_back((now, totals));
+    }
+
+    /// The rates of the last ten seconds and of the last minute.
+    pub fn rates(&self, totals: &Totals, now: Instant) -> (Rates, Rates) {
+        let since = |length| match self.before(length, now) {
+            Some((then, before)) => rates(totals, before, now.saturating_duration_since(*then)),
+            None => Rates::default(),
+        };
+        (since(NOW), since(LATELY))
+    }
+
+    /// How long an origin took over the last minute.
+    pub fn latencies(&self, origin: &str, durations: &Durations, now: Instant) -> Durations {
+        let before = self.before(LATELY, now);
+        match before.and_then(|(_, totals)| totals.origins.get(origin)) {
+            Some(before) => durations.since(before),
+            None => durations.clone(),
+        }
+    }
+
+    /// The newest count that is as old as this, else the oldest.
+    fn before(&self, length: Duration, now: Instant) -> Option<&(Instant, Totals)> {
+        let old_enough = |(at, _): &&(Instant, Totals)| *at + length <= now;
+        self.0.iter().rev().find(old_enough).or(self.0.front())
+    }
+}
+
+/// What has happened a second between two counts.
+fn rates(totals: &Totals, before: &Totals, passed: Duration) -> Rates {
+    let rate = |count: fn(&Totals) -> u64| {
+        // Counters begin anew when a part of the service is made anew.
+        let more = count(totals).saturating_sub(count(before));
+        if passed.is_zero() { 0.0 } else { more as f64 / passed.as_secs_f64() }
+    };
+    Rates {
+        introductions_per_s: rate(|totals| totals.introductions),
+        introductions_dropped_per_s: rate(|totals| totals.introductions_dropped),
+        replays_per_s: rate(|totals| totals.replays),
+        rendezvous_failed_per_s: rate(|totals| totals.rendezvous_failed),
+        streams_per_s: rate(|totals| totals.streams),
+        requests_per_s: rate(|totals| totals.requests),
+        requests_limited_per_s: rate(|totals| totals.requests_limited),
+        server_errors_per_s: rate(|totals| totals.server_errors),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[expect(clippy::disallowed_methods, reason = "a test needs some moment to begin with")]
+    fn some_moment() -> Instant {
+        Instant::now()
+    }
+
+    fn introduced(introductions: u64) -> Totals {
+        Totals { introductions, ..Totals::default() }
+    }
+
+    /// Ten introductions a second for this long, looked at as the daemon does.
+    fn steady(begin: Instant, seconds: u64) -> Past {
+        let mut past = Past::default();
+        for second in (0..=seconds).step_by(5) {
+            past.remember(introduced(10 * second), begin + Duration::from_secs(second));
+        }
+        past
+    }
+
+    #[test]
+    fn a_flood_shows_at_once_and_a_minute_still_tells_what_was_usual() {
+        let begin = some_moment();
+        let past = steady(begin, 120);
+        let now = begin + Duration::from_secs(122);
+        let (now_rates, minute) = past.rates(&introduced(1200 + 2_000), now);
+        assert!(now_rates.introductions_per_s > 150.0, "{now_rates:?}");
+        assert!(minute.introductions_per_s < 50.0, "{minute:?}");
+        assert_eq!(now_rates.streams_per_s, 0.0);
+    }
+
+    #[test]
+    fn what_is_remembered_is_bounded_and_covers_a_minute() {
+        let begin = some_moment();
+        let past = steady(begin, 3600);
+        assert!(past.0.len() <= 14, "{}", past.0.len());
+        let (_, minute) = past.rates(&introduced(36_000), begin + Duration::from_secs(3600));
+        assert_eq!(minute.introductions_per_s, 10.0);
+    }
+
+    #[test]
+    fn before_anything_is_remembered_and_after_counters_began_anew_no_rate_is_wild() {
+        let begin = some_moment();
+        let (rates, minute) = Past::default().rates(&introduced(1_000), begin);
+        assert_eq!((rates, minute), (Rates::default(), Rates::default()));
+        let past = steady(begin, 60);
+        let (rates, _) = past.rates(&introduced(3), begin + Duration::from_secs(61));
+        assert_eq!(rates.introductions_per_s, 0.0);
+        let at_once = steady(begin, 0).rates(&introduced(5), begin).0;
+        assert_eq!(at_once.introductions_per_s, 0.0);
+    }
+}

@@ -1,0 +1,627 @@
+//! The Snapshot for Prometheus, as OpenMetrics text.
+//!
+//! Names are `onionbraid_<noun>_<unit>`, with `_total` for counters, and a
+//! contract as those of the Snapshot. No label holds an onion address: what
+//! scrapes it and what stores it need not know which sites are served here.
+
+use std::fmt::{self, Error};
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::exemplar::Exemplar;
+use prometheus_client::registry::{Registry, Unit};
+
+use super::Snapshot;
+use super::snapshot::{
+    Activity, Backend, BackendKind, BackendState, Descriptor, Durations, Http, Origin, OriginState,
+    Service, ServiceState, Timestamp,
+};
+
+/// What [`render`] returns, for a `Content-Type` field.
+pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// Renders a Snapshot.
+///
+/// # Errors
+///
+/// None: writing to a `String` does not fail.
+pub fn render(snapshot: Snapshot, now: Timestamp) -> Result<String, fmt::Error> {
+    let mut registry = Registry::default();
+    registry.register_collector(Box::new(Scrape { snapshot, now }));
+    let mut text = String::new();
+    encode(&mut text, &registry)?;
+    Ok(text)
+}
+
+/// One moment, to be written down.
+#[derive(Debug)]
+struct Scrape {
+    snapshot: Snapshot,
+    now: Timestamp,
+}
+
+/// The labels of one sample.
+type Labels<'a> = Vec<(&'static str, &'a str)>;
+
+/// One family of metrics: its name without unit, what it says, and its samples.
+struct Family<'a> {
+    name: &'static str,
+    help: &'static str,
+    unit: Option<Unit>,
+    samples: Vec<(Labels<'a>, Value<'a>)>,
+}
+
+/// The value of one sample.
+enum Value<'a> {
+    Counter(u64),
+    Seconds(f64),
+    Gauge(f64),
+    Histogram(&'a Durations),
+}
+
+impl Collector for Scrape {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), Error> {
+        let Self { snapshot, now } = self;
+        let families = process(snapshot)
+            .into_iter()
+            .chain(services(snapshot, *now))
+            .chain(backends(snapshot))
+            .chain(proxies(snapshot))
+            .chain(origins(snapshot));
+        families.into_iter().try_for_each(|family| family.write(&mut encoder))
+    }
+}
+
+impl<'a> Family<'a> {
+    fn new(
+        name: &'static str,
+        help: &'static str,
+        samples: impl IntoIterator<Item = (Labels<'a>, Value<'a>)>,
+    ) -> Self {
+        // Nothing was counted there so far, not even into which sizes.
+        let is_empty =
+            |value: &Value<'_>| matches!(value, Value::Histogram(it) if it.buckets.is_empty());
+        let samples = samples.into_iter().filter(|(_, value)| !is_empty(value));
+        Self { name, help, unit: None, samples: samples.collect() }
+    }
+
+    fn in_unit(self, unit: Unit) -> Self {
+        Self { unit: Some(unit), ..self }
+    }
+
+    /// Nothing at all where there is no sample: an empty family says nothing.
+    fn write(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), Error> {
+        let Some((_, first)) = self.samples.first() else { return Ok(()) };
+        let unit = self.unit.as_ref();
+        let mut family = encoder.encode_descriptor(self.name, self.help, unit, first.kind())?;
+        for (labels, value) in &self.samples {
+            match labels.as_slice() {
+                [] => value.write(&mut family)?,
+                labels => value.write(&mut family.encode_family(&labels)?)?,
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Value<'_> {
+    fn kind(&self) -> MetricType {
+        match self {
+            Self::Counter(_) | Self::Seconds(_) => MetricType::Counter,
+            Self::Gauge(_) => MetricType::Gauge,
+            Self::Histogram(_) => MetricType::Histogram,
+        }
+    }
+
+    fn write(&self, encoder: &mut MetricEncoder<'_>) -> Result<(), Error> {
+        let none = None::<&Exemplar<NoLabelSet, f64>>;
+        match self {
+            Self::Counter(count) => encoder.encode_counter(count, none),
+            Self::Seconds(seconds) => encoder.encode_counter(seconds, none),
+            Self::Gauge(value) => encoder.encode_gauge(value),
+            Self::Histogram(durations) => {
+                let buckets = durations.buckets.iter();
+                let buckets: Vec<_> = buckets
+                    .map(|bucket| (bucket.le.unwrap_or(f64::INFINITY), bucket.count))
+                    .collect();
+                let count = durations.count();
+                encoder.encode_histogram::<NoLabelSet>(durations.sum, count, &buckets, None)
+            }
+        }
+    }
+}
+
+/// A count as it is shown in a gauge.
+fn gauge<'a>(value: u64) -> Value<'a> {
+    Value::Gauge(value as f64)
+}
+
+/// Whether something is so, as it is shown in a gauge.
+fn flag<'a>(is_so: bool) -> Value<'a> {
+    gauge(is_so.into())
+}
+
+/// A moment, as Prometheus counts them: in seconds since 1970.
+fn moment<'a>(at: Timestamp) -> Value<'a> {
+    let since = at.0.duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    gauge(since.as_secs())
+}
+
+/// One sample without labels.
+fn one<'a>(value: Value<'a>) -> Option<(Labels<'a>, Value<'a>)> {
+    Some((Vec::new(), value))
+}
+
+/// The process and its Tor client.
+fn process(snapshot: &Snapshot) -> Vec<Family<'_>> {
+    let Snapshot { handles, memory, requests, tor, .. } = snapshot;
+    let known = |value: Option<u64>| value.and_then(|value| one(gauge(value)));
+    let build = vec![("version", snapshot.version.as_str())];
+    vec![
+        Family::new("onionbraid_build", "Version of the program", [(build, gauge(1))]),
+        Family::new(
+            "onionbraid_ready",
+            "1: clients can reach every service",
+            one(flag(snapshot.ready)),
+        ),
+        Family::new(
+            "onionbraid_configuration_reload_ok",
+            "1: the last reload of the configuration is in force",
+            snapshot.reload.as_ref().and_then(|reload| one(flag(reload.ok))),
+        ),
+        Family::new(
+            "onionbraid_tor_bootstrap_ratio",
+            "How far the Tor client is with starting, 0 to 1",
+            one(Value::Gauge(tor.bootstrap.into())),
+        ),
+        Family::new(
+            "onionbraid_consensus_valid_until",
+            "When the network directory ends to be valid, in seconds since 1970",
+            tor.consensus_valid_until.and_then(|at| one(moment(at))),
+        )
+        .in_unit(Unit::Seconds),
+        Family::new(
+            "onionbraid_client_file_handles_open",
+            "File handles that clients' streams and files have",
+            one(gauge(handles.clients_open)),
+        ),
+        Family::new(
+            "onionbraid_client_file_handles_limit",
+            "File handles that clients' streams and files may have",
+            one(gauge(handles.clients_limit)),
+        ),
+        Family::new(
+            "onionbraid_http_requests_under_way",
+            "HTTP requests of all services that are under way",
+            one(gauge(requests.under_way)),
+        ),
+        Family::new(
+            "onionbraid_http_requests_under_way_limit",
+            "How many may be",
+            one(gauge(requests.limit)),
+        ),
+        Family::new(
+            "onionbraid_tasks_alive",
+            "Tasks of the runtime",
+            one(gauge(snapshot.tasks as u64)),
+        ),
+        Family::new("process_open_fds", "Open file descriptors", known(handles.open)),
+        Family::new("process_max_fds", "How many may be open", one(gauge(handles.limit))),
+        Family::new("process_resident_memory", "Resident memory", known(memory.resident))
+            .in_unit(Unit::Bytes),
+        Family::new("onionbraid_memory_limit", "How much memory it may have", known(memory.limit))
+            .in_unit(Unit::Bytes),
+        Family::new(
+            "process_cpu",
+            "Processor time, in user and kernel mode",
+            snapshot.cpu_seconds.and_then(|seconds| one(Value::Seconds(seconds))),
+        )
+        .in_unit(Unit::Seconds),
+        Family::new(
+            "process_start_time",
+            "When it started, in seconds since 1970",
+            one(moment(snapshot.started)),
+        )
+        .in_unit(Unit::Seconds),
+    ]
+}
+
+/// A sample of each service.
+fn each<'a>(
+    snapshot: &'a Snapshot,
+    value: impl Fn(&'a Service) -> Value<'a>,
+) -> Vec<(Labels<'a>, Value<'a>)> {
+    let sample = |service: &'a Service| (vec![("service", &*service.nickname)], value(service));
+    snapshot.services.iter().map(sample).collect()
+}
+
+/// The descriptor that clients look for now.
+fn current(service: &Service) -> Option<&Descriptor> {
+    service.descriptors.iter().find(|descriptor| descriptor.current)
+}
+
+fn services(snapshot: &Snapshot, now: Timestamp) -> Vec<Family<'_>> {
+    let age = |service: &Service| {
+        let at = current(service)?.published_at?;
+        Some(now.0.duration_since(at.0).unwrap_or_default().as_secs_f64())
+    };
+    let ages = snapshot.services.iter().filter_map(|service| {
+        Some((vec![("service", &*service.nickname)], Value::Gauge(age(service)?)))
+    });
+    let uploads = snapshot.services.iter().flat_map(|service| {
+        [("accepted", service.uploads_accepted), ("failed", service.uploads_failed)].map(
+            |(result, count)| {
+                (vec![("service", &*service.nickname), ("result", result)], Value::Counter(count))
+            },
+        )
+    });
+    let load = |value: fn(&Service) -> u64| each(snapshot, move |service| gauge(value(service)));
+    vec![
+        Family::new(
+            "onionbraid_service_reachable",
+            "1: HSDirs hold a descriptor with introduction points that are believed to work",
+            each(snapshot, |service| flag(service.state == ServiceState::Published)),
+        ),
+        Family::new(
+            "onionbraid_service_problems",
+            "What an operator should act on and no other metric says; see the status",
+            load(|service| service.problems.len() as u64),
+        ),
+        Family::new("onionbraid_descriptor_age", "Since an HSDir last took the descriptor", ages)
+            .in_unit(Unit::Seconds),
+        Family::new(
+            "onionbraid_descriptor_introduction_points",
+            "Introduction points in the current descriptor",
+            load(|service| current(service).map_or(0, |it| it.intro_points as u64)),
+        ),
+        Family::new("onionbraid_hsdir_uploads", "Uploads of descriptors to HSDirs", uploads),
+        Family::new(
+            "onionbraid_probe",
+            "How long successful probes took",
+            each(snapshot, |service| Value::Histogram(&service.probe_seconds)),
+        )
+        .in_unit(Unit::Seconds),
+        Family::new(
+            "onionbraid_introductions_limit_per_second",
+            "Introductions a second that are looked at",
+            load(|service| service.load.introductions_limit_per_s),
+        ),
+        Family::new(
+            "onionbraid_rendezvous_under_way",
+            "Clients that are being met",
+            load(|service| service.load.rendezvous_under_way),
+        ),
+        Family::new(
+            "onionbraid_rendezvous_under_way_limit",
+            "How many may be",
+            load(|service| service.load.rendezvous_limit),
+        ),
+        Family::new(
+            "onionbraid_circuits_open",
+            "Circuits of clients",
+            load(|service| service.load.circuits_open),
+        ),
+        Family::new(
+            "onionbraid_circuits_open_limit",
+            "How many may be open",
+            load(|service| service.load.circuits_limit),
+        ),
+        Family::new(
+            "onionbraid_streams_open",
+            "Streams of clients",
+            load(|service| service.load.streams_open),
+        ),
+    ]
+}
+
+/// Samples of each backend that is of one of these kinds.
+fn each_backend<'a, const N: usize>(
+    snapshot: &'a Snapshot,
+    kinds: &[BackendKind],
+    samples: impl Fn(&'a Backend) -> [(Option<(&'static str, &'static str)>, Value<'a>); N],
+) -> Vec<(Labels<'a>, Value<'a>)> {
+    let mut all = Vec::new();
+    for service in &snapshot.services {
+        for backend in service.backends.iter().filter(|backend| kinds.contains(&backend.kind)) {
+            for (label, value) in samples(backend) {
+                let labels = [("service", &*service.nickname), ("backend", &*backend.name)];
+                all.push((labels.into_iter().chain(label).collect(), value));
+            }
+        }
+    }
+    all
+}
+
+fn backends(snapshot: &Snapshot) -> Vec<Family<'_>> {
+    const ALL: &[BackendKind] = &[BackendKind::Local, BackendKind::Remote];
+    // What happens at a backend elsewhere, nobody sees here.
+    const LOCAL: &[BackendKind] = &[BackendKind::Local];
+    let states = each_backend(snapshot, ALL, |backend| {
+        [
+            ("up", BackendState::Up),
+            ("stale", BackendState::Stale),
+            ("down", BackendState::Down),
+            ("unknown", BackendState::Unknown),
+        ]
+        .map(|(name, state)| (Some(("state", name)), flag(backend.state == state)))
+    });
+    let points = each_backend(snapshot, ALL, |backend| {
+        let published = backend.published_intro_points as u64;
+        let other = (backend.intro_points as u64).saturating_sub(published);
+        [("true", published), ("false", other)]
+            .map(|(name, count)| (Some(("published", name)), gauge(count)))
+    });
+    let mut dropped = Vec::new();
+    for service in &snapshot.services {
+        for backend in &service.backends {
+            for (reason, count) in &backend.activity.introductions_dropped_by {
+                let labels = vec![
+                    ("service", &*service.nickname),
+                    ("backend", &*backend.name),
+                    ("reason", reason.as_str()),
+                ];
+                dropped.push((labels, Value::Counter(*count)));
+            }
+        }
+    }
+    let counters = |value: fn(&Activity) -> u64| {
+        each_backend(snapshot, LOCAL, move |backend| {
+            [(None, Value::Counter(value(&backend.activity)))]
+        })
+    };
+    vec![
+        Family::new("onionbraid_backend_state", "1: the backend is in this state", states),
+        Family::new(
+            "onionbraid_backend_introduction_points",
+            "Introduction points that clients find (published) and others",
+            points,
+        ),
+        Family::new(
+            "onionbraid_backend_introduction_points_failing",
+            "Introduction points that fail when asked as clients ask",
+            each_backend(snapshot, ALL, |backend| {
+                [(None, gauge(backend.failing_intro_points as u64))]
+            }),
+        ),
+        Family::new(
+            "onionbraid_backend_weight",
+            "The backend's share of clients, relative to others",
+            each_backend(snapshot, ALL, |backend| [(None, gauge(backend.weight.into()))]),
+        ),
+        Family::new(
+            "onionbraid_introductions",
+            "Introductions that were looked at",
+            counters(|activity| activity.introductions),
+        ),
+        Family::new(
+            "onionbraid_introductions_dropped",
+            "Introductions that were dropped because of a limit",
+            dropped,
+        ),
+        Family::new(
+            "onionbraid_introductions_replayed",
+            "Introductions that had come before and were dropped",
+            counters(|activity| activity.replays),
+        ),
+        Family::new(
+            "onionbraid_rendezvous_failed",
+            "Clients that were not met",
+            counters(|activity| activity.rendezvous_failed),
+        ),
+        Family::new(
+            "onionbraid_rendezvous_abandoned",
+            "Clients that went before they opened a stream",
+            counters(|activity| activity.rendezvous_abandoned),
+        ),
+        Family::new(
+            "onionbraid_streams",
+            "Streams that clients opened",
+            counters(|activity| activity.streams),
+        ),
+    ]
+}
+
+/// Samples of each service that has an HTTP reverse proxy.
+fn each_proxy<'a>(
+    snapshot: &'a Snapshot,
+    label: &'static str,
+    samples: impl Fn(&'a Http) -> Vec<(&'a str, Value<'a>)>,
+) -> Vec<(Labels<'a>, Value<'a>)> {
+    let mut all = Vec::new();
+    for service in &snapshot.services {
+        for (name, value) in service.http.iter().flat_map(&samples) {
+            all.push((vec![("service", &*service.nickname), (label, name)], value));
+        }
+    }
+    all
+}
+
+fn proxies(snapshot: &Snapshot) -> Vec<Family<'_>> {
+    let classes = |http: &Http| {
+        let classes = http.by_class;
+        let counts = [
+            ("1xx", classes.informational),
+            ("2xx", classes.success),
+            ("3xx", classes.redirection),
+            ("4xx", classes.client_error),
+            ("5xx", classes.server_error),
+        ];
+        Vec::from(counts.map(|(name, count)| (name, Value::Counter(count))))
+    };
+    let services = snapshot.services.iter();
+    let seconds = services.filter_map(|service| {
+        let http = service.http.as_ref()?;
+        Some((vec![("service", &*service.nickname)], Value::Histogram(&http.seconds)))
+    });
+    vec![
+        Family::new(
+            "onionbraid_http_requests",
+            "HTTP requests that were answered, by the class of the status",
+            each_proxy(snapshot, "class", classes),
+        ),
+        Family::new(
+            "onionbraid_http_failures",
+            "HTTP requests that failed, by the reason",
+            each_proxy(snapshot, "reason", |http| {
+                http.failures
+                    .iter()
+                    .map(|(name, count)| (name.as_str(), Value::Counter(*count)))
+                    .collect()
+            }),
+        ),
+        Family::new("onionbraid_http_request", "Until the head of the answer", seconds)
+            .in_unit(Unit::Seconds),
+    ]
+}
+
+fn origins(snapshot: &Snapshot) -> Vec<Family<'_>> {
+    let origins = |value: fn(&Origin) -> Value<'_>| {
+        each_proxy(snapshot, "origin", move |http| {
+            http.origins.iter().map(|origin| (origin.name.as_str(), value(origin))).collect()
+        })
+    };
+    vec![
+        Family::new(
+            "onionbraid_origin_up",
+            "1: the origin gets requests and answers them",
+            origins(|origin| flag(origin.state == OriginState::Up)),
+        ),
+        Family::new(
+            "onionbraid_origin_requests",
+            "Requests that were sent to the origin",
+            origins(|origin| Value::Counter(origin.requests)),
+        ),
+        Family::new(
+            "onionbraid_origin_failures",
+            "Requests and checks that failed there",
+            origins(|origin| Value::Counter(origin.failures)),
+        ),
+        Family::new(
+            "onionbraid_origin_requests_under_way",
+            "Requests that are under way there",
+            origins(|origin| gauge(origin.in_flight)),
+        ),
+        Family::new(
+            "onionbraid_origin_requests_under_way_limit",
+            "How many may be",
+            origins(|origin| gauge(origin.in_flight_limit)),
+        ),
+        Family::new(
+            "onionbraid_origin_request",
+            "Until the head of the origin's answer",
+            origins(|origin| Value::Histogram(&origin.seconds)),
+        )
+        .in_unit(Unit::Seconds),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::observe::example::{self, EPOCH};
+    use onionbraid_proxy::histogram::Histogram;
+
+    const ADDRESS: &str = "eu5irynzocmhu6k3x5nbaxvjeixp3o7ksk2pglk5aqjvjmyjrrybfjyd.onion";
+
+    fn scene() -> Snapshot {
+        let mut local = example::backend("local-0", BackendKind::Local, BackendState::Up);
+        local.activity.introductions_dropped_by = [("rate".to_owned(), 2)].into();
+        let remote = Backend {
+            address: Some(ADDRESS.into()),
+            intro_points: 5,
+            ..example::backend("berlin", BackendKind::Remote, BackendState::Down)
+        };
+        let descriptor = example::descriptor(vec![example::hsdir("AA", None)]);
+        let took = Histogram::default();
+        took.observe(Duration::from_millis(70));
+        took.observe(Duration::from_secs(90));
+        let origin = Origin {
+            name: "unix:/run/a \"b\"".into(),
+            seconds: took.durations(),
+            ..Origin::default()
+        };
+        let http = Http {
+            failures: BTreeMap::from([("too_many".to_owned(), 3)]),
+            seconds: took.durations(),
+            origins: vec![origin],
+            ..Http::default()
+        };
+        let shop = Service {
+            address: ADDRESS.into(),
+            http: Some(http),
+            uploads_accepted: 8,
+            ..example::service("shop", vec![local, remote], vec![descriptor])
+        };
+        example::snapshot(vec![shop])
+    }
+
+    fn text(snapshot: Snapshot) -> String {
+        render(snapshot, Timestamp(EPOCH.0 + Duration::from_secs(30))).unwrap()
+    }
+
+    #[test]
+    fn what_dashboards_and_alerts_rest_on_is_there() {
+        let text = text(scene());
+        for line in [
+            "onionbraid_service_reachable{service=\"shop\"} 1.0",
+            "onionbraid_backend_state{service=\"shop\",backend=\"local-0\",state=\"up\"} 1.0",
+            "onionbraid_backend_state{service=\"shop\",backend=\"berlin\",state=\"down\"} 1.0",
+            "onionbraid_backend_state{service=\"shop\",backend=\"berlin\",state=\"up\"} 0.0",
+            "onionbraid_backend_introduction_points{service=\"shop\",backend=\"berlin\",published=\"true\"} 3.0",
+            "onionbraid_backend_introduction_points{service=\"shop\",backend=\"berlin\",published=\"false\"} 2.0",
+            "onionbraid_introductions_total{service=\"shop\",backend=\"local-0\"} 17",
+            "onionbraid_introductions_dropped_total{service=\"shop\",backend=\"local-0\",reason=\"rate\"} 2",
+            "onionbraid_hsdir_uploads_total{service=\"shop\",result=\"accepted\"} 8",
+            "onionbraid_descriptor_age_seconds{service=\"shop\"} 30.0",
+            "onionbraid_http_requests_total{service=\"shop\",class=\"2xx\"} 0",
+            "onionbraid_http_failures_total{service=\"shop\",reason=\"too_many\"} 3",
+            "onionbraid_http_request_seconds_bucket{le=\"0.1\",service=\"shop\"} 1",
+            "onionbraid_http_request_seconds_bucket{le=\"+Inf\",service=\"shop\"} 2",
+            "onionbraid_http_request_seconds_count{service=\"shop\"} 2",
+            "onionbraid_origin_up{service=\"shop\",origin=\"unix:/run/a \\\"b\\\"\"} 1.0",
+            "onionbraid_tor_bootstrap_ratio 1.0",
+            "process_start_time_seconds 0.0",
+        ] {
+            assert!(text.contains(&format!("{line}\n")), "{line}\nis not in\n{text}");
+        }
+        assert!(text.ends_with("# EOF\n"));
+    }
+
+    #[test]
+    fn no_label_names_an_address_and_a_backend_elsewhere_has_no_counters_of_ours() {
+        let text = text(scene());
+        assert!(!text.contains(".onion") && !text.contains(&ADDRESS[..56]), "{text}");
+        assert!(
+            !text.contains("onionbraid_introductions_total{service=\"shop\",backend=\"berlin\"")
+        );
+    }
+
+    #[test]
+    fn every_family_is_announced_once_and_has_a_sample() {
+        let text = text(scene());
+        let mut announced: Vec<_> =
+            text.lines().filter_map(|it| it.strip_prefix("# TYPE ")).collect();
+        let before = announced.len();
+        announced.sort_unstable();
+        announced.dedup();
+        assert_eq!(announced.len(), before);
+        for family in announced {
+            let name = family.split(' ').next().unwrap();
+            assert!(text.lines().any(|line| line.starts_with(name)), "{name}");
+        }
+    }
+
+    #[test]
+    fn with_nothing_known_there_is_no_sample_that_says_more() {
+        let text = text(example::snapshot(Vec::new()));
+        assert!(
+            !text.contains("process_open_fds") && !text.contains("service_reachable"),
+            "{text}"
+        );
+    }
+}
