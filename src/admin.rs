@@ -3,14 +3,17 @@
 //!
 //! | path | answers |
 //! |---|---|
+//! | `/`, `/services/NICK` | pages for a browser (`views`, as all that follow) |
 //! | `/status.json` | the Snapshot |
 //! | `/status` | the Snapshot as text |
+//! | `/metrics` | the Snapshot for Prometheus |
 //! | `/health` | 200 when ready, else 503 |
 //! | `/v1/…` | a question to the network, on the Unix socket alone (`questions`) |
 
 mod connections;
 mod place;
 mod questions;
+mod views;
 
 use std::convert::Infallible;
 use std::io;
@@ -23,13 +26,13 @@ use std::time::Duration;
 use http_body_util::Full;
 use hyper::body::Bytes;
 use hyper::header::{CONTENT_TYPE, HOST, HeaderValue};
-use hyper::{Method, Request, Response, StatusCode};
+use hyper::{Request, Response, StatusCode};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener, UnixStream};
 
 use crate::causes::is_out_of_handles;
 use crate::config::AdminListen;
-use crate::observe::{Snapshot, text};
+use crate::observe::Snapshot;
 use crate::spare_handle::SpareHandle;
 
 use connections::Connections;
@@ -193,7 +196,7 @@ async fn answer_connection(
             } else if request.uri().path().starts_with(questions::BELOW) {
                 questions::answer(request, questions).await
             } else {
-                answer(request.method(), request.uri().path(), &snapshot)
+                views::answer(request.method(), request.uri(), &snapshot)
             }
         }
     };
@@ -212,28 +215,6 @@ fn names_loopback(host: Option<&HeaderValue>) -> bool {
             );
             name.eq_ignore_ascii_case("localhost")
                 || name.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
-        }
-    }
-}
-
-/// The table of the first page of this file.
-fn answer(method: &Method, path: &str, snapshot: &TakeSnapshot) -> Response<Full<Bytes>> {
-    if method != Method::GET && method != Method::HEAD {
-        return respond(StatusCode::METHOD_NOT_ALLOWED, "text/plain", "only GET\n");
-    }
-    match path {
-        "/status.json" => match serde_json::to_vec_pretty(&snapshot()) {
-            Ok(json) => respond(StatusCode::OK, "application/json", json),
-            Err(_) => respond(StatusCode::INTERNAL_SERVER_ERROR, "text/plain", "no JSON\n"),
-        },
-        "/status" => {
-            respond(StatusCode::OK, "text/plain; charset=utf-8", text::render(&snapshot()))
-        }
-        "/health" if snapshot().ready => respond(StatusCode::OK, "text/plain", "ready\n"),
-        "/health" => respond(StatusCode::SERVICE_UNAVAILABLE, "text/plain", "not ready\n"),
-        _ => {
-            let endpoints = "there are /status.json, /status and /health\n";
-            respond(StatusCode::NOT_FOUND, "text/plain", endpoints)
         }
     }
 }
@@ -260,13 +241,6 @@ mod tests {
     }
 
     #[test]
-    fn health_is_the_readiness_of_the_snapshot() {
-        assert_eq!(answer(&Method::GET, "/health", &taker(true)).status(), StatusCode::OK);
-        let unready = answer(&Method::GET, "/health", &taker(false)).status();
-        assert_eq!(unready, StatusCode::SERVICE_UNAVAILABLE);
-    }
-
-    #[test]
     fn only_names_of_this_machine_are_answered_on_loopback() {
         let names = |host: &str| names_loopback(Some(&HeaderValue::from_str(host).unwrap()));
         for host in
@@ -278,12 +252,6 @@ mod tests {
             assert!(!names(host), "{host}");
         }
         assert!(!names_loopback(None));
-    }
-
-    #[test]
-    fn nothing_can_be_changed_through_the_door() {
-        let refused = answer(&Method::POST, "/status.json", &taker(true)).status();
-        assert_eq!(refused, StatusCode::METHOD_NOT_ALLOWED);
     }
 
     #[tokio::test]

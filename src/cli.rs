@@ -55,13 +55,22 @@ pub enum Command {
         #[command(flatten)]
         config: ConfigFiles,
         /// Print the whole status as JSON
-        #[arg(long)]
+        #[arg(long, conflicts_with = "brief")]
         json: bool,
-        /// Show it anew every 2 seconds, until Ctrl-C
+        /// Print one line for each service
+        #[arg(long)]
+        brief: bool,
+        /// Show rates and what is wrong, anew every 2 seconds, until q or Ctrl-C
         ///
-        /// A terminal is cleared each time; elsewhere a blank line lies between.
+        /// On a terminal: q ends it, p has it stay as it is and go on, s sorts the
+        /// services by trouble, by load or by name; a + or - after a rate says that it
+        /// is well above or below that of the last minute. Elsewhere, or with --json or
+        /// --brief, one status follows the other.
         #[arg(long)]
         watch: bool,
+        /// Write addresses out in --watch
+        #[arg(short, long)]
+        verbose: bool,
     },
     /// Tell by the exit code whether the running daemon is ready
     ///

@@ -12,7 +12,10 @@ fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Run(config) => run::run(&config.files),
         Command::Check { config, online } => check::check(&config.files, online),
-        Command::Status { config, json, watch } => status::status(&config.files, json, watch),
+        Command::Status { config, json, brief, watch, verbose } => {
+            let form = status::Form::of(json, brief);
+            status::status(&config.files, form, watch.then_some(status::Watch { verbose }))
+        }
         Command::Healthcheck(config) => healthcheck::healthcheck(&config.files),
         Command::BackendConfig { service, program, out, config } => {
             backend_config::backend_config(&service, program, out.as_deref(), &config.files)

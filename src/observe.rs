@@ -2,12 +2,17 @@
 //! [`Snapshot`], and its renderings. Plain values in, text out; nothing here
 //! asks Tor, a file or a clock.
 
+pub mod brief;
 #[cfg(test)]
 pub(crate) mod example;
 pub mod load;
 pub mod metrics;
+pub mod page;
 pub mod snapshot;
 pub mod table;
 pub mod text;
+mod troubles;
+pub mod watch;
+mod words;
 
 pub use snapshot::Snapshot;

@@ -1,5 +1,7 @@
 //! `onionbraid status`: asks the running daemon, once or again and again.
 
+mod screen;
+
 use std::io::{self, IsTerminal as _, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -9,33 +11,58 @@ use super::ask::{ask, runtime};
 use super::{Failure, finish};
 use crate::config::{AdminListen, Config, Environment};
 use crate::exit::Exit;
-use crate::observe::{Snapshot, text};
+use crate::observe::{Snapshot, brief, text};
 
 /// How long a status is shown before the next one.
 const SHOWN: Duration = Duration::from_secs(2);
 
-/// What a terminal is told before the next status: go to the upper left corner,
-/// clear everything.
-const CLEAR: &str = "\x1b[H\x1b[2J";
-
-/// Prints the daemon's Snapshot, as text or as JSON; with `watch` until it is
-/// interrupted.
-pub fn status(files: &[PathBuf], json: bool, watch: bool) -> ExitCode {
-    finish(write_status(files, json, watch))
+/// In which form the status is printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// For a person.
+    Text,
+    /// All of it, for programs.
+    Json,
+    /// A line for each service.
+    Brief,
 }
 
-fn write_status(files: &[PathBuf], json: bool, watch: bool) -> Result<(), Failure> {
+/// How it is watched.
+#[derive(Clone, Copy, Debug)]
+pub struct Watch {
+    /// With whole addresses.
+    pub verbose: bool,
+}
+
+impl Form {
+    /// What the command line says.
+    pub fn of(json: bool, brief: bool) -> Self {
+        match (json, brief) {
+            (true, _) => Self::Json,
+            (_, true) => Self::Brief,
+            _ => Self::Text,
+        }
+    }
+}
+
+/// Prints the daemon's Snapshot; watched, until it is interrupted.
+pub fn status(files: &[PathBuf], form: Form, watch: Option<Watch>) -> ExitCode {
+    finish(write_status(files, form, watch))
+}
+
+fn write_status(files: &[PathBuf], form: Form, watch: Option<Watch>) -> Result<(), Failure> {
     let admin = Config::admin_of(files, &Environment::of_process())?;
     let runtime = runtime()?;
-    if !watch {
-        let status = runtime.block_on(one(&admin, json))?;
+    let Some(watch) = watch else {
+        let status = runtime.block_on(one(&admin, form))?;
         return Ok(io::stdout().lock().write_all(status.as_bytes())?);
-    }
-    let between = if io::stdout().is_terminal() { CLEAR } else { "\n" };
-    let mut out = io::stdout();
+    };
     runtime.block_on(async {
+        if form == Form::Text && io::stdout().is_terminal() && io::stdin().is_terminal() {
+            return screen::watch(&admin, watch).await;
+        }
         tokio::select! {
-            watched = again_and_again(&admin, json, between, &mut out) => watched,
+            watched = again_and_again(&admin, form) => watched,
             // The way to end it, so no failure.
             interrupted = tokio::signal::ctrl_c() => Ok(interrupted?),
         }
@@ -43,39 +70,38 @@ fn write_status(files: &[PathBuf], json: bool, watch: bool) -> Result<(), Failur
 }
 
 /// Prints one status after the other, for as long as somebody reads.
-async fn again_and_again(
-    admin: &AdminListen,
-    json: bool,
-    between: &str,
-    out: &mut impl Write,
-) -> Result<(), Failure> {
-    let mut status = one(admin, json).await?;
-    let mut before = if between == CLEAR { CLEAR } else { "" };
+async fn again_and_again(admin: &AdminListen, form: Form) -> Result<(), Failure> {
+    let mut out = io::stdout();
+    let mut status = one(admin, form).await?;
     loop {
-        let written = out
-            .write_all(before.as_bytes())
-            .and_then(|()| out.write_all(status.as_bytes()))
-            .and_then(|()| out.flush());
-        match written {
+        match out.write_all(status.as_bytes()).and_then(|()| out.flush()) {
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(()),
             written => written?,
         }
-        before = between;
         tokio::time::sleep(SHOWN).await;
         // A daemon that is restarted comes back: who watches wants to see that.
-        status = one(admin, json).await.unwrap_or_else(|failure| format!("{}\n", failure.text));
+        let next = one(admin, form).await.unwrap_or_else(|failure| format!("{}\n", failure.text));
+        status = format!("\n{next}");
     }
 }
 
 /// One status, ready to print.
-async fn one(admin: &AdminListen, json: bool) -> Result<String, Failure> {
-    let body = ask(admin, "/status.json").await?.body;
-    if json {
-        return Ok(format!("{}\n", body.trim_end()));
+async fn one(admin: &AdminListen, form: Form) -> Result<String, Failure> {
+    match form {
+        Form::Json => {
+            let body = ask(admin, "/status.json").await?.body;
+            Ok(format!("{}\n", body.trim_end()))
+        }
+        Form::Text => Ok(text::render(&snapshot(admin).await?)),
+        Form::Brief => Ok(brief::render(&snapshot(admin).await?)),
     }
-    let snapshot = serde_json::from_str::<Snapshot>(&body).map_err(|error| {
+}
+
+/// The daemon at this moment.
+async fn snapshot(admin: &AdminListen) -> Result<Snapshot, Failure> {
+    let body = ask(admin, "/status.json").await?.body;
+    serde_json::from_str::<Snapshot>(&body).map_err(|error| {
         let text = format!("the daemon's answer makes no sense to this version: {error}");
         Failure::new(Exit::Failed, text)
-    })?;
-    Ok(text::render(&snapshot))
+    })
 }

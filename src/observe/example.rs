@@ -1,8 +1,8 @@
 //! A Snapshot for tests of its renderings.
 
 use super::snapshot::{
-    Activity, Backend, BackendKind, BackendState, Descriptor, Durations, Handles, Hsdir,
-    HsdirState, Load, Memory, Requests, Service, ServiceState, Snapshot, Timestamp, Tor,
+    Activity, Backend, BackendKind, BackendState, Descriptor, Hsdir, HsdirState, Service,
+    ServiceState, Snapshot, Timestamp, Tor,
 };
 
 pub(crate) const EPOCH: Timestamp = Timestamp(std::time::UNIX_EPOCH);
@@ -62,29 +62,18 @@ pub(crate) fn service(
         nickname: nickname.into(),
         address: "abc.onion".into(),
         state: ServiceState::Published,
-        problems: Vec::new(),
         backends,
         descriptors,
-        load: Load::default(),
-        http: None,
-        uploads_accepted: 0,
-        uploads_failed: 0,
-        probe_seconds: Durations::default(),
+        ..Service::default()
     }
 }
 
 pub(crate) fn snapshot(services: Vec<Service>) -> Snapshot {
     Snapshot {
         version: "1.2.3".into(),
-        started: EPOCH,
         ready: true,
-        reload: None,
         tor: Tor { bootstrap: 1.0, message: String::new(), consensus_valid_until: None },
-        tasks: 0,
-        handles: Handles::default(),
-        cpu_seconds: None,
-        memory: Memory::default(),
-        requests: Requests::default(),
         services,
+        ..Snapshot::default()
     }
 }

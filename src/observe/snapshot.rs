@@ -15,7 +15,7 @@ pub use onionbraid_proxy::status::{Bucket, Durations, Http, Origin, OriginState,
 pub use super::load::{Load, Rates};
 
 /// The daemon at one moment.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Snapshot {
     /// Version of the running program.
     pub version: String,
@@ -93,7 +93,7 @@ pub struct Requests {
 }
 
 /// The state of the embedded Tor client.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Tor {
     /// How far the client is with bootstrapping, 0.0 to 1.0.
     pub bootstrap: f32,
@@ -104,7 +104,7 @@ pub struct Tor {
 }
 
 /// One onion service.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Service {
     /// Its nickname in the configuration.
     pub nickname: String,

@@ -7,20 +7,19 @@
 use std::fmt::{self, Write as _};
 
 use super::snapshot::{
-    Activity, Backend, BackendKind, BackendState, CanaryOutcome, Descriptor, Hsdir, HsdirState,
-    Http, OriginState, Reload, Service, ServiceState, Snapshot, StatusClasses,
+    Activity, Backend, BackendKind, BackendState, Descriptor, Http, Reload, Service, Snapshot,
+    StatusClasses,
 };
 use super::table::table;
-
-/// So many backends with the same trouble are named; the others are counted.
-const NAMED: usize = 3;
+use super::troubles::{troubles, uploaded};
+use super::words::{backend_state, canary_outcome, origin_state, printable, service_state};
 
 /// Renders a Snapshot as text.
 pub fn render(snapshot: &Snapshot) -> String {
     let mut out = String::new();
     // Writing to a String does not fail.
     let _ = write_snapshot(&mut out, snapshot);
-    out
+    out.lines().flat_map(|line| printable(line).chain(['\n'])).collect()
 }
 
 fn write_snapshot(out: &mut String, snapshot: &Snapshot) -> fmt::Result {
@@ -60,7 +59,7 @@ fn summary(services: &[Service]) -> String {
         let hsdirs = current.map_or(&[][..], |descriptor| &descriptor.hsdirs);
         lines.push(vec![
             service.nickname.clone(),
-            in_a_word(service.state).to_owned(),
+            service_state(service.state).to_owned(),
             format!("{up}/{} up", service.backends.len()),
             current.map_or(0, |descriptor| descriptor.intro_points).to_string(),
             format!("{}/{}", uploaded(hsdirs), hsdirs.len()),
@@ -68,66 +67,6 @@ fn summary(services: &[Service]) -> String {
         ]);
     }
     table("", &lines)
-}
-
-/// What is wrong with a service, worst first.
-fn troubles(service: &Service) -> impl Iterator<Item = String> {
-    let down = (service.state == ServiceState::Down)
-        .then(|| "no backend answers; what was published last is left where it is".to_owned());
-    let origins = service.http.iter().flat_map(|http| &http.origins).filter_map(|origin| {
-        let reason = origin.reason.as_deref()?;
-        Some(match origin.state {
-            OriginState::Failing => format!("origin {} does not answer: {reason}", origin.name),
-            _ => format!("origin {} gets no requests: {reason}", origin.name),
-        })
-    });
-    let problems = service.problems.iter().cloned();
-    let backends = backends_in_trouble(&service.backends);
-    down.into_iter().chain(problems).chain(backends).chain(origins).chain(refusing(service))
-}
-
-/// One line for each trouble that backends have: local instances share theirs.
-fn backends_in_trouble(backends: &[Backend]) -> Vec<String> {
-    let mut troubles: Vec<(&str, &str, Vec<&str>)> = Vec::new();
-    for backend in backends {
-        let state = match backend.state {
-            BackendState::Down => "down",
-            BackendState::Stale => "stale",
-            BackendState::Up if backend.failing_intro_points > 0 => "up, but not whole",
-            BackendState::Unknown | BackendState::Up => continue,
-        };
-        let reason = backend.reason.as_deref().unwrap_or("no reason known");
-        match troubles.iter_mut().find(|it| (it.0, it.1) == (state, reason)) {
-            Some((_, _, names)) => names.push(&backend.name),
-            None => troubles.push((state, reason, vec![&backend.name])),
-        }
-    }
-    let line = |(state, reason, names): (&str, &str, Vec<&str>)| match names.as_slice() {
-        [name] => format!("backend {name} is {state}: {reason}"),
-        names => {
-            let named = names.iter().take(NAMED).copied().collect::<Vec<_>>().join(", ");
-            let more = match names.len().saturating_sub(NAMED) {
-                0 => String::new(),
-                more => format!(" and {more} more"),
-            };
-            format!("backends {named}{more} are {state}: {reason}")
-        }
-    };
-    troubles.into_iter().map(line).collect()
-}
-
-/// The HSDirs that do not take the descriptor. Where there are several, the
-/// trouble is most often one and the same: the one tried most stands for all.
-fn refusing(service: &Service) -> Option<String> {
-    let all = || service.descriptors.iter().flat_map(|descriptor| &descriptor.hsdirs);
-    let failing = || all().filter(|hsdir| hsdir.last_error.is_some());
-    let worst = failing().max_by_key(|hsdir| hsdir.attempts)?;
-    let error = worst.last_error.as_deref().unwrap_or_default();
-    let one = format!("HSDir {} after {} attempts: {error}", worst.relay, worst.attempts);
-    Some(match failing().count() {
-        1 => one,
-        count => format!("{count} of {} HSDirs have not taken it, {one}", all().count()),
-    })
 }
 
 /// A service's backends and descriptors.
@@ -151,15 +90,9 @@ fn write_service(out: &mut String, service: &Service) -> fmt::Result {
 }
 
 fn backend_line(backend: &Backend) -> Vec<String> {
-    let state = match backend.state {
-        BackendState::Unknown => "unknown",
-        BackendState::Up => "up",
-        BackendState::Stale => "STALE",
-        BackendState::Down => "DOWN",
-    };
     let mut line = vec![
         backend.name.clone(),
-        state.to_owned(),
+        backend_state(backend.state).to_owned(),
         format!("{} of {}", backend.published_intro_points, backend.intro_points),
         backend.weight.to_string(),
     ];
@@ -191,13 +124,8 @@ fn write_http(out: &mut String, http: &Http) -> fmt::Result {
     let titles = ["ORIGIN", "STATE", "REQUESTS", "FAILED", "UNDER WAY"];
     let mut lines = vec![titles.map(str::to_owned).to_vec()];
     lines.extend(http.origins.iter().map(|origin| {
-        let state = match origin.state {
-            OriginState::Up => "up",
-            OriginState::Failing => "FAILING",
-            OriginState::Down => "DOWN",
-        };
         let counts = [origin.requests, origin.failures, origin.in_flight];
-        let cells = [origin.name.clone(), state.to_owned()];
+        let cells = [origin.name.clone(), origin_state(origin.state).to_owned()];
         cells.into_iter().chain(counts.map(|count| count.to_string())).collect()
     }));
     out.write_str(&table("  ", &lines))
@@ -216,34 +144,15 @@ fn write_descriptor(out: &mut String, descriptor: &Descriptor) -> fmt::Result {
         None => writeln!(out)?,
     }
     let Some(canary) = descriptor.canary else { return Ok(()) };
-    let found = match canary.outcome {
-        CanaryOutcome::Ok => "they hold what they should",
-        CanaryOutcome::Unreachable => "not all could be asked",
-        CanaryOutcome::Old => "one held an older descriptor and gets the newest again",
-        CanaryOutcome::Missing => "one held none that can be used and gets it again",
-        CanaryOutcome::Foreign => "one holds another publisher's",
-    };
+    let found = canary_outcome(canary.outcome);
     writeln!(out, "    HSDirs asked at {}: {found}", canary.checked_at)
-}
-
-fn uploaded(hsdirs: &[Hsdir]) -> usize {
-    hsdirs.iter().filter(|hsdir| hsdir.state == HsdirState::Uploaded).count()
-}
-
-fn in_a_word(state: ServiceState) -> &'static str {
-    match state {
-        ServiceState::Starting => "STARTING",
-        ServiceState::Publishing => "PUBLISHING",
-        ServiceState::Published => "published",
-        ServiceState::Down => "DOWN",
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::observe::example::{EPOCH, backend, descriptor, hsdir, service, snapshot};
-    use crate::observe::snapshot::{Canary, Origin};
+    use crate::observe::snapshot::{Canary, CanaryOutcome, Origin, OriginState};
 
     #[test]
     fn the_first_lines_say_whether_each_address_is_reachable_and_what_is_wrong() {

@@ -7,12 +7,12 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use onionbraid::admin::{Admin, AdminError};
 use onionbraid::config::AdminListen;
 use onionbraid::observe::Snapshot;
-use onionbraid::observe::snapshot::{Timestamp, Tor};
+use onionbraid::observe::snapshot::Tor;
 
 use super::{onionbraid, stderr, stdout, write};
 
@@ -60,13 +60,10 @@ fn daemon_at(listen: &AdminListen) -> Result<Daemon, AdminError> {
     let snapshot = {
         let ready = Arc::clone(&ready);
         Arc::new(move || Snapshot {
-            reload: None,
             version: "1".into(),
-            started: Timestamp(SystemTime::UNIX_EPOCH),
             ready: ready.load(Ordering::SeqCst),
             tor: Tor { bootstrap: 1.0, message: "done".into(), consensus_valid_until: None },
-            tasks: 0,
-            services: Vec::new(),
+            ..Snapshot::default()
         })
     };
     let runtime =

@@ -3,13 +3,12 @@
 
 use std::path::Path;
 use std::sync::{Arc, Mutex};
-use std::time::SystemTime;
 
 use futures::FutureExt as _;
 use onionbraid::admin::{Admin, Unanswered};
 use onionbraid::config::AdminListen;
 use onionbraid::observe::Snapshot;
-use onionbraid::observe::snapshot::{Timestamp, Tor};
+use onionbraid::observe::snapshot::Tor;
 use serde_json::{Value, json};
 
 use super::{onionbraid, stderr, stdout, write};
@@ -29,13 +28,10 @@ struct Daemon {
 
 fn daemon(dir: &Path, answer: Result<Value, Unanswered>) -> Daemon {
     let snapshot = Arc::new(|| Snapshot {
-        reload: None,
         version: "1".into(),
-        started: Timestamp(SystemTime::UNIX_EPOCH),
         ready: true,
         tor: Tor { bootstrap: 1.0, message: "done".into(), consensus_valid_until: None },
-        tasks: 0,
-        services: Vec::new(),
+        ..Snapshot::default()
     });
     let asked = Asked::default();
     let runtime =

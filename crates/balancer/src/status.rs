@@ -10,10 +10,11 @@ use std::time::SystemTime;
 use serde::{Deserialize, Serialize};
 
 /// Whether clients can find a service.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ServiceState {
     /// No backend or no network directory is known yet.
+    #[default]
     Starting,
     /// Points are known, and no HSDir that clients ask has them yet.
     Publishing,
@@ -205,6 +206,13 @@ pub enum HsdirState {
 /// A moment, written as RFC 3339 in UTC with whole seconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timestamp(pub SystemTime);
+
+/// The beginning of 1970.
+impl Default for Timestamp {
+    fn default() -> Self {
+        Self(SystemTime::UNIX_EPOCH)
+    }
+}
 
 impl std::fmt::Display for Timestamp {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

@@ -1,0 +1,141 @@
+//! `onionbraid status --watch` on a terminal: a screen of its own, three keys,
+//! and only those lines written that have changed, so that a slow connection
+//! keeps up.
+
+use std::io::{self, Read as _, Write as _};
+
+use rustix::termios::{self, LocalModes, OptionalActions, SpecialCodeIndex, Termios};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+
+use super::{SHOWN, Watch, snapshot};
+use crate::clock::now;
+use crate::commands::Failure;
+use crate::config::AdminListen;
+use crate::observe::Snapshot;
+use crate::observe::snapshot::Timestamp;
+use crate::observe::watch::{Order, View, screen};
+
+/// A screen of its own, without a cursor; and back to what was there before.
+const ENTER: &str = "\x1b[?1049h\x1b[?25l\x1b[2J";
+const LEAVE: &str = "\x1b[?25h\x1b[?1049l";
+
+/// Shows the daemon until the operator has seen enough.
+pub(super) async fn watch(admin: &AdminListen, watch: Watch) -> Result<(), Failure> {
+    // A daemon that is not there is said where it can be read afterwards.
+    let mut shown = Shown { snapshot: Ok(snapshot(admin).await?), at: Timestamp(now().wall) };
+    let mut terminal = Terminal::enter()?;
+    let mut keys = keys();
+    let mut ended = signal(SignalKind::terminate())?;
+    let mut resized = signal(SignalKind::window_change())?;
+    let mut next = tokio::time::interval(SHOWN);
+    let (mut order, mut paused) = (Order::default(), false);
+    loop {
+        terminal.show(&shown, order, watch.verbose, paused)?;
+        tokio::select! {
+            _ = next.tick() => {
+                if !paused {
+                    let snapshot = snapshot(admin).await.map_err(|failure| failure.text);
+                    shown = Shown { snapshot, at: Timestamp(now().wall) };
+                }
+            }
+            key = keys.recv() => match key {
+                Some(b'q') | None => return Ok(()),
+                Some(b'p') => paused = !paused,
+                Some(b's') => order = order.next(),
+                Some(_) => {}
+            },
+            _ = resized.recv() => terminal.forget()?,
+            _ = ended.recv() => return Ok(()),
+            // The way to end it, so no failure.
+            interrupted = tokio::signal::ctrl_c() => return Ok(interrupted?),
+        }
+    }
+}
+
+/// What was seen last, or why nothing was.
+struct Shown {
+    snapshot: Result<Snapshot, String>,
+    at: Timestamp,
+}
+
+/// The terminal while this command has it.
+struct Terminal {
+    before: Termios,
+    /// What is on the screen.
+    lines: Vec<String>,
+}
+
+impl Terminal {
+    /// Takes it: no line is edited, no key is echoed. Ctrl-C still interrupts.
+    fn enter() -> io::Result<Self> {
+        let before = termios::tcgetattr(io::stdin())?;
+        let mut raw = before.clone();
+        raw.local_modes.remove(LocalModes::ICANON | LocalModes::ECHO);
+        raw.special_codes[SpecialCodeIndex::VMIN] = 1;
+        raw.special_codes[SpecialCodeIndex::VTIME] = 0;
+        termios::tcsetattr(io::stdin(), OptionalActions::Now, &raw)?;
+        let terminal = Self { before, lines: Vec::new() };
+        write(ENTER)?;
+        Ok(terminal)
+    }
+
+    /// Shows a screen, by writing the lines that differ.
+    fn show(&mut self, shown: &Shown, order: Order, verbose: bool, paused: bool) -> io::Result<()> {
+        let (columns, rows) = termios::tcgetwinsize(io::stdout())
+            .map_or((80, 24), |size| (size.ws_col.into(), size.ws_row.into()));
+        let view = View { columns, rows, order, whole_addresses: verbose, paused };
+        let lines = match &shown.snapshot {
+            Ok(snapshot) => screen(snapshot, shown.at, &view),
+            Err(text) => {
+                let mut lines: Vec<_> =
+                    text.lines().map(|line| line.chars().take(columns).collect()).collect();
+                lines.resize(rows, String::new());
+                lines
+            }
+        };
+        let mut changed = String::new();
+        for (row, line) in lines.iter().enumerate() {
+            if self.lines.get(row) != Some(line) {
+                changed.push_str(&format!("\x1b[{};1H{line}\x1b[K", row + 1));
+            }
+        }
+        self.lines = lines;
+        write(&changed)
+    }
+
+    /// The terminal has another size: everything is written again.
+    fn forget(&mut self) -> io::Result<()> {
+        self.lines.clear();
+        write("\x1b[2J")
+    }
+}
+
+impl Drop for Terminal {
+    fn drop(&mut self) {
+        // A terminal that has gone needs nothing.
+        let _ = write(LEAVE);
+        let _ = termios::tcsetattr(io::stdin(), OptionalActions::Now, &self.before);
+    }
+}
+
+fn write(text: &str) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    out.write_all(text.as_bytes())?;
+    out.flush()
+}
+
+/// The keys, as they are pressed. A thread of its own reads them, which ends with
+/// the process: it waits in a system call that nothing interrupts.
+fn keys() -> mpsc::Receiver<u8> {
+    let (pressed, keys) = mpsc::channel(16);
+    std::thread::spawn(move || {
+        for key in io::stdin().lock().bytes() {
+            let Ok(key) = key else { return };
+            if pressed.blocking_send(key).is_err() {
+                return;
+            }
+        }
+    });
+    keys
+}

@@ -1,0 +1,517 @@
+//! The Snapshot for a person with a browser, as a page without scripts.
+//!
+//! It works in Tor Browser at its strictest level: no script, no image, nothing
+//! from elsewhere. It comes anew by itself until it is told to pause. States are
+//! words, colour only repeats them; numbers stand beside their limits.
+
+use maud::{DOCTYPE, Markup, html};
+
+use super::Snapshot;
+use super::load::{Load, Rates};
+use super::snapshot::{
+    Backend, BackendKind, BackendState, Descriptor, HsdirState, Http, OriginState, Reload, Service,
+    ServiceState, Timestamp,
+};
+use super::troubles::{self, troubles, uploaded};
+use super::words::{
+    backend_state, bytes, canary_outcome, duration, hsdir_state, number, origin_state, rate,
+    seconds, service_state,
+};
+
+/// Where [`STYLE`] is found.
+pub const STYLE_PATH: &str = "/style.css";
+
+/// How the pages look.
+pub const STYLE: &str = include_str!("page.css");
+
+/// What browsers may do with a page: show it, with our style.
+pub const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; style-src 'self'; base-uri 'none'; \
+                                           form-action 'none'; frame-ancestors 'none'";
+
+/// What the paths of services' pages begin with.
+pub const SERVICES: &str = "/services/";
+
+/// How often a page comes anew, in seconds.
+const EVERY: u8 = 5;
+
+/// Whether a page comes anew by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refresh {
+    /// Every few seconds.
+    Itself,
+    /// Only when the reader asks for it.
+    Paused,
+}
+
+/// The page of the whole daemon.
+pub fn overview(snapshot: &Snapshot, now: Timestamp, refresh: Refresh) -> String {
+    let title = if snapshot.ready { "ready" } else { "NOT READY" };
+    let content = html! {
+        h1 { "onionbraid is " (state(title, snapshot.ready)) }
+        (freshness(now, refresh, "/"))
+        (what_is_wrong(snapshot, refresh))
+        h2 #services { "Services" }
+        (services(&snapshot.services, refresh))
+        h2 { "The process" }
+        (process(snapshot, now))
+    };
+    whole(title, content, refresh)
+}
+
+/// The page of one service; `None`: there is none of this name.
+pub fn service(
+    snapshot: &Snapshot,
+    nickname: &str,
+    now: Timestamp,
+    refresh: Refresh,
+) -> Option<String> {
+    let service = snapshot.services.iter().find(|service| service.nickname == nickname)?;
+    let (word, is_good) = of_service(service);
+    let troubles: Vec<_> = troubles(service).collect();
+    let here = format!("{SERVICES}{nickname}");
+    let content = html! {
+        nav { p { a href=(link("/", refresh)) { "All services" } } }
+        h1 { (service.nickname) " is " (state(word, is_good)) }
+        p { (service.address) }
+        (freshness(now, refresh, &here))
+        (list_of_troubles(&troubles))
+        h2 #load { "Load" }
+        (load(&service.load))
+        h2 #backends { "Backends" }
+        (backends(&service.backends))
+        @if let Some(http) = &service.http {
+            h2 #http { "HTTP" }
+            (proxy(http))
+        }
+        @if service.probe_seconds.count() > 0 {
+            h2 { "Probes" }
+            p {
+                (service.probe_seconds.count()) " succeeded: half of them within "
+                (seconds(service.probe_seconds.quantile(0.5))) ", 95 of 100 within "
+                (seconds(service.probe_seconds.quantile(0.95)))
+            }
+        }
+        @for one in &service.descriptors {
+            (descriptor(one, now))
+        }
+    };
+    Some(whole(&format!("{nickname} {word}"), content, refresh))
+}
+
+/// A page around its content.
+fn whole(title: &str, content: Markup, refresh: Refresh) -> String {
+    let page = html! {
+        (DOCTYPE)
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                meta name="viewport" content="width=device-width, initial-scale=1";
+                meta name="robots" content="noindex";
+                meta name="referrer" content="no-referrer";
+                @if refresh == Refresh::Itself { meta http-equiv="refresh" content=(EVERY); }
+                title { (title) " - onionbraid" }
+                link rel="stylesheet" href=(STYLE_PATH);
+            }
+            body { main { (content) } }
+        }
+    };
+    page.into_string()
+}
+
+/// A state in a word.
+fn state(word: &str, is_good: bool) -> Markup {
+    html! { span class=(if is_good { "good" } else { "bad" }) { (word) } }
+}
+
+/// The path of another page, which pauses if this one does.
+fn link(path: &str, refresh: Refresh) -> String {
+    match refresh {
+        Refresh::Itself => path.to_owned(),
+        Refresh::Paused => format!("{path}?paused"),
+    }
+}
+
+/// From when the page is, and how to have it stay or go on.
+fn freshness(now: Timestamp, refresh: Refresh, here: &str) -> Markup {
+    html! {
+        p.dim {
+            "As of " (now) ". "
+            @match refresh {
+                Refresh::Itself => {
+                    "It comes anew every " (EVERY) " seconds: "
+                    a href=(link(here, Refresh::Paused)) { "pause" } "."
+                }
+                Refresh::Paused => {
+                    "Paused: " a href=(link(here, refresh)) { "look again" } ", "
+                    a href=(here) { "go on by itself" } "."
+                }
+            }
+        }
+    }
+}
+
+/// What an operator should act on, of everything.
+fn what_is_wrong(snapshot: &Snapshot, refresh: Refresh) -> Markup {
+    let tor = &snapshot.tor;
+    let reload = snapshot.reload.as_ref().and_then(|Reload { at, error, .. }| {
+        error.as_ref().map(|error| format!("configuration read again at {at}: {error}"))
+    });
+    let of_tor = (tor.bootstrap < 1.0)
+        .then(|| format!("Tor is at {:.0} %: {}", tor.bootstrap * 100.0, tor.message));
+    let of_services: Vec<_> = worst_first(&snapshot.services)
+        .into_iter()
+        .flat_map(|service| troubles(service).map(move |trouble| (service, trouble)))
+        .collect();
+    html! {
+        @if of_tor.is_none() && reload.is_none() && of_services.is_empty() {
+            p { "Nothing is wrong that onionbraid knows of." }
+        } @else {
+            ul.troubles {
+                @for trouble in of_tor.iter().chain(&reload) { li { (trouble) } }
+                @for (service, trouble) in &of_services {
+                    li { (service_link(service, refresh)) ": " (trouble) }
+                }
+            }
+        }
+    }
+}
+
+fn list_of_troubles(troubles: &[String]) -> Markup {
+    html! {
+        @if !troubles.is_empty() {
+            ul.troubles { @for trouble in troubles { li { (trouble) } } }
+        }
+    }
+}
+
+fn service_link(service: &Service, refresh: Refresh) -> Markup {
+    let path = format!("{SERVICES}{}", service.nickname);
+    html! { a href=(link(&path, refresh)) { (service.nickname) } }
+}
+
+/// The services in need of somebody before the others.
+fn worst_first(services: &[Service]) -> Vec<&Service> {
+    let mut all: Vec<_> = services.iter().collect();
+    all.sort_by_key(|service| troubles::worst_first(service));
+    all
+}
+
+fn of_service(service: &Service) -> (&'static str, bool) {
+    (service_state(service.state), service.state == ServiceState::Published)
+}
+
+fn services(services: &[Service], refresh: Refresh) -> Markup {
+    let titles = [
+        "State",
+        "Backends up",
+        "Points",
+        "HSDirs",
+        "Introductions/s",
+        "Dropped/s",
+        "Circuits",
+        "Streams",
+        "Requests/s",
+        "429/s",
+        "5xx/s",
+    ];
+    html! {
+        (table("services", "Worst first. Rates are those of the last ten seconds.", html! {
+            thead { tr {
+                th scope="col" { "Service" }
+                @for title in titles { th scope="col" { (title) } }
+            } }
+            tbody { @for service in worst_first(services) {
+                @let (word, is_good) = of_service(service);
+                @let up = service.backends.iter().filter(|it| it.state == BackendState::Up).count();
+                @let current = service.descriptors.iter().find(|descriptor| descriptor.current);
+                @let hsdirs = current.map_or(&[][..], |descriptor| &descriptor.hsdirs);
+                @let Load { rates, circuits_open, circuits_limit, .. } = &service.load;
+                tr {
+                    th scope="row" { (service_link(service, refresh)) }
+                    td { (state(word, is_good)) }
+                    td { (up) " of " (service.backends.len()) }
+                    td { (current.map_or(0, |descriptor| descriptor.intro_points)) }
+                    td { (uploaded(hsdirs)) " of " (hsdirs.len()) }
+                    td { (of_limit("introductions a second", rates.introductions_per_s, service.load.introductions_limit_per_s as f64, rate)) }
+                    td { (rate(rates.introductions_dropped_per_s)) }
+                    td { (of_limit("circuits", *circuits_open as f64, *circuits_limit as f64, number)) }
+                    td { (service.load.streams_open) }
+                    td { (rate(rates.requests_per_s)) }
+                    td { (rate(rates.requests_limited_per_s)) }
+                    td { (rate(rates.server_errors_per_s)) }
+                }
+            } }
+        }))
+    }
+}
+
+/// A table that scrolls by itself where the window is narrow, below the heading
+/// with this name.
+fn table(heading: &str, caption: &str, rows: Markup) -> Markup {
+    html! {
+        div.scrolls role="region" aria-labelledby=(heading) tabindex="0" {
+            table { caption { (caption) } (rows) }
+        }
+    }
+}
+
+/// A number beside its limit, if it has one.
+fn of_limit(what: &str, value: f64, limit: f64, write: fn(f64) -> String) -> Markup {
+    html! {
+        (write(value))
+        @if limit > 0.0 {
+            " of " (write(limit))
+            meter aria-label=(what) min="0" max=(limit) high=(limit * 0.8) optimum="0" value=(value.min(limit)) {}
+        }
+    }
+}
+
+fn process(snapshot: &Snapshot, now: Timestamp) -> Markup {
+    let Snapshot { handles, memory, requests, tor, .. } = snapshot;
+    let since = now.0.duration_since(snapshot.started.0).unwrap_or_default();
+    let unknown = || html! { "not known" };
+    html! {
+        dl {
+            dt { "Version" } dd { (snapshot.version) }
+            dt { "Running for" } dd { (duration(since)) ", since " (snapshot.started) }
+            dt { "Tor" }
+            dd {
+                @if tor.bootstrap >= 1.0 { "ready" } @else {
+                    "at " (format!("{:.0}", tor.bootstrap * 100.0)) " %: " (tor.message)
+                }
+            }
+            @if let Some(until) = tor.consensus_valid_until {
+                dt { "Network directory" } dd { "valid until " (until) }
+            }
+            dt { "Files and connections" }
+            dd {
+                @match handles.open {
+                    Some(open) => (of_limit("files and connections", open as f64, handles.limit as f64, number)),
+                    None => (unknown()),
+                }
+            }
+            dt { "Those of clients" }
+            dd { (of_limit("files and connections of clients", handles.clients_open as f64, handles.clients_limit as f64, number)) }
+            dt { "HTTP requests under way" }
+            dd { (of_limit("HTTP requests under way", requests.under_way as f64, requests.limit as f64, number)) }
+            dt { "Memory" }
+            dd {
+                @match memory.resident {
+                    Some(resident) => (of_limit("memory", resident as f64, memory.limit.unwrap_or(0) as f64, bytes)),
+                    None => (unknown()),
+                }
+            }
+            dt { "Tasks" } dd { (snapshot.tasks) }
+            @if let Some(Reload { at, error: None, .. }) = &snapshot.reload {
+                dt { "Configuration" } dd { "read again at " (at) ": it is in force" }
+            }
+        }
+    }
+}
+
+fn load(load: &Load) -> Markup {
+    let Load { rates: now, last_minute, .. } = load;
+    let lines: [(&str, fn(&Rates) -> f64); 8] = [
+        ("Introductions", |rates| rates.introductions_per_s),
+        ("Introductions dropped", |rates| rates.introductions_dropped_per_s),
+        ("Replays dropped", |rates| rates.replays_per_s),
+        ("Clients not met", |rates| rates.rendezvous_failed_per_s),
+        ("Streams opened", |rates| rates.streams_per_s),
+        ("HTTP requests", |rates| rates.requests_per_s),
+        ("HTTP requests beyond a circuit's limit (429)", |rates| rates.requests_limited_per_s),
+        ("HTTP errors of servers (5xx)", |rates| rates.server_errors_per_s),
+    ];
+    html! {
+        dl {
+            dt { "Introductions a second" }
+            dd { (of_limit("introductions a second", now.introductions_per_s, load.introductions_limit_per_s as f64, rate)) }
+            dt { "Clients being met" }
+            dd { (of_limit("clients being met", load.rendezvous_under_way as f64, load.rendezvous_limit as f64, number)) }
+            dt { "Circuits" }
+            dd { (of_limit("circuits", load.circuits_open as f64, load.circuits_limit as f64, number)) }
+            dt { "Streams" }
+            dd {
+                (load.streams_open)
+                @if load.streams_limit_per_circuit > 0 {
+                    ", on one circuit at most " (load.streams_limit_per_circuit)
+                }
+            }
+        }
+        (table("load", "So many a second.", html! {
+            thead { tr {
+                th scope="col" { "What" }
+                th.number scope="col" { "Last ten seconds" }
+                th.number scope="col" { "Last minute" }
+            } }
+            tbody { @for (what, of) in lines {
+                tr {
+                    th scope="row" { (what) }
+                    td.number { (rate(of(now))) }
+                    td.number { (rate(of(last_minute))) }
+                }
+            } }
+        }))
+    }
+}
+
+fn backends(backends: &[Backend]) -> Markup {
+    let titles = [
+        "State",
+        "Published",
+        "Failing",
+        "Weight",
+        "Introductions",
+        "Dropped",
+        "Not met",
+        "Circuits",
+        "Streams",
+    ];
+    html! {
+        (table("backends", "Counts since the start. What happens at a backend elsewhere, nobody sees here.", html! {
+            thead { tr {
+                th scope="col" { "Backend" }
+                @for title in titles { th scope="col" { (title) } }
+                th scope="col" { "Why" }
+            } }
+            tbody { @for backend in backends {
+                @let is_good = backend.state == BackendState::Up;
+                tr {
+                    th scope="row" { (backend.name) }
+                    td { (state(backend_state(backend.state), is_good)) }
+                    td { (backend.published_intro_points) " of " (backend.intro_points) }
+                    td { (backend.failing_intro_points) }
+                    td { (backend.weight) }
+                    @let it = &backend.activity;
+                    @for count in [it.introductions, it.introductions_dropped, it.rendezvous_failed, it.circuits_open, it.streams_open] {
+                        td { @if backend.kind == BackendKind::Local { (count) } @else { "-" } }
+                    }
+                    td { (backend.reason.as_deref().unwrap_or_default()) }
+                }
+            } }
+        }))
+    }
+}
+
+fn proxy(http: &Http) -> Markup {
+    let classes = http.by_class;
+    let titles = ["State", "Requests", "Failed", "Under way", "Median", "95 of 100", "Why"];
+    html! {
+        p {
+            (http.requests) " requests, answered 1xx " (classes.informational) ", 2xx "
+            (classes.success) ", 3xx " (classes.redirection) ", 4xx " (classes.client_error)
+            ", 5xx " (classes.server_error)
+        }
+        @if !http.failures.is_empty() {
+            p { "Failed: " @for (n, (name, count)) in http.failures.iter().enumerate() {
+                @if n > 0 { ", " } (name) " " (count)
+            } }
+        }
+        @if !http.origins.is_empty() {
+            (table("http", "Origins. Times until the head of an answer, of the last minute.", html! {
+                thead { tr {
+                    th scope="col" { "Origin" }
+                    @for title in titles { th scope="col" { (title) } }
+                } }
+                tbody { @for origin in &http.origins {
+                    tr {
+                        th scope="row" { (origin.name) }
+                        td { (state(origin_state(origin.state), origin.state == OriginState::Up)) }
+                        td { (origin.requests) }
+                        td { (origin.failures) }
+                        td { (of_limit("requests under way", origin.in_flight as f64, origin.in_flight_limit as f64, number)) }
+                        td { (seconds(origin.median_seconds)) }
+                        td { (seconds(origin.p95_seconds)) }
+                        td { (origin.reason.as_deref().unwrap_or_default()) }
+                    }
+                } }
+            }))
+        }
+    }
+}
+
+fn descriptor(descriptor: &Descriptor, now: Timestamp) -> Markup {
+    let which = if descriptor.current { "current" } else { "other" };
+    let heading = format!("period-{}", descriptor.period);
+    html! {
+        h2 id=(heading) { "Descriptor of the " (which) " period, " (descriptor.period) }
+        p {
+            (descriptor.intro_points) " introduction points "
+            @if descriptor.distinct { "in distinct descriptors " }
+            "on " (uploaded(&descriptor.hsdirs)) " of " (descriptor.hsdirs.len()) " HSDirs"
+            @if let Some(at) = descriptor.published_at {
+                ", last " (duration(now.0.duration_since(at.0).unwrap_or_default())) " ago"
+            }
+            @if let Some(revision) = descriptor.revision { ", revision " (revision) }
+        }
+        @if let Some(canary) = descriptor.canary {
+            p { "HSDirs asked at " (canary.checked_at) ": " (canary_outcome(canary.outcome)) }
+        }
+        (table(&heading, "What each HSDir has of it.", html! {
+            thead { tr { @for title in ["HSDir", "State", "Points", "Attempts", "Last error"] {
+                th scope="col" { (title) }
+            } } }
+            tbody { @for hsdir in &descriptor.hsdirs {
+                tr {
+                    th scope="row" { (hsdir.relay.get(..8).unwrap_or(&hsdir.relay)) }
+                    td { (state(hsdir_state(hsdir.state), hsdir.state != HsdirState::Failed)) }
+                    td { (hsdir.intro_points) }
+                    td { (hsdir.attempts) }
+                    td { (hsdir.last_error.as_deref().unwrap_or_default()) }
+                }
+            } }
+        }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::observe::example::{self, EPOCH};
+
+    fn scene() -> Snapshot {
+        let good = example::service("blog", Vec::new(), Vec::new());
+        let bad = Service {
+            state: ServiceState::Down,
+            problems: vec!["<script>alert(1)</script>".into()],
+            load: Load { circuits_open: 8_000, circuits_limit: 8_192, ..Load::default() },
+            ..example::service(
+                "shop",
+                vec![example::backend("local-0", BackendKind::Local, BackendState::Down)],
+                vec![example::descriptor(vec![example::hsdir("AA", Some("refused"))])],
+            )
+        };
+        example::snapshot(vec![good, bad])
+    }
+
+    #[test]
+    fn the_worst_comes_first_and_says_what_is_wrong() {
+        let page = overview(&scene(), EPOCH, Refresh::Itself);
+        let place = |text: &str| page.find(text).unwrap_or_else(|| panic!("{text}: {page}"));
+        assert!(place(">shop</a></th>") < place(">blog</a></th>"));
+        assert!(place("no backend answers") < place("<table>"));
+        assert!(page.contains("8000 of 8192"), "{page}");
+    }
+
+    #[test]
+    fn nothing_in_a_page_is_executed_or_comes_from_elsewhere() {
+        let service = service(&scene(), "shop", EPOCH, Refresh::Itself).unwrap();
+        for page in [overview(&scene(), EPOCH, Refresh::Itself), service] {
+            assert!(!page.contains("<script") && !page.contains("style="), "{page}");
+            assert!(!page.contains("http://") && !page.contains("https://"), "{page}");
+            assert!(page.contains("&lt;script&gt;"), "{page}");
+        }
+    }
+
+    #[test]
+    fn a_paused_page_stays_and_so_do_the_pages_that_it_leads_to() {
+        let page = overview(&scene(), EPOCH, Refresh::Paused);
+        assert!(!page.contains("http-equiv=\"refresh\"") && page.contains("/services/shop?paused"));
+        let page = overview(&scene(), EPOCH, Refresh::Itself);
+        assert!(page.contains("http-equiv=\"refresh\"") && page.contains("\"/services/shop\""));
+    }
+
+    #[test]
+    fn a_service_that_there_is_not_has_no_page() {
+        assert_eq!(service(&scene(), "other", EPOCH, Refresh::Itself), None);
+    }
+}

@@ -1,0 +1,262 @@
+//! The Snapshot on a terminal that shows nothing else: what is wrong, and how
+//! much is wanted of what can be borne. Fits 80 columns; pure.
+
+use super::snapshot::{BackendState, Service, Snapshot, Timestamp};
+use super::table::table;
+use super::troubles::{troubles, uploaded, worst_first};
+use super::words::{bytes, duration, number, printable, rate, service_state};
+
+/// In which order services are shown.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Order {
+    /// Those in need of somebody first.
+    #[default]
+    WorstFirst,
+    /// Those with most introductions a second first.
+    BusiestFirst,
+    /// By their nicknames.
+    ByName,
+}
+
+impl Order {
+    /// The one after this.
+    #[must_use]
+    pub fn next(self) -> Self {
+        match self {
+            Self::WorstFirst => Self::BusiestFirst,
+            Self::BusiestFirst => Self::ByName,
+            Self::ByName => Self::WorstFirst,
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::WorstFirst => "worst first",
+            Self::BusiestFirst => "busiest first",
+            Self::ByName => "by name",
+        }
+    }
+}
+
+/// How it is shown.
+#[derive(Clone, Copy, Debug)]
+pub struct View {
+    /// Characters in a line.
+    pub columns: usize,
+    /// Lines.
+    pub rows: usize,
+    /// The order of the services.
+    pub order: Order,
+    /// Whether addresses are written out.
+    pub whole_addresses: bool,
+    /// Whether it stays as it is.
+    pub paused: bool,
+}
+
+/// The lines of the screen, none longer than it is wide.
+pub fn screen(snapshot: &Snapshot, now: Timestamp, view: &View) -> Vec<String> {
+    let ready = if snapshot.ready { "READY" } else { "NOT READY" };
+    let running = now.0.duration_since(snapshot.started.0).unwrap_or_default();
+    let mut lines = vec![
+        format!("onionbraid {} {ready}, running for {}", snapshot.version, duration(running)),
+        process(snapshot),
+        String::new(),
+    ];
+    let tor = &snapshot.tor;
+    if tor.bootstrap < 1.0 {
+        lines.push(format!("! Tor is at {:.0} %: {}", tor.bootstrap * 100.0, tor.message));
+    }
+    let services = in_order(&snapshot.services, view.order);
+    let rows = services.iter().map(|service| row(service));
+    let titles = [
+        "SERVICE", "STATE", "UP", "POINTS", "HSDIRS", "INTRO/S", "DROP/S", "CIRCUITS", "REQ/S",
+        "5XX/S",
+    ];
+    let rows: Vec<_> = [titles.map(str::to_owned).to_vec()].into_iter().chain(rows).collect();
+    lines.extend(table("", &rows).lines().map(str::to_owned));
+    lines.push(String::new());
+    for service in &services {
+        let troubles = troubles(service);
+        lines.extend(troubles.map(|trouble| format!("! {}: {trouble}", service.nickname)));
+    }
+    lines.extend(services.iter().map(|service| {
+        let address = match view.whole_addresses {
+            true => service.address.clone(),
+            false => shortened(&service.address),
+        };
+        format!("  {} is {address}", service.nickname)
+    }));
+    let paused = if view.paused { "PAUSED, " } else { "" };
+    let foot = format!("{paused}{now}  {}   q quit  p pause  s sort", view.order.name());
+    lines.truncate(view.rows.saturating_sub(1));
+    lines.resize(view.rows.saturating_sub(1), String::new());
+    lines.push(foot);
+    lines.iter().map(|line| printable(line).take(view.columns).collect()).collect()
+}
+
+/// What the process takes.
+fn process(snapshot: &Snapshot) -> String {
+    let Snapshot { handles, memory, requests, .. } = snapshot;
+    let mut parts = Vec::new();
+    if let Some(open) = handles.open {
+        parts.push(format!("handles {open}/{}", handles.limit));
+    }
+    if let Some(resident) = memory.resident {
+        let limit = memory.limit.map(|limit| format!("/{}", bytes(limit as f64)));
+        parts.push(format!("memory {}{}", bytes(resident as f64), limit.unwrap_or_default()));
+    }
+    parts.push(format!("HTTP requests under way {}/{}", requests.under_way, requests.limit));
+    parts.join("  ")
+}
+
+fn row(service: &Service) -> Vec<String> {
+    let up = service.backends.iter().filter(|it| it.state == BackendState::Up).count();
+    let current = service.descriptors.iter().find(|descriptor| descriptor.current);
+    let (points, hsdirs) =
+        current.map_or((0, &[][..]), |it| (it.intro_points, it.hsdirs.as_slice()));
+    let load = &service.load;
+    let (now, minute) = (&load.rates, &load.last_minute);
+    vec![
+        service.nickname.chars().take(16).collect(),
+        service_state(service.state).to_owned(),
+        format!("{up}/{}", service.backends.len()),
+        points.to_string(),
+        format!("{}/{}", uploaded(hsdirs), hsdirs.len()),
+        trend(now.introductions_per_s, minute.introductions_per_s),
+        trend(now.introductions_dropped_per_s, minute.introductions_dropped_per_s),
+        match load.circuits_limit {
+            0 => load.circuits_open.to_string(),
+            limit => format!("{}/{}", load.circuits_open, number(limit as f64)),
+        },
+        trend(now.requests_per_s, minute.requests_per_s),
+        trend(now.server_errors_per_s, minute.server_errors_per_s),
+    ]
+}
+
+/// A rate, and whether it is well above or below what it was over a minute.
+fn trend(now: f64, minute: f64) -> String {
+    let sign = match (now, minute) {
+        (now, minute) if now > 1.25 * minute && now - minute >= 0.1 => "+",
+        (now, minute) if now < 0.75 * minute && minute - now >= 0.1 => "-",
+        _ => "",
+    };
+    format!("{}{sign}", rate(now))
+}
+
+fn in_order(services: &[Service], order: Order) -> Vec<&Service> {
+    let mut all: Vec<_> = services.iter().collect();
+    match order {
+        Order::WorstFirst => all.sort_by_key(|service| worst_first(service)),
+        Order::BusiestFirst => all.sort_by(|one, other| {
+            let busy = |service: &Service| service.load.rates.introductions_per_s;
+            busy(other).total_cmp(&busy(one))
+        }),
+        Order::ByName => all.sort_by_key(|service| service.nickname.as_str()),
+    }
+    all
+}
+
+/// Enough of an address to tell it from others.
+fn shortened(address: &str) -> String {
+    match address.strip_suffix(".onion") {
+        Some(name) if name.len() > 20 => match (name.get(..8), name.get(name.len() - 8..)) {
+            (Some(begin), Some(end)) => format!("{begin}...{end}.onion"),
+            _ => address.to_owned(),
+        },
+        _ => address.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::observe::example::{self, EPOCH};
+    use crate::observe::load::{Load, Rates};
+    use crate::observe::snapshot::ServiceState;
+
+    const ADDRESS: &str = "eu5irynzocmhu6k3x5nbaxvjeixp3o7ksk2pglk5aqjvjmyjrrybfjyd.onion";
+
+    fn view() -> View {
+        View {
+            columns: 80,
+            rows: 24,
+            order: Order::default(),
+            whole_addresses: false,
+            paused: false,
+        }
+    }
+
+    fn scene() -> Snapshot {
+        let service = |nickname: &str, state, introductions_per_s| {
+            let load = Load {
+                rates: Rates { introductions_per_s, ..Rates::default() },
+                circuits_limit: 65_536,
+                circuits_open: 12_345,
+                ..Load::default()
+            };
+            let descriptor = example::descriptor(vec![example::hsdir("AA", None); 16]);
+            Service {
+                state,
+                load,
+                address: ADDRESS.into(),
+                ..example::service(nickname, Vec::new(), vec![descriptor])
+            }
+        };
+        example::snapshot(vec![
+            service("calm", ServiceState::Published, 0.5),
+            service("busy", ServiceState::Published, 199.0),
+            service("gone", ServiceState::Down, 0.0),
+        ])
+    }
+
+    fn order_of(lines: &[String]) -> Vec<&str> {
+        let names = lines.iter().filter_map(|line| line.split(' ').next());
+        names.filter(|name| ["calm", "busy", "gone"].contains(name)).collect()
+    }
+
+    #[test]
+    fn it_fits_eighty_columns_and_the_rows_that_there_are() {
+        let lines = screen(&scene(), EPOCH, &view());
+        assert_eq!(lines.len(), 24);
+        for line in &lines {
+            assert!(line.len() <= 80, "{line}");
+        }
+        // Nothing of a row is cut off.
+        let busy = lines.iter().find(|line| line.starts_with("busy")).unwrap();
+        assert!(
+            busy.contains("199+") && busy.contains("12345/65536") && busy.ends_with("0      0"),
+            "{busy}"
+        );
+        let small = View { columns: 20, rows: 5, ..view() };
+        let lines = screen(&scene(), EPOCH, &small);
+        assert!(lines.len() == 5 && lines.iter().all(|line| line.len() <= 20), "{lines:?}");
+        assert!(screen(&scene(), EPOCH, &View { rows: 0, ..view() }).len() <= 1);
+    }
+
+    #[test]
+    fn the_order_is_the_operators() {
+        let order = |order| screen(&scene(), EPOCH, &View { order, ..view() });
+        let lines = order(Order::WorstFirst);
+        assert_eq!(order_of(&lines), ["gone", "calm", "busy"]);
+        assert_eq!(order_of(&order(Order::BusiestFirst)), ["busy", "calm", "gone"]);
+        assert_eq!(order_of(&order(Order::ByName)), ["busy", "calm", "gone"]);
+        let wrong = lines.iter().position(|line| line.starts_with("! gone:")).unwrap();
+        assert!(lines.iter().position(|line| line.contains(" is eu5irynz")).unwrap() > wrong);
+    }
+
+    #[test]
+    fn addresses_are_shortened_unless_they_are_wanted_whole() {
+        let lines = screen(&scene(), EPOCH, &view()).join("\n");
+        assert!(lines.contains("eu5irynz...rrybfjyd.onion") && !lines.contains(ADDRESS), "{lines}");
+        let lines = screen(&scene(), EPOCH, &View { whole_addresses: true, ..view() }).join("\n");
+        assert!(lines.contains(ADDRESS), "{lines}");
+    }
+
+    #[test]
+    fn a_trend_is_shown_where_it_is_more_than_chance() {
+        assert_eq!(trend(100.0, 50.0), "100+");
+        assert_eq!(trend(10.0, 50.0), "10-");
+        assert_eq!(trend(50.0, 52.0), "50");
+        assert_eq!(trend(0.05, 0.0), "<0.1");
+    }
+}

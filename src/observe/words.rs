@@ -1,0 +1,134 @@
+//! The words for states, the same in every rendering. What needs the operator is
+//! in capitals: it has to be found without colour.
+
+use std::time::Duration;
+
+use super::snapshot::{BackendState, CanaryOutcome, HsdirState, OriginState, ServiceState};
+
+/// Whether clients can find a service.
+pub(super) fn service_state(state: ServiceState) -> &'static str {
+    match state {
+        ServiceState::Starting => "STARTING",
+        ServiceState::Publishing => "PUBLISHING",
+        ServiceState::Published => "published",
+        ServiceState::Down => "DOWN",
+    }
+}
+
+/// Whether a backend answers.
+pub(super) fn backend_state(state: BackendState) -> &'static str {
+    match state {
+        BackendState::Unknown => "unknown",
+        BackendState::Up => "up",
+        BackendState::Stale => "STALE",
+        BackendState::Down => "DOWN",
+    }
+}
+
+/// Whether an origin answers.
+pub(super) fn origin_state(state: OriginState) -> &'static str {
+    match state {
+        OriginState::Up => "up",
+        OriginState::Failing => "FAILING",
+        OriginState::Down => "DOWN",
+    }
+}
+
+/// What an HSDir holds.
+pub(super) fn hsdir_state(state: HsdirState) -> &'static str {
+    match state {
+        HsdirState::Pending => "pending",
+        HsdirState::Uploading => "uploading",
+        HsdirState::Uploaded => "uploaded",
+        HsdirState::Failed => "FAILED",
+    }
+}
+
+/// What HSDirs were seen to hold.
+pub(super) fn canary_outcome(outcome: CanaryOutcome) -> &'static str {
+    match outcome {
+        CanaryOutcome::Ok => "they hold what they should",
+        CanaryOutcome::Unreachable => "not all could be asked",
+        CanaryOutcome::Old => "one held an older descriptor and gets the newest again",
+        CanaryOutcome::Missing => "one held none that can be used and gets it again",
+        CanaryOutcome::Foreign => "one holds another publisher's",
+    }
+}
+
+/// A text without characters that tell a terminal to do something: relays and
+/// origins have a say in some texts.
+pub(super) fn printable(text: &str) -> impl Iterator<Item = char> {
+    text.chars().map(|c| if c.is_control() { '?' } else { c })
+}
+
+/// How often something happens in a second.
+pub(super) fn rate(per_second: f64) -> String {
+    match per_second {
+        none if none <= 0.0 => "0".to_owned(),
+        seldom if seldom < 0.1 => "<0.1".to_owned(),
+        some if some < 10.0 => format!("{some:.1}"),
+        often => format!("{often:.0}"),
+    }
+}
+
+/// A count that was calculated with.
+pub(super) fn number(count: f64) -> String {
+    format!("{count:.0}")
+}
+
+/// How long something took, if that is known.
+pub(super) fn seconds(took: Option<f64>) -> String {
+    match took {
+        None => "-".to_owned(),
+        Some(short) if short < 1.0 => format!("{:.0} ms", short * 1000.0),
+        Some(long) => format!("{long:.1} s"),
+    }
+}
+
+/// How much memory something takes.
+pub(super) fn bytes(bytes: f64) -> String {
+    const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
+    let mut value = bytes;
+    let mut units = UNITS.iter().peekable();
+    while value >= 1024.0 && units.len() > 1 {
+        value /= 1024.0;
+        units.next();
+    }
+    let unit = units.peek().copied().unwrap_or(&"");
+    if value < 10.0 && *unit != "B" {
+        format!("{value:.1} {unit}")
+    } else {
+        format!("{value:.0} {unit}")
+    }
+}
+
+/// How long ago something was, as exactly as anybody cares.
+pub(super) fn duration(length: Duration) -> String {
+    let seconds = length.as_secs();
+    let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86_400);
+    match seconds {
+        0..60 => format!("{seconds} s"),
+        60..3600 => format!("{minutes} min"),
+        3600..86_400 => format!("{hours} h {} min", minutes % 60),
+        _ => format!("{days} d {} h", hours % 24),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_cannot_steer_the_terminal() {
+        assert_eq!(printable("a\x1b[2J\u{9b}b\r\n").collect::<String>(), "a?[2J?b??");
+    }
+
+    #[test]
+    fn numbers_are_as_exact_as_a_reader_needs() {
+        assert_eq!([0.0, 0.04, 3.21, 199.7].map(rate), ["0", "<0.1", "3.2", "200"]);
+        assert_eq!([512.0, 1536.0, 47_185_920.0].map(bytes), ["512 B", "1.5 KiB", "45 MiB"]);
+        assert_eq!([None, Some(0.0312), Some(2.0)].map(seconds), ["-", "31 ms", "2.0 s"]);
+        let ages = [59, 60, 3_720, 90_000].map(Duration::from_secs).map(duration);
+        assert_eq!(ages, ["59 s", "1 min", "1 h 2 min", "1 d 1 h"]);
+    }
+}
