@@ -13,6 +13,7 @@
 mod connections;
 mod place;
 mod questions;
+mod scrape;
 mod views;
 
 use std::convert::Infallible;
@@ -36,9 +37,11 @@ use crate::observe::Snapshot;
 use crate::spare_handle::SpareHandle;
 
 use connections::Connections;
+use place::can_listen;
 pub use place::can_open;
 use questions::Questions;
 pub use questions::{AnswerQuestion, Unanswered};
+pub use scrape::Scrape;
 
 /// Takes a Snapshot at the moment it is asked.
 pub type TakeSnapshot = Arc<dyn Fn() -> Snapshot + Send + Sync>;
@@ -112,28 +115,40 @@ impl Admin {
 
     /// Answers until dropped.
     pub async fn serve(self) -> Infallible {
-        let mut connections = Connections::default();
         let must_name_loopback = matches!(self.listener, Listener::Tcp(_));
-        let spare = Arc::new(SpareHandle::take());
-        loop {
-            match self.listener.accept().await {
-                Ok(stream) => {
-                    let snapshot = Arc::clone(&self.snapshot);
-                    let questions = self.questions.clone();
-                    let spare = Arc::clone(&spare);
-                    connections.admit(async move {
-                        answer_connection(stream, snapshot, questions, must_name_loopback).await;
-                        spare.regain();
-                    });
-                }
-                // The next attempt takes the handle.
-                Err(error) if is_out_of_handles(&error) && spare.lend() => {}
-                Err(error) => {
-                    // Out of file handles, most likely: it passes.
+        let Self { listener, snapshot, questions } = self;
+        let answer = |stream| {
+            let (snapshot, questions) = (Arc::clone(&snapshot), questions.clone());
+            answer_connection(stream, snapshot, questions, must_name_loopback)
+        };
+        accept(listener, answer).await
+    }
+}
+
+/// Answers every connection, each beside the others, until dropped.
+async fn accept<A>(listener: Listener, answer: impl Fn(Box<dyn Connection>) -> A) -> Infallible
+where
+    A: Future<Output = ()> + Send + 'static,
+{
+    let mut connections = Connections::default();
+    let spare = Arc::new(SpareHandle::take());
+    loop {
+        match listener.accept().await {
+            Ok(stream) => {
+                let answered = answer(stream);
+                let spare = Arc::clone(&spare);
+                connections.admit(async move {
+                    answered.await;
                     spare.regain();
-                    tracing::warn!(%error, "admin socket cannot accept a connection");
-                    tokio::time::sleep(Duration::from_secs(1)).await;
-                }
+                });
+            }
+            // The next attempt takes the handle.
+            Err(error) if is_out_of_handles(&error) && spare.lend() => {}
+            Err(error) => {
+                // Out of file handles, most likely: it passes.
+                spare.regain();
+                tracing::warn!(%error, "admin socket cannot accept a connection");
+                tokio::time::sleep(Duration::from_secs(1)).await;
             }
         }
     }

@@ -31,6 +31,7 @@ mod files;
 mod frontends;
 mod http;
 mod logging;
+mod metrics;
 mod names;
 mod ports;
 mod probe;
@@ -42,6 +43,7 @@ mod storage;
 mod target;
 mod units;
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use arti_client::TorClientConfig;
@@ -71,6 +73,8 @@ pub struct Config {
     pub services: Vec<ServiceConfig>,
     /// Where the admin interface listens.
     pub admin: AdminListen,
+    /// Where Prometheus is answered.
+    pub metrics: Vec<SocketAddr>,
     /// What is logged.
     pub logging: Logging,
     /// How long ending may take.
@@ -178,6 +182,7 @@ impl Config {
         let directories = storage::directories(root, env, &mut report);
         let state_dir = directories.as_ref().map(|directories| directories.state.as_path());
         let admin = admin::read(root.get("admin"), state_dir, &mut report);
+        let metrics = metrics::read(root.get("metrics"), &mut report);
         let arti = arti::read(root, directories.as_ref(), &mut report);
         let storage = match (directories, &arti) {
             (Some(directories), Some(arti)) => {
@@ -189,6 +194,7 @@ impl Config {
             (Some(admin), Some(arti), Some(storage), warnings) => Ok(Self {
                 services,
                 admin,
+                metrics,
                 logging,
                 shutdown,
                 storage,
@@ -220,7 +226,8 @@ impl Config {
 
 /// Reports every top-level key that belongs to nobody.
 fn unknown_tables(root: &Table, report: &mut Report) {
-    const OURS: [&str; 5] = ["admin", "application", "logging", "onion_services", "shutdown"];
+    const OURS: [&str; 6] =
+        ["admin", "application", "logging", "metrics", "onion_services", "shutdown"];
     let known = || OURS.into_iter().chain(arti::TABLES).chain(arti::PROGRAM_TABLES);
     for (key, node) in root {
         if known().any(|known| known == key) {
@@ -269,7 +276,7 @@ mod tests {
     /// The key of a line `key = value`.
     fn key_of(line: &str) -> Option<&str> {
         let (key, _) = line.split_once(" = ")?;
-        let is_key = key.chars().all(|c| c.is_ascii_lowercase() || c == '_');
+        let is_key = key.chars().all(|c| c.is_ascii_lowercase() || matches!(c, '_' | '.'));
         (is_key && !key.is_empty()).then_some(key)
     }
 
@@ -357,6 +364,7 @@ mod tests {
             include_str!("config/logging.rs"),
             include_str!("config/probe.rs"),
             include_str!("config/service.rs"),
+            include_str!("config/metrics.rs"),
             include_str!("config/shutdown.rs"),
         ];
         let mut keys = Vec::new();
@@ -454,15 +462,32 @@ mod tests {
     }
 
     #[test]
+    fn prometheus_is_answered_where_arti_would_and_nowhere_by_default() {
+        let listen = |value: &str| {
+            let service = "[onion_services.a]\nproxy_ports = [[80, \"127.0.0.1:1\"]]\n";
+            let config =
+                load(&format!("{service}[metrics]\nprometheus.listen = {value}\n")).unwrap();
+            let addresses: Vec<_> = config.metrics.iter().map(ToString::to_string).collect();
+            (addresses.join(" "), config.warnings.len())
+        };
+        let here = |addresses: &str| (addresses.to_owned(), 0);
+        assert_eq!(listen("\"127.0.0.1:9035\""), here("127.0.0.1:9035"));
+        assert_eq!(listen("9035"), here("127.0.0.1:9035 [::1]:9035"));
+        assert_eq!(listen("[9035, \"127.0.0.1:9035\", 0]"), here("127.0.0.1:9035 [::1]:9035"));
+        assert_eq!([listen("false"), listen("0"), listen("[]")], [here(""), here(""), here("")]);
+        assert_eq!(listen("\"0.0.0.0:9035\""), ("0.0.0.0:9035".to_owned(), 1));
+    }
+
+    #[test]
     fn what_belongs_to_the_arti_program_gives_one_warning_each() {
         let service = "[onion_services.a]\nproxy_ports = [[80, \"127.0.0.1:1\"]]\n";
         let text = format!(
             "{service}[application]\nwatch_configuration = true\n[proxy]\nsocks_listen = 9150\n\
-             [metrics]\n[rpc]\n[system]\nmax_files = 1024\n[storage]\nport_info_file = \"\"\n\
+             [rpc]\n[system]\nmax_files = 1024\n[storage]\nport_info_file = \"\"\n\
              [logging]\nfiles = []\ntokio_console = {{}}\n"
         );
         let warnings = load(&text).unwrap().warnings;
-        assert_eq!(warnings.len(), 8, "{warnings:#?}");
+        assert_eq!(warnings.len(), 7, "{warnings:#?}");
         assert!(warnings.iter().all(|warning| warning.contains("does nothing here")));
     }
 }

@@ -48,7 +48,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use crate::admin::{Admin, AdminError};
+use crate::admin::{Admin, AdminError, Scrape};
 use crate::clock::now;
 use crate::config::{Config, ConfigErrors};
 use crate::logging::LoggingGuard;
@@ -131,6 +131,7 @@ pub async fn run(mut config: Config, outside: Outside) -> Result<(), DaemonError
         let board = Arc::clone(&board);
         Arc::new(move || board.snapshot())
     };
+    let scrape = Scrape::open(&config.metrics, take_snapshot.clone())?;
     let admin = Admin::open(&config.admin, take_snapshot).await?;
     let admin = admin.answering(inquiries::answering(known, tor.clone(), Arc::clone(&board)));
 
@@ -144,6 +145,7 @@ pub async fn run(mut config: Config, outside: Outside) -> Result<(), DaemonError
     services.apply(checked, config.shutdown);
     // Not before: without any service, all of them would seem to be ready.
     tasks.spawn(async move { match admin.serve().await {} });
+    tasks.spawn(async move { match scrape.serve().await {} });
 
     loop {
         tokio::select! {

@@ -32,7 +32,6 @@ use tokio::sync::{mpsc, watch};
 use crate::tor::network::Network;
 use crate::tor::subcredentials::Subcredentials;
 use onionbraid_balancer::onion::{IntroPoint, SessionId};
-use onionbraid_balancer::status::Activity;
 
 pub use activity::Counting;
 pub use heard::Heard;
@@ -87,7 +86,7 @@ pub struct Counters {
     /// Streams of clients that are open now.
     pub open_streams: AtomicU64,
     /// Rendezvous that are under way now.
-    pub(crate) rendezvous_under_way: AtomicU64,
+    pub rendezvous_under_way: AtomicU64,
     /// When introductions arrived last.
     pub heard: Heard,
 }
@@ -122,33 +121,6 @@ pub const LIMITS: Limits = Limits {
     rendezvous: limits::RENDEZVOUS_AT_ONCE,
     circuits: limits::CLIENTS_AT_ONCE as u64,
 };
-
-impl Counters {
-    /// Everything that was counted, as the status shows it.
-    pub fn activity(&self) -> Activity {
-        let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
-        let Dropped { queue, rate, rendezvous, circuits } = &self.dropped;
-        let dropped =
-            [("queue", queue), ("rate", rate), ("rendezvous", rendezvous), ("circuits", circuits)];
-        let dropped = dropped.map(|(name, count)| (name.to_owned(), read(count)));
-        Activity {
-            introductions: read(&self.introductions),
-            introductions_dropped: dropped.iter().map(|(_, count)| count).sum(),
-            introductions_dropped_by: dropped.into(),
-            replays: read(&self.replays),
-            rendezvous_failed: read(&self.rendezvous_failed),
-            rendezvous_abandoned: read(&self.rendezvous_abandoned),
-            rendezvous_under_way: read(&self.rendezvous_under_way),
-            circuits_closed_idle: read(&self.closed_idle),
-            circuits_closed_silent: read(&self.closed_silent),
-            circuits_closed_slow: read(&self.closed_slow),
-            circuits_open: read(&self.open_circuits),
-            congestion_controlled: read(&self.congestion_controlled),
-            streams: read(&self.streams),
-            streams_open: read(&self.open_streams),
-        }
-    }
-}
 
 /// A local instance, ready to run.
 pub struct Instance {

@@ -1230,7 +1230,7 @@ _onionbraid() {
             return 0
             ;;
         onionbraid__subcmd__status)
-            opts="-c -h --config --json --watch --help"
+            opts="-c -v -h --config --json --brief --watch --verbose --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

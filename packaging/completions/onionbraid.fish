@@ -44,7 +44,9 @@ complete -c onionbraid -n "__fish_onionbraid_using_subcommand check" -l online -
 complete -c onionbraid -n "__fish_onionbraid_using_subcommand check" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c onionbraid -n "__fish_onionbraid_using_subcommand status" -s c -l config -d 'Configuration file; may repeat, a later file overrides an earlier one [default: $XDG_CONFIG_HOME/onionbraid/arti.toml, else /etc/onionbraid/arti.toml]' -r -F
 complete -c onionbraid -n "__fish_onionbraid_using_subcommand status" -l json -d 'Print the whole status as JSON'
-complete -c onionbraid -n "__fish_onionbraid_using_subcommand status" -l watch -d 'Show it anew every 2 seconds, until Ctrl-C'
+complete -c onionbraid -n "__fish_onionbraid_using_subcommand status" -l brief -d 'Print one line for each service'
+complete -c onionbraid -n "__fish_onionbraid_using_subcommand status" -l watch -d 'Show rates and what is wrong, anew every 2 seconds, until q or Ctrl-C'
+complete -c onionbraid -n "__fish_onionbraid_using_subcommand status" -s v -l verbose -d 'Write addresses out in --watch'
 complete -c onionbraid -n "__fish_onionbraid_using_subcommand status" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c onionbraid -n "__fish_onionbraid_using_subcommand healthcheck" -s c -l config -d 'Configuration file; may repeat, a later file overrides an earlier one [default: $XDG_CONFIG_HOME/onionbraid/arti.toml, else /etc/onionbraid/arti.toml]' -r -F
 complete -c onionbraid -n "__fish_onionbraid_using_subcommand healthcheck" -s h -l help -d 'Print help (see more with \'--help\')'

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io;
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::FileTypeExt as _;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -25,12 +25,7 @@ pub fn can_open(
 ) -> Result<(), AdminError> {
     let failed = |source| AdminError::Io { listen: listen.to_string(), source };
     match listen {
-        // For a moment, which writes nothing; nobody can connect meanwhile and
-        // be answered.
-        AdminListen::Tcp(address) => match TcpListener::bind(address) {
-            Err(error) if running && error.kind() == io::ErrorKind::AddrInUse => Ok(()),
-            bound => bound.map(drop).map_err(failed),
-        },
+        AdminListen::Tcp(address) => can_listen(*address, running),
         AdminListen::Unix(path) => {
             if !directory_is_made {
                 let directory = path.parent().unwrap_or(Path::new("/"));
@@ -49,5 +44,20 @@ pub fn can_open(
                 Err(error) => Err(failed(error)),
             }
         }
+    }
+}
+
+/// Whether a port can be opened; where a daemon is `running`, it has it.
+///
+/// # Errors
+///
+/// What opening it would say.
+pub(super) fn can_listen(address: SocketAddr, running: bool) -> Result<(), AdminError> {
+    // For a moment, which writes nothing; nobody can connect meanwhile and be
+    // answered.
+    match TcpListener::bind(address) {
+        Err(error) if running && error.kind() == io::ErrorKind::AddrInUse => Ok(()),
+        Err(source) => Err(AdminError::Io { listen: address.to_string(), source }),
+        Ok(_) => Ok(()),
     }
 }

@@ -33,7 +33,7 @@ pub(crate) const TABLES: [&str; 14] = [
 ];
 
 /// Tables of the `arti` program that do nothing here.
-pub(crate) const PROGRAM_TABLES: [&str; 3] = ["metrics", "proxy", "rpc"];
+pub(crate) const PROGRAM_TABLES: [&str; 2] = ["proxy", "rpc"];
 
 /// Keys of the `arti` program within Arti's tables.
 const PROGRAM_KEYS: [(&str, &str); 2] = [("storage", "port_info_file"), ("system", "max_files")];

@@ -25,6 +25,10 @@ impl Config {
             root.insert("onion_services".to_owned(), services.into());
         }
         root.insert("admin".to_owned(), table([("listen", self.admin.to_string().into())]));
+        let listen: Vec<Value> =
+            self.metrics.iter().map(|address| address.to_string().into()).collect();
+        let prometheus = table([("listen", listen.into())]);
+        root.insert("metrics".to_owned(), table([("prometheus", prometheus)]));
         let debugging = ("permit_debugging", self.permit_debugging.into());
         root.insert("application".to_owned(), table([debugging]));
         root.insert(

@@ -165,6 +165,9 @@ pub fn preflight(config: &Config) -> Result<Clear, Obstacles> {
     if let Err(error) = admin::can_open(&config.admin, in_one_of_these, running) {
         found.push(error.into());
     }
+    if let Err(error) = admin::Scrape::can_open(&config.metrics, running) {
+        found.push(error.into());
+    }
     if found.is_empty() { Ok(Clear { running }) } else { Err(Obstacles(found)) }
 }
 

@@ -64,6 +64,9 @@ pub(super) fn until_a_restart(running: &Config, wanted: &Config) -> Vec<String> 
     if running.admin != wanted.admin {
         differ.insert("[admin]".to_owned());
     }
+    if running.metrics != wanted.metrics {
+        differ.insert("[metrics]".to_owned());
+    }
     if running.permit_debugging != wanted.permit_debugging {
         differ.insert("application.permit_debugging".to_owned());
     }

@@ -2,15 +2,17 @@
 //! services know at that moment. Nothing is copied while nobody looks.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 use crate::clock::now;
 use crate::inquiry::published::Here;
-use crate::instance::Counters;
+use crate::instance::{Counters, Dropped};
 use crate::observe::Snapshot;
 use crate::observe::load::Load;
-use crate::observe::snapshot::{self, Reload, ServiceState, Timestamp};
+use crate::observe::snapshot::{self, Activity, Reload, ServiceState, Timestamp};
 use crate::tor::bootstrap::Tor;
 use onionbraid_balancer::Balancer;
 use onionbraid_balancer::onion::OnionAddress;
@@ -155,10 +157,35 @@ impl Posted {
         let counters = lock(&self.counters);
         for backend in &mut service.backends {
             if let Some(counters) = counters.get(&backend.name) {
-                backend.activity = counters.activity();
+                backend.activity = activity(counters);
             }
         }
         service
+    }
+}
+
+/// What an instance has counted, as the status shows it.
+fn activity(counters: &Counters) -> Activity {
+    let read = |count: &AtomicU64| count.load(Relaxed);
+    let Dropped { queue, rate, rendezvous, circuits } = &counters.dropped;
+    let dropped =
+        [("queue", queue), ("rate", rate), ("rendezvous", rendezvous), ("circuits", circuits)];
+    let dropped = dropped.map(|(limit, count)| (limit.to_owned(), read(count)));
+    Activity {
+        introductions: read(&counters.introductions),
+        introductions_dropped: dropped.iter().map(|(_, count)| count).sum(),
+        introductions_dropped_by: dropped.into(),
+        replays: read(&counters.replays),
+        rendezvous_failed: read(&counters.rendezvous_failed),
+        rendezvous_abandoned: read(&counters.rendezvous_abandoned),
+        rendezvous_under_way: read(&counters.rendezvous_under_way),
+        circuits_closed_idle: read(&counters.closed_idle),
+        circuits_closed_silent: read(&counters.closed_silent),
+        circuits_closed_slow: read(&counters.closed_slow),
+        circuits_open: read(&counters.open_circuits),
+        congestion_controlled: read(&counters.congestion_controlled),
+        streams: read(&counters.streams),
+        streams_open: read(&counters.open_streams),
     }
 }
 

@@ -1,0 +1,69 @@
+//! Where Prometheus is answered: the `[metrics]` table, Arti's.
+
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use super::document::{Node, Value};
+use super::error::{KeyPath, Report};
+use super::reader::Item;
+use super::target;
+
+const WANTED: &str =
+    "\"127.0.0.1:9035\", a port of the loopback interface, a list of these, or false";
+
+/// Reads `[metrics]`; without it nobody is answered.
+pub(crate) fn read(node: Option<&Node>, report: &mut Report) -> Vec<SocketAddr> {
+    let path = KeyPath::default().key("metrics");
+    let Some(mut table) = node.and_then(|node| Item { node, path }.table(report)) else {
+        return Vec::new();
+    };
+    let prometheus = table.get("prometheus");
+    table.finish(report);
+    let Some(mut table) = prometheus.and_then(|item| item.table(report)) else {
+        return Vec::new();
+    };
+    let listen = table.get("listen");
+    table.finish(report);
+    let mut all = listen.map_or_else(Vec::new, |item| addresses(&item, report));
+    all.sort_unstable();
+    all.dedup();
+    all
+}
+
+fn addresses(item: &Item<'_>, report: &mut Report) -> Vec<SocketAddr> {
+    match &item.node.value {
+        _ if item.is_false() => Vec::new(),
+        Value::Array(_) => {
+            let items = item.array(WANTED, report).unwrap_or_default();
+            items.iter().flat_map(|item| addresses(item, report)).collect()
+        }
+        // Arti's way to say that nothing listens.
+        Value::Scalar(toml::Value::Integer(0)) => Vec::new(),
+        Value::Scalar(toml::Value::Integer(_)) => {
+            let Some(port) = item.integer(1..=u16::MAX, report) else { return Vec::new() };
+            vec![(Ipv4Addr::LOCALHOST, port).into(), (Ipv6Addr::LOCALHOST, port).into()]
+        }
+        _ => {
+            let Some(text) = item.text(WANTED, report) else { return Vec::new() };
+            match target::socket_addr(text) {
+                Ok(Some(address)) => {
+                    if !address.ip().is_loopback() {
+                        let text = format!(
+                            "everybody who reaches {address} sees how this service is doing, though \
+                             not its address: only monitoring should reach it"
+                        );
+                        report.warn(item.place(), &item.path, &text);
+                    }
+                    vec![address]
+                }
+                Ok(None) => {
+                    item.wrong(format!("this must be {WANTED}"), report);
+                    Vec::new()
+                }
+                Err(problem) => {
+                    item.wrong(problem, report);
+                    Vec::new()
+                }
+            }
+        }
+    }
+}
