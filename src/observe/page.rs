@@ -311,16 +311,19 @@ fn process(snapshot: &Snapshot, now: Timestamp) -> Markup {
 
 fn load(load: &Load) -> Markup {
     let Load { rates: now, last_minute, .. } = load;
-    let lines: [(&str, fn(&Rates) -> f64); 8] = [
-        ("Introductions", |rates| rates.introductions_per_s),
-        ("Introductions dropped", |rates| rates.introductions_dropped_per_s),
-        ("Replays dropped", |rates| rates.replays_per_s),
-        ("Clients not met", |rates| rates.rendezvous_failed_per_s),
-        ("Streams opened", |rates| rates.streams_per_s),
-        ("HTTP requests", |rates| rates.requests_per_s),
-        ("HTTP requests beyond a circuit's limit (429)", |rates| rates.requests_limited_per_s),
-        ("HTTP errors of servers (5xx)", |rates| rates.server_errors_per_s),
-    ];
+    let of = |rates: &Rates| {
+        [
+            ("Introductions", rates.introductions_per_s),
+            ("Introductions dropped", rates.introductions_dropped_per_s),
+            ("Replays dropped", rates.replays_per_s),
+            ("Clients not met", rates.rendezvous_failed_per_s),
+            ("Streams opened", rates.streams_per_s),
+            ("HTTP requests", rates.requests_per_s),
+            ("HTTP requests beyond a circuit's limit (429)", rates.requests_limited_per_s),
+            ("HTTP errors of servers (5xx)", rates.server_errors_per_s),
+        ]
+    };
+    let lines = of(now).into_iter().zip(of(last_minute));
     html! {
         dl {
             dt { "Introductions a second" }
@@ -343,11 +346,11 @@ fn load(load: &Load) -> Markup {
                 th.number scope="col" { "Last ten seconds" }
                 th.number scope="col" { "Last minute" }
             } }
-            tbody { @for (what, of) in lines {
+            tbody { @for ((what, now), (_, lately)) in lines {
                 tr {
                     th scope="row" { (what) }
-                    td.number { (rate(of(now))) }
-                    td.number { (rate(of(last_minute))) }
+                    td.number { (rate(now)) }
+                    td.number { (rate(lately)) }
                 }
             } }
         }))
