@@ -2,9 +2,9 @@
 //!
 //! It sees a request as the client has sent it, in any version of HTTP, before
 //! anything in it is changed, and holds the same against all of them ([`form`]).
-//! What of HTTP/1 does not reach a parsed head, the framing refuses before
-//! (`http::framing`); what shows only while a body arrives, such as its length
-//! when none was announced, is for who reads the body.
+//! What of HTTP/1 does not show in a parsed head, such as its line ends, is refused
+//! before; what shows only while a body arrives, such as its length when none was
+//! announced, is for who reads the body.
 
 mod form;
 mod path;
@@ -12,17 +12,17 @@ mod rules;
 
 use http::header::{CONTENT_LENGTH, EXPECT, HOST, MAX_FORWARDS, TRANSFER_ENCODING};
 use http::request::Parts;
+use http::uri::Authority;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Version};
 
 use super::failure::Failure;
 use super::host::{self, Host};
-use super::http::framing;
 use super::settings::{AllowedHost, GuardSettings};
 use super::token;
 use rules::Rules;
 
-/// The longest target of a request, in bytes, in any version of HTTP. The framing
-/// of HTTP/1 has a limit of its own, above this one: what hyper can read at all.
+/// The longest target of a request, in bytes, in any version of HTTP. hyper has a
+/// limit of its own above this one, for HTTP/1.
 pub const LONGEST_TARGET: usize = 16 * 1024;
 
 /// What a field adds to the length of a head besides its name and value.
@@ -58,7 +58,7 @@ impl Guard {
     }
 
     /// Whether a request to the service with the address `own` may go on to an
-    /// origin.
+    /// origin; and the host that it is for, unless it names none.
     ///
     /// Besides what the settings refuse, these are always refused: what is
     /// longer than the limits; what would be another head in another version of
@@ -70,10 +70,21 @@ impl Guard {
     /// # Errors
     ///
     /// Why the request is refused.
-    pub fn check(&self, own: &str, request: &Parts) -> Result<(), Failure> {
+    pub fn check<'a>(&self, own: &str, request: &'a Parts) -> Result<Option<Host<'a>>, Failure> {
         let host = acceptable(&self.settings, own, request)?;
-        self.rules.status(request, host).map_or(Ok(()), |status| Err(Failure::Blocked(status)))
+        self.rules.status(request, host).map_or(Ok(host), |status| Err(Failure::Blocked(status)))
     }
+}
+
+/// Whether a request may go on with these trailers: they must not say what only a
+/// head may, how long the message is and whom it is for.
+///
+/// # Errors
+///
+/// `Malformed`, if they do.
+pub fn trailers(trailers: &HeaderMap) -> Result<(), Failure> {
+    let proper = |name: &HeaderName| *name != HOST && !is_of_framing(name);
+    if trailers.keys().all(proper) { Ok(()) } else { Err(Failure::Malformed) }
 }
 
 /// The host that a request is for, unless it is refused whatever the rules are.
@@ -141,37 +152,34 @@ fn only_host(request: &Parts) -> Result<Option<Host<'_>>, Failure> {
     if fields.next().is_some() {
         return Err(Failure::Malformed);
     }
-    let named = match host::named(request) {
-        Some(named) => Some(Host::parse(named).ok_or(Failure::Malformed)?),
-        None if field.is_some() || request.version != Version::HTTP_10 => {
+    let text = field.map(|field| field.to_str().map_err(|_| Failure::Malformed)).transpose()?;
+    let authority = request.uri.authority().map(Authority::as_str);
+    let named = match (authority, text) {
+        // The target counts more than the field, but some would look at the field.
+        (Some(named), Some(field)) if !named.eq_ignore_ascii_case(field) => {
             return Err(Failure::Malformed);
         }
-        None => None,
+        // In HTTP/2 the target is enough.
+        (Some(named), None) if request.version != Version::HTTP_11 => named,
+        (_, Some(named)) => named,
+        (_, None) if request.version == Version::HTTP_10 => return Ok(None),
+        (_, None) => return Err(Failure::Malformed),
     };
-    // The target counts more than the field, but some would look at the field.
-    if let (Some(named), Some(field)) = (named, field) {
-        let field = field.to_str().ok().and_then(Host::parse).ok_or(Failure::Malformed)?;
-        if !field.name.eq_ignore_ascii_case(named.name) || field.port != named.port {
-            return Err(Failure::Malformed);
-        }
-    }
-    Ok(named)
+    Host::parse(named).map(Some).ok_or(Failure::Malformed)
 }
 
 /// The announced length of the body: one number, and not beyond the limit. An
 /// origin that takes one name for another must not find another one.
 fn body_fits(settings: &GuardSettings, headers: &HeaderMap) -> Result<(), Failure> {
     let disguised = |name: &HeaderName| {
-        !matches!(*name, CONTENT_LENGTH | TRANSFER_ENCODING)
-            && framing::is_of_framing(name.as_str().as_bytes())
+        !matches!(*name, CONTENT_LENGTH | TRANSFER_ENCODING) && is_of_framing(name)
     };
     if headers.keys().any(disguised) {
         return Err(Failure::Malformed);
     }
     let mut announced = headers.get_all(CONTENT_LENGTH).iter();
     let Some(length) = announced.next() else { return Ok(()) };
-    let digits = length.to_str().ok().filter(|text| text.bytes().all(|c| c.is_ascii_digit()));
-    let length: u64 = digits.and_then(|text| text.parse().ok()).ok_or(Failure::Malformed)?;
+    let length = token::length(length.as_bytes()).ok_or(Failure::Malformed)?;
     if announced.next().is_some() || headers.contains_key(TRANSFER_ENCODING) {
         return Err(Failure::Malformed);
     }
@@ -179,6 +187,13 @@ fn body_fits(settings: &GuardSettings, headers: &HeaderMap) -> Result<(), Failur
         Some(most) if length > most => Err(Failure::BodyTooLarge),
         _ => Ok(()),
     }
+}
+
+/// Whether a field of this name says how long a message is, or would say so to
+/// an origin that takes one name for another ([`token::plain`]).
+fn is_of_framing(name: &HeaderName) -> bool {
+    let plain = token::plain(name.as_str().as_bytes());
+    plain.clone().eq(*b"content-length") || plain.eq(*b"transfer-encoding")
 }
 
 /// Whether a client waits for something that nobody here can promise. That the
@@ -225,9 +240,8 @@ mod tests {
 
     fn get(target: &str) -> Parts {
         let (mut parts, ()) = Request::get(target).body(()).unwrap().into_parts();
-        if parts.uri.authority().is_none() {
-            parts.headers.insert(HOST, ONION.parse().unwrap());
-        }
+        let host = parts.uri.authority().map_or(ONION, Authority::as_str).parse().unwrap();
+        parts.headers.insert(HOST, host);
         parts
     }
 
@@ -294,8 +308,10 @@ mod tests {
         let mut request = get(&format!("http://{ONION}/"));
         request.headers.insert(HOST, "other.onion".parse().unwrap());
         assert_eq!(default(&request), Some(Failure::Malformed));
-        request.headers.insert(HOST, format!("{ONION}:81").parse().unwrap());
-        assert_eq!(default(&request), Some(Failure::Malformed));
+        for other in [format!("{ONION}:81"), format!("{ONION}."), format!("{ONION}:")] {
+            request.headers.insert(HOST, other.parse().unwrap());
+            assert_eq!(default(&request), Some(Failure::Malformed), "{other}");
+        }
         request.headers.insert(HOST, ONION.to_uppercase().parse().unwrap());
         assert_eq!(default(&request), None);
     }
@@ -341,6 +357,33 @@ mod tests {
     }
 
     #[test]
+    fn trailers_that_say_what_only_a_head_may_are_malformed() {
+        for name in ["host", "content-length", "transfer-encoding", "content_length", "Host"] {
+            let mut headers = with(&[(name, "1")]).headers;
+            if !name.eq_ignore_ascii_case("host") {
+                headers.remove(HOST);
+            }
+            let refused = trailers(&headers);
+            assert_eq!(refused, Err(Failure::Malformed), "{name}");
+        }
+        let mut others = with(&[("x-sum", "1"), ("content-md5", "x")]).headers;
+        others.remove(HOST);
+        assert_eq!(trailers(&others), Ok(()));
+    }
+
+    #[test]
+    fn in_http_1_1_the_host_is_a_field_whatever_the_target_says() {
+        let mut request = get(&format!("http://{ONION}/"));
+        assert_eq!(default(&request), None);
+        request.headers.remove(HOST);
+        assert_eq!(default(&request), Some(Failure::Malformed));
+        for version in [Version::HTTP_10, Version::HTTP_2] {
+            request.version = version;
+            assert_eq!(default(&request), None, "{version:?}");
+        }
+    }
+
+    #[test]
     fn a_body_with_two_lengths_is_malformed() {
         for fields in [
             [("content-length", "1"), ("content-length", "2")],
@@ -353,6 +396,7 @@ mod tests {
             [("content.length", "1"), ("x", "y")],
             [("transfer_encoding", "chunked"), ("x", "y")],
             [("content-length", "99999999999999999999"), ("x", "y")],
+            [("content-length", "1000000000000000000"), ("x", "y")],
         ] {
             assert_eq!(default(&with(&fields)), Some(Failure::Malformed), "{fields:?}");
         }

@@ -28,12 +28,10 @@ pub use self::fields::is_translated;
 use self::names::Names;
 pub use self::own::Own;
 pub use self::site::Sites;
-use super::host;
 use super::settings::HeaderSettings;
 use super::visitor::Visitor;
 
-/// Makes of a client's request the one that the origin gets; the answer is for
-/// these sites.
+/// Makes of a client's request for these sites the one that the origin gets.
 ///
 /// Afterwards it has exactly one `Host`, and its target is a path (or `*`), as
 /// in HTTP/1.1, whatever the client speaks: where the origin speaks HTTP/2, the
@@ -45,14 +43,14 @@ use super::visitor::Visitor;
 pub fn request(
     settings: &HeaderSettings,
     visitor: &Visitor,
+    sites: &Sites,
     request: &mut request::Parts,
-) -> Sites {
-    let sites = Sites::new(settings, visitor, host::named(request));
+) {
     client::forget(settings, &mut request.headers);
     write_length(&mut request.headers);
     hop::clean_request(&settings.upgrades, request);
     request.headers.remove(EXPECT);
-    fields::translate(settings, visitor, &sites, &mut request.headers);
+    fields::translate(settings, visitor, sites, &mut request.headers);
     request.version = Version::HTTP_11;
     // An empty path calls itself `/`, and is written as nothing.
     let path = request.uri.path_and_query().filter(|path| path.as_str() != "/").cloned();
@@ -61,7 +59,6 @@ pub fn request(
     client::tell(settings, visitor, &sites.told, &mut request.headers);
     join_cookies(&mut request.headers);
     count_forwarding(request);
-    sites
 }
 
 /// Makes of an origin's response the one that the client gets who has asked for

@@ -1,7 +1,4 @@
-//! Which host a request is for, and whether one name lies below another. Pure.
-
-use http::header::HOST;
-use http::request::Parts;
+//! How hosts are written, and whether one name lies below another. Pure.
 
 /// The longest name of a host, in characters (RFC 1035, section 2.3.4).
 const LONGEST_NAME: usize = 255;
@@ -43,15 +40,6 @@ impl<'a> Host<'a> {
             }
         };
         valid.then_some(Self { name, port })
-    }
-}
-
-/// What a request names as its host, as it stands there: the authority of its
-/// target, which counts more (RFC 9112, section 3.2.2), or its first `Host`.
-pub fn named(request: &Parts) -> Option<&str> {
-    match request.uri.authority() {
-        Some(authority) => Some(authority.as_str()),
-        None => request.headers.get(HOST).and_then(|host| host.to_str().ok()),
     }
 }
 

@@ -2,23 +2,25 @@
 //! port.
 //!
 //! Takes any duplex stream and answers the requests on it, HTTP/1 or HTTP/2 by
-//! prior knowledge. hyper does the protocol; the [`gate`] before it refuses
-//! what could be understood in two ways; an [`exchange`] leads one request to
-//! an [`Upstream`] and its answer back, without holding more of either body
-//! than a few buffers.
+//! prior knowledge. hyper does the protocol, on a [`gate`] that gives it one
+//! message of HTTP/1 at a time; an [`exchange`] leads one request to an
+//! [`Upstream`] and its answer back, without holding more of either body than a
+//! few buffers.
 
+mod activity;
 mod circuits;
 mod counts;
 mod exchange;
 pub mod framing;
 mod gate;
 mod progress;
+mod record;
 mod refusals;
-mod response;
+mod request_body;
+mod response_body;
 mod tasks;
 mod turns;
 mod upgrade;
-mod upstream;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -26,10 +28,10 @@ use std::time::Duration;
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use h2::Reason;
-use hyper::body::Incoming;
+use hyper::body::{Bytes, Incoming};
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
-use hyper::{Request, Response, Version};
+use hyper::{Method, Request, Response, Version};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tokio::sync::Semaphore;
@@ -41,18 +43,19 @@ use super::guard::Guard;
 use super::headers::Own;
 use super::pages::Pages;
 use super::settings::{HttpSettings, OriginProtocol, STREAMS_OF_A_CIRCUIT};
+use super::upstream::Upstream;
 use super::visitor::Visitor;
 use crate::status;
 
+use activity::Activity;
 use circuits::Circuits;
-use counts::Counts;
+use counts::{Counts, Outcome};
 use exchange::Exchange;
 use framing::Limits;
-use gate::{Gate, INSTEAD_FIELDS, Keeper, Patience, Protocol};
+use gate::{Gate, Patience, Protocol};
 use refusals::Refusals;
 use tasks::{Spawner, Tasks, answering};
 use turns::{Place, Turn};
-pub use upstream::{FromOrigin, Site, Upstream};
 
 /// Bytes of a body that hyper holds for a client of HTTP/1 who does not read, or
 /// for an origin who does not, and what a client of HTTP/2 may send of one.
@@ -149,14 +152,18 @@ impl Proxy {
         let limits = Limits { head_bytes: guard.max_head_bytes, fields: guard.max_headers };
         let patience =
             Patience { head: guard.head_timeout, idle: self.settings.origins.idle_timeout };
-        let (mut gate, keeper) = Gate::new(client, limits, patience);
+        let activity = Arc::<Activity>::default();
+        let (proxy, circuit) = (Arc::clone(self), visitor.circuit);
+        let refuse = Box::new(move |failure| proxy.refuse(failure, circuit));
+        let client = Box::new(client);
+        let mut gate = Gate::new(client, limits, patience, Arc::clone(&activity), refuse);
         let Some(protocol) = gate.protocol().await else { return };
         let tasks = Tasks::default();
         let exchange = Arc::new(Exchange {
             proxy: Arc::clone(self),
             visitor,
             control: Box::new(control),
-            keeper: keeper.clone(),
+            activity,
             tasks: tasks.spawner(),
             refusals: Refusals::default(),
         });
@@ -168,7 +175,7 @@ impl Proxy {
             }
             // What still runs when the connection has ended, nobody waits for.
             Protocol::Http2 => match Place::take(self, exchange.visitor.circuit) {
-                Some(_place) => self.serve_http2(gate, exchange, &keeper, tasks.spawner()).await,
+                Some(_place) => self.serve_http2(gate, exchange, tasks.spawner()).await,
                 None => {
                     self.counts.refused(Failure::TooMany);
                     let goodbye = async {
@@ -182,16 +189,12 @@ impl Proxy {
     }
 
     /// One connection of HTTP/1, and what it is upgraded to.
-    async fn serve_http1<C>(&self, gate: Gate<C>, exchange: Arc<Exchange>)
-    where
-        C: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    {
+    async fn serve_http1(&self, gate: Gate, exchange: Arc<Exchange>) {
         let guard = &self.settings.guard;
-        // The gate has counted and timed every head, and hyper must not refuse
-        // what the gate has let through.
+        // The gate has measured and timed every head.
         let connection = http1::Builder::new()
             .header_read_timeout(None)
-            .max_headers(guard.max_headers.max(INSTEAD_FIELDS))
+            .max_headers(guard.max_headers)
             .max_buf_size((guard.max_head_bytes + 1).max(BUFFER as usize))
             .auto_date_header(false)
             .serve_connection(TokioIo::new(gate), service(exchange))
@@ -201,15 +204,8 @@ impl Proxy {
     }
 
     /// One connection of HTTP/2.
-    async fn serve_http2<C>(
-        &self,
-        gate: Gate<C>,
-        exchange: Arc<Exchange>,
-        keeper: &Keeper,
-        tasks: Spawner,
-    ) where
-        C: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    {
+    async fn serve_http2(&self, gate: Gate, exchange: Arc<Exchange>, tasks: Spawner) {
+        let activity = Arc::clone(&exchange.activity);
         let guard = &self.settings.guard;
         let connection = http2::Builder::new(tasks)
             .timer(TokioTimer::new())
@@ -223,7 +219,7 @@ impl Proxy {
         let mut connection = std::pin::pin!(connection);
         tokio::select! {
             _ = connection.as_mut() => return,
-            () = keeper.idle(guard.head_timeout) => {}
+            () = activity.idle(guard.head_timeout) => {}
             () = exchange.refusals.too_many() => {}
         }
         connection.as_mut().graceful_shutdown();
@@ -231,7 +227,7 @@ impl Proxy {
         // on all the same, is left.
         tokio::select! {
             _ = connection => {}
-            () = keeper.idle(guard.head_timeout) => {}
+            () = activity.idle(guard.head_timeout) => {}
             () = exchange.refusals.too_many() => {}
         }
     }
@@ -244,6 +240,20 @@ impl Proxy {
             OriginProtocol::Http1 => most,
             OriginProtocol::Http2 => most.min(STREAMS_OF_A_CIRCUIT.into()),
         }
+    }
+
+    /// Counts a head that never became a request, and says what it is answered.
+    fn refuse(&self, failure: Failure, circuit: u64) -> Bytes {
+        self.counts.begun();
+        // Its method is not known.
+        let method = Method::from_bytes(b"-").unwrap_or_default();
+        let status = Some(failure.status());
+        let outcome = Outcome { method, status, bytes: 0, origin: None, failure: Some(failure) };
+        self.counts.ended(&outcome);
+        if self.settings.access_log {
+            counts::log(circuit, &outcome, Duration::ZERO);
+        }
+        self.pages.written(failure)
     }
 
     /// What there is to say of it in the status.
@@ -284,7 +294,8 @@ fn service(
             }
             turn => {
                 exchange.refusals.began();
-                Arc::clone(&exchange).answer(request, turn).map(Ok).boxed()
+                let under_way = exchange.activity.begin();
+                Arc::clone(&exchange).answer(request, turn, under_way).map(Ok).boxed()
             }
         }
     })

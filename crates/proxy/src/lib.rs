@@ -15,11 +15,10 @@
 //!
 //! | part | does |
 //! |---|---|
-//! | [`http`] | serves HTTP/1 and HTTP/2 with hyper, behind a gate that lets only unambiguous messages in ([`http::framing`]); leads each request through the rest; limits circuits |
+//! | [`http`] | serves HTTP/1 and HTTP/2 with hyper, which it gives one message of HTTP/1 at a time; leads each request through the rest; limits circuits |
 //! | [`guard`] | refuses requests before anything else is done with them |
 //! | [`headers`] | rewrites the fields of requests and responses |
-//! | [`origins`] | chooses an origin, connects, retries, checks health |
-//! | [`files`] | answers from a directory |
+//! | [`upstream`] | whoever answers: [`origins`], which chooses one, connects, retries and checks health, or [`files`], which answers from a directory |
 //! | [`failure`], [`pages`] | turn whatever fails into one answer and one counter |
 //!
 //! Values that several of these share: [`settings`] from the configuration,
@@ -51,5 +50,6 @@ pub mod setup;
 pub mod shares;
 pub mod status;
 pub mod token;
+pub mod upstream;
 pub mod visitor;
 pub mod welcome;

@@ -36,6 +36,7 @@ mod sender;
 mod tasks;
 mod tls;
 mod upload;
+mod upstream;
 mod wire;
 
 use std::fmt::Write as _;
@@ -54,10 +55,10 @@ pub use self::tls::TrustError;
 use super::body::Body;
 use super::failure::Failure;
 use super::headers::Own;
-use super::http::FromOrigin;
 use super::rules::{HttpOrigin, Origin};
 use super::settings::{HttpSettings, OriginSettings};
 use crate::clock::now;
+use crate::upstream::FromOrigin;
 
 /// The HTTP origins behind one rule.
 pub struct Origins {
@@ -230,11 +231,6 @@ impl Origins {
             }
         }
         Err(failure)
-    }
-
-    /// What the origins call themselves in what they answer.
-    pub(super) fn own(&self) -> &Own {
-        &self.own
     }
 
     /// Whether checks find any origin well; `None`: there are no checks. What

@@ -67,6 +67,24 @@ impl Pages {
 
     /// The answer to a request that failed.
     pub fn answer(&self, failure: Failure) -> Response<Body> {
+        self.of(failure).map(full)
+    }
+
+    /// The last answer on a connection of HTTP/1, as it is written there.
+    pub(crate) fn written(&self, failure: Failure) -> Bytes {
+        let (mut parts, page) = self.of(failure).into_parts();
+        parts.headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        parts.headers.insert(CONTENT_LENGTH, page.len().into());
+        let mut written = format!("HTTP/1.1 {}\r\n", parts.status).into_bytes();
+        for (name, value) in &parts.headers {
+            written.extend([name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"].concat());
+        }
+        written.extend(b"\r\n");
+        written.extend(page);
+        written.into()
+    }
+
+    fn of(&self, failure: Failure) -> Response<Bytes> {
         let mut response = self.page(failure.status(), &failure.to_string());
         let headers = response.headers_mut();
         match failure.status() {
@@ -104,14 +122,14 @@ impl Pages {
         parts.headers.remove(CONTENT_LENGTH);
         let (page, body) = self.page(status, sentence).into_parts();
         parts.headers.extend(page.headers);
-        Response::from_parts(parts, body)
+        Response::from_parts(parts, full(body))
     }
 
     /// The page for a status.
-    fn page(&self, status: StatusCode, sentence: &str) -> Response<Body> {
+    fn page(&self, status: StatusCode, sentence: &str) -> Response<Bytes> {
         let own = self.own.iter().find(|(range, _)| range.contains(&status.as_u16()));
         let page = own.map_or_else(|| built_in(status, sentence), |(_, page)| page.clone());
-        let mut response = Response::new(full(page));
+        let mut response = Response::new(page);
         *response.status_mut() = status;
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));

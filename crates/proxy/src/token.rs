@@ -25,6 +25,13 @@ pub fn is_plain(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || byte == b'-'
 }
 
+/// The length that digits alone say, and few enough of them that no origin's
+/// integer overflows.
+pub fn length(digits: &[u8]) -> Option<u64> {
+    let plain = (1..=18).contains(&digits.len()) && digits.iter().all(u8::is_ascii_digit);
+    std::str::from_utf8(digits).ok().filter(|_| plain)?.parse().ok()
+}
+
 /// The name of a field as it is compared: in small letters, and with a `-` for
 /// everything that is neither letter nor digit. Origins that make variables of
 /// fields, as CGI does (RFC 3875, section 4.1.18), write one character for all

@@ -6,7 +6,8 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use http::{HeaderMap, Request, Version};
-use onionbraid_proxy::headers;
+use onionbraid_proxy::headers::{self, Sites};
+use onionbraid_proxy::host::Host;
 use onionbraid_proxy::settings::{HeaderSettings, HostHeader, NamePair};
 use onionbraid_proxy::visitor::Visitor;
 
@@ -233,7 +234,8 @@ impl Case {
         for (name, value) in fields {
             parts.headers.append(*name, value.parse().unwrap());
         }
-        headers::request(&self.settings, &self.visitor, &mut parts);
+        let sites = Sites::new(&self.settings, &self.visitor, Host::parse(asked));
+        headers::request(&self.settings, &self.visitor, &sites, &mut parts);
         Seen { fields: parts.headers, tls: self.tls }
     }
 

@@ -4,7 +4,8 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use http::{HeaderName, HeaderValue, Request, Response};
-use onionbraid_proxy::headers::{self, Own};
+use onionbraid_proxy::headers::{self, Own, Sites};
+use onionbraid_proxy::host::Host;
 use onionbraid_proxy::rules::{HttpOrigin, Origin};
 use onionbraid_proxy::settings::{HeaderSettings, HostHeader, NamePair, SecureCookies};
 use onionbraid_proxy::visitor::Visitor;
@@ -41,7 +42,8 @@ impl Port {
     fn gives(&self, asked: &str, name: &str, value: &str) -> String {
         let visitor = Visitor { circuit: 7, port: self.port, onion: ONION.into() };
         let mut request = Request::get("/").header("host", asked).body(()).unwrap().into_parts().0;
-        let sites = headers::request(&self.settings, &visitor, &mut request);
+        let sites = Sites::new(&self.settings, &visitor, Host::parse(asked));
+        headers::request(&self.settings, &visitor, &sites, &mut request);
         let mut answer = Response::new(()).into_parts().0;
         let value = HeaderValue::from_str(value).unwrap();
         answer.headers.append(HeaderName::try_from(name).unwrap(), value);
@@ -167,7 +169,7 @@ fn other_ways_to_the_origin_are_none_for_visitors() {
     let port = Port::to("10.0.0.7:8080", HeaderSettings::default());
     let given = |value: &str| {
         let visitor = Visitor { circuit: 7, port: 80, onion: ONION.into() };
-        let sites = headers::Sites::new(&port.settings, &visitor, Some(ONION));
+        let sites = Sites::new(&port.settings, &visitor, Host::parse(ONION));
         let mut answer = Response::new(()).into_parts().0;
         answer.headers.append("alt-svc", value.parse().unwrap());
         headers::response(&port.settings, &port.own, &visitor, &sites, &mut answer);
@@ -259,7 +261,8 @@ fn what_clients_write_of_the_site_is_translated_back_and_what_they_make_up_is_no
     ] {
         let request = Request::get("/").header("host", ONION).header(name, onion(before));
         let mut parts = request.body(()).unwrap().into_parts().0;
-        headers::request(&settings, &visitor, &mut parts);
+        let sites = Sites::new(&settings, &visitor, Host::parse(ONION));
+        headers::request(&settings, &visitor, &sites, &mut parts);
         let got = parts.headers.get(name).map(|value| value.to_str().unwrap().to_owned());
         assert_eq!(got, after.map(onion), "{name}: {before}");
     }

@@ -22,6 +22,8 @@ mod heads;
 mod http2;
 #[path = "proxy/messages.rs"]
 mod messages;
+#[path = "proxy/refusals.rs"]
+mod refusals;
 #[path = "proxy/smuggling.rs"]
 mod smuggling;
 #[path = "proxy/timeouts.rs"]

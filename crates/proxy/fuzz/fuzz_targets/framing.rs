@@ -37,8 +37,8 @@ fn follow(bytes: &[u8], at_a_time: usize) -> (Vec<u8>, Vec<usize>, Option<Failur
                 to = bytes.len().min(to + at_a_time.max(1));
                 continue;
             }
-            Ok(Step::Hold) => {
-                framing.stays();
+            Ok(Step::Over) => {
+                framing.go_on();
                 continue;
             }
             Ok(Step::Skip(length)) => {

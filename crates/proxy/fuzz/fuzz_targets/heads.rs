@@ -11,6 +11,7 @@ use http::{HeaderMap, Method, Request, Response, Version};
 use libfuzzer_sys::fuzz_target;
 use onionbraid_proxy::guard::Guard;
 use onionbraid_proxy::headers::{self, Own};
+use onionbraid_proxy::host::Host;
 use onionbraid_proxy::settings::{BlockRule, GuardSettings, HeaderSettings, HostHeader, NamePair};
 use onionbraid_proxy::visitor::Visitor;
 
@@ -22,7 +23,7 @@ fuzz_target!(|input: (u8, &str, &str)| {
 
     let mut response = Response::new(()).into_parts().0;
     response.headers = headers.clone();
-    let sites = headers::Sites::new(&settings, &visitor, Some(target));
+    let sites = headers::Sites::new(&settings, &visitor, Host::parse(target));
     headers::response(&settings, &Own::default(), &visitor, &sites, &mut response);
     assert!(
         !response.headers.contains_key("x-strip") && !response.headers.contains_key(CONNECTION)
@@ -46,12 +47,12 @@ fuzz_target!(|input: (u8, &str, &str)| {
         block: vec![rule],
         ..GuardSettings::default()
     };
-    if Guard::new(&guarded).check(&visitor.onion, &request).is_err() {
-        return;
-    }
+    let guard = Guard::new(&guarded);
+    let Ok(host) = guard.check(&visitor.onion, &request) else { return };
+    let sites = headers::Sites::new(&settings, &visitor, host);
     let path = request.uri.path().to_owned();
     assert!(!leads_to_admin(&path), "{path:?} leads to /admin for some");
-    headers::request(&settings, &visitor, &mut request);
+    headers::request(&settings, &visitor, &sites, &mut request);
     let headers = &request.headers;
     assert_eq!(headers.get_all(HOST).iter().count(), 1);
     assert!(request.uri.authority().is_none() && request.version == Version::HTTP_11);

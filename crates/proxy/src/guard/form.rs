@@ -3,8 +3,7 @@
 //!
 //! HTTP/2 carries names, values and targets by their lengths, and its library
 //! lets pass what means something else, or nothing, once it is written as
-//! HTTP/1 (RFC 9113, section 10.3). In HTTP/1 the framing has read the same bytes
-//! by the same sets of characters, to find out where a head ends.
+//! HTTP/1 (RFC 9113, section 10.3).
 
 use http::header::{CONNECTION, TE, TRANSFER_ENCODING, UPGRADE};
 use http::request::Parts;

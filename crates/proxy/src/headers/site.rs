@@ -92,8 +92,8 @@ impl Site {
 impl Sites {
     /// Of a request for this host; for none, it is the one that the client has
     /// connected to.
-    pub fn new(settings: &HeaderSettings, visitor: &Visitor, asked: Option<&str>) -> Self {
-        let asked = match asked.and_then(Host::parse) {
+    pub fn new(settings: &HeaderSettings, visitor: &Visitor, asked: Option<Host<'_>>) -> Self {
+        let asked = match asked {
             Some(host) => Site::new("http", host.name, host.port),
             None => Site::new("http", &visitor.onion, Some(visitor.port)),
         };

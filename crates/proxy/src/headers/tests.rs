@@ -7,6 +7,7 @@ use proptest::prelude::*;
 
 use super::site::{FOREIGN, Translated};
 use super::*;
+use crate::host::Host;
 use crate::settings::{HostHeader, NamePair};
 
 const ONION: &str = "abcdefghijklmnopqrstuvwxyz234567abcdefghijklmnopqrstuvwx.onion";
@@ -37,8 +38,16 @@ fn fields(pairs: &[(&str, &str)]) -> HeaderMap {
 fn sent(settings: &HeaderSettings, pairs: &[(&str, &str)]) -> HeaderMap {
     let (mut parts, ()) = Request::new(()).into_parts();
     parts.headers = fields(pairs);
-    request(settings, &visitor(), &mut parts);
+    ask(settings, &visitor(), &mut parts);
     parts.headers
+}
+
+/// Makes of a request the one that the origin gets, by the host that it names.
+fn ask(settings: &HeaderSettings, visitor: &Visitor, parts: &mut request::Parts) {
+    let field = parts.headers.get(HOST).and_then(|host| host.to_str().ok());
+    let named = parts.uri.authority().map(|authority| authority.as_str()).or(field);
+    let sites = Sites::new(settings, visitor, named.and_then(Host::parse));
+    request(settings, visitor, &sites, parts);
 }
 
 /// A response with these fields, as the client gets it.
@@ -153,7 +162,7 @@ fn an_upgrade_is_led_on_only_where_it_is_one() {
         let (mut parts, ()) = Request::new(()).into_parts();
         parts.version = version;
         parts.headers = fields(pairs);
-        request(&HeaderSettings::default(), &visitor(), &mut parts);
+        ask(&HeaderSettings::default(), &visitor(), &mut parts);
         let shown =
             |name| parts.headers.get(name).map(|v: &HeaderValue| v.to_str().unwrap().to_owned());
         (shown("connection"), shown("upgrade"))
@@ -206,7 +215,7 @@ fn the_target_becomes_a_path_and_its_host_the_host() {
         ("*", "*", ONION),
     ] {
         let (mut parts, ()) = Request::get(target).body(()).unwrap().into_parts();
-        request(&HeaderSettings::default(), &visitor(), &mut parts);
+        ask(&HeaderSettings::default(), &visitor(), &mut parts);
         assert_eq!(parts.uri, path, "{target}");
         assert_eq!(parts.headers.get_all("host").iter().count(), 1);
         assert_eq!(parts.headers["host"], host, "{target}");
@@ -217,7 +226,7 @@ fn the_target_becomes_a_path_and_its_host_the_host() {
 fn a_request_for_no_host_is_for_the_one_that_it_came_to() {
     let (mut parts, ()) = Request::new(()).into_parts();
     let visitor = Visitor { port: 8080, ..visitor() };
-    request(&HeaderSettings::default(), &visitor, &mut parts);
+    ask(&HeaderSettings::default(), &visitor, &mut parts);
     assert_eq!(parts.headers["host"], format!("{ONION}:8080"));
 }
 
@@ -344,7 +353,7 @@ fn options_are_counted_down_on_their_way() {
         let (mut parts, ()) = Request::new(()).into_parts();
         parts.method = method;
         parts.headers = fields(&[("max-forwards", "5")]);
-        request(&HeaderSettings::default(), &visitor(), &mut parts);
+        ask(&HeaderSettings::default(), &visitor(), &mut parts);
         parts.headers["max-forwards"].to_str().unwrap().to_owned()
     };
     assert_eq!(left(Method::OPTIONS), "4");
@@ -547,7 +556,7 @@ fn another_port_of_the_address_is_another_site() {
         let (mut parts, ()) = Request::new(()).into_parts();
         let referer = format!("{before}/a");
         parts.headers = fields(&[("origin", &onion(before)), ("referer", &onion(&referer))]);
-        request(&settings, &Visitor { port, ..visitor() }, &mut parts);
+        ask(&settings, &Visitor { port, ..visitor() }, &mut parts);
         assert_eq!(parts.headers["origin"], onion(after), "{before} at {port}");
         assert_eq!(parts.headers["referer"], onion(&format!("{after}/a")), "{before} at {port}");
     }
@@ -672,7 +681,7 @@ proptest! {
     ) {
         let (mut parts, ()) = Request::new(()).into_parts();
         parts.headers = headers;
-        request(&settings, &visitor(), &mut parts);
+        ask(&settings, &visitor(), &mut parts);
         let headers = &parts.headers;
         prop_assert_eq!(headers.get_all("host").iter().count(), 1);
         for name in ["keep-alive", "transfer-encoding", "proxy-connection", "http2-settings", "x-forwarded-for"] {
@@ -703,7 +712,7 @@ proptest! {
         let names = vec![pair("example.net", "other.onion")];
         let settings = HeaderSettings { names, host: HostHeader::Pass, ..HeaderSettings::default() };
         let visitor = visitor();
-        let (own, sites) = (Own::default(), Sites::new(&settings, &visitor, Some("a.example")));
+        let (own, sites) = (Own::default(), Sites::new(&settings, &visitor, Host::parse("a.example")));
         let mut after = headers.clone();
         let names = Names::new(&settings, &visitor, &own, &sites);
         // A policy may mean any host.
@@ -725,7 +734,7 @@ proptest! {
         let settings = HeaderSettings { proto: Some(proto), ..mapped() };
         let visitor = Visitor { port, ..visitor() };
         let (own, sites) =
-            (Own::default(), Sites::new(&settings, &visitor, Some(&format!("{labels}{ONION}:{port}"))));
+            (Own::default(), Sites::new(&settings, &visitor, Host::parse(&format!("{labels}{ONION}:{port}"))));
         let uri = format!("{proto}://{labels}example.com{path}");
         let there = Names::new(&settings, &visitor, &own, &sites).uri(&uri).unwrap();
         let back = sites.translate(&settings, &visitor, &there);
@@ -739,7 +748,7 @@ proptest! {
         claimed in any_site(),
         scheme in prop_oneof![Just("http"), Just("https")],
     ) {
-        let sites = Sites::new(&settings, &visitor(), Some(&asked));
+        let sites = Sites::new(&settings, &visitor(), Host::parse(&asked));
         let told = format!("{}://{}", sites.told.scheme, sites.told.host());
         let claim = format!("{scheme}://{claimed}");
         let origin = match sites.translate(&settings, &visitor(), &claim) {

@@ -4,30 +4,31 @@
 //! The order is fixed: what is refused, limits of the circuit, the fields of
 //! the request, the origin, the fields of the response.
 //! Whatever fails becomes one [`Failure`], and its answer and its counter are
-//! made in one place: [`Exchange::answer`] and [`Record`].
+//! made in one place: [`Exchange::answer`] and [`Record`]. What never becomes a
+//! request, the gate answers with the same pages.
 
 use std::sync::Arc;
 
 use http_body_util::BodyExt as _;
 use hyper::body::{Body as _, Incoming};
-use hyper::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, RETRY_AFTER, UPGRADE};
+use hyper::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, RETRY_AFTER, UPGRADE};
 use hyper::{Method, Request, Response, StatusCode, Version};
-use tokio::time::Instant;
 
-use super::counts::{self, Outcome};
-use super::gate::{Keeper, UnderWay};
-use super::progress::{Progress, RequestBody};
+use super::activity::{Activity, UnderWay};
+use super::progress::Progress;
+use super::record::Record;
 use super::refusals::Refusals;
-use super::response::ResponseBody;
+use super::request_body::RequestBody;
+use super::response_body::ResponseBody;
 use super::tasks::{Spawner, live_by};
 use super::turns::Turn;
-use super::{CircuitControl, FromOrigin, PAGE_PATIENCE, PIECE, Proxy, upgrade};
+use super::{CircuitControl, PAGE_PATIENCE, PIECE, Proxy, upgrade};
 use crate::answer;
 use crate::body::{self, Body};
 use crate::failure::Failure;
-use crate::headers;
+use crate::headers::{self, Sites};
 use crate::pace::Pace;
-use crate::settings::HeaderSettings;
+use crate::upstream::FromOrigin;
 use crate::visitor::Visitor;
 
 /// What the requests of one client share.
@@ -38,8 +39,8 @@ pub(super) struct Exchange {
     pub(super) visitor: Visitor,
     /// Its circuit.
     pub(super) control: Box<dyn CircuitControl>,
-    /// What the gate wants to know.
-    pub(super) keeper: Keeper,
+    /// What its requests are doing.
+    pub(super) activity: Arc<Activity>,
     /// Where upgraded connections live on.
     pub(super) tasks: Spawner,
     /// Its streams that were refused, in HTTP/2.
@@ -59,9 +60,11 @@ impl Exchange {
         self: Arc<Self>,
         mut request: Request<Incoming>,
         turn: Result<Turn, Failure>,
+        under_way: UnderWay,
     ) -> Response<Body> {
         let settings = &self.proxy.settings;
-        let mut record = Record::new(&self, &request, turn);
+        let (proxy, method) = (Arc::clone(&self.proxy), request.method().clone());
+        let mut record = Record::new(proxy, self.visitor.circuit, method, turn, under_way);
         let pace = Pace::new(settings.origins.min_rate);
         request.extensions_mut().insert(pace.clone());
         let is_http2 = request.version() == Version::HTTP_2;
@@ -69,24 +72,18 @@ impl Exchange {
             settings.origins.idle_timeout,
             settings.origins.total_timeout,
             // What else the client takes in HTTP/2, it takes for other requests, too.
-            (!is_http2).then(|| self.keeper.clone()),
+            (!is_http2).then(|| Arc::clone(&self.activity)),
             pace.clone(),
         );
-        // The gate waits for a decision after every request that names a protocol.
-        let undecided =
-            request.version() == Version::HTTP_11 && request.headers().contains_key(UPGRADE);
         let client = hyper::upgrade::on(&mut request);
         let answered = self.lead(request, &mut record, &progress).await;
-        if undecided && !matches!(&answered, Ok(response) if is_switch(response)) {
-            self.keeper.protocol_changes(false);
-        }
         let refused = answered.is_err();
         let mut response = match answered {
             Ok(response) => response,
             Err(failure) => {
                 record.failed(failure);
                 progress.allow(settings.origins.idle_timeout.min(PAGE_PATIENCE));
-                self.refuse(failure)
+                self.refuse(failure, &record.outcome.method)
             }
         };
         if record.outcome.failure != Some(Failure::ClientGone) || !refused {
@@ -98,8 +95,7 @@ impl Exchange {
             let progress = Progress::new(settings.origins.upgrade_timeout, None, None, pace);
             // Until the protocol has changed, the stream is still hyper's.
             live_by(Arc::clone(&progress));
-            let keeper = self.keeper.clone();
-            self.tasks.run(upgrade::copy(client, origin, keeper, progress, record));
+            self.tasks.run(upgrade::copy(client, origin, progress, record));
             return response;
         }
         live_by(Arc::clone(&progress));
@@ -117,14 +113,12 @@ impl Exchange {
         record: &mut Record,
         progress: &Arc<Progress>,
     ) -> Result<Response<Body>, Failure> {
-        if let Some(failure) = self.keeper.refusal(&request) {
-            return Err(failure);
-        }
         let settings = &self.proxy.settings;
         let (mut parts, incoming) = request.into_parts();
-        self.proxy.guard.check(&self.visitor.onion, &parts)?;
+        let host = self.proxy.guard.check(&self.visitor.onion, &parts)?;
+        let sites = Sites::new(&settings.headers, &self.visitor, host);
         record.take_turn().inspect_err(|failure| self.close_abuser(*failure))?;
-        let sites = headers::request(&settings.headers, &self.visitor, &mut parts);
+        headers::request(&settings.headers, &self.visitor, &sites, &mut parts);
         // Only what is left of it is offered to the origin.
         let upgrade = parts.headers.get(UPGRADE).cloned();
         let body = RequestBody::new(incoming, progress, Arc::clone(settings)).boxed_unsync();
@@ -160,11 +154,15 @@ impl Exchange {
     }
 
     /// The one answer to a failure.
-    fn refuse(&self, failure: Failure) -> Response<Body> {
+    fn refuse(&self, failure: Failure, method: &Method) -> Response<Body> {
         let mut response = self.proxy.pages.answer(failure);
         if failure == Failure::TooMany {
             // A token comes back within a second: no rate is lower.
             response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        if *method == Method::CONNECT {
+            // What follows may be meant for a tunnel.
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
         response
     }
@@ -209,73 +207,4 @@ fn is_event_stream<B>(response: &Response<B>) -> bool {
     let kind = response.headers().get(CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
     let name = kind.split(|&byte| byte == b';').next().unwrap_or_default();
     name.trim_ascii().eq_ignore_ascii_case(b"text/event-stream")
-}
-
-/// What is noted of a request while it is under way, counted and logged when
-/// it ends, however that happens.
-pub(super) struct Record {
-    /// Where it is counted.
-    proxy: Arc<Proxy>,
-    /// Whose request it is.
-    circuit: u64,
-    /// It counts among those under way; or why it may not.
-    turn: Result<Turn, Failure>,
-    /// When it began.
-    began: Instant,
-    /// What has become of it so far.
-    outcome: Outcome,
-    /// Tells the gate that it is under way.
-    _under_way: UnderWay,
-}
-
-impl Record {
-    /// Of a request that begins.
-    fn new<B>(exchange: &Exchange, request: &Request<B>, turn: Result<Turn, Failure>) -> Self {
-        let proxy = Arc::clone(&exchange.proxy);
-        proxy.counts.begun();
-        // Until something is known, it is the client who has gone.
-        let failure = Some(Failure::ClientGone);
-        let method = request.method().clone();
-        let outcome = Outcome { method, status: None, bytes: 0, origin: None, failure };
-        let (circuit, began) = (exchange.visitor.circuit, Instant::now());
-        let _under_way = exchange.keeper.under_way(request.version());
-        Self { proxy, circuit, turn, began, outcome, _under_way }
-    }
-
-    /// Whether it is its turn, and there is a token for it.
-    fn take_turn(&self) -> Result<(), Failure> {
-        self.turn.as_ref().map_err(|failure| *failure)?;
-        let now = Instant::now().into_std();
-        let token = self.proxy.circuits().take_token(self.circuit, now);
-        token.map_err(|_| Failure::TooMany)
-    }
-
-    /// How the headers and trailers of its proxy are written.
-    pub(super) fn settings(&self) -> &HeaderSettings {
-        &self.proxy.settings.headers
-    }
-
-    /// So much of the body of the answer has been given.
-    pub(super) fn gave(&mut self, bytes: u64) {
-        self.outcome.bytes += bytes;
-    }
-
-    /// It has failed.
-    pub(super) fn failed(&mut self, failure: Failure) {
-        self.outcome.failure = Some(failure);
-    }
-
-    /// It has ended as it should.
-    pub(super) fn ended(&mut self) {
-        self.outcome.failure = None;
-    }
-}
-
-impl Drop for Record {
-    fn drop(&mut self) {
-        self.proxy.counts.ended(&self.outcome);
-        if self.proxy.settings.access_log {
-            counts::log(self.circuit, &self.outcome, self.began.elapsed());
-        }
-    }
 }

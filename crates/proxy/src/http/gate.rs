@@ -1,61 +1,63 @@
-//! What of a client's bytes reaches hyper?
+//! The client's stream as hyper reads and writes it.
 //!
-//! The gate lies between the client's stream and hyper. It passes the head of
-//! a request on when it is whole and [`framing`] finds nothing wrong with it,
-//! within a time limit. Otherwise hyper gets a request of ours instead, the
-//! last on this connection, and the service answers it with the page that
-//! belongs to the failure: there is one way in which answers are made, and
-//! requests that came before still get theirs first.
+//! The gate gives hyper one message at a time: the head of a request when it is
+//! whole, [`framing`] finds nothing wrong with it, and the answer to the request
+//! before is sent; then the body. What follows a message waits in the gate until
+//! its request is over, and may then be another protocol: hyper hands the gate back
+//! with an upgrade, and [`Gate::open`] makes a plain stream of it.
 //!
-//! After a request to change protocols the gate holds back what follows until
-//! the service knows whether they change: what the origin has not agreed to
-//! must not be taken for a request, and the other way round.
+//! A head that is refused, by the framing, by hyper, or because it is too slow, is
+//! answered here, with the page for that failure; then the stream ends. Of hyper
+//! the gate knows by what it writes before a request has begun: its own short answer,
+//! which nobody else sees.
 
 use std::io;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, Waker, ready};
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use hyper::{Request, Version};
+use hyper::body::{Buf as _, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::sync::Notify;
 use tokio::time::{Instant, Sleep, sleep};
 
+use super::PAGE_PATIENCE;
+use super::activity::Activity;
 use super::framing::{self, Framing, Limits, Step};
 use crate::failure::Failure;
 
-/// Read at a time, and held back while protocols may change, at most.
+/// Read at a time.
 const READ_SIZE: usize = 8 * 1024;
 
-/// What hyper gets in place of a request that is refused. A client may send
-/// the same; without a refusal it is a request like any other.
-const INSTEAD: &[u8] =
-    b"GET /refused HTTP/1.1\r\nhost: refused.invalid\r\nconnection: close\r\n\r\n";
+/// A stream to a client.
+pub(super) trait Client: AsyncRead + AsyncWrite + Unpin + Send + 'static {}
 
-/// How many fields that has.
-pub(super) const INSTEAD_FIELDS: usize = 2;
+impl<C: AsyncRead + AsyncWrite + Unpin + Send + 'static> Client for C {}
+
+/// What a client is answered whose request never begins, as HTTP/1 writes it.
+pub(super) type Refuse = Box<dyn Fn(Failure) -> Bytes + Send>;
 
 /// The client's stream as hyper sees it.
-pub(super) struct Gate<C> {
-    /// The client's stream.
-    client: C,
+pub(super) struct Gate {
+    client: Box<dyn Client>,
     /// Bytes from the client that are not passed on yet.
     held: Vec<u8>,
     /// How many of them may be passed on.
     passing: usize,
-    /// What they are.
     mode: Mode,
-    /// How long the client may take for what it is to do next.
+    /// Heads that were passed on.
+    heads: u64,
+    /// Whether hyper has written something that is not flushed.
+    unflushed: bool,
+    /// Whether the next head waits for that.
+    awaits_flush: bool,
     patience: Patience,
-    /// When that is over, counted from the last sign of life.
+    /// When the patience ends, counted from the last sign of life.
     timer: Pin<Box<Sleep>>,
     /// Whether the timer runs.
     waiting: bool,
-    /// Whether the client speaks HTTP/2.
-    http2: bool,
-    /// What the service says and is told.
-    shared: Arc<Shared>,
+    activity: Arc<Activity>,
+    refuse: Refuse,
 }
 
 /// How long a client may take.
@@ -74,43 +76,15 @@ pub(super) struct Patience {
 enum Mode {
     /// As HTTP/1 messages.
     Http1(Framing),
-    /// Not at all: they are passed on. HTTP/2, or what it was upgraded to.
+    /// As HTTP/2, which frames its messages unambiguously: they are passed on.
+    Http2,
+    /// Not at all: they are passed on.
     Open,
-    /// Not at all: what they were meant to be has been refused, and nothing
-    /// follows. This is not the end of the stream: the client waits for an answer.
-    Refused,
+    /// Not at all: what they were meant to be is refused. So much of the page is
+    /// not sent yet.
+    Refused(Bytes),
     /// The client has ended the stream, or nobody waits for it any more.
     Closed,
-}
-
-/// The service's end of a gate.
-#[derive(Clone)]
-pub(super) struct Keeper(Arc<Shared>);
-
-/// What the gate and the service share.
-#[derive(Default)]
-struct Shared {
-    /// What they tell each other.
-    told: Mutex<Told>,
-    /// Rung when what [`Keeper::idle`] looks at has changed.
-    moved: Notify,
-}
-
-/// What the gate and the service tell each other.
-#[derive(Default)]
-struct Told {
-    /// Why the last request was refused.
-    refused: Option<Failure>,
-    /// Requests that hyper has and that are not answered in full.
-    under_way: usize,
-    /// When the client last took something of an answer, in HTTP/1.
-    taken: Option<Instant>,
-    /// Whether the client does not take what there is for it, in HTTP/2.
-    full: bool,
-    /// Whether the protocol changes, once that is known.
-    changes: Option<bool>,
-    /// Who waits for that.
-    waker: Option<Waker>,
 }
 
 /// What the client speaks.
@@ -122,25 +96,29 @@ pub(super) enum Protocol {
     Http2,
 }
 
-/// A request is under way as long as this is there.
-pub(super) struct UnderWay(Keeper);
-
-impl<C: AsyncRead + AsyncWrite + Unpin> Gate<C> {
-    /// A gate before this stream, and what the service needs of it.
-    pub(super) fn new(client: C, limits: Limits, patience: Patience) -> (Self, Keeper) {
-        let shared = Arc::new(Shared::default());
-        let gate = Self {
+impl Gate {
+    /// A gate before this stream.
+    pub(super) fn new(
+        client: Box<dyn Client>,
+        limits: Limits,
+        patience: Patience,
+        activity: Arc<Activity>,
+        refuse: Refuse,
+    ) -> Self {
+        Self {
             client,
             held: Vec::new(),
             passing: 0,
             mode: Mode::Http1(Framing::new(limits)),
+            heads: 0,
+            unflushed: false,
+            awaits_flush: false,
             patience,
             timer: Box::pin(sleep(patience.head)),
             waiting: true,
-            http2: false,
-            shared: Arc::clone(&shared),
-        };
-        (gate, Keeper(shared))
+            activity,
+            refuse,
+        }
     }
 
     /// Learns from the client's first bytes what it speaks; `None`: it has gone,
@@ -149,10 +127,8 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Gate<C> {
         loop {
             match framing::is_http2(&self.held) {
                 Some(true) => {
-                    self.mode = Mode::Open;
-                    self.http2 = true;
+                    self.mode = Mode::Http2;
                     self.waiting = false;
-                    self.passing = self.held.len();
                     return Some(Protocol::Http2);
                 }
                 Some(false) => return Some(Protocol::Http1),
@@ -171,6 +147,14 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Gate<C> {
         }
     }
 
+    /// The stream in another protocol, when hyper has handed it back with what it
+    /// had read beyond the last request.
+    pub(super) fn open(mut self, read: &[u8]) -> Self {
+        self.held.splice(..0, read.iter().copied());
+        self.mode = Mode::Open;
+        self
+    }
+
     /// Reads from the client what fits; 0: it has ended.
     fn read_more(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
         let before = self.held.len();
@@ -187,12 +171,15 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Gate<C> {
         while self.passing == 0 {
             let framing = match &mut self.mode {
                 Mode::Closed => return Poll::Ready(Ok(false)),
-                Mode::Refused => return Poll::Pending,
-                Mode::Open => {
-                    self.passing = self.held.len();
-                    if self.passing == 0 && ready!(self.read_more(context))? == 0 {
+                Mode::Refused(_) => {
+                    ready!(self.send_page(context))?;
+                    return Poll::Ready(Ok(self.close()));
+                }
+                Mode::Http2 | Mode::Open => {
+                    if self.held.is_empty() && ready!(self.read_more(context))? == 0 {
                         return Poll::Ready(Ok(false));
                     }
+                    self.passing = self.held.len();
                     continue;
                 }
                 Mode::Http1(framing) => framing,
@@ -201,14 +188,12 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Gate<C> {
                 Ok(Step::Head(length)) => {
                     self.passing = length;
                     self.waiting = false;
-                    self.shared.told().under_way += 1;
+                    self.heads += 1;
                 }
                 Ok(Step::Body(length)) => {
                     self.passing = length;
                     // Many small chunks pass at once. What stops them is found again.
-                    while !framing.in_head()
-                        && let Ok(Step::Body(length)) = framing.step(&self.held[self.passing..])
-                    {
+                    while let Ok(Step::Body(length)) = framing.step(&self.held[self.passing..]) {
                         self.passing += length;
                     }
                 }
@@ -219,11 +204,27 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Gate<C> {
                         Poll::Ready(0) => return Poll::Ready(Ok(self.close())),
                         Poll::Ready(_) => {}
                         Poll::Pending if !in_head => return Poll::Pending,
-                        Poll::Pending if ready!(self.too_slow(context)) => {}
-                        Poll::Pending => return Poll::Ready(Ok(self.close())),
+                        Poll::Pending => {
+                            ready!(self.patience_ends(context));
+                            if self.held.is_empty() {
+                                return Poll::Ready(Ok(self.close()));
+                            }
+                            self.refuse(Failure::SlowClient);
+                        }
                     }
                 }
-                Ok(Step::Hold) => ready!(self.hold(context))?,
+                Ok(Step::Over) => {
+                    let is_over = self.activity.is_over(self.heads, context);
+                    self.awaits_flush = is_over && self.unflushed;
+                    if is_over && !self.unflushed {
+                        framing.go_on();
+                    } else if !self.held.is_empty() {
+                        return Poll::Pending;
+                    } else if ready!(self.read_more(context))? == 0 {
+                        // The client has left.
+                        return Poll::Ready(Ok(self.close()));
+                    }
+                }
                 Err(failure) if framing.in_head() => self.refuse(failure),
                 Err(failure) => {
                     self.close();
@@ -234,26 +235,15 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Gate<C> {
         Poll::Ready(Ok(true))
     }
 
-    /// Waits until the client has taken too long to send a head. `true`: what it
-    /// has begun is refused; `false`: it has not begun.
-    fn too_slow(&mut self, context: &mut Context<'_>) -> Poll<bool> {
-        ready!(self.patience_ends(context));
-        if self.held.is_empty() {
-            return Poll::Ready(false);
-        }
-        self.refuse(Failure::SlowClient);
-        Poll::Ready(true)
-    }
-
     /// Waits until the client has neither taken the end of an answer nor sent a
     /// head for too long. While a request of HTTP/1 is under way, its progress
     /// counts.
     fn patience_ends(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        let under_way = self.shared.told().under_way > 0;
-        let patience = match (under_way, self.http2) {
+        let patience = match (self.activity.is_busy(), &self.mode) {
+            (_, Mode::Refused(_)) => self.patience.head.min(PAGE_PATIENCE),
             (false, _) => self.patience.head,
-            (true, true) => self.patience.idle,
-            (true, false) => {
+            (true, Mode::Http2) => self.patience.idle,
+            (true, _) => {
                 self.waiting = false;
                 return Poll::Pending;
             }
@@ -264,39 +254,42 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Gate<C> {
         self.timer.as_mut().poll(context)
     }
 
-    /// Waits until it is known whether the protocol changes. Goes on reading a
-    /// little, to notice a client that leaves.
-    fn hold(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let changes = {
-            let mut told = self.shared.told();
-            told.waker = Some(context.waker().clone());
-            told.changes.take()
-        };
-        match (changes, &mut self.mode) {
-            (Some(true), mode) => *mode = Mode::Open,
-            (Some(false), Mode::Http1(framing)) => framing.stays(),
-            _ => {
-                while self.held.len() < READ_SIZE {
-                    if ready!(self.read_more(context))? == 0 {
-                        self.close();
-                        return Poll::Ready(Ok(()));
-                    }
-                }
-                return Poll::Pending;
-            }
-        }
-        Poll::Ready(Ok(()))
+    /// Counts from now.
+    fn restart_timer(&mut self, patience: Duration) {
+        self.timer.as_mut().reset(Instant::now() + patience);
     }
 
-    /// Puts our request in the place of the client's, and ends.
+    /// Answers the head that was to come next with a page, and ends.
     fn refuse(&mut self, failure: Failure) {
-        let mut told = self.shared.told();
-        told.refused = Some(failure);
-        told.under_way += 1;
-        drop(told);
-        self.held = INSTEAD.to_vec();
-        self.passing = self.held.len();
-        self.mode = Mode::Refused;
+        self.mode = Mode::Refused((self.refuse)(failure));
+        self.waiting = false;
+        self.held.clear();
+        self.passing = 0;
+    }
+
+    /// Sends what is left of the page.
+    fn send_page(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        loop {
+            let Mode::Refused(page) = &mut self.mode else { return Poll::Ready(Ok(())) };
+            let client = Pin::new(&mut self.client);
+            let sent = match page.is_empty() {
+                true => client.poll_flush(context).map_ok(|()| 0),
+                false => client.poll_write(context, page),
+            };
+            match sent {
+                Poll::Ready(Ok(0)) if page.is_empty() => return Poll::Ready(Ok(())),
+                Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                Poll::Ready(Ok(sent)) => {
+                    page.advance(sent);
+                    self.waiting = false;
+                }
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                Poll::Pending => {
+                    ready!(self.patience_ends(context));
+                    return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+                }
+            }
+        }
     }
 
     /// Passes nothing on any more.
@@ -306,25 +299,21 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Gate<C> {
         false
     }
 
-    /// Counts from now.
-    fn restart_timer(&mut self, patience: Duration) {
-        self.timer.as_mut().reset(Instant::now() + patience);
-    }
-
     /// The client has taken something, and is alive, or it has not for too long.
     fn written<T>(
         &mut self,
         written: Poll<io::Result<T>>,
         context: &mut Context<'_>,
     ) -> Poll<io::Result<T>> {
-        if self.http2 {
-            self.shared.fill(written.is_pending());
+        let is_http2 = matches!(self.mode, Mode::Http2);
+        if is_http2 {
+            self.activity.fill(written.is_pending());
         }
         match written {
             // Nobody waits for the client until a write has to wait again.
-            Poll::Ready(Ok(_)) if self.http2 => self.waiting = false,
+            Poll::Ready(Ok(_)) if is_http2 => self.waiting = false,
             Poll::Ready(Ok(_)) => {
-                self.shared.told().taken = Some(Instant::now());
+                self.activity.took();
                 if self.waiting {
                     self.restart_timer(self.patience.head);
                 }
@@ -338,7 +327,16 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Gate<C> {
     }
 }
 
-impl<C: AsyncRead + AsyncWrite + Unpin> AsyncRead for Gate<C> {
+/// What hyper says of a head that it does not take, by the answer that it writes.
+fn why_refused(answer: &[u8]) -> Failure {
+    match answer.get(9..12) {
+        Some(b"414") => Failure::TargetTooLong,
+        Some(b"431") => Failure::HeadTooLarge,
+        _ => Failure::Malformed,
+    }
+}
+
+impl AsyncRead for Gate {
     fn poll_read(
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -355,103 +353,47 @@ impl<C: AsyncRead + AsyncWrite + Unpin> AsyncRead for Gate<C> {
     }
 }
 
-impl<C: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Gate<C> {
+impl AsyncWrite for Gate {
     fn poll_write(
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let gate = self.get_mut();
+        if matches!(gate.mode, Mode::Http1(_)) && gate.activity.begun() < gate.heads {
+            gate.refuse(why_refused(bytes));
+        }
+        if matches!(gate.mode, Mode::Refused(_)) {
+            return Poll::Ready(Ok(bytes.len()));
+        }
+        gate.unflushed = true;
         let written = Pin::new(&mut gate.client).poll_write(context, bytes);
         gate.written(written, context)
     }
 
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let gate = self.get_mut();
-        match Pin::new(&mut gate.client).poll_flush(context) {
+        ready!(gate.send_page(context))?;
+        let flushed = Pin::new(&mut gate.client).poll_flush(context);
+        if flushed.is_ready() {
+            gate.unflushed = false;
+            if std::mem::take(&mut gate.awaits_flush) {
+                context.waker().wake_by_ref();
+            }
+        }
+        match flushed {
             // To a Tor stream the last bytes go only now.
-            flushed if gate.http2 || flushed.is_pending() => gate.written(flushed, context),
+            flushed if matches!(gate.mode, Mode::Http2) || flushed.is_pending() => {
+                gate.written(flushed, context)
+            }
             flushed => flushed,
         }
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let gate = self.get_mut();
+        ready!(gate.send_page(context))?;
         let written = Pin::new(&mut gate.client).poll_shutdown(context);
         gate.written(written, context)
-    }
-}
-
-impl Keeper {
-    /// Why this request, which is ours, stands for one that was refused.
-    pub(super) fn refusal<B>(&self, request: &Request<B>) -> Option<Failure> {
-        let ours = request.uri().path() == "/refused"
-            && request.headers().get("host").is_some_and(|host| host == "refused.invalid");
-        if ours { self.0.told().refused } else { None }
-    }
-
-    /// A request has come. HTTP/1 requests under way count from the gate on.
-    pub(super) fn under_way(&self, version: Version) -> UnderWay {
-        if version == Version::HTTP_2 {
-            self.0.told().under_way += 1;
-            self.0.moved.notify_one();
-        }
-        UnderWay(self.clone())
-    }
-
-    /// When the client last took something of an answer, in HTTP/1.
-    pub(super) fn taken(&self) -> Option<Instant> {
-        self.0.told().taken
-    }
-
-    /// Waits until no request has been under way, and no end of an answer on its
-    /// way, for this long.
-    pub(super) async fn idle(&self, time: Duration) {
-        loop {
-            let moved = self.0.moved.notified();
-            let busy = {
-                let told = self.0.told();
-                told.under_way > 0 || told.full
-            };
-            if busy {
-                moved.await;
-                continue;
-            }
-            if tokio::time::timeout(time, moved).await.is_err() {
-                return;
-            }
-        }
-    }
-
-    /// After a request to change the protocol: it changes, or stays.
-    pub(super) fn protocol_changes(&self, changes: bool) {
-        let mut told = self.0.told();
-        told.changes = Some(changes);
-        if let Some(waker) = told.waker.take() {
-            waker.wake();
-        }
-    }
-}
-
-impl Drop for UnderWay {
-    fn drop(&mut self) {
-        let mut told = self.0.0.told();
-        told.under_way = told.under_way.saturating_sub(1);
-        drop(told);
-        self.0.0.moved.notify_one();
-    }
-}
-
-impl Shared {
-    /// The client has taken what there was for it, or has not.
-    fn fill(&self, full: bool) {
-        if std::mem::replace(&mut self.told().full, full) != full {
-            self.moved.notify_one();
-        }
-    }
-
-    /// Nobody panics while it holds this.
-    fn told(&self) -> MutexGuard<'_, Told> {
-        self.told.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -3,25 +3,18 @@
 //! hyper does not ask a body for more while nobody takes what is there, so a
 //! body cannot time itself. Both bodies of a request tell here what they do,
 //! and who serves the request waits for [`Progress::overdue`]. In HTTP/1, where
-//! hyper holds much of a body for a slow client, the gate knows besides when the
+//! hyper holds much of a body for a slow client, it counts besides when the
 //! client last took something.
 
-use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll};
 use std::time::Duration;
 
-use hyper::body::{Body as _, Bytes, Frame, Incoming, SizeHint};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
-use super::gate::Keeper;
-use crate::body::BodyError;
+use super::activity::Activity;
 use crate::failure::Failure;
-use crate::headers;
 use crate::pace::Pace;
-use crate::settings::HttpSettings;
 
 /// The progress of one request.
 pub(super) struct Progress {
@@ -30,7 +23,7 @@ pub(super) struct Progress {
     /// Rung when the state changes so that waiting has to begin anew.
     changed: Notify,
     /// Knows what the client takes, if that can only be this response.
-    keeper: Option<Keeper>,
+    activity: Option<Arc<Activity>>,
     /// Knows how fast the client is, for those who wait for what it holds.
     pace: Pace,
 }
@@ -55,12 +48,12 @@ struct State {
 pub(super) struct Flow(Arc<Progress>);
 
 impl Progress {
-    /// Of a request that begins now; `keeper`: of the gate through which the
+    /// Of a request that begins now; `activity`: of the connection on which the
     /// client takes nothing but the response to this.
     pub(super) fn new(
         idle: Duration,
         total: Option<Duration>,
-        keeper: Option<Keeper>,
+        activity: Option<Arc<Activity>>,
         pace: Pace,
     ) -> Arc<Self> {
         let now = Instant::now();
@@ -72,7 +65,7 @@ impl Progress {
             client_is_next: false,
             failure: None,
         };
-        Arc::new(Self { state: Mutex::new(state), changed: Notify::new(), keeper, pace })
+        Arc::new(Self { state: Mutex::new(state), changed: Notify::new(), activity, pace })
     }
 
     /// From now on something may stand still for this long.
@@ -125,8 +118,9 @@ impl Progress {
                 if self.pace.is_given_up() {
                     return *state.failure.insert(Failure::GivenUp);
                 }
-                let taken = self.keeper.as_ref().filter(|_| state.client_is_next);
-                let moved = taken.and_then(Keeper::taken).max(Some(state.moved));
+                let takes = self.activity.as_ref().filter(|_| state.client_is_next);
+                let taken = takes.and_then(|activity| activity.taken());
+                let moved = taken.max(Some(state.moved));
                 let idle = moved.filter(|_| state.flowing > 0).map(|at| at.checked_add(state.idle));
                 let due = [idle.flatten(), state.deadline].into_iter().flatten().min();
                 if due.is_some_and(|due| due <= Instant::now()) {
@@ -180,6 +174,11 @@ impl Flow {
         self.0.tell(moved, moved);
     }
 
+    /// The client has sent so many bytes.
+    pub(super) fn sent(&self, bytes: u64) {
+        self.0.pace.sent(bytes);
+    }
+
     /// The client is given so many bytes.
     pub(super) fn given(&self, bytes: u64) {
         self.0.pace.given(bytes);
@@ -195,150 +194,5 @@ impl Drop for Flow {
     fn drop(&mut self) {
         self.0.lock().flowing -= 1;
         self.0.changed.notify_one();
-    }
-}
-
-/// The body of a request, as the origin gets it.
-pub(super) struct RequestBody {
-    /// As hyper gets it from the client.
-    incoming: Incoming,
-    /// It flows until it has ended.
-    flow: Option<Flow>,
-    /// How many bytes may still come.
-    left: Option<u64>,
-    /// What its trailers may say.
-    settings: Arc<HttpSettings>,
-}
-
-impl RequestBody {
-    /// The body of a request with this progress.
-    pub(super) fn new(
-        incoming: Incoming,
-        progress: &Arc<Progress>,
-        settings: Arc<HttpSettings>,
-    ) -> Self {
-        let flow = (!incoming.is_end_stream()).then(|| progress.flow());
-        Self { incoming, flow, left: settings.guard.max_body_bytes, settings }
-    }
-
-    /// Why the body cannot go on.
-    fn failed(&mut self, failure: Failure) -> BodyError {
-        if let Some(flow) = self.flow.take() {
-            flow.progress().fail(failure);
-        }
-        failure.into()
-    }
-}
-
-impl hyper::body::Body for RequestBody {
-    type Data = Bytes;
-    type Error = BodyError;
-
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let body = self.get_mut();
-        let frame = Pin::new(&mut body.incoming).poll_frame(context);
-        if let Some(flow) = &body.flow {
-            flow.client_moved(frame.is_ready());
-        }
-        frame.map(|frame| match frame {
-            Some(Ok(mut frame)) => {
-                if let Some(trailers) = frame.trailers_mut() {
-                    headers::request_trailers(&body.settings.headers, trailers);
-                }
-                let length = frame.data_ref().map_or(0, |data| data.len() as u64);
-                if let Some(flow) = &body.flow {
-                    flow.progress().pace.sent(length);
-                }
-                match body.left.map(|left| left.checked_sub(length)) {
-                    Some(None) => return Some(Err(body.failed(Failure::BodyTooLarge))),
-                    left => body.left = left.flatten(),
-                }
-                if body.incoming.is_end_stream() {
-                    body.flow = None;
-                }
-                Some(Ok(frame))
-            }
-            Some(Err(error)) => Some(Err(body.failed(why(&error)))),
-            None => {
-                body.flow = None;
-                None
-            }
-        })
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.incoming.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.incoming.size_hint()
-    }
-}
-
-/// What a broken request body means.
-fn why(error: &hyper::Error) -> Failure {
-    let mut cause: Option<&dyn std::error::Error> = Some(error);
-    while let Some(error) = cause {
-        if let Some(error) = error.downcast_ref::<std::io::Error>() {
-            let refused = error.get_ref().and_then(|inner| inner.downcast_ref::<Failure>());
-            return match (refused, error.kind()) {
-                (Some(&failure), _) => failure,
-                (None, std::io::ErrorKind::InvalidData | std::io::ErrorKind::InvalidInput) => {
-                    Failure::Malformed
-                }
-                _ => Failure::ClientGone,
-            };
-        }
-        cause = error.source();
-    }
-    Failure::ClientGone
-}
-
-/// A stream of bytes whose movement is told.
-pub(super) struct Watched<T> {
-    /// The stream to the client.
-    pub(super) client: T,
-    /// Where to tell.
-    pub(super) flow: Flow,
-}
-
-impl<T: AsyncRead + Unpin> AsyncRead for Watched<T> {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        space: &mut ReadBuf<'_>,
-    ) -> Poll<std::io::Result<()>> {
-        let watched = self.get_mut();
-        let read = Pin::new(&mut watched.client).poll_read(context, space);
-        if read.is_ready() {
-            watched.flow.client_moved(true);
-        }
-        read
-    }
-}
-
-impl<T: AsyncWrite + Unpin> AsyncWrite for Watched<T> {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<std::io::Result<usize>> {
-        let watched = self.get_mut();
-        let written = Pin::new(&mut watched.client).poll_write(context, bytes);
-        if written.is_ready() {
-            watched.flow.origin_moved(true);
-        }
-        written
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        Pin::new(&mut self.get_mut().client).poll_flush(context)
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        Pin::new(&mut self.get_mut().client).poll_shutdown(context)
     }
 }

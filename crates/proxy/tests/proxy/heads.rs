@@ -7,7 +7,7 @@ use http::request::Parts;
 use http::uri::{Authority, PathAndQuery, Scheme};
 use hyper::{Method, Request, Uri};
 use onionbraid_proxy::guard::Guard;
-use onionbraid_proxy::headers;
+use onionbraid_proxy::headers::{self, Sites};
 use onionbraid_proxy::http::framing::{Framing, Limits, Step};
 use onionbraid_proxy::settings::{GuardSettings, HeaderSettings};
 use onionbraid_proxy::visitor::Visitor;
@@ -218,14 +218,20 @@ proptest! {
         let mut parts = Request::new(()).into_parts().0;
         parts.method = Method::from_bytes(method.as_bytes()).unwrap();
         (parts.uri, parts.headers, parts.version) = (uri, headers, Version::HTTP_2);
-        if Guard::new(&GuardSettings::default()).check("a.onion", &parts).is_err() {
-            return Ok(());
-        }
+        let (guard, settings) =
+            (Guard::new(&GuardSettings::default()), HeaderSettings::default());
         let visitor = Visitor { circuit: 1, port: 80, onion: "a.onion".into() };
-        headers::request(&HeaderSettings::default(), &visitor, &mut parts);
+        let sites = match guard.check("a.onion", &parts) {
+            Ok(host) => Sites::new(&settings, &visitor, host),
+            Err(_) => return Ok(()),
+        };
+        headers::request(&settings, &visitor, &sites, &mut parts);
         let bytes = written(&parts);
         let mut framing = Framing::new(Limits { head_bytes: 64 * 1024, fields: 100 });
         let text = String::from_utf8_lossy(&bytes).into_owned();
         prop_assert_eq!(framing.step(&bytes), Ok(Step::Head(bytes.len())), "{}", text);
+        let mut fields = [httparse::EMPTY_HEADER; 100];
+        let parsed = httparse::Request::new(&mut fields).parse(&bytes);
+        prop_assert_eq!(parsed, Ok(httparse::Status::Complete(bytes.len())), "{}", text);
     }
 }

@@ -10,10 +10,11 @@ use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use onionbraid_proxy::body::Body;
 use onionbraid_proxy::failure::Failure;
-use onionbraid_proxy::http::{CircuitControl, FromOrigin, Proxy, Upstream};
+use onionbraid_proxy::http::{CircuitControl, Proxy};
 use onionbraid_proxy::pages::Pages;
 use onionbraid_proxy::settings::HttpSettings;
 use onionbraid_proxy::status::Http;
+use onionbraid_proxy::upstream::{FromOrigin, Upstream};
 use onionbraid_proxy::visitor::Visitor;
 use tokio::io::{
     AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, DuplexStream, duplex,

@@ -10,8 +10,8 @@ use hyper::Response;
 use hyper::body::{Body as _, Bytes, Frame, SizeHint};
 use hyper::header::CONTENT_LENGTH;
 
-use super::exchange::Record;
 use super::progress::{Flow, Progress};
+use super::record::Record;
 use crate::body::{Body, BodyError};
 use crate::failure::Failure;
 use crate::headers;
