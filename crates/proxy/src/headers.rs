@@ -5,8 +5,8 @@
 //!   comes from the client itself, nor anything else that only servers and proxies
 //!   may say ([`reserved`]);
 //! - [`site`]: which one site a request is for, as the origin sees it;
-//! - [`names`] and [`own`]: the public names of a site, and what origins call
-//!   themselves, become its onion names in responses;
+//! - [`names`], with [`pairs`] and [`own`]: the public names of a site, and what
+//!   origins call themselves, become its onion names in responses;
 //! - [`fields`] and [`cookies`]: where names stand, and how each field writes them.
 
 mod client;
@@ -15,6 +15,7 @@ mod fields;
 mod hop;
 mod names;
 mod own;
+mod pairs;
 mod reserved;
 mod site;
 

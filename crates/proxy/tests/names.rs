@@ -52,6 +52,8 @@ impl Port {
     }
 }
 
+const CSP: &str = "content-security-policy";
+
 fn onion(text: &str) -> String {
     text.replace("ONION", ONION)
 }
@@ -161,6 +163,45 @@ fn no_field_with_urls_tells_where_the_origin_listens() {
     ] {
         let got = port.gives(ONION, name, before);
         assert!(got.contains(ONION) && !got.contains("10.0.0.7"), "{name}: {got}");
+    }
+}
+
+#[test]
+fn sources_at_any_port_do_not_tell_where_the_origin_listens() {
+    for (origin, field, before, after) in [
+        ("127.0.0.1:8080", CSP, "img-src http://127.0.0.1:*", "img-src http://ONION:*"),
+        ("127.0.0.1:8080", CSP, "img-src localhost:* 'self'", "img-src ONION:* 'self'"),
+        ("127.0.0.1:8080", CSP, "img-src wss://[::1]:*/x", "img-src ws://ONION:*/x"),
+        ("127.0.0.1:8080", CSP, "img-src http://[::ffff:127.0.0.1]:*", "img-src http://ONION:*"),
+        ("10.0.0.7:8080", CSP, "img-src http://10.0.0.7:*", "img-src http://ONION:*"),
+        ("10.0.0.7:8080", CSP, "img-src https://[::ffff:10.0.0.7]:*;", "img-src http://ONION:*;"),
+        ("web:3000", CSP, "connect-src ws://WEB:*", "connect-src ws://ONION:*"),
+        ("web:3000", "permissions-policy", "usb=(\"http://web:*\")", "usb=(\"http://ONION:*\")"),
+        // What is of others stays.
+        ("web:3000", CSP, "img-src http://10.0.0.7:* *:*", "img-src http://10.0.0.7:* *:*"),
+        ("web:3000", CSP, "img-src http://ONION:*", "img-src http://ONION:*"),
+        ("10.0.0.7:80", CSP, "img-src http://[::10.0.0.7]:*", "img-src http://[::10.0.0.7]:*"),
+    ] {
+        let port = Port::to(origin, HeaderSettings::default());
+        assert_eq!(port.gives(ONION, field, &onion(before)), onion(after), "{before} of {origin}");
+        let settings = HeaderSettings { map_own_address: false, ..HeaderSettings::default() };
+        let got = Port::to(origin, settings).gives(ONION, field, &onion(before));
+        assert_eq!(got, onion(before), "switched off");
+    }
+    let got = Port::to("web:3000", shop()).gives(ONION, CSP, "img-src http://shop.example:*");
+    assert_eq!(got, onion("img-src http://ONION:*"));
+}
+
+#[test]
+fn an_address_is_the_same_however_it_is_written() {
+    for origin in ["10.0.0.7:8080", "[::ffff:10.0.0.7]:8080"] {
+        let port = Port::to(origin, HeaderSettings::default());
+        for host in ["10.0.0.7:8080", "[::ffff:10.0.0.7]:8080", "[::FFFF:a00:7]", "10.0.0.7."] {
+            let got = port.gives(ONION, "location", &format!("http://{host}/x"));
+            assert_eq!(got, onion("http://ONION/x"), "{host} of {origin}");
+        }
+        let got = port.gives(ONION, "set-cookie", "a=b; Domain=10.0.0.7");
+        assert!(!got.contains("10.0.0.7"), "{got}");
     }
 }
 

@@ -1,19 +1,15 @@
-//! Which name stands for another, and how a URI of an origin changes with it on
-//! its way to a visitor. Pure.
+//! How a URI of an origin changes on its way to a visitor. Pure.
 //!
-//! Only whole names match: `example.com` and what lies below it, but neither
-//! `notexample.com` nor `example.com.evil`. Of several that match, the longest
-//! decides. The scheme and the port of a URI change with its name, to those by
-//! which the visitor has come. Parts of a URI behind its host stay.
+//! The scheme and the port of a URI change with its name, to those by which the
+//! visitor has come. Parts of a URI behind its host stay.
 //!
-//! After the operator's names come the origin's own address, and the visitor's
+//! After the operator's names ([`pairs`](super::pairs)) come the origin's own address, and the visitor's
 //! own name with the port of the origin: both stand for the site that the visitor
 //! has asked for.
 
-use std::cmp::Reverse;
-
 use super::own::Own;
-use super::site::{Parts, Sites};
+use super::pairs::{self, Change};
+use super::site::{Parts, Sites, is_secure};
 use crate::host::{self, Host};
 use crate::settings::HeaderSettings;
 use crate::visitor::Visitor;
@@ -24,23 +20,6 @@ pub(super) struct Names<'a> {
     visitor: &'a Visitor,
     own: &'a Own,
     sites: &'a Sites,
-}
-
-/// What a name becomes.
-struct Change<'a> {
-    /// The labels that stay in front.
-    labels: &'a str,
-    /// The name that it lies below now.
-    name: &'a str,
-    /// How specific the rule is that says so: the longest decides.
-    length: usize,
-    /// Whether it is the same name, under another scheme.
-    same: bool,
-}
-
-/// The public name that an onion name stands for, as the settings say.
-pub(super) fn public(settings: &HeaderSettings, visitor: &Visitor, name: &str) -> Option<String> {
-    change(settings, visitor, name, false).map(|change| format!("{}{}", change.labels, change.name))
 }
 
 impl<'a> Names<'a> {
@@ -64,7 +43,8 @@ impl<'a> Names<'a> {
         self.change(name).map(|change| format!("{}{}", change.labels, change.name))
     }
 
-    /// The same for the domain of a cookie, which may be the origin's own name.
+    /// The same for what may be the origin's own name without its port: the domain of
+    /// a cookie, or a source at any port.
     pub(super) fn domain(&self, name: &str) -> Option<String> {
         let own = || {
             let own = self.settings.map_own_address
@@ -78,7 +58,10 @@ impl<'a> Names<'a> {
     /// A URI, or a reference that begins with a host (`//host/path`), with its
     /// name, scheme and port changed; `None` where nothing is to be changed.
     pub(super) fn uri(&self, uri: &str) -> Option<String> {
-        let parts = Parts::of(uri)?;
+        let Some(parts) = Parts::of(uri) else {
+            // Some policies name origins by patterns.
+            return self.source(uri).filter(|_| uri.contains("://"));
+        };
         let scheme = match parts.scheme {
             Some(scheme) => Some(plain(scheme)?),
             None => None,
@@ -101,7 +84,7 @@ impl<'a> Names<'a> {
             None => ("", host),
         };
         let host = match host.strip_suffix(":*") {
-            Some(name) => format!("{}:*", self.partner(name)?),
+            Some(name) => format!("{}:*", self.domain(Host::parse(name)?.name)?),
             None => self.host(scheme, &Host::parse(host)?)?,
         };
         let scheme = match scheme {
@@ -172,37 +155,8 @@ impl<'a> Names<'a> {
     }
 
     fn change<'n>(&'n self, name: &'n str) -> Option<Change<'n>> {
-        change(self.settings, self.visitor, name, true)
+        pairs::change(self.settings, self.visitor, name, true)
     }
-}
-
-/// What a name becomes; of rules of one length, the first with the address that
-/// the visitor has connected to.
-fn change<'n>(
-    settings: &'n HeaderSettings,
-    visitor: &'n Visitor,
-    name: &'n str,
-    to_visitor: bool,
-) -> Option<Change<'n>> {
-    let pairs = settings.names.iter().filter_map(|pair| {
-        let onion = pair.onion.as_deref().unwrap_or(&visitor.onion);
-        let (from, to) = match to_visitor {
-            true => (pair.public.as_str(), onion),
-            false => (onion, pair.public.as_str()),
-        };
-        let labels = host::below(name, from)?;
-        Some(Change { labels, name: to, length: from.len(), same: false })
-    });
-    // An origin that is told another scheme than the visitor's writes it
-    // before the visitor's own name too.
-    let own = host::below(name, &visitor.onion)
-        .filter(|_| to_visitor && settings.scheme() != "http")
-        .map(|labels| {
-            let name = visitor.onion.as_str();
-            Change { labels, name, length: name.len(), same: true }
-        });
-    let ours = |change: &Change<'_>| host::below(change.name, &visitor.onion).is_some();
-    pairs.chain(own).min_by_key(|change| (Reverse(change.length), change.same, !ours(change)))
 }
 
 /// The visitor's scheme in place of another; `None` for those that name no host
@@ -213,9 +167,4 @@ fn plain(scheme: &str) -> Option<&'static str> {
         "ws" | "wss" => Some("ws"),
         _ => None,
     }
-}
-
-/// Whether a scheme has port 443 where no other is named.
-pub(super) fn is_secure(scheme: &str) -> bool {
-    scheme.eq_ignore_ascii_case("https") || scheme.eq_ignore_ascii_case("wss")
 }

@@ -41,7 +41,9 @@ impl Own {
                 Origin::Tcp(address) if is_local(address.ip()) => {
                     (Name::Loopback, Some(address.port()))
                 }
-                Origin::Tcp(address) => (Name::Ip(address.ip()), Some(address.port())),
+                Origin::Tcp(address) => {
+                    (Name::Ip(address.ip().to_canonical()), Some(address.port()))
+                }
                 Origin::Name(name, port) if name.eq_ignore_ascii_case("localhost") => {
                     (Name::Loopback, Some(*port))
                 }
@@ -89,7 +91,7 @@ impl Name {
     fn is(&self, name: &str) -> bool {
         let address = || {
             let plain = name.strip_prefix('[').and_then(|name| name.strip_suffix(']'));
-            plain.unwrap_or(name).parse::<IpAddr>().ok()
+            plain.unwrap_or(name).parse::<IpAddr>().ok().map(|address| address.to_canonical())
         };
         match self {
             Self::Named(own) => own.eq_ignore_ascii_case(name),
@@ -144,9 +146,10 @@ mod tests {
             ),
             (
                 "10.0.0.7:8080",
-                "10.0.0.7:8080 10.0.0.7 10.0.0.7:443",
+                "10.0.0.7:8080 10.0.0.7 10.0.0.7:443 [::ffff:10.0.0.7] [::FFFF:a00:7]:8080 [0:0:0:0:0:ffff:10.0.0.7]:80",
                 "10.0.0.7:81 10.0.0.8 localhost",
             ),
+            ("[::ffff:10.0.0.7]:8080", "10.0.0.7:8080 [::ffff:10.0.0.7]", "10.0.0.8 [::10.0.0.7]"),
             ("[2001:db8::1]:80", "[2001:db8::1] [2001:DB8:0::1]:80", "[2001:db8::2] [::1]"),
             ("web:3000", "web:3000 WEB web:80", "web:3001 a.web web.example localhost"),
             ("unix:/run/x", "localhost localhost:80 127.0.0.1", "localhost:8080 10.0.0.1"),

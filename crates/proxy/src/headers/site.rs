@@ -11,7 +11,7 @@
 
 use std::borrow::Cow;
 
-use super::names;
+use super::pairs;
 use crate::host::{self, Host};
 use crate::settings::{HeaderSettings, HostHeader};
 use crate::visitor::Visitor;
@@ -102,7 +102,7 @@ impl Sites {
             HostHeader::Fixed(host) => {
                 Host::parse(host).map(|host| Site::new(settings.scheme(), host.name, host.port))
             }
-            HostHeader::Mapped => names::public(settings, visitor, &asked.name)
+            HostHeader::Mapped => pairs::public(settings, visitor, &asked.name)
                 .map(|name| Site::new(settings.scheme(), &name, None)),
         };
         let told = told.unwrap_or_else(|| Site::new(settings.scheme(), &asked.name, asked.port));
@@ -168,7 +168,7 @@ impl Sites {
         let public = match settings.host {
             HostHeader::Pass => None,
             _ if host.port.unwrap_or(80) != self.asked.port() => None,
-            _ => names::public(settings, visitor, host.name),
+            _ => pairs::public(settings, visitor, host.name),
         };
         if let Some(name) = public {
             return Some((settings.scheme(), name));
@@ -226,5 +226,10 @@ impl<'a> Parts<'a> {
 }
 
 fn usual_port(scheme: &str) -> u16 {
-    if names::is_secure(scheme) { 443 } else { 80 }
+    if is_secure(scheme) { 443 } else { 80 }
+}
+
+/// Whether a scheme has port 443 where no other is named.
+pub(super) fn is_secure(scheme: &str) -> bool {
+    scheme.eq_ignore_ascii_case("https") || scheme.eq_ignore_ascii_case("wss")
 }
