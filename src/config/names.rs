@@ -40,13 +40,15 @@ pub(crate) fn is_onion(host: &str) -> bool {
 
 /// What frames a message, or belongs to one connection and is never passed on
 /// (RFC 9110, section 7.6.1): whoever changes these breaks HTTP.
-const OF_THE_CONNECTION: [&str; 12] = [
+const OF_THE_CONNECTION: [&str; 14] = [
     "connection",
     "content-length",
     "expect",
     "host",
+    "http2-settings",
     "keep-alive",
     "proxy-authenticate",
+    "proxy-authentication-info",
     "proxy-authorization",
     "proxy-connection",
     "te",

@@ -25,9 +25,11 @@ use http::header::{
 use http::uri::{PathAndQuery, Uri};
 use http::{Method, Version, request, response};
 
+pub use self::client::is_told;
 pub use self::fields::is_translated;
 use self::names::Names;
 pub use self::own::Own;
+pub use self::reserved::{is_reserved, matches};
 pub use self::site::Sites;
 use super::settings::HeaderSettings;
 use super::visitor::Visitor;

@@ -185,6 +185,10 @@ pub struct HeaderSettings {
     /// servers and proxies may send; a `*` at the end of a name stands for
     /// anything.
     pub strip_request: Vec<String>,
+    /// Of the request headers and trailers that only servers and proxies may send,
+    /// those that clients may send all the same. None that is in `strip_request`, or
+    /// that this proxy sets.
+    pub pass_request: Vec<String>,
     /// The protocols that a client may go on in after a `GET` without content,
     /// none of them another HTTP.
     pub upgrades: Vec<String>,
@@ -380,6 +384,7 @@ impl Default for HeaderSettings {
             secure_cookies: SecureCookies::default(),
             strip: Vec::new(),
             strip_request: Vec::new(),
+            pass_request: Vec::new(),
             upgrades: vec!["websocket".to_owned()],
         }
     }

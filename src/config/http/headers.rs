@@ -7,7 +7,7 @@ use crate::config::error::Report;
 use crate::config::names;
 use crate::config::reader::{Item, Reader};
 use onionbraid_balancer::onion::OnionAddress;
-use onionbraid_proxy::headers::is_translated;
+use onionbraid_proxy::headers::{is_reserved, is_told, is_translated, matches};
 use onionbraid_proxy::rules::ProxyTarget;
 use onionbraid_proxy::settings::{HeaderSettings, HostHeader, NamePair, SecureCookies};
 use onionbraid_proxy::token;
@@ -54,8 +54,9 @@ pub(super) fn read(table: &mut Reader<'_>, headers: &mut HeaderSettings, report:
     if let Some(item) = table.get("proto") {
         set(&mut headers.proto, item.word(&PROTOS, report));
     }
-    if let Some(item) = table.get("circuit_id_header") {
-        set(&mut headers.circuit_id, item.unless_false(report, circuit_id));
+    let circuit_id = table.get("circuit_id_header");
+    if let Some(item) = &circuit_id {
+        set(&mut headers.circuit_id, item.unless_false(report, self::circuit_id));
     }
     let names = table.get("names");
     if let Some(item) = &names {
@@ -73,8 +74,16 @@ pub(super) fn read(table: &mut Reader<'_>, headers: &mut HeaderSettings, report:
     if let Some(item) = table.get("strip") {
         set(&mut headers.strip, fields(&item, "Alt-Svc", |_| Ok(()), report));
     }
-    if let Some(item) = table.get("strip_request") {
-        set(&mut headers.strip_request, strip_request(&item, report));
+    let strip = table.get("strip_request");
+    if let Some(item) = &strip {
+        set(&mut headers.strip_request, strip_request(item, report));
+    }
+    let pass = table.get("pass_request");
+    if let Some(item) = &pass {
+        set(&mut headers.pass_request, fields(item, "X-Username", may_pass, report));
+    }
+    if let (Some(problem), Some(item)) = (passes_in_vain(headers), pass.or(strip).or(circuit_id)) {
+        item.wrong(problem, report);
     }
     if let Some(item) = table.get("upgrades") {
         let upgrades = item.unless_false(report, upgrades);
@@ -243,6 +252,47 @@ fn strip_request(item: &Item<'_>, report: &mut Report) -> Option<Vec<String>> {
         }
     }
     Some(fields)
+}
+
+/// Whether the operator may let a field of this name pass: one that would not.
+fn may_pass(text: &str) -> Result<(), String> {
+    let name = text.to_ascii_lowercase();
+    if text.contains('*') {
+        return Err(
+            "each header field has to be written out: what else begins so, only servers and \
+                    proxies may send"
+                .to_owned(),
+        );
+    }
+    if !text.bytes().all(token::is_plain) {
+        return Err(
+            "fields with other characters than letters, digits and `-` in their names reach \
+                    no origin in any case"
+                .to_owned(),
+        );
+    }
+    if is_told(&name) {
+        return Err(format!(
+            "what `{text}` says is for this proxy to say: no client can be believed"
+        ));
+    }
+    if !is_reserved(&name) {
+        return Err("this header field passes in any case".to_owned());
+    }
+    Ok(())
+}
+
+/// A field that other settings keep from passing.
+fn passes_in_vain(headers: &HeaderSettings) -> Option<String> {
+    headers.pass_request.iter().find_map(|name| {
+        if headers.strip_request.iter().any(|pattern| matches(pattern, name)) {
+            return Some(format!("`{name}` is in `pass_request` and `strip_request`: it cannot be both"));
+        }
+        let id = token::plain(headers.circuit_id.as_ref()?.as_bytes());
+        id.eq(token::plain(name.as_bytes())).then(|| {
+            format!("`{name}` is in `pass_request` and is `circuit_id_header` too, which this proxy sets")
+        })
+    })
 }
 
 /// Protocols that clients may go on in, none of which is another HTTP: what came

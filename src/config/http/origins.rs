@@ -14,7 +14,7 @@ use onionbraid_proxy::settings::{
 
 /// The keys that say something only of origins, those about request heads among
 /// them.
-pub(super) const KEYS: [&str; 26] = [
+pub(super) const KEYS: [&str; 27] = [
     "balance",
     "origin_protocol",
     "proxy_protocol",
@@ -40,6 +40,7 @@ pub(super) const KEYS: [&str; 26] = [
     "map_own_address",
     "secure_cookies",
     "strip_request",
+    "pass_request",
     "upgrades",
 ];
 

@@ -125,6 +125,7 @@ fn headers(headers: &HeaderSettings, entries: &mut Vec<(&'static str, Value)>) {
         ("secure_cookies", word(&SECURE_COOKIES, headers.secure_cookies)),
         ("strip", headers.strip.clone().into()),
         ("strip_request", headers.strip_request.clone().into()),
+        ("pass_request", headers.pass_request.clone().into()),
         ("upgrades", or_false(upgrades)),
     ]);
 }

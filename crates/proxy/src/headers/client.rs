@@ -15,7 +15,8 @@ use crate::token;
 use crate::visitor::Visitor;
 
 /// Takes out what a client must not say: what only servers and proxies may
-/// ([`reserved`]), what the operator does not want, and the number of its circuit.
+/// ([`reserved`]), unless the operator lets it pass, what the operator does not
+/// want, what an origin is told of the client, and the number of its circuit.
 /// Names with other characters than letters, digits and `-` go first: origins
 /// that make variables of fields take them for others ([`token::plain`]).
 pub(super) fn forget(settings: &HeaderSettings, headers: &mut HeaderMap) {
@@ -24,10 +25,13 @@ pub(super) fn forget(settings: &HeaderSettings, headers: &mut HeaderMap) {
         let strip = &settings.strip_request;
         !ESSENTIAL.contains(&name) && strip.iter().any(|pattern| matches(pattern, name))
     };
+    let passes =
+        |name: &str| settings.pass_request.iter().any(|passing| passing.eq_ignore_ascii_case(name));
     let goes = |name: &&HeaderName| {
         let name = name.as_str();
         !name.bytes().all(token::is_plain)
-            || reserved::is_reserved(name)
+            || is_told(name)
+            || (reserved::is_reserved(name) && !passes(name))
             || unwanted(name)
             || circuit_id.as_deref().is_some_and(|id| id == reserved::without_http(name).as_bytes())
     };
@@ -35,6 +39,12 @@ pub(super) fn forget(settings: &HeaderSettings, headers: &mut HeaderMap) {
     for name in names {
         headers.remove(name);
     }
+}
+
+/// Whether a field of this name says how and for what site a client has come, which
+/// none can say of itself.
+pub fn is_told(name: &str) -> bool {
+    ["forwarded", "x-forwarded*"].iter().any(|told| matches(told, reserved::without_http(name)))
 }
 
 fn plain(name: &[u8]) -> Vec<u8> {
@@ -219,6 +229,31 @@ mod tests {
             "X-Cas-User",
         ];
         assert_eq!(kept(&settings, &names), [""; 0]);
+    }
+
+    #[test]
+    fn what_the_operator_lets_pass_does_and_nothing_else() {
+        let pass_request =
+            ["X-Username", "x-email", "X-Forwarded-Host", "Forwarded", "X-Circuit", "X_Role"];
+        let settings = HeaderSettings {
+            pass_request: pass_request.map(str::to_owned).to_vec(),
+            circuit_id: Some("X-Circuit".into()),
+            ..HeaderSettings::default()
+        };
+        let names = [
+            "x-username",
+            "X-EMAIL",
+            "x-usernames",
+            "x-user",
+            "http-x-username",
+            "x_username",
+            "x-forwarded-host",
+            "forwarded",
+            "x-circuit",
+            "x_role",
+        ];
+        assert_eq!(kept(&settings, &names), ["x-email", "x-username", "x-usernames"]);
+        assert_eq!(kept(&HeaderSettings::default(), &names[..2]), [""; 0]);
     }
 
     #[test]

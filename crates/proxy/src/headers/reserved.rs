@@ -3,9 +3,12 @@
 //!
 //! An origin that knows such a field believes it, since it comes from what stands
 //! in front of it. Nothing stands between the client and this proxy, so none of
-//! them is anybody's but the client's. Names that programs of clients use as well
-//! are not here, whatever some gateways make of them: `X-User-Id`,
-//! `X-Auth-Token`, `X-Access-Token`, `X-Amz-*`; operators have a list of their own.
+//! them is anybody's but the client's. A name is here if a server or gateway sets it
+//! by default or in its documentation, such as `X-Email` (oauth2-proxy), `X-Auth-User`
+//! (Traefik) and `X-Auth-Email` (the gatekeeper of Keycloak), though some applications
+//! take it from their clients: those operators let it pass. Names that programs of
+//! clients use far more than gateways are not here: `X-User-Id`, `X-Auth-Token`,
+//! `X-Access-Token`, `X-Amz-*`; for these, operators have a list of their own.
 
 use std::collections::BTreeSet;
 use std::sync::LazyLock;
@@ -22,7 +25,10 @@ const NAMES: &[&str] = &[
     "cert-*",
     "context-document-root",
     "context-prefix",
-    "document-*",
+    "document-name",
+    "document-path-info",
+    "document-root",
+    "document-uri",
     "gateway-interface",
     "https",
     "https-*",
@@ -121,11 +127,31 @@ const NAMES: &[&str] = &[
     "x-http-destinationurl",
     "x-http-host-override",
     "x-http-path-override",
+    "x-jfrog-override-base-url",
     "x-ingress-path",
     "x-invoke-*",
     "x-matched-path",
     "x-middleware-*",
-    "x-original-*",
+    "x-original-args",
+    "x-original-client*",
+    "x-original-for",
+    "x-original-forwarded-*",
+    "x-original-host",
+    "x-original-ip",
+    "x-original-method",
+    "x-original-path",
+    "x-original-port",
+    "x-original-prefix",
+    "x-original-proto",
+    "x-original-protocol",
+    "x-original-query",
+    "x-original-remote-*",
+    "x-original-request-*",
+    "x-original-scheme",
+    "x-original-target",
+    "x-original-uri",
+    "x-original-url",
+    "x-original-user",
     "x-override-url",
     "x-path-info",
     "x-path-prefix",
@@ -283,7 +309,7 @@ const NAMES: &[&str] = &[
 /// Whether a field of this name, in small letters, is not the client's to send.
 /// Also with `http-` in front: some applications look for a field of the name that
 /// only its variable has (`HTTP_CLIENT_IP`).
-pub(super) fn is_reserved(name: &str) -> bool {
+pub fn is_reserved(name: &str) -> bool {
     let name = without_http(name);
     let (whole, starts) = &*BY_NAME;
     // Of starts of which none begins with another, the only one that can be the
@@ -300,7 +326,7 @@ static BY_NAME: LazyLock<(BTreeSet<&str>, BTreeSet<&str>)> = LazyLock::new(|| {
 
 /// Whether a name is one of these; in any case, and a `*` at the end stands for
 /// anything.
-pub(super) fn matches(pattern: &str, name: &str) -> bool {
+pub fn matches(pattern: &str, name: &str) -> bool {
     match pattern.strip_suffix('*') {
         None => pattern.eq_ignore_ascii_case(name),
         Some(start) => name.get(..start.len()).is_some_and(|name| name.eq_ignore_ascii_case(start)),
@@ -354,6 +380,8 @@ mod tests {
             "depth",
             "destination",
             "dnt",
+            "document-id",
+            "document-policy",
             "downlink",
             "dpop",
             "early-data",
@@ -417,6 +445,10 @@ mod tests {
             "x-inertia",
             "x-livewire",
             "x-ms-date",
+            "x-original-content-length",
+            "x-original-file-name",
+            "x-original-filename",
+            "x-original-size",
             "x-requested-with",
             "x-request-id",
             "x-turbo-request-id",

@@ -193,6 +193,26 @@ async fn what_only_proxies_may_say_reaches_no_origin_in_head_or_trailers() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_the_operator_lets_pass_reaches_the_origin_in_head_and_trailers() {
+    let mut world = World::with(|settings| {
+        settings.headers.pass_request = vec!["X-Username".to_owned()];
+    });
+    let request = "POST / HTTP/1.1\r\nHost: a.onion\r\nX-Username: a\r\nX-Email: b\r\n\
+                   X_Username: c\r\nTE: trailers\r\nConnection: TE, X-Other\r\nX-Other: d\r\n\
+                   Trailer: X-Username, X-Email\r\nTransfer-Encoding: chunked\r\n\r\n\
+                   2\r\nhi\r\n0\r\nX-Username: e\r\nX-Email: f\r\n\r\n";
+    let _client = world.asking(request).await;
+    let mut origin = world.origin().await;
+    let head = read_head(&mut origin).await.to_ascii_lowercase();
+    assert!(head.contains("\r\nx-username: a\r\n"), "{head}");
+    for name in ["x-email:", "x_username", "x-other:"] {
+        assert!(!head.contains(name), "{name} in {head}");
+    }
+    let body = read_until(&mut origin, "\r\n\r\n").await.to_ascii_lowercase();
+    assert_eq!(body, "2\r\nhi\r\n0\r\nx-username: e\r\n\r\n");
+}
+
+#[tokio::test(start_paused = true)]
 async fn events_are_delivered_as_they_happen() {
     let mut world = World::new();
     let mut client = world.asking(GET).await;
