@@ -4,7 +4,7 @@
 use http_body_util::Full;
 use hyper::body::Bytes;
 use hyper::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, HeaderName, HeaderValue};
-use hyper::header::{REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS};
+use hyper::header::{REFERRER_POLICY, REFRESH, X_CONTENT_TYPE_OPTIONS};
 use hyper::{Method, Response, StatusCode, Uri};
 
 use super::{TakeSnapshot, respond};
@@ -41,7 +41,7 @@ fn view(method: &Method, uri: &Uri, snapshot: &TakeSnapshot) -> Response<Full<By
     let refresh = if uri.query() == Some("paused") { Refresh::Paused } else { Refresh::Itself };
     let now = Timestamp(now().wall);
     match uri.path() {
-        "/" => respond(StatusCode::OK, HTML, page::overview(&snapshot(), now, refresh)),
+        "/" => html(page::overview(&snapshot(), now, refresh), refresh),
         page::STYLE_PATH => respond(StatusCode::OK, "text/css; charset=utf-8", page::STYLE),
         "/status.json" => match serde_json::to_vec_pretty(&snapshot()) {
             Ok(json) => respond(StatusCode::OK, "application/json", json),
@@ -57,8 +57,17 @@ fn view(method: &Method, uri: &Uri, snapshot: &TakeSnapshot) -> Response<Full<By
         path => path
             .strip_prefix(page::SERVICES)
             .and_then(|nickname| page::service(&snapshot(), nickname, now, refresh))
-            .map_or_else(unknown, |page| respond(StatusCode::OK, HTML, page)),
+            .map_or_else(unknown, |page| html(page, refresh)),
     }
+}
+
+/// A page, which comes anew by itself or not.
+fn html(page: String, refresh: Refresh) -> Response<Full<Bytes>> {
+    let mut response = respond(StatusCode::OK, HTML, page);
+    if refresh == Refresh::Itself {
+        response.headers_mut().insert(REFRESH, HeaderValue::from_static(page::EVERY));
+    }
+    response
 }
 
 fn unknown() -> Response<Full<Bytes>> {
@@ -105,6 +114,9 @@ mod tests {
             let policy = &response.headers()["content-security-policy"];
             assert!(policy.to_str().unwrap().starts_with("default-src 'none'"), "{path}");
         }
+        let comes_anew = |path| get(path, true).headers().contains_key("refresh");
+        assert!(comes_anew("/") && comes_anew("/services/shop"));
+        assert!(!comes_anew("/?paused") && !comes_anew("/services/shop?paused"));
         for path in ["/services/other", "/services/", "/other"] {
             assert_eq!(get(path, true).status(), StatusCode::NOT_FOUND, "{path}");
         }

@@ -31,8 +31,9 @@ pub const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; style-src 'self';
 /// What the paths of services' pages begin with.
 pub const SERVICES: &str = "/services/";
 
-/// How often a page comes anew, in seconds.
-const EVERY: u8 = 5;
+/// How often a page comes anew, in seconds: what a field `Refresh` of the answer
+/// says, since pages without one can be read in peace.
+pub const EVERY: &str = "5";
 
 /// Whether a page comes anew by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,7 +56,7 @@ pub fn overview(snapshot: &Snapshot, now: Timestamp, refresh: Refresh) -> String
         h2 { "The process" }
         (process(snapshot, now))
     };
-    whole(title, content, refresh)
+    whole(title, content)
 }
 
 /// The page of one service; `None`: there is none of this name.
@@ -95,11 +96,11 @@ pub fn service(
             (descriptor(one, now))
         }
     };
-    Some(whole(&format!("{nickname} {word}"), content, refresh))
+    Some(whole(&format!("{nickname} {word}"), content))
 }
 
 /// A page around its content.
-fn whole(title: &str, content: Markup, refresh: Refresh) -> String {
+fn whole(title: &str, content: Markup) -> String {
     let page = html! {
         (DOCTYPE)
         html lang="en" {
@@ -108,7 +109,6 @@ fn whole(title: &str, content: Markup, refresh: Refresh) -> String {
                 meta name="viewport" content="width=device-width, initial-scale=1";
                 meta name="robots" content="noindex";
                 meta name="referrer" content="no-referrer";
-                @if refresh == Refresh::Itself { meta http-equiv="refresh" content=(EVERY); }
                 title { (title) " - onionbraid" }
                 link rel="stylesheet" href=(STYLE_PATH);
             }
@@ -508,9 +508,9 @@ mod tests {
     #[test]
     fn a_paused_page_stays_and_so_do_the_pages_that_it_leads_to() {
         let page = overview(&scene(), EPOCH, Refresh::Paused);
-        assert!(!page.contains("http-equiv=\"refresh\"") && page.contains("/services/shop?paused"));
+        assert!(page.contains("/services/shop?paused") && page.contains("go on by itself"));
         let page = overview(&scene(), EPOCH, Refresh::Itself);
-        assert!(page.contains("http-equiv=\"refresh\"") && page.contains("\"/services/shop\""));
+        assert!(page.contains("\"/services/shop\"") && page.contains("\"/?paused\""));
     }
 
     #[test]
