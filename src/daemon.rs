@@ -39,6 +39,7 @@ mod snapshot;
 mod state;
 pub(crate) mod state_lock;
 mod streams;
+mod usage;
 mod work;
 
 use std::collections::BTreeSet;
