@@ -55,6 +55,7 @@ use framing::Limits;
 use gate::{Gate, Patience, Protocol};
 use refusals::Refusals;
 use tasks::{Spawner, Tasks, answering};
+pub use turns::requests_under_way;
 use turns::{Place, Turn};
 
 /// Bytes of a body that hyper holds for a client of HTTP/1 who does not read, or
@@ -262,8 +263,8 @@ impl Proxy {
             requests: self.counts.requests(),
             by_class: self.counts.classes(),
             failures: self.counts.failures(),
+            seconds: self.counts.seconds(),
             origins: self.upstream.origins(),
-            ..status::Http::default()
         }
     }
 

@@ -12,7 +12,8 @@ use std::time::Duration;
 use hyper::{Method, StatusCode};
 
 use crate::failure::Failure;
-use crate::status::StatusClasses;
+use crate::histogram::Histogram;
+use crate::status::{Durations, StatusClasses};
 
 /// What one proxy has counted since it was made.
 #[derive(Debug, Default)]
@@ -21,6 +22,8 @@ pub(super) struct Counts {
     requests: AtomicU64,
     /// Answers, by the first digit of their status.
     classes: [AtomicU64; 5],
+    /// How long they took.
+    seconds: Histogram,
     /// Requests that failed, by the failure's name.
     failures: Mutex<BTreeMap<&'static str, u64>>,
 }
@@ -44,6 +47,11 @@ impl Counts {
     /// A request has begun.
     pub(super) fn begun(&self) {
         self.requests.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The head of an answer is there after this time.
+    pub(super) fn answered(&self, took: Duration) {
+        self.seconds.observe(took);
     }
 
     /// A request has ended thus.
@@ -78,6 +86,11 @@ impl Counts {
         let [informational, success, redirection, client_error, server_error] =
             self.classes.each_ref().map(|count| count.load(Ordering::Relaxed));
         StatusClasses { informational, success, redirection, client_error, server_error }
+    }
+
+    /// How long it took to the heads of answers.
+    pub(super) fn seconds(&self) -> Durations {
+        self.seconds.durations()
     }
 
     /// Failures by name.

@@ -87,7 +87,7 @@ impl Exchange {
             }
         };
         if record.outcome.failure != Some(Failure::ClientGone) || !refused {
-            record.outcome.status = Some(response.status());
+            record.answered(response.status());
         }
         if is_switch(&response) {
             let origin = hyper::upgrade::on(&mut response);

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use hyper::Method;
+use hyper::{Method, StatusCode};
 use tokio::time::Instant;
 
 use super::Proxy;
@@ -60,6 +60,12 @@ impl Record {
     /// So much of the body of the answer has been given.
     pub(super) fn gave(&mut self, bytes: u64) {
         self.outcome.bytes += bytes;
+    }
+
+    /// This is the head of its answer.
+    pub(super) fn answered(&mut self, status: StatusCode) {
+        self.outcome.status = Some(status);
+        self.proxy.counts.answered(self.began.elapsed());
     }
 
     /// It has failed.

@@ -16,6 +16,11 @@ const MAX_UNDER_WAY: usize = 16_384;
 /// Those that may still begin.
 static ROOM: LazyLock<Arc<Semaphore>> = LazyLock::new(|| Arc::new(Semaphore::new(MAX_UNDER_WAY)));
 
+/// How many requests the process has under way, and how many it may have.
+pub fn requests_under_way() -> (usize, usize) {
+    (MAX_UNDER_WAY.saturating_sub(ROOM.available_permits()), MAX_UNDER_WAY)
+}
+
 /// The room that all proxies of the process share.
 pub(super) fn room() -> Arc<Semaphore> {
     Arc::clone(&ROOM)
