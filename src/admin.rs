@@ -1,4 +1,4 @@
-//! The operator's door to the running daemon: HTTP on a Unix socket or on
+//! The admin endpoint of the running daemon: HTTP on a Unix socket or on
 //! loopback. It shows the Snapshot and changes nothing.
 //!
 //! | path | answers |
@@ -17,36 +17,23 @@ mod scrape;
 mod views;
 
 use std::convert::Infallible;
-use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
-use http_body_util::Full;
-use hyper::body::Bytes;
-use hyper::header::{CONTENT_TYPE, HOST, HeaderValue};
-use hyper::{Request, Response, StatusCode};
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, UnixListener, UnixStream};
+use hyper::header::{HOST, HeaderValue};
+use hyper::{Request, StatusCode};
 
-use crate::causes::is_out_of_handles;
 use crate::config::AdminListen;
-use crate::observe::Snapshot;
-use crate::spare_handle::SpareHandle;
 
-use connections::Connections;
-use place::can_listen;
-pub use place::can_open;
+use connections::{accept, respond};
+pub use place::{AdminError, can_open};
+use place::{Connection, Listener};
 use questions::Questions;
 pub use questions::{AnswerQuestion, Unanswered};
 pub use scrape::Scrape;
+pub use views::TakeSnapshot;
 
-/// Takes a Snapshot at the moment it is asked.
-pub type TakeSnapshot = Arc<dyn Fn() -> Snapshot + Send + Sync>;
-
-/// The door, open and not yet answering.
+/// The endpoint, open and not yet answering.
 pub struct Admin {
     /// What to accept connections from.
     listener: Listener,
@@ -56,50 +43,10 @@ pub struct Admin {
     questions: Option<Arc<Questions>>,
 }
 
-/// Why the door cannot be opened.
-#[derive(Debug, thiserror::Error)]
-pub enum AdminError {
-    /// Another process answers there.
-    #[error("{0} is in use: another process answers on it")]
-    InUse(PathBuf),
-    /// Something else than a socket lies there; it is left alone.
-    #[error("{0} exists and is no socket; remove it or choose another path")]
-    NotASocket(PathBuf),
-    /// The system refuses.
-    #[error("cannot listen on {listen}")]
-    Io {
-        /// Where.
-        listen: String,
-        /// Why.
-        #[source]
-        source: io::Error,
-    },
-}
-
-/// Either kind of listener.
-enum Listener {
-    /// And the path, to remove it at the end.
-    Unix(UnixListener, PathBuf),
-    /// On loopback.
-    Tcp(TcpListener),
-}
-
 impl Admin {
-    /// Opens the door. A socket that a dead process left behind is replaced.
+    /// Opens the endpoint. A socket that a dead process left behind is replaced.
     pub async fn open(listen: &AdminListen, snapshot: TakeSnapshot) -> Result<Self, AdminError> {
-        let failed = |source| AdminError::Io { listen: listen.to_string(), source };
-        let listener = match listen {
-            AdminListen::Tcp(address) => {
-                Listener::Tcp(TcpListener::bind(address).await.map_err(failed)?)
-            }
-            AdminListen::Unix(path) => {
-                remove_stale(path).await.map_err(|error| error.unwrap_or_else(failed))?;
-                let listener = UnixListener::bind(path).map_err(failed)?;
-                let ours_alone = std::fs::Permissions::from_mode(0o600);
-                std::fs::set_permissions(path, ours_alone).map_err(failed)?;
-                Listener::Unix(listener, path.clone())
-            }
-        };
+        let listener = Listener::open(listen).await?;
         Ok(Self { listener, snapshot, questions: None })
     }
 
@@ -107,7 +54,7 @@ impl Admin {
     /// every user of the machine could ask.
     #[must_use]
     pub fn answering(mut self, answer: AnswerQuestion) -> Self {
-        if matches!(self.listener, Listener::Unix(..)) {
+        if self.listener.is_private() {
             self.questions = Some(Arc::new(Questions::new(answer)));
         }
         self
@@ -115,7 +62,7 @@ impl Admin {
 
     /// Answers until dropped.
     pub async fn serve(self) -> Infallible {
-        let must_name_loopback = matches!(self.listener, Listener::Tcp(_));
+        let must_name_loopback = !self.listener.is_private();
         let Self { listener, snapshot, questions } = self;
         let answer = |stream| {
             let (snapshot, questions) = (Arc::clone(&snapshot), questions.clone());
@@ -123,75 +70,6 @@ impl Admin {
         };
         accept(listener, answer).await
     }
-}
-
-/// Answers every connection, each beside the others, until dropped.
-async fn accept<A>(listener: Listener, answer: impl Fn(Box<dyn Connection>) -> A) -> Infallible
-where
-    A: Future<Output = ()> + Send + 'static,
-{
-    let mut connections = Connections::default();
-    let spare = Arc::new(SpareHandle::take());
-    loop {
-        match listener.accept().await {
-            Ok(stream) => {
-                let answered = answer(stream);
-                let spare = Arc::clone(&spare);
-                connections.admit(async move {
-                    answered.await;
-                    spare.regain();
-                });
-            }
-            // The next attempt takes the handle.
-            Err(error) if is_out_of_handles(&error) && spare.lend() => {}
-            Err(error) => {
-                // Out of file handles, most likely: it passes.
-                spare.regain();
-                tracing::warn!(%error, "admin socket cannot accept a connection");
-                tokio::time::sleep(Duration::from_secs(1)).await;
-            }
-        }
-    }
-}
-
-impl Drop for Listener {
-    fn drop(&mut self) {
-        if let Self::Unix(_, path) = self {
-            // A socket that stays behind is replaced at the next start.
-            let _ = std::fs::remove_file(path);
-        }
-    }
-}
-
-impl Listener {
-    /// The next connection.
-    async fn accept(&self) -> io::Result<Box<dyn Connection>> {
-        Ok(match self {
-            Self::Unix(listener, _) => Box::new(listener.accept().await?.0),
-            Self::Tcp(listener) => Box::new(listener.accept().await?.0),
-        })
-    }
-}
-
-/// A connection of either kind.
-trait Connection: AsyncRead + AsyncWrite + Send + Unpin {}
-
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Connection for T {}
-
-/// Removes a socket that nobody answers on. `Err(Err(_))` is an I/O error.
-async fn remove_stale(path: &Path) -> Result<(), Result<AdminError, io::Error>> {
-    let found = match std::fs::symlink_metadata(path) {
-        Ok(found) => found,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(Err(error)),
-    };
-    if !found.file_type().is_socket() {
-        return Err(Ok(AdminError::NotASocket(path.to_owned())));
-    }
-    if UnixStream::connect(path).await.is_ok() {
-        return Err(Ok(AdminError::InUse(path.to_owned())));
-    }
-    std::fs::remove_file(path).map_err(Err)
 }
 
 /// Answers the request of one connection. On loopback the client has to name
@@ -234,22 +112,12 @@ fn names_loopback(host: Option<&HeaderValue>) -> bool {
     }
 }
 
-/// A whole response.
-fn respond(
-    status: StatusCode,
-    content_type: &'static str,
-    body: impl Into<Bytes>,
-) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::new(body.into()));
-    *response.status_mut() = status;
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
-    response
-}
-
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
     use super::*;
-    use crate::observe::example;
+    use crate::observe::{Snapshot, example};
 
     fn taker(ready: bool) -> TakeSnapshot {
         Arc::new(move || Snapshot { ready, ..example::snapshot(Vec::new()) })

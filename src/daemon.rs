@@ -59,7 +59,7 @@ use crate::tor::network::Network;
 
 use fetches::Fetching;
 use file_handles::FileHandles;
-pub use preflight::{Obstacles, exit_of, preflight};
+pub use preflight::{Obstacles, preflight};
 use service::Common;
 pub use services::CheckError;
 use services::Services;

@@ -8,17 +8,23 @@
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
+use hyper::header::{CONTENT_TYPE, HeaderValue};
 use hyper::service::service_fn;
-use hyper::{Request, Response};
+use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::Notify;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::sleep;
+
+use super::place::{Connection, Listener};
+use crate::causes::is_out_of_handles;
+use crate::spare_handle::SpareHandle;
 
 /// Connections at a time. One operator and a few dashboards need no more.
 const AT_MOST: usize = 64;
@@ -49,6 +55,38 @@ impl Connections {
             oldest.abort();
         }
         self.by_age.push_back(self.tasks.spawn(connection));
+    }
+}
+
+/// Answers every connection, each beside the others, until dropped.
+pub(super) async fn accept<A>(
+    listener: Listener,
+    answer: impl Fn(Box<dyn Connection>) -> A,
+) -> Infallible
+where
+    A: Future<Output = ()> + Send + 'static,
+{
+    let mut connections = Connections::default();
+    let spare = Arc::new(SpareHandle::take());
+    loop {
+        match listener.accept().await {
+            Ok(stream) => {
+                let answered = answer(stream);
+                let spare = Arc::clone(&spare);
+                connections.admit(async move {
+                    answered.await;
+                    spare.regain();
+                });
+            }
+            // The next attempt takes the handle.
+            Err(error) if is_out_of_handles(&error) && spare.lend() => {}
+            Err(error) => {
+                // Out of file handles, most likely: it passes.
+                spare.regain();
+                tracing::warn!(%error, "admin socket cannot accept a connection");
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+        }
     }
 }
 
@@ -83,6 +121,18 @@ pub(super) async fn serve_one<A>(
         () = unread => tracing::debug!("admin connection closed: the answer was not read"),
         else => {}
     }
+}
+
+/// A whole response.
+pub(super) fn respond(
+    status: StatusCode,
+    content_type: &'static str,
+    body: impl Into<Bytes>,
+) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(body.into()));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    response
 }
 
 #[cfg(test)]

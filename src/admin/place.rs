@@ -1,23 +1,114 @@
-//! Can the admin endpoint be opened at its place? Looks, and makes nothing.
+//! Where the admin endpoint listens, and whether it can be opened there.
 
 use std::fs;
 use std::io;
-use std::net::{SocketAddr, TcpListener};
-use std::os::unix::fs::FileTypeExt as _;
-use std::os::unix::net::UnixStream;
-use std::path::Path;
+use std::net::SocketAddr;
+use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
 
 use rustix::fs::{Access, AtFlags, CWD, accessat};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, UnixListener, UnixStream};
 
-use super::AdminError;
 use crate::config::AdminListen;
 
-/// Whether [`open`](super::Admin::open) would succeed. A directory that is to be
+/// Why the endpoint cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum AdminError {
+    /// Another process answers there.
+    #[error("{0} is in use: another process answers on it")]
+    InUse(PathBuf),
+    /// Something else than a socket lies there; it is left alone.
+    #[error("{0} exists and is no socket; remove it or choose another path")]
+    NotASocket(PathBuf),
+    /// The system refuses.
+    #[error("cannot listen on {listen}")]
+    Io {
+        /// Where.
+        listen: String,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// Either kind of listener.
+pub(super) enum Listener {
+    /// And the path, to remove it at the end.
+    Unix(UnixListener, PathBuf),
+    /// On loopback.
+    Tcp(TcpListener),
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        if let Self::Unix(_, path) = self {
+            // A socket that stays behind is replaced at the next start.
+            let _ = fs::remove_file(path);
+        }
+    }
+}
+
+impl Listener {
+    /// Opens it. A socket that a dead process left behind is replaced.
+    pub(super) async fn open(listen: &AdminListen) -> Result<Self, AdminError> {
+        let failed = |source| AdminError::Io { listen: listen.to_string(), source };
+        match listen {
+            AdminListen::Tcp(address) => {
+                TcpListener::bind(address).await.map(Self::Tcp).map_err(failed)
+            }
+            AdminListen::Unix(path) => {
+                remove_stale(path).await.map_err(|error| error.unwrap_or_else(failed))?;
+                let listener = UnixListener::bind(path).map_err(failed)?;
+                let ours_alone = fs::Permissions::from_mode(0o600);
+                fs::set_permissions(path, ours_alone).map_err(failed)?;
+                Ok(Self::Unix(listener, path.clone()))
+            }
+        }
+    }
+
+    /// Whether only the owner of the process can connect; on loopback every
+    /// user of the machine can.
+    pub(super) fn is_private(&self) -> bool {
+        matches!(self, Self::Unix(..))
+    }
+
+    /// The next connection.
+    pub(super) async fn accept(&self) -> io::Result<Box<dyn Connection>> {
+        Ok(match self {
+            Self::Unix(listener, _) => Box::new(listener.accept().await?.0),
+            Self::Tcp(listener) => Box::new(listener.accept().await?.0),
+        })
+    }
+}
+
+/// A connection of either kind.
+pub(super) trait Connection: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Connection for T {}
+
+/// Removes a socket that nobody answers on. `Err(Err(_))` is an I/O error.
+async fn remove_stale(path: &Path) -> Result<(), Result<AdminError, io::Error>> {
+    let found = match fs::symlink_metadata(path) {
+        Ok(found) => found,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(Err(error)),
+    };
+    if !found.file_type().is_socket() {
+        return Err(Ok(AdminError::NotASocket(path.to_owned())));
+    }
+    if UnixStream::connect(path).await.is_ok() {
+        return Err(Ok(AdminError::InUse(path.to_owned())));
+    }
+    fs::remove_file(path).map_err(Err)
+}
+
+/// Whether the endpoint could be opened; makes nothing. A directory that is to be
 /// made is not looked at. Where a daemon is `running`, it is the one that answers.
 ///
 /// # Errors
 ///
-/// What `open` would say.
+/// What opening it would say.
 pub fn can_open(
     listen: &AdminListen,
     directory_is_made: bool,
@@ -36,7 +127,7 @@ pub fn can_open(
                 Ok(found) if !found.file_type().is_socket() => {
                     Err(AdminError::NotASocket(path.clone()))
                 }
-                Ok(_) if !running && UnixStream::connect(path).is_ok() => {
+                Ok(_) if !running && std::os::unix::net::UnixStream::connect(path).is_ok() => {
                     Err(AdminError::InUse(path.clone()))
                 }
                 Ok(_) => Ok(()),
@@ -55,7 +146,7 @@ pub fn can_open(
 pub(super) fn can_listen(address: SocketAddr, running: bool) -> Result<(), AdminError> {
     // For a moment, which writes nothing; nobody can connect meanwhile and be
     // answered.
-    match TcpListener::bind(address) {
+    match std::net::TcpListener::bind(address) {
         Err(error) if running && error.kind() == io::ErrorKind::AddrInUse => Ok(()),
         Err(source) => Err(AdminError::Io { listen: address.to_string(), source }),
         Ok(_) => Ok(()),

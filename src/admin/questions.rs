@@ -17,7 +17,7 @@ use hyper::{Method, Request, Response, StatusCode};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
-use super::respond;
+use super::connections::respond;
 
 /// What the paths of questions begin with.
 pub(super) const BELOW: &str = "/v1/";

@@ -10,10 +10,9 @@ use hyper::{Request, StatusCode};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
-use super::views;
-use super::{
-    AdminError, Connection, Listener, TakeSnapshot, accept, can_listen, connections, respond,
-};
+use super::connections::{self, accept, respond};
+use super::place::{AdminError, Connection, Listener, can_listen};
+use super::views::{self, TakeSnapshot};
 
 /// The ports, open and not yet answering.
 pub struct Scrape {

@@ -1,17 +1,22 @@
 //! What can be seen through the door: the Snapshot in each of its renderings.
 //! Nothing here changes anything.
 
+use std::sync::Arc;
+
 use http_body_util::Full;
 use hyper::body::Bytes;
 use hyper::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, HeaderName, HeaderValue};
 use hyper::header::{REFERRER_POLICY, REFRESH, X_CONTENT_TYPE_OPTIONS};
 use hyper::{Method, Response, StatusCode, Uri};
 
-use super::{TakeSnapshot, respond};
+use super::connections::respond;
 use crate::clock::now;
 use crate::observe::page::{self, Refresh};
 use crate::observe::snapshot::Timestamp;
-use crate::observe::{metrics, text};
+use crate::observe::{Snapshot, metrics, text};
+
+/// Takes a Snapshot at the moment it is asked.
+pub type TakeSnapshot = Arc<dyn Fn() -> Snapshot + Send + Sync>;
 
 const HTML: &str = "text/html; charset=utf-8";
 const PLAIN: &str = "text/plain; charset=utf-8";

@@ -8,7 +8,7 @@ use super::{Failure, finish, load};
 use crate::causes;
 use crate::config::{Config, Environment};
 use crate::daemon::{self, DaemonError, Obstacles, Outside};
-use crate::exit::Exit;
+use crate::exit::{Exit, exit_of};
 use crate::logging::{self, LoggingError};
 
 /// Reads the configuration and runs the daemon until it is told to end.
@@ -39,7 +39,7 @@ impl From<DaemonError> for Failure {
         let exit = match &error {
             DaemonError::Obstacles(obstacles) => return obstacles.into(),
             DaemonError::Services(error) => error.exit(),
-            error => daemon::exit_of(error),
+            error => exit_of(error),
         };
         Self::new(exit, causes::in_one_line(&error))
     }

@@ -11,7 +11,6 @@ use std::fmt;
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use fs_mistrust::{Mistrust, Verifier};
 use rustix::fs::{Access, AtFlags, CWD, accessat};
@@ -20,9 +19,9 @@ use super::services::{self, CheckError};
 use super::state;
 use super::state_lock::{self, StateLock};
 use crate::admin::{self, AdminError};
-use crate::causes::{chain, in_one_line};
+use crate::causes::in_one_line;
 use crate::config::{AdminListen, Config};
-use crate::exit::Exit;
+use crate::exit::{Exit, exit_of};
 use crate::tor::keys;
 
 /// What else is worth knowing where nothing is in the way.
@@ -109,30 +108,6 @@ impl Obstacle {
             Self::Services(error) => error.exit(),
             error => exit_of(error),
         }
-    }
-}
-
-/// Which code an error of the system comes to: 77 where access is denied or
-/// others could have it, else 1.
-pub fn exit_of(error: &(dyn Error + 'static)) -> Exit {
-    match chain(error).any(is_denied) {
-        true => Exit::Permission,
-        false => Exit::Failed,
-    }
-}
-
-fn is_denied(error: &(dyn Error + 'static)) -> bool {
-    use fs_mistrust::Error as E;
-    let shared = error.downcast_ref::<Arc<io::Error>>().map(AsRef::as_ref);
-    if let Some(error) = error.downcast_ref::<io::Error>().or(shared) {
-        use io::ErrorKind::{PermissionDenied, ReadOnlyFilesystem};
-        return matches!(error.kind(), PermissionDenied | ReadOnlyFilesystem);
-    }
-    match error.downcast_ref::<E>() {
-        Some(E::BadPermission(..) | E::BadOwner(..)) => true,
-        Some(E::Content(error)) => is_denied(error.as_ref()),
-        Some(E::Multiple(errors)) => errors.iter().any(|error| is_denied(error.as_ref())),
-        _ => false,
     }
 }
 

@@ -11,13 +11,12 @@ use tor_hscrypto::pk::HsIdKeypair;
 use tor_hsservice::HsNickname;
 
 use crate::config::{AddressError, Config, ServiceConfig, Shutdown, Storage, check_addresses};
-use crate::exit::Exit;
+use crate::exit::{Exit, exit_of};
 use crate::tor::keys::{self, KeyError, Keys};
 use crate::tor::wiped;
 use onionbraid_balancer::onion::OnionAddress;
 use onionbraid_proxy::setup::{self, RuleError};
 
-use super::preflight::exit_of;
 use super::reload::{self, Wanted};
 use super::service::{Common, Orders, Service, Unexpected, idle};
 use super::snapshot::{Board, Posted};

@@ -16,9 +16,9 @@ use super::memory::KnownBackend;
 use super::offer::Offer;
 use super::remote::{News, Remote};
 use super::schedule::Alarm;
-use super::{BackendKind, BackendSettings, Belief};
+use super::settings::{BackendKind, BackendSettings, Order};
 use crate::onion::{Capabilities, IntroPoint};
-use crate::status::{self, BackendState, Timestamp};
+use crate::status::{self, BackendState, Belief, Timestamp};
 
 /// A backend and what is known of it.
 #[derive(Debug)]
@@ -36,10 +36,6 @@ pub(super) struct Backend {
     /// When the points were last confirmed.
     last_seen: Option<SystemTime>,
 }
-
-/// What backends are ordered by: local instances first, by name, then remote
-/// ones by address.
-pub(super) type Order<'a> = (bool, &'a [u8]);
 
 /// What to think of a backend, and why.
 type Judgement = (BackendState, Option<String>);
@@ -126,21 +122,14 @@ impl Backend {
         }
     }
 
-    /// What it goes by where a number would not last: a remote one by its
-    /// address, a local instance by its name.
+    /// See [`BackendSettings::key`].
     pub(super) fn key(&self) -> String {
-        match self.settings.kind {
-            BackendKind::Local { .. } => self.settings.name.clone(),
-            BackendKind::Remote { address } => address.to_string(),
-        }
+        self.settings.key()
     }
 
-    /// Where it stands among the others: the same for everyone who knows it.
+    /// See [`BackendSettings::order`].
     pub(super) fn order(&self) -> Order<'_> {
-        match &self.settings.kind {
-            BackendKind::Local { .. } => (false, self.settings.name.as_bytes()),
-            BackendKind::Remote { address } => (true, address.public_key()),
-        }
+        self.settings.order()
     }
 
     /// What a restart should not lose, with what probes say; nothing of a local

@@ -7,13 +7,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::SystemTime;
 
-use super::backend::Order;
 use super::distinct::{Shape, spread};
 use super::fact::BackendId;
 use super::schedule::Alarm;
 use super::select::{Candidate, Chosen, limit, select};
+use super::settings::{Distinct, Order, Publishers};
 use super::turns::{Turns, seated_by_the_clock};
-use super::{Distinct, Publishers};
 use crate::onion::{Capabilities, IntroPoint, MAX_INTRO_POINTS, SessionId};
 
 /// With so few backends one descriptor serves again, where more than

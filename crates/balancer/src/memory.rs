@@ -11,16 +11,12 @@
 //! Backends go by what survives a change of the configuration: a remote one by
 //! its address, a local instance by its name.
 
-use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::backend::Backend;
-use super::fact::{BackendId, Now};
 use super::hsdir::LIFETIME;
-use super::{Balancer, Settings};
 use crate::onion::{Capabilities, IntroPoint, OnionAddress, Period, SessionId};
 use crate::status::Timestamp;
 
@@ -30,54 +26,6 @@ const VERSION: u32 = 1;
 /// A moment so far in the future was not written by a clock with which Tor
 /// would have worked: no consensus is valid then.
 const FUTURE: Duration = Duration::from_secs(24 * 60 * 60);
-
-impl Balancer {
-    /// A balancer that goes on after a restart, with what the one before it
-    /// knew ([`memory`](Self::memory)) of the backends that there are still.
-    ///
-    /// Points that HSDirs may still hold are published at once, until fetches
-    /// tell better; revisions never go back, even if the clock has.
-    pub fn remembering(settings: Settings, memory: Memory, now: Now) -> Self {
-        let mut balancer = Self::new(settings);
-        for known in memory.backends {
-            let key = known.address.to_string();
-            if let Some(backend) = balancer.backends.iter_mut().find(|b| b.key() == key) {
-                let KnownBackend { failing, broken, .. } = &known;
-                balancer.probing.recall(backend.id(), failing, broken.as_deref(), now);
-                backend.recall(known, now);
-            }
-        }
-        let ids: BTreeMap<String, BackendId> =
-            balancer.backends.iter().map(|backend| (backend.key(), backend.id())).collect();
-        let set = |set: ListedSet| -> Vec<(BackendId, SessionId)> {
-            let point = |it: Listed| Some((*ids.get(&it.backend)?, it.session));
-            set.points.into_iter().filter_map(point).collect()
-        };
-        let listed = memory.listed.into_iter().map(set).collect();
-        balancer.publisher.recall(listed, memory.counted, now);
-        balancer
-    }
-
-    /// What [`remembering`](Self::remembering) wants to know after a restart,
-    /// as of the last `handle_*`. It changes with almost every fact.
-    pub fn memory(&self, now: Now) -> Memory {
-        let keys: BTreeMap<BackendId, String> =
-            self.backends.iter().map(|backend| (backend.id(), backend.key())).collect();
-        let set = |set: &Vec<(BackendId, SessionId)>| {
-            let point = |(backend, session): &(BackendId, SessionId)| {
-                Some(Listed { backend: keys.get(backend)?.clone(), session: *session })
-            };
-            ListedSet { points: set.iter().filter_map(point).collect() }
-        };
-        let known = |backend: &Backend| backend.memory(self.probing.health(backend.id()), now);
-        Memory {
-            backends: self.backends.iter().filter_map(known).collect(),
-            counted: self.publisher.counted(),
-            listed: self.publisher.listed().iter().map(set).collect(),
-            ..Memory::default()
-        }
-    }
-}
 
 /// What one service's balancer knows that a restart should not lose.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -12,7 +12,6 @@ use std::time::{Duration, Instant, SystemTime};
 
 use rand::Rng;
 
-use super::Publishers;
 use super::canary::{Canary, judge};
 use super::command::{Command, Publication};
 use super::content::{Content, Listed};
@@ -22,6 +21,7 @@ use super::memory::{self, Counted};
 use super::ring::{self, Ring};
 use super::schedule::{Alarm, Allowance, between};
 use super::select::Chosen;
+use super::settings::Publishers;
 use crate::onion::{IntroPoint, MAX_INTRO_POINTS, Period, RelayId, SessionId};
 use crate::status::{self, CanaryOutcome};
 

@@ -76,3 +76,26 @@ pub enum BackendKind {
         address: OnionAddress,
     },
 }
+
+/// What backends are ordered by: local instances first, by name, then remote
+/// ones by address.
+pub(super) type Order<'a> = (bool, &'a [u8]);
+
+impl BackendSettings {
+    /// What it goes by where a number would not last: a remote one by its
+    /// address, a local instance by its name.
+    pub(super) fn key(&self) -> String {
+        match self.kind {
+            BackendKind::Local { .. } => self.name.clone(),
+            BackendKind::Remote { address } => address.to_string(),
+        }
+    }
+
+    /// Where it stands among the others: the same for everyone who knows it.
+    pub(super) fn order(&self) -> Order<'_> {
+        match &self.kind {
+            BackendKind::Local { .. } => (false, self.name.as_bytes()),
+            BackendKind::Remote { address } => (true, address.public_key()),
+        }
+    }
+}

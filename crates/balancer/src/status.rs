@@ -9,6 +9,36 @@ use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
+use crate::fact::BackendId;
+
+/// What the operator sees of one service.
+#[derive(Clone, Debug)]
+pub struct Status {
+    /// Whether clients can find it; it is ready exactly if `Published`.
+    pub state: ServiceState,
+    /// In the order of the settings; what the shell counts is 0.
+    pub backends: Vec<Backend>,
+    /// One for each period of the network view, in its order.
+    pub descriptors: Vec<Descriptor>,
+    /// What the operator should act on and no backend's state tells.
+    pub problems: Vec<String>,
+}
+
+/// What is believed of a backend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Belief<'a> {
+    /// Which.
+    pub backend: BackendId,
+    /// What the operator calls it.
+    pub name: &'a str,
+    /// Whether it is believed to answer.
+    pub state: BackendState,
+    /// How many of its introduction points fail.
+    pub failing: usize,
+    /// Why, where that is not obvious.
+    pub reason: Option<&'a str>,
+}
+
 /// Whether clients can find a service.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

@@ -9,9 +9,9 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::time::{Duration, Instant, SystemTime};
 
-use super::backend::Order;
 use super::fact::BackendId;
 use super::schedule::Alarm;
+use super::settings::Order;
 
 /// How long until one seat changes hands. Every change of the descriptor costs
 /// clients retries, and C tor clients keep a descriptor for hours anyway: a

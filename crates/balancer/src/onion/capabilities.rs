@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Protocols;
+use super::protocols::Protocols;
 
 /// The descriptor-wide fields that tell clients what they may ask of every
 /// introduction point listed (rend-spec-v3, section 2.5.2.2; proposals 324, 346).

@@ -11,7 +11,7 @@ use std::fmt;
 
 use curve25519_dalek::edwards::CompressedEdwardsY;
 
-use super::{IntroPoint, LinkSpecifier, RelayId, SessionId};
+use super::intro_point::{IntroPoint, LinkSpecifier, RelayId, SessionId};
 
 /// The bytes that the link specifiers of a point may have, encoded: those of a
 /// relay, for IPv4, IPv6 and two identities, have 84.

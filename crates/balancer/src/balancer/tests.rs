@@ -7,11 +7,12 @@ use std::time::Duration;
 
 use rand::rngs::StdRng;
 
-use super::command::Publication;
-use super::fact::{FetchFailure, FetchedDescriptor, ProbeFailure, UploadFailure};
-use super::samples::{MINUTE, SECOND, later, network, period, point, relay, rng, start};
 use super::*;
+use crate::command::Publication;
+use crate::fact::{FetchFailure, FetchedDescriptor, ProbeFailure, UploadFailure};
 use crate::onion::{Capabilities, IntroPoint, OnionAddress};
+use crate::samples::{MINUTE, SECOND, later, network, period, point, relay, rng, start};
+use crate::settings::{BackendKind, BackendSettings, Publishers};
 
 /// A balancer and its world: every fetch and upload is recorded, and every
 /// upload is answered at once unless `deaf`.

@@ -1,0 +1,320 @@
+//! The state machine of one service: takes facts in, looks at everything
+//! again, gives commands out. Every other part is called from here.
+
+mod restart;
+
+use std::collections::VecDeque;
+use std::time::Instant;
+
+use rand::Rng;
+
+use crate::backend::Backend;
+use crate::command::Command;
+use crate::content::{Choice, Content, Listed, Live};
+use crate::fact::{BackendId, Fact, NetworkView, Now};
+use crate::onion::SessionId;
+use crate::pause::Clocks;
+use crate::probing::Probing;
+use crate::publish::Publisher;
+use crate::schedule::Alarm;
+use crate::settings::Settings;
+use crate::status::{BackendState, Belief, ServiceState, Status};
+
+/// The policy of one service.
+#[derive(Debug)]
+pub struct Balancer {
+    backends: Vec<Backend>,
+    choice: Choice,
+    /// What the network directory said last.
+    network: Option<NetworkView>,
+    /// Why no origin behind the local instances answers, if so.
+    origins_down: Option<String>,
+    /// Whether the local instances are about to end.
+    withdrawing: bool,
+    clocks: Clocks,
+    probing: Probing,
+    publisher: Publisher,
+    commands: VecDeque<Command>,
+    timeout: Option<Instant>,
+}
+
+impl Balancer {
+    /// A balancer that knows nothing of the network and its backends yet.
+    pub fn new(settings: Settings) -> Self {
+        Self {
+            backends: settings.backends.into_iter().map(Backend::new).collect(),
+            choice: Choice::new(settings.max_points, settings.distinct, settings.publishers),
+            network: None,
+            origins_down: None,
+            withdrawing: false,
+            clocks: Clocks::default(),
+            probing: Probing::new(settings.probe_every),
+            publisher: Publisher::new(settings.publishers),
+            commands: VecDeque::new(),
+            timeout: None,
+        }
+    }
+
+    /// The operator wants this from now on.
+    ///
+    /// A backend with an id that is known keeps everything that is known of
+    /// it, under its new name and weight; new ones start unknown; the points
+    /// of those that are gone leave the descriptor like any point that is gone.
+    pub fn reconfigure(&mut self, settings: Settings, now: Now, rng: &mut impl Rng) {
+        let mut known = std::mem::take(&mut self.backends);
+        for settings in settings.backends {
+            let same = known.iter().position(|backend| backend.is_meant_by(&settings));
+            let mut backend = match same {
+                Some(index) => known.swap_remove(index).with_settings(settings),
+                None => Backend::new(settings),
+            };
+            if let Some(view) = self.network.as_ref().filter(|_| same.is_none()) {
+                backend.network_changed(view, now, rng);
+            }
+            self.backends.push(backend);
+        }
+        if !known.is_empty() {
+            // Nobody waits long for a backend that ends.
+            self.publisher.allow_changes();
+        }
+        self.choice.max_points = settings.max_points;
+        self.choice.distinct = settings.distinct;
+        self.choice.publishers = settings.publishers;
+        self.publisher.with_publishers(settings.publishers);
+        self.probing.set_interval(settings.probe_every, now);
+        self.progress(now, rng);
+    }
+
+    /// The process is about to end: the points of the local instances leave
+    /// the descriptor, if another backend is live. If none is, what is
+    /// published stays. There is no way back.
+    pub fn withdraw(&mut self, now: Now, rng: &mut impl Rng) {
+        if !self.withdrawing {
+            self.withdrawing = true;
+            self.publisher.allow_changes();
+        }
+        self.progress(now, rng);
+    }
+
+    /// Whether nothing is left to wait for after [`withdraw`](Self::withdraw):
+    /// no HSDir that clients ask in the current period holds a point of a
+    /// local instance, as far as is known, or no other backend is live.
+    pub fn is_withdrawn(&self) -> bool {
+        let local = |id| self.backends.iter().any(|b| b.id() == id && b.is_local());
+        let listed = self.publisher.listed().iter().flatten().any(|(id, _)| local(*id));
+        let others = self.backends.iter().any(|b| b.is_live() && !b.is_local());
+        self.withdrawing && (!others || (!listed && self.publisher.has_replaced_all()))
+    }
+
+    /// Whether clients may find points of a backend still: they are in the
+    /// descriptor, or an HSDir that clients ask may hold one from before. Also
+    /// of a backend that [`reconfigure`](Self::reconfigure) has taken out.
+    pub fn may_be_found(&self, backend: BackendId) -> bool {
+        let listed = self.publisher.listed().iter().flatten().any(|(id, _)| *id == backend);
+        listed || !self.publisher.has_replaced_all()
+    }
+
+    /// Something has happened. Facts about backends that the settings do not
+    /// have, and answers to what was given up, are ignored.
+    pub fn handle_fact(&mut self, fact: Fact, now: Now, rng: &mut impl Rng) {
+        self.notice_pause(now, rng);
+        match fact {
+            Fact::Network(view) => {
+                for backend in &mut self.backends {
+                    backend.network_changed(&view, now, rng);
+                }
+                self.network = Some(view.clone());
+                self.publisher.network_changed(view, now, rng);
+            }
+            Fact::LocalPoints { backend, points, capabilities } => {
+                if let Some(backend) = self.backend(backend) {
+                    backend.local_points(points, capabilities, now);
+                }
+            }
+            Fact::Fetched { backend, outcome } => {
+                if let Some(backend) = self.backend(backend) {
+                    backend.fetched(outcome, now, rng);
+                }
+            }
+            Fact::Uploaded { period, hsdir, as_of, outcome } => {
+                self.publisher.uploaded((period, hsdir), as_of, outcome, now, rng);
+            }
+            Fact::Inspected { period, hsdir, outcome } => {
+                let live = listable(&self.backends, self.withdrawing).into_iter();
+                let points = |backend: &Backend| backend.points().to_vec();
+                let owned =
+                    live.flat_map(|b| points(b).into_iter().map(|it| (it.session_id, b.id())));
+                let live = owned.collect();
+                self.publisher.inspected((period, hsdir), &outcome, &live, now);
+            }
+            Fact::Probed { backend, session, outcome } => {
+                let moved = self.probing.probed(backend, session, &outcome, now, rng);
+                if let Some(backend) = self.backend(backend).filter(|_| moved) {
+                    backend.may_have_moved(now, rng);
+                }
+            }
+            Fact::Origins(outcome) => self.origins(outcome),
+        }
+        self.progress(now, rng);
+    }
+
+    /// The moment that [`poll_timeout`](Self::poll_timeout) named has come.
+    /// Calling it at any other time does no harm.
+    pub fn handle_timeout(&mut self, now: Now, rng: &mut impl Rng) {
+        self.progress(now, rng);
+    }
+
+    /// The next thing to do. To be called until there is none, after every
+    /// `handle_*`.
+    pub fn poll_command(&mut self) -> Option<Command> {
+        self.commands.pop_front()
+    }
+
+    /// When to call [`handle_timeout`](Self::handle_timeout), if nothing
+    /// happens before. To be asked again after every `handle_*`.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.timeout
+    }
+
+    /// What the operator sees, as of the last `handle_*`.
+    pub fn status(&self) -> Status {
+        let backends = self.backends.iter().map(|backend| {
+            let id = backend.id();
+            let listed = self.publisher.found().iter().filter(|chosen| chosen.backend == id);
+            backend.snapshot(listed.count())
+        });
+        Status {
+            state: self.state(),
+            backends: backends.collect(),
+            descriptors: self.publisher.snapshot(),
+            problems: self.problems().into_iter().flatten().collect(),
+        }
+    }
+
+    /// What is believed of each backend, as of the last `handle_*`.
+    pub fn beliefs(&self) -> impl Iterator<Item = Belief<'_>> {
+        self.backends.iter().map(Backend::belief)
+    }
+
+    /// The backend of each introduction point that is known: of those that the
+    /// backends have now, and of those that are still listed.
+    pub fn owners(&self) -> impl Iterator<Item = (SessionId, &str)> {
+        let offered = self.backends.iter().flat_map(|backend| {
+            let name = backend.belief().name;
+            backend.offer().points().iter().map(move |point| (point.session_id, name))
+        });
+        let listed = self.publisher.listed().iter().flatten().filter_map(|(id, session)| {
+            let owner = self.backends.iter().find(|backend| backend.id() == *id)?;
+            Some((*session, owner.belief().name))
+        });
+        listed.chain(offered)
+    }
+
+    /// What the operator should know that no backend's state tells, as of the
+    /// last `handle_*`. Each kind of problem has its place.
+    pub fn problems(&self) -> [Option<String>; 2] {
+        [self.probing.problem(), self.publisher.problem().map(str::to_owned)]
+    }
+
+    fn backend(&mut self, id: BackendId) -> Option<&mut Backend> {
+        self.backends.iter_mut().find(|backend| backend.id() == id)
+    }
+
+    /// When the origins answer again, what probes through the local instances
+    /// found of them is out of date.
+    fn origins(&mut self, outcome: Result<(), String>) {
+        if outcome.is_ok() && self.origins_down.is_some() {
+            for backend in self.backends.iter().filter(|backend| backend.is_local()) {
+                self.probing.application_is_back(backend.id());
+            }
+        }
+        self.origins_down = outcome.err();
+    }
+
+    /// If the machine has slept, what was published and seen before is older
+    /// than it looks.
+    fn notice_pause(&mut self, now: Now, rng: &mut impl Rng) {
+        if let Some(slept) = self.clocks.slept(now) {
+            for backend in &mut self.backends {
+                backend.slept(now, rng);
+            }
+            self.publisher.slept(slept, now.monotonic, rng);
+        }
+    }
+
+    /// Looks at everything again and does whatever is due.
+    fn progress(&mut self, now: Now, rng: &mut impl Rng) {
+        let mut alarm = Alarm::new(now.monotonic);
+        self.notice_pause(now, rng);
+        Clocks::look_again(&mut alarm);
+        for backend in &mut self.backends {
+            if backend.progress(self.origins_down.as_deref(), &mut alarm, rng) {
+                self.commands.push_back(Command::Fetch { backend: backend.id() });
+            }
+        }
+        self.probing.progress(&self.backends, now, &mut alarm, rng, &mut self.commands);
+        for backend in &mut self.backends {
+            backend.heed(self.probing.health(backend.id()));
+        }
+        if let Some(seen) = self.publisher.take_seen()
+            && let Some(content) = self.wanted(&seen, now, &mut alarm)
+            && content.listed() == seen
+        {
+            self.publisher.adopt(content);
+        }
+        let listed = self.publisher.listed().clone();
+        let wanted = self.wanted(&listed, now, &mut alarm);
+        let settled = self.backends.iter().all(Backend::is_settled);
+        self.publisher.progress(wanted, settled, now, &mut alarm, rng, &mut self.commands);
+        self.timeout = alarm.next();
+    }
+
+    /// What should be published: `None` if no backend is live. Then what is
+    /// published stays, since all of them failing at once is more likely our
+    /// own error, and a descriptor without points helps nobody.
+    fn wanted(&mut self, listed: &Listed, now: Now, alarm: &mut Alarm) -> Option<Content> {
+        let live = listable(&self.backends, self.withdrawing).into_iter();
+        let live = live.map(|backend| Live {
+            backend: backend.id(),
+            order: backend.order(),
+            weight: backend.weight(),
+            points: backend.points(),
+            capabilities: backend.offer().capabilities(),
+        });
+        let all: Vec<_> = self.backends.iter().map(|b| (b.order(), b.id())).collect();
+        let replicas = self.publisher.replicas();
+        self.choice.content(live.collect(), &all, listed, replicas, now.wall, alarm)
+    }
+
+    /// Whether clients can find the service, as of the last `handle_*`.
+    pub fn state(&self) -> ServiceState {
+        let starting = !self.publisher.has_network()
+            || (!self.publisher.has_published()
+                && self.backends.iter().any(|b| b.state() == BackendState::Unknown));
+        if self.backends.iter().any(Backend::is_live) {
+            match (self.publisher.has_network(), self.publisher.is_found()) {
+                (false, _) => ServiceState::Starting,
+                (true, false) => ServiceState::Publishing,
+                (true, true) => ServiceState::Published,
+            }
+        } else if starting {
+            ServiceState::Starting
+        } else {
+            ServiceState::Down
+        }
+    }
+}
+
+/// The backends whose points may be listed: the live ones, and those without
+/// weight only while there is no other.
+fn listable(backends: &[Backend], withdrawing: bool) -> Vec<&Backend> {
+    let stays = |b: &&Backend| b.is_live() && !(withdrawing && b.is_local());
+    let mut live: Vec<&Backend> = backends.iter().filter(stays).collect();
+    if live.iter().any(|backend| backend.weight() > 0) {
+        live.retain(|backend| backend.weight() > 0);
+    }
+    live
+}
+
+#[cfg(test)]
+mod tests;
