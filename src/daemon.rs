@@ -11,7 +11,7 @@
 //! | `preflight` | what would keep it from running? |
 //! | `state_lock` | who has the state directory? |
 //! | `services`, `reload` | which services run, and what does a new configuration change? |
-//! | `service` | what is the life of one? |
+//! | `service`, `event_loop` | how is one reached from outside, and what does it do? |
 //! | `settings`, `instances`, `drain` | which backends has it, and how do those in this process come and go? |
 //! | `work`, `fetches` | who carries out its balancer's commands? |
 //! | `streams`, `proxies` | where do clients' streams go, and who serves them? |
@@ -22,6 +22,7 @@
 //! | `snapshot`, `log_lines` | what is seen of it? |
 
 mod drain;
+mod event_loop;
 mod fetches;
 mod file_handles;
 mod inquiries;

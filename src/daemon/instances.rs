@@ -19,7 +19,6 @@ use onionbraid_balancer::{BackendKind, Settings};
 use super::drain::{Drain, Step};
 use super::file_handles::FileHandles;
 use super::settings;
-use super::snapshot::Posted;
 use super::state::StateDir;
 
 /// What every instance of a service needs.
@@ -32,8 +31,6 @@ pub(super) struct Shared {
     pub(super) serve: Arc<dyn Serve>,
     /// Where their points are told.
     pub(super) told: mpsc::Sender<Fact>,
-    /// Where their counters are shown.
-    pub(super) posted: Arc<Posted>,
     /// What their clients may take.
     pub(super) file_handles: FileHandles,
 }
@@ -144,7 +141,6 @@ impl Instances {
         let task = self.tasks.spawn(async move {
             tokio::join!(instance.run(), tell_points);
         });
-        self.shared.posted.count(name, Arc::clone(&counters));
         let name = name.to_owned();
         self.running.insert(id, Running { name, handle, counters, task, drain: None });
     }
@@ -152,6 +148,13 @@ impl Instances {
     /// What one has heard of its clients.
     pub(super) fn counters(&self, id: BackendId) -> Option<Arc<Counters>> {
         self.running.get(&id).map(|instance| Arc::clone(&instance.counters))
+    }
+
+    /// What all of them count, by their names; where one has the name of another
+    /// that is on its way out, what the newer one does.
+    pub(super) fn all_counters(&self) -> BTreeMap<String, Arc<Counters>> {
+        let counters = |instance: &Running| (instance.name.clone(), Arc::clone(&instance.counters));
+        self.running.values().map(counters).collect()
     }
 
     /// A point of one hangs.
@@ -221,7 +224,6 @@ impl Instances {
         let found = self.running.iter().find(|(_, instance)| instance.task.id() == id);
         let Some(backend) = found.map(|(backend, _)| *backend) else { return Ok(()) };
         let Some(instance) = self.running.remove(&backend) else { return Ok(()) };
-        self.shared.posted.count_no_longer(&instance.name, &instance.counters);
         if instance.drain.is_some() {
             let back = self.running.values().any(|other| other.name == instance.name);
             if let Some(state) = state.filter(|_| !back) {

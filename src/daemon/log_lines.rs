@@ -9,14 +9,11 @@ use crate::throttle::Throttle;
 use onionbraid_balancer::fact::{BackendId, Fact};
 use onionbraid_balancer::{Balancer, Belief};
 
-/// What the operator calls the backends of a service.
-pub(super) type Names = BTreeMap<BackendId, String>;
-
 /// A line for a fact, where there is something to say of it. `uploads` holds back
 /// those of failed uploads: each HSDir of each service may have one at a time.
-pub(super) fn fact(service: &str, names: &Names, fact: &Fact, uploads: &mut Throttle) {
+pub(super) fn fact(service: &str, balancer: &Balancer, fact: &Fact, uploads: &mut Throttle) {
     // One that a reload has taken out has no name any more.
-    let name = |id| names.get(id).map_or("one taken out", String::as_str);
+    let name = |id: &BackendId| balancer.name(*id).unwrap_or("one taken out");
     match fact {
         Fact::Uploaded { period, hsdir, outcome: Ok(revision), .. } => {
             tracing::debug!(service, period = period.number, %hsdir, revision, "descriptor stored");

@@ -108,7 +108,7 @@ impl Health {
 async fn any_serves(in_force: &InForce) -> Result<(), String> {
     let mut unchecked: Vec<Look<'_>> = Vec::new();
     let (mut ill, mut served_otherwise) = (Vec::new(), false);
-    for served in &in_force.served {
+    for served in in_force.served() {
         match (&served.target, served.checked()) {
             (_, Some(Ok(()))) => served_otherwise = true,
             (_, Some(Err(why))) => ill.push(why),
@@ -126,7 +126,7 @@ async fn any_serves(in_force: &InForce) -> Result<(), String> {
             _ => served_otherwise = true,
         }
     }
-    served_otherwise |= in_force.rules.0.iter().any(|rule| rule.target == ProxyTarget::Welcome);
+    served_otherwise |= in_force.welcomes();
     let answers = match unchecked.as_slice() {
         [] => None,
         // Whoever else serves, the status shows how each of these is.

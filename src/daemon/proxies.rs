@@ -1,5 +1,5 @@
-//! What serves the streams to each port by the rules in force, and what of it
-//! survives when the rules change.
+//! The rules of `proxy_ports` in force, each with what serves its streams, and
+//! what of it survives when the rules change.
 //!
 //! A rule that stays as it was keeps its proxy: connections to origins, what is
 //! known of their health, limits of circuits and counters live on; unless a file
@@ -7,6 +7,7 @@
 //! they began with.
 
 use std::convert::Infallible;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use tokio::sync::watch;
@@ -27,20 +28,22 @@ pub(super) struct Proxies {
 }
 
 /// What is in force at one time.
-#[derive(Default)]
 pub(super) struct InForce {
-    /// The rules.
-    pub(super) rules: Arc<ProxyRules>,
-    /// What serves each target of theirs that leads to an origin or to files.
-    pub(super) served: Vec<Arc<Served>>,
+    /// Ports and what serves them, in the order of the file; the first rule that
+    /// covers a port decides.
+    rules: Vec<(RangeInclusive<u16>, Arc<Served>)>,
+    /// For a port that no rule covers.
+    uncovered: Arc<Served>,
+    /// What the rules share: one for each different target.
+    targets: Vec<Arc<Served>>,
 }
 
-/// A target and who serves it.
+/// A target and what serves it.
 pub(super) struct Served {
     /// The target.
     pub(super) target: ProxyTarget,
-    /// Serves its requests; `None`: there are none of ours, or that could not
-    /// be set up.
+    /// Serves its requests; `None`: its streams carry none of ours, or it could
+    /// not be set up.
     pub(super) setup: Option<Setup>,
     /// Which of the origins that bytes are forwarded to did not answer lately.
     pub(super) failures: Failures,
@@ -51,16 +54,15 @@ pub(super) struct Served {
 impl Proxies {
     /// For these rules, whose clients may take these file handles.
     pub(super) fn new(rules: Arc<ProxyRules>, for_clients: Shares) -> Self {
-        let proxies = Self { for_clients, in_force: watch::Sender::default() };
-        proxies.apply(rules);
-        proxies
+        let in_force = watch::Sender::new(Arc::new(InForce::new(&rules, &for_clients, &[])));
+        Self { for_clients, in_force }
     }
 
     /// Follows the rules as they are told, until nobody tells any more.
     pub(super) async fn follow(self: Arc<Self>, mut rules: watch::Receiver<Arc<ProxyRules>>) {
         while rules.changed().await.is_ok() {
             let rules = Arc::clone(&rules.borrow_and_update());
-            self.apply(rules);
+            self.apply(&rules);
         }
     }
 
@@ -69,41 +71,67 @@ impl Proxies {
         self.in_force.subscribe()
     }
 
-    /// What happens to a stream to this port, and what serves it if that leads
-    /// to an origin or to files.
-    pub(super) fn target(&self, port: u16) -> (ProxyTarget, Option<Arc<Served>>) {
-        let in_force = self.in_force.borrow();
-        let target = in_force.rules.target(port);
-        let served = in_force.served.iter().find(|served| served.target == *target);
-        (target.clone(), served.cloned())
+    /// What serves the streams to this port that come now.
+    pub(super) fn serving(&self, port: u16) -> Arc<Served> {
+        Arc::clone(self.in_force.borrow().serving(port))
     }
 
     /// What all proxies have done; `None`: there are none.
     pub(super) fn status(&self) -> Option<snapshot::Http> {
-        let in_force = self.in_force.borrow();
-        let setups = in_force.served.iter().filter_map(|served| served.setup.as_ref());
+        let in_force = Arc::clone(&self.in_force.borrow());
+        let setups = in_force.targets.iter().filter_map(|served| served.setup.as_ref());
         setups.map(|setup| setup.proxy.status()).reduce(snapshot::Http::and)
     }
 
     /// Puts rules in force.
-    fn apply(&self, rules: Arc<ProxyRules>) {
+    fn apply(&self, rules: &ProxyRules) {
         let before = Arc::clone(&self.in_force.borrow());
-        let mut served: Vec<Arc<Served>> = Vec::new();
-        for rule in &rules.0 {
-            let target = &rule.target;
-            let is_of_target = |served: &&Arc<Served>| served.target == *target;
-            if target.is_served() && !served.iter().any(|served| is_of_target(&served)) {
-                let kept = before.served.iter().find(is_of_target);
-                served.push(Served::from_now_on(target, &self.for_clients, kept));
-            }
-        }
-        self.in_force.send_replace(Arc::new(InForce { rules, served }));
+        self.in_force.send_replace(Arc::new(InForce::new(
+            rules,
+            &self.for_clients,
+            &before.targets,
+        )));
+    }
+}
+
+impl InForce {
+    /// These rules; what served one of their targets `before` goes on.
+    fn new(rules: &ProxyRules, for_clients: &Shares, before: &[Arc<Served>]) -> Self {
+        let of = |served: &[Arc<Served>], target: &ProxyTarget| {
+            served.iter().find(|served| served.target == *target).cloned()
+        };
+        let mut targets: Vec<Arc<Served>> = Vec::new();
+        let mut served = |target: &ProxyTarget| {
+            of(&targets, target).unwrap_or_else(|| {
+                let served = Served::from_now_on(target, for_clients, of(before, target).as_ref());
+                targets.push(Arc::clone(&served));
+                served
+            })
+        };
+        let rules = rules.0.iter().map(|rule| (rule.ports.clone(), served(&rule.target))).collect();
+        let uncovered = served(&ProxyTarget::Destroy);
+        Self { rules, uncovered, targets }
+    }
+
+    fn serving(&self, port: u16) -> &Arc<Served> {
+        let rule = self.rules.iter().find(|(ports, _)| ports.contains(&port));
+        rule.map_or(&self.uncovered, |(_, served)| served)
+    }
+
+    /// What serves each target that leads to an origin or to files.
+    pub(super) fn served(&self) -> impl Iterator<Item = &Served> {
+        self.targets.iter().map(AsRef::as_ref).filter(|served| served.target.is_served())
+    }
+
+    /// Whether a rule answers with the built-in welcome page.
+    pub(super) fn welcomes(&self) -> bool {
+        self.targets.iter().any(|served| served.target == ProxyTarget::Welcome)
     }
 }
 
 impl Served {
-    /// A target and who serves it from now on: the same as before, if there is
-    /// one and the files that it was made from have not changed.
+    /// What serves a target from now on: the same as before, if there is one and
+    /// the files that it was made from have not changed.
     fn from_now_on(
         target: &ProxyTarget,
         for_clients: &Shares,
@@ -170,14 +198,13 @@ mod tests {
     async fn a_target_that_stays_keeps_its_proxy_whatever_its_port() {
         let plain = HttpSettings::default;
         let proxies = proxies(rules(vec![rule(80, 8080, plain()), rule(81, 8081, plain())]));
-        let proxy =
-            |port| Arc::clone(&proxies.target(port).1.unwrap().setup.as_ref().unwrap().proxy);
+        let proxy = |port| Arc::clone(&proxies.serving(port).setup.as_ref().unwrap().proxy);
         let (first, second) = (proxy(80), proxy(81));
         let other = HttpSettings { access_log: true, ..plain() };
-        proxies.apply(rules(vec![rule(82, 8080, plain()), rule(81, 8081, other)]));
+        proxies.apply(&rules(vec![rule(82, 8080, plain()), rule(81, 8081, other)]));
         assert!(Arc::ptr_eq(&first, &proxy(82)));
         assert!(!Arc::ptr_eq(&second, &proxy(81)));
-        assert_eq!(proxies.target(80).0, ProxyTarget::Destroy);
+        assert_eq!(proxies.serving(80).target, ProxyTarget::Destroy);
         assert_eq!(proxies.status().unwrap().origins.len(), 2);
     }
 
@@ -189,19 +216,19 @@ mod tests {
         let settings = HttpSettings { error_pages: vec![page], ..HttpSettings::default() };
         let rules = rules(vec![rule(80, 8080, settings)]);
         let proxies = proxies(Arc::clone(&rules));
-        let served = || proxies.target(80).1.unwrap();
+        let served = || proxies.serving(80);
         assert!(served().setup.is_none() && proxies.status().is_none());
         std::fs::write(&file, "<p>Sorry.").unwrap();
-        proxies.apply(Arc::clone(&rules));
+        proxies.apply(&rules);
         let first = served();
         assert!(first.setup.is_some());
-        proxies.apply(Arc::clone(&rules));
+        proxies.apply(&rules);
         assert!(Arc::ptr_eq(&first, &served()));
         std::fs::remove_file(&file).unwrap();
-        proxies.apply(Arc::clone(&rules));
+        proxies.apply(&rules);
         assert!(Arc::ptr_eq(&first, &served()));
         std::fs::write(&file, "<p>Really sorry.").unwrap();
-        proxies.apply(rules);
+        proxies.apply(&rules);
         assert!(!Arc::ptr_eq(&first, &served()));
     }
 }

@@ -1,12 +1,10 @@
-//! Which services run? Started at the beginning, changed by a reload, told to
-//! end: all is looked at before anything is done.
+//! The services that run: started at the beginning, changed by a reload, told to
+//! end. All is looked at before anything is done.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio_util::sync::CancellationToken;
 use tor_hscrypto::pk::HsIdKeypair;
 use tor_hsservice::HsNickname;
 
@@ -14,12 +12,12 @@ use crate::config::{AddressError, Config, ServiceConfig, Shutdown, Storage, chec
 use crate::exit::{Exit, exit_of};
 use crate::tor::keys::{self, KeyError, Keys};
 use crate::tor::wiped;
-use onionbraid_balancer::onion::OnionAddress;
 use onionbraid_proxy::setup::{self, RuleError};
 
+use super::event_loop::{self, ServiceEnded};
 use super::reload::{self, Wanted};
-use super::service::{Common, Orders, Service, Unexpected, idle};
-use super::snapshot::{Board, Posted};
+use super::service::{Common, Service, ServiceHandle};
+use super::snapshot::Board;
 use super::state::{self, StateError};
 
 /// Why the services of a configuration cannot run.
@@ -133,20 +131,10 @@ pub(super) fn look<'a>(
 pub(super) struct Services {
     common: Common,
     board: Arc<Board>,
-    running: BTreeMap<HsNickname, Entry>,
+    running: BTreeMap<HsNickname, ServiceHandle>,
     /// Those that were told to end, and may not have.
-    ending: Vec<Entry>,
-    tasks: JoinSet<Result<(), Unexpected>>,
-}
-
-/// One that runs.
-struct Entry {
-    nickname: HsNickname,
-    address: OnionAddress,
-    orders: watch::Sender<Orders>,
-    posted: Arc<Posted>,
-    /// Cancelled when it has ended.
-    ended: CancellationToken,
+    ending: Vec<ServiceHandle>,
+    tasks: JoinSet<Result<(), ServiceEnded>>,
 }
 
 impl Services {
@@ -164,9 +152,10 @@ impl Services {
     /// Makes these services run, and no others. Those that run are told what
     /// the operator says now, and change what differs as they run.
     pub(super) fn apply(&mut self, Checked(wanted): Checked, times: Shutdown) {
-        let running = self.running.iter().map(|(nickname, entry)| {
-            (nickname.clone(), (entry.orders.borrow().config.clone(), entry.address))
-        });
+        let running = self
+            .running
+            .iter()
+            .map(|(nickname, service)| (nickname.clone(), (service.config(), service.address)));
         let to_run = wanted.iter().map(|(nickname, (config, key))| {
             (nickname.clone(), (config.clone(), keys::address(key)))
         });
@@ -174,51 +163,32 @@ impl Services {
             (running.collect(), to_run.collect());
         let plan = reload::plan(&running, &to_run);
         for nickname in &plan.removed {
-            if let Some(entry) = self.running.remove(nickname) {
+            if let Some(service) = self.running.remove(nickname) {
                 tracing::info!(service = %nickname, "taken out");
-                entry.orders.send_modify(|orders| orders.end = true);
-                self.ending.push(entry);
+                service.end();
+                self.ending.push(service);
             }
         }
         for (nickname, (config, key)) in wanted {
             if plan.added.contains(&nickname) {
                 self.start(config, key, times);
-            } else if let Some(entry) = self.running.get(&nickname) {
+            } else if let Some(service) = self.running.get(&nickname) {
                 // Also if nothing has changed in the configuration: it names files.
-                entry.orders.send_replace(Orders { config, times, end: false });
+                service.update(config, times);
             }
         }
-        self.ending.retain(|entry| !entry.ended.is_cancelled());
-        self.board.show(self.running.values().map(|entry| Arc::clone(&entry.posted)).collect());
+        self.ending.retain(|service| !service.has_ended());
+        self.board.show(self.running.values().map(ServiceHandle::views).collect());
     }
 
-    /// Starts one. Where one with its nickname or its address is about to end,
-    /// it waits for that: they would have one directory or one descriptor.
     fn start(&mut self, config: ServiceConfig, identity: Arc<HsIdKeypair>, times: Shutdown) {
         let (nickname, address) = (config.nickname.clone(), keys::address(&identity));
         tracing::info!(service = %nickname, "started");
-        let ended = CancellationToken::new();
-        let posted = Arc::new(Posted::new(nickname.to_string(), address, idle(&config)));
-        let (orders, received) = watch::channel(Orders { config, times, end: false });
-        let before = self
-            .ending
-            .iter()
-            .filter(|other| other.nickname == nickname || other.address == address);
-        let service = Service {
-            identity,
-            address,
-            orders: received,
-            posted: Arc::clone(&posted),
-            common: self.common.clone(),
-            after: before.map(|other| other.ended.clone()).collect(),
-        };
-        let when_ended = ended.clone().drop_guard();
-        self.tasks.spawn(async move {
-            let _when_ended = when_ended;
-            service.run().await
-        });
-        let entry = Entry { nickname: nickname.clone(), address, orders, posted, ended };
-        self.running.insert(nickname, entry);
+        let common = self.common.clone();
+        let (handle, service) =
+            Service::new(identity, address, (config, times), common, &self.ending);
+        self.tasks.spawn(event_loop::run(service));
+        self.running.insert(nickname, handle);
     }
 
     /// Waits until one ends that nobody has told to; what to say of it.
@@ -235,9 +205,7 @@ impl Services {
 
     /// Tells all of them to end, and waits until they have.
     pub(super) async fn end(mut self) {
-        for entry in self.running.values() {
-            entry.orders.send_modify(|orders| orders.end = true);
-        }
+        self.running.values().for_each(ServiceHandle::end);
         while let Some(ended) = self.tasks.join_next().await {
             match ended {
                 Ok(Ok(())) => {}

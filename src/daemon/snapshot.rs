@@ -1,91 +1,99 @@
-//! The Snapshot, put together when somebody asks for it, from what Tor and the
-//! services know at that moment. Nothing is copied while nobody looks.
+//! Takes the Snapshot when somebody asks for it: what Tor knows at that moment,
+//! and what each service published of itself last.
+//!
+//! The loop of a service publishes a [`ServiceView`] whenever something has
+//! happened, so nobody who asks waits for a loop, whatever that waits for, and
+//! no number of dashboards costs a loop anything. What changes without the loop
+//! (counters of instances, the proxies) is in the view as it is, and read when
+//! somebody asks.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
+use tokio::sync::watch;
+
 use crate::clock::now;
+use crate::inquiry::owners::Owners;
 use crate::inquiry::published::Here;
 use crate::instance::{Counters, Dropped};
 use crate::observe::Snapshot;
-use crate::observe::load::Load;
-use crate::observe::snapshot::{self, Activity, Reload, ServiceState, Timestamp};
+use crate::observe::snapshot::{self, Activity, Load, Reload, ServiceState, Timestamp};
 use crate::tor::bootstrap::Tor;
-use onionbraid_balancer::Balancer;
 use onionbraid_balancer::onion::OnionAddress;
+use onionbraid_balancer::{Balancer, Status};
 
 use super::proxies::Proxies;
 
-/// Where everybody shows their status.
+/// What the daemon shows of itself.
 pub(super) struct Board {
     /// When the daemon started.
     started: SystemTime,
     /// Tells how far it is.
     tor: Tor,
     /// In the order of the nicknames.
-    services: Mutex<Vec<Arc<Posted>>>,
+    services: watch::Sender<Vec<Views>>,
     /// What became of the last reload.
-    reload: Mutex<Option<Reload>>,
+    reload: watch::Sender<Option<Reload>>,
 }
 
-/// What can be seen of a service.
-pub(super) struct Posted {
+/// What one service shows, now and later.
+pub(super) type Views = watch::Receiver<Arc<ServiceView>>;
+
+/// What a service shows of itself.
+pub(super) struct ServiceView {
     /// Its name in the configuration.
-    pub(super) nickname: String,
-    /// Its address.
+    nickname: String,
     address: OnionAddress,
-    /// Decides, and knows its own status. Until the service starts it is one that
-    /// knows what the operator wants, and is told nothing.
-    balancer: Mutex<Balancer>,
+    /// What its balancer says.
+    status: Status,
+    /// The backend of each introduction point that its balancer knows.
+    owners: Owners,
     /// What its local instances count, by their names.
-    counters: Mutex<BTreeMap<String, Arc<Counters>>>,
+    counters: BTreeMap<String, Arc<Counters>>,
     /// What serves its streams, once it has started.
-    proxies: Mutex<Option<Arc<Proxies>>>,
+    proxies: Option<Arc<Proxies>>,
 }
 
 impl Board {
-    /// A board for this Tor client, with no service yet.
+    /// For this Tor client, with no service yet.
     pub(super) fn new(tor: Tor) -> Self {
-        Self { started: now().wall, tor, services: Mutex::default(), reload: Mutex::default() }
+        let (services, reload) = Default::default();
+        Self { started: now().wall, tor, services, reload }
     }
 
     /// The services are these from now on, in the order of the nicknames.
-    pub(super) fn show(&self, services: Vec<Arc<Posted>>) {
-        *lock(&self.services) = services;
+    pub(super) fn show(&self, services: Vec<Views>) {
+        self.services.send_replace(services);
     }
 
     /// The configuration was just read again: what is not in force now, and why.
     pub(super) fn reloaded(&self, error: Option<String>) {
         let at = Timestamp(now().wall);
-        *lock(&self.reload) = Some(Reload { at, ok: error.is_none(), error });
+        self.reload.send_replace(Some(Reload { at, ok: error.is_none(), error }));
     }
 
     /// What is known of an address that is published here.
     pub(super) fn here(&self, address: &OnionAddress) -> Here {
-        let posted = lock(&self.services).clone();
-        let Some(posted) = posted.iter().find(|posted| posted.address == *address) else {
+        let views = self.views();
+        let Some(view) = views.iter().find(|view| view.address == *address) else {
             return Here::default();
         };
-        let owners = posted.with(|balancer| {
-            balancer.owners().map(|(session, name)| (session, name.to_owned())).collect()
-        });
-        Here { service: Some(posted.status()), owners }
+        Here { service: Some(view.snapshot()), owners: view.owners.clone() }
     }
 
     /// Everything as it is at this moment.
     pub(super) fn snapshot(&self) -> Snapshot {
         let tor = self.tor.view();
-        let posted = lock(&self.services).clone();
-        let services: Vec<_> = posted.iter().map(|posted| posted.status()).collect();
+        let services: Vec<_> = self.views().iter().map(|view| view.snapshot()).collect();
         let published = |service: &snapshot::Service| service.state == ServiceState::Published;
         Snapshot {
             version: env!("CARGO_PKG_VERSION").into(),
             started: Timestamp(self.started),
             ready: services.iter().all(published),
-            reload: lock(&self.reload).clone(),
+            reload: self.reload.borrow().clone(),
             tor: snapshot::Tor {
                 bootstrap: tor.fraction,
                 message: tor.message,
@@ -99,68 +107,57 @@ impl Board {
             services,
         }
     }
+
+    fn views(&self) -> Vec<Arc<ServiceView>> {
+        self.services.borrow().iter().map(|views| Arc::clone(&views.borrow())).collect()
+    }
 }
 
-impl Posted {
-    /// A service that has not started, with a balancer of what it is to be.
-    pub(super) fn new(nickname: String, address: OnionAddress, balancer: Balancer) -> Self {
-        let (balancer, counters) = (Mutex::new(balancer), Mutex::default());
-        Self { nickname, address, balancer, counters, proxies: Mutex::default() }
-    }
-
-    /// These proxies serve its streams.
-    pub(super) fn serve(&self, proxies: Arc<Proxies>) {
-        *lock(&self.proxies) = Some(proxies);
-    }
-
-    /// This balancer takes the place of the one before: the service starts, or is
-    /// to be something else once it does.
-    pub(super) fn decide_with(&self, balancer: Balancer) {
-        *lock(&self.balancer) = balancer;
-    }
-
-    /// Does something with the balancer. Whoever asks for the status waits
-    /// meanwhile.
-    pub(super) fn with<T>(&self, what: impl FnOnce(&mut Balancer) -> T) -> T {
-        what(&mut lock(&self.balancer))
-    }
-
-    /// A local instance of this name counts here.
-    pub(super) fn count(&self, name: &str, counters: Arc<Counters>) {
-        lock(&self.counters).insert(name.to_owned(), counters);
-    }
-
-    /// It does not any more. Another one may have its name by now.
-    pub(super) fn count_no_longer(&self, name: &str, counters: &Arc<Counters>) {
-        let mut all = lock(&self.counters);
-        if all.get(name).is_some_and(|other| Arc::ptr_eq(other, counters)) {
-            all.remove(name);
+impl ServiceView {
+    /// What a service shows that decides with this balancer and has nothing else
+    /// yet.
+    pub(super) fn new(nickname: &str, address: OnionAddress, balancer: &Balancer) -> Self {
+        let owners = balancer.owners().map(|(session, name)| (session, name.to_owned()));
+        Self {
+            nickname: nickname.to_owned(),
+            address,
+            status: balancer.status(),
+            owners: owners.collect(),
+            counters: BTreeMap::new(),
+            proxies: None,
         }
     }
 
-    /// The status, with what the local instances have counted by now.
-    pub(super) fn status(&self) -> snapshot::Service {
-        let status = self.with(|balancer| balancer.status());
-        let mut service = snapshot::Service {
-            nickname: self.nickname.clone(),
-            address: self.address.to_string(),
-            state: status.state,
-            problems: status.problems,
-            load: Load::default(),
-            backends: status.backends,
-            descriptors: status.descriptors,
-            http: lock(&self.proxies).as_ref().and_then(|proxies| proxies.status()),
-            uploads_accepted: 0,
-            uploads_failed: 0,
-            probe_seconds: snapshot::Durations::default(),
-        };
-        let counters = lock(&self.counters);
-        for backend in &mut service.backends {
-            if let Some(counters) = counters.get(&backend.name) {
+    /// The same of one that has started.
+    pub(super) fn with_counts(
+        self,
+        counters: BTreeMap<String, Arc<Counters>>,
+        proxies: Arc<Proxies>,
+    ) -> Self {
+        Self { counters, proxies: Some(proxies), ..self }
+    }
+
+    /// With what is counted by now.
+    pub(super) fn snapshot(&self) -> snapshot::Service {
+        let mut backends = self.status.backends.clone();
+        for backend in &mut backends {
+            if let Some(counters) = self.counters.get(&backend.name) {
                 backend.activity = activity(counters);
             }
         }
-        service
+        snapshot::Service {
+            nickname: self.nickname.clone(),
+            address: self.address.to_string(),
+            state: self.status.state,
+            problems: self.status.problems.clone(),
+            load: Load::default(),
+            backends,
+            descriptors: self.status.descriptors.clone(),
+            http: self.proxies.as_ref().and_then(|proxies| proxies.status()),
+            uploads_accepted: 0,
+            uploads_failed: 0,
+            probe_seconds: snapshot::Durations::default(),
+        }
     }
 }
 
@@ -187,9 +184,4 @@ fn activity(counters: &Counters) -> Activity {
         streams: read(&counters.streams),
         streams_open: read(&counters.open_streams),
     }
-}
-
-/// Nothing is left half changed under these locks, whoever panicked.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

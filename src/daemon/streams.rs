@@ -66,30 +66,27 @@ impl Serve for ByPort {
     fn serve(&self, stream: ClientStream) -> BoxFuture<'static, ()> {
         let shared = Arc::clone(&self.shared);
         async move {
-            let (target, served) = shared.proxies.target(stream.port());
+            let served = shared.proxies.serving(stream.port());
             // A client that goes before it has its answer is no event.
-            let _ = match target {
-                ProxyTarget::Forward(target) => match served {
-                    Some(served) => {
-                        return shared.forward_to(&target, &served.failures, stream).await;
-                    }
-                    None => stream.origin_failed().await,
-                },
-                ProxyTarget::Http(_) | ProxyTarget::Files(_) => {
-                    match served.as_ref().and_then(|served| served.setup.as_ref()) {
-                        Some(setup) => return shared.answer(&setup.proxy, stream).await,
-                        None => stream.origin_failed().await,
-                    }
+            let _ = match (&served.target, &served.setup) {
+                (ProxyTarget::Forward(target), _) => {
+                    return shared.forward_to(target, &served.failures, stream).await;
                 }
-                ProxyTarget::Welcome => {
+                (ProxyTarget::Http(_) | ProxyTarget::Files(_), Some(setup)) => {
+                    return shared.answer(&setup.proxy, stream).await;
+                }
+                (ProxyTarget::Http(_) | ProxyTarget::Files(_), None) => {
+                    stream.origin_failed().await
+                }
+                (ProxyTarget::Welcome, _) => {
                     if let Ok(accepted) = stream.accept().await {
                         let _ = welcome::serve(accepted.stream).await;
                     }
                     return;
                 }
-                ProxyTarget::Destroy => stream.destroy_circuit().await,
-                ProxyTarget::Reject => stream.refuse().await,
-                ProxyTarget::Ignore => stream.ignore().await,
+                (ProxyTarget::Destroy, _) => stream.destroy_circuit().await,
+                (ProxyTarget::Reject, _) => stream.refuse().await,
+                (ProxyTarget::Ignore, _) => stream.ignore().await,
             };
         }
         .boxed()

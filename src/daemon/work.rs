@@ -1,9 +1,10 @@
-//! Who carries out the commands of a service's balancer? Each one once, as it
-//! says, and what came of it is a fact. Nothing is decided here.
+//! Carries out the commands of a service's balancer: each one once, as it says,
+//! and what came of it is a fact. Nothing is decided here.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use tokio::sync::broadcast;
 use tokio::task::JoinSet;
 use tor_hscrypto::pk::HsIdKeypair;
 
@@ -14,12 +15,13 @@ use crate::tor::descriptor::Signer;
 use crate::tor::network::Network;
 use crate::tor::probe::{self, Question, Request};
 use crate::tor::{held, upload};
-use onionbraid_balancer::command::Publication;
+use onionbraid_balancer::command::{Command, Publication};
 use onionbraid_balancer::fact::{BackendId, Fact, ProbeFailure, UploadFailure};
 use onionbraid_balancer::onion::{IntroPoint, OnionAddress, Period, RelayId};
 use onionbraid_balancer::{BackendKind, Settings};
 
 use super::fetches::{Answer, Fetches};
+use super::instances::Instances;
 
 /// What a service has to do, and what it takes.
 pub(super) struct Work {
@@ -29,8 +31,10 @@ pub(super) struct Work {
     address: OnionAddress,
     /// Signs them.
     signer: Signer,
-    /// Fetches those of backends.
+    /// Fetches those of backends, for all services ...
     fetches: Fetches,
+    /// ... and tells all of them what came of it.
+    answers: broadcast::Receiver<Answer>,
     /// The addresses of remote backends.
     remote: BTreeMap<BackendId, OnionAddress>,
     /// How remote backends are probed.
@@ -51,6 +55,7 @@ impl Work {
             network,
             address,
             signer: Signer::new(identity),
+            answers: fetches.listen(),
             fetches,
             remote: BTreeMap::new(),
             probe: None,
@@ -69,27 +74,48 @@ impl Work {
         self.probe = probe;
     }
 
-    /// The next thing that has ended; never, if nothing is under way.
-    pub(super) async fn done(&mut self) -> Fact {
+    /// What came of the next command that has ended; never returns while nothing
+    /// is under way. Nothing is lost if it is dropped before.
+    pub(super) async fn next(&mut self) -> Fact {
         loop {
-            match self.tasks.join_next().await {
-                Some(Ok(fact)) => return fact,
-                // Its balancer waits no longer than for any lost answer.
-                Some(Err(error)) => tracing::error!(%error, "a part of the work has panicked"),
-                None => std::future::pending().await,
+            tokio::select! {
+                Some(ended) = self.tasks.join_next() => match ended {
+                    Ok(fact) => return fact,
+                    // The balancer waits no longer than for any lost answer.
+                    Err(error) => tracing::error!(%error, "a command of the balancer panicked"),
+                },
+                answer = self.answers.recv() => match answer {
+                    Ok(answer) => if let Some(fact) = self.fetched(&answer) {
+                        return fact;
+                    },
+                    Err(error) => tracing::debug!(%error, "answers to fetches were lost"),
+                },
             }
         }
     }
 
+    /// One match for every command.
+    pub(super) fn carry_out(&mut self, command: Command, instances: &Instances) {
+        match command {
+            Command::Fetch { backend } => self.fetch(backend),
+            Command::Probe { backend, point } => {
+                self.probe(backend, point, instances.counters(backend));
+            }
+            Command::Replace { backend, session } => instances.replace(backend, session),
+            Command::Inspect { period, hsdir } => self.inspect(period, hsdir),
+            Command::Publish(publication) => self.publish(&publication),
+        }
+    }
+
     /// Asks for the descriptor of a remote backend, for all services that list it.
-    pub(super) fn fetch(&self, backend: BackendId) {
+    fn fetch(&self, backend: BackendId) {
         if let Some(address) = self.remote.get(&backend) {
             self.fetches.fetch(*address);
         }
     }
 
     /// What an answer for all services says of a backend of this one.
-    pub(super) fn fetched(&self, answer: &Answer) -> Option<Fact> {
+    fn fetched(&self, answer: &Answer) -> Option<Fact> {
         let mut backends = self.remote.iter();
         let (backend, _) = backends.find(|(_, address)| **address == answer.address)?;
         Some(Fact::Fetched { backend: *backend, outcome: answer.outcome.as_ref().clone() })
@@ -99,12 +125,7 @@ impl Work {
     /// end that the operator wants, at one of ours until it is met. What is
     /// behind ours, `origins` sees without Tor; `local` is what the instance
     /// counts, which may have heard the introduction and not got through to us.
-    pub(super) fn probe(
-        &mut self,
-        backend: BackendId,
-        point: IntroPoint,
-        local: Option<Arc<Counters>>,
-    ) {
+    fn probe(&mut self, backend: BackendId, point: IntroPoint, local: Option<Arc<Counters>>) {
         let own = self.remote.get(&backend).copied();
         let probe = self.probe.as_ref().filter(|_| own.is_some());
         let request = |probe: &Probe| {
@@ -127,7 +148,7 @@ impl Work {
     }
 
     /// Asks one HSDir for our own descriptor.
-    pub(super) fn inspect(&mut self, period: Period, hsdir: RelayId) {
+    fn inspect(&mut self, period: Period, hsdir: RelayId) {
         let (network, address) = (self.network.clone(), self.address);
         self.tasks.spawn(async move {
             let outcome = held::one(&network, &address, period, hsdir, now().wall).await;
@@ -136,7 +157,7 @@ impl Work {
     }
 
     /// Builds and signs here, uploads in a task of its own.
-    pub(super) fn publish(&mut self, publication: &Publication) {
+    fn publish(&mut self, publication: &Publication) {
         let Publication { period, hsdir, as_of, .. } = *publication;
         let signed = self.signer.sign(publication, &self.network);
         let network = self.network.clone();

@@ -196,6 +196,12 @@ impl Balancer {
         self.backends.iter().map(Backend::belief)
     }
 
+    /// What the operator calls a backend, if the settings have it.
+    pub fn name(&self, backend: BackendId) -> Option<&str> {
+        let backend = self.backends.iter().find(|it| it.id() == backend)?;
+        Some(backend.belief().name)
+    }
+
     /// The backend of each introduction point that is known: of those that the
     /// backends have now, and of those that are still listed.
     pub fn owners(&self) -> impl Iterator<Item = (SessionId, &str)> {

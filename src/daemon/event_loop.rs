@@ -1,0 +1,404 @@
+//! The life of one service: it waits for a Tor network, then its loop owns the
+//! balancer, carries facts to it and commands from it, does what the operator
+//! wants, shows what has become of that, and ends in order.
+//!
+//! Everything that can happen to a service comes in through [`EventLoop::run`];
+//! after each event everything that is due is done and a new view is published.
+
+use std::ops::ControlFlow::{self, Break, Continue};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures::StreamExt as _;
+use rand::rngs::ThreadRng;
+use tokio::sync::{Notify, mpsc, watch};
+use tokio::task::{JoinSet, block_in_place};
+use tor_hscrypto::pk::HsIdKey;
+
+use crate::clock::{now, sleep_until};
+use crate::config::ServiceConfig;
+use crate::throttle::Throttle;
+use crate::tor::hsdirs;
+use crate::tor::network::Network;
+use crate::tor::subcredentials::Subcredentials;
+use onionbraid_balancer::Balancer;
+use onionbraid_balancer::fact::{Fact, Now};
+use onionbraid_balancer::onion::OnionAddress;
+use onionbraid_proxy::rules::ProxyRules;
+
+use super::drain::{Drain, Step};
+use super::instances::{Instances, Shared};
+use super::log_lines::{self, Told};
+use super::origins::Origins;
+use super::proxies::Proxies;
+use super::service::{Service, ServiceUpdate};
+use super::settings::Ids;
+use super::state::StateDir;
+use super::streams::ByPort;
+use super::work::Work;
+
+/// Facts that may wait at a time.
+const FACT_QUEUE: usize = 64;
+
+/// How long after something has changed it is written down: what changes
+/// together is written once.
+const REMEMBER_AFTER: Duration = Duration::from_secs(10);
+
+/// A service ended unexpectedly.
+#[derive(Debug, thiserror::Error)]
+#[error("service {0}")]
+pub(super) struct ServiceEnded(String);
+
+/// Runs a service until it is told to end. However that comes about, its handle
+/// is told when nothing of it is left.
+pub(super) fn run(service: Service) -> impl Future<Output = Result<(), ServiceEnded>> + Send {
+    let when_ended = service.ended.clone().drop_guard();
+    async move {
+        let _when_ended = when_ended;
+        let nickname = service.nickname.clone();
+        match wait_for_network(service).await {
+            Some((service, network)) => {
+                EventLoop::start(service, network).run().await.map_err(|()| ServiceEnded(nickname))
+            }
+            None => Ok(()),
+        }
+    }
+}
+
+/// Waits for those before it, and for a Tor network. `None`: it is to end.
+async fn wait_for_network(mut service: Service) -> Option<(Service, Network)> {
+    let (before, mut network) = (service.after.clone(), service.common.network.clone());
+    let network = async move {
+        for before in before {
+            before.cancelled().await;
+        }
+        network.wait_for(Option::is_some).await.ok()?.clone()
+    };
+    tokio::pin!(network);
+    loop {
+        tokio::select! {
+            network = &mut network => return Some((service, network?)),
+            changed = service.updates.changed() => {
+                let update = service.updates.borrow_and_update().clone();
+                // The handle is dropped only when everything ends.
+                if changed.is_err() || update.end {
+                    return None;
+                }
+                service.view.send_replace(Arc::new(service.shows_idle(&update.config)));
+            }
+        }
+    }
+}
+
+/// A service at work.
+struct EventLoop {
+    /// What runs.
+    service: Service,
+    /// Circuits and directory.
+    network: Network,
+    /// Decides.
+    balancer: Balancer,
+    /// The numbers of its backends.
+    ids: Ids,
+    /// Carries out what it decides.
+    work: Work,
+    /// What it finds again after a restart.
+    state: Option<StateDir>,
+    /// When to write that down, if something has changed.
+    remember_at: Option<Instant>,
+    instances: Instances,
+    /// What introductions the instances accept.
+    subcredentials: Arc<Subcredentials>,
+    /// Where their streams are led ...
+    rules: watch::Sender<Arc<ProxyRules>>,
+    /// ... and by whom.
+    proxies: Arc<Proxies>,
+    /// Told by the instances and of the origins.
+    facts: mpsc::Receiver<Fact>,
+    /// Puts rules in force and watches the origins; never ends.
+    background: JoinSet<()>,
+    /// Since it was told to end.
+    drain: Option<Drain>,
+    /// What the log was told of it.
+    told: Told,
+    /// How often the log is told of failed uploads.
+    failed_uploads: Throttle,
+}
+
+impl EventLoop {
+    /// With what was remembered, and its local instances started.
+    fn start(service: Service, network: Network) -> Self {
+        let ServiceUpdate { config, times, .. } = service.updates.borrow().clone();
+        let mut state =
+            StateDir::open(&service.common.storage, &service.nickname, &service.address);
+        let mut ids = Ids::default();
+        let settings = ids.settings(&config);
+        let balancer = match state.as_mut().and_then(StateDir::remembered) {
+            Some(memory) => Balancer::remembering(settings.clone(), memory, now()),
+            None => Balancer::new(settings.clone()),
+        };
+
+        let (told, facts) = mpsc::channel(FACT_QUEUE);
+        let file_handles = service.common.file_handles.clone();
+        let for_clients = file_handles.for_clients.clone();
+        let (rules, watched) = watch::channel(Arc::new(config.proxy_ports.clone()));
+        let proxies = Proxies::new(Arc::clone(&rules.borrow()), for_clients.clone());
+        let proxies = Arc::new(proxies);
+        let failed = Arc::new(Notify::new());
+        let serve =
+            ByPort::new(Arc::clone(&proxies), service.address, Arc::clone(&failed), for_clients);
+        let mut background = JoinSet::new();
+        background.spawn(Arc::clone(&proxies).follow(watched));
+        let origins = Origins { in_force: proxies.watch(), failed, told: told.clone() };
+        background.spawn(origins.watch());
+
+        let subcredentials = Arc::new(Subcredentials::new(identities(&service.address, &config)));
+        let mut instances = Instances::new(Shared {
+            network: network.clone(),
+            subcredentials: Arc::clone(&subcredentials),
+            serve: Arc::new(serve),
+            file_handles,
+            told,
+        });
+        instances.apply(&config, &settings, state.as_ref(), times, now().monotonic);
+        let fetches = service.common.fetches.clone();
+        let identity = Arc::clone(&service.identity);
+        let mut work = Work::new(network.clone(), service.address, identity, fetches);
+        work.apply(&settings, config.probe.clone());
+        Self {
+            service,
+            network,
+            balancer,
+            ids,
+            work,
+            state,
+            remember_at: None,
+            instances,
+            subcredentials,
+            rules,
+            proxies,
+            facts,
+            background,
+            drain: None,
+            told: Told::nothing(),
+            failed_uploads: Throttle::new(log_lines::UPLOADS_EVERY),
+        }
+    }
+
+    /// Carries facts to the balancer and commands from it, until the end that
+    /// the operator wants; any other is an error.
+    async fn run(mut self) -> Result<(), ()> {
+        let mut changes = self.network.changes();
+        self.network_changed();
+        let ended = loop {
+            let wake = match self.do_what_is_due(now()) {
+                Continue(wake) => wake,
+                Break(()) => break Ok(()),
+            };
+            self.show();
+            tokio::select! {
+                Some(fact) = self.facts.recv() => self.handle_fact(fact),
+                fact = self.work.next() => self.handle_fact(fact),
+                Some(()) = changes.next() => self.network_changed(),
+                ended = self.instances.ended(self.drain.is_some(), self.state.as_ref()) => {
+                    if let Err(error) = ended {
+                        tracing::error!(service = %self.service.nickname, "{error}");
+                        break Err(());
+                    }
+                }
+                Some(_) = self.background.join_next() => {
+                    tracing::error!(
+                        service = %self.service.nickname, "origin monitor stopped unexpectedly"
+                    );
+                    break Err(());
+                }
+                changed = self.service.updates.changed() => match changed {
+                    Ok(()) => self.apply_update(),
+                    // The handle is dropped only when everything ends.
+                    Err(_) => break Ok(()),
+                },
+                () = sleep_until(wake) => self.decide(Balancer::handle_timeout),
+            }
+        };
+        self.remember(now());
+        ended
+    }
+
+    /// Has the balancer look at something, and tells the log what has changed.
+    fn decide(&mut self, of: impl FnOnce(&mut Balancer, Now, &mut ThreadRng)) {
+        let now = now();
+        of(&mut self.balancer, now, &mut crate::tor::rng());
+        self.told.tell(&self.service.nickname, &self.balancer, now.monotonic);
+    }
+
+    /// Tells the balancer a fact, and the log.
+    fn handle_fact(&mut self, fact: Fact) {
+        let uploads = &mut self.failed_uploads;
+        log_lines::fact(&self.service.nickname, &self.balancer, &fact, uploads);
+        self.remember_soon();
+        self.decide(|balancer, now, rng| balancer.handle_fact(fact, now, rng));
+    }
+
+    /// Tells the balancer what the directory says now.
+    fn network_changed(&mut self) {
+        if let Some(view) = hsdirs::network_view(&self.network, &self.service.address) {
+            self.handle_fact(Fact::Network(view));
+        }
+    }
+
+    /// Does what the operator wants now.
+    fn apply_update(&mut self) {
+        let ServiceUpdate { config, times, end } = self.service.updates.borrow_and_update().clone();
+        let monotonic = now().monotonic;
+        if end {
+            self.decide(Balancer::withdraw);
+            let nothing_to_wait_for = self.balancer.is_withdrawn();
+            let begin = if nothing_to_wait_for { Drain::begin_without_grace } else { Drain::begin };
+            self.drain.get_or_insert_with(|| begin(times, monotonic));
+            return;
+        }
+        let settings = self.ids.settings(&config);
+        self.subcredentials.replace(identities(&self.service.address, &config));
+        // Also if they are the same: files that they name may have changed.
+        self.rules.send_replace(Arc::new(config.proxy_ports.clone()));
+        self.work.apply(&settings, config.probe.clone());
+        self.instances.apply(&config, &settings, self.state.as_ref(), times, monotonic);
+        self.remember_soon();
+        self.decide(|balancer, now, rng| balancer.reconfigure(settings, now, rng));
+    }
+
+    /// Carries out the balancer's commands and does what is due beside them. When
+    /// to look again at the latest, or that everything has ended.
+    fn do_what_is_due(&mut self, now: Now) -> ControlFlow<(), Option<Instant>> {
+        while let Some(command) = self.balancer.poll_command() {
+            self.work.carry_out(command, &self.instances);
+        }
+        if self.remember_at.is_some_and(|at| at <= now.monotonic) {
+            self.remember(now);
+        }
+        let balancer = &self.balancer;
+        let may_be_found = |id| balancer.may_be_found(id);
+        let taking_out = self.instances.take_out(may_be_found, now.monotonic);
+        let ending = self.end_in_order(now.monotonic)?;
+        let wakes = [self.remember_at, self.balancer.poll_timeout(), taking_out, ending];
+        Continue(wakes.into_iter().flatten().min())
+    }
+
+    /// Goes on with the end, since it was told to; the same answer.
+    fn end_in_order(&mut self, now: Instant) -> ControlFlow<(), Option<Instant>> {
+        let Some(drain) = &mut self.drain else { return Continue(None) };
+        let out = self.balancer.is_withdrawn();
+        let mut step = drain.step(out, now);
+        if step == Step::Finish {
+            self.instances.finish();
+            step = drain.step(out, now);
+        }
+        match step {
+            Step::Drop => {
+                let streams = self.instances.open_streams();
+                let service = &self.service.nickname;
+                tracing::warn!(%service, streams, "shutdown timed out; dropping open streams");
+                Break(())
+            }
+            _ if self.instances.is_empty() => Break(()),
+            // Where nobody takes over, the sooner the end the sooner the next
+            // process: clients between two requests are not waited for.
+            _ if drain.is_without_grace() && self.instances.open_streams() == 0 => Break(()),
+            Step::Wait(until) => Continue(Some(until)),
+            Step::Finish => Continue(None),
+        }
+    }
+
+    /// Publishes what is to be seen of it.
+    fn show(&self) {
+        let view = self.service.shows(&self.balancer);
+        let view = view.with_counts(self.instances.all_counters(), Arc::clone(&self.proxies));
+        self.service.view.send_replace(Arc::new(view));
+    }
+
+    fn remember_soon(&mut self) {
+        self.remember_at.get_or_insert(now().monotonic + REMEMBER_AFTER);
+    }
+
+    /// Writes down what a restart should not lose.
+    fn remember(&mut self, now: Now) {
+        self.remember_at = None;
+        let memory = self.balancer.memory(now);
+        if let Some(state) = &mut self.state {
+            // The disk may be slow; other services share this thread.
+            block_in_place(|| state.remember(&memory, now.monotonic));
+        }
+    }
+}
+
+/// Whose introductions the local instances accept: those for the service's own
+/// address, and for the frontends that it is a backend of.
+fn identities(address: &OnionAddress, config: &ServiceConfig) -> Vec<HsIdKey> {
+    let addresses = std::iter::once(address).chain(&config.frontends);
+    addresses.filter_map(hsdirs::identity_key).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use tor_hscrypto::pk::HsIdKeypair;
+    use tor_llcrypto::pk::ed25519;
+
+    use super::*;
+    use crate::config::{Config, Environment, RemoteBackend, Shutdown};
+    use crate::daemon::fetches::fetches;
+    use crate::daemon::file_handles::FileHandles;
+    use crate::daemon::service::Common;
+    use crate::observe::snapshot::{BackendState, ServiceState};
+    use crate::tor::keys;
+
+    #[tokio::test]
+    async fn a_service_without_a_network_shows_the_backends_that_it_is_to_have_as_unknown() {
+        let mut config = ServiceConfig::with_defaults("shop".parse().unwrap());
+        config.local_instances = 2;
+        let environment = Environment::new([("HOME", "/home/user")]);
+        let storage = Config::from_text("", &environment).unwrap().storage;
+        let key = ed25519::Keypair::generate(&mut crate::tor::rng());
+        let identity = HsIdKeypair::from(ed25519::ExpandedKeypair::from(&key));
+        let address = keys::address(&identity);
+        let (_network, network) = watch::channel(None);
+        let common = Common {
+            network,
+            fetches: fetches().0,
+            storage: Arc::new(storage),
+            file_handles: FileHandles::raise(),
+        };
+        let (handle, service) = Service::new(
+            Arc::new(identity),
+            address,
+            (config.clone(), Shutdown::default()),
+            common,
+            &[],
+        );
+        let names = || {
+            let status = handle.views().borrow().snapshot();
+            assert_eq!(status.state, ServiceState::Starting);
+            for backend in &status.backends {
+                assert_eq!(backend.state, BackendState::Unknown);
+                assert_eq!((backend.intro_points, backend.published_intro_points), (0, 0));
+            }
+            let names = status.backends.into_iter().map(|backend| (backend.name, backend.weight));
+            names.collect::<Vec<_>>()
+        };
+        let local = |n| (format!("local-{n}"), 1);
+        assert_eq!(names(), [local(0), local(1)]);
+
+        let reloaded = async {
+            let berlin = OnionAddress::from_public_key([1; 32]);
+            config.backends =
+                vec![RemoteBackend { address: berlin, name: "berlin".into(), weight: 3 }];
+            handle.update(config, Shutdown::default());
+            while names().len() < 3 {
+                tokio::task::yield_now().await;
+            }
+            assert_eq!(names(), [local(0), local(1), ("berlin".to_owned(), 3)]);
+            handle.end();
+        };
+        let (ended, ()) = tokio::join!(run(service), reloaded);
+        assert!(ended.is_ok() && handle.has_ended());
+    }
+}
