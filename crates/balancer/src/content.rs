@@ -9,8 +9,10 @@ use std::time::SystemTime;
 
 use super::distinct::{Shape, spread};
 use super::fact::BackendId;
+use super::quota::limit;
 use super::schedule::Alarm;
-use super::select::{Candidate, Chosen, limit, select};
+use super::seating::{Candidate, Chosen};
+use super::select::select;
 use super::settings::{Distinct, Order, Publishers};
 use super::turns::{Turns, seated_by_the_clock};
 use crate::onion::{Capabilities, IntroPoint, MAX_INTRO_POINTS, SessionId};

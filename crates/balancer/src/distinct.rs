@@ -23,11 +23,11 @@
 //! Where relays collide, rule 1 can cost a backend a place that rule 3 would
 //! give it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use super::fact::BackendId;
-use super::select::{Candidate, Chosen, owners};
-use crate::onion::{IntroPoint, RelayId, SessionId};
+use super::seating::{BackendIndex, Candidate, Chosen, Seating, SetIndex};
+use crate::onion::SessionId;
 
 /// The replica of each set, and how many points a set may have.
 #[derive(Clone, Debug)]
@@ -42,11 +42,12 @@ pub(super) fn spread(
     previous: &[Vec<(BackendId, SessionId)>],
     shape: &Shape<'_>,
 ) -> Vec<Vec<Chosen>> {
-    let mut plan = Plan::new(candidates, previous, shape);
+    let listed = previous.iter().flatten();
+    let seating = Seating::new(candidates, listed, shape.replicas, shape.limit);
+    let mut plan = Plan { seating, shape };
     let held = plan.keep_listed(previous);
     // What one descriptor had room for says nothing of what several have.
-    let level = if previous.len() > 1 { &held[..] } else { &[] };
-    plan.quotas = quotas(&plan, level);
+    plan.seating.set_quotas(shape.limit, if previous.len() > 1 { &held } else { &[] });
     plan.use_more_points();
     plan.fill();
     plan.seat_excluded();
@@ -55,188 +56,66 @@ pub(super) fn spread(
     plan.even_out();
     // Who gave a place may have given that of its only listing of a point.
     plan.use_more_points();
-    plan.into_sets()
+    plan.seating.into_sets()
 }
-
-/// A point's place: whose, which of its points. Both by index.
-type Place = (usize, usize);
 
 /// The sets while they are put together.
 struct Plan<'a> {
-    candidates: &'a [Candidate<'a>],
-    /// The points that each backend may list, in the order of their sessions.
-    points: Vec<Vec<&'a IntroPoint>>,
+    seating: Seating<'a>,
     shape: &'a Shape<'a>,
-    /// In the order of the list.
-    sets: Vec<Vec<Place>>,
-    /// How many points each set has at a relay.
-    relays: Vec<BTreeMap<RelayId, usize>>,
-    /// How many places each backend has ...
-    counts: Vec<usize>,
-    /// ... and should have.
-    quotas: Vec<usize>,
-    /// How often each point is listed.
-    uses: Vec<Vec<usize>>,
 }
 
-/// How many places each backend should have.
-///
-/// As many as its share of the room, by the same steps of weight as in
-/// [`select`](super::select). The level that explains what is `held` stays
-/// while it fits, gives half as much as could be given and keeps rule 2: else
-/// every death of a backend could give all others one place more.
-fn quotas(plan: &Plan<'_>, held: &[usize]) -> Vec<usize> {
-    let room = plan.sets.len() * plan.shape.limit;
-    let relays = |points: &Vec<&IntroPoint>| {
-        points.iter().map(|point| point.relay).collect::<BTreeSet<_>>().len()
-    };
-    let most: Vec<usize> =
-        plan.points.iter().map(|points| relays(points) * plan.sets.len()).collect();
-    let weight = |candidate: &Candidate<'_>| usize::from(candidate.weight.max(1));
-    let share = |(places, of): (usize, usize), candidate: &Candidate<'_>| {
-        (places * weight(candidate) / of).max(1)
-    };
-    let level = |step: (usize, usize)| -> Vec<usize> {
-        let shares = plan.candidates.iter().map(|candidate| share(step, candidate));
-        shares.zip(&most).map(|(share, most)| share.min(*most)).collect()
-    };
-    // As in `select`, a backend may be one place short of its share.
-    let fair = |step: (usize, usize)| {
-        plan.candidates
-            .iter()
-            .zip(&most)
-            .all(|(it, most)| *most == 0 || share(step, it) <= most + 1)
-    };
-    // Levels, each higher than the one before: so many places for so much weight.
-    let weights: BTreeSet<usize> = plan.candidates.iter().map(weight).collect();
-    let mut steps: Vec<(usize, usize)> =
-        weights.iter().flat_map(|of| (1..=room).map(move |places| (places, *of))).collect();
-    steps.sort_by(|(a, of_a), (b, of_b)| (a * of_b).cmp(&(b * of_a)));
-    let total = |level: &[usize]| level.iter().sum::<usize>();
-    let fit = steps.partition_point(|step| total(&level(*step)) <= room && fair(*step));
-    let Some(highest) = fit.checked_sub(1).and_then(|n| steps.get(n)) else {
-        return most.iter().map(|most| 1.min(*most)).collect();
-    };
-    let highest = level(*highest);
-    let too_low =
-        |step: &(usize, usize)| level(*step).iter().zip(held).any(|(quota, held)| held > quota);
-    let explains = steps.partition_point(too_low);
-    let explains = steps.get(..fit).and_then(|fit| fit.get(explains)).map(|step| level(*step));
-    let fewest = |level: &[usize]| level.iter().copied().min().unwrap_or(0);
-    let stays = |level: &Vec<usize>| {
-        2 * total(level) >= total(&highest) && fewest(level) >= fewest(&highest).min(2)
-    };
-    match explains.filter(stays) {
-        Some(level) if held.iter().any(|held| *held > 0) => level,
-        _ => highest,
-    }
-}
-
-impl<'a> Plan<'a> {
-    fn new(
-        candidates: &'a [Candidate<'a>],
-        previous: &[Vec<(BackendId, SessionId)>],
-        shape: &'a Shape<'a>,
-    ) -> Self {
-        let sets = shape.replicas.len();
-        let owners = owners(candidates, previous.iter().flatten());
-        let points: Vec<Vec<&IntroPoint>> = candidates
-            .iter()
-            .map(|candidate| {
-                let own =
-                    |point: &&IntroPoint| owners.get(&point.session_id) == Some(&candidate.backend);
-                let mut points: Vec<_> = candidate.points.iter().filter(own).collect();
-                points.sort_by_key(|point| point.session_id);
-                points.dedup_by_key(|point| point.session_id);
-                points
-            })
-            .collect();
-        Self {
-            candidates,
-            shape,
-            sets: vec![Vec::new(); sets],
-            relays: vec![BTreeMap::new(); sets],
-            counts: vec![0; candidates.len()],
-            quotas: Vec::new(),
-            uses: points.iter().map(|points| vec![0; points.len()]).collect(),
-            points,
-        }
+impl Plan<'_> {
+    fn size(&self, set: SetIndex) -> usize {
+        self.seating[set].places.len()
     }
 
-    fn relay(&self, (who, what): Place) -> RelayId {
-        self.points[who][what].relay
-    }
-
-    fn list(&mut self, set: usize, at: usize, place: Place) {
-        let relay = self.relay(place);
-        *self.relays[set].entry(relay).or_default() += 1;
-        self.sets[set].insert(at, place);
-        self.counts[place.0] += 1;
-        self.uses[place.0][place.1] += 1;
-    }
-
-    fn unlist(&mut self, set: usize, at: usize) -> Place {
-        let place = self.sets[set].remove(at);
-        let relay = self.relay(place);
-        let left = self.relays[set].get(&relay).map_or(0, |count| count - 1);
-        if left == 0 {
-            self.relays[set].remove(&relay);
-        } else {
-            self.relays[set].insert(relay, left);
-        }
-        self.counts[place.0] -= 1;
-        self.uses[place.0][place.1] -= 1;
-        place
+    fn replica(&self, set: SetIndex) -> u8 {
+        self.seating[set].replica
     }
 
     /// What is listed stays, as far as it is there. Tells how many places each
     /// backend had, with those whose points have gone.
     fn keep_listed(&mut self, previous: &[Vec<(BackendId, SessionId)>]) -> Vec<usize> {
-        let backends: BTreeMap<BackendId, usize> =
-            self.candidates.iter().enumerate().map(|(n, it)| (it.backend, n)).collect();
-        let mut held = vec![0; self.candidates.len()];
+        let mut held: Vec<(BackendIndex, usize)> =
+            self.seating.backends().map(|who| (who, 0)).collect();
         let mut excluded = Vec::new();
-        for (set, listed) in previous.iter().enumerate().take(self.sets.len()) {
+        for (set, listed) in self.seating.sets().zip(previous) {
             for (backend, session) in listed {
-                let Some(&who) = backends.get(backend) else { continue };
-                held[who] += 1;
-                let what = self.points[who].binary_search_by_key(session, |it| it.session_id);
-                let Ok(what) = what else { continue };
-                let place = (who, what);
-                if self.sets[set].len() >= self.shape.limit {
-                    continue;
-                }
-                if self.relays[set].contains_key(&self.relay(place)) {
+                let Some(who) = self.seating.find(*backend) else { continue };
+                held.iter_mut().filter(|it| it.0 == who).for_each(|it| it.1 += 1);
+                let place = self.seating.find_point(who, *session);
+                let Some(place) = place.filter(|_| self.seating.has_room(set)) else { continue };
+                if self.seating.is_taken(set, place) {
                     excluded.push((set, place));
                 } else {
-                    self.list(set, self.sets[set].len(), place);
+                    self.seating.append(set, place);
                 }
             }
         }
         for (set, place) in excluded {
-            if self.counts[place.0] == 0 && self.sets[set].len() < self.shape.limit {
-                self.list(set, self.sets[set].len(), place);
+            if self.seating[place.who].places == 0 && self.seating.has_room(set) {
+                self.seating.append(set, place);
             }
         }
-        held
+        held.into_iter().map(|(_, held)| held).collect()
     }
 
     /// Puts points that are nowhere where another of the same backend is for
     /// the second time.
     fn use_more_points(&mut self) {
-        for set in 0..self.sets.len() {
-            for at in 0..self.sets[set].len() {
-                let (who, what) = self.sets[set][at];
-                if self.uses[who][what] < 2 {
+        for set in self.seating.sets() {
+            for at in 0..self.size(set) {
+                let place = self.seating[set].places[at];
+                if self.seating.uses(place) < 2 {
                     continue;
                 }
-                let idle = (0..self.uses[who].len()).find(|&other| {
-                    self.uses[who][other] == 0
-                        && !self.relays[set].contains_key(&self.relay((who, other)))
+                let idle = self.seating.points(place.who).find(|other| {
+                    self.seating.uses(*other) == 0 && !self.seating.is_taken(set, *other)
                 });
                 if let Some(other) = idle {
-                    self.unlist(set, at);
-                    self.list(set, at, (who, other));
+                    self.seating.unlist(set, at);
+                    self.seating.list(set, at, other);
                 }
             }
         }
@@ -245,70 +124,66 @@ impl<'a> Plan<'a> {
     /// Gives every backend what it should have: the first place to everyone
     /// before the second to anyone, and so on.
     fn fill(&mut self) {
-        let rounds = self.quotas.iter().copied().max().unwrap_or(0);
-        for round in 1..=rounds {
-            for who in 0..self.candidates.len() {
-                while self.counts[who] < round.min(self.quotas[who]) {
-                    if !self.seat(who) && !self.displace(who) {
-                        break;
-                    }
-                }
+        for round in 1..=self.seating.most_rounds() {
+            for who in self.seating.backends() {
+                let wanted = round.min(self.seating[who].quota);
+                while self.seating[who].places < wanted && (self.seat(who) || self.displace(who)) {}
             }
         }
     }
 
     /// How little a place in this set would bring this backend.
-    fn cost(&self, who: usize, set: usize) -> (usize, usize) {
-        let here = |set: usize| self.sets[set].iter().filter(|place| place.0 == who).count();
-        let replica = self.shape.replicas[set];
-        let same = (0..self.sets.len()).filter(|other| self.shape.replicas[*other] == replica);
+    fn cost(&self, who: BackendIndex, set: SetIndex) -> (usize, usize) {
+        let here = |set: SetIndex| self.seating[set].count(who);
+        let replica = self.replica(set);
+        let same = self.seating.sets().filter(|other| self.replica(*other) == replica);
         (here(set), same.map(here).sum())
     }
 
     /// One more place where there is room.
-    fn seat(&mut self, who: usize) -> bool {
-        let open = (0..self.sets.len()).filter(|set| self.sets[*set].len() < self.shape.limit);
+    fn seat(&mut self, who: BackendIndex) -> bool {
+        let open = self.seating.sets().filter(|set| self.seating.has_room(*set));
         let best = open
-            .flat_map(|set| (0..self.uses[who].len()).map(move |what| (set, what)))
-            .filter(|(set, what)| !self.relays[*set].contains_key(&self.relay((who, *what))))
-            .min_by_key(|&(set, what)| {
-                (self.cost(who, set), self.uses[who][what], self.sets[set].len(), set, what)
+            .flat_map(|set| self.seating.points(who).map(move |place| (set, place)))
+            .filter(|(set, place)| !self.seating.is_taken(*set, *place))
+            .min_by_key(|&(set, place)| {
+                (self.cost(who, set), self.seating.uses(place), self.size(set), set, place)
             });
-        if let Some((set, what)) = best {
-            self.list(set, self.sets[set].len(), (who, what));
+        if let Some((set, place)) = best {
+            self.seating.append(set, place);
         }
         best.is_some()
     }
 
     /// One more place at the cost of a backend that has more than its share,
     /// or for one that has none, of one that has several.
-    fn displace(&mut self, who: usize) -> bool {
-        let alone = self.counts[who] == 0;
+    fn displace(&mut self, who: BackendIndex) -> bool {
+        let alone = self.seating[who].places == 0;
         let mut best = None;
-        for set in 0..self.sets.len() {
-            for (at, &(holder, held)) in self.sets[set].iter().enumerate() {
-                let over = self.counts[holder].saturating_sub(self.quotas[holder]);
-                if holder == who || (over == 0 && !(alone && self.counts[holder] > 1)) {
+        for set in self.seating.sets() {
+            for (at, &held) in self.seating[set].places.iter().enumerate() {
+                let holder = &self.seating[held.who];
+                let over = holder.places.saturating_sub(holder.quota);
+                if held.who == who || (over == 0 && !(alone && holder.places > 1)) {
                     continue;
                 }
-                let freed = self.relay((holder, held));
-                for what in 0..self.uses[who].len() {
-                    let relay = self.relay((who, what));
-                    if relay != freed && self.relays[set].contains_key(&relay) {
+                let freed = self.seating.relay(held);
+                for place in self.seating.points(who) {
+                    if self.seating.relay(place) != freed && self.seating.is_taken(set, place) {
                         continue;
                     }
-                    let used = self.uses[who][what];
-                    let spare = (usize::MAX - over, usize::MAX - self.counts[holder]);
-                    let key = (spare, self.cost(who, set), used, set, at, what);
+                    let used = self.seating.uses(place);
+                    let spare = (usize::MAX - over, usize::MAX - holder.places);
+                    let key = (spare, self.cost(who, set), used, set, at, place);
                     if best.is_none_or(|best| key < best) {
                         best = Some(key);
                     }
                 }
             }
         }
-        if let Some((.., set, at, what)) = best {
-            self.unlist(set, at);
-            self.list(set, self.sets[set].len(), (who, what));
+        if let Some((.., set, at, place)) = best {
+            self.seating.unlist(set, at);
+            self.seating.append(set, place);
         }
         best.is_some()
     }
@@ -316,47 +191,43 @@ impl<'a> Plan<'a> {
     /// Gives a backend that found all of its relays taken a place all the same;
     /// takes it again once the backend has another.
     fn seat_excluded(&mut self) {
-        for set in 0..self.sets.len() {
+        for set in self.seating.sets() {
             let mut relays = BTreeSet::new();
             let mut at = 0;
-            while let Some(&place) = self.sets[set].get(at) {
-                if !relays.insert(self.relay(place)) && self.counts[place.0] > 1 {
-                    self.unlist(set, at);
+            while let Some(&place) = self.seating[set].places.get(at) {
+                let again = !relays.insert(self.seating.relay(place));
+                if again && self.seating[place.who].places > 1 {
+                    self.seating.unlist(set, at);
                 } else {
                     at += 1;
                 }
             }
         }
-        for who in 0..self.candidates.len() {
-            if self.counts[who] > 0 || self.points[who].is_empty() {
-                continue;
-            }
-            let smallest = (0..self.sets.len()).min_by_key(|set| self.sets[*set].len());
+        for who in self.seating.backends() {
+            let first = self.seating.points(who).next();
+            let Some(place) = first.filter(|_| self.seating[who].places == 0) else { continue };
+            let smallest = self.seating.sets().min_by_key(|set| self.size(*set));
             let Some(set) = smallest else { return };
-            if self.sets[set].len() >= self.shape.limit {
-                let richest = (0..self.sets[set].len())
-                    .max_by_key(|at| self.counts[self.sets[set][*at].0])
-                    .filter(|at| self.counts[self.sets[set][*at].0] > 1);
-                let Some(at) = richest else { continue };
-                self.unlist(set, at);
+            if !self.seating.has_room(set) {
+                let places = |at: &usize| self.seating[self.seating[set].places[*at].who].places;
+                let richest = (0..self.size(set)).max_by_key(places);
+                let Some(at) = richest.filter(|at| places(at) > 1) else { continue };
+                self.seating.unlist(set, at);
             }
-            self.list(set, self.sets[set].len(), (who, 0));
+            self.seating.append(set, place);
         }
     }
 
     /// Takes from those that have more than one place above their share, in the
     /// largest sets first.
     fn trim(&mut self) {
-        for who in 0..self.candidates.len() {
-            while self.counts[who] > self.quotas[who] + 1 {
-                let holds = |set: &usize| self.sets[*set].iter().any(|place| place.0 == who);
-                let largest =
-                    (0..self.sets.len()).filter(holds).max_by_key(|s| self.sets[*s].len());
-                let Some(set) = largest else { break };
-                let Some(at) = self.sets[set].iter().rposition(|place| place.0 == who) else {
-                    break;
-                };
-                self.unlist(set, at);
+        for who in self.seating.backends() {
+            while self.seating[who].places > self.seating[who].quota + 1 {
+                let holding = self.seating.sets().filter(|set| self.seating[*set].holds(who));
+                let Some(set) = holding.max_by_key(|set| self.size(*set)) else { break };
+                let places = &self.seating[set].places;
+                let Some(at) = places.iter().rposition(|place| place.who == who) else { break };
+                self.seating.unlist(set, at);
             }
         }
     }
@@ -365,45 +236,44 @@ impl<'a> Plan<'a> {
     /// one's, for one of its own: where there is room, or from a backend that
     /// stays in both.
     fn cross_replicas(&mut self) {
-        for who in 0..self.candidates.len() {
-            let holds = |set: &usize| self.sets[*set].iter().any(|place| place.0 == who);
-            let held: Vec<usize> = (0..self.sets.len()).filter(holds).collect();
-            let replicas: BTreeSet<u8> = held.iter().map(|set| self.shape.replicas[*set]).collect();
+        for who in self.seating.backends() {
+            let holds = |set: &SetIndex| self.seating[*set].holds(who);
+            let held: Vec<SetIndex> = self.seating.sets().filter(holds).collect();
+            let replicas: BTreeSet<u8> = held.iter().map(|set| self.replica(*set)).collect();
             let Some(&own) = replicas.first().filter(|_| replicas.len() == 1) else { continue };
-            let largest = held.into_iter().max_by_key(|set| self.sets[*set].len());
-            let Some(from) = largest.filter(|_| self.counts[who] > 1) else { continue };
-            let Some(at) = self.sets[from].iter().position(|place| place.0 == who) else {
-                continue;
-            };
-            let foreign = (0..self.sets.len()).filter(|set| self.shape.replicas[*set] != own);
-            let exchange = foreign.filter_map(|to| Some((to, self.exchange(from, at, to)?))).next();
+            let largest = held.into_iter().max_by_key(|set| self.size(*set));
+            let Some(from) = largest.filter(|_| self.seating[who].places > 1) else { continue };
+            let places = &self.seating[from].places;
+            let Some(at) = places.iter().position(|place| place.who == who) else { continue };
+            let mut foreign = self.seating.sets().filter(|set| self.replica(*set) != own);
+            let exchange = foreign.find_map(|to| Some((to, self.exchange(from, at, to)?)));
             let Some((to, gives)) = exchange else { continue };
-            let place = self.unlist(from, at);
+            let place = self.seating.unlist(from, at);
             if let Some(gives) = gives {
-                let given = self.unlist(to, gives);
-                self.list(from, at, given);
+                let given = self.seating.unlist(to, gives);
+                self.seating.list(from, at, given);
             }
-            self.list(to, self.sets[to].len(), place);
+            self.seating.append(to, place);
         }
     }
 
     /// Whether a place can move to a set of another replica, and for which one
     /// there if the set is full.
-    fn exchange(&self, from: usize, at: usize, to: usize) -> Option<Option<usize>> {
-        let place = self.sets[from][at];
-        let (relay, there) = (self.relay(place), &self.relays[to]);
-        if self.sets[to].len() < self.shape.limit {
-            return (!there.contains_key(&relay)).then_some(None);
+    fn exchange(&self, from: SetIndex, at: usize, to: SetIndex) -> Option<Option<usize>> {
+        let seating = &self.seating;
+        let place = seating[from].places[at];
+        if seating.has_room(to) {
+            return (!seating.is_taken(to, place)).then_some(None);
         }
-        let replica = self.shape.replicas[to];
-        let gives = self.sets[to].iter().position(|given| {
-            let same = (0..self.sets.len()).filter(|set| self.shape.replicas[*set] == replica);
-            let of_giver = same.flat_map(|set| &self.sets[set]).filter(|it| it.0 == given.0);
-            let (freed, gained) = (self.relay(*given), &self.relays[from]);
-            of_giver.count() > 1
-                && given.0 != place.0
-                && (relay == freed || !there.contains_key(&relay))
-                && (relay == freed || !gained.contains_key(&freed))
+        let replica = self.replica(to);
+        let gives = seating[to].places.iter().position(|given| {
+            let same = seating.sets().filter(|set| self.replica(*set) == replica);
+            let of_giver: usize = same.map(|set| seating[set].count(given.who)).sum();
+            let same_relay = seating.relay(place) == seating.relay(*given);
+            of_giver > 1
+                && given.who != place.who
+                && (same_relay || !seating.is_taken(to, place))
+                && (same_relay || !seating.is_taken(from, *given))
         });
         gives.map(Some)
     }
@@ -411,29 +281,22 @@ impl<'a> Plan<'a> {
     /// Moves places from the largest sets to the smallest, until sets differ by
     /// two or a quarter at most: that much the death of a backend may cost.
     fn even_out(&mut self) {
-        for _ in 0..self.sets.len() * self.shape.limit {
-            let mut by_size: Vec<usize> = (0..self.sets.len()).collect();
-            by_size.sort_by_key(|set| (self.sets[*set].len(), *set));
+        for _ in 0..self.seating.sets().count() * self.shape.limit {
+            let mut by_size: Vec<SetIndex> = self.seating.sets().collect();
+            by_size.sort_by_key(|set| (self.size(*set), *set));
             let (Some(&small), Some(&large)) = (by_size.first(), by_size.last()) else { return };
-            let (least, most) = (self.sets[small].len(), self.sets[large].len());
+            let (least, most) = (self.size(small), self.size(large));
             if most - least <= (most / 4).max(2) {
                 return;
             }
-            let movable = (0..most)
-                .filter(|at| !self.relays[small].contains_key(&self.relay(self.sets[large][*at])))
-                .min_by_key(|at| (self.cost(self.sets[large][*at].0, small), usize::MAX - at));
-            let Some(at) = movable else { return };
-            let place = self.unlist(large, at);
-            self.list(small, least, place);
+            let movable = self.seating[large].places.iter().enumerate();
+            let movable = movable
+                .filter(|(_, place)| !self.seating.is_taken(small, **place))
+                .min_by_key(|(at, place)| (self.cost(place.who, small), usize::MAX - at));
+            let Some((at, _)) = movable else { return };
+            let place = self.seating.unlist(large, at);
+            self.seating.list(small, least, place);
         }
-    }
-
-    fn into_sets(self) -> Vec<Vec<Chosen>> {
-        let chosen = |(who, what): Place| Chosen {
-            backend: self.candidates[who].backend,
-            point: self.points[who][what].clone(),
-        };
-        self.sets.iter().map(|set| set.iter().copied().map(chosen).collect()).collect()
     }
 }
 
@@ -443,6 +306,7 @@ mod tests {
 
     use super::super::samples::point;
     use super::*;
+    use crate::onion::IntroPoint;
 
     /// The places of the public network.
     const REPLICAS: [u8; 6] = [1, 1, 1, 2, 2, 2];

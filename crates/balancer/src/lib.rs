@@ -26,9 +26,13 @@
 //! | [`probing`], [`health`] | which point is probed when, and what the answers say |
 //! | [`content`] | what the descriptors should say |
 //! | [`turns`] | whose turn it is, where there are too many backends |
+//! | [`quota`] | how many places each backend should have |
 //! | [`select`], [`distinct`] | which points are listed: one set for all HSDirs, or several |
+//! | [`seating`] | who has which place, while those two give them out |
 //! | [`publish`], [`ring`], [`hsdir`] | what is uploaded when: a round, a period's HSDirs, one HSDir |
+//! | [`change`] | when a change of the points is due to be published |
 //! | [`canary`] | whether HSDirs still hold it, and whether somebody else publishes |
+//! | [`others`] | whose a descriptor is, and what another publisher's is worth |
 //! | [`memory`] | what outlives the process |
 //! | [`schedule`], [`pause`] | how to wait, and whether the machine has slept |
 //! | [`status`] | what the operator sees |
@@ -45,18 +49,22 @@ pub mod status;
 mod backend;
 mod balancer;
 mod canary;
+mod change;
 mod content;
 mod distinct;
 mod health;
 mod hsdir;
 mod offer;
+mod others;
 mod pause;
 mod probing;
 mod publish;
+mod quota;
 mod remote;
 mod ring;
 mod samples;
 mod schedule;
+mod seating;
 mod select;
 mod settings;
 mod turns;

@@ -13,29 +13,20 @@ use std::time::{Duration, Instant, SystemTime};
 use rand::Rng;
 
 use super::canary::{Canary, judge};
+use super::change::Changes;
 use super::command::{Command, Publication};
 use super::content::{Content, Listed};
-use super::fact::{BackendId, FetchFailure, FetchedDescriptor, NetworkView, Now, UploadFailure};
+use super::fact::{FetchFailure, FetchedDescriptor, NetworkView, Now, UploadFailure};
 use super::hsdir::{Hsdir, REVISION_STEP};
 use super::memory::{self, Counted};
+use super::others::{self, LivePoints, OwnPoints, Verdict};
 use super::ring::{self, Ring};
-use super::schedule::{Alarm, Allowance, between};
-use super::select::Chosen;
+use super::schedule::{Alarm, between};
+use super::seating::Chosen;
 use super::settings::Publishers;
-use crate::onion::{IntroPoint, MAX_INTRO_POINTS, Period, RelayId, SessionId};
+use crate::onion::{IntroPoint, Period, RelayId};
 use crate::status::{self, CanaryOutcome};
 
-/// How long the first publication waits for further backends once the first
-/// point is known: clients should not long be without any.
-const GATHER: Duration = Duration::from_secs(1);
-/// How long after a change further ones are waited for, and for how long at
-/// most. A point that does not work costs clients retries ...
-const URGENT: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(10));
-/// ... one that is not listed yet costs nobody anything.
-const ADDITION: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(15));
-/// However often the points change, a change is published at most 6 times at
-/// once and every two minutes in the long run.
-const CHANGES: Allowance = Allowance::new(6, Duration::from_secs(2 * 60));
 /// By how much uploads to newly responsible HSDirs are spread, so that not all
 /// services of the network come at the moment of a new consensus.
 const NEW_HSDIRS: Duration = Duration::from_secs(5);
@@ -43,9 +34,6 @@ const NEW_HSDIRS: Duration = Duration::from_secs(5);
 /// How many periods away from a published one it is still known from which
 /// moments revisions were counted.
 const NEAR: u64 = 2;
-
-/// So many points are known as ours, to tell descriptors of others.
-const OURS: usize = 4096;
 
 /// What is published where, for one service.
 #[derive(Debug)]
@@ -59,9 +47,7 @@ pub(super) struct Publisher {
     /// What clients find: the points of the last round that the HSDirs which
     /// they ask have taken.
     found: Vec<Chosen>,
-    /// What should be published and is not yet.
-    change: Option<Change>,
-    changes: Allowance,
+    changes: Changes,
     /// The number of the last round.
     round: u64,
     /// The periods of the network view, in its order.
@@ -72,8 +58,7 @@ pub(super) struct Publisher {
     /// while leaves it in the future; counters then follow it step by step.
     counted: BTreeMap<Period, SystemTime>,
     canary: Canary,
-    /// The points that we have published, with the last round of each.
-    ours: BTreeMap<SessionId, u64>,
+    ours: OwnPoints,
     /// What would be listed if we went along with another publisher.
     seen: Option<Listed>,
 }
@@ -85,13 +70,6 @@ struct Published {
     points: Vec<Arc<[IntroPoint]>>,
 }
 
-#[derive(Debug)]
-struct Change {
-    content: Content,
-    first: Instant,
-    last: Instant,
-}
-
 impl Publisher {
     pub(super) fn new(publishers: Publishers) -> Self {
         Self {
@@ -99,14 +77,13 @@ impl Publisher {
             published: None,
             listed: Vec::new(),
             found: Vec::new(),
-            change: None,
-            changes: CHANGES,
+            changes: Changes::default(),
             round: 0,
             rings: Vec::new(),
             replicas: Vec::new(),
             counted: BTreeMap::new(),
             canary: Canary::default(),
-            ours: BTreeMap::new(),
+            ours: OwnPoints::default(),
             seen: None,
         }
     }
@@ -121,7 +98,7 @@ impl Publisher {
 
     /// What was listed and counted before a restart.
     pub(super) fn recall(&mut self, listed: Listed, counted: Vec<Counted>, now: Now) {
-        self.ours = listed.iter().flatten().map(|(_, session)| (*session, 0)).collect();
+        self.ours.add(&listed, 0);
         self.listed = listed;
         for counted in counted.into_iter().filter(|counted| counted.is_possible(now.wall)) {
             let newest = self.counted.entry(counted.period).or_insert(counted.as_of.0);
@@ -226,7 +203,7 @@ impl Publisher {
         &mut self,
         (period, relay): (Period, RelayId),
         outcome: &Result<FetchedDescriptor, FetchFailure>,
-        live: &BTreeMap<SessionId, BackendId>,
+        live: &LivePoints,
         now: Now,
     ) {
         let ring = self.rings.iter_mut().find(|ring| ring.view.current);
@@ -237,27 +214,24 @@ impl Publisher {
             return;
         }
         let at = now.monotonic;
-        let verdict = judge(outcome, hsdir.taken(), |session| self.ours.contains_key(session));
+        let verdict = judge(outcome, hsdir.taken(), |session| self.ours.contains(session));
         let noted = match (verdict, outcome, self.publishers) {
             (CanaryOutcome::Foreign, Ok(seen), Publishers::One) => {
                 self.canary.warn(relay, seen, now);
                 CanaryOutcome::Foreign
             }
             (CanaryOutcome::Foreign, Ok(seen), Publishers::Several) => {
-                let owner = |it: &IntroPoint| Some((*live.get(&it.session_id)?, it.session_id));
-                let points: Vec<_> = seen.points.iter().filter_map(owner).collect();
-                if self.listed.get(target.set) == Some(&points) {
-                    hsdir.credit(target, seen.revision, at);
-                } else if self.listed.len() > 1 {
-                    // One of our sets among another's could leave a backend
-                    // out: only a whole round may replace them.
-                    hsdir.saw(seen.revision, at);
-                } else if is_as_good(seen, live) {
-                    hsdir.credit(target, seen.revision, at);
-                    self.seen = Some(vec![points]);
-                } else {
-                    hsdir.saw(seen.revision, at);
-                    hsdir.correct(at);
+                match others::compare(seen, &self.listed, target.set, live) {
+                    Verdict::Same => hsdir.credit(target, seen.revision, at),
+                    Verdict::AsGood(points) => {
+                        hsdir.credit(target, seen.revision, at);
+                        self.seen = Some(vec![points]);
+                    }
+                    Verdict::Tolerated => hsdir.saw(seen.revision, at),
+                    Verdict::Worse => {
+                        hsdir.saw(seen.revision, at);
+                        hsdir.correct(at);
+                    }
                 }
                 CanaryOutcome::Ok
             }
@@ -283,22 +257,14 @@ impl Publisher {
     /// Goes along with another publisher: this is published from now on, and
     /// nothing need be uploaded before the time for it comes.
     pub(super) fn adopt(&mut self, content: Content) {
-        self.change = None;
+        self.changes.drop_pending();
         self.publish(content);
     }
 
     /// From now on, descriptors say this.
     fn publish(&mut self, content: Content) {
         self.listed = content.listed();
-        for (_, session) in self.listed.iter().flatten() {
-            self.ours.insert(*session, self.round);
-        }
-        while self.ours.len() > OURS {
-            let Some((&oldest, _)) = self.ours.iter().min_by_key(|(_, round)| **round) else {
-                break;
-            };
-            self.ours.remove(&oldest);
-        }
+        self.ours.add(&self.listed, self.round);
         let points =
             |set: &super::content::Set| set.chosen.iter().map(|it| it.point.clone()).collect();
         let points = content.sets.iter().map(points).collect();
@@ -317,19 +283,18 @@ impl Publisher {
         rng: &mut impl Rng,
         commands: &mut VecDeque<Command>,
     ) {
-        self.note(wanted, alarm.now());
-        if !self.rings.is_empty() && self.change_due(settled, alarm) {
-            if self.published.is_some() {
-                self.changes.take(alarm.now());
-            }
+        let published = self.published.as_ref().map(|published| &published.content);
+        self.changes.note(wanted, published, alarm.now());
+        let uploading = self.rings.iter().any(|ring| ring.hsdirs.values().any(Hsdir::is_uploading));
+        if !self.rings.is_empty()
+            && let Some(content) = self.changes.take_due(published, settled, uploading, alarm)
+        {
             self.round += 1;
             for ring in &mut self.rings {
                 ring.round = self.round;
                 ring.again_at = None;
             }
-            if let Some(change) = self.change.take() {
-                self.publish(change.content);
-            }
+            self.publish(content);
         }
         if self.published.is_none() {
             return;
@@ -365,35 +330,6 @@ impl Publisher {
         }
     }
 
-    /// Notes what is wanted, and since when it differs from what is published.
-    fn note(&mut self, wanted: Option<Content>, now: Instant) {
-        let published = self.published.as_ref().map(|published| &published.content);
-        self.change = match (self.change.take(), wanted) {
-            (_, None) => None,
-            (_, Some(content)) if published == Some(&content) => None,
-            (Some(change), Some(content)) if change.content == content => Some(change),
-            (change, Some(content)) => {
-                let first = change.map_or(now, |change| change.first);
-                Some(Change { content, first, last: now })
-            }
-        };
-    }
-
-    /// Whether a round is due because of a change.
-    fn change_due(&self, settled: bool, alarm: &mut Alarm) -> bool {
-        let Some(change) = &self.change else { return false };
-        let Some(Published { content, .. }) = &self.published else {
-            return settled || alarm.reached(change.first + GATHER);
-        };
-        let (quiet, patience) = if change.content.adds_to(content) { ADDITION } else { URGENT };
-        let latest = change.first + patience;
-        // The last round's uploads should be done, so that few HSDirs get two
-        // descriptors in a row; slow ones hold the others up only so long.
-        let uploading = self.rings.iter().any(|ring| ring.hsdirs.values().any(Hsdir::is_uploading));
-        let at = if uploading { latest } else { latest.min(change.last + quiet) };
-        alarm.reached(at) && self.changes.permits(alarm)
-    }
-
     /// Whether clients find us in the current period.
     pub(super) fn is_found(&self) -> bool {
         self.rings.iter().any(|ring| ring.view.current && ring.is_found())
@@ -407,7 +343,7 @@ impl Publisher {
     /// Whether nothing but the last round's descriptor is with the HSDirs that
     /// clients ask in the current period, and none is on its way.
     pub(super) fn has_replaced_all(&self) -> bool {
-        self.change.is_none()
+        !self.changes.is_pending()
             && self.rings.iter().filter(|ring| ring.view.current).all(|ring| {
                 ring.asked().all(|(it, hsdir)| hsdir.has_replaced(ring.target(&it.relay)))
             })
@@ -416,7 +352,7 @@ impl Publisher {
     /// Lets the next changes be published at once, however many there were
     /// before: nobody waits long for a process or a backend that ends.
     pub(super) fn allow_changes(&mut self) {
-        self.changes = CHANGES;
+        self.changes.allow();
     }
 
     /// Whether a network is known.
@@ -479,14 +415,4 @@ impl Publisher {
             }));
         }
     }
-}
-
-/// Whether another publisher's descriptor says nothing that we know better: all
-/// its points are of live backends, and so many backends are in it as it has
-/// room for.
-fn is_as_good(seen: &FetchedDescriptor, live: &BTreeMap<SessionId, BackendId>) -> bool {
-    let owners: Option<BTreeSet<BackendId>> =
-        seen.points.iter().map(|point| live.get(&point.session_id).copied()).collect();
-    let backends: BTreeSet<&BackendId> = live.values().collect();
-    owners.is_some_and(|it| !it.is_empty() && it.len() >= backends.len().min(MAX_INTRO_POINTS))
 }

@@ -1,0 +1,102 @@
+//! When a change of what should be published is due: soon, but together with the
+//! changes that follow it, and never without end.
+
+use std::time::{Duration, Instant};
+
+use super::content::Content;
+use super::schedule::{Alarm, Allowance};
+
+/// How long the first publication waits for further backends once the first
+/// point is known: clients should not long be without any.
+const GATHER: Duration = Duration::from_secs(1);
+/// How long after a change further ones are waited for, and for how long at
+/// most. A point that does not work costs clients retries ...
+const URGENT: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(10));
+/// ... one that is not listed yet costs nobody anything.
+const ADDITION: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(15));
+/// However often the points change, a change is published at most 6 times at
+/// once and every two minutes in the long run.
+const CHANGES: Allowance = Allowance::new(6, Duration::from_secs(2 * 60));
+/// What should be published and is not yet.
+#[derive(Debug)]
+pub(super) struct Changes {
+    pending: Option<Change>,
+    allowance: Allowance,
+}
+
+#[derive(Debug)]
+struct Change {
+    content: Content,
+    first: Instant,
+    last: Instant,
+}
+
+impl Default for Changes {
+    fn default() -> Self {
+        Self { pending: None, allowance: CHANGES }
+    }
+}
+
+impl Changes {
+    /// Notes what is wanted, and since when it differs from what is published.
+    pub(super) fn note(
+        &mut self,
+        wanted: Option<Content>,
+        published: Option<&Content>,
+        now: Instant,
+    ) {
+        self.pending = match (self.pending.take(), wanted) {
+            (_, None) => None,
+            (_, Some(content)) if published == Some(&content) => None,
+            (Some(change), Some(content)) if change.content == content => Some(change),
+            (change, Some(content)) => {
+                let first = change.map_or(now, |change| change.first);
+                Some(Change { content, first, last: now })
+            }
+        };
+    }
+
+    /// The change that a round is due for, if one is: it counts as published.
+    ///
+    /// The first one waits until the backends are `settled`, the others while
+    /// HSDirs are `uploading`, so that few of them get two descriptors in a row;
+    /// slow ones hold the others up only so long.
+    pub(super) fn take_due(
+        &mut self,
+        published: Option<&Content>,
+        settled: bool,
+        uploading: bool,
+        alarm: &mut Alarm,
+    ) -> Option<Content> {
+        let change = self.pending.as_ref()?;
+        let due = match published {
+            None => settled || alarm.reached(change.first + GATHER),
+            Some(published) => {
+                let adds = change.content.adds_to(published);
+                let (quiet, patience) = if adds { ADDITION } else { URGENT };
+                let latest = change.first + patience;
+                let at = if uploading { latest } else { latest.min(change.last + quiet) };
+                alarm.reached(at) && self.allowance.permits(alarm)
+            }
+        };
+        if due && published.is_some() {
+            self.allowance.take(alarm.now());
+        }
+        self.pending.take_if(|_| due).map(|change| change.content)
+    }
+
+    /// Another publisher's descriptor makes up for it.
+    pub(super) fn drop_pending(&mut self) {
+        self.pending = None;
+    }
+
+    pub(super) fn is_pending(&self) -> bool {
+        self.pending.is_some()
+    }
+
+    /// Lets the next changes be published at once, however many there were
+    /// before.
+    pub(super) fn allow(&mut self) {
+        self.allowance = CHANGES;
+    }
+}
