@@ -118,16 +118,13 @@ pub async fn run(mut config: Config, outside: Outside) -> Result<(), DaemonError
     };
     let checked = services::check(&config, &config.storage, &BTreeSet::new())?;
     let tor = Tor::new(config.tor.clone())?;
-    let board = Arc::new(Board::new(tor.clone()));
+    let file_handles = FileHandles::raise();
+    let board = Arc::new(Board::new(tor.clone(), file_handles.clone()));
     let (ready, network) = watch::channel(None);
     let (fetches, fetching) = fetches::fetches();
     let known = network.clone();
-    let common = Common {
-        network,
-        fetches,
-        storage: Arc::new(config.storage.clone()),
-        file_handles: FileHandles::raise(),
-    };
+    let common =
+        Common { network, fetches, storage: Arc::new(config.storage.clone()), file_handles };
     let mut services = Services::new(common, Arc::clone(&board));
     let take_snapshot = {
         let board = Arc::clone(&board);
@@ -138,6 +135,8 @@ pub async fn run(mut config: Config, outside: Outside) -> Result<(), DaemonError
     let admin = admin.answering(inquiries::answering(known, tor.clone(), Arc::clone(&board)));
 
     let mut tasks: JoinSet<Ended> = JoinSet::new();
+    let remembered = Arc::clone(&board);
+    tasks.spawn(async move { match remembered.remember().await {} });
     tasks.spawn(report_progress(tor.clone()));
     tasks.spawn({
         let tor = tor.clone();

@@ -32,7 +32,8 @@ use super::log_lines::{self, Told};
 use super::origins::Origins;
 use super::proxies::Proxies;
 use super::service::{Service, ServiceUpdate};
-use super::settings::Ids;
+use super::settings::{self, Ids};
+use super::snapshot::AtWork;
 use super::state::StateDir;
 use super::streams::ByPort;
 use super::work::Work;
@@ -312,7 +313,16 @@ impl EventLoop {
     /// Publishes what is to be seen of it.
     fn show(&self) {
         let view = self.service.shows(&self.balancer);
-        let view = view.with_counts(self.instances.all_counters(), Arc::clone(&self.proxies));
+        let (updates, common) = (&self.service.updates, &self.service.common);
+        let view = view.at_work(AtWork {
+            counters: self.instances.all_counters(),
+            proxies: Arc::clone(&self.proxies),
+            tally: self.work.tally(),
+            streams_per_circuit: settings::streams_per_circuit(
+                &updates.borrow().config,
+                &common.file_handles,
+            ),
+        });
         self.service.view.send_replace(Arc::new(view));
     }
 

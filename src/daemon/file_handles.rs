@@ -27,6 +27,7 @@ const WITHIN: Duration = Duration::from_secs(5);
 pub(super) struct FileHandles {
     /// Each for a stream that is forwarded, or for a file on its way to a client.
     pub(super) for_clients: Shares,
+    clients: usize,
     per_circuit: usize,
 }
 
@@ -46,7 +47,17 @@ impl FileHandles {
     pub(super) fn of(limit: u64) -> Self {
         let clients = usize::try_from(limit.min(AT_MOST) / 2).unwrap_or_default();
         let per_circuit = (clients / 16).max(PER_CIRCUIT_AT_LEAST);
-        Self { for_clients: Shares::new(clients, per_circuit, WITHIN), per_circuit }
+        Self { for_clients: Shares::new(clients, per_circuit, WITHIN), clients, per_circuit }
+    }
+
+    /// How many clients have.
+    pub(super) fn open(&self) -> u64 {
+        self.limit() - (self.for_clients.left() as u64).min(self.limit())
+    }
+
+    /// How many they may have.
+    pub(super) fn limit(&self) -> u64 {
+        self.clients as u64
     }
 
     /// How many streams one circuit may have open, where the operator allows

@@ -73,15 +73,20 @@ pub(super) fn of_instance(
     keep_in: Option<PathBuf>,
     file_handles: &FileHandles,
 ) -> instance::Settings {
-    let allowed = usize::try_from(config.max_concurrent_streams_per_circuit);
     let rate_limit = config.rate_limit_at_intro.as_ref();
     instance::Settings {
         name: format!("{}/{name}", config.nickname),
         intro_points: usize::from(config.points_per_instance()),
-        max_streams_per_circuit: file_handles.per_circuit(allowed.unwrap_or(usize::MAX)),
+        max_streams_per_circuit: streams_per_circuit(config, file_handles),
         rate_limit_at_intro: rate_limit.map(|limit| (limit.rate, limit.burst)),
         keep_in,
     }
+}
+
+/// Streams that one circuit of a service may have open.
+pub(super) fn streams_per_circuit(config: &ServiceConfig, file_handles: &FileHandles) -> usize {
+    let allowed = usize::try_from(config.max_concurrent_streams_per_circuit);
+    file_handles.per_circuit(allowed.unwrap_or(usize::MAX))
 }
 
 #[cfg(test)]

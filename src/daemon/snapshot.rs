@@ -8,9 +8,10 @@
 //! somebody asks.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::convert::Infallible;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 use tokio::sync::watch;
@@ -18,14 +19,21 @@ use tokio::sync::watch;
 use crate::clock::now;
 use crate::inquiry::owners::Owners;
 use crate::inquiry::published::Here;
-use crate::instance::{Counters, Dropped};
+use crate::instance::{Counters, Dropped, LIMITS};
 use crate::observe::Snapshot;
-use crate::observe::snapshot::{self, Activity, Load, Reload, ServiceState, Timestamp};
+use crate::observe::load::{self, Load, Past, Totals};
+use crate::observe::snapshot::{
+    self, Activity, Handles, Reload, Requests, ServiceState, Timestamp,
+};
 use crate::tor::bootstrap::Tor;
 use onionbraid_balancer::onion::OnionAddress;
 use onionbraid_balancer::{Balancer, Status};
+use onionbraid_proxy::http::requests_under_way;
 
+use super::file_handles::FileHandles;
 use super::proxies::Proxies;
+use super::usage::Usage;
+use super::work::Tally;
 
 /// What the daemon shows of itself.
 pub(super) struct Board {
@@ -37,6 +45,10 @@ pub(super) struct Board {
     services: watch::Sender<Vec<Views>>,
     /// What became of the last reload.
     reload: watch::Sender<Option<Reload>>,
+    /// What clients may have of the process.
+    file_handles: FileHandles,
+    /// What services have counted before, by their nicknames.
+    past: Mutex<BTreeMap<String, Past>>,
 }
 
 /// What one service shows, now and later.
@@ -51,17 +63,48 @@ pub(super) struct ServiceView {
     status: Status,
     /// The backend of each introduction point that its balancer knows.
     owners: Owners,
+    /// What works for it, once it has started.
+    at_work: Option<AtWork>,
+}
+
+/// What works for a service, and counts what it does.
+pub(super) struct AtWork {
     /// What its local instances count, by their names.
-    counters: BTreeMap<String, Arc<Counters>>,
-    /// What serves its streams, once it has started.
-    proxies: Option<Arc<Proxies>>,
+    pub(super) counters: BTreeMap<String, Arc<Counters>>,
+    /// What serves its streams.
+    pub(super) proxies: Arc<Proxies>,
+    /// What has come of uploads and probes.
+    pub(super) tally: Arc<Tally>,
+    /// Streams that one circuit may have open.
+    pub(super) streams_per_circuit: usize,
 }
 
 impl Board {
     /// For this Tor client, with no service yet.
-    pub(super) fn new(tor: Tor) -> Self {
-        let (services, reload) = Default::default();
-        Self { started: now().wall, tor, services, reload }
+    pub(super) fn new(tor: Tor, file_handles: FileHandles) -> Self {
+        let (services, reload, past) = Default::default();
+        Self { started: now().wall, tor, services, reload, file_handles, past }
+    }
+
+    /// Looks at what services count, again and again: rates come from that.
+    pub(super) async fn remember(&self) -> Infallible {
+        let mut next = tokio::time::interval(load::EVERY);
+        loop {
+            next.tick().await;
+            let now = now().monotonic;
+            let views = self.views();
+            let mut past = self.past();
+            past.retain(|nickname, _| views.iter().any(|view| view.nickname == *nickname));
+            for view in views {
+                let totals = view.totals();
+                past.entry(view.nickname.clone()).or_default().remember(totals, now);
+            }
+        }
+    }
+
+    /// Nothing is left half changed under this lock, whoever panicked.
+    fn past(&self) -> MutexGuard<'_, BTreeMap<String, Past>> {
+        self.past.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The services are these from now on, in the order of the nicknames.
@@ -87,7 +130,14 @@ impl Board {
     /// Everything as it is at this moment.
     pub(super) fn snapshot(&self) -> Snapshot {
         let tor = self.tor.view();
-        let services: Vec<_> = self.views().iter().map(|view| view.snapshot()).collect();
+        let mut services: Vec<_> = self.views().iter().map(|view| view.snapshot()).collect();
+        let moment = now().monotonic;
+        for service in &mut services {
+            let past = self.past().get(&service.nickname).cloned().unwrap_or_default();
+            past.complete(service, moment);
+        }
+        let usage = Usage::now();
+        let (under_way, limit) = requests_under_way();
         let published = |service: &snapshot::Service| service.state == ServiceState::Published;
         Snapshot {
             version: env!("CARGO_PKG_VERSION").into(),
@@ -99,10 +149,14 @@ impl Board {
                 message: tor.message,
                 consensus_valid_until: tor.valid_until.map(Timestamp),
             },
-            handles: snapshot::Handles::default(),
-            cpu_seconds: None,
-            memory: snapshot::Memory::default(),
-            requests: snapshot::Requests::default(),
+            handles: Handles {
+                clients_open: self.file_handles.open(),
+                clients_limit: self.file_handles.limit(),
+                ..usage.handles
+            },
+            cpu_seconds: usage.cpu_seconds,
+            memory: usage.memory,
+            requests: Requests { under_way: under_way as u64, limit: limit as u64 },
             tasks: tokio::runtime::Handle::current().metrics().num_alive_tasks(),
             services,
         }
@@ -123,42 +177,71 @@ impl ServiceView {
             address,
             status: balancer.status(),
             owners: owners.collect(),
-            counters: BTreeMap::new(),
-            proxies: None,
+            at_work: None,
         }
     }
 
     /// The same of one that has started.
-    pub(super) fn with_counts(
-        self,
-        counters: BTreeMap<String, Arc<Counters>>,
-        proxies: Arc<Proxies>,
-    ) -> Self {
-        Self { counters, proxies: Some(proxies), ..self }
+    pub(super) fn at_work(self, at_work: AtWork) -> Self {
+        Self { at_work: Some(at_work), ..self }
     }
 
     /// With what is counted by now.
     pub(super) fn snapshot(&self) -> snapshot::Service {
-        let mut backends = self.status.backends.clone();
-        for backend in &mut backends {
-            if let Some(counters) = self.counters.get(&backend.name) {
-                backend.activity = activity(counters);
-            }
-        }
-        snapshot::Service {
+        let mut service = snapshot::Service {
             nickname: self.nickname.clone(),
             address: self.address.to_string(),
             state: self.status.state,
             problems: self.status.problems.clone(),
-            load: Load::default(),
-            backends,
+            backends: self.status.backends.clone(),
             descriptors: self.status.descriptors.clone(),
-            http: self.proxies.as_ref().and_then(|proxies| proxies.status()),
-            uploads_accepted: 0,
-            uploads_failed: 0,
-            probe_seconds: snapshot::Durations::default(),
+            ..snapshot::Service::default()
+        };
+        let Some(AtWork { counters, proxies, tally, streams_per_circuit }) = &self.at_work else {
+            return service;
+        };
+        for backend in &mut service.backends {
+            if let Some(counters) = counters.get(&backend.name) {
+                backend.activity = activity(counters);
+            }
         }
+        service.http = proxies.status();
+        service.uploads_accepted = tally.uploads_accepted.load(Relaxed);
+        service.uploads_failed = tally.uploads_failed.load(Relaxed);
+        service.probe_seconds = tally.probes.durations();
+        service.load = load_of(counters.values(), *streams_per_circuit);
+        service
     }
+
+    /// What its rates come from.
+    fn totals(&self) -> Totals {
+        let Some(AtWork { counters, proxies, .. }) = &self.at_work else {
+            return Totals::default();
+        };
+        let activities: Vec<_> = counters.values().map(|counters| activity(counters)).collect();
+        Totals::of(&activities, proxies.status().as_ref())
+    }
+}
+
+/// What clients have of the instances now, beside what they may have.
+fn load_of<'a>(
+    instances: impl ExactSizeIterator<Item = &'a Arc<Counters>>,
+    streams_per_circuit: usize,
+) -> Load {
+    let number = instances.len() as u64;
+    let mut load = Load {
+        introductions_limit_per_s: number * LIMITS.introductions_per_s,
+        rendezvous_limit: number * LIMITS.rendezvous,
+        circuits_limit: number * LIMITS.circuits,
+        streams_limit_per_circuit: streams_per_circuit as u64,
+        ..Load::default()
+    };
+    for counters in instances {
+        load.rendezvous_under_way += counters.rendezvous_under_way.load(Relaxed);
+        load.circuits_open += counters.open_circuits.load(Relaxed);
+        load.streams_open += counters.open_streams.load(Relaxed);
+    }
+    load
 }
 
 /// What an instance has counted, as the status shows it.

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::broadcast;
 use tokio::task::JoinSet;
@@ -19,6 +20,7 @@ use onionbraid_balancer::command::{Command, Publication};
 use onionbraid_balancer::fact::{BackendId, Fact, ProbeFailure, UploadFailure};
 use onionbraid_balancer::onion::{IntroPoint, OnionAddress, Period, RelayId};
 use onionbraid_balancer::{BackendKind, Settings};
+use onionbraid_proxy::histogram::Histogram;
 
 use super::fetches::{Answer, Fetches};
 use super::instances::Instances;
@@ -41,6 +43,19 @@ pub(super) struct Work {
     probe: Option<Probe>,
     /// What is under way; each ends with a fact.
     tasks: JoinSet<Fact>,
+    /// What came of it so far.
+    tally: Arc<Tally>,
+}
+
+/// What has come of uploads and probes so far.
+#[derive(Debug, Default)]
+pub(super) struct Tally {
+    /// Uploads that an HSDir took.
+    pub(super) uploads_accepted: AtomicU64,
+    /// Those that failed.
+    pub(super) uploads_failed: AtomicU64,
+    /// How long probes took that succeeded.
+    pub(super) probes: Histogram,
 }
 
 impl Work {
@@ -60,7 +75,13 @@ impl Work {
             remote: BTreeMap::new(),
             probe: None,
             tasks: JoinSet::new(),
+            tally: Arc::default(),
         }
+    }
+
+    /// What has come of uploads and probes, now and later.
+    pub(super) fn tally(&self) -> Arc<Tally> {
+        Arc::clone(&self.tally)
     }
 
     /// The backends are these from now on, and are probed like this.
@@ -137,10 +158,13 @@ impl Work {
             port: probe.map(|probe| probe.port),
             request: probe.and_then(request),
         };
-        let network = self.network.clone();
+        let (network, tally) = (self.network.clone(), self.tally());
         let began = now().monotonic;
         self.tasks.spawn(async move {
             let outcome = probe::probe(&network, &point, &question).await.verdict.outcome();
+            if outcome.is_ok() {
+                tally.probes.observe(now().monotonic.saturating_duration_since(began));
+            }
             let session = point.session_id;
             let arrived = local.is_some_and(|local| local.heard.since(session, began));
             Fact::Probed { backend, session, outcome: in_view_of(outcome, arrived) }
@@ -160,7 +184,7 @@ impl Work {
     fn publish(&mut self, publication: &Publication) {
         let Publication { period, hsdir, as_of, .. } = *publication;
         let signed = self.signer.sign(publication, &self.network);
-        let network = self.network.clone();
+        let (network, tally) = (self.network.clone(), self.tally());
         self.tasks.spawn(async move {
             let outcome = match signed {
                 Ok(signed) => {
@@ -168,6 +192,9 @@ impl Work {
                 }
                 Err(error) => Err(UploadFailure::Unreachable(error.to_string())),
             };
+            let counted =
+                if outcome.is_ok() { &tally.uploads_accepted } else { &tally.uploads_failed };
+            counted.fetch_add(1, Ordering::Relaxed);
             Fact::Uploaded { period, hsdir, as_of, outcome }
         });
     }

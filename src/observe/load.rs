@@ -5,8 +5,10 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
-use onionbraid_proxy::status::Durations;
+use onionbraid_proxy::failure::Failure;
 use serde::{Deserialize, Serialize};
+
+use super::snapshot::{Activity, Durations, Http, Service};
 
 /// How often the counters are looked at.
 pub const EVERY: Duration = Duration::from_secs(5);
@@ -90,6 +92,30 @@ pub struct Totals {
     pub origins: BTreeMap<String, Durations>,
 }
 
+impl Totals {
+    /// What these instances and this HTTP proxy have counted.
+    pub fn of<'a>(instances: impl IntoIterator<Item = &'a Activity>, http: Option<&Http>) -> Self {
+        let mut totals = Self::default();
+        for activity in instances {
+            totals.introductions += activity.introductions;
+            totals.introductions_dropped += activity.introductions_dropped;
+            totals.replays += activity.replays;
+            totals.rendezvous_failed += activity.rendezvous_failed;
+            totals.streams += activity.streams;
+        }
+        if let Some(http) = http {
+            totals.requests = http.requests;
+            totals.requests_limited =
+                http.failures.get(Failure::TooMany.name()).copied().unwrap_or_default();
+            totals.server_errors = http.by_class.server_error;
+            let origins = http.origins.iter();
+            totals.origins =
+                origins.map(|origin| (origin.name.clone(), origin.seconds.clone())).collect();
+        }
+        totals
+    }
+}
+
 /// What a service has counted at some moments of the last minute.
 #[derive(Clone, Debug, Default)]
 pub struct Past(VecDeque<(Instant, Totals)>);
@@ -104,8 +130,20 @@ impl Past {
         self.0.push_back((now, totals));
     }
 
+    /// Adds the rates, and how long origins take.
+    pub fn complete(&self, service: &mut Service, now: Instant) {
+        let activities = service.backends.iter().map(|backend| &backend.activity);
+        let totals = Totals::of(activities, service.http.as_ref());
+        (service.load.rates, service.load.last_minute) = self.rates(&totals, now);
+        for origin in service.http.iter_mut().flat_map(|http| &mut http.origins) {
+            let lately = self.latencies(&origin.name, &origin.seconds, now);
+            origin.median_seconds = lately.quantile(0.5);
+            origin.p95_seconds = lately.quantile(0.95);
+        }
+    }
+
     /// The rates of the last ten seconds and of the last minute.
-    pub fn rates(&self, totals: &Totals, now: Instant) -> (Rates, Rates) {
+    fn rates(&self, totals: &Totals, now: Instant) -> (Rates, Rates) {
         let since = |length| match self.before(length, now) {
             Some((then, before)) => rates(totals, before, now.saturating_duration_since(*then)),
             None => Rates::default(),
@@ -114,7 +152,7 @@ impl Past {
     }
 
     /// How long an origin took over the last minute.
-    pub fn latencies(&self, origin: &str, durations: &Durations, now: Instant) -> Durations {
+    fn latencies(&self, origin: &str, durations: &Durations, now: Instant) -> Durations {
         let before = self.before(LATELY, now);
         match before.and_then(|(_, totals)| totals.origins.get(origin)) {
             Some(before) => durations.since(before),
