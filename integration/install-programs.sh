@@ -3,11 +3,12 @@
 #
 #   install-programs.sh [--missing] SET...
 #
-#   tor      C tor, for the private network, and libfaketime
-#   web      nginx, an application server (Debian's Python with aiohttp), curl
-#   compare  nginx and wrk
-#   deny     cargo-deny, below target/tools
-#   packages cargo-deb and cargo-generate-rpm, lintian and debootstrap
+#   tor         C tor, for the private network, and libfaketime
+#   web         nginx, an application server (Debian's Python with aiohttp), curl
+#   compare     nginx and wrk
+#   monitoring  Prometheus, with promtool
+#   deny        cargo-deny, below target/tools
+#   packages    cargo-deb and cargo-generate-rpm, lintian and debootstrap
 #
 # With --missing it installs nothing: it lists what is missing, and fails if
 # anything is.
@@ -54,6 +55,12 @@ for set in "$@"; do
             ;;
         compare)
             command -v wrk >/dev/null || packages+=(wrk)
+            ;;
+        monitoring)
+            if ! command -v prometheus >/dev/null; then
+                packages+=(prometheus)
+                services+=(prometheus.service)
+            fi
             ;;
         deny)
             if ! command -v cargo-deny >/dev/null; then

@@ -31,6 +31,7 @@ pub mod origin;
 pub mod period;
 pub mod place;
 pub mod process;
+pub mod prometheus;
 pub mod service;
 pub mod startup;
 pub mod torrc;

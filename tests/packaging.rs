@@ -3,7 +3,7 @@
 //! With `UPDATE_EXPECTED=1` in the environment the files below `packaging/` are
 //! written anew; read the difference before committing it.
 
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -60,4 +60,17 @@ fn the_manual_pages_are_those_of_the_program() {
     let pages = files(&Path::new(env!("CARGO_MANIFEST_DIR")).join("packaging/man"));
     assert!(pages.keys().any(|page| page == "onionbraid-keys-import.1"), "{:?}", pages.keys());
     assert!(pages.keys().all(|page| !page.contains("generate-")), "{:?}", pages.keys());
+}
+
+#[test]
+fn the_alerts_are_good_and_say_what_they_should() {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("packaging/prometheus");
+    for arguments in
+        [["check", "rules", "onionbraid.rules.yml"], ["test", "rules", "onionbraid.rules.test.yml"]]
+    {
+        let output = Command::new("promtool").args(arguments).current_dir(&directory).output();
+        let output = output.expect("promtool, of Prometheus (`make deps`)");
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{arguments:?}: {text}");
+    }
 }
