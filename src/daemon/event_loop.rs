@@ -28,10 +28,10 @@ use onionbraid_proxy::rules::ProxyRules;
 
 use super::drain::{Drain, Step};
 use super::instances::{Instances, Shared};
-use super::log_lines::{self, Told};
+use super::log_lines::{self, LoggedState};
 use super::origins::Origins;
 use super::proxies::Proxies;
-use super::service::{Service, ServiceUpdate};
+use super::service::{PreparedService, ServiceUpdate};
 use super::settings::{self, Ids};
 use super::snapshot::AtWork;
 use super::state::StateDir;
@@ -52,7 +52,9 @@ pub(super) struct ServiceEnded(String);
 
 /// Runs a service until it is told to end. However that comes about, its handle
 /// is told when nothing of it is left.
-pub(super) fn run(service: Service) -> impl Future<Output = Result<(), ServiceEnded>> + Send {
+pub(super) fn run(
+    service: PreparedService,
+) -> impl Future<Output = Result<(), ServiceEnded>> + Send {
     let when_ended = service.ended.clone().drop_guard();
     async move {
         let _when_ended = when_ended;
@@ -67,7 +69,7 @@ pub(super) fn run(service: Service) -> impl Future<Output = Result<(), ServiceEn
 }
 
 /// Waits for those before it, and for a Tor network. `None`: it is to end.
-async fn wait_for_network(mut service: Service) -> Option<(Service, Network)> {
+async fn wait_for_network(mut service: PreparedService) -> Option<(PreparedService, Network)> {
     let (before, mut network) = (service.after.clone(), service.common.network.clone());
     let network = async move {
         for before in before {
@@ -94,7 +96,7 @@ async fn wait_for_network(mut service: Service) -> Option<(Service, Network)> {
 /// A service at work.
 struct EventLoop {
     /// What runs.
-    service: Service,
+    service: PreparedService,
     /// Circuits and directory.
     network: Network,
     /// Decides.
@@ -114,21 +116,21 @@ struct EventLoop {
     rules: watch::Sender<Arc<ProxyRules>>,
     /// ... and by whom.
     proxies: Arc<Proxies>,
-    /// Told by the instances and of the origins.
+    /// From the instances and the origin monitor.
     facts: mpsc::Receiver<Fact>,
     /// Puts rules in force and watches the origins; never ends.
     background: JoinSet<()>,
     /// Since it was told to end.
     drain: Option<Drain>,
     /// What the log was told of it.
-    told: Told,
+    logged: LoggedState,
     /// How often the log is told of failed uploads.
     failed_uploads: Throttle,
 }
 
 impl EventLoop {
     /// With what was remembered, and its local instances started.
-    fn start(service: Service, network: Network) -> Self {
+    fn start(service: PreparedService, network: Network) -> Self {
         let ServiceUpdate { config, times, .. } = service.updates.borrow().clone();
         let mut state =
             StateDir::open(&service.common.storage, &service.nickname, &service.address);
@@ -181,7 +183,7 @@ impl EventLoop {
             facts,
             background,
             drain: None,
-            told: Told::nothing(),
+            logged: LoggedState::nothing(),
             failed_uploads: Throttle::new(log_lines::UPLOADS_EVERY),
         }
     }
@@ -229,7 +231,7 @@ impl EventLoop {
     fn decide(&mut self, of: impl FnOnce(&mut Balancer, Now, &mut ThreadRng)) {
         let now = now();
         of(&mut self.balancer, now, &mut crate::tor::rng());
-        self.told.tell(&self.service.nickname, &self.balancer, now.monotonic);
+        self.logged.tell(&self.service.nickname, &self.balancer, now.monotonic);
     }
 
     /// Tells the balancer a fact, and the log.
@@ -377,7 +379,7 @@ mod tests {
             storage: Arc::new(storage),
             file_handles: FileHandles::raise(),
         };
-        let (handle, service) = Service::new(
+        let (handle, service) = PreparedService::new(
             Arc::new(identity),
             address,
             (config.clone(), Shutdown::default()),

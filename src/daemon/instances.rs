@@ -14,7 +14,7 @@ use crate::tor::network::Network;
 use crate::tor::subcredentials::Subcredentials;
 use onionbraid_balancer::fact::{BackendId, Fact};
 use onionbraid_balancer::onion::SessionId;
-use onionbraid_balancer::{BackendKind, Settings};
+use onionbraid_balancer::{BackendPlace, BalancerSettings};
 
 use super::drain::{Drain, Step};
 use super::file_handles::FileHandles;
@@ -78,12 +78,12 @@ impl Instances {
     pub(super) fn apply(
         &mut self,
         config: &ServiceConfig,
-        settings: &Settings,
+        settings: &BalancerSettings,
         state: Option<&StateDir>,
         times: Shutdown,
         now: Instant,
     ) {
-        let local = |kind: &BackendKind| matches!(kind, BackendKind::Local { .. });
+        let local = |kind: &BackendPlace| matches!(kind, BackendPlace::Local { .. });
         let wanted: BTreeMap<BackendId, &str> = settings
             .backends
             .iter()

@@ -73,7 +73,7 @@ pub(super) fn fact(service: &str, balancer: &Balancer, fact: &Fact, uploads: &mu
 }
 
 /// What the log was last told of a service: it is told what has changed.
-pub(super) struct Told {
+pub(super) struct LoggedState {
     state: ServiceState,
     backends: BTreeMap<BackendId, (BackendState, usize)>,
     problems: [Option<(String, Instant)>; 2],
@@ -86,7 +86,7 @@ pub(super) const UPLOADS_EVERY: Duration = Duration::from_secs(60);
 /// A problem whose words change is told no more often.
 const AGAIN_AFTER: Duration = Duration::from_secs(10 * 60);
 
-impl Told {
+impl LoggedState {
     /// Of a service that has just started.
     pub(super) fn nothing() -> Self {
         Self { state: ServiceState::Starting, backends: BTreeMap::new(), problems: [None, None] }
@@ -207,7 +207,7 @@ mod tests {
     #[test]
     fn a_backend_is_told_when_it_changes_and_not_before() {
         use BackendState::{Down, Unknown, Up};
-        let mut told = Told::nothing();
+        let mut told = LoggedState::nothing();
         let mut tell = |beliefs: &[Belief<'static>]| {
             lines(|| told.tell_beliefs("shop", beliefs.iter().copied()))
         };
@@ -232,7 +232,7 @@ mod tests {
 
     #[test]
     fn a_problem_is_told_at_once_and_its_new_words_now_and_then() {
-        let mut told = Told::nothing();
+        let mut told = LoggedState::nothing();
         let start = crate::clock::now().monotonic;
         let mut tell = |minute: u64, problems: [Option<&str>; 2]| {
             let problems = problems.map(|problem| problem.map(str::to_owned));

@@ -31,15 +31,15 @@ pub(super) struct Proxies {
 pub(super) struct InForce {
     /// Ports and what serves them, in the order of the file; the first rule that
     /// covers a port decides.
-    rules: Vec<(RangeInclusive<u16>, Arc<Served>)>,
+    rules: Vec<(RangeInclusive<u16>, Arc<ServedTarget>)>,
     /// For a port that no rule covers.
-    uncovered: Arc<Served>,
+    uncovered: Arc<ServedTarget>,
     /// What the rules share: one for each different target.
-    targets: Vec<Arc<Served>>,
+    targets: Vec<Arc<ServedTarget>>,
 }
 
 /// A target and what serves it.
-pub(super) struct Served {
+pub(super) struct ServedTarget {
     /// The target.
     pub(super) target: ProxyTarget,
     /// Serves its requests; `None`: its streams carry none of ours, or it could
@@ -72,7 +72,7 @@ impl Proxies {
     }
 
     /// What serves the streams to this port that come now.
-    pub(super) fn serving(&self, port: u16) -> Arc<Served> {
+    pub(super) fn serving(&self, port: u16) -> Arc<ServedTarget> {
         Arc::clone(self.in_force.borrow().serving(port))
     }
 
@@ -96,14 +96,15 @@ impl Proxies {
 
 impl InForce {
     /// These rules; what served one of their targets `before` goes on.
-    fn new(rules: &ProxyRules, for_clients: &Shares, before: &[Arc<Served>]) -> Self {
-        let of = |served: &[Arc<Served>], target: &ProxyTarget| {
+    fn new(rules: &ProxyRules, for_clients: &Shares, before: &[Arc<ServedTarget>]) -> Self {
+        let of = |served: &[Arc<ServedTarget>], target: &ProxyTarget| {
             served.iter().find(|served| served.target == *target).cloned()
         };
-        let mut targets: Vec<Arc<Served>> = Vec::new();
+        let mut targets: Vec<Arc<ServedTarget>> = Vec::new();
         let mut served = |target: &ProxyTarget| {
             of(&targets, target).unwrap_or_else(|| {
-                let served = Served::from_now_on(target, for_clients, of(before, target).as_ref());
+                let served =
+                    ServedTarget::from_now_on(target, for_clients, of(before, target).as_ref());
                 targets.push(Arc::clone(&served));
                 served
             })
@@ -113,13 +114,13 @@ impl InForce {
         Self { rules, uncovered, targets }
     }
 
-    fn serving(&self, port: u16) -> &Arc<Served> {
+    fn serving(&self, port: u16) -> &Arc<ServedTarget> {
         let rule = self.rules.iter().find(|(ports, _)| ports.contains(&port));
         rule.map_or(&self.uncovered, |(_, served)| served)
     }
 
     /// What serves each target that leads to an origin or to files.
-    pub(super) fn served(&self) -> impl Iterator<Item = &Served> {
+    pub(super) fn served(&self) -> impl Iterator<Item = &ServedTarget> {
         self.targets.iter().map(AsRef::as_ref).filter(|served| served.target.is_served())
     }
 
@@ -129,7 +130,7 @@ impl InForce {
     }
 }
 
-impl Served {
+impl ServedTarget {
     /// What serves a target from now on: the same as before, if there is one and
     /// the files that it was made from have not changed.
     fn from_now_on(

@@ -15,7 +15,7 @@ pub(super) type Wanted = (ServiceConfig, OnionAddress);
 
 /// What happens to the services. Those in no list stay as they are.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Plan {
+pub(super) struct ReloadPlan {
     /// To be taken out: gone from the files, disabled, or under another address.
     pub(super) removed: Vec<HsNickname>,
     /// To be started: new in the files, enabled, or under another address.
@@ -29,8 +29,8 @@ pub(super) struct Plan {
 pub(super) fn plan(
     running: &BTreeMap<HsNickname, Wanted>,
     wanted: &BTreeMap<HsNickname, Wanted>,
-) -> Plan {
-    let mut plan = Plan::default();
+) -> ReloadPlan {
+    let mut plan = ReloadPlan::default();
     for (nickname, (config, address)) in running {
         match wanted.get(nickname) {
             Some((_, other)) if other != address => {
@@ -100,15 +100,18 @@ mod tests {
     #[test]
     fn services_come_go_and_stay_by_their_nicknames() {
         let plan = plan(&services(&[("a", 1), ("b", 2)]), &services(&[("b", 2), ("c", 3)]));
-        let expected =
-            Plan { removed: vec![nickname("a")], added: vec![nickname("c")], changed: Vec::new() };
+        let expected = ReloadPlan {
+            removed: vec![nickname("a")],
+            added: vec![nickname("c")],
+            changed: Vec::new(),
+        };
         assert_eq!(plan, expected);
     }
 
     #[test]
     fn the_same_files_change_nothing() {
         let both = services(&[("a", 1), ("b", 2)]);
-        assert_eq!(plan(&both, &both), Plan::default());
+        assert_eq!(plan(&both, &both), ReloadPlan::default());
     }
 
     #[test]
@@ -116,7 +119,7 @@ mod tests {
         let running = services(&[("a", 1), ("b", 2)]);
         let mut wanted = services(&[("a", 7), ("b", 2)]);
         wanted.get_mut(&nickname("b")).unwrap().0.identity_key = Some("/keys/b".into());
-        let expected = Plan {
+        let expected = ReloadPlan {
             removed: vec![nickname("a")],
             added: vec![nickname("a")],
             changed: vec![nickname("b")],
@@ -131,7 +134,7 @@ mod tests {
         let address = OnionAddress::from_public_key([9; 32]);
         let backend = RemoteBackend { address, name: "berlin".into(), weight: 1 };
         wanted.get_mut(&nickname("b")).unwrap().0.backends.push(backend);
-        let expected = Plan { changed: vec![nickname("b")], ..Plan::default() };
+        let expected = ReloadPlan { changed: vec![nickname("b")], ..ReloadPlan::default() };
         assert_eq!(plan(&running, &wanted), expected);
     }
 

@@ -52,7 +52,7 @@ pub(super) struct ServiceHandle {
 }
 
 /// An onion service, ready to run.
-pub(super) struct Service {
+pub(super) struct PreparedService {
     pub(super) nickname: String,
     pub(super) identity: Arc<HsIdKeypair>,
     pub(super) address: OnionAddress,
@@ -98,7 +98,7 @@ impl ServiceHandle {
     }
 }
 
-impl Service {
+impl PreparedService {
     /// A service and its handle. Where one of those that are `ending` has its
     /// nickname or its address, it waits for that: they would have one directory
     /// or one descriptor.

@@ -16,7 +16,7 @@ use onionbraid_proxy::setup::{self, RuleError};
 
 use super::event_loop::{self, ServiceEnded};
 use super::reload::{self, Wanted};
-use super::service::{Common, Service, ServiceHandle};
+use super::service::{Common, PreparedService, ServiceHandle};
 use super::snapshot::Board;
 use super::state::{self, StateError};
 
@@ -186,7 +186,7 @@ impl Services {
         tracing::info!(service = %nickname, "started");
         let common = self.common.clone();
         let (handle, service) =
-            Service::new(identity, address, (config, times), common, &self.ending);
+            PreparedService::new(identity, address, (config, times), common, &self.ending);
         self.tasks.spawn(event_loop::run(service));
         self.running.insert(nickname, handle);
     }

@@ -10,7 +10,7 @@ use crate::config::ServiceConfig;
 use crate::instance;
 use onionbraid_balancer::fact::BackendId;
 use onionbraid_balancer::onion::OnionAddress;
-use onionbraid_balancer::{BackendKind, BackendSettings, Settings};
+use onionbraid_balancer::{BackendPlace, BackendSettings, BalancerSettings};
 
 use super::file_handles::FileHandles;
 
@@ -36,13 +36,13 @@ impl Ids {
     /// The balancer's settings: local instances first, then remote backends in
     /// the order of the file. A backend that comes back after it was taken out
     /// has a new number.
-    pub(super) fn settings(&mut self, config: &ServiceConfig) -> Settings {
-        let kind = BackendKind::Local { expected_points: config.points_per_instance() };
+    pub(super) fn settings(&mut self, config: &ServiceConfig) -> BalancerSettings {
+        let kind = BackendPlace::Local { expected_points: config.points_per_instance() };
         let local = (0..config.local_instances)
             .map(|n| (Identity::Local(n), format!("local-{n}"), kind.clone(), config.local_weight));
         let remote = config.backends.iter().map(|backend| {
             let address = backend.address;
-            let kind = BackendKind::Remote { address };
+            let kind = BackendPlace::Remote { address };
             (Identity::Remote(address), backend.name.clone(), kind, backend.weight)
         });
         let before = std::mem::take(&mut self.given);
@@ -56,7 +56,7 @@ impl Ids {
             self.given.insert(identity, id);
             backends.push(BackendSettings { id, name, kind, weight });
         }
-        Settings {
+        BalancerSettings {
             backends,
             max_points: config.max_intro_points,
             distinct: config.distinct_descriptors,
@@ -102,7 +102,7 @@ mod tests {
         }
     }
 
-    fn numbers(settings: &Settings) -> Vec<(&str, u32)> {
+    fn numbers(settings: &BalancerSettings) -> Vec<(&str, u32)> {
         settings.backends.iter().map(|backend| (backend.name.as_str(), backend.id.0)).collect()
     }
 

@@ -27,11 +27,11 @@ use super::proxies::Proxies;
 /// Serves the streams of one service by its `proxy_ports`.
 pub(super) struct ByPort {
     /// What they share.
-    shared: Arc<Shared>,
+    shared: Arc<StreamContext>,
 }
 
 /// What all streams of a service share.
-struct Shared {
+struct StreamContext {
     /// The rules in force, and what serves them.
     proxies: Arc<Proxies>,
     /// The address of the service, as clients write it.
@@ -58,7 +58,7 @@ impl ByPort {
         for_clients: Shares,
     ) -> Self {
         let (onion, complained) = (address.to_string(), Mutex::new(Throttle::new(COMPLAIN_EVERY)));
-        Self { shared: Arc::new(Shared { proxies, onion, failed, for_clients, complained }) }
+        Self { shared: Arc::new(StreamContext { proxies, onion, failed, for_clients, complained }) }
     }
 }
 
@@ -93,7 +93,7 @@ impl Serve for ByPort {
     }
 }
 
-impl Shared {
+impl StreamContext {
     /// Accepts the stream at once: who asks by HTTP is answered by HTTP,
     /// whatever has become of the origins.
     async fn answer(&self, proxy: &Arc<Proxy>, stream: ClientStream) {

@@ -19,7 +19,7 @@ use crate::tor::{held, upload};
 use onionbraid_balancer::command::{Command, Publication};
 use onionbraid_balancer::fact::{BackendId, Fact, ProbeFailure, UploadFailure};
 use onionbraid_balancer::onion::{IntroPoint, OnionAddress, Period, RelayId};
-use onionbraid_balancer::{BackendKind, Settings};
+use onionbraid_balancer::{BackendPlace, BalancerSettings};
 use onionbraid_proxy::histogram::Histogram;
 
 use super::fetches::{Answer, Fetches};
@@ -85,10 +85,10 @@ impl Work {
     }
 
     /// The backends are these from now on, and are probed like this.
-    pub(super) fn apply(&mut self, settings: &Settings, probe: Option<Probe>) {
-        let remote = |kind: &BackendKind| match kind {
-            BackendKind::Remote { address } => Some(*address),
-            BackendKind::Local { .. } => None,
+    pub(super) fn apply(&mut self, settings: &BalancerSettings, probe: Option<Probe>) {
+        let remote = |kind: &BackendPlace| match kind {
+            BackendPlace::Remote { address } => Some(*address),
+            BackendPlace::Local { .. } => None,
         };
         let backends = settings.backends.iter();
         self.remote = backends.filter_map(|b| Some((b.id, remote(&b.kind)?))).collect();

@@ -2,7 +2,7 @@
 //! work.
 //!
 //! A local instance says so itself; a remote backend is judged by the
-//! descriptors that it publishes ([`Remote`]). What probes say ([`Health`]) and
+//! descriptors that it publishes ([`RemoteDescriptor`]). What probes say ([`BackendHealth`]) and
 //! what is known of the origins comes on top of that. Called by the balancer with
 //! every fact that concerns the backend, and at every wake-up.
 
@@ -11,26 +11,26 @@ use std::time::SystemTime;
 use rand::Rng;
 
 use super::fact::{BackendId, FetchFailure, FetchedDescriptor, NetworkView, Now};
-use super::health::Health;
+use super::health::BackendHealth;
 use super::memory::KnownBackend;
 use super::offer::Offer;
-use super::remote::{News, Remote};
+use super::remote::{News, RemoteDescriptor};
 use super::schedule::Alarm;
-use super::settings::{BackendKind, BackendSettings, Order};
+use super::settings::{BackendPlace, BackendSettings, Order};
 use crate::onion::{Capabilities, IntroPoint};
 use crate::status::{self, BackendState, Belief, Timestamp};
 
 /// A backend and what is known of it.
 #[derive(Debug)]
-pub(super) struct Backend {
+pub(super) struct TrackedBackend {
     settings: BackendSettings,
     offer: Offer,
     /// `Some` for a remote backend.
-    remote: Option<Remote>,
+    remote: Option<RemoteDescriptor>,
     /// The judgement at the last wake-up without what probes say ...
-    seems: Judgement,
+    base: Judgement,
     /// ... and with it.
-    is: Judgement,
+    judgement: Judgement,
     /// The points that probes have nothing against.
     working: Vec<IntroPoint>,
     /// When the points were last confirmed.
@@ -40,18 +40,18 @@ pub(super) struct Backend {
 /// What to think of a backend, and why.
 type Judgement = (BackendState, Option<String>);
 
-impl Backend {
+impl TrackedBackend {
     pub(super) fn new(settings: BackendSettings) -> Self {
         let remote = match settings.kind {
-            BackendKind::Local { .. } => None,
-            BackendKind::Remote { .. } => Some(Remote::new()),
+            BackendPlace::Local { .. } => None,
+            BackendPlace::Remote { .. } => Some(RemoteDescriptor::new()),
         };
         Self {
             settings,
             offer: Offer::default(),
             remote,
-            seems: (BackendState::Unknown, None),
-            is: (BackendState::Unknown, None),
+            base: (BackendState::Unknown, None),
+            judgement: (BackendState::Unknown, None),
             working: Vec::new(),
             last_seen: None,
         }
@@ -60,7 +60,7 @@ impl Backend {
     /// Whether these settings are about this backend: what is known of it is
     /// true under them too.
     pub(super) fn is_meant_by(&self, settings: &BackendSettings) -> bool {
-        use BackendKind::{Local, Remote};
+        use BackendPlace::{Local, Remote};
         let same_place = match (&self.settings.kind, &settings.kind) {
             (Local { .. }, Local { .. }) => true,
             (Remote { address }, Remote { address: other }) => address == other,
@@ -97,28 +97,28 @@ impl Backend {
     }
 
     pub(super) fn state(&self) -> BackendState {
-        self.is.0
+        self.judgement.0
     }
 
     /// Whether its points may be listed. Doubtful ones may: listing a dead
     /// point costs clients a retry, dropping a live one costs its capacity.
     pub(super) fn is_live(&self) -> bool {
-        is_live(&self.is)
+        is_live(&self.judgement)
     }
 
     /// Whether it would be live if there were no probes.
-    pub(super) fn seems_live(&self) -> bool {
-        is_live(&self.seems)
+    pub(super) fn is_live_without_probes(&self) -> bool {
+        is_live(&self.base)
     }
 
     /// Whether all that is to be expected of it at the start is there.
     pub(super) fn is_settled(&self) -> bool {
         match (&self.remote, &self.settings.kind) {
             (Some(remote), _) => remote.answered() || remote.is_remembered(),
-            (None, BackendKind::Local { expected_points }) => {
+            (None, BackendPlace::Local { expected_points }) => {
                 self.offer.points().len() >= usize::from(*expected_points)
             }
-            (None, BackendKind::Remote { .. }) => true,
+            (None, BackendPlace::Remote { .. }) => true,
         }
     }
 
@@ -134,12 +134,12 @@ impl Backend {
 
     /// What a restart should not lose, with what probes say; nothing of a local
     /// instance, which tells of its points by itself.
-    pub(super) fn memory(&self, health: Option<&Health>, now: Now) -> Option<KnownBackend> {
-        let BackendKind::Remote { address } = self.settings.kind else { return None };
+    pub(super) fn memory(&self, health: Option<&BackendHealth>, now: Now) -> Option<KnownBackend> {
+        let BackendPlace::Remote { address } = self.settings.kind else { return None };
         let known = self.remote.as_ref()?.memory(address, &self.offer, self.is_live(), now);
         Some(KnownBackend {
-            failing: health.map(Health::failing).unwrap_or_default(),
-            broken: health.and_then(Health::broken).map(str::to_owned),
+            failing: health.map(BackendHealth::failing).unwrap_or_default(),
+            broken: health.and_then(BackendHealth::broken).map(str::to_owned),
             ..known
         })
     }
@@ -153,14 +153,14 @@ impl Backend {
         }
     }
 
-    /// See [`Remote::network_changed`].
+    /// See [`RemoteDescriptor::network_changed`].
     pub(super) fn network_changed(&mut self, view: &NetworkView, now: Now, rng: &mut impl Rng) {
         if let Some(remote) = &mut self.remote {
             remote.network_changed(view, now.monotonic, rng);
         }
     }
 
-    /// The machine has slept: see [`Remote::slept`].
+    /// The machine has slept: see [`RemoteDescriptor::slept`].
     pub(super) fn slept(&mut self, now: Now, rng: &mut impl Rng) {
         if let Some(remote) = &mut self.remote {
             remote.slept(now.monotonic, rng);
@@ -217,7 +217,7 @@ impl Backend {
         rng: &mut impl Rng,
     ) -> bool {
         let fetch = self.remote.as_mut().is_some_and(|remote| remote.fetch_due(alarm, rng));
-        self.seems = match (&self.remote, origins_down) {
+        self.base = match (&self.remote, origins_down) {
             (Some(remote), _) => remote.judge(&self.offer, alarm),
             (None, Some(reason)) => (BackendState::Down, Some(reason.to_owned())),
             (None, None) if !self.offer.points().is_empty() => (BackendState::Up, None),
@@ -231,15 +231,15 @@ impl Backend {
     }
 
     /// Completes the judgement with what probes say, if there are any.
-    pub(super) fn heed(&mut self, health: Option<&Health>) {
+    pub(super) fn apply_probe_health(&mut self, health: Option<&BackendHealth>) {
         let fails = |point: &&IntroPoint| health.is_some_and(|h| h.fails(point.session_id));
         self.working = self.offer.points().iter().filter(|point| !fails(point)).cloned().collect();
-        let (state, reason) = self.seems.clone();
-        let verdict = health.filter(|_| self.seems_live());
-        self.is = match verdict.and_then(Health::down) {
+        let (state, reason) = self.base.clone();
+        let verdict = health.filter(|_| self.is_live_without_probes());
+        self.judgement = match verdict.and_then(BackendHealth::down) {
             Some(down) => (BackendState::Down, Some(down)),
             None => {
-                let complaint = || verdict.and_then(Health::complaint);
+                let complaint = || verdict.and_then(BackendHealth::complaint);
                 (state, reason.or_else(complaint).or_else(|| self.flaw()))
             }
         };
@@ -259,9 +259,9 @@ impl Backend {
         Belief {
             backend: self.settings.id,
             name: &self.settings.name,
-            state: self.is.0,
+            state: self.judgement.0,
             failing: self.failing(),
-            reason: self.is.1.as_deref(),
+            reason: self.judgement.1.as_deref(),
         }
     }
 
@@ -272,8 +272,8 @@ impl Backend {
 
     pub(super) fn snapshot(&self, published_intro_points: usize) -> status::Backend {
         let (kind, address) = match &self.settings.kind {
-            BackendKind::Local { .. } => (status::BackendKind::Local, None),
-            BackendKind::Remote { address } => {
+            BackendPlace::Local { .. } => (status::BackendKind::Local, None),
+            BackendPlace::Remote { address } => {
                 (status::BackendKind::Remote, Some(address.to_string()))
             }
         };
@@ -281,15 +281,15 @@ impl Backend {
             name: self.settings.name.clone(),
             kind,
             address,
-            state: self.is.0,
-            reason: self.is.1.clone(),
+            state: self.judgement.0,
+            reason: self.judgement.1.clone(),
             intro_points: self.offer.points().len(),
             relays: self.offer.points().iter().map(|point| point.relay.to_string()).collect(),
             failing_intro_points: self.failing(),
             published_intro_points,
             weight: self.settings.weight,
             last_seen: self.last_seen.map(Timestamp),
-            revision: self.remote.as_ref().and_then(Remote::revision),
+            revision: self.remote.as_ref().and_then(RemoteDescriptor::revision),
             activity: status::Activity::default(),
         }
     }

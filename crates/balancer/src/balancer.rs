@@ -8,23 +8,23 @@ use std::time::Instant;
 
 use rand::Rng;
 
-use crate::backend::Backend;
+use crate::backend::TrackedBackend;
 use crate::command::Command;
-use crate::content::{Choice, Content, Listed, Live};
+use crate::content::{Content, ContentPolicy, Listed, Live};
 use crate::fact::{BackendId, Fact, NetworkView, Now};
 use crate::onion::SessionId;
 use crate::pause::Clocks;
 use crate::probing::Probing;
 use crate::publish::Publisher;
 use crate::schedule::Alarm;
-use crate::settings::Settings;
+use crate::settings::BalancerSettings;
 use crate::status::{BackendState, Belief, ServiceState, Status};
 
 /// The policy of one service.
 #[derive(Debug)]
 pub struct Balancer {
-    backends: Vec<Backend>,
-    choice: Choice,
+    backends: Vec<TrackedBackend>,
+    choice: ContentPolicy,
     /// What the network directory said last.
     network: Option<NetworkView>,
     /// Why no origin behind the local instances answers, if so.
@@ -40,10 +40,10 @@ pub struct Balancer {
 
 impl Balancer {
     /// A balancer that knows nothing of the network and its backends yet.
-    pub fn new(settings: Settings) -> Self {
+    pub fn new(settings: BalancerSettings) -> Self {
         Self {
-            backends: settings.backends.into_iter().map(Backend::new).collect(),
-            choice: Choice::new(settings.max_points, settings.distinct, settings.publishers),
+            backends: settings.backends.into_iter().map(TrackedBackend::new).collect(),
+            choice: ContentPolicy::new(settings.max_points, settings.distinct, settings.publishers),
             network: None,
             origins_down: None,
             withdrawing: false,
@@ -60,13 +60,13 @@ impl Balancer {
     /// A backend with an id that is known keeps everything that is known of
     /// it, under its new name and weight; new ones start unknown; the points
     /// of those that are gone leave the descriptor like any point that is gone.
-    pub fn reconfigure(&mut self, settings: Settings, now: Now, rng: &mut impl Rng) {
+    pub fn reconfigure(&mut self, settings: BalancerSettings, now: Now, rng: &mut impl Rng) {
         let mut known = std::mem::take(&mut self.backends);
         for settings in settings.backends {
             let same = known.iter().position(|backend| backend.is_meant_by(&settings));
             let mut backend = match same {
                 Some(index) => known.swap_remove(index).with_settings(settings),
-                None => Backend::new(settings),
+                None => TrackedBackend::new(settings),
             };
             if let Some(view) = self.network.as_ref().filter(|_| same.is_none()) {
                 backend.network_changed(view, now, rng);
@@ -141,7 +141,7 @@ impl Balancer {
             }
             Fact::Inspected { period, hsdir, outcome } => {
                 let live = listable(&self.backends, self.withdrawing).into_iter();
-                let points = |backend: &Backend| backend.points().to_vec();
+                let points = |backend: &TrackedBackend| backend.points().to_vec();
                 let owned =
                     live.flat_map(|b| points(b).into_iter().map(|it| (it.session_id, b.id())));
                 let live = owned.collect();
@@ -193,7 +193,7 @@ impl Balancer {
 
     /// What is believed of each backend, as of the last `handle_*`.
     pub fn beliefs(&self) -> impl Iterator<Item = Belief<'_>> {
-        self.backends.iter().map(Backend::belief)
+        self.backends.iter().map(TrackedBackend::belief)
     }
 
     /// What the operator calls a backend, if the settings have it.
@@ -222,7 +222,7 @@ impl Balancer {
         [self.probing.problem(), self.publisher.problem().map(str::to_owned)]
     }
 
-    fn backend(&mut self, id: BackendId) -> Option<&mut Backend> {
+    fn backend(&mut self, id: BackendId) -> Option<&mut TrackedBackend> {
         self.backends.iter_mut().find(|backend| backend.id() == id)
     }
 
@@ -260,7 +260,7 @@ impl Balancer {
         }
         self.probing.progress(&self.backends, now, &mut alarm, rng, &mut self.commands);
         for backend in &mut self.backends {
-            backend.heed(self.probing.health(backend.id()));
+            backend.apply_probe_health(self.probing.health(backend.id()));
         }
         if let Some(seen) = self.publisher.take_seen()
             && let Some(content) = self.wanted(&seen, now, &mut alarm)
@@ -270,7 +270,7 @@ impl Balancer {
         }
         let listed = self.publisher.listed().clone();
         let wanted = self.wanted(&listed, now, &mut alarm);
-        let settled = self.backends.iter().all(Backend::is_settled);
+        let settled = self.backends.iter().all(TrackedBackend::is_settled);
         self.publisher.progress(wanted, settled, now, &mut alarm, rng, &mut self.commands);
         self.timeout = alarm.next();
     }
@@ -297,7 +297,7 @@ impl Balancer {
         let starting = !self.publisher.has_network()
             || (!self.publisher.has_published()
                 && self.backends.iter().any(|b| b.state() == BackendState::Unknown));
-        if self.backends.iter().any(Backend::is_live) {
+        if self.backends.iter().any(TrackedBackend::is_live) {
             match (self.publisher.has_network(), self.publisher.is_found()) {
                 (false, _) => ServiceState::Starting,
                 (true, false) => ServiceState::Publishing,
@@ -313,9 +313,9 @@ impl Balancer {
 
 /// The backends whose points may be listed: the live ones, and those without
 /// weight only while there is no other.
-fn listable(backends: &[Backend], withdrawing: bool) -> Vec<&Backend> {
-    let stays = |b: &&Backend| b.is_live() && !(withdrawing && b.is_local());
-    let mut live: Vec<&Backend> = backends.iter().filter(stays).collect();
+fn listable(backends: &[TrackedBackend], withdrawing: bool) -> Vec<&TrackedBackend> {
+    let stays = |b: &&TrackedBackend| b.is_live() && !(withdrawing && b.is_local());
+    let mut live: Vec<&TrackedBackend> = backends.iter().filter(stays).collect();
     if live.iter().any(|backend| backend.weight() > 0) {
         live.retain(|backend| backend.weight() > 0);
     }

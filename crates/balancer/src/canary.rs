@@ -34,12 +34,12 @@ const STRANGER: Duration = Duration::from_secs(3 * 60 * 60);
 
 /// What was asked and seen.
 #[derive(Debug, Default)]
-pub(super) struct Canary {
+pub(super) struct CanaryWatch {
     /// The round after which was looked last.
     round: Option<(Period, u64)>,
     look_at: Option<Instant>,
     looked_at: Option<Instant>,
-    asked: BTreeMap<RelayId, Asked>,
+    asked: BTreeMap<RelayId, Inspection>,
     /// HSDirs to ask besides, because they refused an upload.
     suspects: BTreeSet<RelayId>,
     /// Whether the next answer is the first one of a look.
@@ -50,14 +50,14 @@ pub(super) struct Canary {
 
 /// An HSDir that is being asked.
 #[derive(Debug)]
-struct Asked {
+struct Inspection {
     period: Period,
     since: Instant,
     /// What was known of it then; if that changes, the answer says nothing.
     taken: Taken,
 }
 
-impl Canary {
+impl CanaryWatch {
     /// Whom of the current period's ring to ask now.
     pub(super) fn due(
         &mut self,
@@ -90,7 +90,7 @@ impl Canary {
         let relays = self.choose(ring, rng);
         for relay in &relays {
             let taken = ring.hsdirs.get(relay).map(|hsdir| hsdir.taken()).unwrap_or_default();
-            self.asked.insert(*relay, Asked { period: ring.view.period, since: now, taken });
+            self.asked.insert(*relay, Inspection { period: ring.view.period, since: now, taken });
             alarm.reached(now + ANSWER_LIMIT);
         }
         relays
@@ -253,8 +253,8 @@ mod tests {
 
     #[test]
     fn a_look_tells_the_worst_of_its_answers_and_the_next_one_begins_anew() {
-        let mut canary = Canary { first_answer: true, ..Canary::default() };
-        let outcome = |canary: &Canary| canary.report().unwrap().outcome;
+        let mut canary = CanaryWatch { first_answer: true, ..CanaryWatch::default() };
+        let outcome = |canary: &CanaryWatch| canary.report().unwrap().outcome;
         canary.note(CanaryOutcome::Missing, start());
         canary.note(CanaryOutcome::Ok, start());
         assert_eq!(outcome(&canary), CanaryOutcome::Missing);
@@ -265,10 +265,10 @@ mod tests {
 
     #[test]
     fn an_answer_from_before_an_upload_says_nothing() {
-        let mut canary = Canary::default();
+        let mut canary = CanaryWatch::default();
         let taken = Taken { revision: Some(1), ..Taken::default() };
-        let ask = |canary: &mut Canary| {
-            let asked = Asked { period: period(1), since: start().monotonic, taken };
+        let ask = |canary: &mut CanaryWatch| {
+            let asked = Inspection { period: period(1), since: start().monotonic, taken };
             canary.asked.insert(relay(1), asked);
         };
         ask(&mut canary);
@@ -282,7 +282,7 @@ mod tests {
     #[test]
     fn hsdirs_that_go_on_refusing_are_asked_at_the_ordinary_pace() {
         let now = start().monotonic;
-        let mut canary = Canary::default();
+        let mut canary = CanaryWatch::default();
         canary.suspect(relay(1), now, &mut rng());
         assert!(canary.look_at.unwrap() <= now + SOON.1);
         canary.looked_at = Some(now);

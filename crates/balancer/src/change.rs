@@ -20,12 +20,12 @@ const CHANGES: Allowance = Allowance::new(6, Duration::from_secs(2 * 60));
 /// What should be published and is not yet.
 #[derive(Debug)]
 pub(super) struct Changes {
-    pending: Option<Change>,
+    pending: Option<PendingChange>,
     allowance: Allowance,
 }
 
 #[derive(Debug)]
-struct Change {
+struct PendingChange {
     content: Content,
     first: Instant,
     last: Instant,
@@ -51,7 +51,7 @@ impl Changes {
             (Some(change), Some(content)) if change.content == content => Some(change),
             (change, Some(content)) => {
                 let first = change.map_or(now, |change| change.first);
-                Some(Change { content, first, last: now })
+                Some(PendingChange { content, first, last: now })
             }
         };
     }

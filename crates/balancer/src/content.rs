@@ -11,7 +11,7 @@ use super::distinct::{Shape, spread};
 use super::fact::BackendId;
 use super::quota::limit;
 use super::schedule::Alarm;
-use super::seating::{Candidate, Chosen};
+use super::seating::{BackendOffer, Chosen};
 use super::select::select;
 use super::settings::{Distinct, Order, Publishers};
 use super::turns::{Turns, seated_by_the_clock};
@@ -79,7 +79,7 @@ pub(super) struct Live<'a> {
 
 /// Who decides that.
 #[derive(Debug)]
-pub(super) struct Choice {
+pub(super) struct ContentPolicy {
     pub(super) max_points: Option<u8>,
     pub(super) distinct: Distinct,
     pub(super) publishers: Publishers,
@@ -102,11 +102,13 @@ struct Last {
 
 impl Last {
     /// Whether the same is asked again, or what to go on with when that is listed.
-    fn answers(&self, from: &[Candidate<'_>], shape: (usize, usize), listed: &Listed) -> bool {
-        let same =
-            |((id, weight, points), it): (&(BackendId, u16, Vec<IntroPoint>), &Candidate<'_>)| {
-                (*id, *weight, points.as_slice()) == (it.backend, it.weight, it.points)
-            };
+    fn answers(&self, from: &[BackendOffer<'_>], shape: (usize, usize), listed: &Listed) -> bool {
+        let same = |((id, weight, points), it): (
+            &(BackendId, u16, Vec<IntroPoint>),
+            &BackendOffer<'_>,
+        )| {
+            (*id, *weight, points.as_slice()) == (it.backend, it.weight, it.points)
+        };
         self.shape == shape
             && self.from.len() == from.len()
             && self.from.iter().zip(from).all(same)
@@ -120,7 +122,7 @@ fn ids(set: &[Chosen]) -> Vec<(BackendId, SessionId)> {
     set.iter().map(|chosen| (chosen.backend, chosen.point.session_id)).collect()
 }
 
-impl Choice {
+impl ContentPolicy {
     pub(super) fn new(max_points: Option<u8>, distinct: Distinct, publishers: Publishers) -> Self {
         Self {
             max_points,
@@ -161,10 +163,10 @@ impl Choice {
             }
             Publishers::Several => seated_by_the_clock(all, &ids, seats, now, alarm),
         };
-        let candidates: Vec<Candidate<'_>> = live
+        let candidates: Vec<BackendOffer<'_>> = live
             .iter()
             .filter(|it| seated.contains(&it.backend))
-            .map(|it| Candidate { backend: it.backend, weight: it.weight, points: it.points })
+            .map(|it| BackendOffer { backend: it.backend, weight: it.weight, points: it.points })
             .collect();
 
         let sets = self.sets(&candidates, listed, Shape { replicas, limit: each });
@@ -183,7 +185,7 @@ impl Choice {
     /// The points of each set.
     fn sets(
         &mut self,
-        candidates: &[Candidate<'_>],
+        candidates: &[BackendOffer<'_>],
         listed: &Listed,
         shape: Shape<'_>,
     ) -> Vec<Vec<Chosen>> {
@@ -232,7 +234,7 @@ mod tests {
     /// What is to be published for backends that offer these points, where this
     /// is listed already.
     fn content(
-        choice: &mut Choice,
+        choice: &mut ContentPolicy,
         offered: &[Vec<IntroPoint>],
         listed: &Listed,
     ) -> Option<Content> {
@@ -249,15 +251,15 @@ mod tests {
     }
 
     /// How many sets there are for so many backends of so many points each.
-    fn sets(choice: &mut Choice, backends: u16, points: u16) -> usize {
+    fn sets(choice: &mut ContentPolicy, backends: u16, points: u16) -> usize {
         let offered: Vec<Vec<IntroPoint>> = (0..backends)
             .map(|n| (0..points).map(|at| point(100 * n + at, 100 * n + at)).collect())
             .collect();
         content(choice, &offered, &Listed::new()).map_or(0, |content| content.sets.len())
     }
 
-    fn choice(distinct: Distinct, max_points: Option<u8>) -> Choice {
-        Choice::new(max_points, distinct, Publishers::One)
+    fn choice(distinct: Distinct, max_points: Option<u8>) -> ContentPolicy {
+        ContentPolicy::new(max_points, distinct, Publishers::One)
     }
 
     #[test]

@@ -26,7 +26,7 @@
 use std::collections::BTreeSet;
 
 use super::fact::BackendId;
-use super::seating::{BackendIndex, Candidate, Chosen, Seating, SetIndex};
+use super::seating::{BackendIndex, BackendOffer, Chosen, Seating, SetIndex};
 use crate::onion::SessionId;
 
 /// The replica of each set, and how many points a set may have.
@@ -38,13 +38,13 @@ pub(super) struct Shape<'a> {
 
 /// The points of each set, given those listed so far.
 pub(super) fn spread(
-    candidates: &[Candidate<'_>],
+    candidates: &[BackendOffer<'_>],
     previous: &[Vec<(BackendId, SessionId)>],
     shape: &Shape<'_>,
 ) -> Vec<Vec<Chosen>> {
     let listed = previous.iter().flatten();
     let seating = Seating::new(candidates, listed, shape.replicas, shape.limit);
-    let mut plan = Plan { seating, shape };
+    let mut plan = Spreading { seating, shape };
     let held = plan.keep_listed(previous);
     // What one descriptor had room for says nothing of what several have.
     plan.seating.set_quotas(shape.limit, if previous.len() > 1 { &held } else { &[] });
@@ -60,12 +60,12 @@ pub(super) fn spread(
 }
 
 /// The sets while they are put together.
-struct Plan<'a> {
+struct Spreading<'a> {
     seating: Seating<'a>,
     shape: &'a Shape<'a>,
 }
 
-impl Plan<'_> {
+impl Spreading<'_> {
     fn size(&self, set: SetIndex) -> usize {
         self.seating[set].places.len()
     }
@@ -326,9 +326,9 @@ mod tests {
     }
 
     fn spread_from(offered: &Offered, previous: &Sets, limit: usize) -> Sets {
-        let candidates: Vec<Candidate<'_>> = offered
+        let candidates: Vec<BackendOffer<'_>> = offered
             .iter()
-            .map(|(backend, weight, points)| Candidate {
+            .map(|(backend, weight, points)| BackendOffer {
                 backend: *backend,
                 weight: *weight,
                 points,

@@ -29,7 +29,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use super::fact::ProbeFailure;
-use super::memory::Failing;
+use super::memory::FailingPoint;
 use crate::onion::{IntroPoint, SessionId};
 
 /// So many failures in a row make a point, or a backend, fail ...
@@ -43,27 +43,27 @@ const REFUSED_FOR: Duration = Duration::from_secs(25);
 
 /// What is believed of one backend because of probes.
 #[derive(Debug, Default)]
-pub(super) struct Health {
-    points: BTreeMap<SessionId, Trial>,
+pub(super) struct BackendHealth {
+    points: BTreeMap<SessionId, ProbeRecord>,
     /// The results at all points, in a row.
-    everywhere: Row,
-    application: Trial,
+    everywhere: Streak,
+    application: ProbeRecord,
     /// What failed before a restart, and why, until points are offered.
     recalled: BTreeMap<SessionId, String>,
 }
 
 /// What is believed of a point, or of the application behind all of them.
 #[derive(Clone, Debug, Default)]
-struct Trial {
+struct ProbeRecord {
     fails: bool,
-    row: Row,
+    streak: Streak,
     /// Why it failed last.
     reason: String,
 }
 
 /// The newest results, as far back as they agree.
 #[derive(Clone, Debug, Default)]
-struct Row {
+struct Streak {
     successes: u32,
     /// The failures that count.
     failures: u32,
@@ -74,7 +74,7 @@ struct Row {
     counted_at: u64,
 }
 
-impl Health {
+impl BackendHealth {
     /// The backend has these points now. What is known of others is forgotten.
     ///
     /// A point never seen before counts as good, unless the backend has failed
@@ -83,13 +83,13 @@ impl Health {
         let suspect = self.all_fail() || self.everywhere.failures >= FAILURES;
         let reason = self.points.values().map(|trial| &trial.reason).find(|it| !it.is_empty());
         let reason = reason.filter(|_| suspect).cloned().unwrap_or_default();
-        let newcomer = Trial { fails: suspect, row: Row::default(), reason };
+        let newcomer = ProbeRecord { fails: suspect, streak: Streak::default(), reason };
         let sessions = || points.iter().map(|point| point.session_id);
         self.points.retain(|session, _| sessions().any(|offered| offered == *session));
         for session in sessions() {
             let recalled = self.recalled.remove(&session);
             self.points.entry(session).or_insert_with(|| match recalled {
-                Some(reason) => Trial { fails: true, row: Row::default(), reason },
+                Some(reason) => ProbeRecord { fails: true, streak: Streak::default(), reason },
                 None => newcomer.clone(),
             });
         }
@@ -99,7 +99,7 @@ impl Health {
     }
 
     /// This failed before a restart: it has to prove itself by the ordinary rule.
-    pub(super) fn recall(&mut self, failing: &[Failing], broken: Option<&str>) {
+    pub(super) fn recall(&mut self, failing: &[FailingPoint], broken: Option<&str>) {
         self.recalled = failing.iter().map(|it| (it.session, it.reason.clone())).collect();
         if let Some(reason) = broken {
             self.application.fails = true;
@@ -108,10 +108,10 @@ impl Health {
     }
 
     /// The points that fail, to be recalled after a restart ...
-    pub(super) fn failing(&self) -> Vec<Failing> {
+    pub(super) fn failing(&self) -> Vec<FailingPoint> {
         let failing = self.points.iter().filter(|(_, trial)| trial.fails);
         let failing = failing.map(|(session, trial)| (session, &trial.reason));
-        let known = |(session, reason): (&SessionId, &String)| Failing {
+        let known = |(session, reason): (&SessionId, &String)| FailingPoint {
             session: *session,
             reason: reason.clone(),
         };
@@ -142,18 +142,18 @@ impl Health {
             }
             Err(ProbeFailure::Refused(reason)) => {
                 self.everywhere.refused(successes, now);
-                point.row.refused(successes, now);
+                point.streak.refused(successes, now);
                 reason.clone_into(&mut point.reason);
             }
             Err(ProbeFailure::Application(reason)) => {
                 self.everywhere.succeeded();
-                point.row.succeeded();
+                point.streak.succeeded();
                 self.application.failed(reason, successes);
             }
             Ok(()) => {
                 self.everywhere.succeeded();
-                point.row.succeeded();
-                self.application.row.succeeded();
+                point.streak.succeeded();
+                self.application.streak.succeeded();
             }
         }
         point.is_in_doubt() || self.application.is_in_doubt()
@@ -162,15 +162,18 @@ impl Health {
     /// Draws the conclusions; to be called whenever a probe has ended anywhere.
     pub(super) fn judge(&mut self, successes: u64) {
         let against = self.points.values().all(|trial| trial.speaks_against(successes));
-        let well = self.points.values().all(|trial| trial.row.successes > 0);
+        let well = self.points.values().all(|trial| trial.streak.successes > 0);
         if against && self.everywhere.condemns(successes) {
             self.points.values_mut().for_each(|trial| trial.fails = true);
         } else if well && self.all_fail() && self.everywhere.acquits() {
             self.points.values_mut().for_each(|trial| trial.fails = false);
         }
         for trial in self.points.values_mut().chain([&mut self.application]) {
-            trial.fails =
-                if trial.fails { !trial.row.acquits() } else { trial.row.condemns(successes) };
+            trial.fails = if trial.fails {
+                !trial.streak.acquits()
+            } else {
+                trial.streak.condemns(successes)
+            };
         }
     }
 
@@ -178,20 +181,20 @@ impl Health {
     /// Verdicts stay.
     pub(super) fn forgive(&mut self) {
         let trials = self.points.values_mut().chain([&mut self.application]);
-        for row in trials.map(|trial| &mut trial.row).chain([&mut self.everywhere]) {
-            (row.failures, row.refused) = (0, None);
+        for streak in trials.map(|trial| &mut trial.streak).chain([&mut self.everywhere]) {
+            (streak.failures, streak.refused) = (0, None);
         }
     }
 
     /// The application is known to answer again, from elsewhere.
     pub(super) fn application_is_back(&mut self) {
-        self.application = Trial::default();
+        self.application = ProbeRecord::default();
     }
 
     /// Whether the newest results contradict what is believed, and have not
     /// been enough to change it.
     pub(super) fn is_in_doubt(&self) -> bool {
-        self.points.values().chain([&self.application]).any(Trial::is_in_doubt)
+        self.points.values().chain([&self.application]).any(ProbeRecord::is_in_doubt)
     }
 
     /// Whether this point should not be listed.
@@ -201,7 +204,7 @@ impl Health {
 
     /// Whether this point has failed by itself, not only together with all others.
     pub(super) fn is_broken(&self, session: SessionId, successes: u64) -> bool {
-        self.points.get(&session).is_some_and(|trial| trial.row.condemns(successes))
+        self.points.get(&session).is_some_and(|trial| trial.streak.condemns(successes))
     }
 
     /// Why the backend is down, if it is.
@@ -233,25 +236,25 @@ impl Health {
     }
 }
 
-impl Trial {
+impl ProbeRecord {
     fn failed(&mut self, reason: &str, successes: (u64, u64)) {
-        self.row.failed(successes);
+        self.streak.failed(successes);
         reason.clone_into(&mut self.reason);
     }
 
     /// Whether it failed when last asked and others have done better since, or is
     /// believed to fail and has not been asked.
     fn speaks_against(&self, successes: u64) -> bool {
-        self.row.failures > 0 && self.row.is_outdone(successes)
-            || self.fails && self.row.successes == 0
+        self.streak.failures > 0 && self.streak.is_outdone(successes)
+            || self.fails && self.streak.successes == 0
     }
 
     fn is_in_doubt(&self) -> bool {
-        if self.fails { self.row.successes > 0 } else { self.row.failures > 0 }
+        if self.fails { self.streak.successes > 0 } else { self.streak.failures > 0 }
     }
 }
 
-impl Row {
+impl Streak {
     fn succeeded(&mut self) {
         *self = Self { successes: self.successes.saturating_add(1), ..Self::default() };
     }
@@ -301,7 +304,7 @@ mod tests {
     /// One backend, and the successes of its neighbours.
     #[derive(Default)]
     struct World {
-        health: Health,
+        health: BackendHealth,
         successes: u64,
         /// Since the first moment.
         passed: Duration,

@@ -42,7 +42,7 @@ const VOUCHED: Duration = Duration::from_secs(150 * 60);
 /// What an HSDir should hold: the round of the descriptor, and which of the
 /// sets of points in that round.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Target {
+pub(super) struct UploadTarget {
     pub(super) round: u64,
     pub(super) set: usize,
 }
@@ -60,13 +60,13 @@ pub(super) struct Taken {
 
 /// The state of the uploads to one HSDir.
 #[derive(Debug)]
-pub(super) struct Hsdir {
+pub(super) struct HsdirUploads {
     /// The highest `as_of` that it may have seen.
     pub(super) newest_as_of: Option<SystemTime>,
     /// Not before this moment: jitter, or a failure's backoff.
     not_before: Instant,
-    in_flight: Option<Upload>,
-    holds: Option<Held>,
+    in_flight: Option<UploadUnderWay>,
+    holds: Option<HeldDescriptor>,
     taken: Taken,
     /// What it was last seen to hold, and when: a newer descriptor of another
     /// publisher's came later.
@@ -81,21 +81,21 @@ pub(super) struct Hsdir {
 }
 
 #[derive(Debug)]
-struct Upload {
-    target: Target,
+struct UploadUnderWay {
+    target: UploadTarget,
     as_of: SystemTime,
     started: Instant,
 }
 
 #[derive(Debug)]
-struct Held {
-    target: Target,
+struct HeldDescriptor {
+    target: UploadTarget,
     since: Instant,
     /// Whether another publisher brought it.
     foreign: bool,
 }
 
-impl Hsdir {
+impl HsdirUploads {
     /// A newly responsible HSDir that is not to be asked before `not_before`
     /// and may have seen `newest_as_of` when it was responsible earlier.
     pub(super) fn new(not_before: Instant, newest_as_of: Option<SystemTime>) -> Self {
@@ -128,14 +128,14 @@ impl Hsdir {
     }
 
     /// Whether it holds just this.
-    pub(super) fn holds(&self, target: Target) -> bool {
+    pub(super) fn holds(&self, target: UploadTarget) -> bool {
         self.holds.as_ref().is_some_and(|held| held.target == target)
     }
 
     /// Whether to upload what it should hold now.
     pub(super) fn upload_due(
         &mut self,
-        target: Target,
+        target: UploadTarget,
         alarm: &mut Alarm,
         rng: &mut impl Rng,
     ) -> bool {
@@ -156,12 +156,12 @@ impl Hsdir {
     }
 
     /// The upload begins.
-    pub(super) fn upload(&mut self, target: Target, as_of: SystemTime, alarm: &mut Alarm) {
+    pub(super) fn upload(&mut self, target: UploadTarget, as_of: SystemTime, alarm: &mut Alarm) {
         let started = alarm.now();
         self.newest_as_of = Some(as_of);
         self.allowance.take(started);
         self.attempts = if self.last_error.is_some() { self.attempts + 1 } else { 1 };
-        self.in_flight = Some(Upload { target, as_of, started });
+        self.in_flight = Some(UploadUnderWay { target, as_of, started });
         alarm.reached(started + UPLOAD_LIMIT);
     }
 
@@ -180,7 +180,7 @@ impl Hsdir {
         match outcome {
             Ok(revision) => {
                 let since = now.monotonic;
-                self.holds = Some(Held { target: upload.target, since, foreign: false });
+                self.holds = Some(HeldDescriptor { target: upload.target, since, foreign: false });
                 let revision = self.taken.revision.max(Some(revision));
                 self.taken = Taken { revision, ..Taken::default() };
                 self.seen = revision.map(|revision| (revision, since));
@@ -225,19 +225,19 @@ impl Hsdir {
 
     /// It was found with another publisher's newer descriptor, as good as what
     /// it should hold.
-    pub(super) fn credit(&mut self, target: Target, revision: u64, now: Instant) {
+    pub(super) fn credit(&mut self, target: UploadTarget, revision: u64, now: Instant) {
         let since = match self.seen {
             Some((seen, at)) if seen != revision => at,
             _ => self.holds.as_ref().map_or(now, |held| held.since),
         };
-        self.holds = Some(Held { target, since, foreign: true });
+        self.holds = Some(HeldDescriptor { target, since, foreign: true });
         self.last_error = None;
         self.saw(revision, now);
     }
 
     /// A round that brings nothing new begins: what another publisher brought
     /// lately counts as this round's, if it will do until the `next` one.
-    pub(super) fn skip(&mut self, held: Target, wanted: Target, next: Instant) {
+    pub(super) fn skip(&mut self, held: UploadTarget, wanted: UploadTarget, next: Instant) {
         if let Some(holds) = &mut self.holds
             && holds.foreign
             && holds.target == held
@@ -251,18 +251,19 @@ impl Hsdir {
     /// before is so much older, and gone if that is its lifetime.
     pub(super) fn slept(&mut self, slept: Duration) {
         let older = |at: Instant| at.checked_sub(slept);
-        self.holds = self.holds.take().and_then(|it| Some(Held { since: older(it.since)?, ..it }));
+        self.holds =
+            self.holds.take().and_then(|it| Some(HeldDescriptor { since: older(it.since)?, ..it }));
         self.seen = self.seen.and_then(|(revision, at)| Some((revision, older(at)?)));
     }
 
     /// Whether it works and does not hold what it should yet: clients who ask
     /// it get an older one. One that fails keeps nobody waiting.
-    pub(super) fn lags(&self, target: Target) -> bool {
+    pub(super) fn lags(&self, target: UploadTarget) -> bool {
         self.last_error.is_none() && !self.holds(target)
     }
 
     /// Whether it holds what it should or nothing, and gets nothing else.
-    pub(super) fn has_replaced(&self, target: Target) -> bool {
+    pub(super) fn has_replaced(&self, target: UploadTarget) -> bool {
         self.in_flight.is_none() && (self.holds.is_none() || self.holds(target))
     }
 
@@ -270,7 +271,7 @@ impl Hsdir {
     pub(super) fn snapshot(
         &self,
         relay: RelayId,
-        target: Target,
+        target: UploadTarget,
         intro_points: usize,
     ) -> status::Hsdir {
         let state = if self.in_flight.is_some() {
@@ -297,14 +298,14 @@ mod tests {
     use super::super::samples::{MINUTE, SECOND, later, rng, start};
     use super::*;
 
-    fn target(round: u64) -> Target {
-        Target { round, set: 0 }
+    fn target(round: u64) -> UploadTarget {
+        UploadTarget { round, set: 0 }
     }
 
     /// Uploads whenever it is due and answers `outcome` at once, for `time`;
     /// the moments of the uploads.
     fn run(
-        hsdir: &mut Hsdir,
+        hsdir: &mut HsdirUploads,
         mut now: Now,
         time: Duration,
         outcome: impl Fn(u64) -> Option<Result<u64, UploadFailure>>,
@@ -334,7 +335,7 @@ mod tests {
     #[test]
     fn a_refused_upload_is_tried_again_ever_more_seldom_and_for_ever() {
         let now = start();
-        let mut hsdir = Hsdir::new(now.monotonic, None);
+        let mut hsdir = HsdirUploads::new(now.monotonic, None);
         let uploads = run(&mut hsdir, now, 120 * MINUTE, |_| Some(refused()));
         let gaps: Vec<_> = uploads.windows(2).map(|two| (two[1] - two[0]).as_secs()).collect();
         assert!(gaps[0] <= 2 && gaps[3] >= 8 && gaps[3] <= 13, "{gaps:?}");
@@ -348,7 +349,7 @@ mod tests {
     #[test]
     fn uploads_are_bounded_even_if_every_second_brought_a_new_round() {
         let now = start();
-        let mut hsdir = Hsdir::new(now.monotonic, None);
+        let mut hsdir = HsdirUploads::new(now.monotonic, None);
         let uploads = run(&mut hsdir, now, 60 * MINUTE, |_| Some(Ok(1)));
         assert_eq!(uploads.len(), 30 + 59);
     }
@@ -356,7 +357,7 @@ mod tests {
     #[test]
     fn a_lost_answer_counts_as_a_failure_and_a_late_one_is_ignored() {
         let now = start();
-        let mut hsdir = Hsdir::new(now.monotonic, None);
+        let mut hsdir = HsdirUploads::new(now.monotonic, None);
         let uploads = run(&mut hsdir, now, 3 * MINUTE, |_| None);
         assert_eq!(uploads.len(), 2);
         assert!(uploads[1] >= UPLOAD_LIMIT);
@@ -367,7 +368,7 @@ mod tests {
     #[test]
     fn what_it_took_is_gone_after_the_lifetime() {
         let now = start();
-        let mut hsdir = Hsdir::new(now.monotonic, None);
+        let mut hsdir = HsdirUploads::new(now.monotonic, None);
         let mut alarm = Alarm::new(now.monotonic);
         hsdir.upload(target(1), now.wall, &mut alarm);
         assert!(hsdir.uploaded(now.wall, Ok(1), now, &mut rng()));
@@ -379,8 +380,8 @@ mod tests {
     }
 
     /// One that has taken round 1 as revision 7.
-    fn taken(now: Now) -> Hsdir {
-        let mut hsdir = Hsdir::new(now.monotonic, None);
+    fn taken(now: Now) -> HsdirUploads {
+        let mut hsdir = HsdirUploads::new(now.monotonic, None);
         hsdir.upload(target(1), now.wall, &mut Alarm::new(now.monotonic));
         assert!(hsdir.uploaded(now.wall, Ok(7), now, &mut rng()));
         hsdir
@@ -441,7 +442,7 @@ mod tests {
     #[test]
     fn another_set_of_the_same_round_is_something_else() {
         let mut hsdir = taken(start());
-        let other = Target { round: 1, set: 3 };
+        let other = UploadTarget { round: 1, set: 3 };
         assert!(hsdir.holds(target(1)) && !hsdir.holds(other) && hsdir.lags(other));
         assert!(hsdir.upload_due(other, &mut Alarm::new(start().monotonic), &mut rng()));
     }

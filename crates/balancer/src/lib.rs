@@ -70,5 +70,5 @@ mod settings;
 mod turns;
 
 pub use self::balancer::Balancer;
-pub use self::settings::{BackendKind, BackendSettings, Distinct, Publishers, Settings};
+pub use self::settings::{BackendPlace, BackendSettings, BalancerSettings, Distinct, Publishers};
 pub use self::status::{Belief, Status};

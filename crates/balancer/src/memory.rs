@@ -36,7 +36,7 @@ pub struct Memory {
     #[serde(default, deserialize_with = "legible_entries")]
     pub(super) backends: Vec<KnownBackend>,
     #[serde(default, deserialize_with = "legible_entries")]
-    pub(super) counted: Vec<Counted>,
+    pub(super) counted: Vec<CountedPeriod>,
     #[serde(default, deserialize_with = "legible_entries")]
     pub(super) listed: Vec<ListedSet>,
 }
@@ -53,7 +53,7 @@ pub(super) struct KnownBackend {
     pub(super) descriptor: Option<KnownDescriptor>,
     /// Its points that fail.
     #[serde(default, deserialize_with = "legible_entries")]
-    pub(super) failing: Vec<Failing>,
+    pub(super) failing: Vec<FailingPoint>,
     /// Why its application fails, if it does.
     #[serde(default, deserialize_with = "legible")]
     pub(super) broken: Option<String>,
@@ -61,7 +61,7 @@ pub(super) struct KnownBackend {
 
 /// A point that fails, by what probes say, and why.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(super) struct Failing {
+pub(super) struct FailingPoint {
     pub(super) session: SessionId,
     #[serde(default, deserialize_with = "legible")]
     pub(super) reason: String,
@@ -89,7 +89,7 @@ pub(super) struct KnownDescriptor {
 
 /// From which moments our own revisions were counted.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(super) struct Counted {
+pub(super) struct CountedPeriod {
     pub(super) period: Period,
     /// The highest `as_of` used in this period.
     pub(super) as_of: Timestamp,
@@ -125,7 +125,7 @@ impl KnownDescriptor {
     }
 }
 
-impl Counted {
+impl CountedPeriod {
     pub(super) fn is_possible(&self, now: SystemTime) -> bool {
         !is_impossible(self.as_of, now)
     }
@@ -246,7 +246,7 @@ mod tests {
                 },
             );
         let failing = (any::<[u8; 32]>(), "[a-z0-9 ]{0,8}")
-            .prop_map(|(session, reason)| Failing { session: SessionId(session), reason });
+            .prop_map(|(session, reason)| FailingPoint { session: SessionId(session), reason });
         let backend = (
             any::<[u8; 32]>(),
             prop::collection::vec(revision, 0..3),
@@ -261,7 +261,8 @@ mod tests {
                 failing,
                 broken,
             });
-        let counted = (periods(), moments()).prop_map(|(period, as_of)| Counted { period, as_of });
+        let counted =
+            (periods(), moments()).prop_map(|(period, as_of)| CountedPeriod { period, as_of });
         let listed = ("[a-z0-9.]{0,8}", any::<[u8; 32]>())
             .prop_map(|(backend, session)| Listed { backend, session: SessionId(session) });
         let set = prop::collection::vec(listed, 0..4).prop_map(|points| ListedSet { points });

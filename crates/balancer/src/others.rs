@@ -23,7 +23,7 @@ pub(super) struct OwnPoints(BTreeMap<SessionId, u64>);
 
 /// What to think of another publisher's descriptor.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(super) enum Comparison {
     /// It lists what we list there.
     Same,
     /// Its points are as good: we could go along with them.
@@ -55,18 +55,18 @@ pub(super) fn compare(
     listed: &Listed,
     set: usize,
     live: &LivePoints,
-) -> Verdict {
+) -> Comparison {
     let owner = |it: &IntroPoint| Some((*live.get(&it.session_id)?, it.session_id));
     let points: Vec<_> = seen.points.iter().filter_map(owner).collect();
     if listed.get(set) == Some(&points) {
-        Verdict::Same
+        Comparison::Same
     } else if listed.len() > 1 {
         // One of our sets among another's could leave a backend out.
-        Verdict::Tolerated
+        Comparison::Tolerated
     } else if is_as_good(seen, live) {
-        Verdict::AsGood(points)
+        Comparison::AsGood(points)
     } else {
-        Verdict::Worse
+        Comparison::Worse
     }
 }
 

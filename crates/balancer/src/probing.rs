@@ -6,7 +6,7 @@
 //! the whole service. A probe that is slow to end holds up nobody: meanwhile the
 //! backend's other points are asked. A result that contradicts what is believed
 //! is followed by others soon, at this backend's points and at one of another
-//! backend: the verdict ([`Health`]) needs both.
+//! backend: the verdict ([`BackendHealth`]) needs both.
 //!
 //! While every backend's probes fail, the fault is likelier ours. Then nobody
 //! is judged, nothing is asked sooner, and the operator is told; what failed
@@ -21,11 +21,11 @@ use std::time::{Duration, Instant};
 
 use rand::Rng;
 
-use super::backend::Backend;
+use super::backend::TrackedBackend;
 use super::command::Command;
 use super::fact::{BackendId, Now, ProbeFailure};
-use super::health::Health;
-use super::memory::Failing;
+use super::health::BackendHealth;
+use super::memory::FailingPoint;
 use super::schedule::{Alarm, Allowance, between};
 use crate::onion::{IntroPoint, SessionId};
 
@@ -48,7 +48,7 @@ const SOON_AT_LEAST: Duration = Duration::from_secs(3);
 const COMPARISON: Duration = Duration::from_secs(1);
 /// So many results from every backend without a success anywhere make us
 /// suspect ourselves: one alone may be an accident.
-const IN_VAIN: u32 = 2;
+const BLIND_AFTER: u32 = 2;
 /// A point replaced in vain is not replaced faster than this.
 const REPLACEMENTS: Allowance = Allowance::new(1, Duration::from_secs(60));
 
@@ -66,7 +66,7 @@ pub(super) struct Probing {
 /// The probes of one backend.
 #[derive(Debug)]
 struct Probed {
-    health: Health,
+    health: BackendHealth,
     /// Its points, those to be asked next first.
     queue: VecDeque<SessionId>,
     /// Whether it is to be asked: its points are there, and nothing else than
@@ -75,9 +75,9 @@ struct Probed {
     is_local: bool,
     next_at: Instant,
     /// At most one of them is not slow, and each is of another point.
-    under_way: Vec<UnderWay>,
+    under_way: Vec<ProbeUnderWay>,
     /// How many of its probes have not succeeded since the last success anywhere.
-    in_vain: u32,
+    failures_since_success: u32,
     /// The points that were replaced, as long as they are there.
     replaced: Vec<SessionId>,
     replacements: Allowance,
@@ -85,7 +85,7 @@ struct Probed {
 
 /// A probe that has not ended.
 #[derive(Debug)]
-struct UnderWay {
+struct ProbeUnderWay {
     session: SessionId,
     since: Instant,
     /// How many probes had succeeded when it began.
@@ -122,7 +122,7 @@ impl Probing {
     pub(super) fn recall(
         &mut self,
         backend: BackendId,
-        failing: &[Failing],
+        failing: &[FailingPoint],
         broken: Option<&str>,
         now: Now,
     ) {
@@ -133,7 +133,7 @@ impl Probing {
     }
 
     /// What the probes say of a backend.
-    pub(super) fn health(&self, backend: BackendId) -> Option<&Health> {
+    pub(super) fn health(&self, backend: BackendId) -> Option<&BackendHealth> {
         self.backends.get(&backend).map(|probed| &probed.health)
     }
 
@@ -184,7 +184,7 @@ impl Probing {
         match outcome {
             Ok(()) => self.succeeded(),
             Err(failure) => {
-                probed.in_vain = probed.in_vain.saturating_add(1);
+                probed.failures_since_success = probed.failures_since_success.saturating_add(1);
                 self.reason = failure.to_string();
             }
         }
@@ -208,7 +208,7 @@ impl Probing {
     /// replaced that hang. `backends` are all there are.
     pub(super) fn progress(
         &mut self,
-        backends: &[Backend],
+        backends: &[TrackedBackend],
         now: Now,
         alarm: &mut Alarm,
         rng: &mut impl Rng,
@@ -240,14 +240,14 @@ impl Probing {
             }
         }
         self.successes += 1;
-        self.backends.values_mut().for_each(|probed| probed.in_vain = 0);
+        self.backends.values_mut().for_each(|probed| probed.failures_since_success = 0);
     }
 
     /// Whether every backend has been asked in vain since the last probe that
     /// succeeded.
     fn is_blind(&self) -> bool {
         let mut asked = self.backends.values().filter(|probed| probed.asked).peekable();
-        asked.peek().is_some() && asked.all(|probed| probed.in_vain >= IN_VAIN)
+        asked.peek().is_some() && asked.all(|probed| probed.failures_since_success >= BLIND_AFTER)
     }
 
     /// When this backend is asked again.
@@ -295,7 +295,7 @@ impl Probing {
     /// Probes where it is due, who waits longest first.
     fn ask(
         &mut self,
-        backends: &[Backend],
+        backends: &[TrackedBackend],
         every: Duration,
         alarm: &mut Alarm,
         commands: &mut VecDeque<Command>,
@@ -317,7 +317,7 @@ impl Probing {
             if let Some(point) = offered.and_then(|points| probed.next(points)) {
                 let (session, since) = (point.session_id, alarm.now());
                 let successes = self.successes;
-                probed.under_way.push(UnderWay { session, since, successes, blind: false });
+                probed.under_way.push(ProbeUnderWay { session, since, successes, blind: false });
                 // The result decides when the next one follows. If it is slow
                 // to come, that is a reason for doubt where none was before.
                 let expected = blind || probed.health.fails(session);
@@ -335,22 +335,22 @@ impl Probing {
 impl Probed {
     fn new(now: Now) -> Self {
         Self {
-            health: Health::default(),
+            health: BackendHealth::default(),
             queue: VecDeque::new(),
             asked: false,
             is_local: false,
             next_at: now.monotonic,
             under_way: Vec::new(),
-            in_vain: 0,
+            failures_since_success: 0,
             replaced: Vec::new(),
             replacements: REPLACEMENTS,
         }
     }
 
     /// The backend is this now; points not seen before are asked at `soon`.
-    fn offered(&mut self, backend: &Backend, soon: Instant) {
+    fn offered(&mut self, backend: &TrackedBackend, soon: Instant) {
         let points = backend.offer().points();
-        self.asked = backend.seems_live();
+        self.asked = backend.is_live_without_probes();
         self.is_local = backend.is_local();
         self.health.offered(points);
         let offered = |session: &SessionId| points.iter().any(|p| p.session_id == *session);
@@ -417,7 +417,7 @@ mod tests {
 
     use super::super::fact::FetchedDescriptor;
     use super::super::samples::{MINUTE, SECOND, later, network, period, point, rng, start};
-    use super::super::{BackendKind, BackendSettings};
+    use super::super::{BackendPlace, BackendSettings};
     use super::*;
     use crate::onion::{Capabilities, OnionAddress};
     use crate::status::BackendState;
@@ -429,7 +429,7 @@ mod tests {
     /// Some backends, and what was done with their points.
     struct World {
         probing: Probing,
-        backends: Vec<Backend>,
+        backends: Vec<TrackedBackend>,
         now: Now,
         began: Now,
         rng: StdRng,
@@ -466,12 +466,12 @@ mod tests {
             };
             for n in 0..local + remote {
                 let kind = if n < local {
-                    BackendKind::Local { expected_points: 3 }
+                    BackendPlace::Local { expected_points: 3 }
                 } else {
-                    BackendKind::Remote { address: OnionAddress::from_public_key([n as u8; 32]) }
+                    BackendPlace::Remote { address: OnionAddress::from_public_key([n as u8; 32]) }
                 };
                 let id = BackendId(n.into());
-                world.backends.push(Backend::new(BackendSettings {
+                world.backends.push(TrackedBackend::new(BackendSettings {
                     id,
                     name: n.to_string(),
                     kind,
@@ -515,7 +515,7 @@ mod tests {
                     &mut commands,
                 );
                 for backend in &mut self.backends {
-                    backend.heed(self.probing.health(backend.id()));
+                    backend.apply_probe_health(self.probing.health(backend.id()));
                 }
                 for command in commands {
                     self.carry_out(command, &answer);
@@ -564,7 +564,7 @@ mod tests {
         }
 
         fn states(&self) -> Vec<BackendState> {
-            self.backends.iter().map(Backend::state).collect()
+            self.backends.iter().map(TrackedBackend::state).collect()
         }
 
         fn forget(&mut self) {

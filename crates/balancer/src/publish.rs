@@ -3,7 +3,7 @@
 //! A *round* is one decision to publish: to all HSDirs of all periods when the
 //! points change, to those of one period when it is time to do so again
 //! ([`Ring`]). Each HSDir then works by itself until it holds what the last
-//! round decided ([`Hsdir`]). What goes out at one moment shares one `as_of`, so one
+//! round decided ([`HsdirUploads`]). What goes out at one moment shares one `as_of`, so one
 //! revision. Called by the balancer at every wake-up.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -12,14 +12,14 @@ use std::time::{Duration, Instant, SystemTime};
 
 use rand::Rng;
 
-use super::canary::{Canary, judge};
+use super::canary::{CanaryWatch, judge};
 use super::change::Changes;
 use super::command::{Command, Publication};
 use super::content::{Content, Listed};
 use super::fact::{FetchFailure, FetchedDescriptor, NetworkView, Now, UploadFailure};
-use super::hsdir::{Hsdir, REVISION_STEP};
-use super::memory::{self, Counted};
-use super::others::{self, LivePoints, OwnPoints, Verdict};
+use super::hsdir::{HsdirUploads, REVISION_STEP};
+use super::memory::{self, CountedPeriod};
+use super::others::{self, Comparison, LivePoints, OwnPoints};
 use super::ring::{self, Ring};
 use super::schedule::{Alarm, between};
 use super::seating::Chosen;
@@ -40,7 +40,7 @@ const NEAR: u64 = 2;
 pub(super) struct Publisher {
     publishers: Publishers,
     /// What the last round published, or is publishing.
-    published: Option<Published>,
+    published: Option<PublishedContent>,
     /// The points in it, or in the descriptors from before a restart: they stay
     /// if they can.
     listed: Listed,
@@ -57,14 +57,14 @@ pub(super) struct Publisher {
     /// The highest `as_of` used in a period. A clock that runs ahead for a
     /// while leaves it in the future; counters then follow it step by step.
     counted: BTreeMap<Period, SystemTime>,
-    canary: Canary,
+    canary: CanaryWatch,
     ours: OwnPoints,
     /// What would be listed if we went along with another publisher.
     seen: Option<Listed>,
 }
 
 #[derive(Debug)]
-struct Published {
+struct PublishedContent {
     content: Content,
     /// The points of each set.
     points: Vec<Arc<[IntroPoint]>>,
@@ -82,7 +82,7 @@ impl Publisher {
             rings: Vec::new(),
             replicas: Vec::new(),
             counted: BTreeMap::new(),
-            canary: Canary::default(),
+            canary: CanaryWatch::default(),
             ours: OwnPoints::default(),
             seen: None,
         }
@@ -97,7 +97,7 @@ impl Publisher {
     }
 
     /// What was listed and counted before a restart.
-    pub(super) fn recall(&mut self, listed: Listed, counted: Vec<Counted>, now: Now) {
+    pub(super) fn recall(&mut self, listed: Listed, counted: Vec<CountedPeriod>, now: Now) {
         self.ours.add(&listed, 0);
         self.listed = listed;
         for counted in counted.into_iter().filter(|counted| counted.is_possible(now.wall)) {
@@ -107,8 +107,8 @@ impl Publisher {
     }
 
     /// From which moments revisions were counted, to be recalled after a restart.
-    pub(super) fn counted(&self) -> Vec<Counted> {
-        let counted = |(period, at): (&Period, &SystemTime)| Counted {
+    pub(super) fn counted(&self) -> Vec<CountedPeriod> {
+        let counted = |(period, at): (&Period, &SystemTime)| CountedPeriod {
             period: *period,
             as_of: memory::written(*at),
         };
@@ -222,13 +222,13 @@ impl Publisher {
             }
             (CanaryOutcome::Foreign, Ok(seen), Publishers::Several) => {
                 match others::compare(seen, &self.listed, target.set, live) {
-                    Verdict::Same => hsdir.credit(target, seen.revision, at),
-                    Verdict::AsGood(points) => {
+                    Comparison::Same => hsdir.credit(target, seen.revision, at),
+                    Comparison::AsGood(points) => {
                         hsdir.credit(target, seen.revision, at);
                         self.seen = Some(vec![points]);
                     }
-                    Verdict::Tolerated => hsdir.saw(seen.revision, at),
-                    Verdict::Worse => {
+                    Comparison::Tolerated => hsdir.saw(seen.revision, at),
+                    Comparison::Worse => {
                         hsdir.saw(seen.revision, at);
                         hsdir.correct(at);
                     }
@@ -268,7 +268,7 @@ impl Publisher {
         let points =
             |set: &super::content::Set| set.chosen.iter().map(|it| it.point.clone()).collect();
         let points = content.sets.iter().map(points).collect();
-        self.published = Some(Published { content, points });
+        self.published = Some(PublishedContent { content, points });
     }
 
     /// Looks at everything again. `wanted` is what should be published, `None`
@@ -285,7 +285,8 @@ impl Publisher {
     ) {
         let published = self.published.as_ref().map(|published| &published.content);
         self.changes.note(wanted, published, alarm.now());
-        let uploading = self.rings.iter().any(|ring| ring.hsdirs.values().any(Hsdir::is_uploading));
+        let uploading =
+            self.rings.iter().any(|ring| ring.hsdirs.values().any(HsdirUploads::is_uploading));
         if !self.rings.is_empty()
             && let Some(content) = self.changes.take_due(published, settled, uploading, alarm)
         {
@@ -308,7 +309,7 @@ impl Publisher {
 
     /// Looks what clients find, and whether HSDirs should be asked.
     fn look(&mut self, alarm: &mut Alarm, rng: &mut impl Rng, commands: &mut VecDeque<Command>) {
-        let Some(Published { content, .. }) = &self.published else { return };
+        let Some(PublishedContent { content, .. }) = &self.published else { return };
         let Some(ring) = self.rings.iter().find(|ring| ring.view.current) else { return };
         if ring.is_found() && ring.is_done() {
             let targets = ring.asked().map(|(it, hsdir)| (ring.target(&it.relay), hsdir));
@@ -383,7 +384,7 @@ impl Publisher {
         rng: &mut impl Rng,
         commands: &mut VecDeque<Command>,
     ) {
-        let Some(Published { content, points }) = &self.published else { return };
+        let Some(PublishedContent { content, points }) = &self.published else { return };
         let mut as_of = now.wall;
         let mut due = Vec::new();
         for (index, ring) in self.rings.iter_mut().enumerate() {

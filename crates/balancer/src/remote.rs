@@ -69,7 +69,7 @@ const NOT_FOUND: (u32, Duration) = (3, Duration::from_secs(3 * 60));
 
 /// The knowledge about one remote backend.
 #[derive(Debug)]
-pub(super) struct Remote {
+pub(super) struct RemoteDescriptor {
     /// When to fetch; `None` until a network is known.
     fetch_at: Option<Instant>,
     /// A fetch besides, because the period has changed, a probe has failed or
@@ -86,15 +86,15 @@ pub(super) struct Remote {
     current: Option<Period>,
     /// The highest revision seen in each period that is published in.
     revisions: BTreeMap<Period, u64>,
-    known: Option<Known>,
-    failing: Option<Failing>,
+    known: Option<NewestDescriptor>,
+    failing: Option<FailedFetches>,
     not_found: Option<NotFound>,
     unusable: Option<(Instant, String)>,
 }
 
 /// The newest descriptor seen.
 #[derive(Debug)]
-struct Known {
+struct NewestDescriptor {
     period: Period,
     revision: u64,
     /// When this revision was first seen ...
@@ -107,7 +107,7 @@ struct Known {
 
 /// Fetches that failed in a row, for whatever reason.
 #[derive(Debug)]
-struct Failing {
+struct FailedFetches {
     since: Instant,
     times: u32,
     reason: String,
@@ -131,7 +131,7 @@ pub(super) enum News {
     Nothing,
 }
 
-impl Remote {
+impl RemoteDescriptor {
     pub(super) fn new() -> Self {
         Self {
             fetch_at: None,
@@ -202,7 +202,8 @@ impl Remote {
         let KnownDescriptor { period, revision, points, capabilities, .. } = descriptor;
         let seen_at = monotonic(descriptor.last_seen);
         let moved_at = monotonic(descriptor.first_seen).min(seen_at);
-        self.known = Some(Known { period, revision, moved_at, seen_at, remembered: true });
+        self.known =
+            Some(NewestDescriptor { period, revision, moved_at, seen_at, remembered: true });
         Some(Offer::new(points, capabilities, None, &Offer::default()))
     }
 
@@ -306,7 +307,7 @@ impl Remote {
             // The first sight of a period counts as movement too: how long ago
             // its descriptor was uploaded cannot be told, it may be new.
             known => {
-                *known = Some(Known {
+                *known = Some(NewestDescriptor {
                     period,
                     revision,
                     moved_at: now,
@@ -323,8 +324,11 @@ impl Remote {
         self.answered = true;
         self.fetching_since = None;
         let reason = failure.to_string();
-        let failing =
-            self.failing.get_or_insert(Failing { since: now, times: 0, reason: String::new() });
+        let failing = self.failing.get_or_insert(FailedFetches {
+            since: now,
+            times: 0,
+            reason: String::new(),
+        });
         failing.times += 1;
         failing.reason.clone_from(&reason);
         let long_gone = now.duration_since(failing.since) >= LONG_GONE;
@@ -400,7 +404,7 @@ mod tests {
 
     /// A remote backend, what it offered last, and the time.
     struct World {
-        remote: Remote,
+        remote: RemoteDescriptor,
         offer: Offer,
         now: Instant,
     }
@@ -408,7 +412,7 @@ mod tests {
     impl World {
         fn new() -> Self {
             let now = start().monotonic;
-            let mut remote = Remote::new();
+            let mut remote = RemoteDescriptor::new();
             remote.network_changed(&network(1, [1, 2]), now, &mut rng());
             Self { remote, offer: Offer::default(), now }
         }

@@ -10,7 +10,7 @@ use rand::Rng;
 
 use super::content::Content;
 use super::fact::{PeriodView, ResponsibleHsdir};
-use super::hsdir::{Hsdir, Target};
+use super::hsdir::{HsdirUploads, UploadTarget};
 use super::schedule::{Alarm, between};
 use crate::onion::RelayId;
 use crate::status::{self, Timestamp};
@@ -22,7 +22,7 @@ const AGAIN: (Duration, Duration) = (Duration::from_secs(60 * 60), Duration::fro
 #[derive(Debug)]
 pub(super) struct Ring {
     pub(super) view: PeriodView,
-    pub(super) hsdirs: BTreeMap<RelayId, Hsdir>,
+    pub(super) hsdirs: BTreeMap<RelayId, HsdirUploads>,
     /// Which set each of them gets.
     places: BTreeMap<RelayId, usize>,
     /// The round that every HSDir should hold.
@@ -76,22 +76,22 @@ impl Ring {
         for responsible in &view.hsdirs {
             let relay = responsible.relay;
             let hsdir = before.remove(&relay);
-            self.hsdirs
-                .entry(relay)
-                .or_insert_with(|| hsdir.unwrap_or_else(|| Hsdir::new(not_before, newest_as_of)));
+            self.hsdirs.entry(relay).or_insert_with(|| {
+                hsdir.unwrap_or_else(|| HsdirUploads::new(not_before, newest_as_of))
+            });
         }
         self.places = places(&view.hsdirs, asked);
         self.view = view;
     }
 
     /// What an HSDir should hold.
-    pub(super) fn target(&self, relay: &RelayId) -> Target {
+    pub(super) fn target(&self, relay: &RelayId) -> UploadTarget {
         let set = self.places.get(relay).copied().unwrap_or_default();
-        Target { round: self.round, set }
+        UploadTarget { round: self.round, set }
     }
 
     /// The HSDirs that clients ask.
-    pub(super) fn asked(&self) -> impl Iterator<Item = (&ResponsibleHsdir, &Hsdir)> {
+    pub(super) fn asked(&self) -> impl Iterator<Item = (&ResponsibleHsdir, &HsdirUploads)> {
         let asked = self.view.hsdirs.iter().filter(|hsdir| hsdir.asked_by_clients);
         asked.filter_map(|it| Some((it, self.hsdirs.get(&it.relay)?)))
     }
@@ -128,7 +128,11 @@ impl Ring {
             for (relay, hsdir) in &mut self.hsdirs {
                 let set = self.places.get(relay).copied().unwrap_or_default();
                 let (held, wanted) = (self.round, *round);
-                hsdir.skip(Target { round: held, set }, Target { round: wanted, set }, next);
+                hsdir.skip(
+                    UploadTarget { round: held, set },
+                    UploadTarget { round: wanted, set },
+                    next,
+                );
             }
             self.round = *round;
         }
@@ -151,12 +155,12 @@ impl Ring {
                 relays.push(hsdir.relay);
             }
         }
-        let points = |target: Target| {
+        let points = |target: UploadTarget| {
             content.and_then(|content| Some(content.sets.get(target.set)?.chosen.len()))
         };
         let hsdir = |relay: RelayId| {
             let target = self.target(&relay);
-            let points = points(target).or_else(|| points(Target { set: 0, ..target }));
+            let points = points(target).or_else(|| points(UploadTarget { set: 0, ..target }));
             Some(self.hsdirs.get(&relay)?.snapshot(relay, target, points.unwrap_or_default()))
         };
         status::Descriptor {

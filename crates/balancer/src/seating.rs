@@ -13,7 +13,7 @@ use crate::onion::{IntroPoint, RelayId, SessionId};
 
 /// A live backend and what it has to offer.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Candidate<'a> {
+pub(super) struct BackendOffer<'a> {
     pub(super) backend: BackendId,
     /// Its share of the traffic relative to the others; 0 counts as 1.
     pub(super) weight: u16,
@@ -41,21 +41,21 @@ pub(super) struct SetIndex(usize);
 
 /// A point that has a place, or could have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Place {
+pub(super) struct Seat {
     pub(super) who: BackendIndex,
     pub(super) what: PointIndex,
 }
 
 /// Who has which place in which descriptor.
 pub(super) struct Seating<'a> {
-    shares: Vec<Share<'a>>,
-    drafts: Vec<Draft>,
+    shares: Vec<BackendShare<'a>>,
+    drafts: Vec<DraftSet>,
     /// How many places a descriptor has.
     room: usize,
 }
 
 /// A backend and its places.
-pub(super) struct Share<'a> {
+pub(super) struct BackendShare<'a> {
     backend: BackendId,
     weight: u16,
     /// What it may list: by session, until [`Seating::prefer_listed`].
@@ -75,10 +75,10 @@ struct Listable<'a> {
 }
 
 /// A descriptor while it is put together.
-pub(super) struct Draft {
+pub(super) struct DraftSet {
     pub(super) replica: u8,
     /// In the order of the list.
-    pub(super) places: Vec<Place>,
+    pub(super) places: Vec<Seat>,
     /// How many points are at each relay.
     relays: BTreeMap<RelayId, usize>,
 }
@@ -88,14 +88,14 @@ impl<'a> Seating<'a> {
     /// `room`; a session that two backends offer is the one's that [`owners`]
     /// names.
     pub(super) fn new<'p>(
-        candidates: &[Candidate<'a>],
+        candidates: &[BackendOffer<'a>],
         previous: impl Iterator<Item = &'p (BackendId, SessionId)> + Clone,
         replicas: &[u8],
         room: usize,
     ) -> Self {
         let owners = owners(candidates, previous.clone());
         let ranks: BTreeMap<&(BackendId, SessionId), usize> = previous.zip(0..).collect();
-        let share = |candidate: &Candidate<'a>| {
+        let share = |candidate: &BackendOffer<'a>| {
             let backend = candidate.backend;
             let own = |it: &&IntroPoint| owners.get(&it.session_id) == Some(&backend);
             let listable = |point: &'a IntroPoint| {
@@ -105,10 +105,13 @@ impl<'a> Seating<'a> {
             let mut points: Vec<_> = candidate.points.iter().filter(own).map(listable).collect();
             points.sort_by_key(|it| it.point.session_id);
             points.dedup_by_key(|it| it.point.session_id);
-            Share { backend, weight: candidate.weight.max(1), points, places: 0, quota: 0 }
+            BackendShare { backend, weight: candidate.weight.max(1), points, places: 0, quota: 0 }
         };
-        let draft =
-            |replica: &u8| Draft { replica: *replica, places: Vec::new(), relays: BTreeMap::new() };
+        let draft = |replica: &u8| DraftSet {
+            replica: *replica,
+            places: Vec::new(),
+            relays: BTreeMap::new(),
+        };
         Self {
             shares: candidates.iter().map(share).collect(),
             drafts: replicas.iter().map(draft).collect(),
@@ -130,7 +133,7 @@ impl<'a> Seating<'a> {
 
     /// Gives everyone a quota of the room in all descriptors; see [`quotas`].
     pub(super) fn set_quotas(&mut self, room: usize, held: &[usize]) {
-        let claim = |share: &Share<'_>| {
+        let claim = |share: &BackendShare<'_>| {
             let relays: BTreeSet<_> = share.points.iter().map(|it| it.point.relay).collect();
             Claim { weight: share.weight.into(), most: relays.len() * self.drafts.len() }
         };
@@ -150,8 +153,8 @@ impl<'a> Seating<'a> {
     }
 
     /// The points of a backend, as places that they could have.
-    pub(super) fn points(&self, who: BackendIndex) -> impl Iterator<Item = Place> + use<> {
-        (0..self[who].points.len()).map(move |what| Place { who, what: PointIndex(what) })
+    pub(super) fn points(&self, who: BackendIndex) -> impl Iterator<Item = Seat> + use<> {
+        (0..self[who].points.len()).map(move |what| Seat { who, what: PointIndex(what) })
     }
 
     pub(super) fn most_rounds(&self) -> usize {
@@ -162,25 +165,25 @@ impl<'a> Seating<'a> {
         self.shares.iter().position(|share| share.backend == backend).map(BackendIndex)
     }
 
-    pub(super) fn find_point(&self, who: BackendIndex, session: SessionId) -> Option<Place> {
+    pub(super) fn find_point(&self, who: BackendIndex, session: SessionId) -> Option<Seat> {
         self.points(who).find(|place| self.listable(*place).point.session_id == session)
     }
 
-    fn listable(&self, place: Place) -> &Listable<'a> {
+    fn listable(&self, place: Seat) -> &Listable<'a> {
         &self[place.who].points[place.what.0]
     }
 
-    pub(super) fn relay(&self, place: Place) -> RelayId {
+    pub(super) fn relay(&self, place: Seat) -> RelayId {
         self.listable(place).point.relay
     }
 
     /// Its place in what is listed so far.
-    pub(super) fn rank(&self, place: Place) -> Option<usize> {
+    pub(super) fn rank(&self, place: Seat) -> Option<usize> {
         self.listable(place).rank
     }
 
     /// In how many places it is.
-    pub(super) fn uses(&self, place: Place) -> usize {
+    pub(super) fn uses(&self, place: Seat) -> usize {
         self.listable(place).uses
     }
 
@@ -189,11 +192,11 @@ impl<'a> Seating<'a> {
     }
 
     /// Whether the relay of this point is listed in a set.
-    pub(super) fn is_taken(&self, set: SetIndex, place: Place) -> bool {
+    pub(super) fn is_taken(&self, set: SetIndex, place: Seat) -> bool {
         self[set].relays.contains_key(&self.relay(place))
     }
 
-    pub(super) fn list(&mut self, set: SetIndex, at: usize, place: Place) {
+    pub(super) fn list(&mut self, set: SetIndex, at: usize, place: Seat) {
         let relay = self.relay(place);
         let draft = &mut self[set];
         *draft.relays.entry(relay).or_default() += 1;
@@ -203,11 +206,11 @@ impl<'a> Seating<'a> {
         share.points[place.what.0].uses += 1;
     }
 
-    pub(super) fn append(&mut self, set: SetIndex, place: Place) {
+    pub(super) fn append(&mut self, set: SetIndex, place: Seat) {
         self.list(set, self[set].places.len(), place);
     }
 
-    pub(super) fn unlist(&mut self, set: SetIndex, at: usize) -> Place {
+    pub(super) fn unlist(&mut self, set: SetIndex, at: usize) -> Seat {
         let place = self[set].places.remove(at);
         let relay = self.relay(place);
         let relays = &mut self[set].relays;
@@ -223,7 +226,7 @@ impl<'a> Seating<'a> {
 
     /// The points of each set, in their order.
     pub(super) fn into_sets(self) -> Vec<Vec<Chosen>> {
-        let chosen = |place: &Place| Chosen {
+        let chosen = |place: &Seat| Chosen {
             backend: self[place.who].backend,
             point: self.listable(*place).point.clone(),
         };
@@ -232,9 +235,9 @@ impl<'a> Seating<'a> {
 }
 
 impl<'a> Index<BackendIndex> for Seating<'a> {
-    type Output = Share<'a>;
+    type Output = BackendShare<'a>;
 
-    fn index(&self, BackendIndex(index): BackendIndex) -> &Share<'a> {
+    fn index(&self, BackendIndex(index): BackendIndex) -> &BackendShare<'a> {
         &self.shares[index]
     }
 }
@@ -246,20 +249,20 @@ impl IndexMut<BackendIndex> for Seating<'_> {
 }
 
 impl Index<SetIndex> for Seating<'_> {
-    type Output = Draft;
+    type Output = DraftSet;
 
-    fn index(&self, SetIndex(index): SetIndex) -> &Draft {
+    fn index(&self, SetIndex(index): SetIndex) -> &DraftSet {
         &self.drafts[index]
     }
 }
 
 impl IndexMut<SetIndex> for Seating<'_> {
-    fn index_mut(&mut self, SetIndex(index): SetIndex) -> &mut Draft {
+    fn index_mut(&mut self, SetIndex(index): SetIndex) -> &mut DraftSet {
         &mut self.drafts[index]
     }
 }
 
-impl Draft {
+impl DraftSet {
     /// How many places a backend has in it.
     pub(super) fn count(&self, who: BackendIndex) -> usize {
         self.places.iter().filter(|place| place.who == who).count()
@@ -274,7 +277,7 @@ impl Draft {
 /// else the first that offers it. Nobody can push another's point out by
 /// offering the same session.
 fn owners<'p>(
-    candidates: &[Candidate<'_>],
+    candidates: &[BackendOffer<'_>],
     previous: impl Iterator<Item = &'p (BackendId, SessionId)>,
 ) -> BTreeMap<SessionId, BackendId> {
     let mut owners = BTreeMap::new();

@@ -24,14 +24,14 @@ use std::collections::BTreeSet;
 
 use super::fact::BackendId;
 use super::quota::limit;
-use super::seating::{BackendIndex, Candidate, Chosen, Place, Seating, SetIndex};
+use super::seating::{BackendIndex, BackendOffer, Chosen, Seat, Seating, SetIndex};
 use crate::onion::{MAX_INTRO_POINTS, RelayId, SessionId};
 
 /// The points to list, given those listed so far.
 ///
 /// Empty only if nothing is offered. [`limit`] says how many there may be.
 pub(super) fn select(
-    candidates: &[Candidate<'_>],
+    candidates: &[BackendOffer<'_>],
     previous: &[(BackendId, SessionId)],
     max_points: Option<u8>,
 ) -> Vec<Chosen> {
@@ -115,7 +115,7 @@ impl One<'_> {
         false
     }
 
-    fn at_relay(&self, relay: RelayId) -> Option<Place> {
+    fn at_relay(&self, relay: RelayId) -> Option<Seat> {
         let mut places = self.seating[self.set].places.iter();
         places.find(|place| self.seating.relay(**place) == relay).copied()
     }
@@ -142,10 +142,10 @@ mod tests {
     type Offered = Vec<(u16, Vec<IntroPoint>)>;
 
     fn select_from(offered: &Offered, previous: &[Chosen], max: Option<u8>) -> Vec<Chosen> {
-        let candidates: Vec<Candidate<'_>> = (0..)
+        let candidates: Vec<BackendOffer<'_>> = (0..)
             .map(BackendId)
             .zip(offered)
-            .map(|(backend, (weight, points))| Candidate { backend, weight: *weight, points })
+            .map(|(backend, (weight, points))| BackendOffer { backend, weight: *weight, points })
             .collect();
         let previous: Vec<_> = previous.iter().map(|c| (c.backend, c.point.session_id)).collect();
         select(&candidates, &previous, max)

@@ -8,7 +8,7 @@ use crate::onion::OnionAddress;
 
 /// What the operator wants of one service.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Settings {
+pub struct BalancerSettings {
     /// Everything that answers for it, in the order in which status shows it.
     pub backends: Vec<BackendSettings>,
     /// The most introduction points to list, save that every backend gets one;
@@ -55,7 +55,7 @@ pub struct BackendSettings {
     /// What logs and status call it.
     pub name: String,
     /// Where it runs.
-    pub kind: BackendKind,
+    pub kind: BackendPlace,
     /// Its share of the traffic relative to the others; with 0 it gets none
     /// while others are live.
     pub weight: u16,
@@ -63,7 +63,7 @@ pub struct BackendSettings {
 
 /// Where a backend runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum BackendKind {
+pub enum BackendPlace {
     /// In this process: reports its points by itself.
     Local {
         /// How many points it is going to establish. The first publication
@@ -86,16 +86,16 @@ impl BackendSettings {
     /// address, a local instance by its name.
     pub(super) fn key(&self) -> String {
         match self.kind {
-            BackendKind::Local { .. } => self.name.clone(),
-            BackendKind::Remote { address } => address.to_string(),
+            BackendPlace::Local { .. } => self.name.clone(),
+            BackendPlace::Remote { address } => address.to_string(),
         }
     }
 
     /// Where it stands among the others: the same for everyone who knows it.
     pub(super) fn order(&self) -> Order<'_> {
         match &self.kind {
-            BackendKind::Local { .. } => (false, self.name.as_bytes()),
-            BackendKind::Remote { address } => (true, address.public_key()),
+            BackendPlace::Local { .. } => (false, self.name.as_bytes()),
+            BackendPlace::Remote { address } => (true, address.public_key()),
         }
     }
 }

@@ -4,11 +4,11 @@
 use std::collections::BTreeMap;
 
 use super::Balancer;
-use crate::backend::Backend;
+use crate::backend::TrackedBackend;
 use crate::fact::{BackendId, Now};
 use crate::memory::{KnownBackend, Listed, ListedSet, Memory};
 use crate::onion::SessionId;
-use crate::settings::Settings;
+use crate::settings::BalancerSettings;
 
 impl Balancer {
     /// A balancer that goes on after a restart, with what the one before it
@@ -16,7 +16,7 @@ impl Balancer {
     ///
     /// Points that HSDirs may still hold are published at once, until fetches
     /// tell better; revisions never go back, even if the clock has.
-    pub fn remembering(settings: Settings, memory: Memory, now: Now) -> Self {
+    pub fn remembering(settings: BalancerSettings, memory: Memory, now: Now) -> Self {
         let mut balancer = Self::new(settings);
         for known in memory.backends {
             let key = known.address.to_string();
@@ -48,7 +48,8 @@ impl Balancer {
             };
             ListedSet { points: set.iter().filter_map(point).collect() }
         };
-        let known = |backend: &Backend| backend.memory(self.probing.health(backend.id()), now);
+        let known =
+            |backend: &TrackedBackend| backend.memory(self.probing.health(backend.id()), now);
         Memory {
             backends: self.backends.iter().filter_map(known).collect(),
             counted: self.publisher.counted(),

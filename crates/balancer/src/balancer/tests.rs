@@ -12,7 +12,7 @@ use crate::command::Publication;
 use crate::fact::{FetchFailure, FetchedDescriptor, ProbeFailure, UploadFailure};
 use crate::onion::{Capabilities, IntroPoint, OnionAddress};
 use crate::samples::{MINUTE, SECOND, later, network, period, point, relay, rng, start};
-use crate::settings::{BackendKind, BackendSettings, Publishers};
+use crate::settings::{BackendPlace, BackendSettings, Publishers};
 
 /// A balancer and its world: every fetch and upload is recorded, and every
 /// upload is answered at once unless `deaf`.
@@ -52,22 +52,22 @@ impl World {
         world
     }
 
-    fn settings(local: u32, remote: u8) -> Settings {
+    fn settings(local: u32, remote: u8) -> BalancerSettings {
         let backend = |name: String, kind| (name, kind);
         let locals = (0..local)
-            .map(|n| backend(format!("local-{n}"), BackendKind::Local { expected_points: 3 }));
+            .map(|n| backend(format!("local-{n}"), BackendPlace::Local { expected_points: 3 }));
         let remotes = (0..remote).map(|n| {
             let address = OnionAddress::from_public_key([n; 32]);
-            backend(format!("remote-{n}"), BackendKind::Remote { address })
+            backend(format!("remote-{n}"), BackendPlace::Remote { address })
         });
         let backends = (0..).map(BackendId).zip(locals.chain(remotes));
         let backends = backends
             .map(|(id, (name, kind))| BackendSettings { id, name, kind, weight: 1 })
             .collect();
-        Settings { backends, ..Settings::default() }
+        BalancerSettings { backends, ..BalancerSettings::default() }
     }
 
-    fn reconfigure(&mut self, settings: Settings) {
+    fn reconfigure(&mut self, settings: BalancerSettings) {
         self.balancer.reconfigure(settings, self.now, &mut self.rng);
         self.obey();
     }
@@ -429,12 +429,12 @@ fn a_backend_without_weight_is_listed_only_while_no_other_is_live() {
     let local = |id, weight| BackendSettings {
         id: BackendId(id),
         name: String::new(),
-        kind: BackendKind::Local { expected_points: 1 },
+        kind: BackendPlace::Local { expected_points: 1 },
         weight,
     };
     let mut world = World::new(0, 0);
     let backends = vec![local(0, 0), local(1, 5)];
-    world.balancer = Balancer::new(Settings { backends, ..Settings::default() });
+    world.balancer = Balancer::new(BalancerSettings { backends, ..BalancerSettings::default() });
     world.tell(Fact::Network(network(1, [1, 2])));
     world.local(0, &[1]);
     world.local(1, &[2]);
@@ -446,7 +446,7 @@ fn a_backend_without_weight_is_listed_only_while_no_other_is_live() {
 }
 
 /// The same service after a restart, with what it wrote down.
-fn restarted(world: &World, mut settings: Settings, after: Duration) -> World {
+fn restarted(world: &World, mut settings: BalancerSettings, after: Duration) -> World {
     let text = serde_json::to_string(&world.balancer.memory(world.now)).unwrap();
     // The file may list the backends in another order now.
     settings.backends.reverse();
@@ -456,14 +456,14 @@ fn restarted(world: &World, mut settings: Settings, after: Duration) -> World {
     World { balancer, now, began: now.monotonic, ..World::new(0, 0) }
 }
 
-fn two_remotes() -> Settings {
+fn two_remotes() -> BalancerSettings {
     let remote = |n: u8| BackendSettings {
         id: BackendId(n.into()),
         name: format!("remote-{n}"),
-        kind: BackendKind::Remote { address: OnionAddress::from_public_key([n; 32]) },
+        kind: BackendPlace::Remote { address: OnionAddress::from_public_key([n; 32]) },
         weight: 1,
     };
-    Settings { backends: (0..2).map(remote).collect(), ..Settings::default() }
+    BalancerSettings { backends: (0..2).map(remote).collect(), ..BalancerSettings::default() }
 }
 
 fn with_two_remotes() -> World {
@@ -530,7 +530,7 @@ fn after_a_long_pause_old_points_are_not_offered_and_of_a_dead_backend_none_are(
 /// Two backends that are probed, of which the second answers nobody.
 fn with_a_dead_remote() -> World {
     let mut world = World::new(0, 2);
-    let probed = Settings { probe_every: Some(30 * SECOND), ..two_remotes() };
+    let probed = BalancerSettings { probe_every: Some(30 * SECOND), ..two_remotes() };
     world.balancer = Balancer::new(probed);
     world.tell(Fact::Network(network(1, [1, 2])));
     world.fetched(0, 5, &[1, 2, 3]);
@@ -544,7 +544,7 @@ fn with_a_dead_remote() -> World {
 #[test]
 fn a_restart_lists_nothing_that_probes_had_found_dead() {
     let before = with_a_dead_remote();
-    let probed = Settings { probe_every: Some(30 * SECOND), ..two_remotes() };
+    let probed = BalancerSettings { probe_every: Some(30 * SECOND), ..two_remotes() };
     let mut world = restarted(&before, probed, MINUTE);
     world.dead = Some(BackendId(1));
     world.tell(Fact::Network(network(1, [1, 2])));
@@ -756,7 +756,7 @@ fn another_publisher_is_no_stranger_once_several_are_expected() {
     // A reload that changes something else leaves the alarm.
     world.reconfigure(World::settings(1, 0));
     assert!(!world.balancer.status().problems.is_empty());
-    let several = Settings { publishers: Publishers::Several, ..World::settings(1, 0) };
+    let several = BalancerSettings { publishers: Publishers::Several, ..World::settings(1, 0) };
     world.reconfigure(several);
     let status = world.balancer.status();
     assert!(status.problems.is_empty() && status.descriptors[0].canary.is_none());
@@ -796,7 +796,7 @@ fn origins_that_are_down_empty_no_descriptor_and_count_for_new_instances_too() {
 #[test]
 fn a_dead_backend_leaves_the_descriptor_within_90_seconds_and_at_once() {
     let mut world = World::new(0, 3);
-    let probed = Settings { probe_every: Some(30 * SECOND), ..World::settings(0, 3) };
+    let probed = BalancerSettings { probe_every: Some(30 * SECOND), ..World::settings(0, 3) };
     world.balancer = Balancer::new(probed);
     world.tell(Fact::Network(network(1, [1, 2])));
     for backend in 0..3u16 {

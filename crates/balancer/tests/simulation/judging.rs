@@ -17,7 +17,7 @@ use onionbraid_balancer::onion::{
     Capabilities, IntroPoint, OnionAddress, Period, RelayId, SessionId,
 };
 use onionbraid_balancer::status::{BackendState, ServiceState};
-use onionbraid_balancer::{BackendKind, BackendSettings, Balancer, Settings};
+use onionbraid_balancer::{BackendPlace, BackendSettings, Balancer, BalancerSettings};
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 
@@ -135,7 +135,7 @@ impl Judging {
         let time = Timeline::new();
         let mut world = Self {
             plan,
-            balancer: Balancer::new(Settings::default()),
+            balancer: Balancer::new(BalancerSettings::default()),
             network: Network::new(1440),
             backends: Vec::new(),
             rng: StdRng::seed_from_u64(plan.seed),
@@ -250,22 +250,22 @@ impl Judging {
         backend.steady_since = backend.steady_since.max(until);
     }
 
-    fn settings(&self) -> Settings {
+    fn settings(&self) -> BalancerSettings {
         let backend = |backend: &Backend| BackendSettings {
             id: backend.id,
             name: backend.id.0.to_string(),
             kind: if backend.local {
-                BackendKind::Local { expected_points: 3 }
+                BackendPlace::Local { expected_points: 3 }
             } else {
                 let key = [backend.id.0 as u8; 32];
-                BackendKind::Remote { address: OnionAddress::from_public_key(key) }
+                BackendPlace::Remote { address: OnionAddress::from_public_key(key) }
             },
             weight: backend.weight,
         };
-        Settings {
+        BalancerSettings {
             backends: self.backends.iter().filter(|b| b.configured).map(backend).collect(),
             probe_every: Some(EVERY),
-            ..Settings::default()
+            ..BalancerSettings::default()
         }
     }
 

@@ -12,7 +12,9 @@ use onionbraid_balancer::fact::{
 use onionbraid_balancer::onion::{
     Capabilities, IntroPoint, OnionAddress, Period, RelayId, SessionId,
 };
-use onionbraid_balancer::{BackendKind, BackendSettings, Balancer, Publishers, Settings, Status};
+use onionbraid_balancer::{
+    BackendPlace, BackendSettings, Balancer, BalancerSettings, Publishers, Status,
+};
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 
@@ -114,16 +116,16 @@ impl Site {
     }
 
     /// Every publisher counts the backends in an order of its own.
-    fn settings(&self, publisher: usize) -> Settings {
+    fn settings(&self, publisher: usize) -> BalancerSettings {
         let backend = |n: u16| BackendSettings {
             id: BackendId(n.into()),
             name: format!("backend-{n}"),
             kind: if self.plan.local {
-                BackendKind::Local { expected_points: 3 }
+                BackendPlace::Local { expected_points: 3 }
             } else {
                 let mut key = [0; 32];
                 key[..2].copy_from_slice(&n.wrapping_mul(40_503).to_be_bytes());
-                BackendKind::Remote { address: OnionAddress::from_public_key(key) }
+                BackendPlace::Remote { address: OnionAddress::from_public_key(key) }
             },
             weight: 1,
         };
@@ -133,7 +135,7 @@ impl Site {
         }
         let publishers =
             if self.plan.publishers > 1 { Publishers::Several } else { Publishers::One };
-        Settings { backends, publishers, ..Settings::default() }
+        BalancerSettings { backends, publishers, ..BalancerSettings::default() }
     }
 
     pub(crate) fn run(&mut self, time: Duration) {

@@ -11,7 +11,7 @@ use onionbraid_balancer::onion::{
     Capabilities, IntroPoint, OnionAddress, Period, RelayId, SessionId,
 };
 use onionbraid_balancer::status::{BackendState, ServiceState};
-use onionbraid_balancer::{BackendKind, BackendSettings, Balancer, Distinct, Settings};
+use onionbraid_balancer::{BackendPlace, BackendSettings, Balancer, BalancerSettings, Distinct};
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 
@@ -94,18 +94,18 @@ impl Simulation {
             id: BackendId(n),
             name: format!("backend-{n}"),
             kind: if n < plan.locals {
-                BackendKind::Local { expected_points: 3 }
+                BackendPlace::Local { expected_points: 3 }
             } else {
                 let address = OnionAddress::from_public_key([n as u8; 32]);
-                BackendKind::Remote { address }
+                BackendPlace::Remote { address }
             },
             weight: 1,
         };
         let backends = 0..plan.locals + plan.remotes;
-        let balancer = Balancer::new(Settings {
+        let balancer = Balancer::new(BalancerSettings {
             backends: backends.clone().map(settings).collect(),
             distinct: Distinct::Never,
-            ..Settings::default()
+            ..BalancerSettings::default()
         });
         let time = Timeline::new();
         let mut simulation = Self {
