@@ -163,7 +163,7 @@ pub async fn run(mut config: Config, outside: Outside) -> Result<(), DaemonError
     tokio::select! {
         () = services.end() => {}
         () = tokio::time::sleep(config.shutdown.limit + SPARE) => {
-            tracing::warn!("not everything ended in time");
+            tracing::warn!("shutdown timed out; dropping open streams");
         }
         () = signals.end() => tracing::warn!("ended at once"),
     }
@@ -192,7 +192,7 @@ fn reload(config: &mut Config, outside: &Outside, services: &mut Services, board
     let differ = reload::until_a_restart(config, &wanted);
     services.apply(checked, wanted.shutdown);
     if let Err(error) = outside.logging.refilter(&wanted.logging.console) {
-        tracing::error!(%error, "the filter of the log stays as it was");
+        tracing::error!(%error, "cannot apply the new log filter; keeping the current one");
     }
     // What stays as it is is compared with the next files, too.
     config.services = wanted.services;

@@ -92,7 +92,7 @@ impl Instances {
             .collect();
         for (id, instance) in &mut self.running {
             if !wanted.contains_key(id) && instance.drain.is_none() {
-                tracing::info!(service = %config.nickname, backend = instance.name, "taken out");
+                tracing::info!(service = %config.nickname, backend = instance.name, "local instance removed; draining");
                 instance.drain = Some(Drain::begin(times, now));
             }
         }

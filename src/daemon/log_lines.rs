@@ -1,4 +1,4 @@
-//! What may the operator want to read afterwards of what happened to a service?
+//! The log lines of a service: what an operator may want to read afterwards.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -12,8 +12,8 @@ use onionbraid_balancer::{Balancer, Belief};
 /// A line for a fact, where there is something to say of it. `uploads` holds back
 /// those of failed uploads: each HSDir of each service may have one at a time.
 pub(super) fn fact(service: &str, balancer: &Balancer, fact: &Fact, uploads: &mut Throttle) {
-    // One that a reload has taken out has no name any more.
-    let name = |id: &BackendId| balancer.name(*id).unwrap_or("one taken out");
+    // One that a reload has removed has no name any more.
+    let name = |id: &BackendId| balancer.name(*id).unwrap_or("removed backend");
     match fact {
         Fact::Uploaded { period, hsdir, outcome: Ok(revision), .. } => {
             tracing::debug!(service, period = period.number, %hsdir, revision, "descriptor stored");
@@ -22,29 +22,24 @@ pub(super) fn fact(service: &str, balancer: &Balancer, fact: &Fact, uploads: &mu
             let period = period.number;
             match uploads.permits(now().monotonic) {
                 Some(more) => tracing::info!(
-                    service, period, %hsdir, %error, more, "descriptor not stored; trying again"
+                    service, period, %hsdir, %error, more, "descriptor not stored; retrying"
                 ),
                 None => tracing::debug!(service, period, %hsdir, %error, "descriptor not stored"),
             }
         }
         Fact::Fetched { backend, outcome: Err(error) } => {
-            tracing::debug!(service, backend = name(backend), %error, "no descriptor from backend");
+            tracing::debug!(service, backend = name(backend), %error, "backend descriptor not fetched");
         }
         Fact::Fetched { backend, outcome: Ok(descriptor) } => {
             let points = descriptor.points.len();
-            tracing::debug!(
-                service,
-                backend = name(backend),
-                points,
-                "backend's descriptor fetched"
-            );
+            tracing::debug!(service, backend = name(backend), points, "backend descriptor fetched");
         }
         Fact::LocalPoints { backend, points, .. } => {
             tracing::debug!(
                 service,
                 backend = name(backend),
                 points = points.len(),
-                "local points"
+                "local introduction points changed"
             );
         }
         Fact::Probed { backend, session, outcome: Ok(()) } => {
@@ -52,21 +47,21 @@ pub(super) fn fact(service: &str, balancer: &Balancer, fact: &Fact, uploads: &mu
                 service,
                 backend = name(backend),
                 point = session.prefix(),
-                "probed: good"
+                "probe succeeded"
             );
         }
         Fact::Probed { backend, session, outcome: Err(error) } => {
             let point = session.prefix();
-            tracing::debug!(service, backend = name(backend), point, %error, "probed: not good");
+            tracing::debug!(service, backend = name(backend), point, %error, "probe failed");
         }
-        Fact::Origins(Ok(())) => tracing::info!(service, "an origin answers again"),
-        Fact::Origins(Err(error)) => tracing::warn!(service, %error, "no origin answers"),
+        Fact::Origins(Ok(())) => tracing::info!(service, "an origin is reachable again"),
+        Fact::Origins(Err(error)) => tracing::warn!(service, %error, "no origin is reachable"),
         Fact::Inspected { period, hsdir, outcome: Ok(descriptor) } => {
             let revision = descriptor.revision;
-            tracing::debug!(service, period = period.number, %hsdir, revision, "inspected");
+            tracing::debug!(service, period = period.number, %hsdir, revision, "descriptor inspected");
         }
         Fact::Inspected { period, hsdir, outcome: Err(error) } => {
-            tracing::debug!(service, period = period.number, %hsdir, %error, "not inspected");
+            tracing::debug!(service, period = period.number, %hsdir, %error, "descriptor not inspected");
         }
         Fact::Network(_) => {}
     }
@@ -121,7 +116,7 @@ impl LoggedState {
             match (&told, problem) {
                 (None, None) => {}
                 (Some((text, _)), None) => {
-                    tracing::info!(service, "no longer: {text}");
+                    tracing::info!(service, "problem solved: {text}");
                     *told = None;
                 }
                 (Some((text, at)), Some(problem))
@@ -141,12 +136,17 @@ fn tell_belief(service: &str, belief: &Belief<'_>) {
     let reason = reason.unwrap_or_default();
     match belief.state {
         BackendState::Up if belief.failing > 0 => {
-            tracing::info!(service, backend, reason, "backend answers, not everywhere");
+            tracing::info!(
+                service,
+                backend,
+                reason,
+                "backend up; some introduction points failing"
+            );
         }
-        BackendState::Up => tracing::info!(service, backend, "backend answers"),
-        BackendState::Stale => tracing::warn!(service, backend, reason, "backend in doubt"),
-        BackendState::Down => tracing::warn!(service, backend, reason, "backend does not answer"),
-        BackendState::Unknown => tracing::info!(service, backend, "nothing known of backend"),
+        BackendState::Up => tracing::info!(service, backend, "backend up"),
+        BackendState::Stale => tracing::warn!(service, backend, reason, "backend stale"),
+        BackendState::Down => tracing::warn!(service, backend, reason, "backend down"),
+        BackendState::Unknown => tracing::info!(service, backend, "backend state unknown"),
     }
 }
 
@@ -156,10 +156,10 @@ fn tell_state(service: &str, state: ServiceState) {
         service,
         "{}",
         match state {
-            ServiceState::Starting => "starting",
-            ServiceState::Publishing => "publishing its descriptor",
-            ServiceState::Published => "published: clients can reach it",
-            ServiceState::Down => "no backend answers",
+            ServiceState::Starting => "service starting",
+            ServiceState::Publishing => "publishing the descriptor",
+            ServiceState::Published => "service published; clients can reach it",
+            ServiceState::Down => "service down; no backend is up",
         }
     );
 }
@@ -212,15 +212,15 @@ mod tests {
             lines(|| told.tell_beliefs("shop", beliefs.iter().copied()))
         };
         assert_eq!(tell(&[belief(1, Unknown, 0)]), [""; 0]);
-        let up = "INFO backend answers service=\"shop\" backend=\"berlin\"";
+        let up = "INFO backend up service=\"shop\" backend=\"berlin\"";
         assert_eq!(tell(&[belief(1, Up, 0), belief(2, Unknown, 0)]), [up]);
         assert_eq!(tell(&[belief(1, Up, 0), belief(2, Up, 0)]), [up]);
         assert_eq!(
             tell(&[belief(1, Up, 1), belief(2, Down, 3)]),
             [
-                "INFO backend answers, not everywhere service=\"shop\" backend=\"berlin\" \
+                "INFO backend up; some introduction points failing service=\"shop\" backend=\"berlin\" \
                  reason=\"silence\"",
-                "WARN backend does not answer service=\"shop\" backend=\"berlin\" \
+                "WARN backend down service=\"shop\" backend=\"berlin\" \
                  reason=\"silence\"",
             ]
         );
@@ -249,7 +249,7 @@ mod tests {
         );
         assert_eq!(
             tell(12, [None, Some("other thief")]),
-            ["INFO no longer: blind service=\"shop\""]
+            ["INFO problem solved: blind service=\"shop\""]
         );
     }
 }

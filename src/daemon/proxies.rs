@@ -140,11 +140,11 @@ impl ServedTarget {
     ) -> Arc<Self> {
         let setup = match (Setup::new(target, for_clients), before) {
             (Err(error), Some(before)) if before.setup.is_some() => {
-                tracing::error!(%target, %error, "this port is served as before");
+                tracing::error!(%target, %error, "cannot apply the changed rule; keeping the proxy in force");
                 return Arc::clone(before);
             }
             (Err(error), _) => {
-                tracing::error!(%target, %error, "this port cannot be served");
+                tracing::error!(%target, %error, "cannot serve the port");
                 None
             }
             (Ok(setup), before) => {

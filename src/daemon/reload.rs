@@ -1,4 +1,4 @@
-//! What does a new configuration change?
+//! What a new configuration changes.
 //!
 //! Pure: two configurations in, what to do out. Nothing is done here, and what
 //! could still go wrong is looked at before anything is done: see `services`.
@@ -16,7 +16,7 @@ pub(super) type Wanted = (ServiceConfig, OnionAddress);
 /// What happens to the services. Those in no list stay as they are.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct ReloadPlan {
-    /// To be taken out: gone from the files, disabled, or under another address.
+    /// To be removed: gone from the files, disabled, or under another address.
     pub(super) removed: Vec<HsNickname>,
     /// To be started: new in the files, enabled, or under another address.
     pub(super) added: Vec<HsNickname>,
@@ -49,7 +49,7 @@ pub(super) fn plan(
 
 /// The tables and keys that differ and stay as they are until a restart, as the
 /// files write them: what Tor itself runs with, where everything lies and
-/// where the operator's door is.
+/// where the admin endpoint is.
 pub(super) fn until_a_restart(running: &Config, wanted: &Config) -> Vec<String> {
     let mut differ = BTreeSet::new();
     let tables = running.arti_tables.keys().chain(wanted.arti_tables.keys());

@@ -127,7 +127,6 @@ pub(super) fn look<'a>(
     Ok(found)
 }
 
-/// The services that run.
 pub(super) struct Services {
     common: Common,
     board: Arc<Board>,
@@ -164,7 +163,7 @@ impl Services {
         let plan = reload::plan(&running, &to_run);
         for nickname in &plan.removed {
             if let Some(service) = self.running.remove(nickname) {
-                tracing::info!(service = %nickname, "taken out");
+                tracing::info!(service = %nickname, "service removed");
                 service.end();
                 self.ending.push(service);
             }
@@ -183,7 +182,7 @@ impl Services {
 
     fn start(&mut self, config: ServiceConfig, identity: Arc<HsIdKeypair>, times: Shutdown) {
         let (nickname, address) = (config.nickname.clone(), keys::address(&identity));
-        tracing::info!(service = %nickname, "started");
+        tracing::info!(service = %nickname, "service started");
         let common = self.common.clone();
         let (handle, service) =
             PreparedService::new(identity, address, (config, times), common, &self.ending);
@@ -209,8 +208,8 @@ impl Services {
         while let Some(ended) = self.tasks.join_next().await {
             match ended {
                 Ok(Ok(())) => {}
-                Ok(Err(unexpected)) => tracing::error!("{unexpected} has ended unexpectedly"),
-                Err(error) => tracing::error!(%error, "a service has not ended well"),
+                Ok(Err(unexpected)) => tracing::error!("{unexpected} ended unexpectedly"),
+                Err(error) => tracing::error!(%error, "service panicked"),
             }
         }
     }

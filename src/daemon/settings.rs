@@ -1,6 +1,7 @@
-//! What does a service's configuration mean to its balancer and its instances?
+//! Turns a service's configuration into the settings of its balancer and its
+//! instances.
 //!
-//! Pure: configuration in, settings out. Remembers which number each backend
+//! Pure. Remembers which number each backend
 //! has, so that a reload leaves it to the same one and gives it to no other.
 
 use std::collections::BTreeMap;

@@ -1,4 +1,4 @@
-//! Where a client's stream goes to.
+//! Leads a client's stream where `proxy_ports` says.
 
 use std::fmt;
 use std::io;
@@ -136,7 +136,7 @@ impl StreamContext {
         let now = now().monotonic;
         let mut complained = self.complained.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(more) = complained.permits(now) {
-            tracing::warn!(?origins, %error, more, "a stream reaches no origin");
+            tracing::warn!(?origins, %error, more, "no origin accepted the stream");
         }
     }
 }
