@@ -16,6 +16,7 @@ use tokio::runtime::Runtime;
 use super::Failure;
 use crate::config::AdminListen;
 use crate::exit::Exit;
+use crate::observe::Snapshot;
 
 /// How long the daemon may take to answer.
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
@@ -86,6 +87,15 @@ pub(crate) async fn inquire(
     // An older daemon has no such path, and takes no POST.
     let unknown = [StatusCode::NOT_FOUND, StatusCode::METHOD_NOT_ALLOWED];
     Ok(Some(answer).filter(|answer| !unknown.contains(&answer.status)))
+}
+
+/// The daemon at this moment.
+pub(crate) async fn snapshot(admin: &AdminListen) -> Result<Snapshot, Failure> {
+    let body = ask(admin, "/status.json").await?.body;
+    serde_json::from_str::<Snapshot>(&body).map_err(|error| {
+        let text = format!("the daemon's answer makes no sense to this version: {error}");
+        Failure::new(Exit::Failed, text)
+    })
 }
 
 fn get(path: &str) -> anyhow::Result<Request<Full<Bytes>>> {

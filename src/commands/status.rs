@@ -5,16 +5,14 @@ mod screen;
 use std::io::{self, IsTerminal as _, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Duration;
 
-use super::ask::{ask, runtime};
+use super::ask::{ask, runtime, snapshot};
 use super::{Failure, finish};
 use crate::config::{AdminListen, Config, Environment};
-use crate::exit::Exit;
-use crate::observe::{Snapshot, brief, text};
+use crate::observe::{brief, text};
 
-/// How long a status is shown before the next one.
-const SHOWN: Duration = Duration::from_secs(2);
+use screen::SHOWN;
+pub use screen::Watch;
 
 /// In which form the status is printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,13 +23,6 @@ pub enum Form {
     Json,
     /// A line for each service.
     Brief,
-}
-
-/// How it is watched.
-#[derive(Clone, Copy, Debug)]
-pub struct Watch {
-    /// With whole addresses.
-    pub verbose: bool,
 }
 
 impl Form {
@@ -95,13 +86,4 @@ async fn one(admin: &AdminListen, form: Form) -> Result<String, Failure> {
         Form::Text => Ok(text::render(&snapshot(admin).await?)),
         Form::Brief => Ok(brief::render(&snapshot(admin).await?)),
     }
-}
-
-/// The daemon at this moment.
-async fn snapshot(admin: &AdminListen) -> Result<Snapshot, Failure> {
-    let body = ask(admin, "/status.json").await?.body;
-    serde_json::from_str::<Snapshot>(&body).map_err(|error| {
-        let text = format!("the daemon's answer makes no sense to this version: {error}");
-        Failure::new(Exit::Failed, text)
-    })
 }

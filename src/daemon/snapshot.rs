@@ -21,9 +21,9 @@ use crate::inquiry::owners::Owners;
 use crate::inquiry::published::Here;
 use crate::instance::{Counters, Dropped, LIMITS};
 use crate::observe::Snapshot;
-use crate::observe::load::{self, Load, Past, Totals};
+use crate::observe::load::{self, Past, Totals};
 use crate::observe::snapshot::{
-    self, Activity, Handles, Reload, Requests, ServiceState, Timestamp,
+    self, Activity, Handles, Load, Reload, Requests, ServiceState, Timestamp,
 };
 use crate::tor::bootstrap::Tor;
 use onionbraid_balancer::onion::OnionAddress;

@@ -63,8 +63,7 @@ fn line(service: &Service) -> String {
 mod tests {
     use super::*;
     use crate::observe::example;
-    use crate::observe::load::{Load, Rates};
-    use crate::observe::snapshot::{BackendKind, Tor};
+    use crate::observe::snapshot::{BackendKind, Load, Rates, Tor};
 
     fn shop(state: ServiceState) -> Service {
         let backends = vec![

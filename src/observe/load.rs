@@ -5,10 +5,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
-use onionbraid_proxy::failure::Failure;
-use serde::{Deserialize, Serialize};
-
-use super::snapshot::{Activity, Durations, Http, Service};
+use super::snapshot::{Activity, Durations, Http, Rates, Service};
 
 /// How often the counters are looked at.
 pub const EVERY: Duration = Duration::from_secs(5);
@@ -20,54 +17,8 @@ const NOW: Duration = Duration::from_secs(10);
 /// The longer time that it is compared with.
 const LATELY: Duration = Duration::from_mins(1);
 
-/// What clients want of a service now, beside what it can bear.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Load {
-    /// Over the last ten seconds.
-    #[serde(flatten)]
-    pub rates: Rates,
-    /// The same over the last minute.
-    #[serde(default)]
-    pub last_minute: Rates,
-    /// Introductions a second that are looked at, over all local instances.
-    #[serde(default)]
-    pub introductions_limit_per_s: u64,
-    /// Clients that are being met.
-    pub rendezvous_under_way: u64,
-    /// So many may be.
-    pub rendezvous_limit: u64,
-    /// Circuits of clients that are open.
-    pub circuits_open: u64,
-    /// So many may be.
-    pub circuits_limit: u64,
-    /// Streams of clients that are open.
-    pub streams_open: u64,
-    /// So many may be open on one circuit.
-    #[serde(default)]
-    pub streams_limit_per_circuit: u64,
-}
-
-/// How often something happened, a second.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Rates {
-    /// Introductions that were looked at.
-    pub introductions_per_s: f64,
-    /// Introductions that were dropped because of a limit.
-    pub introductions_dropped_per_s: f64,
-    /// Introductions that were replays.
-    pub replays_per_s: f64,
-    /// Rendezvous that failed.
-    pub rendezvous_failed_per_s: f64,
-    /// Streams that were opened.
-    pub streams_per_s: f64,
-    /// HTTP requests.
-    pub requests_per_s: f64,
-    /// HTTP requests beyond what a circuit may have (429).
-    pub requests_limited_per_s: f64,
-    /// HTTP requests that were answered with 5xx.
-    pub server_errors_per_s: f64,
-}
+/// What the status calls requests beyond what a circuit may have.
+const TOO_MANY: &str = "too_many";
 
 /// What a service has counted up to one moment.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -105,8 +56,7 @@ impl Totals {
         }
         if let Some(http) = http {
             totals.requests = http.requests;
-            totals.requests_limited =
-                http.failures.get(Failure::TooMany.name()).copied().unwrap_or_default();
+            totals.requests_limited = http.failures.get(TOO_MANY).copied().unwrap_or_default();
             totals.server_errors = http.by_class.server_error;
             let origins = http.origins.iter();
             totals.origins =

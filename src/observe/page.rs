@@ -7,10 +7,9 @@
 use maud::{DOCTYPE, Markup, html};
 
 use super::Snapshot;
-use super::load::{Load, Rates};
 use super::snapshot::{
-    Backend, BackendKind, BackendState, Descriptor, HsdirState, Http, OriginState, Reload, Service,
-    ServiceState, Timestamp,
+    Backend, BackendKind, BackendState, Descriptor, HsdirState, Http, Load, OriginState, Rates,
+    Reload, Service, ServiceState, Timestamp,
 };
 use super::troubles::{self, troubles, uploaded};
 use super::words::{

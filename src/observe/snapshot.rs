@@ -12,8 +12,6 @@ pub use onionbraid_balancer::status::{
 };
 pub use onionbraid_proxy::status::{Bucket, Durations, Http, Origin, OriginState, StatusClasses};
 
-pub use super::load::{Load, Rates};
-
 /// The daemon at one moment.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Snapshot {
@@ -134,4 +132,53 @@ pub struct Service {
     /// How long successful probes of its backends took.
     #[serde(default)]
     pub probe_seconds: Durations,
+}
+
+/// What clients want of a service now, beside what it can bear.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Load {
+    /// Over the last ten seconds.
+    #[serde(flatten)]
+    pub rates: Rates,
+    /// The same over the last minute.
+    #[serde(default)]
+    pub last_minute: Rates,
+    /// Introductions a second that are looked at, over all local instances.
+    #[serde(default)]
+    pub introductions_limit_per_s: u64,
+    /// Clients that are being met.
+    pub rendezvous_under_way: u64,
+    /// So many may be.
+    pub rendezvous_limit: u64,
+    /// Circuits of clients that are open.
+    pub circuits_open: u64,
+    /// So many may be.
+    pub circuits_limit: u64,
+    /// Streams of clients that are open.
+    pub streams_open: u64,
+    /// So many may be open on one circuit.
+    #[serde(default)]
+    pub streams_limit_per_circuit: u64,
+}
+
+/// How often something happened, a second.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Rates {
+    /// Introductions that were looked at.
+    pub introductions_per_s: f64,
+    /// Introductions that were dropped because of a limit.
+    pub introductions_dropped_per_s: f64,
+    /// Introductions that were replays.
+    pub replays_per_s: f64,
+    /// Rendezvous that failed.
+    pub rendezvous_failed_per_s: f64,
+    /// Streams that were opened.
+    pub streams_per_s: f64,
+    /// HTTP requests.
+    pub requests_per_s: f64,
+    /// HTTP requests beyond what a circuit may have (429).
+    pub requests_limited_per_s: f64,
+    /// HTTP requests that were answered with 5xx.
+    pub server_errors_per_s: f64,
 }

@@ -171,8 +171,7 @@ fn shortened(address: &str) -> String {
 mod tests {
     use super::*;
     use crate::observe::example::{self, EPOCH};
-    use crate::observe::load::{Load, Rates};
-    use crate::observe::snapshot::ServiceState;
+    use crate::observe::snapshot::{Load, Rates, ServiceState};
 
     const ADDRESS: &str = "eu5irynzocmhu6k3x5nbaxvjeixp3o7ksk2pglk5aqjvjmyjrrybfjyd.onion";
 

@@ -76,10 +76,10 @@ impl One<'_> {
             }
         }
         for who in self.seating.backends() {
-            if self.seating[who].places == 0 {
-                if let Some(place) = self.seating.points(who).next() {
-                    self.seating.append(self.set, place);
-                }
+            if self.seating[who].places == 0
+                && let Some(place) = self.seating.points(who).next()
+            {
+                self.seating.append(self.set, place);
             }
         }
     }

@@ -3,18 +3,29 @@
 //! keeps up.
 
 use std::io::{self, Read as _, Write as _};
+use std::time::Duration;
 
 use rustix::termios::{self, LocalModes, OptionalActions, SpecialCodeIndex, Termios};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
-use super::{SHOWN, Watch, snapshot};
 use crate::clock::now;
 use crate::commands::Failure;
+use crate::commands::ask::snapshot;
 use crate::config::AdminListen;
 use crate::observe::Snapshot;
 use crate::observe::snapshot::Timestamp;
 use crate::observe::watch::{Order, View, screen};
+
+/// How long a status is shown before the next one.
+pub(super) const SHOWN: Duration = Duration::from_secs(2);
+
+/// How it is watched.
+#[derive(Clone, Copy, Debug)]
+pub struct Watch {
+    /// With whole addresses.
+    pub verbose: bool,
+}
 
 /// A screen of its own, without a cursor; and back to what was there before.
 const ENTER: &str = "\x1b[?1049h\x1b[?25l\x1b[2J";
