@@ -95,11 +95,8 @@ async fn wait_for_network(mut service: PreparedService) -> Option<(PreparedServi
 
 /// A service at work.
 struct EventLoop {
-    /// What runs.
     service: PreparedService,
-    /// Circuits and directory.
     network: Network,
-    /// Decides.
     balancer: Balancer,
     /// The numbers of its backends.
     ids: Ids,

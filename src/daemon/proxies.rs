@@ -40,7 +40,6 @@ pub(super) struct InForce {
 
 /// A target and what serves it.
 pub(super) struct ServedTarget {
-    /// The target.
     pub(super) target: ProxyTarget,
     /// Serves its requests; `None`: its streams carry none of ours, or it could
     /// not be set up.

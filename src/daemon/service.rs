@@ -20,7 +20,6 @@ use super::snapshot::{ServiceView, Views};
 /// What the operator wants of a service.
 #[derive(Clone, Debug)]
 pub(super) struct ServiceUpdate {
-    /// What it is.
     pub(super) config: ServiceConfig,
     /// How long taking things out may take.
     pub(super) times: Shutdown,

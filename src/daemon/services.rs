@@ -39,7 +39,7 @@ pub enum CheckError {
     /// A port of one cannot be served.
     #[error("service \"{nickname}\"")]
     Ports {
-        /// Whose.
+        /// The service that has the rule.
         nickname: HsNickname,
         /// Which, and why.
         source: RuleError,
@@ -137,13 +137,10 @@ pub(super) struct Services {
 }
 
 impl Services {
-    /// None so far.
     pub(super) fn new(common: Common, board: Arc<Board>) -> Self {
         let (running, ending) = (BTreeMap::new(), Vec::new());
         Self { common, board, running, ending, tasks: JoinSet::new() }
     }
-
-    /// Which run.
     pub(super) fn nicknames(&self) -> BTreeSet<HsNickname> {
         self.running.keys().cloned().collect()
     }

@@ -26,7 +26,6 @@ use super::proxies::Proxies;
 
 /// Serves the streams of one service by its `proxy_ports`.
 pub(super) struct ByPort {
-    /// What they share.
     shared: Arc<StreamContext>,
 }
 

@@ -27,11 +27,8 @@ use super::instances::Instances;
 
 /// What a service has to do, and what it takes.
 pub(super) struct Work {
-    /// Circuits and directory.
     network: Network,
-    /// Whose descriptors.
     address: OnionAddress,
-    /// Signs them.
     signer: Signer,
     /// Fetches those of backends, for all services ...
     fetches: Fetches,

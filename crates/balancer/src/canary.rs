@@ -1,5 +1,5 @@
-//! Do the HSDirs still hold what they took, and does nobody else publish the
-//! address?
+//! Watches whether HSDirs still hold what they took, and whether anybody else
+//! publishes the address.
 //!
 //! Some seconds after each round, and again and again, one HSDir of every
 //! replica that clients ask in the current period is asked for our descriptor.

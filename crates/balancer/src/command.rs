@@ -1,44 +1,26 @@
 //! What the balancer asks for. The shell carries it out and reports with a fact.
 
+#![expect(missing_docs, reason = "fields whose names say all")]
+
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use super::fact::BackendId;
 use crate::onion::{Capabilities, IntroPoint, Period, RelayId, SessionId};
-
-/// Something to do.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Command {
     /// Fetch a remote backend's own descriptor from several HSDirs and report
     /// the newest with `Fact::Fetched`.
-    Fetch {
-        /// Whose.
-        backend: BackendId,
-    },
+    Fetch { backend: BackendId },
     /// Do what a client would do at one introduction point, to the end, and
     /// report with `Fact::Probed`.
-    Probe {
-        /// Whose point.
-        backend: BackendId,
-        /// Which point.
-        point: IntroPoint,
-    },
+    Probe { backend: BackendId, point: IntroPoint },
     /// A local instance's point hangs at its relay: give it up and establish
     /// another elsewhere. The instance reports with `Fact::LocalPoints`.
-    Replace {
-        /// Which instance.
-        backend: BackendId,
-        /// Which point.
-        session: SessionId,
-    },
+    Replace { backend: BackendId, session: SessionId },
     /// Ask one HSDir for our own descriptor, as a client would, and report with
     /// `Fact::Inspected`.
-    Inspect {
-        /// The current period.
-        period: Period,
-        /// Whom to ask.
-        hsdir: RelayId,
-    },
+    Inspect { period: Period, hsdir: RelayId },
     /// Build, sign and upload one descriptor to one HSDir, once, and report
     /// with `Fact::Uploaded`.
     Publish(Publication),

@@ -1,4 +1,4 @@
-//! What should the descriptors say?
+//! What the descriptors should say.
 //!
 //! Brings together who is live, whose turn it is, whether one set of points is
 //! enough for all HSDirs, and which points are chosen. Called by the balancer
@@ -77,7 +77,7 @@ pub(super) struct Live<'a> {
     pub(super) capabilities: &'a Capabilities,
 }
 
-/// Who decides that.
+/// Decides what descriptors say, and keeps to it while nothing changes.
 #[derive(Debug)]
 pub(super) struct ContentPolicy {
     pub(super) max_points: Option<u8>,

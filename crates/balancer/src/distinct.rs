@@ -1,4 +1,4 @@
-//! Which introduction points stand in which of several descriptors?
+//! Chooses the introduction points of several distinct descriptors.
 //!
 //! One descriptor holds 20 points. Where more are wanted, HSDirs get different
 //! ones: a *set* of points for each place in the ring at which clients ask. A

@@ -1,4 +1,6 @@
-//! What the balancer is told.
+//! Events the balancer consumes.
+
+#![expect(missing_docs, reason = "fields whose names say all")]
 
 use std::time::{Instant, SystemTime};
 
@@ -28,7 +30,6 @@ pub enum Fact {
     Network(NetworkView),
     /// A local instance has these introduction points now, all established.
     LocalPoints {
-        /// Whose.
         backend: BackendId,
         /// All of them, not only the new ones.
         points: Vec<IntroPoint>,
@@ -37,16 +38,13 @@ pub enum Fact {
     },
     /// A fetch that the balancer asked for has ended.
     Fetched {
-        /// Whose descriptor.
         backend: BackendId,
         /// The newest descriptor that any HSDir asked had, or why there is none.
         outcome: Result<FetchedDescriptor, FetchFailure>,
     },
     /// A probe that the balancer asked for has ended.
     Probed {
-        /// Whose point.
         backend: BackendId,
-        /// Which point.
         session: SessionId,
         /// Whether a client would have been served there.
         outcome: Result<(), ProbeFailure>,
@@ -58,7 +56,6 @@ pub enum Fact {
     Inspected {
         /// The period of the descriptor.
         period: Period,
-        /// Who was asked.
         hsdir: RelayId,
         /// What it holds, or why nothing came.
         outcome: Result<FetchedDescriptor, FetchFailure>,
@@ -67,7 +64,6 @@ pub enum Fact {
     Uploaded {
         /// The period of the descriptor.
         period: Period,
-        /// Where it went.
         hsdir: RelayId,
         /// The moment that the command carried; tells an old answer from the current one.
         as_of: SystemTime,
@@ -87,7 +83,6 @@ pub struct NetworkView {
 /// One time period and the HSDirs responsible for the service in it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PeriodView {
-    /// Which period.
     pub period: Period,
     /// Whether clients look in it now.
     pub current: bool,
@@ -98,7 +93,6 @@ pub struct PeriodView {
 /// A responsible HSDir.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ResponsibleHsdir {
-    /// The relay.
     pub relay: RelayId,
     /// The replica, from 1.
     pub replica: u8,
@@ -111,13 +105,11 @@ pub struct ResponsibleHsdir {
 pub struct FetchedDescriptor {
     /// The period in which it was found. Revisions of different periods do not compare.
     pub period: Period,
-    /// Its revision counter.
     pub revision: u64,
     /// Its introduction points; those that cannot be read are left out.
     pub points: Vec<IntroPoint>,
     /// What is wrong with those left out, if there are any.
     pub flaw: Option<Flaw>,
-    /// What it promises.
     pub capabilities: Capabilities,
 }
 

@@ -1,5 +1,5 @@
-//! What do the probes of one backend say: which of its introduction points
-//! fail, and is it down as a whole?
+//! Judges one backend by its probes: which of its introduction points fail, and
+//! whether it is down as a whole.
 //!
 //! The rules:
 //!

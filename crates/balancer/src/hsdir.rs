@@ -1,5 +1,4 @@
-//! What became of the uploads to one HSDir for one period, and when is the
-//! next one due?
+//! Tracks the uploads to one HSDir for one period, and when the next one is due.
 //!
 //! One upload at a time, tried again until the HSDir has taken what it should
 //! hold. Called by [`publish`](super::publish).

@@ -1,4 +1,4 @@
-//! What should a balancer still know after a restart?
+//! What a balancer keeps over a restart, as it is serialised.
 //!
 //! What it cannot learn again at once: the last known points of the remote
 //! backends, so that they are published before the first fetch has ended; the

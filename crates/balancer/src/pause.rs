@@ -1,4 +1,4 @@
-//! Has the machine slept?
+//! Notices that the machine has slept.
 //!
 //! While a machine is suspended, or a virtual one paused, the monotonic clock
 //! stands still: what we wait for comes late, and what looks new to us is old

@@ -1,5 +1,5 @@
-//! Which introduction point is probed when, and when do we suspect ourselves
-//! instead of the backends?
+//! Schedules probes of introduction points, and suspects our own network instead of
+//! the backends when none succeeds.
 //!
 //! One probe at a time for each backend, its points in turn, so that each point
 //! is asked once in the interval that the operator wants; a few at a time over

@@ -1,4 +1,4 @@
-//! When is which descriptor uploaded to which HSDir?
+//! Schedules uploads: which descriptor goes to which HSDir, and when.
 //!
 //! A *round* is one decision to publish: to all HSDirs of all periods when the
 //! points change, to those of one period when it is time to do so again

@@ -1,4 +1,4 @@
-//! What do we know of a remote backend, and when do we look again?
+//! Judges a remote backend by its own descriptor, and schedules its fetches.
 //!
 //! A remote backend is known by its own descriptor alone: one fetch at a time,
 //! soon after a failure or a change, seldom when nothing changes. What the

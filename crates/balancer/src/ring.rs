@@ -1,4 +1,4 @@
-//! What do the HSDirs of one period hold, and what should they?
+//! The HSDirs of one period: what each holds, and what it should hold.
 //!
 //! Each HSDir has a place in the ring, and the place decides which set of
 //! points it gets. Called by [`publish`](super::publish).

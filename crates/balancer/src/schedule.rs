@@ -1,4 +1,4 @@
-//! When again? The few ways in which the balancer waits: an alarm that gathers
+//! The few ways in which the balancer waits: an alarm that gathers
 //! the next wake-up, jitter, backoff, and an allowance that bounds a rate.
 //!
 //! Plain values and arithmetic; the time and the random source are arguments.

@@ -1,4 +1,4 @@
-//! Which introduction points stand in the descriptor?
+//! Chooses the introduction points of one descriptor for all HSDirs.
 //!
 //! A function of what the live backends offer and of what is listed already;
 //! it knows nothing of time. The rules, the earlier before the later:
@@ -76,9 +76,8 @@ impl One<'_> {
             }
         }
         for who in self.seating.backends() {
-            if self.seating[who].places == 0
-                && let Some(place) = self.seating.points(who).next()
-            {
+            let first = self.seating.points(who).next();
+            if let Some(place) = first.filter(|_| self.seating[who].places == 0) {
                 self.seating.append(self.set, place);
             }
         }

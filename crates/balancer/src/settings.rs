@@ -1,5 +1,5 @@
-//! What does the operator want of one service? The types that the
-//! configuration turns into for the balancer.
+//! What the operator wants of one service: the types that the configuration turns
+//! into for the balancer.
 
 use std::time::Duration;
 

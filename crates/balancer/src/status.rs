@@ -27,7 +27,7 @@ pub struct Status {
 /// What is believed of a backend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Belief<'a> {
-    /// Which.
+    /// The id that facts and commands use.
     pub backend: BackendId,
     /// What the operator calls it.
     pub name: &'a str,

@@ -1,5 +1,5 @@
-//! Which backends are represented when there are more than a descriptor has
-//! room for? They take turns, slowly.
+//! Gives backends turns, slowly, when there are more than a descriptor has room
+//! for.
 //!
 //! A queue of all live backends: the first of them have a seat, the others
 //! wait. Once an hour the one that has sat longest goes to the end, and the

@@ -1,4 +1,4 @@
-//! How are bytes written where text is kept: as hexadecimal digits, for serde's
+//! Writes bytes as hexadecimal digits where text is kept, for serde's
 //! `with`.
 
 use serde::de::Error as _;
