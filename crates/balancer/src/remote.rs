@@ -3,7 +3,7 @@
 //! A remote backend is known by its own descriptor alone: one fetch at a time,
 //! soon after a failure or a change, seldom when nothing changes. What the
 //! fetches say (and how long they have been saying it) is judged here.
-//! Called by [`Backend`](super::backend::Backend).
+//! Called by [`TrackedBackend`](super::backend::TrackedBackend).
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
