@@ -244,7 +244,7 @@ impl Proxy {
     }
 
     /// Counts a head that never became a request, and says what it is answered.
-    fn refuse(&self, failure: Failure, circuit: u64) -> Bytes {
+    fn refuse(&self, failure: Failure, circuit: u64) -> [Bytes; 2] {
         self.counts.begun();
         // Its method is not known.
         let method = Method::from_bytes(b"-").unwrap_or_default();

@@ -70,8 +70,9 @@ impl Pages {
         self.of(failure).map(full)
     }
 
-    /// The last answer on a connection of HTTP/1, as it is written there.
-    pub(crate) fn written(&self, failure: Failure) -> Bytes {
+    /// The last answer on a connection of HTTP/1, as it is written there: a head and
+    /// the page.
+    pub(crate) fn written(&self, failure: Failure) -> [Bytes; 2] {
         let (mut parts, page) = self.of(failure).into_parts();
         parts.headers.insert(CONNECTION, HeaderValue::from_static("close"));
         parts.headers.insert(CONTENT_LENGTH, page.len().into());
@@ -80,8 +81,7 @@ impl Pages {
             written.extend([name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"].concat());
         }
         written.extend(b"\r\n");
-        written.extend(page);
-        written.into()
+        [written.into(), page]
     }
 
     fn of(&self, failure: Failure) -> Response<Bytes> {

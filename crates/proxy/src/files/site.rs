@@ -1,8 +1,7 @@
 //! Files as the proxy asks for them.
 
-use futures::FutureExt as _;
-use futures::TryFutureExt as _;
 use futures::future::BoxFuture;
+use futures::{FutureExt as _, TryFutureExt as _};
 use hyper::{Request, Response};
 
 use super::Files;

@@ -10,8 +10,8 @@
 use std::sync::Arc;
 
 use http_body_util::BodyExt as _;
-use hyper::body::{Body as _, Incoming};
-use hyper::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, RETRY_AFTER, UPGRADE};
+use hyper::body::Incoming;
+use hyper::header::{CONNECTION, CONTENT_TYPE, HeaderValue, RETRY_AFTER, UPGRADE};
 use hyper::{Method, Request, Response, StatusCode, Version};
 
 use super::activity::{Activity, UnderWay};
@@ -24,7 +24,7 @@ use super::tasks::{Spawner, live_by};
 use super::turns::Turn;
 use super::{CircuitControl, PAGE_PATIENCE, PIECE, Proxy, upgrade};
 use crate::answer;
-use crate::body::{self, Body};
+use crate::body::Body;
 use crate::failure::Failure;
 use crate::headers::{self, Sites};
 use crate::pace::Pace;
@@ -99,9 +99,6 @@ impl Exchange {
             return response;
         }
         live_by(Arc::clone(&progress));
-        if has_no_body(&record.outcome.method, response.status()) {
-            response = without_body(response, &record.outcome.method);
-        }
         let piece = if is_http2 { PIECE } else { usize::MAX };
         ResponseBody::of(response, piece, record, &progress, refused)
     }
@@ -166,24 +163,6 @@ impl Exchange {
         }
         response
     }
-}
-
-/// Whether an answer has no body, whatever its length is said to be (RFC 9110,
-/// section 6.4.1).
-fn has_no_body(method: &Method, status: StatusCode) -> bool {
-    *method == Method::HEAD || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
-}
-
-/// Such an answer: in HTTP/2 hyper would send a body, too, or wait for the end of
-/// one that an origin says late.
-fn without_body(mut response: Response<Body>, method: &Method) -> Response<Body> {
-    if response.body().is_end_stream() {
-        return response;
-    }
-    if let Some(length) = response.body().size_hint().exact().filter(|_| *method == Method::HEAD) {
-        response.headers_mut().entry(CONTENT_LENGTH).or_insert_with(|| length.into());
-    }
-    response.map(|_| body::empty())
 }
 
 /// Whether the protocol changes.

@@ -12,6 +12,7 @@
 //! which nobody else sees.
 
 use std::io;
+use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -34,8 +35,9 @@ pub(super) trait Client: AsyncRead + AsyncWrite + Unpin + Send + 'static {}
 
 impl<C: AsyncRead + AsyncWrite + Unpin + Send + 'static> Client for C {}
 
-/// What a client is answered whose request never begins, as HTTP/1 writes it.
-pub(super) type Refuse = Box<dyn Fn(Failure) -> Bytes + Send>;
+/// What a client is answered whose request never begins, as HTTP/1 writes it: a head
+/// and a page.
+pub(super) type Refuse = Box<dyn Fn(Failure) -> [Bytes; 2] + Send>;
 
 /// The client's stream as hyper sees it.
 pub(super) struct Gate {
@@ -80,9 +82,9 @@ enum Mode {
     Http2,
     /// Not at all: they are passed on.
     Open,
-    /// Not at all: what they were meant to be is refused. So much of the page is
+    /// Not at all: what they were meant to be is refused. So much of the answer is
     /// not sent yet.
-    Refused(Bytes),
+    Refused([Bytes; 2]),
     /// The client has ended the stream, or nobody waits for it any more.
     Closed,
 }
@@ -157,13 +159,11 @@ impl Gate {
 
     /// Reads from the client what fits; 0: it has ended.
     fn read_more(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        let before = self.held.len();
-        self.held.resize(before + READ_SIZE, 0);
-        let mut space = ReadBuf::new(&mut self.held[before..]);
-        let read = Pin::new(&mut self.client).poll_read(context, &mut space);
-        let length = space.filled().len();
-        self.held.truncate(before + length);
-        read.map_ok(|()| length)
+        let mut bytes = [MaybeUninit::uninit(); READ_SIZE];
+        let mut space = ReadBuf::uninit(&mut bytes);
+        ready!(Pin::new(&mut self.client).poll_read(context, &mut space))?;
+        self.held.extend_from_slice(space.filled());
+        Poll::Ready(Ok(space.filled().len()))
     }
 
     /// Finds bytes to pass on; `false`: nothing follows any more.
@@ -205,6 +205,10 @@ impl Gate {
                         Poll::Ready(_) => {}
                         Poll::Pending if !in_head => return Poll::Pending,
                         Poll::Pending => {
+                            // An idle connection needs no room.
+                            if self.held.is_empty() {
+                                self.held = Vec::new();
+                            }
                             ready!(self.patience_ends(context));
                             if self.held.is_empty() {
                                 return Poll::Ready(Ok(self.close()));
@@ -269,27 +273,29 @@ impl Gate {
 
     /// Sends what is left of the page.
     fn send_page(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        loop {
-            let Mode::Refused(page) = &mut self.mode else { return Poll::Ready(Ok(())) };
+        while let Mode::Refused(answer) = &mut self.mode {
+            let left = answer.iter_mut().find(|part| !part.is_empty());
             let client = Pin::new(&mut self.client);
-            let sent = match page.is_empty() {
-                true => client.poll_flush(context).map_ok(|()| 0),
-                false => client.poll_write(context, page),
+            let sent = match &left {
+                Some(part) => client.poll_write(context, part),
+                None => client.poll_flush(context).map_ok(|()| 0),
             };
-            match sent {
-                Poll::Ready(Ok(0)) if page.is_empty() => return Poll::Ready(Ok(())),
-                Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-                Poll::Ready(Ok(sent)) => {
-                    page.advance(sent);
+            match (sent, left) {
+                (Poll::Ready(Ok(0)), Some(_)) => {
+                    return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+                }
+                (Poll::Ready(Ok(sent)), Some(part)) => {
+                    part.advance(sent);
                     self.waiting = false;
                 }
-                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
-                Poll::Pending => {
+                (Poll::Ready(sent), _) => return Poll::Ready(sent.map(|_| ())),
+                (Poll::Pending, _) => {
                     ready!(self.patience_ends(context));
                     return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
                 }
             }
         }
+        Poll::Ready(Ok(()))
     }
 
     /// Passes nothing on any more.

@@ -6,13 +6,13 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use http_body_util::BodyExt as _;
-use hyper::Response;
 use hyper::body::{Body as _, Bytes, Frame, SizeHint};
 use hyper::header::CONTENT_LENGTH;
+use hyper::{Method, Response, StatusCode};
 
 use super::progress::{Flow, Progress};
 use super::record::Record;
-use crate::body::{Body, BodyError};
+use crate::body::{self, Body, BodyError};
 use crate::failure::Failure;
 use crate::headers;
 
@@ -39,12 +39,16 @@ pub(super) struct ResponseBody {
 impl ResponseBody {
     /// The body that ends a request, in pieces of so many bytes at most.
     pub(super) fn of(
-        response: Response<Body>,
+        mut response: Response<Body>,
         piece: usize,
         record: Record,
         progress: &Arc<Progress>,
         refused: bool,
     ) -> Response<Body> {
+        let method = &record.outcome.method;
+        if has_no_body(method, response.status()) {
+            response = without_body(response, method);
+        }
         let ended = response.body().is_end_stream();
         // What has ended may still say how long it would have been.
         let left = length(&response).filter(|_| !ended);
@@ -99,6 +103,24 @@ impl ResponseBody {
         self.ended = true;
         None
     }
+}
+
+/// Whether an answer has no body, whatever its length is said to be (RFC 9110,
+/// section 6.4.1).
+fn has_no_body(method: &Method, status: StatusCode) -> bool {
+    *method == Method::HEAD || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
+}
+
+/// Such an answer: in HTTP/2 hyper would send a body, too, or wait for the end of
+/// one that an origin says late.
+fn without_body(mut response: Response<Body>, method: &Method) -> Response<Body> {
+    if response.body().is_end_stream() {
+        return response;
+    }
+    if let Some(length) = response.body().size_hint().exact().filter(|_| *method == Method::HEAD) {
+        response.headers_mut().entry(CONTENT_LENGTH).or_insert_with(|| length.into());
+    }
+    response.map(|_| body::empty())
 }
 
 /// How long the client is told that the body is.
