@@ -246,15 +246,20 @@ impl Proxy {
     /// Counts a head that never became a request, and says what it is answered.
     fn refuse(&self, failure: Failure, circuit: u64) -> [Bytes; 2] {
         self.counts.begun();
-        // Its method is not known.
-        let method = Method::from_bytes(b"-").unwrap_or_default();
-        let status = Some(failure.status());
-        let outcome = Outcome { method, status, bytes: 0, origin: None, failure: Some(failure) };
+        let answer = self.pages.written(failure);
+        let outcome = Outcome {
+            // It is not known.
+            method: Method::from_bytes(b"-").unwrap_or_default(),
+            status: Some(failure.status()),
+            bytes: answer[1].len() as u64,
+            origin: None,
+            failure: Some(failure),
+        };
         self.counts.ended(&outcome);
         if self.settings.access_log {
             counts::log(circuit, &outcome, Duration::ZERO);
         }
-        self.pages.written(failure)
+        answer
     }
 
     /// What there is to say of it in the status.

@@ -3,9 +3,9 @@
 //! The scheme and the port of a URI change with its name, to those by which the
 //! visitor has come. Parts of a URI behind its host stay.
 //!
-//! After the operator's names ([`pairs`](super::pairs)) come the origin's own address, and the visitor's
-//! own name with the port of the origin: both stand for the site that the visitor
-//! has asked for.
+//! After the operator's names ([`pairs`]) come the origin's own address, and the
+//! visitor's own name with the port of the origin: both stand for the site that the
+//! visitor has asked for.
 
 use super::own::Own;
 use super::pairs::{self, Change};

@@ -2,7 +2,7 @@
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use crate::world::{GET, LAST_GET, World, ended, read_head, read_until, status};
+use crate::world::{GET, LAST_GET, World, ended, read_all, read_head, read_until, status};
 
 #[tokio::test(start_paused = true)]
 async fn a_request_and_its_response_pass_and_the_stream_stays_open_for_more() {
@@ -314,5 +314,13 @@ async fn the_access_log_says_nothing_of_what_was_asked_for() {
             let expected = ["circuit=1", "method=\"other\"", "status=200", "bytes=2", "origin=0"];
             assert!(expected.iter().all(|part| text.contains(part)), "{text}");
         }
+        // Nor of what never became a request.
+        let mut client = world.asking("GET /secret HTTP/1.2\r\nX: secret\r\n\r\n").await;
+        let answer = read_all(&mut client).await;
+        let text = String::from_utf8(std::mem::take(&mut *lines.0.lock().unwrap())).unwrap();
+        let length = answer.split_once("\r\n\r\n").unwrap().1.len();
+        let expected = ["method=\"other\"", "status=400", "malformed", &format!("bytes={length}")];
+        assert_eq!(expected.iter().all(|part| text.contains(part)), on, "{text}");
+        assert!(!text.to_ascii_lowercase().contains("secret"), "{text}");
     }
 }
