@@ -3,8 +3,8 @@
 //! Every answer is judged before it is written to a client, whatever its method,
 //! status and version: what hyper does not check (the length of an answer without
 //! a body), or repairs in its own way, must not reach a client that could read it
-//! differently. Origins judge what they send for their own health; the exchange
-//! judges again, since it trusts no upstream.
+//! differently. Origins judge what they send for their own health; the exchange has
+//! judged what comes from any other upstream, since it trusts none.
 
 use http::header::{
     CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue, LOCATION, TRANSFER_ENCODING,
@@ -34,13 +34,20 @@ pub enum Flaw {
     Locations,
 }
 
+/// An extension of a head that was accepted.
+#[derive(Clone, Copy)]
+struct Judged;
+
 /// Accepts or refuses a head, and merges equal values of `Content-Length` and
-/// `Location` into one field.
+/// `Location` into one field. What was accepted once stays so.
 ///
 /// # Errors
 ///
 /// The answer can be read in two ways, or in none.
 pub fn judge(max_fields: usize, answer: &mut response::Parts) -> Result<(), Flaw> {
+    if answer.extensions.get::<Judged>().is_some() {
+        return Ok(());
+    }
     let headers = &mut answer.headers;
     if headers.len() > max_fields {
         return Err(Flaw::TooManyFields(max_fields));
@@ -65,7 +72,9 @@ pub fn judge(max_fields: usize, answer: &mut response::Parts) -> Result<(), Flaw
             headers.insert(CONTENT_LENGTH, length.into());
         }
     }
-    once(headers, &LOCATION)
+    once(headers, &LOCATION)?;
+    answer.extensions.insert(Judged);
+    Ok(())
 }
 
 /// The one length that all fields and members of lists say (RFC 9112, section

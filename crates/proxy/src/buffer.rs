@@ -138,6 +138,15 @@ struct Filler {
     spill: Option<Option<(Arc<File>, Part)>>,
 }
 
+impl Drop for Filler {
+    /// Whatever ends it early, such as a panic: its reader must not wait for ever.
+    fn drop(&mut self) {
+        self.queue.put(|state| {
+            state.end.get_or_insert_with(|| Err("the answer was not read to its end".into()));
+        });
+    }
+}
+
 impl Filler {
     async fn fill(mut self, mut body: Body) {
         loop {
@@ -354,6 +363,16 @@ mod tests {
             }
         };
         assert_eq!((read, error.to_string().as_str()), (6000, "broken"));
+    }
+
+    #[tokio::test]
+    async fn a_panic_where_an_answer_is_read_ahead_breaks_it_off() {
+        let first = futures::stream::iter([data(1)]);
+        let panics = futures::stream::poll_fn(|_| panic!("as a test wants it"));
+        let broken = futures::StreamExt::chain(first, panics);
+        let mut body = buffered(StreamBody::new(broken).boxed_unsync(), &SMALL, 4);
+        assert!(body.frame().await.unwrap().is_ok());
+        assert!(body.frame().await.unwrap().is_err());
     }
 
     #[tokio::test]

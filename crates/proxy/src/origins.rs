@@ -9,11 +9,10 @@
 //! | `health` (pure) | whether an origin is in use |
 //! | `attempt` | what one try at one origin comes to, and whether another may follow |
 //! | `check` | how an origin that is asked every now and then is |
-//! | `pool` | which connection a request gets, how many there are |
-//! | `dial`, `opening`, `tls` | how a connection is made and verified |
-//! | `sender`, `wire`, `tasks` | one connection: above HTTP, below it, where it runs |
-//! | `upload`, `download`, `request` | what passes through |
-//! | `counts` | what is counted |
+//! | `pool` | which connection a request gets, of those that serve one at a time |
+//! | `shared` | which stream it gets, of the HTTP/2 connections that all share |
+//! | `connection`, `tls` | how a connection is made and verified, and what it does |
+//! | `request`, `bodies` | what passes through |
 //!
 //! Connections are hyper's; which of them a request gets is decided here.
 //! hyper-util's pooled client cannot be told how many connections there may
@@ -24,22 +23,18 @@
 
 mod attempt;
 mod balance;
+mod bodies;
 mod check;
-mod counts;
-mod dial;
-mod download;
+mod connection;
 mod health;
-mod opening;
 mod pool;
 mod request;
-mod sender;
-mod tasks;
+mod shared;
 mod tls;
-mod upload;
 mod upstream;
-mod wire;
 
 use std::fmt::Write as _;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use hyper::{Request, Response};
@@ -47,8 +42,7 @@ use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 
 use self::balance::{Candidate, choose};
-use self::counts::Counts;
-use self::dial::{Dialer, HeadLimits};
+use self::connection::{Dialer, HeadLimits};
 use self::health::{Change, Health, Thresholds, Trial, Trouble};
 use self::pool::Pool;
 pub use self::tls::TrustError;
@@ -81,6 +75,19 @@ struct Member {
     pool: Arc<Pool>,
     counts: Arc<Counts>,
 }
+
+/// What is counted for each origin.
+#[derive(Debug, Default)]
+struct Counts {
+    requests: AtomicU64,
+    failures: AtomicU64,
+    in_flight: AtomicUsize,
+}
+
+/// A request under way, until the body of its response has ended or its
+/// upgraded connection is closed.
+#[derive(Debug)]
+struct InFlight(Arc<Counts>);
 
 /// What the next choice depends on.
 struct Choice {
@@ -269,8 +276,8 @@ impl Origins {
             name: member.name.clone(),
             out: health.out(now).map(str::to_owned),
             trouble: health.trouble().map(str::to_owned),
-            requests: member.counts.requests(),
-            failures: member.counts.failures(),
+            requests: member.counts.requests.load(Ordering::Relaxed),
+            failures: member.counts.failures.load(Ordering::Relaxed),
             in_flight: member.counts.in_flight(),
         });
         states.collect()
@@ -339,7 +346,7 @@ impl Turn<'_> {
     /// It failed.
     fn failed(mut self, trouble: Trouble, why: &str) {
         self.told = true;
-        self.member.counts.failed();
+        self.member.counts.failures.fetch_add(1, Ordering::Relaxed);
         tracing::debug!(origin = %self.member.name, %why, "a request failed at an origin");
         self.origins.learn(self.index, |health| {
             health.saw(trouble, why);
@@ -356,6 +363,26 @@ impl Drop for Turn<'_> {
                 None
             });
         }
+    }
+}
+
+impl Counts {
+    /// A request goes to the origin.
+    fn begin(self: &Arc<Self>) -> InFlight {
+        self.requests.fetch_add(1, Ordering::Relaxed);
+        self.in_flight.fetch_add(1, Ordering::Relaxed);
+        InFlight(Arc::clone(self))
+    }
+
+    /// Requests under way.
+    fn in_flight(&self) -> usize {
+        self.in_flight.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -377,8 +404,10 @@ impl Member {
             address: origin.address.clone(),
             tls,
             protocol: settings.protocol,
+            proxy_protocol: settings.proxy_protocol,
             within: settings.connect_timeout,
             heads,
+            tasks: Arc::default(),
         };
         Ok(Self {
             name: origin.to_string(),

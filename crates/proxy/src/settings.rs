@@ -57,7 +57,8 @@ pub struct OriginSettings {
     /// waits for the client.
     pub buffer_response: Option<BufferSettings>,
     /// Connections to one origin at a time, 1 to 65535; requests beyond wait,
-    /// and those of one circuit beyond its share of them.
+    /// and those of one circuit beyond its share of them. With HTTP/2, streams:
+    /// beyond those no connection is added.
     pub max_connections: usize,
     /// How long an idle connection is kept for the next request, up to 1 h; with
     /// 0 none is kept.
@@ -87,10 +88,9 @@ pub enum Balance {
     First,
 }
 
-/// Requests of one circuit that may be under way on the one connection to an
-/// HTTP/2 origin. The origin says how many there may be in all, and hyper tells
-/// nobody; it should be no fewer than 100 (RFC 9113, section 6.5.2), and is 100
-/// to 250 with the usual servers.
+/// Requests of one circuit that may be under way at an HTTP/2 origin. The origin
+/// says how many there may be on a connection: it should be no fewer than 100 (RFC
+/// 9113, section 6.5.2), and is 100 to 250 with the usual servers.
 pub const STREAMS_OF_A_CIRCUIT: u16 = 64;
 
 /// What is spoken to origins.

@@ -1,14 +1,14 @@
 //! How many of what there are only so many of may one circuit take?
 //!
-//! Connections to an origin and file handles are few, and taking one costs a
-//! client next to nothing. Nobody can tell how many circuits a client has, but
-//! none of them takes more than its share, who waits for its own share
+//! Connections to an origin, its streams and file handles are few, and taking one
+//! costs a client next to nothing. Nobody can tell how many circuits a client has,
+//! but none of them takes more than its share, who waits for its own share
 //! stands in nobody's way, and what becomes free goes to the circuit that has
 //! least. Where nothing becomes free, the slowest request of the circuit that has
-//! most is given up (`pace`). See `origins::pool` and the daemon's `file_handles`
-//! for how many there are of each.
+//! most is given up (`pace`). See `origins::pool`, `origins::shared` and the daemon's
+//! `file_handles` for how many there are of each.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -26,8 +26,6 @@ pub struct Shares(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
-    /// What one circuit may have.
-    each: usize,
     /// How long a circuit waits for one.
     within: Duration,
     state: Mutex<State>,
@@ -35,16 +33,29 @@ struct Shared {
 
 #[derive(Debug, Default)]
 struct State {
-    /// What nobody has taken.
-    free: usize,
-    /// The number of the next one who wants one.
+    /// How many there are.
+    all: usize,
+    /// What one circuit may have of them.
+    each: usize,
+    /// How many are taken.
+    taken: usize,
+    /// The number of the next request that wants one.
     next: u64,
-    /// Those who wait, in the order in which they came; `None`: for all circuits.
-    waiting: BTreeMap<u64, (Option<u64>, oneshot::Sender<()>)>,
-    /// Those that are taken, and by whose requests.
-    taken: BTreeMap<u64, (u64, Pace)>,
-    /// How many each circuit has; none has 0.
-    held: BTreeMap<u64, usize>,
+    /// Those that have one or wait for one.
+    circuits: BTreeMap<u64, Circuit>,
+    /// Circuits with requests that wait, below their share: who has least comes
+    /// first, then who has waited longest.
+    eligible: BTreeSet<Rank>,
+}
+
+/// How many a circuit has, its first request that waits, and the circuit.
+type Rank = (usize, u64, u64);
+
+/// The requests of one circuit, by their numbers.
+#[derive(Debug, Default)]
+struct Circuit {
+    taken: BTreeMap<u64, Pace>,
+    waiting: BTreeMap<u64, (Pace, oneshot::Sender<()>)>,
 }
 
 /// One that a circuit has taken; given back when this is dropped.
@@ -56,15 +67,26 @@ pub struct Share(#[expect(dead_code, reason = "given back when dropped")] Ticket
 struct Ticket {
     shares: Shares,
     number: u64,
-    circuit: Option<u64>,
+    circuit: u64,
 }
 
 impl Shares {
     /// `all` of them, of which one circuit gets `each`. Who finds none waits
     /// for at most `within`.
     pub fn new(all: usize, each: usize, within: Duration) -> Self {
-        let state = Mutex::new(State { free: all, ..State::default() });
-        Self(Arc::new(Shared { each, within, state }))
+        let state = Mutex::new(State { all, each, ..State::default() });
+        Self(Arc::new(Shared { within, state }))
+    }
+
+    /// From now on there are so many. What is taken beyond that stays taken.
+    pub(crate) fn resize(&self, all: usize, each: usize) {
+        let mut state = self.state();
+        state.all = all;
+        if state.each != each {
+            state.each = each;
+            state.eligible = state.circuits.iter().filter_map(|it| rank(each, it)).collect();
+        }
+        state.grant();
     }
 
     /// Takes one for this circuit; `None`: it has its share, or all are taken,
@@ -76,85 +98,90 @@ impl Shares {
     /// Takes one for a request of this circuit, which is given up if it is too
     /// slow and others wait.
     pub async fn take_for(&self, circuit: u64, pace: &Pace) -> Option<Share> {
-        self.wait(Some((circuit, pace))).await
+        self.take_or(circuit, pace, || ()).await
     }
 
-    /// Takes one that is for all circuits together.
-    pub async fn take_for_all(&self) -> Option<Share> {
-        self.wait(None).await
-    }
-
-    /// How many are left, over all circuits.
-    pub fn left(&self) -> usize {
-        self.state().free
-    }
-
-    /// Gives up requests that are too slow, for one of this circuit, until it
-    /// waits no more. Never ends.
-    pub(crate) async fn make_room(&self, circuit: u64) {
-        loop {
-            sleep(LOOK_EVERY).await;
-            self.give_one_up(circuit);
-        }
-    }
-
-    async fn wait(&self, whose: Option<(u64, &Pace)>) -> Option<Share> {
-        let circuit = whose.map(|(circuit, _)| circuit);
-        let (ticket, granted) = self.queue(circuit);
+    /// The same; does `meanwhile` once the request waits, if it has to.
+    pub(crate) async fn take_or(
+        &self,
+        circuit: u64,
+        pace: &Pace,
+        meanwhile: impl FnOnce(),
+    ) -> Option<Share> {
+        let (ticket, waiting) = self.queue(circuit, pace);
+        let Some(granted) = waiting else { return Some(Share(ticket)) };
+        meanwhile();
         let room = async {
-            match circuit {
-                Some(circuit) => loop {
-                    sleep(LOOK_EVERY).await;
-                    if self.left() == 0 {
-                        self.give_one_up(circuit);
-                    }
-                },
-                None => std::future::pending().await,
+            loop {
+                sleep(LOOK_EVERY).await;
+                self.make_room(&ticket);
             }
         };
-        let waiting = async {
+        let granted = async {
             tokio::select! {
                 biased;
                 _ = granted => {}
                 () = room => {}
             }
         };
-        let _ = timeout(self.0.within, waiting).await;
-        let mut state = self.state();
+        let _ = timeout(self.0.within, granted).await;
         // It may have got one in the very moment in which it has waited enough.
-        let has_one = !state.waiting.contains_key(&ticket.number);
-        if let Some((circuit, pace)) = whose.filter(|_| has_one) {
-            state.taken.insert(ticket.number, (circuit, pace.clone()));
-        }
-        drop(state);
+        let has_one = self.state().has(&ticket);
         has_one.then(|| Share(ticket))
     }
 
-    fn queue(&self, circuit: Option<u64>) -> (Ticket, oneshot::Receiver<()>) {
-        let (grant, granted) = oneshot::channel();
+    /// How many are left, over all circuits.
+    pub fn left(&self) -> usize {
+        self.state().left()
+    }
+
+    /// Whether anybody waits for want of them, and not for its own share.
+    pub(crate) fn are_short(&self) -> bool {
+        !self.state().eligible.is_empty()
+    }
+
+    /// Takes one, or gets in line, with who tells when its turn has come.
+    fn queue(&self, circuit: u64, pace: &Pace) -> (Ticket, Option<oneshot::Receiver<()>>) {
         let mut state = self.state();
         let number = state.next;
         state.next += 1;
-        state.waiting.insert(number, (circuit, grant));
-        state.grant(self.0.each);
-        (Ticket { shares: self.clone(), number, circuit }, granted)
+        let ticket = Ticket { shares: self.clone(), number, circuit };
+        let (pace, each) = (pace.clone(), state.each);
+        let held = state.circuits.get(&circuit).map_or(0, |circuit| circuit.taken.len());
+        if state.left() > 0 && held < each {
+            state.taken += 1;
+            state.change(circuit, |circuit| drop(circuit.taken.insert(number, pace)));
+            return (ticket, None);
+        }
+        let (grant, granted) = oneshot::channel();
+        state.change(circuit, |circuit| drop(circuit.waiting.insert(number, (pace, grant))));
+        (ticket, Some(granted))
     }
 
-    fn give_one_up(&self, wanting: u64) {
+    /// Gives up the request of others that is slowest, for this one, if that is the
+    /// next one of its circuit.
+    fn make_room(&self, ticket: &Ticket) {
         let now = now();
         let state = self.state();
-        let own = state.held.get(&wanting).copied().unwrap_or_default();
-        // Most of those who wait in a flood have as much as anybody.
-        if state.held.values().all(|held| *held <= own) {
+        let own = state.circuits.get(&ticket.circuit);
+        let next = own.and_then(|own| own.waiting.keys().next());
+        if state.left() > 0 || next != Some(&ticket.number) {
             return;
         }
-        let taken = state.taken.values().filter(|(_, pace)| !pace.is_given_up());
-        let (candidates, paces): (Vec<_>, Vec<_>) = taken
-            .map(|(circuit, pace)| {
-                (Candidate { circuit: *circuit, too_slow: pace.too_slow(now) }, pace)
-            })
+        // Most of those who wait in a flood have as much as anybody.
+        let held = own.map_or(0, |own| own.taken.len());
+        if state.circuits.values().all(|other| other.taken.len() <= held) {
+            return;
+        }
+        let (candidates, paces): (Vec<_>, Vec<_>) = state
+            .circuits
+            .iter()
+            .flat_map(|(circuit, it)| it.taken.values().map(move |pace| (*circuit, pace)))
+            .filter(|(_, pace)| !pace.is_given_up())
+            .map(|(circuit, pace)| (Candidate { circuit, too_slow: pace.too_slow(now) }, pace))
             .unzip();
-        if let Some(pace) = give_up(&candidates, wanting).and_then(|index| paces.get(index)) {
+        if let Some(pace) = give_up(&candidates, ticket.circuit).and_then(|index| paces.get(index))
+        {
             pace.give_up();
         }
     }
@@ -164,23 +191,49 @@ impl Shares {
     }
 }
 
+/// Where a circuit stands among those that are eligible, if it is.
+fn rank(each: usize, (circuit, requests): (&u64, &Circuit)) -> Option<Rank> {
+    let held = requests.taken.len();
+    let first = requests.waiting.keys().next()?;
+    (held < each).then_some((held, *first, *circuit))
+}
+
 impl State {
-    /// Gives what is free to those who wait: first to the circuits that have least.
-    fn grant(&mut self, each: usize) {
-        while self.free > 0 {
-            let waiting = self.waiting.iter().filter_map(|(number, (circuit, _))| {
-                let Some(circuit) = circuit else { return Some((0, *number)) };
-                let held = self.held.get(circuit).copied().unwrap_or_default();
-                (held < each).then_some((held, *number))
+    fn left(&self) -> usize {
+        self.all.saturating_sub(self.taken)
+    }
+
+    fn has(&self, ticket: &Ticket) -> bool {
+        let circuit = self.circuits.get(&ticket.circuit);
+        circuit.is_some_and(|circuit| circuit.taken.contains_key(&ticket.number))
+    }
+
+    /// Changes what a circuit has and wants, and its rank with it.
+    fn change<T>(&mut self, circuit: u64, change: impl FnOnce(&mut Circuit) -> T) -> T {
+        let requests = self.circuits.entry(circuit).or_default();
+        if let Some(rank) = rank(self.each, (&circuit, requests)) {
+            self.eligible.remove(&rank);
+        }
+        let changed = change(requests);
+        self.eligible.extend(rank(self.each, (&circuit, requests)));
+        if requests.taken.is_empty() && requests.waiting.is_empty() {
+            self.circuits.remove(&circuit);
+        }
+        changed
+    }
+
+    /// Gives what is left to those who wait: first to the circuits that have least.
+    fn grant(&mut self) {
+        while self.left() > 0 {
+            let Some((_, number, circuit)) = self.eligible.first().copied() else { return };
+            self.taken += 1;
+            self.change(circuit, |circuit| {
+                if let Some((pace, grant)) = circuit.waiting.remove(&number) {
+                    circuit.taken.insert(number, pace);
+                    // Who has gone in this moment gives it back.
+                    let _ = grant.send(());
+                }
             });
-            let Some((_, number)) = waiting.min() else { return };
-            let Some((circuit, grant)) = self.waiting.remove(&number) else { return };
-            self.free -= 1;
-            if let Some(circuit) = circuit {
-                *self.held.entry(circuit).or_default() += 1;
-            }
-            // Who has gone in this moment gives it back.
-            let _ = grant.send(());
         }
     }
 }
@@ -188,21 +241,14 @@ impl State {
 impl Drop for Ticket {
     fn drop(&mut self) {
         let mut state = self.shares.state();
-        let waited = state.waiting.remove(&self.number).is_some();
-        if waited {
-            return;
+        let number = self.number;
+        let had_one = state.change(self.circuit, |circuit| {
+            circuit.waiting.remove(&number).is_none() && circuit.taken.remove(&number).is_some()
+        });
+        if had_one {
+            state.taken -= 1;
+            state.grant();
         }
-        state.taken.remove(&self.number);
-        state.free += 1;
-        if let Some(circuit) = self.circuit
-            && let Some(held) = state.held.get_mut(&circuit)
-        {
-            *held -= 1;
-            if *held == 0 {
-                state.held.remove(&circuit);
-            }
-        }
-        state.grant(self.shares.0.each);
     }
 }
 
@@ -266,15 +312,16 @@ mod tests {
         for circuit in 1..1000 {
             drop(shares.take(circuit).await);
         }
-        assert_eq!(shares.state().held.keys().collect::<Vec<_>>(), [&1]);
+        assert_eq!(shares.state().circuits.keys().collect::<Vec<_>>(), [&1]);
         tokio::select! {
             biased;
             _ = shares.take(1) => panic!("it has its share"),
             () = std::future::ready(()) => {}
         }
         drop(held);
-        assert!(shares.state().held.is_empty());
-        assert!(shares.state().taken.is_empty() && shares.state().waiting.is_empty());
+        let state = shares.state();
+        assert!(state.circuits.is_empty() && state.eligible.is_empty());
+        drop(state);
         assert_eq!(shares.left(), 2);
     }
 

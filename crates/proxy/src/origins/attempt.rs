@@ -12,10 +12,9 @@ use hyper::header::UPGRADE;
 use hyper::{Request, Response, StatusCode};
 use tokio::time::{sleep, timeout};
 
-use super::dial::{DialError, HeadLimits};
-use super::download::download;
+use super::bodies::{Upload, download};
+use super::connection::{DialError, HeadLimits};
 use super::pool::CheckoutError;
-use super::upload::Upload;
 use super::{Client, Origins, Turn, request};
 use crate::answer::{self, Flaw};
 use crate::body::{self, Body};
@@ -95,38 +94,20 @@ impl Origins {
             Ok(lease) => lease,
             Err(error) => return Err(unconnected(&error, request)),
         };
-        let entrance = tokio::select! {
-            biased;
-            entrance = lease.entrance() => entrance,
-            () = member.pool.make_room(client.circuit) => Err(CheckoutError::Busy),
-        };
-        let entrance = match entrance {
-            Ok(entrance) => entrance,
-            Err(error) => return Err(unconnected(&error, request)),
-        };
         if request.headers().contains_key(UPGRADE) {
             lease.is_the_last();
         }
         let (before, is_http1) = (lease.received(), lease.is_http1());
         let (head, body) = request.into_parts();
-        let (upload, mut progress) = Upload::new(body, entrance);
+        let (upload, progress) = Upload::new(body, lease.stream());
         let Some(sender) = lease.sender() else {
             return Err(Lost::spent(Failure::OriginBroken, "the connection is gone"));
         };
         let too_slow = async {
             let (connect, respond) =
                 (self.settings.connect_timeout, self.settings.response_timeout);
-            // The origin may have no stream to spare.
-            let no_stream = !is_http1 && {
-                let begun = async {
-                    tokio::select! {
-                        () = progress.begun() => {}
-                        () = member.pool.make_room(client.circuit) => {}
-                    }
-                };
-                timeout(connect, begun).await.is_err()
-            };
-            if no_stream {
+            // The origin may take fewer streams than it has said.
+            if !is_http1 && timeout(connect, progress.begun()).await.is_err() {
                 let why = format!("no stream within {}", humantime::format_duration(connect));
                 return Lost::new(Failure::OriginsBusy, why, Rest::Unanswered);
             }
@@ -176,8 +157,7 @@ impl Origins {
             lease.upgraded(in_flight);
             return Ok(response.map(|_| body::empty()));
         }
-        let early = !progress.has_ended();
-        let response = response.map(|body| download(body, lease, in_flight, early));
+        let response = response.map(|body| download(body, lease, in_flight, progress));
         Ok(match &self.settings.buffer_response {
             Some(settings) => response.map(|body| buffered(body, settings, client.circuit)),
             None => response,
@@ -210,9 +190,11 @@ impl Origins {
 fn unconnected(error: &CheckoutError, request: Request<Body>) -> Lost {
     let failure = match error {
         CheckoutError::Busy => Failure::OriginsBusy,
-        CheckoutError::Dial(DialError::Slow(_)) => Failure::OriginSlow,
-        CheckoutError::Dial(DialError::Http(_)) => Failure::OriginBroken,
-        CheckoutError::Dial(_) => Failure::OriginUnreachable,
+        CheckoutError::Dial(error) => match **error {
+            DialError::Slow(_) => Failure::OriginSlow,
+            DialError::Http(_) | DialError::Ended => Failure::OriginBroken,
+            _ => Failure::OriginUnreachable,
+        },
     };
     Lost::new(failure, with_sources(error), Rest::Unsent(Box::new(request)))
 }

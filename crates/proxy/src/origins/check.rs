@@ -10,7 +10,7 @@ use rand::RngExt as _;
 use tokio::time::{sleep, timeout};
 
 use super::attempt::with_sources;
-use super::upload::Upload;
+use super::bodies::Upload;
 use super::{Member, Origins, request};
 use crate::answer;
 use crate::body;
@@ -46,11 +46,11 @@ impl Origins {
 
     async fn check(&self, member: &Member, check: &HealthCheck) -> Result<(), String> {
         let Some(path) = &check.path else {
-            let opening = member.pool.opening_of_check();
-            let connecting = member.pool.dialer().connect(&opening);
+            let connecting = member.pool.dialer().connect(None);
             return connecting.await.map(drop).map_err(|error| with_sources(&error));
         };
-        let mut sender = member.pool.for_check().await.map_err(|error| with_sources(&error))?;
+        let connecting = member.pool.dialer().http(None);
+        let mut sender = connecting.await.map_err(|error| with_sources(&error))?.0;
         let (upload, _progress) = Upload::new(body::empty(), None);
         let mut question = Request::get(path.as_str())
             .header(USER_AGENT, HeaderValue::from_static(NAME))

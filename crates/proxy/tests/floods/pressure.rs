@@ -1,6 +1,6 @@
 //! Whether others are served while slow readers hold all connections.
 
-use onionbraid_proxy::settings::{BufferSettings, HttpSettings};
+use onionbraid_proxy::settings::{BufferSettings, HttpSettings, OriginProtocol};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::site::{LARGE, LONG, Site, large, zero_window};
@@ -68,6 +68,53 @@ async fn the_longest_silent_connection_of_who_has_most_makes_room() {
         let echo = tokio::time::timeout(LONG, client.read_u8()).await.unwrap();
         assert_eq!(echo.is_ok(), number != 1, "{number}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn streams_to_an_origin_of_http_2_are_freed_too() {
+    let mut site = Site::with(|settings| {
+        settings.origins.protocol = OriginProtocol::Http2;
+        settings.origins.connect_timeout = LONG / 2;
+        // As many as one connection has streams.
+        settings.origins.max_connections = 100;
+    })
+    .await;
+    let mut flood = Vec::new();
+    for circuit in 0..3 {
+        let mut client = site.client(circuit).await;
+        client.write_all(&zero_window("/large", 60)).await.unwrap();
+        flood.push(client);
+    }
+    all_taken(&site, 100).await;
+    for honest in 0..3 {
+        assert!(site.get(100 + honest, "/").await.ends_with(b"word"));
+    }
+    assert!(site.proxy.status().failures["given_up"] > 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_honest_request_does_not_wait_behind_a_flood_for_an_origin_of_http_2() {
+    let mut site = Site::with(|settings| {
+        settings.origins.protocol = OriginProtocol::Http2;
+        settings.origins.max_connections = 100;
+        settings.origins.connect_timeout = LONG / 2;
+    })
+    .await;
+    let mut flood = Vec::new();
+    for circuit in 0..11 {
+        let mut client = site.client(circuit).await;
+        client.write_all(&zero_window("/large", 100)).await.unwrap();
+        flood.push(client);
+    }
+    // Those of the flood that wait count among those under way, too.
+    all_taken(&site, 200).await;
+    for honest in 0..5 {
+        assert!(site.get(100 + honest, "/").await.ends_with(b"word"));
+    }
+    // It got what was freed, and no one of the flood before it: that many at most
+    // were given up for it, and not the hundreds that wait.
+    let given_up = site.proxy.status().failures["given_up"];
+    assert!((1..100).contains(&given_up), "{given_up}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

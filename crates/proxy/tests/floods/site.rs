@@ -1,14 +1,21 @@
 //! A proxy and its origin on sockets, and clients that speak raw bytes.
 
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http_body_util::Full;
+use hyper::body::{Bytes, Incoming};
+use hyper::server::conn::http2;
+use hyper::service::service_fn;
+use hyper::{Request, Response};
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use onionbraid_proxy::http::{CircuitControl, Proxy};
 use onionbraid_proxy::origins::Origins;
 use onionbraid_proxy::pages::Pages;
 use onionbraid_proxy::rules::{HttpOrigin, Origin};
-use onionbraid_proxy::settings::HttpSettings;
+use onionbraid_proxy::settings::{HttpSettings, OriginProtocol};
 use onionbraid_proxy::visitor::Visitor;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -44,12 +51,16 @@ impl Site {
         change(&mut settings);
         let origin = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = Origin::Tcp(origin.local_addr().unwrap());
+        let protocol = settings.origins.protocol;
         let settings = Arc::new(settings);
         let origins = Origins::new(&[HttpOrigin { address, tls: false }], &settings).unwrap();
         let proxy = Proxy::new(settings, Pages::default(), origins);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let mut tasks = JoinSet::new();
-        tasks.spawn(serve_files(origin));
+        match protocol {
+            OriginProtocol::Http1 => tasks.spawn(serve_files(origin)),
+            OriginProtocol::Http2 => tasks.spawn(serve_http2(origin)),
+        };
         Self { proxy, listener, tasks, _turn: turn }
     }
 
@@ -130,6 +141,24 @@ async fn serve_files(listener: TcpListener) {
                 head.clear();
             }
         });
+    }
+}
+
+/// The same in HTTP/2, with a hundred streams.
+async fn serve_http2(listener: TcpListener) {
+    let large = Bytes::from(large());
+    let mut tasks = JoinSet::new();
+    while let Ok((stream, _)) = listener.accept().await {
+        let large = large.clone();
+        let service = service_fn(move |request: Request<Incoming>| {
+            let is_large = request.uri().path() == "/large";
+            let body = if is_large { large.clone() } else { Bytes::from_static(b"word") };
+            std::future::ready(Ok::<_, Infallible>(Response::new(Full::new(body))))
+        });
+        let connection = http2::Builder::new(TokioExecutor::new())
+            .max_concurrent_streams(100)
+            .serve_connection(TokioIo::new(stream), service);
+        tasks.spawn(async move { drop(connection.await) });
     }
 }
 

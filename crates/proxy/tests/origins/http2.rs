@@ -12,10 +12,11 @@ use hyper::{Request, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use onionbraid_proxy::body::{self, Body};
 use onionbraid_proxy::failure::Failure;
+use onionbraid_proxy::origins::Client;
 use onionbraid_proxy::settings::{OriginProtocol, OriginSettings};
 use tokio::sync::Notify;
 
-use crate::server::{Accepted, Server};
+use crate::server::{Accepted, Nobody, Server};
 use crate::{CLIENT, SHORT, WaitingRoom, ask, get, origins, post, settings, text, until, within};
 
 fn http2() -> OriginSettings {
@@ -53,7 +54,7 @@ async fn all_requests_share_one_connection_within_the_limits_of_the_origin() {
     for at_a_time in [1, 100] {
         let server =
             Server::start(move |_, connection| serve_http2(connection, at_a_time, tell)).await;
-        let origins = origins(&[&server.origin], http2());
+        let origins = origins(&[&server.origin], OriginSettings { max_connections: 1, ..http2() });
         let answers = join_all((0..20).map(|_| ask(&origins, post("/path?query")))).await;
         for answer in answers {
             assert_eq!(answer.unwrap(), "POST http://shop.onion/path?query 8 false");
@@ -100,7 +101,8 @@ async fn requests_beyond_the_streams_of_an_origin_wait_only_so_long() {
         })
     })
     .await;
-    let origins = origins(&[&server.origin], OriginSettings { connect_timeout: SHORT, ..http2() });
+    let settings = OriginSettings { connect_timeout: SHORT, max_connections: 1, ..http2() };
+    let origins = origins(&[&server.origin], settings);
     let others = async {
         within(asked.notified()).await;
         // The first waits for a stream, the others for their turn to do so.
@@ -140,6 +142,84 @@ async fn one_circuit_leaves_streams_to_the_others_and_waits_for_its_own() {
     .await;
     let origins = origins(&[&server.origin], http2());
     room.leaves_to_others(&origins, 150, 64, "GET http://shop.onion/ 0 false").await;
+    assert_eq!(server.accepted(), 1);
+}
+
+#[tokio::test]
+async fn an_origin_of_few_streams_gets_more_connections_up_to_the_limit() {
+    let room = WaitingRoom::new();
+    let held = Arc::clone(&room);
+    let server = Server::start(move |_, connection| {
+        let held = Arc::clone(&held);
+        serve_http2(connection, 10, move |request| {
+            let room = Arc::clone(&held);
+            async move {
+                room.wait().await;
+                tell(request).await
+            }
+        })
+    })
+    .await;
+    let origins = origins(&[&server.origin], OriginSettings { max_connections: 35, ..http2() });
+    let clients: Vec<_> = (0..50).map(|circuit| Client { circuit, port: 80 }).collect();
+    let asked = join_all(clients.into_iter().map(async |client| {
+        let response = origins.send(get("/"), client).await?;
+        Ok::<_, Failure>(text(response).await)
+    }));
+    let all = async {
+        until(|| room.waiting.load(Ordering::SeqCst) == 40).await;
+        assert_eq!(server.accepted(), 4);
+        room.go.add_permits(1);
+    };
+    let (answers, ()) = tokio::join!(asked, all);
+    assert!(answers.iter().all(Result::is_ok));
+    assert_eq!(server.accepted(), 4);
+}
+
+#[tokio::test]
+async fn who_waits_for_a_connection_learns_why_there_is_none() {
+    let nobody = Nobody::new();
+    let origins = origins(&[&nobody.origin], http2());
+    let clients = (0..20).map(|circuit| Client { circuit, port: 80 });
+    let answers = join_all(clients.map(|client| origins.send(get("/"), client)));
+    for answer in within(answers).await {
+        assert_eq!(answer.err(), Some(Failure::OriginUnreachable));
+    }
+}
+
+#[tokio::test]
+async fn an_upload_that_outlasts_its_answer_is_ended_in_time_and_takes_its_stream_until_then() {
+    let reset = Arc::new(Notify::new());
+    let told = Arc::clone(&reset);
+    let server = Server::start(move |_, connection| {
+        let told = Arc::clone(&told);
+        async move {
+            let mut connection = h2::server::Builder::new()
+                .max_concurrent_streams(1)
+                .handshake::<_, Bytes>(connection)
+                .await
+                .unwrap();
+            let mut uploads = tokio::task::JoinSet::new();
+            while let Some(Ok((request, mut respond))) = connection.accept().await {
+                drop(respond.send_response(Response::new(()), true).unwrap());
+                let told = Arc::clone(&told);
+                uploads.spawn(async move {
+                    if request.into_body().data().await.is_some_and(|data| data.is_err()) {
+                        told.notify_one();
+                    }
+                });
+            }
+        }
+    })
+    .await;
+    let settings = OriginSettings { idle_timeout: SHORT, max_connections: 1, ..http2() };
+    let origins = origins(&[&server.origin], settings);
+    let never = futures::stream::pending::<Result<Frame<Bytes>, body::BodyError>>();
+    let request = post("/").map(|_| http_body_util::StreamBody::new(never).boxed_unsync());
+    ask(&origins, request).await.unwrap();
+    // The next one gets the one stream that there is.
+    ask(&origins, get("/")).await.unwrap();
+    within(reset.notified()).await;
     assert_eq!(server.accepted(), 1);
 }
 
@@ -316,7 +396,7 @@ async fn with_proxy_protocol_each_circuit_has_a_connection_of_its_own() {
     let proxy_protocol = Some(onionbraid_proxy::settings::ProxyProtocol::V2);
     let origins = origins(&[&server.origin], OriginSettings { proxy_protocol, ..http2() });
     let ask = async |circuit| {
-        let client = onionbraid_proxy::origins::Client { circuit, port: 80 };
+        let client = Client { circuit, port: 80 };
         text(within(origins.send(get("/"), client)).await.unwrap()).await
     };
     let (one, two) = tokio::join!(ask(1), ask(2));
