@@ -283,8 +283,9 @@ pub enum KeysCommand {
     /// Take an existing key into the keystore, and print its address
     ///
     /// PATH is C tor's hs_ed25519_secret_key or its HiddenServiceDir, a PEM file of
-    /// Onionbalance, or a key of another Arti keystore. Another key that the service
-    /// has is never replaced. PATH is left as it is.
+    /// Onionbalance, or a key of another Arti keystore; - is standard input. Another
+    /// key that the service has is never replaced. PATH is left as it is. Run as root,
+    /// this takes keys of any user, and writes as the owner of the state directory.
     #[command(after_help = IMPORT)]
     Import {
         /// The service's nickname

@@ -208,6 +208,24 @@ impl Config {
         }
     }
 
+    /// The same configuration where another user may have written and read the
+    /// keys, too.
+    ///
+    /// # Errors
+    ///
+    /// If Arti refuses its tables, which have been read before.
+    pub fn trusting(mut self, user: u32) -> Result<Self, ConfigErrors> {
+        let directories = storage::Directories {
+            state: self.storage.state_dir.clone(),
+            cache: self.storage.cache_dir.clone(),
+            explicit: self.storage.explicit,
+            trust: storage::Trust { user: Some(user), ..Default::default() },
+        };
+        self.tor = arti::client(&self.arti_tables, &directories)?;
+        self.storage.mistrust = self.tor.fs_mistrust().clone();
+        Ok(self)
+    }
+
     /// What Arti runs with if its state and cache lie below `directory`: for a
     /// client beside the daemon's, which shares nothing with it.
     ///
@@ -219,6 +237,7 @@ impl Config {
             state: directory.join("state"),
             cache: directory.join("cache"),
             explicit: true,
+            trust: storage::Trust::default(),
         };
         Ok(arti::client(&self.arti_tables, &directories)?)
     }

@@ -19,6 +19,7 @@
 //! | [`admin`] | serves it over HTTP on a socket |
 //! | [`inquiry`] | asks the network what an operator wants to know now |
 //! | [`import`] | makes a configuration of other systems' files |
+//! | [`trust`] | finds out who else on this system can read a file |
 //! | [`clock`], [`durable`] | read the clocks; replace files whole |
 //!
 //! Only [`tor`] and [`instance`] touch circuits, cells and descriptors of Arti.
@@ -47,3 +48,4 @@ pub mod observe;
 mod spare_handle;
 mod throttle;
 pub mod tor;
+mod trust;

@@ -6,6 +6,8 @@
 mod admin;
 #[path = "cli/backend_config.rs"]
 mod backend_config;
+#[path = "cli/delivered.rs"]
+mod delivered;
 #[path = "cli/hardening.rs"]
 mod hardening;
 #[path = "cli/inquiries.rs"]

@@ -12,9 +12,7 @@ use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use fs_mistrust::Mistrust;
-use tor_config::mistrust::FS_PERMISSIONS_CHECKS_DISABLE_VAR;
-
+use super::keys::owner;
 use super::{Failure, finish, protect_memory, remark};
 use crate::cli::{ImportCommand, ImportOutput};
 use crate::config::{Config, Environment};
@@ -167,7 +165,7 @@ fn copy(
 fn owner_for(directory: &Path) -> Option<(u32, u32)> {
     let directory = std::path::absolute(directory).ok()?;
     let there = directory.ancestors().find_map(|path| path.metadata().ok())?;
-    (is_root() && there.uid() != 0).then_some((there.uid(), there.gid()))
+    (owner::is_root() && there.uid() != 0).then_some((there.uid(), there.gid()))
 }
 
 fn hand_over(path: &Path, owner: Option<(u32, u32)>) {
@@ -176,11 +174,6 @@ fn hand_over(path: &Path, owner: Option<(u32, u32)>) {
     {
         remark(&format!("{} stays with root: {error}", path.display()));
     }
-}
-
-/// Whether this process may read everything.
-fn is_root() -> bool {
-    Path::new("/proc/self").metadata().is_ok_and(|process| process.uid() == 0)
 }
 
 /// What the operator has to know.
@@ -216,21 +209,10 @@ struct Disk {
 
 impl Disk {
     fn key(&self, path: &Path) -> Result<IdentityKey, KeyFileError> {
-        let owner = if self.copying && is_root() { path.metadata().ok() } else { None };
-        let mistrust = mistrust(owner.map(|owner| owner.uid()))
-            .map_err(|_| KeyFileError::Missing(path.to_owned()))?;
+        let of = if self.copying { path } else { Path::new("/") };
+        let mistrust = owner::mistrust(of).map_err(|_| KeyFileError::Missing(path.to_owned()))?;
         keys::read_secret(path, &mistrust)
     }
-}
-
-/// Which permissions keys may have: the user's own, and `owner`'s.
-fn mistrust(owner: Option<u32>) -> Result<Mistrust, Failure> {
-    let mut builder = Mistrust::builder();
-    builder.controlled_by_env_var(FS_PERMISSIONS_CHECKS_DISABLE_VAR);
-    if let Some(owner) = owner {
-        builder.trust_user(owner);
-    }
-    builder.build().map_err(|error| Failure::new(Exit::Failed, error.to_string()))
 }
 
 impl Files for Disk {
@@ -275,7 +257,7 @@ impl Files for Disk {
         match self.key(path) {
             Ok(key) => Ok(key.address()),
             Err(error) => {
-                let other_user = matches!(error, KeyFileError::Owner { .. }) && is_root();
+                let other_user = matches!(error, KeyFileError::Owner { .. }) && owner::is_root();
                 let mut text = format!("{:#}", anyhow::Error::from(error));
                 if other_user {
                     text.push_str("; or give --copy-keys DIR, which copies it");

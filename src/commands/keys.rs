@@ -3,19 +3,21 @@
 //! Standard output has the address alone, for scripts; remarks go to standard
 //! error. No key is ever overwritten.
 
+pub(super) mod owner;
+
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use fs_mistrust::Mistrust;
-use tor_config::mistrust::FS_PERMISSIONS_CHECKS_DISABLE_VAR;
-
-use super::{Failure, finish, load, protect_memory, remark, service};
+use super::{Failure, finish, load, load_to_read_keys, protect_memory, remark, service};
 use crate::cli::{KeyFormat, KeysCommand};
 use crate::config::{Config, ServiceConfig};
 use crate::exit::Exit;
 use crate::tor::keys::{self, Format, IdentityKey, Imported, Keystores};
 use onionbraid_balancer::onion::OnionAddress;
+
+/// In the place of a path: the key comes on standard input.
+const STANDARD_INPUT: &str = "-";
 
 /// Does what the command says and prints the address of the key.
 pub fn keys(command: &KeysCommand) -> ExitCode {
@@ -44,6 +46,9 @@ fn generate_file(path: &Path, format: KeyFormat) -> Result<OnionAddress, Failure
 fn generate(name: &str, files: &[PathBuf]) -> Result<OnionAddress, Failure> {
     let config = load(files)?;
     let service = in_keystore(service(&config, name)?)?;
+    if let Some(owner) = owner::of_state(&config) {
+        return owner::run_as(owner, &["generate", name], &config, &[]);
+    }
     let keystores = Keystores::from(&config.storage);
     let there = format!("The new key lies in {}.", keystores.directory.display());
     let key = keys::open(keystores)?.generate(&service.nickname)?;
@@ -54,13 +59,22 @@ fn generate(name: &str, files: &[PathBuf]) -> Result<OnionAddress, Failure> {
 fn import(name: &str, path: &Path, files: &[PathBuf]) -> Result<OnionAddress, Failure> {
     let config = load(files)?;
     let service = in_keystore(service(&config, name)?)?;
-    let key = keys::read_secret(path, &config.storage.mistrust)?;
+    let key = match path {
+        path if path == Path::new(STANDARD_INPUT) => keys::read_secret_from(io::stdin().lock())?,
+        path if owner::is_root() => keys::read_secret(path, &owner::mistrust(path)?)?,
+        path => keys::read_secret(path, &config.storage.mistrust)?,
+    };
     let address = key.address();
-    let keystores = Keystores::from(&config.storage);
-    let there = format!("The key lies in {} too now.", keystores.directory.display());
-    match keys::open(keystores)?.import(&service.nickname, key)? {
-        Imported::New => remark(&there),
-        Imported::Already => remark("The service has this key already."),
+    if let Some(owner) = owner::of_state(&config) {
+        let arguments = ["import", name, STANDARD_INPUT];
+        owner::run_as(owner, &arguments, &config, &keys::ctor_file(&key))?;
+    } else {
+        let keystores = Keystores::from(&config.storage);
+        let there = format!("The key lies in {} too now.", keystores.directory.display());
+        match keys::open(keystores)?.import(&service.nickname, key)? {
+            Imported::New => remark(&there),
+            Imported::Already => remark("The service has this key already."),
+        }
     }
     if restricts_clients(path) {
         remark(
@@ -86,7 +100,7 @@ fn export(
     format: KeyFormat,
     files: &[PathBuf],
 ) -> Result<OnionAddress, Failure> {
-    let config = load(files)?;
+    let config = load_to_read_keys(files)?;
     let service = service(&config, name)?;
     let found = keys::open_existing(&config.storage)?
         .identity_key(&service.nickname, service.identity_key.as_deref())?;
@@ -98,7 +112,7 @@ fn export(
 
 fn address(of: &Path, files: &[PathBuf]) -> Result<OnionAddress, Failure> {
     if let Some(name) = of.to_str().filter(|name| !name.contains(['/', '.'])) {
-        let config = load(files)?;
+        let config = load_to_read_keys(files)?;
         let service = service(&config, name).map_err(|failure| match of.exists() {
             true => Failure::new(Exit::Usage, format!("{}; a file is ./{name}", failure.text)),
             false => failure,
@@ -109,9 +123,7 @@ fn address(of: &Path, files: &[PathBuf]) -> Result<OnionAddress, Failure> {
     let mistrust = match files {
         [] => {
             protect_memory();
-            let mut builder = Mistrust::builder();
-            builder.controlled_by_env_var(FS_PERMISSIONS_CHECKS_DISABLE_VAR);
-            builder.build().map_err(|error| Failure::new(Exit::Failed, error.to_string()))?
+            owner::mistrust(of)?
         }
         files => load(files)?.storage.mistrust,
     };

@@ -12,7 +12,7 @@ use tor_config::{ConfigurationSource, ConfigurationSources};
 use super::document::{Node, Table, Value, table_to_toml};
 use super::error::{ConfigError, KeyPath, Place, Report};
 use super::reader::{self, Item};
-use super::storage::Directories;
+use super::storage::{Directories, Trust};
 
 /// The tables that `TorClientConfig` has.
 pub(crate) const TABLES: [&str; 14] = [
@@ -103,6 +103,7 @@ pub(crate) fn client(
 ) -> Result<TorClientConfig, ConfigError> {
     let mut whole = tables.clone();
     place_directories(&mut whole, directories);
+    trust(&mut whole, &directories.trust);
     match resolve(whole) {
         Ok((client, _)) => Ok(client),
         Err(problem) => {
@@ -174,6 +175,26 @@ fn place_directories(tables: &mut toml::Table, directories: &Directories) {
         let literal = toml::Value::from(path.to_string_lossy().into_owned());
         let literal = toml::Table::from_iter([("literal".to_owned(), literal)]);
         storage.insert(key.to_owned(), literal.into());
+    }
+}
+
+/// Makes Arti trust somebody or something, unless the operator says what it should.
+fn trust(tables: &mut toml::Table, trust: &Trust) {
+    let storage = tables.get_mut("storage").and_then(toml::Value::as_table_mut);
+    let permissions = storage
+        .map(|storage| storage.entry("permissions").or_insert_with(|| toml::Table::new().into()));
+    let Some(permissions) = permissions.and_then(toml::Value::as_table_mut) else { return };
+    let id = |id: Option<u32>| id.map(|id| toml::Value::from(i64::from(id)));
+    let prefix = trust.prefix.as_ref().and_then(|path| path.to_str());
+    let values = [
+        ("trust_user", id(trust.user)),
+        ("trust_group", id(trust.group)),
+        ("ignore_prefix", prefix.map(toml::Value::from)),
+    ];
+    for (key, value) in values {
+        if let Some(value) = value {
+            permissions.entry(key).or_insert(value);
+        }
     }
 }
 

@@ -1,13 +1,17 @@
 //! Where state, keys and cache lie: `[storage]` where it names the directories,
 //! else onionbraid's own ones.
 //!
+//! What a platform made for this process alone is trusted as it is: see
+//! [`trust`](crate::trust).
 //! The rest of `[storage]` is Arti's and read in `arti.rs`.
 
-use std::path::PathBuf;
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
 
 use arti_client::TorClientConfig;
 use fs_mistrust::Mistrust;
-use tor_config_path::CfgPath;
+use tor_config_path::{CfgPath, CfgPathError};
 use tor_keymgr::config::ArtiKeystoreConfig;
 
 use super::document::{Table, Value};
@@ -15,6 +19,10 @@ use super::environment::Environment;
 use super::error::{ConfigError, KeyPath, Report};
 use super::reader::Item;
 use crate::tor::keys::Keystores;
+use crate::trust::Process;
+
+/// Where systemd puts what `LoadCredential=` names, for one unit alone.
+const CREDENTIALS: &str = "CREDENTIALS_DIRECTORY";
 
 /// Where everything lies that outlives the process.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,6 +57,43 @@ pub(crate) struct Directories {
     pub(crate) state: PathBuf,
     pub(crate) cache: PathBuf,
     pub(crate) explicit: bool,
+    /// Who may share them, unless the operator says who may.
+    pub(crate) trust: Trust,
+}
+
+/// What is trusted beside this process's user.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Trust {
+    /// A user.
+    pub(crate) user: Option<u32>,
+    /// A group that nobody else is in, to which a volume was given.
+    pub(crate) group: Option<u32>,
+    /// The state directory, if it is that volume: its mode says nothing of what is
+    /// in it, and only the platform could change it.
+    pub(crate) prefix: Option<PathBuf>,
+}
+
+/// Whether the directory lies on a volume that a platform made for this process:
+/// root's, writable by a group that nobody else is in. Kubernetes does that for
+/// `fsGroup`.
+fn volume(state: &Path) -> Trust {
+    let process = Process::current();
+    let is_volume = |path: &Path| {
+        let found = path.metadata().ok()?;
+        let (group, shared) = (found.gid(), found.is_dir() && found.mode() & 0o020 != 0);
+        let given = shared && found.uid() == 0 && group != 0 && process.is_own_group(group);
+        given.then_some(group)
+    };
+    if process.user() == 0 {
+        return Trust::default();
+    }
+    let volume = state.ancestors().find_map(|path| Some((path, is_volume(path)?)));
+    let Some((path, group)) = volume else { return Trust::default() };
+    let own = Mistrust::builder().trust_group(group).build();
+    let safe = own
+        .is_ok_and(|own| own.verifier().require_directory().permit_readable().check(path).is_ok());
+    let prefix = (safe && path == state).then(|| path.to_owned());
+    Trust { user: None, group: safe.then_some(group), prefix }
 }
 
 /// Finds the directories. A missing answer has been reported.
@@ -87,7 +132,9 @@ pub(crate) fn directories(
     let state = directory("state_dir", env.state_dir());
     let cache = directory("cache_dir", env.cache_dir());
     let explicit = storage.is_some_and(|entries| entries.contains_key("state_dir"));
-    Some(Directories { state: state?, cache: cache?, explicit })
+    let (state, cache) = (state?, cache?);
+    let trust = volume(&state);
+    Some(Directories { state, cache, explicit, trust })
 }
 
 /// Expands a path as Arti does: `~`, `${ARTI_LOCAL_DATA}` and its other variables.
@@ -99,13 +146,25 @@ pub(crate) fn expand(item: &Item<'_>, report: &mut Report) -> Option<PathBuf> {
             return None;
         }
     };
-    let expanded = path.path(&tor_config_path::arti_client_base_resolver());
+    let mut resolver = tor_config_path::arti_client_base_resolver();
+    if let Some(directory) =
+        std::env::var_os(CREDENTIALS).filter(|it| it.as_bytes().starts_with(b"/"))
+    {
+        resolver.set_var(CREDENTIALS, Ok(PathBuf::from(directory).into()));
+    }
+    let expanded = path.path(&resolver);
     match expanded {
         Ok(path) if path.as_os_str().is_empty() => {
             item.wrong("this must be a path", report);
             None
         }
         Ok(path) => Some(path),
+        Err(CfgPathError::UnknownVar(name)) if name == CREDENTIALS => {
+            let problem = "systemd gives no credentials to this process: the unit needs \
+                           LoadCredential=, and commands outside it do not see them";
+            item.wrong(problem, report);
+            None
+        }
         Err(error) => {
             item.wrong(format!("this path cannot be expanded: {error}"), report);
             None

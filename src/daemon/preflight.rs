@@ -23,6 +23,7 @@ use crate::causes::in_one_line;
 use crate::config::{AdminListen, Config};
 use crate::exit::{Exit, exit_of};
 use crate::tor::keys;
+use crate::trust;
 
 /// What else is worth knowing where nothing is in the way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,7 +62,7 @@ pub(super) enum Obstacle {
 #[derive(Debug, thiserror::Error)]
 pub(super) enum PathProblem {
     /// Others could read or change it, or it is something else.
-    #[error("{0}")]
+    #[error("{}", trust::in_words(.0))]
     Mistrust(#[from] fs_mistrust::Error),
     /// This user may not write there.
     #[error("this user cannot write to {}", place.display())]

@@ -32,7 +32,8 @@ use tor_llcrypto::rng::CautiousRng;
 
 use onionbraid_balancer::onion::OnionAddress;
 
-pub use file::{Format, KeyFileError, read_address, read_secret, write_new};
+pub use ctor::secret_file as ctor_file;
+pub use file::{Format, KeyFileError, read_address, read_secret, read_secret_from, write_new};
 pub use identity::{IdentityKey, ParseError, Parsed, parse};
 
 /// What went wrong with a key: the operator has to look at its files.

@@ -47,7 +47,7 @@ fn is_header(header: &[u8], wanted: &str) -> bool {
 }
 
 /// The contents of `hs_ed25519_secret_key`.
-pub(super) fn secret_file(key: &IdentityKey) -> Zeroizing<Vec<u8>> {
+pub fn secret_file(key: &IdentityKey) -> Zeroizing<Vec<u8>> {
     let mut bytes = key.expanded_bytes();
     let (scalar, _) = bytes.split_at_mut(32);
     clamp(scalar);

@@ -16,6 +16,7 @@ use zeroize::Zeroizing;
 use super::ctor;
 use super::identity::{IdentityKey, ParseError, Parsed, parse};
 use super::pem;
+use crate::trust::Process;
 use onionbraid_balancer::onion::OnionAddress;
 
 /// The secret key in a directory of C tor.
@@ -44,26 +45,24 @@ pub enum KeyFileError {
     )]
     NoKey(PathBuf),
     /// Others could read or change the key.
-    #[error("others can read or change {0} (mode {mode:04o}): chmod {right} {0}", path.display())]
+    #[error("others can read or change {} (mode {mode:04o}): {advice}", path.display())]
     Permissions {
         /// The file, or a directory above it.
         path: PathBuf,
         /// Its permissions.
         mode: u32,
-        /// What would be right, for chmod.
-        right: &'static str,
+        /// What helps there.
+        advice: String,
     },
     /// Another user could change the key.
-    #[error(
-        "{0} belongs to another user (UID {owner}): copy it with `install -m 600 {0} NEW`, or \
-         chown it to the user that runs onionbraid",
-        path.display()
-    )]
+    #[error("{} belongs to another user (UID {owner}): {advice}", path.display())]
     Owner {
         /// The file, or a directory above it.
         path: PathBuf,
         /// Whose it is.
         owner: u32,
+        /// What helps there.
+        advice: String,
     },
     /// Permissions cannot be checked, or the path is something else.
     #[error("{} cannot be used", path.display())]
@@ -80,6 +79,15 @@ pub enum KeyFileError {
         /// The file.
         path: PathBuf,
         /// Why.
+        #[source]
+        cause: Arc<io::Error>,
+    },
+    /// The system does not let this user read it.
+    #[error("{}: {}", path.display(), Process::current().advice_on_denial())]
+    Denied {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
         #[source]
         cause: Arc<io::Error>,
     },
@@ -155,6 +163,22 @@ pub fn read_secret(path: &Path, mistrust: &Mistrust) -> Result<IdentityKey, KeyF
     }
 }
 
+/// Reads a secret key, in any format, from where it is handed over.
+///
+/// # Errors
+///
+/// If it is none.
+pub fn read_secret_from(input: impl io::Read) -> Result<IdentityKey, KeyFileError> {
+    let path = PathBuf::from("standard input");
+    let read = bytes(input)
+        .map_err(|cause| KeyFileError::Read { path: path.clone(), cause: Arc::new(cause) })?;
+    match parse(&read) {
+        Ok(Parsed::Secret(key)) => Ok(key),
+        Ok(Parsed::Public(_)) => Err(KeyFileError::PublicOnly(path)),
+        Err(cause) => Err(KeyFileError::Parse { path, cause }),
+    }
+}
+
 /// Reads the address of the key at `path`, secret or public.
 ///
 /// # Errors
@@ -172,7 +196,7 @@ pub fn read_address(path: &Path, mistrust: &Mistrust) -> Result<OnionAddress, Ke
 
 /// The file that holds the key: `path`, or a file in it.
 fn locate(path: &Path) -> Result<PathBuf, KeyFileError> {
-    let read = |cause| KeyFileError::Read { path: path.to_owned(), cause: Arc::new(cause) };
+    let read = |cause: io::Error| unreadable(path, cause);
     match path.metadata() {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             return Err(KeyFileError::Missing(path.to_owned()));
@@ -206,25 +230,48 @@ fn read(file: &Path, mistrust: &Mistrust) -> Result<Parsed, KeyFileError> {
 }
 
 fn read_bytes(file: &Path) -> Result<Zeroizing<Vec<u8>>, KeyFileError> {
-    let failed = |cause| KeyFileError::Read { path: file.to_owned(), cause: Arc::new(cause) };
-    let open = File::open(file).map_err(failed)?;
+    let failed = |cause: io::Error| unreadable(file, cause);
+    File::open(file).and_then(bytes).map_err(failed)
+}
+
+fn unreadable(path: &Path, cause: io::Error) -> KeyFileError {
+    let path = path.to_owned();
+    match cause.kind() {
+        io::ErrorKind::PermissionDenied => KeyFileError::Denied { path, cause: Arc::new(cause) },
+        _ => KeyFileError::Read { path, cause: Arc::new(cause) },
+    }
+}
+
+fn bytes(input: impl io::Read) -> io::Result<Zeroizing<Vec<u8>>> {
     // Room for all, so that growing leaves no copy behind.
     let mut bytes = Zeroizing::new(Vec::with_capacity(LONGEST as usize + 1));
-    open.take(LONGEST).read_to_end(&mut bytes).map_err(failed)?;
+    input.take(LONGEST).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 
-/// Whether nobody but the owner can read or change a file, nor exchange it, as
-/// `[storage.permissions]` has it.
+/// Whether nobody but this process's user can read or change a file, nor exchange
+/// it, as `[storage.permissions]` has it. A mode that looks open will do where nobody
+/// else could make use of it: see [`trust`](crate::trust).
 fn private(file: &Path, mistrust: &Mistrust) -> Result<(), KeyFileError> {
     use fs_mistrust::Error as E;
-    mistrust.verifier().require_file().check(file).map_err(|cause| match cause {
-        E::BadPermission(path, mode, _) => {
-            // fs-mistrust names the path with its links resolved.
-            let right = if path.is_dir() { "go-w" } else { "600" };
-            KeyFileError::Permissions { path, mode, right }
+    let Err(strict) = mistrust.verifier().require_file().check(file) else { return Ok(()) };
+    let process = Process::current();
+    let unchangeable = mistrust.verifier().require_file().permit_readable().check(file);
+    let cause = match unchangeable {
+        Ok(()) if !process.others_can_read(file) => return Ok(()),
+        Ok(()) => strict,
+        Err(cause) => cause,
+    };
+    // fs-mistrust names the path with its links resolved.
+    Err(match cause {
+        E::BadPermission(path, mode, bits) => {
+            let advice = process.advice_on_mode(&path, bits);
+            KeyFileError::Permissions { path, mode, advice }
         }
-        E::BadOwner(path, owner) => KeyFileError::Owner { path, owner },
+        E::BadOwner(path, owner) => {
+            let advice = process.advice_on_owner(&path, owner);
+            KeyFileError::Owner { path, owner, advice }
+        }
         cause => KeyFileError::Inspect { path: file.to_owned(), cause },
     })
 }

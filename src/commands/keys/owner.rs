@@ -1,0 +1,97 @@
+//! Whose are the keys that root handles? They belong to the owner of the state
+//! directory: the daemon runs as that user and must be able to read them.
+//!
+//! What is written there, that user writes: the same command is run again as it.
+//! Root itself would follow links that the user made, to places that only root may
+//! write to.
+
+use std::io::Write as _;
+use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::process::CommandExt as _;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use fs_mistrust::Mistrust;
+use tor_config::mistrust::FS_PERMISSIONS_CHECKS_DISABLE_VAR;
+
+use crate::commands::{Failure, remark};
+use crate::config::Config;
+use crate::exit::Exit;
+use onionbraid_balancer::onion::OnionAddress;
+
+/// Whether this process may read everything.
+pub(crate) fn is_root() -> bool {
+    Path::new("/proc/self").metadata().is_ok_and(|process| process.uid() == 0)
+}
+
+/// A user that is not root, and its group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Owner {
+    pub(crate) user: u32,
+    pub(crate) group: u32,
+}
+
+/// Whose the keys of this configuration are, if root asks and they are another's:
+/// the owner's of the state directory, or of where it will be made.
+pub(crate) fn of_state(config: &Config) -> Option<Owner> {
+    of(&config.storage.state_dir).filter(|_| is_root())
+}
+
+/// The owner of a path, or of where it will be made, unless that is root.
+fn of(path: &Path) -> Option<Owner> {
+    let found = path.ancestors().find_map(|path| path.metadata().ok())?;
+    let owner = Owner { user: found.uid(), group: found.gid() };
+    (owner.user != 0).then_some(owner)
+}
+
+/// Which permissions a key may have that root takes from somewhere: its owner, who
+/// has it already, may have it.
+pub(crate) fn mistrust(path: &Path) -> Result<Mistrust, Failure> {
+    let mut builder = Mistrust::builder();
+    builder.controlled_by_env_var(FS_PERMISSIONS_CHECKS_DISABLE_VAR);
+    if let Some(owner) = path.metadata().ok().filter(|_| is_root()) {
+        builder.trust_user(owner.uid());
+    }
+    builder.build().map_err(|error| Failure::new(Exit::Failed, error.to_string()))
+}
+
+/// Runs `onionbraid keys ARGUMENTS` as another user, with this on standard input;
+/// the address that it prints.
+pub(crate) fn run_as(
+    owner: Owner,
+    arguments: &[&str],
+    config: &Config,
+    input: &[u8],
+) -> Result<OnionAddress, Failure> {
+    let failed = |error: &dyn std::fmt::Display| {
+        let text = format!("cannot do this as UID {}: {error}", owner.user);
+        Failure::new(Exit::Failed, text)
+    };
+    let mut command = Command::new("/proc/self/exe");
+    command.arg("keys").args(arguments).uid(owner.user).gid(owner.group);
+    for file in &config.files {
+        command.arg("-c").arg(std::path::absolute(file).unwrap_or_else(|_| file.clone()));
+    }
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().map_err(|error| failed(&error))?;
+    if let Some(mut stdin) = child.stdin.take() {
+        // Where it ends before it has read, what it says matters.
+        let _ = stdin.write_all(input);
+    }
+    let output = child.wait_with_output().map_err(|error| failed(&error))?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    let said = said.trim_end();
+    let exits = [Exit::Usage, Exit::Permission, Exit::Configuration];
+    if !output.status.success() {
+        let code = output.status.code();
+        let exit = exits.into_iter().find(|exit| code == Some(*exit as i32));
+        let text = said.strip_prefix("onionbraid: ").unwrap_or(said);
+        let text = format!("as UID {}, whose the state directory is: {text}", owner.user);
+        return Err(Failure::new(exit.unwrap_or(Exit::Failed), text));
+    }
+    if !said.is_empty() {
+        remark(said);
+    }
+    let address = String::from_utf8_lossy(&output.stdout);
+    address.trim_end().parse().map_err(|error| failed(&error))
+}
