@@ -350,7 +350,7 @@ pub enum ConfigCommand {
 #[derive(Debug, Args)]
 pub struct ConfigFiles {
     /// Configuration file; may repeat, a later file overrides an earlier one
-    /// [default: $XDG_CONFIG_HOME/onionbraid/arti.toml, else
+    /// [default: $ONIONBRAID_CONFIG, else $XDG_CONFIG_HOME/onionbraid/arti.toml, else
     /// /etc/onionbraid/arti.toml]
     #[arg(short = 'c', long = "config", value_name = "FILE")]
     pub files: Vec<PathBuf>,

@@ -20,6 +20,7 @@ use std::io::{self, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use crate::causes::in_one_line;
 use crate::config::{Config, ConfigErrors, Environment, ServiceConfig};
 use crate::exit::Exit;
 use crate::tor::keys::{KeyError, KeyFileError};
@@ -50,8 +51,7 @@ impl From<ConfigErrors> for Failure {
 
 impl From<KeyError> for Failure {
     fn from(error: KeyError) -> Self {
-        let error = anyhow::Error::from(error);
-        Self::new(Exit::Permission, format!("{error:#}"))
+        Self::new(Exit::Permission, in_one_line(&error))
     }
 }
 
@@ -61,7 +61,7 @@ impl From<KeyFileError> for Failure {
             KeyFileError::Exists(_) | KeyFileError::Write { .. } => Exit::Failed,
             _ => Exit::Permission,
         };
-        Self::new(exit, format!("{:#}", anyhow::Error::from(error)))
+        Self::new(exit, in_one_line(&error))
     }
 }
 
@@ -106,6 +106,14 @@ pub(crate) fn protect_memory() {
 pub(crate) fn service<'a>(config: &'a Config, name: &str) -> Result<&'a ServiceConfig, Failure> {
     let found = config.services.iter().find(|service| service.nickname.as_ref() == name);
     found.ok_or_else(|| {
+        if config.files.is_empty() {
+            let text = format!(
+                "no configuration file was read, so there is no service {name:?}: write \
+                 [onion_services.{name:?}] into /etc/onionbraid/arti.toml, or name your file with \
+                 `-c FILE`"
+            );
+            return Failure::new(Exit::Usage, text);
+        }
         let all: Vec<String> = config.services.iter().map(|s| s.nickname.to_string()).collect();
         let text =
             format!("there is no service {name:?} in the configuration, only {}", all.join(", "));

@@ -144,7 +144,7 @@ impl Config {
         report: &mut Report,
     ) -> (Vec<PathBuf>, Table) {
         let files = match files {
-            [] => env.config_file().into_iter().collect(),
+            [] => env.config_files(),
             files => files.to_vec(),
         };
         let root = document::read(&files, report);

@@ -8,6 +8,8 @@ mod admin;
 mod backend_config;
 #[path = "cli/delivered.rs"]
 mod delivered;
+#[path = "cli/first_run.rs"]
+mod first_run;
 #[path = "cli/hardening.rs"]
 mod hardening;
 #[path = "cli/inquiries.rs"]

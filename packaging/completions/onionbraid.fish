@@ -37,23 +37,23 @@ complete -c onionbraid -n "__fish_onionbraid_needs_command" -f -a "descriptor" -
 complete -c onionbraid -n "__fish_onionbraid_needs_command" -f -a "config" -d 'Show configuration'
 complete -c onionbraid -n "__fish_onionbraid_needs_command" -f -a "generate" -d 'Generate what packages hold beside the program'
 complete -c onionbraid -n "__fish_onionbraid_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
-complete -c onionbraid -n "__fish_onionbraid_using_subcommand run" -s c -l config -d 'Configuration file; may repeat, a later file overrides an earlier one [default: $XDG_CONFIG_HOME/onionbraid/arti.toml, else /etc/onionbraid/arti.toml]' -r -F
+complete -c onionbraid -n "__fish_onionbraid_using_subcommand run" -s c -l config -d 'Configuration file; may repeat, a later file overrides an earlier one [default: $ONIONBRAID_CONFIG, else $XDG_CONFIG_HOME/onionbraid/arti.toml, else /etc/onionbraid/arti.toml]' -r -F
 complete -c onionbraid -n "__fish_onionbraid_using_subcommand run" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c onionbraid -n "__fish_onionbraid_using_subcommand check" -s c -l config -d 'Configuration file; may repeat, a later file overrides an earlier one [default: $XDG_CONFIG_HOME/onionbraid/arti.toml, else /etc/onionbraid/arti.toml]' -r -F
+complete -c onionbraid -n "__fish_onionbraid_using_subcommand check" -s c -l config -d 'Configuration file; may repeat, a later file overrides an earlier one [default: $ONIONBRAID_CONFIG, else $XDG_CONFIG_HOME/onionbraid/arti.toml, else /etc/onionbraid/arti.toml]' -r -F
 complete -c onionbraid -n "__fish_onionbraid_using_subcommand check" -l online -d 'Ask every backend through Tor whether it answers for its service'
 complete -c onionbraid -n "__fish_onionbraid_using_subcommand check" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c onionbraid -n "__fish_onionbraid_using_subcommand status" -s c -l config -d 'Configuration file; may repeat, a later file overrides an earlier one [default: $XDG_CONFIG_HOME/onionbraid/arti.toml, else /etc/onionbraid/arti.toml]' -r -F
+complete -c onionbraid -n "__fish_onionbraid_using_subcommand status" -s c -l config -d 'Configuration file; may repeat, a later file overrides an earlier one [default: $ONIONBRAID_CONFIG, else $XDG_CONFIG_HOME/onionbraid/arti.toml, else /etc/onionbraid/arti.toml]' -r -F
 complete -c onionbraid -n "__fish_onionbraid_using_subcommand status" -l json -d 'Print the whole status as JSON'
 complete -c onionbraid -n "__fish_onionbraid_using_subcommand status" -l brief -d 'Print one line for each service'
 complete -c onionbraid -n "__fish_onionbraid_using_subcommand status" -l watch -d 'Show rates and what is wrong, anew every 2 seconds, until q or Ctrl-C'
 complete -c onionbraid -n "__fish_onionbraid_using_subcommand status" -s v -l verbose -d 'Write addresses out in --watch'
 complete -c onionbraid -n "__fish_onionbraid_using_subcommand status" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c onionbraid -n "__fish_onionbraid_using_subcommand healthcheck" -s c -l config -d 'Configuration file; may repeat, a later file overrides an earlier one [default: $XDG_CONFIG_HOME/onionbraid/arti.toml, else /etc/onionbraid/arti.toml]' -r -F
+complete -c onionbraid -n "__fish_onionbraid_using_subcommand healthcheck" -s c -l config -d 'Configuration file; may repeat, a later file overrides an earlier one [default: $ONIONBRAID_CONFIG, else $XDG_CONFIG_HOME/onionbraid/arti.toml, else /etc/onionbraid/arti.toml]' -r -F
 complete -c onionbraid -n "__fish_onionbraid_using_subcommand healthcheck" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c onionbraid -n "__fish_onionbraid_using_subcommand backend-config" -l for -d 'The program that runs the backend' -r -f -a "tor\t'C tor'
 onionbraid\t'Another onionbraid'"
 complete -c onionbraid -n "__fish_onionbraid_using_subcommand backend-config" -l out -d 'Write the files to this new directory' -r -F
-complete -c onionbraid -n "__fish_onionbraid_using_subcommand backend-config" -s c -l config -d 'Configuration file; may repeat, a later file overrides an earlier one [default: $XDG_CONFIG_HOME/onionbraid/arti.toml, else /etc/onionbraid/arti.toml]' -r -F
+complete -c onionbraid -n "__fish_onionbraid_using_subcommand backend-config" -s c -l config -d 'Configuration file; may repeat, a later file overrides an earlier one [default: $ONIONBRAID_CONFIG, else $XDG_CONFIG_HOME/onionbraid/arti.toml, else /etc/onionbraid/arti.toml]' -r -F
 complete -c onionbraid -n "__fish_onionbraid_using_subcommand backend-config" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c onionbraid -n "__fish_onionbraid_using_subcommand keys; and not __fish_seen_subcommand_from generate import export address help" -s h -l help -d 'Print help'
 complete -c onionbraid -n "__fish_onionbraid_using_subcommand keys; and not __fish_seen_subcommand_from generate import export address help" -f -a "generate" -d 'Make a new identity key, and print its address'
@@ -64,16 +64,16 @@ complete -c onionbraid -n "__fish_onionbraid_using_subcommand keys; and not __fi
 complete -c onionbraid -n "__fish_onionbraid_using_subcommand keys; and __fish_seen_subcommand_from generate" -l out -d 'Write the key there instead; it must not exist yet' -r -F
 complete -c onionbraid -n "__fish_onionbraid_using_subcommand keys; and __fish_seen_subcommand_from generate" -l format -d 'What to write' -r -f -a "ctor\t'A directory as C tor has it, a HiddenServiceDir'
 pem\t'A PEM file as Onionbalance has it; only where the key\'s seed is known'"
-complete -c onionbraid -n "__fish_onionbraid_using_subcommand keys; and __fish_seen_subcommand_from generate" -s c -l config -d 'Configuration file; may repeat, a later file overrides an earlier one [default: $XDG_CONFIG_HOME/onionbraid/arti.toml, else /etc/onionbraid/arti.toml]' -r -F
+complete -c onionbraid -n "__fish_onionbraid_using_subcommand keys; and __fish_seen_subcommand_from generate" -s c -l config -d 'Configuration file; may repeat, a later file overrides an earlier one [default: $ONIONBRAID_CONFIG, else $XDG_CONFIG_HOME/onionbraid/arti.toml, else /etc/onionbraid/arti.toml]' -r -F
 complete -c onionbraid -n "__fish_onionbraid_using_subcommand keys; and __fish_seen_subcommand_from generate" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c onionbraid -n "__fish_onionbraid_using_subcommand keys; and __fish_seen_subcommand_from import" -s c -l config -d 'Configuration file; may repeat, a later file overrides an earlier one [default: $XDG_CONFIG_HOME/onionbraid/arti.toml, else /etc/onionbraid/arti.toml]' -r -F
+complete -c onionbraid -n "__fish_onionbraid_using_subcommand keys; and __fish_seen_subcommand_from import" -s c -l config -d 'Configuration file; may repeat, a later file overrides an earlier one [default: $ONIONBRAID_CONFIG, else $XDG_CONFIG_HOME/onionbraid/arti.toml, else /etc/onionbraid/arti.toml]' -r -F
 complete -c onionbraid -n "__fish_onionbraid_using_subcommand keys; and __fish_seen_subcommand_from import" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c onionbraid -n "__fish_onionbraid_using_subcommand keys; and __fish_seen_subcommand_from export" -l out -d 'Where to write it; it must not exist yet' -r -F
 complete -c onionbraid -n "__fish_onionbraid_using_subcommand keys; and __fish_seen_subcommand_from export" -l format -d 'What to write' -r -f -a "ctor\t'A directory as C tor has it, a HiddenServiceDir'
 pem\t'A PEM file as Onionbalance has it; only where the key\'s seed is known'"
-complete -c onionbraid -n "__fish_onionbraid_using_subcommand keys; and __fish_seen_subcommand_from export" -s c -l config -d 'Configuration file; may repeat, a later file overrides an earlier one [default: $XDG_CONFIG_HOME/onionbraid/arti.toml, else /etc/onionbraid/arti.toml]' -r -F
+complete -c onionbraid -n "__fish_onionbraid_using_subcommand keys; and __fish_seen_subcommand_from export" -s c -l config -d 'Configuration file; may repeat, a later file overrides an earlier one [default: $ONIONBRAID_CONFIG, else $XDG_CONFIG_HOME/onionbraid/arti.toml, else /etc/onionbraid/arti.toml]' -r -F
 complete -c onionbraid -n "__fish_onionbraid_using_subcommand keys; and __fish_seen_subcommand_from export" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c onionbraid -n "__fish_onionbraid_using_subcommand keys; and __fish_seen_subcommand_from address" -s c -l config -d 'Configuration file; may repeat, a later file overrides an earlier one [default: $XDG_CONFIG_HOME/onionbraid/arti.toml, else /etc/onionbraid/arti.toml]' -r -F
+complete -c onionbraid -n "__fish_onionbraid_using_subcommand keys; and __fish_seen_subcommand_from address" -s c -l config -d 'Configuration file; may repeat, a later file overrides an earlier one [default: $ONIONBRAID_CONFIG, else $XDG_CONFIG_HOME/onionbraid/arti.toml, else /etc/onionbraid/arti.toml]' -r -F
 complete -c onionbraid -n "__fish_onionbraid_using_subcommand keys; and __fish_seen_subcommand_from address" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c onionbraid -n "__fish_onionbraid_using_subcommand keys; and __fish_seen_subcommand_from help" -f -a "generate" -d 'Make a new identity key, and print its address'
 complete -c onionbraid -n "__fish_onionbraid_using_subcommand keys; and __fish_seen_subcommand_from help" -f -a "import" -d 'Take an existing key into the keystore, and print its address'
@@ -98,7 +98,7 @@ complete -c onionbraid -n "__fish_onionbraid_using_subcommand import; and __fish
 complete -c onionbraid -n "__fish_onionbraid_using_subcommand import; and __fish_seen_subcommand_from help" -f -a "torrc" -d 'A torrc with onion services, what it includes, and their directories'
 complete -c onionbraid -n "__fish_onionbraid_using_subcommand import; and __fish_seen_subcommand_from help" -f -a "onionspray" -d 'A project of Onionspray or EOTK, with its keys'
 complete -c onionbraid -n "__fish_onionbraid_using_subcommand import; and __fish_seen_subcommand_from help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
-complete -c onionbraid -n "__fish_onionbraid_using_subcommand descriptor" -s c -l config -d 'Configuration file; may repeat, a later file overrides an earlier one [default: $XDG_CONFIG_HOME/onionbraid/arti.toml, else /etc/onionbraid/arti.toml]' -r -F
+complete -c onionbraid -n "__fish_onionbraid_using_subcommand descriptor" -s c -l config -d 'Configuration file; may repeat, a later file overrides an earlier one [default: $ONIONBRAID_CONFIG, else $XDG_CONFIG_HOME/onionbraid/arti.toml, else /etc/onionbraid/arti.toml]' -r -F
 complete -c onionbraid -n "__fish_onionbraid_using_subcommand descriptor" -l json -d 'Print it as JSON'
 complete -c onionbraid -n "__fish_onionbraid_using_subcommand descriptor" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c onionbraid -n "__fish_onionbraid_using_subcommand config; and not __fish_seen_subcommand_from example show help" -s h -l help -d 'Print help'
@@ -106,7 +106,7 @@ complete -c onionbraid -n "__fish_onionbraid_using_subcommand config; and not __
 complete -c onionbraid -n "__fish_onionbraid_using_subcommand config; and not __fish_seen_subcommand_from example show help" -f -a "show" -d 'Print the configuration in force, with all defaults filled in'
 complete -c onionbraid -n "__fish_onionbraid_using_subcommand config; and not __fish_seen_subcommand_from example show help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c onionbraid -n "__fish_onionbraid_using_subcommand config; and __fish_seen_subcommand_from example" -s h -l help -d 'Print help'
-complete -c onionbraid -n "__fish_onionbraid_using_subcommand config; and __fish_seen_subcommand_from show" -s c -l config -d 'Configuration file; may repeat, a later file overrides an earlier one [default: $XDG_CONFIG_HOME/onionbraid/arti.toml, else /etc/onionbraid/arti.toml]' -r -F
+complete -c onionbraid -n "__fish_onionbraid_using_subcommand config; and __fish_seen_subcommand_from show" -s c -l config -d 'Configuration file; may repeat, a later file overrides an earlier one [default: $ONIONBRAID_CONFIG, else $XDG_CONFIG_HOME/onionbraid/arti.toml, else /etc/onionbraid/arti.toml]' -r -F
 complete -c onionbraid -n "__fish_onionbraid_using_subcommand config; and __fish_seen_subcommand_from show" -s h -l help -d 'Print help'
 complete -c onionbraid -n "__fish_onionbraid_using_subcommand config; and __fish_seen_subcommand_from help" -f -a "example" -d 'Print a configuration file that explains every key'
 complete -c onionbraid -n "__fish_onionbraid_using_subcommand config; and __fish_seen_subcommand_from help" -f -a "show" -d 'Print the configuration in force, with all defaults filled in'

@@ -1,6 +1,7 @@
 //! How a command asks the running daemon: one request through the admin
 //! interface that the configuration names.
 
+use std::io;
 use std::path::Path;
 use std::time::Duration;
 
@@ -47,23 +48,45 @@ pub(crate) async fn ask(admin: &AdminListen, path: &str) -> Result<Answer, Failu
     let asking = async {
         match admin {
             AdminListen::Unix(socket) => {
-                let stream = UnixStream::connect(socket)
-                    .await
-                    .with_context(|| format!("cannot connect to {}", socket.display()))?;
+                let stream = UnixStream::connect(socket).await.map_err(NotThere)?;
                 exchange(stream, get(path)?).await
             }
             AdminListen::Tcp(address) => {
-                let stream = TcpStream::connect(address)
-                    .await
-                    .with_context(|| format!("cannot connect to {address}"))?;
+                let stream = TcpStream::connect(address).await.map_err(NotThere)?;
                 exchange(stream, get(path)?).await
             }
         }
     };
     let answer = tokio::time::timeout(ANSWER_WITHIN, asking).await;
     answer.context("no answer within 10 s").flatten().map_err(|error| {
-        Failure::new(Exit::Unreachable, format!("the daemon does not answer: {error:#}"))
+        let text = match error.downcast_ref() {
+            Some(not_there) => not_connected(admin, not_there),
+            None => format!("the daemon does not answer: {error:#}"),
+        };
+        Failure::new(Exit::Unreachable, text)
     })
+}
+
+/// No connection to the daemon.
+#[derive(Debug, thiserror::Error)]
+#[error("no connection")]
+struct NotThere(#[source] io::Error);
+
+/// What to do where the daemon cannot be connected to.
+fn not_connected(admin: &AdminListen, NotThere(error): &NotThere) -> String {
+    use io::ErrorKind::{ConnectionRefused, NotFound, PermissionDenied};
+    match error.kind() {
+        NotFound | ConnectionRefused => format!(
+            "no daemon is running: nothing listens at {admin}. Start it with `onionbraid run` or \
+             `systemctl start onionbraid`; where it runs with other files, name them with `-c \
+             FILE` here, too"
+        ),
+        PermissionDenied => format!(
+            "this user may not ask the daemon at {admin}: run this as the daemon's user, for \
+             instance with `sudo -u onionbraid`"
+        ),
+        _ => format!("the daemon does not answer: cannot connect to {admin}: {error}"),
+    }
 }
 
 /// A question to the network, by a POST of JSON on the daemon's Unix socket.

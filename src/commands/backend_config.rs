@@ -86,12 +86,16 @@ fn torrc(service: &ServiceConfig, address: &OnionAddress) -> String {
     let nickname = &service.nickname;
     let mut text = format!(
         "# torrc: these lines make a tor a backend of service \"{nickname}\",\n\
-         # {address}.\n\
-         # HiddenServiceDir must be the backend's own, with a key of its own. The file\n\
-         # ob_config has to lie in it before tor starts with these lines. Then tell the\n\
-         # address in its `hostname` to onionbraid:\n\
-         #     [onion_services.\"{nickname}\"]\n\
-         #     backends = [\"....onion\"]\n\
+         # {address}. In this order, as root:\n\
+         #  1. Make its directory and put the file ob_config there: without it tor does\n\
+         #     not start. The user is the one that runs tor, on Debian debian-tor:\n\
+         #         install -d -o debian-tor -g debian-tor -m 700 /var/lib/tor/{nickname}-backend\n\
+         #         install -o debian-tor -g debian-tor -m 600 ob_config /var/lib/tor/{nickname}-backend/\n\
+         #  2. Put these lines into torrc and restart tor, which makes the backend a key\n\
+         #     and an address of its own.\n\
+         #  3. Tell onionbraid the address that is now in `hostname` there:\n\
+         #         [onion_services.\"{nickname}\"]\n\
+         #         backends = [\"....onion\"]\n\
          HiddenServiceDir /var/lib/tor/{nickname}-backend\n\
          HiddenServiceVersion 3\n\
          HiddenServiceOnionBalanceInstance 1\n"
@@ -104,7 +108,7 @@ fn torrc(service: &ServiceConfig, address: &OnionAddress) -> String {
     text.push_str(&ports);
     if !ports.lines().any(|line| line.starts_with("HiddenServicePort")) {
         text.push_str("# The port that clients connect to, and the server behind it:\n");
-        text.push_str("HiddenServicePort 80 127.0.0.1:80\n");
+        text.push_str("HiddenServicePort 80 127.0.0.1:8080\n");
     }
     if !service.http_to_toml().is_empty() {
         let _ = writeln!(

@@ -76,13 +76,37 @@ fn backend(index: usize, entry: &Item<'_>, report: &mut Report) -> Option<Remote
 
 /// Reads one onion address.
 pub(crate) fn address(item: &Item<'_>, report: &mut Report) -> Option<OnionAddress> {
-    match item.text("an onion address", report)?.parse() {
+    let text = item.text("an onion address", report)?;
+    match text.parse() {
         Ok(address) => Some(address),
         Err(error) => {
-            item.wrong(error, report);
+            match more_than_an_address(text) {
+                Some((what, address)) => {
+                    item.wrong(format!("this is {what}: write \"{address}\" alone"), report);
+                }
+                None => item.wrong(error, report),
+            }
             None
         }
     }
+}
+
+/// What a text is that has an onion address in it, and the address.
+fn more_than_an_address(text: &str) -> Option<(&'static str, OnionAddress)> {
+    let text = text.trim();
+    let (url, rest) = match text.split_once("://") {
+        Some((_, rest)) => (true, rest),
+        None => (false, text),
+    };
+    let (host, path) = rest.split_once(['/', '?', '#']).unwrap_or((rest, ""));
+    let (name, port) = host.split_once(':').unwrap_or((host, ""));
+    let what = match (url, path, port) {
+        (false, "", port) if !port.is_empty() => {
+            "an onion address with a port, and clients choose the port themselves"
+        }
+        _ => "a URL, where only the address is wanted",
+    };
+    Some((what, name.parse().ok()?))
 }
 
 fn name(item: &Item<'_>, index: usize, report: &mut Report) -> Option<String> {

@@ -14,6 +14,10 @@ const NAME: &str = "onionbraid";
 /// The file's name, wherever it lies.
 const FILE: &str = "arti.toml";
 
+/// Names the configuration where the command line does not: one file, or several
+/// with colons between them.
+const VARIABLE: &str = "ONIONBRAID_CONFIG";
+
 /// The environment variables that matter, and where the system's own file lies.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Environment {
@@ -42,8 +46,20 @@ impl Environment {
         }
     }
 
+    /// The files that the environment names, else the first of the usual places that
+    /// has one.
+    pub(crate) fn config_files(&self) -> Vec<PathBuf> {
+        let named = self.variables.get(&OsString::from(VARIABLE));
+        let named = named.into_iter().flat_map(std::env::split_paths);
+        let named: Vec<PathBuf> = named.filter(|path| !path.as_os_str().is_empty()).collect();
+        match named.as_slice() {
+            [] => self.config_file().into_iter().collect(),
+            _ => named,
+        }
+    }
+
     /// The first of the usual places that has a file.
-    pub(crate) fn config_file(&self) -> Option<PathBuf> {
+    fn config_file(&self) -> Option<PathBuf> {
         let own = self.xdg("XDG_CONFIG_HOME", ".config").map(|directory| directory.join(FILE));
         // A home directory that this process may not enter counts as one without
         // a file: under systemd's ProtectHome= that is the usual case.
@@ -132,5 +148,18 @@ mod tests {
         std::fs::create_dir_all(own.parent().unwrap()).unwrap();
         std::fs::write(&own, "").unwrap();
         assert_eq!(env.config_file(), Some(own));
+    }
+
+    #[test]
+    fn files_that_the_environment_names_come_before_the_usual_places() {
+        let dir = tempfile::tempdir().unwrap();
+        let files = |value: &str| {
+            let mut env = Environment::new([("ONIONBRAID_CONFIG", value)]);
+            env.system_file = dir.path().to_owned();
+            env.config_files()
+        };
+        assert_eq!(files("/a.toml:b.toml"), ["/a.toml", "b.toml"].map(PathBuf::from));
+        assert_eq!(files("/missing.toml"), [PathBuf::from("/missing.toml")]);
+        assert_eq!(files(""), [dir.path().to_owned()]);
     }
 }

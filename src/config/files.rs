@@ -56,12 +56,23 @@ pub(crate) fn read(item: &Item<'_>, wanted: Wanted, report: &mut Report) -> Opti
 /// an absolute path: it means the same wherever it is shown. [`look`] will ask
 /// whether it is there.
 pub(crate) fn named(item: &Item<'_>, path: &Path, wanted: Wanted, report: &mut Report) -> PathBuf {
+    let relative = from_its_file(item, path);
+    let (key, value) = (item.path.clone(), item.node.to_string());
+    report.names(NamedFile { place: item.place(), key, value, path: relative, wanted });
+    beside(item, path)
+}
+
+/// The path `path`, which begins at the directory of the file that names it, as an
+/// absolute path.
+pub(crate) fn beside(item: &Item<'_>, path: &Path) -> PathBuf {
+    let path = from_its_file(item, path);
+    std::path::absolute(&path).unwrap_or(path)
+}
+
+fn from_its_file(item: &Item<'_>, path: &Path) -> PathBuf {
     let place = item.place();
     let directory = place.as_ref().and_then(|place| place.file.parent());
-    let path = directory.unwrap_or(Path::new("")).join(path);
-    let (key, value) = (item.path.clone(), item.node.to_string());
-    report.names(NamedFile { place, key, value, path: path.clone(), wanted });
-    std::path::absolute(&path).unwrap_or(path)
+    directory.unwrap_or(Path::new("")).join(path)
 }
 
 /// Reports every file that is not there, or is not what it should be.

@@ -209,8 +209,19 @@ fn target(
         );
         return None;
     }
-    if let Target::Files(root) = &mut target {
-        *root = files::named(item, Path::new(root), Wanted::Directory, report);
+    match &mut target {
+        Target::Files(root) => {
+            *root = files::named(item, Path::new(root), Wanted::Directory, report);
+        }
+        Target::Raw(Origin::Unix(path))
+        | Target::Http(HttpOrigin { address: Origin::Unix(path), .. }) => {
+            *path = files::beside(item, path);
+            if let Err(problem) = target::too_long(&path.to_string_lossy()) {
+                item.wrong(problem, report);
+                return None;
+            }
+        }
+        _ => {}
     }
     Some(target)
 }

@@ -3,6 +3,7 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use super::document::Value;
 use super::error::{ConfigError, Report};
 use super::reader::Item;
 use super::units;
@@ -27,8 +28,20 @@ const INTERVAL: Duration = Duration::from_secs(60);
 /// More often would be load on the network, more rarely no check.
 const INTERVALS: RangeInclusive<Duration> = Duration::from_secs(10)..=Duration::from_secs(3600);
 
-/// Reads `probe`. What is wrong has been reported.
-pub(crate) fn read(item: &Item<'_>, report: &mut Report) -> Option<Probe> {
+/// Reads `probe`. What is wrong has been reported. `true` asks `port`, which is
+/// the service's first.
+pub(crate) fn read(item: &Item<'_>, port: u16, report: &mut Report) -> Option<Probe> {
+    match item.node.value {
+        Value::Scalar(toml::Value::Boolean(wanted)) => {
+            let probe = Probe { port, interval: INTERVAL, path: None, status: None };
+            return wanted.then_some(probe);
+        }
+        Value::Table(_) => {}
+        _ => {
+            item.wrong("this must be true, false, or a table such as { port = 80 }", report);
+            return None;
+        }
+    }
     let mut table = item.table(report)?;
     let port = match table.get("port") {
         Some(item) => item.integer(1..=u16::MAX, report),

@@ -100,6 +100,23 @@ impl ServiceConfig {
     pub fn points_per_instance(&self) -> u8 {
         self.local_intro_points.unwrap_or(self.num_intro_points)
     }
+
+    /// The first port that leads somewhere, 80 where it may be: what is asked where
+    /// nothing else is said.
+    pub fn first_port(&self) -> u16 {
+        let leads = |target: &ProxyTarget| {
+            !matches!(target, ProxyTarget::Destroy | ProxyTarget::Reject | ProxyTarget::Ignore)
+        };
+        let first = self.proxy_ports.0.iter().find(|rule| leads(&rule.target));
+        first.map_or(80, |rule| if rule.ports.contains(&80) { 80 } else { *rule.ports.start() })
+    }
+
+    /// Whether it has backends, and the weights take all of them out of use.
+    fn all_weights_are_zero(&self) -> bool {
+        let local = (self.local_instances > 0).then_some(self.local_weight);
+        let weights = || local.into_iter().chain(self.backends.iter().map(|it| it.weight));
+        weights().next().is_some() && weights().all(|weight| weight == 0)
+    }
 }
 
 /// A token bucket for introduction requests (`rate_limit_at_intro`).
@@ -246,7 +263,8 @@ fn keys(
     if let Some(item) = &frontends {
         config.frontends = frontends::read(item, report);
     }
-    config.probe = table.get("probe").and_then(|item| probe::read(&item, report));
+    let port = config.first_port();
+    config.probe = table.get("probe").and_then(|item| probe::read(&item, port, report));
     config.max_intro_points =
         table.get("max_intro_points").and_then(|item| max_intro_points(&item, report));
     if let Some(value) =
@@ -288,6 +306,10 @@ fn keys(
     {
         let text = "these rules are for local instances, of which this service has none";
         report.warn(item.place(), &item.path, text);
+    }
+    if config.enabled && config.all_weights_are_zero() {
+        let text = "all its backends have the weight 0, so none is used and no client reaches it";
+        report.warn(service.place(), &service.path, text);
     }
     config
 }

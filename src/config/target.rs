@@ -79,12 +79,29 @@ pub(crate) fn parse(text: &str) -> Result<Target, String> {
     if let Some(path) = text.strip_prefix("file:") {
         return directory(without_authority(path));
     }
+    if let Some((scheme, rest)) = text.split_once(':')
+        && scheme.bytes().any(|byte| byte.is_ascii_uppercase())
+        && SCHEMES.contains(&scheme.to_ascii_lowercase().as_str())
+    {
+        let scheme = scheme.to_ascii_lowercase();
+        return Err(format!("the scheme has only lower-case letters: \"{scheme}:{rest}\""));
+    }
+    if text.parse::<u16>().is_ok() {
+        return Err(format!(
+            "this is a port alone: \"http://127.0.0.1:{text}\" is a web server on this machine, \
+             \"127.0.0.1:{text}\" a server of any kind"
+        ));
+    }
     let target = text.strip_prefix("simple:").unwrap_or(text);
     if let Some(path) = target.strip_prefix("unix:") {
         return unix(path).map(Target::Raw);
     }
     address(target.strip_prefix("inet:").unwrap_or(target)).map(Target::Raw)
 }
+
+/// What a target can begin with.
+const SCHEMES: [&str; 8] =
+    ["file", "http", "http+unix", "https", "https+unix", "inet", "simple", "unix"];
 
 /// Both `http+unix:/path` and `http+unix:///path` are in use.
 fn without_authority(path: &str) -> &str {
@@ -158,16 +175,32 @@ fn unix(path: &str) -> Result<Origin, String> {
     if path.is_empty() {
         return Err("the path of the socket is missing: \"unix:/path\"".to_owned());
     }
-    if path.len() > MAX_UNIX_PATH {
-        return Err(format!(
-            "the path of a Unix socket has at most {MAX_UNIX_PATH} bytes, this one has {}",
-            path.len()
-        ));
+    if path.starts_with('@') {
+        return Err(
+            "this is an abstract socket, which any program on this machine can open in the \
+                    server's place: have the server listen on a path, \"unix:/path\""
+                .to_owned(),
+        );
     }
+    too_long(path)?;
     if path.contains('\0') {
         return Err("the path of a socket cannot contain a NUL".to_owned());
     }
     Ok(Origin::Unix(PathBuf::from(path)))
+}
+
+/// Whether the system takes a path for a Unix socket.
+///
+/// # Errors
+///
+/// If it is too long for that.
+pub(crate) fn too_long(path: &str) -> Result<(), String> {
+    match path.len() {
+        ..=MAX_UNIX_PATH => Ok(()),
+        length => Err(format!(
+            "the path of a Unix socket has at most {MAX_UNIX_PATH} bytes, this one has {length}"
+        )),
+    }
 }
 
 fn directory(path: &str) -> Result<Target, String> {
@@ -249,6 +282,10 @@ mod tests {
             "http:",
             "http://",
             "http://:80",
+            "HTTP://127.0.0.1:80",
+            "Unix:/run/x",
+            "unix:@web",
+            "http+unix:@web",
             "http://a/b",
             "http://a?b",
             "http://u@a",

@@ -20,6 +20,9 @@ const UNITS: [(&str, u64); 9] = [
     ("B", 1),
 ];
 
+/// From here on a largest size only keeps numbers from overflowing.
+const ENDLESS: u64 = 1 << 50;
+
 /// Reads a time such as `"90s"`, within a range.
 pub(crate) fn time(
     item: &Item<'_>,
@@ -57,15 +60,17 @@ pub(crate) fn size(
     };
     let size = size.filter(|size| range.contains(size));
     if size.is_none() {
-        item.wrong(
-            format!(
-                "this must be a size from {} to {}: a number of bytes, or text such as \"64 KiB\" \
-                 or \"10 MB\"",
-                size_value(*range.start()),
-                size_value(*range.end())
-            ),
-            report,
+        let (least, most) = (size_value(*range.start()), size_value(*range.end()));
+        // More than anybody has is no limit worth a word.
+        let within = match (*range.start(), *range.end()) {
+            (0, ENDLESS..) => String::new(),
+            (_, ENDLESS..) => format!(" of at least {least}"),
+            _ => format!(" from {least} to {most}"),
+        };
+        let problem = format!(
+            "this must be a size{within}: a number of bytes, or text such as \"64 KiB\" or \"10 MB\""
         );
+        item.wrong(problem, report);
     }
     size
 }

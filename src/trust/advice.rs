@@ -20,11 +20,10 @@ impl Process {
         }
         let group = bits & 0o070 != 0 && bits & 0o007 == 0;
         match path.is_dir() {
-            true if group => format!(
-                "where it is a volume, give it a group that nobody else is in (Kubernetes: \
-                 `fsGroup`); where that group may have the keys, set \
-                 `storage.permissions.trust_group` to its name or number"
-            ),
+            true if group => "where it is a volume, give it a group that nobody else is in \
+                              (Kubernetes: `fsGroup`); where that group may have the keys, set \
+                              `storage.permissions.trust_group` to its name or number"
+                .to_owned(),
             true => format!(
                 "this process may not change that. Use a directory below it that belongs to UID \
                  {} alone; where nobody else is on this system, as in a container, \

@@ -79,7 +79,7 @@ fn the_health_of_the_daemon_is_an_exit_code() {
     let ask = || onionbraid(dir.path(), &["healthcheck", "-c", "arti.toml"]);
     let absent = ask();
     assert_eq!(absent.status.code(), Some(69));
-    assert!(stderr(&absent).contains("the daemon does not answer"), "{}", stderr(&absent));
+    assert!(stderr(&absent).contains("no daemon is running"), "{}", stderr(&absent));
     let daemon = daemon(dir.path());
     let starting = ask();
     assert_eq!(starting.status.code(), Some(1));

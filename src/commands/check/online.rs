@@ -21,7 +21,6 @@ use crate::inquiry::tries::Standing;
 use crate::observe::table::table;
 use crate::tor::probe::Steps;
 use onionbraid_balancer::onion::OnionAddress;
-use onionbraid_proxy::rules::ProxyTarget;
 
 /// A service to ask about.
 pub(super) struct Asked<'a> {
@@ -76,17 +75,9 @@ fn question(asked: &Asked<'_>) -> ServiceQuestion {
     }
 }
 
-/// The port that is tried: what `probe` says, else the first that leads
-/// somewhere, 80 where it may be.
+/// The port that is tried: what `probe` says, else the service's first.
 pub(super) fn port(service: &ServiceConfig) -> u16 {
-    if let Some(probe) = &service.probe {
-        return probe.port;
-    }
-    let leads = |target: &ProxyTarget| {
-        !matches!(target, ProxyTarget::Destroy | ProxyTarget::Reject | ProxyTarget::Ignore)
-    };
-    let first = service.proxy_ports.0.iter().find(|rule| leads(&rule.target));
-    first.map_or(80, |rule| if rule.ports.contains(&80) { 80 } else { *rule.ports.start() })
+    service.probe.as_ref().map_or_else(|| service.first_port(), |probe| probe.port)
 }
 
 /// What the running daemon does otherwise than the files say.

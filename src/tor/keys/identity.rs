@@ -3,6 +3,7 @@
 //! Bytes in, a key or the reason why there is none out; no files. `file` reads
 //! and writes them, `ctor`, `pem` and `openssh` know one format each.
 
+use base64ct::{Base64, Encoding as _};
 use tor_hscrypto::pk::HsIdKeypair;
 use tor_llcrypto::pk::ed25519::{ExpandedKeypair, Keypair, PublicKey};
 use tor_llcrypto::rng::CautiousRng;
@@ -63,6 +64,20 @@ pub enum ParseError {
          umask 077"
     )]
     Password,
+    /// What `ssh-keygen` makes.
+    #[error(
+        "it is a key for SSH ({0}), and one that is used elsewhere should be no onion service's: \
+         `onionbraid keys generate` makes one. Of OpenSSH's format only the keys of Arti's keystore \
+         are read"
+    )]
+    Ssh(String),
+    /// A secret key as tor's control port has it.
+    #[error(
+        "it is a key in base64, as tor's control port (ADD_ONION) has it. What C tor reads from a \
+         file has a header and no base64: under umask 077, write `(printf '== ed25519v1-secret: type0 \
+         ==\\0\\0\\0'; base64 -d) > hs_ed25519_secret_key` and give it what follows `ED25519-V3:`"
+    )]
+    Base64,
     /// Another kind of key.
     #[error("it is {0}, where an Ed25519 key is needed")]
     OtherKind(String),
@@ -99,7 +114,20 @@ pub fn parse(bytes: &[u8]) -> Result<Parsed, ParseError> {
     if text.contains("-----BEGIN ") {
         return pem::parse(text);
     }
+    if is_base64_of_a_key(text) {
+        return Err(ParseError::Base64);
+    }
     Err(ParseError::Unknown)
+}
+
+/// Whether a text is the 64 bytes of a secret key, or the 96 of C tor's file, in
+/// base64.
+fn is_base64_of_a_key(text: &str) -> bool {
+    let text = text.strip_prefix("ED25519-V3:").unwrap_or(text);
+    let letters: Zeroizing<String> =
+        Zeroizing::new(text.chars().filter(|c| !c.is_ascii_whitespace()).collect());
+    let decoded = Base64::decode_vec(&letters).map(Zeroizing::new);
+    decoded.is_ok_and(|bytes| [64, 96].contains(&bytes.len()))
 }
 
 impl IdentityKey {

@@ -20,7 +20,7 @@ pub(super) fn parse_secret(text: &str) -> Result<IdentityKey, ParseError> {
     if key.is_encrypted() {
         return Err(ParseError::Password);
     }
-    let other = |kind: &str| ParseError::OtherKind(format!("an OpenSSH key of the kind {kind}"));
+    let other = |kind: &str| ParseError::Ssh(kind.to_owned());
     match (key.algorithm().as_str(), key.key_data()) {
         (EXPANDED, KeypairData::Other(pair)) => {
             let bytes: Zeroizing<[u8; 64]> =
