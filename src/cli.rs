@@ -31,8 +31,17 @@ pub enum Command {
     /// Run the daemon, in the foreground
     ///
     /// Without any configuration file, a welcome page is served under a new
-    /// address.
-    Run(ConfigFiles),
+    /// address. With --to or --files, one service needs no file either: its address
+    /// stays the same as long as the nickname does.
+    #[command(after_help = RUN)]
+    Run {
+        /// Which configuration.
+        #[command(flatten)]
+        config: ConfigFiles,
+        /// The one service of the command line.
+        #[command(flatten)]
+        service: OneService,
+    },
     /// Check the configuration and show what would run
     ///
     /// Shows every error at once, or each service's address, backends and ports.
@@ -126,6 +135,32 @@ pub enum Command {
     /// Generate what packages hold beside the program
     #[command(subcommand, hide = true)]
     Generate(GenerateCommand),
+}
+
+const RUN: &str = "\
+Examples:
+  onionbraid run --to http://127.0.0.1:8080
+  onionbraid run --files ./public --nickname blog
+  onionbraid run --to 127.0.0.1:22 --port 22";
+
+/// One service, given on the command line.
+#[derive(Debug, Args)]
+pub struct OneService {
+    /// Serve what a server answers: http://127.0.0.1:8080, 127.0.0.1:22, unix:/path or
+    /// what else `proxy_ports` takes
+    ///
+    /// The files in the usual places are not read then; those of -c are.
+    #[arg(long, value_name = "URL", group = "service")]
+    pub to: Option<String>,
+    /// Serve the files in a directory
+    #[arg(long, value_name = "DIR", group = "service")]
+    pub files: Option<PathBuf>,
+    /// Its nickname, by which its key is kept
+    #[arg(long, default_value = "site", requires = "service")]
+    pub nickname: String,
+    /// The port that clients connect to
+    #[arg(long, default_value_t = 80, requires = "service", value_parser = clap::value_parser!(u16).range(1..))]
+    pub port: u16,
 }
 
 const BACKEND_CONFIG: &str = "\
@@ -342,6 +377,11 @@ pub enum KeyFormat {
 pub enum ConfigCommand {
     /// Print a configuration file that explains every key
     Example,
+    /// Print a JSON schema of the file, for editors and linters
+    ///
+    /// What it accepts can still be wrong: `onionbraid check` also looks at files and
+    /// keys, and at what fits together.
+    Schema,
     /// Print the configuration in force, with all defaults filled in
     Show(ConfigFiles),
 }
@@ -352,7 +392,7 @@ pub struct ConfigFiles {
     /// Configuration file; may repeat, a later file overrides an earlier one
     /// [default: $ONIONBRAID_CONFIG, else $XDG_CONFIG_HOME/onionbraid/arti.toml, else
     /// /etc/onionbraid/arti.toml]
-    #[arg(short = 'c', long = "config", value_name = "FILE")]
+    #[arg(id = "config", short = 'c', long = "config", value_name = "FILE")]
     pub files: Vec<PathBuf>,
 }
 

@@ -75,11 +75,15 @@ impl From<io::Error> for Failure {
 /// processes are shut out of this one's memory first, unless the operator wants
 /// to debug it (`application.permit_debugging`).
 pub(crate) fn load(files: &[PathBuf]) -> Result<Config, Failure> {
-    let config = Config::load(files, &Environment::of_process())?;
+    Ok(for_keys(Config::load(files, &Environment::of_process())?))
+}
+
+/// The configuration, once this process is as closed as it says.
+pub(crate) fn for_keys(config: Config) -> Config {
     if !config.permit_debugging {
         protect_memory();
     }
-    Ok(config)
+    config
 }
 
 /// The same for a command that reads keys and writes none to the state directory:

@@ -65,6 +65,10 @@ use error::{KeyPath, Report};
 /// The configuration file that explains every key, with the defaults.
 pub const EXAMPLE: &str = include_str!("../arti.toml.example");
 
+/// What errors call the command line in the place of a file. As a path it lies in the
+/// working directory, to which the paths in it are relative.
+const COMMAND_LINE: &str = "command line";
+
 /// Everything that the operator decided.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
@@ -106,16 +110,44 @@ impl Config {
     pub fn load(files: &[PathBuf], env: &Environment) -> Result<Self, ConfigErrors> {
         let mut report = Report::default();
         let (files, root) = Self::documents(files, env, &mut report);
+        Self::of_documents(&root, files, env, report)
+    }
+
+    /// Reads `files` and lays a text over them that the command line stands for. No
+    /// file is looked for in the usual places.
+    ///
+    /// # Errors
+    ///
+    /// As [`load`](Self::load).
+    pub fn load_with(
+        files: &[PathBuf],
+        text: &str,
+        env: &Environment,
+    ) -> Result<Self, ConfigErrors> {
+        let mut report = Report::default();
+        let mut root = document::read(files, &mut report);
+        let given = document::parse(text, files.len(), Path::new(COMMAND_LINE), &mut report);
+        document::overlay(&mut root, given);
+        Self::of_documents(&root, files.to_vec(), env, report)
+    }
+
+    /// Reads everything that stands in the files.
+    fn of_documents(
+        root: &Table,
+        files: Vec<PathBuf>,
+        env: &Environment,
+        mut report: Report,
+    ) -> Result<Self, ConfigErrors> {
         if report.has_errors() {
             return Err(report.into_errors());
         }
-        let services = service::read(&root, &mut report);
+        let services = service::read(root, &mut report);
         if !files.is_empty() && !root.contains_key("onion_services") {
             let text = "there is none, so the built-in welcome page is served";
             report.warn(None, &error::KeyPath::default().key("onion_services"), text);
         }
         files::look(&mut report);
-        Self::assemble(&root, services, files, env, report)
+        Self::assemble(root, services, files, env, report)
     }
 
     /// Where the daemon of these files answers, whatever else is wrong with

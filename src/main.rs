@@ -10,7 +10,7 @@ use onionbraid::commands::{
 
 fn main() -> ExitCode {
     match Cli::parse().command {
-        Command::Run(config) => run::run(&config.files),
+        Command::Run { config, service } => run::run(&config.files, &service),
         Command::Check { config, online } => check::check(&config.files, online),
         Command::Status { config, json, brief, watch, verbose } => {
             let form = status::Form::of(json, brief);
@@ -27,6 +27,7 @@ fn main() -> ExitCode {
             descriptor::descriptor(&address, &config.files, json)
         }
         Command::Config(ConfigCommand::Example) => config::example(),
+        Command::Config(ConfigCommand::Schema) => config::schema(),
         Command::Config(ConfigCommand::Show(config)) => config::show(&config.files),
     }
 }

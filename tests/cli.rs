@@ -16,6 +16,8 @@ mod hardening;
 mod inquiries;
 #[path = "cli/keys.rs"]
 mod key_commands;
+#[path = "cli/one_service.rs"]
+mod one_service;
 #[path = "cli/preflight.rs"]
 mod preflight;
 #[path = "cli/unprivileged.rs"]

@@ -55,6 +55,9 @@ _onionbraid() {
             onionbraid__subcmd__config,help)
                 cmd="onionbraid__subcmd__config__subcmd__help"
                 ;;
+            onionbraid__subcmd__config,schema)
+                cmd="onionbraid__subcmd__config__subcmd__schema"
+                ;;
             onionbraid__subcmd__config,show)
                 cmd="onionbraid__subcmd__config__subcmd__show"
                 ;;
@@ -63,6 +66,9 @@ _onionbraid() {
                 ;;
             onionbraid__subcmd__config__subcmd__help,help)
                 cmd="onionbraid__subcmd__config__subcmd__help__subcmd__help"
+                ;;
+            onionbraid__subcmd__config__subcmd__help,schema)
+                cmd="onionbraid__subcmd__config__subcmd__help__subcmd__schema"
                 ;;
             onionbraid__subcmd__config__subcmd__help,show)
                 cmd="onionbraid__subcmd__config__subcmd__help__subcmd__show"
@@ -120,6 +126,9 @@ _onionbraid() {
                 ;;
             onionbraid__subcmd__help__subcmd__config,example)
                 cmd="onionbraid__subcmd__help__subcmd__config__subcmd__example"
+                ;;
+            onionbraid__subcmd__help__subcmd__config,schema)
+                cmd="onionbraid__subcmd__help__subcmd__config__subcmd__schema"
                 ;;
             onionbraid__subcmd__help__subcmd__config,show)
                 cmd="onionbraid__subcmd__help__subcmd__config__subcmd__show"
@@ -278,7 +287,7 @@ _onionbraid() {
             return 0
             ;;
         onionbraid__subcmd__config)
-            opts="-h --help example show help"
+            opts="-h --help example schema show help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -306,7 +315,7 @@ _onionbraid() {
             return 0
             ;;
         onionbraid__subcmd__config__subcmd__help)
-            opts="example show help"
+            opts="example schema show help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -347,9 +356,37 @@ _onionbraid() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        onionbraid__subcmd__config__subcmd__help__subcmd__schema)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         onionbraid__subcmd__config__subcmd__help__subcmd__show)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        onionbraid__subcmd__config__subcmd__schema)
+            opts="-h --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
@@ -576,7 +613,7 @@ _onionbraid() {
             return 0
             ;;
         onionbraid__subcmd__help__subcmd__config)
-            opts="example show"
+            opts="example schema show"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -590,6 +627,20 @@ _onionbraid() {
             return 0
             ;;
         onionbraid__subcmd__help__subcmd__config__subcmd__example)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        onionbraid__subcmd__help__subcmd__config__subcmd__schema)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -1208,7 +1259,7 @@ _onionbraid() {
             return 0
             ;;
         onionbraid__subcmd__run)
-            opts="-c -h --config --help"
+            opts="-c -h --config --to --files --nickname --port --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1219,6 +1270,22 @@ _onionbraid() {
                     return 0
                     ;;
                 -c)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --to)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --files)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --nickname)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --port)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

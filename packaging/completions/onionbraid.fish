@@ -38,6 +38,10 @@ complete -c onionbraid -n "__fish_onionbraid_needs_command" -f -a "config" -d 'S
 complete -c onionbraid -n "__fish_onionbraid_needs_command" -f -a "generate" -d 'Generate what packages hold beside the program'
 complete -c onionbraid -n "__fish_onionbraid_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c onionbraid -n "__fish_onionbraid_using_subcommand run" -s c -l config -d 'Configuration file; may repeat, a later file overrides an earlier one [default: $ONIONBRAID_CONFIG, else $XDG_CONFIG_HOME/onionbraid/arti.toml, else /etc/onionbraid/arti.toml]' -r -F
+complete -c onionbraid -n "__fish_onionbraid_using_subcommand run" -l to -d 'Serve what a server answers: http://127.0.0.1:8080, 127.0.0.1:22, unix:/path or what else `proxy_ports` takes' -r
+complete -c onionbraid -n "__fish_onionbraid_using_subcommand run" -l files -d 'Serve the files in a directory' -r -F
+complete -c onionbraid -n "__fish_onionbraid_using_subcommand run" -l nickname -d 'Its nickname, by which its key is kept' -r
+complete -c onionbraid -n "__fish_onionbraid_using_subcommand run" -l port -d 'The port that clients connect to' -r
 complete -c onionbraid -n "__fish_onionbraid_using_subcommand run" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c onionbraid -n "__fish_onionbraid_using_subcommand check" -s c -l config -d 'Configuration file; may repeat, a later file overrides an earlier one [default: $ONIONBRAID_CONFIG, else $XDG_CONFIG_HOME/onionbraid/arti.toml, else /etc/onionbraid/arti.toml]' -r -F
 complete -c onionbraid -n "__fish_onionbraid_using_subcommand check" -l online -d 'Ask every backend through Tor whether it answers for its service'
@@ -101,14 +105,17 @@ complete -c onionbraid -n "__fish_onionbraid_using_subcommand import; and __fish
 complete -c onionbraid -n "__fish_onionbraid_using_subcommand descriptor" -s c -l config -d 'Configuration file; may repeat, a later file overrides an earlier one [default: $ONIONBRAID_CONFIG, else $XDG_CONFIG_HOME/onionbraid/arti.toml, else /etc/onionbraid/arti.toml]' -r -F
 complete -c onionbraid -n "__fish_onionbraid_using_subcommand descriptor" -l json -d 'Print it as JSON'
 complete -c onionbraid -n "__fish_onionbraid_using_subcommand descriptor" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c onionbraid -n "__fish_onionbraid_using_subcommand config; and not __fish_seen_subcommand_from example show help" -s h -l help -d 'Print help'
-complete -c onionbraid -n "__fish_onionbraid_using_subcommand config; and not __fish_seen_subcommand_from example show help" -f -a "example" -d 'Print a configuration file that explains every key'
-complete -c onionbraid -n "__fish_onionbraid_using_subcommand config; and not __fish_seen_subcommand_from example show help" -f -a "show" -d 'Print the configuration in force, with all defaults filled in'
-complete -c onionbraid -n "__fish_onionbraid_using_subcommand config; and not __fish_seen_subcommand_from example show help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c onionbraid -n "__fish_onionbraid_using_subcommand config; and not __fish_seen_subcommand_from example schema show help" -s h -l help -d 'Print help'
+complete -c onionbraid -n "__fish_onionbraid_using_subcommand config; and not __fish_seen_subcommand_from example schema show help" -f -a "example" -d 'Print a configuration file that explains every key'
+complete -c onionbraid -n "__fish_onionbraid_using_subcommand config; and not __fish_seen_subcommand_from example schema show help" -f -a "schema" -d 'Print a JSON schema of the file, for editors and linters'
+complete -c onionbraid -n "__fish_onionbraid_using_subcommand config; and not __fish_seen_subcommand_from example schema show help" -f -a "show" -d 'Print the configuration in force, with all defaults filled in'
+complete -c onionbraid -n "__fish_onionbraid_using_subcommand config; and not __fish_seen_subcommand_from example schema show help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c onionbraid -n "__fish_onionbraid_using_subcommand config; and __fish_seen_subcommand_from example" -s h -l help -d 'Print help'
+complete -c onionbraid -n "__fish_onionbraid_using_subcommand config; and __fish_seen_subcommand_from schema" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c onionbraid -n "__fish_onionbraid_using_subcommand config; and __fish_seen_subcommand_from show" -s c -l config -d 'Configuration file; may repeat, a later file overrides an earlier one [default: $ONIONBRAID_CONFIG, else $XDG_CONFIG_HOME/onionbraid/arti.toml, else /etc/onionbraid/arti.toml]' -r -F
 complete -c onionbraid -n "__fish_onionbraid_using_subcommand config; and __fish_seen_subcommand_from show" -s h -l help -d 'Print help'
 complete -c onionbraid -n "__fish_onionbraid_using_subcommand config; and __fish_seen_subcommand_from help" -f -a "example" -d 'Print a configuration file that explains every key'
+complete -c onionbraid -n "__fish_onionbraid_using_subcommand config; and __fish_seen_subcommand_from help" -f -a "schema" -d 'Print a JSON schema of the file, for editors and linters'
 complete -c onionbraid -n "__fish_onionbraid_using_subcommand config; and __fish_seen_subcommand_from help" -f -a "show" -d 'Print the configuration in force, with all defaults filled in'
 complete -c onionbraid -n "__fish_onionbraid_using_subcommand config; and __fish_seen_subcommand_from help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c onionbraid -n "__fish_onionbraid_using_subcommand generate; and not __fish_seen_subcommand_from completions man help" -s h -l help -d 'Print help'
@@ -141,6 +148,7 @@ complete -c onionbraid -n "__fish_onionbraid_using_subcommand help; and __fish_s
 complete -c onionbraid -n "__fish_onionbraid_using_subcommand help; and __fish_seen_subcommand_from import" -f -a "torrc" -d 'A torrc with onion services, what it includes, and their directories'
 complete -c onionbraid -n "__fish_onionbraid_using_subcommand help; and __fish_seen_subcommand_from import" -f -a "onionspray" -d 'A project of Onionspray or EOTK, with its keys'
 complete -c onionbraid -n "__fish_onionbraid_using_subcommand help; and __fish_seen_subcommand_from config" -f -a "example" -d 'Print a configuration file that explains every key'
+complete -c onionbraid -n "__fish_onionbraid_using_subcommand help; and __fish_seen_subcommand_from config" -f -a "schema" -d 'Print a JSON schema of the file, for editors and linters'
 complete -c onionbraid -n "__fish_onionbraid_using_subcommand help; and __fish_seen_subcommand_from config" -f -a "show" -d 'Print the configuration in force, with all defaults filled in'
 complete -c onionbraid -n "__fish_onionbraid_using_subcommand help; and __fish_seen_subcommand_from generate" -f -a "completions" -d 'Completions for a shell'
 complete -c onionbraid -n "__fish_onionbraid_using_subcommand help; and __fish_seen_subcommand_from generate" -f -a "man" -d 'Manual pages'

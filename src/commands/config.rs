@@ -13,6 +13,14 @@ pub fn example() -> ExitCode {
     finish(io::stdout().lock().write_all(EXAMPLE.as_bytes()).map_err(Failure::from))
 }
 
+/// What packages have for editors.
+const SCHEMA: &str = include_str!("../../packaging/arti.schema.json");
+
+/// Prints the JSON schema of the file.
+pub fn schema() -> ExitCode {
+    finish(io::stdout().lock().write_all(SCHEMA.as_bytes()).map_err(Failure::from))
+}
+
 /// Prints what is in force: our tables with all defaults, Arti's as given.
 pub fn show(files: &[PathBuf]) -> ExitCode {
     finish(write_show(files, &Environment::of_process(), &mut io::stdout().lock()))

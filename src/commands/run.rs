@@ -4,22 +4,29 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use super::{Failure, finish, load};
+use toml::{Table, Value};
+
+use super::{Failure, finish, for_keys};
 use crate::causes;
+use crate::cli::OneService;
 use crate::config::{Config, Environment};
 use crate::daemon::{self, DaemonError, Obstacles, Outside};
 use crate::exit::{Exit, exit_of};
 use crate::logging::{self, LoggingError};
 
 /// Reads the configuration and runs the daemon until it is told to end.
-pub fn run(files: &[PathBuf]) -> ExitCode {
-    finish(start(files))
+pub fn run(files: &[PathBuf], service: &OneService) -> ExitCode {
+    finish(start(files, service))
 }
 
-fn start(files: &[PathBuf]) -> Result<(), Failure> {
-    let config = load(files)?;
+fn start(files: &[PathBuf], service: &OneService) -> Result<(), Failure> {
     let files = files.to_vec();
-    let load = move || Config::load(&files, &Environment::of_process());
+    let given = document(service)?;
+    let load = move || match &given {
+        None => Config::load(&files, &Environment::of_process()),
+        Some(text) => Config::load_with(&files, text, &Environment::of_process()),
+    };
+    let config = for_keys(load()?);
     let logging = logging::start(&config.logging)?;
     for warning in &config.warnings {
         tracing::warn!("{warning}");
@@ -32,6 +39,28 @@ fn start(files: &[PathBuf]) -> Result<(), Failure> {
     // save that is worth more than a second.
     runtime.shutdown_timeout(Duration::from_secs(1));
     Ok(ended?)
+}
+
+/// What a file would say in the place of the command line.
+fn document(service: &OneService) -> Result<Option<String>, Failure> {
+    let target = match (&service.to, &service.files) {
+        (Some(target), _) => target.clone(),
+        (None, Some(directory)) => {
+            // What is no path, the reader of the document refuses.
+            let path = std::path::absolute(directory).unwrap_or_else(|_| directory.clone());
+            let path = path.to_str().ok_or_else(|| {
+                Failure::new(Exit::Usage, "the path of the directory is not UTF-8 text")
+            })?;
+            format!("file:{path}")
+        }
+        (None, None) => return Ok(None),
+    };
+    let rule: Vec<Value> = vec![i64::from(service.port).into(), target.into()];
+    let rules = Value::from(vec![Value::from(rule)]);
+    let within = |key: &str, value: Value| Table::from_iter([(key.to_owned(), value)]);
+    let table = within("proxy_ports", rules);
+    let services = within(&service.nickname, table.into());
+    Ok(Some(within("onion_services", services.into()).to_string()))
 }
 
 impl From<DaemonError> for Failure {

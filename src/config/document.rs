@@ -138,7 +138,7 @@ pub(crate) fn parse(text: &str, order: usize, file: &Path, report: &mut Report) 
 
 /// Lays the entries of `upper` over those of `lower`: tables are merged, every
 /// other value is replaced.
-fn overlay(lower: &mut Table, upper: Table) {
+pub(crate) fn overlay(lower: &mut Table, upper: Table) {
     for (key, mut node) in upper {
         if let (Some(Node { value: Value::Table(below), .. }), Value::Table(above)) =
             (lower.get_mut(&key), &mut node.value)

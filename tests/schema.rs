@@ -1,0 +1,79 @@
+//! The JSON schema of the configuration knows the keys that the program knows.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::collections::BTreeSet;
+use std::process::Command;
+
+use onionbraid::config::EXAMPLE;
+use serde_json::Value;
+
+fn schema() -> Value {
+    serde_json::from_str(include_str!("../packaging/arti.schema.json")).unwrap()
+}
+
+#[test]
+fn the_program_prints_the_schema_that_packages_have() {
+    let output = Command::new(env!("CARGO_BIN_EXE_onionbraid"))
+        .args(["config", "schema"])
+        .env_clear()
+        .output()
+        .unwrap();
+    assert!(output.status.success());
+    assert_eq!(output.stdout, include_bytes!("../packaging/arti.schema.json"));
+}
+
+/// The keys of a table of the example: those that are set, and those in comments.
+fn keys_of_example(table: &str) -> BTreeSet<String> {
+    let mut keys = BTreeSet::new();
+    let mut here = "";
+    for line in EXAMPLE.lines() {
+        if let Some(name) = line.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+            here = name;
+        }
+        let line = line.trim_start_matches('#').trim_start();
+        let Some((key, _)) = line.split_once(" = ") else { continue };
+        let is_key = key.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
+        if here == table && is_key && !key.is_empty() {
+            keys.insert(key.to_owned());
+        }
+    }
+    keys
+}
+
+fn keys_of_schema(schema: &Value, pointer: &str) -> BTreeSet<String> {
+    schema.pointer(pointer).unwrap().as_object().unwrap().keys().cloned().collect()
+}
+
+#[test]
+fn the_schema_has_the_keys_of_the_example_and_no_others() {
+    let schema = schema();
+    for (table, definition) in
+        [("onion_services.\"shop\"", "service"), ("onion_services.\"shop\".http", "http")]
+    {
+        let mut known = keys_of_schema(&schema, &format!("/definitions/{definition}/properties"));
+        // A table of its own in the example.
+        known.remove("http");
+        assert_eq!(known, keys_of_example(table), "[{table}]");
+        let closed = format!("/definitions/{definition}/additionalProperties");
+        assert_eq!(schema.pointer(&closed), Some(&Value::Bool(false)));
+    }
+    for table in ["admin", "logging", "shutdown"] {
+        let known = keys_of_schema(&schema, &format!("/properties/{table}/properties"));
+        assert_eq!(known, keys_of_example(table), "[{table}]");
+    }
+    let known = keys_of_schema(&schema, "/properties");
+    for line in EXAMPLE.lines().filter(|line| line.starts_with('[') && line.ends_with(']')) {
+        let table = line.trim_matches(['[', ']']);
+        let (first, _) = table.split_once('.').unwrap_or((table, ""));
+        assert!(known.contains(first), "[{table}]");
+    }
+}
+
+#[test]
+fn a_port_has_the_keys_of_its_service_except_ports() {
+    let schema = schema();
+    let mut all = keys_of_schema(&schema, "/definitions/http/properties");
+    assert!(all.remove("ports"));
+    assert_eq!(keys_of_schema(&schema, "/definitions/http_port/properties"), all);
+}
