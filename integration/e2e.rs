@@ -21,6 +21,7 @@ pub mod e2e {
     mod failover;
     mod floods;
     pub mod frontend;
+    mod full_disk;
     mod guards;
     mod keys;
     mod leftovers;

@@ -18,6 +18,7 @@
 //! | [`origin`], [`fetch`] | the server behind, and the page in front |
 //! | [`web`] | real web servers behind the reverse proxy |
 //! | [`daemon`] | the program under test |
+//! | [`small_disk`] | a disk for it that can be filled |
 
 #![allow(dead_code, reason = "the tests and the demo use different parts of one network")]
 
@@ -33,6 +34,7 @@ pub mod place;
 pub mod process;
 pub mod prometheus;
 pub mod service;
+pub mod small_disk;
 pub mod startup;
 pub mod torrc;
 pub mod web;

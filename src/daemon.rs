@@ -54,7 +54,7 @@ use crate::admin::{Admin, AdminError, Scrape};
 use crate::clock::now;
 use crate::config::{Config, ConfigErrors};
 use crate::logging::LoggingGuard;
-use crate::tor::bootstrap::{Tor, TorError};
+use crate::tor::bootstrap::{Tor, TorError, UnwrittenCache};
 use crate::tor::fetch;
 use crate::tor::network::Network;
 
@@ -117,7 +117,8 @@ pub async fn run(mut config: Config, outside: Outside) -> Result<(), DaemonError
         () = signals.end() => return Ok(()),
     };
     let checked = services::check(&config, &config.storage, &BTreeSet::new())?;
-    let tor = Tor::new(config.tor.clone())?;
+    let unwritten = UnwrittenCache::where_full(&config.storage.cache_dir);
+    let tor = Tor::new(config.tor.clone(), unwritten)?;
     let file_handles = FileHandles::raise();
     let board = Arc::new(Board::new(tor.clone(), file_handles.clone()));
     let (ready, network) = watch::channel(None);
@@ -141,6 +142,10 @@ pub async fn run(mut config: Config, outside: Outside) -> Result<(), DaemonError
     tasks.spawn({
         let tor = tor.clone();
         async move { match tor.hurry().await {} }
+    });
+    tasks.spawn({
+        let tor = tor.clone();
+        async move { match tor.use_room().await {} }
     });
     tasks.spawn(bootstrap_and_fetch(tor, ready, fetching));
     services.apply(checked, config.shutdown);

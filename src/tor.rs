@@ -17,6 +17,7 @@ pub mod upload;
 
 mod clock_watch;
 mod directory_request;
+mod full_disk;
 mod private_address;
 mod protocols;
 mod stack;

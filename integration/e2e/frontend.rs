@@ -173,6 +173,11 @@ impl Prepared {
         Ok(Prepared { files, dir, admin: network.free_address()?.to_string() })
     }
 
+    /// Where its files are.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
     /// Has the daemon answer on a Unix socket, where it takes questions, too.
     #[must_use]
     pub fn on_a_socket(mut self) -> Prepared {
@@ -196,7 +201,7 @@ impl Prepared {
     }
 
     /// The same with another program in its place, which runs it.
-    pub fn start_as(self, program: &Path, service: &str) -> Result<Daemon> {
+    pub fn start_as(&self, program: &Path, service: &str) -> Result<Daemon> {
         self.configure(service)?;
         let files: Vec<&Path> = self.files.iter().map(PathBuf::as_path).collect();
         Daemon::start(program, &files, &self.dir.join("daemon.log"))

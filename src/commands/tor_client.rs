@@ -60,7 +60,7 @@ async fn connect_and<T>(
     directories: &Directories,
     work: impl AsyncFnOnce(Network) -> T,
 ) -> Result<T, Failure> {
-    let tor = Tor::new(directories.tor.clone())?;
+    let tor = Tor::new(directories.tor.clone(), None)?;
     remark(&format!("connecting to Tor with {} ...", directories.guards));
     let network = match tokio::time::timeout(READY_WITHIN, tor.bootstrap()).await {
         Ok(network) => network,

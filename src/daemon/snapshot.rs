@@ -148,6 +148,7 @@ impl Board {
                 bootstrap: tor.fraction,
                 message: tor.message,
                 consensus_valid_until: tor.valid_until.map(Timestamp),
+                problem: tor.problem,
             },
             handles: Handles {
                 clients_open: self.file_handles.open(),

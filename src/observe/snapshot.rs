@@ -99,6 +99,9 @@ pub struct Tor {
     pub message: String,
     /// Until when the network directory is valid.
     pub consensus_valid_until: Option<Timestamp>,
+    /// What the operator should act on although the client can be used.
+    #[serde(default)]
+    pub problem: Option<String>,
 }
 
 /// One onion service.

@@ -32,6 +32,9 @@ fn write_snapshot(out: &mut String, snapshot: &Snapshot) -> fmt::Result {
         writeln!(out, "at {:.0} %: {}\n", tor.bootstrap * 100.0, tor.message)?;
     }
     out.write_str(&summary(&snapshot.services))?;
+    if let Some(problem) = &tor.problem {
+        writeln!(out, "! {problem}")?;
+    }
     match &snapshot.reload {
         None => {}
         Some(Reload { at, error: None, .. }) => {

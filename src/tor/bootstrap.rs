@@ -2,7 +2,7 @@
 //! as long as it takes, and how far it is.
 
 use std::convert::Infallible;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use arti_client::status::BootstrapStatus;
@@ -12,12 +12,17 @@ use tor_netdir::Timeliness;
 use tor_rtcompat::PreferredRuntime;
 
 use super::clock_watch::{ClockWatch, LOOK_EVERY};
+use super::full_disk;
+pub use super::full_disk::UnwrittenCache;
 use super::network::{Network, Runtime};
 use crate::causes::{in_one_line, is_disk_full, is_out_of_handles};
 use crate::clock::now;
 
 /// Between two attempts to bootstrap, once Arti's own retries are used up.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
+
+/// How often a full disk is looked at.
+const ROOM_EVERY: Duration = Duration::from_secs(5);
 
 /// The embedded Tor client.
 #[derive(Clone)]
@@ -26,6 +31,8 @@ pub struct Tor {
     client: Arc<TorClient<Runtime>>,
     /// Why the last attempt to bootstrap failed, until one succeeds.
     failure: Arc<Mutex<Option<String>>>,
+    /// Held while the disk is full.
+    unwritten: Arc<Mutex<Option<UnwrittenCache>>>,
 }
 
 /// Why there is no Tor client.
@@ -37,6 +44,9 @@ pub enum TorError {
     /// Arti refuses its configuration or its directories.
     #[error("the Tor client cannot start")]
     Client(#[source] arti_client::Error),
+    /// Something is wrong with this machine, in the operator's words.
+    #[error("the Tor client cannot start: {0}")]
+    Machine(String),
 }
 
 /// How far the Tor client is.
@@ -48,11 +58,17 @@ pub struct BootstrapView {
     pub message: String,
     /// Until when the directory is valid, once there is one.
     pub valid_until: Option<SystemTime>,
+    /// What is wrong with it although it can be used.
+    pub problem: Option<String>,
 }
 
 impl Tor {
-    /// Creates the client. It does nothing on the network before [`Tor::bootstrap`].
-    pub fn new(config: TorClientConfig) -> Result<Self, TorError> {
+    /// Creates the client. It does nothing on the network before [`Tor::bootstrap`],
+    /// and writes to no cache that is `unwritten` as long as that has no room.
+    pub fn new(
+        config: TorClientConfig,
+        unwritten: Option<UnwrittenCache>,
+    ) -> Result<Self, TorError> {
         // Without a provider the first TLS connection panics. Whoever installed
         // one before us chose well enough.
         let _ = rustls::crypto::ring::default_provider().install_default();
@@ -60,8 +76,11 @@ impl Tor {
         let client = TorClient::with_runtime(runtime)
             .config(config)
             .create_unbootstrapped()
-            .map_err(TorError::Client)?;
-        Ok(Self { client, failure: Arc::default() })
+            .map_err(|error| match of_this_machine(&error) {
+                Some(what) => TorError::Machine(what),
+                None => TorError::Client(error),
+            })?;
+        Ok(Self { client, failure: Arc::default(), unwritten: Arc::new(Mutex::new(unwritten)) })
     }
 
     /// Bootstraps, trying again for as long as it takes.
@@ -103,8 +122,20 @@ impl Tor {
         }
     }
 
+    /// Lets Arti write to its cache again when there is room.
+    pub async fn use_room(&self) -> Infallible {
+        loop {
+            tokio::time::sleep(ROOM_EVERY).await;
+            let mut unwritten = lock(&self.unwritten);
+            // Reserving space is quick: nothing is written.
+            if unwritten.take_if(|cache| cache.has_room()).is_some() {
+                tracing::info!("there is space in cache_dir again: the Tor directory is renewed");
+            }
+        }
+    }
+
     fn failed_with(&self, failure: Option<String>) {
-        *self.failure.lock().unwrap_or_else(PoisonError::into_inner) = failure;
+        *lock(&self.failure) = failure;
     }
 
     /// How far the client is, at this moment.
@@ -124,28 +155,41 @@ impl Tor {
         let valid_until = netdir(Timeliness::Unchecked).map(|d| d.lifetime().valid_until());
         // While Arti looks for the next directory, the one at hand will do.
         let usable = netdir(Timeliness::Timely).is_some();
-        let failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let failure = lock(&self.failure).clone();
+        let problem = lock(&self.unwritten).as_ref().map(|_| full_disk::PROBLEM.to_owned());
+        let failure = failure.or_else(|| problem.clone().filter(|_| !usable));
         let blockage = failure.or_else(|| status.blocked().map(|it| it.message().to_string()));
         let message = words(blockage, &status.to_string());
         BootstrapView {
             fraction: if usable { 1.0 } else { status.as_frac() },
             message,
             valid_until,
+            problem: problem.filter(|_| usable),
         }
     }
+}
+
+/// What is behind the lock is never half changed, whoever panicked.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Why bootstrapping failed, for the operator: what is wrong with this machine
 /// comes first.
 fn explained(error: &(dyn std::error::Error + 'static)) -> String {
-    let causes = in_one_line(error);
-    if is_disk_full(error) {
-        format!("no space is left for the Tor directory in cache_dir or state_dir ({causes})")
+    of_this_machine(error).unwrap_or_else(|| in_one_line(error))
+}
+
+/// What is wrong with this machine, if that is the reason.
+fn of_this_machine(error: &(dyn std::error::Error + 'static)) -> Option<String> {
+    let what = if is_disk_full(error) {
+        "no space is left for the Tor directory in cache_dir or state_dir"
     } else if is_out_of_handles(error) {
-        format!("no file handle is left: raise the limit of open files ({causes})")
+        "no file handle is left: raise the limit of open files"
     } else {
-        causes
-    }
+        return None;
+    };
+    Some(format!("{what} ({})", in_one_line(error)))
 }
 
 /// What blocks the client, or else what it does; `whole` is Arti's own line, which

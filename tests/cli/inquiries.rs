@@ -30,7 +30,12 @@ fn daemon(dir: &Path, answer: Result<Value, Unanswered>) -> Daemon {
     let snapshot = Arc::new(|| Snapshot {
         version: "1".into(),
         ready: true,
-        tor: Tor { bootstrap: 1.0, message: "done".into(), consensus_valid_until: None },
+        tor: Tor {
+            bootstrap: 1.0,
+            message: "done".into(),
+            consensus_valid_until: None,
+            problem: None,
+        },
         ..Snapshot::default()
     });
     let asked = Asked::default();
