@@ -36,6 +36,7 @@ pub mod e2e {
     mod reload;
     mod restart;
     mod shutdown;
+    mod slow_network;
     mod web;
     mod web_features;
     mod welcome;

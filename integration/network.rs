@@ -18,7 +18,7 @@
 //! | [`origin`], [`fetch`] | the server behind, and the page in front |
 //! | [`web`] | real web servers behind the reverse proxy |
 //! | [`daemon`] | the program under test |
-//! | [`small_disk`] | a disk for it that can be filled |
+//! | [`small_disk`], [`slow_link`] | a disk for it that can be filled, a slow way to the network |
 
 #![allow(dead_code, reason = "the tests and the demo use different parts of one network")]
 
@@ -34,6 +34,7 @@ pub mod place;
 pub mod process;
 pub mod prometheus;
 pub mod service;
+pub mod slow_link;
 pub mod small_disk;
 pub mod startup;
 pub mod torrc;

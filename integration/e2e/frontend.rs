@@ -23,6 +23,7 @@ use tor_rtcompat::PreferredRuntime;
 use crate::network::daemon::Daemon;
 use crate::network::fetch::{self, Response};
 use crate::network::process::Signal;
+use crate::network::slow_link::SlowLink;
 use crate::network::{Network, client::Client};
 
 /// Generous: no test is about how long these take.
@@ -183,6 +184,13 @@ impl Prepared {
     pub fn on_a_socket(mut self) -> Prepared {
         self.admin = format!("unix:{}", self.dir.join("admin.sock").display());
         self
+    }
+
+    /// Sends the daemon's connections through a proxy.
+    pub fn through(self, link: &SlowLink) -> Result<Prepared> {
+        let tables = fs::read_to_string(&self.files[1])? + &link.arti_toml();
+        fs::write(&self.files[1], tables)?;
+        Ok(self)
     }
 
     /// The address that the service will have: its key is made now.

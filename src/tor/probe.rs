@@ -22,6 +22,7 @@ use onionbraid_balancer::fact::ProbeFailure;
 use onionbraid_balancer::onion::{IntroPoint, OnionAddress};
 
 use super::network::Network;
+use meeting::rendezvous_point_within;
 pub(crate) use meeting::{Meeting, meet};
 pub use request::Request;
 
@@ -35,6 +36,11 @@ const DOUBT: Duration = Duration::from_secs(5);
 
 /// How long that may take beyond the silence itself.
 const MEANING_WITHIN: Duration = Duration::from_secs(15);
+
+/// A rendezvous point, at a relay of our own choice, is there within a second or
+/// two. Where that takes longer, our own side of the network is slow, and whoever
+/// is silent may only be late.
+const SLOW: Duration = Duration::from_secs(5);
 
 /// What a probe shall find out.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -170,6 +176,28 @@ impl Verdict {
         })
     }
 
+    /// Whether nothing has come, or not in time: from a dead backend as over a slow
+    /// network.
+    fn may_be_slowness(&self) -> bool {
+        matches!(
+            self,
+            Self::NoCircuit(_)
+                | Self::Silent
+                | Self::StreamSilent
+                | Self::Refused(Refusal::Broken(_))
+        )
+    }
+
+    /// What it says where our own side `is_slow`: how long we had to wait for a
+    /// relay that has nothing to do with the point. How slow the point's own relay
+    /// is does not excuse it, for its backend has chosen that.
+    fn on_a_network(self, is_slow: bool) -> Self {
+        match is_slow && self.may_be_slowness() {
+            true => Self::Inconclusive(format!("{self}, while our own side is slow")),
+            false => self,
+        }
+    }
+
     /// Whether one bad circuit is enough to come to it. The relays between us
     /// and the point fail by chance, and say nothing of it.
     fn may_be_chance(&self) -> bool {
@@ -190,7 +218,13 @@ pub async fn probe(network: &Network, point: &IntroPoint, question: &Question) -
     let mut steps = Steps::default();
     let verdict = timeout(WITHIN, verdict(network, point, question, &mut steps)).await;
     let late = || Verdict::Inconclusive("no verdict within two and a half minutes".into());
-    Probe { verdict: verdict.unwrap_or_else(|_| late()), steps }
+    let verdict = verdict.unwrap_or_else(|_| late());
+    if !verdict.may_be_slowness() {
+        return Probe { verdict, steps };
+    }
+    let was_slow = steps.rendezvous_point.is_some_and(|took| took >= SLOW);
+    let is_slow = was_slow || !rendezvous_point_within(network, SLOW).await;
+    Probe { verdict: verdict.on_a_network(is_slow), steps }
 }
 
 async fn verdict(
@@ -264,6 +298,32 @@ async fn answers_for_itself(network: &Network, point: &IntroPoint, own: OnionAdd
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn silence_condemns_nobody_while_our_own_side_is_slow_and_an_answer_always_counts() {
+        let silences = [
+            Verdict::NoCircuit("no circuit within a minute".into()),
+            Verdict::Silent,
+            Verdict::StreamSilent,
+            Verdict::Refused(Refusal::Broken("it broke".into())),
+        ];
+        for verdict in silences {
+            assert_eq!(verdict.clone().on_a_network(false), verdict);
+            let slow = verdict.on_a_network(true).outcome();
+            assert!(matches!(slow, Err(ProbeFailure::Inconclusive(_))), "{slow:?}");
+        }
+        let answers = [
+            Verdict::Answers,
+            Verdict::UnknownPoint("no such point".into()),
+            Verdict::NotForThisAddress,
+            Verdict::WrongAnswer("keys".into()),
+            Verdict::Refused(Refusal::NoSuchPort),
+            Verdict::WrongStatus(503),
+        ];
+        for verdict in answers {
+            assert_eq!(verdict.clone().on_a_network(true), verdict);
+        }
+    }
 
     #[test]
     fn what_fails_before_the_backend_comes_is_the_points_fault_and_after_it_the_applications() {

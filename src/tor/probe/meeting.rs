@@ -196,6 +196,11 @@ async fn establish(network: &Network) -> Result<RendezvousPoint, Verdict> {
     Err(Verdict::Inconclusive(format!("no rendezvous point: {failure}")))
 }
 
+/// Whether some relay becomes a rendezvous point in this time.
+pub(super) async fn rendezvous_point_within(network: &Network, limit: Duration) -> bool {
+    matches!(within(limit, establish(network)).await, Some(Ok(_)))
+}
+
 async fn establish_once(network: &Network) -> Result<RendezvousPoint, String> {
     let directory = network.directory().map_err(|error| error.to_string())?;
     let text = |error: tor_circmgr::Error| error.to_string();
