@@ -23,6 +23,7 @@ pub mod e2e {
     pub mod frontend;
     mod full_disk;
     mod guards;
+    mod impatient;
     mod keys;
     mod leftovers;
     mod local_instances;

@@ -44,7 +44,8 @@ const INTRODUCTIONS_IN_A_BURST: u32 = 1_000;
 pub(super) const RENDEZVOUS_AT_ONCE: u64 = 1_024;
 
 /// Clients at a time, those included that are being met. When there are so
-/// many, whoever makes least use of a circuit makes room.
+/// many, whoever makes least use of a circuit makes room for one whose
+/// introduction can be read.
 pub(super) const CLIENTS_AT_ONCE: usize = 8_192;
 
 /// How soon a client that was met opens its first stream: at once, since it

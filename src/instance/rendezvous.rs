@@ -13,6 +13,7 @@ use tor_cell::relaycell::hs::intro_payload::{IntroduceHandshakePayload, OnionKey
 use tor_cell::relaycell::msg::Rendezvous1;
 use tor_circmgr::ServiceOnionServiceDataTunnel;
 use tor_circmgr::build::onion_circparams_from_netparams;
+use tor_hscrypto::Subcredential;
 use tor_proto::circuit::CircHopSyncView;
 use tor_proto::client::circuit::handshake::{HandshakeRole, RelayProtocol, hs_ntor};
 use tor_proto::stream::{
@@ -22,8 +23,8 @@ use tor_protover::Protocols;
 use tor_protover::named::FLOWCTRL_CC;
 
 use super::intro::{Introduction, PointKeys};
-use super::limits::{FIRST_STREAM_WITHIN, IDLE_FOR, IDLE_WHILE_FINISHING};
-use super::room::Circuits;
+use super::limits::{FIRST_STREAM_WITHIN, IDLE_FOR, IDLE_WHILE_FINISHING, Limit};
+use super::room::{Circuits, MadeRoom};
 use super::streams::{Circuit, ClientStream, Serve};
 use super::{Counted, Counters};
 use crate::clock::now;
@@ -70,24 +71,31 @@ enum RendezvousError {
     /// The circuit to the rendezvous point broke before the client was answered.
     #[error("the circuit closed before the answer was sent: {0}")]
     Answer(tor_circmgr::Error),
+    /// As many clients are served as may be, and all of them make use of it.
+    #[error("no client makes room")]
+    Full,
     /// The client will have gone.
     #[error("not done within {} s", TIME_LIMIT.as_secs())]
     TimedOut,
 }
 
 /// Meets the client of one introduction and serves its streams until it goes.
+/// Where the instance `is_full`, another client makes room for it, once it is
+/// certain that it is one.
 pub(super) fn meet(
     context: Arc<Context>,
     introduction: Introduction,
     keys: Arc<PointKeys>,
+    is_full: bool,
 ) -> impl Future<Output = ()> + Send + 'static {
     // Counted from now on, not from when the task first runs.
     let under_way = Counted::new(&context.counters, |counters| &counters.rendezvous_under_way);
     async move {
         let begun = now().monotonic;
-        let met = tokio::time::timeout(TIME_LIMIT, connect(&context, &introduction, &keys))
-            .await
-            .unwrap_or(Err(RendezvousError::TimedOut));
+        let met =
+            tokio::time::timeout(TIME_LIMIT, connect(&context, &introduction, &keys, is_full))
+                .await
+                .unwrap_or(Err(RendezvousError::TimedOut));
         // The client may stay for days; the point's keys go with the point.
         drop((introduction, keys, under_way));
         match met {
@@ -97,7 +105,7 @@ pub(super) fn meet(
                 serve_streams(&context, Arc::new(tunnel), requests).await;
             }
             Err(error) => {
-                context.counters.rendezvous_failed.fetch_add(1, Ordering::Relaxed);
+                context.counters.failed_with(&error);
                 let after = now().monotonic.saturating_duration_since(begun);
                 tracing::debug!(%error, ?after, "client not met");
             }
@@ -113,21 +121,13 @@ async fn connect(
     context: &Context,
     introduction: &Introduction,
     keys: &PointKeys,
+    is_full: bool,
 ) -> Result<(ServiceOnionServiceDataTunnel, Requests), RendezvousError> {
     let directory = context.network.directory().map_err(|_| RendezvousError::NoDirectory)?;
-    let (key_generator, reply, plaintext) = hs_ntor::server_receive_intro(
-        &mut crate::tor::rng(),
-        &keys.ntor,
-        &keys.session_public(),
-        &context.subcredentials.acceptable(&directory),
-        introduction.message.encoded_header(),
-        introduction.message.encrypted_body(),
-    )
-    .map_err(RendezvousError::Undecryptable)?;
-    // Padding follows the payload, so the rest is not looked at.
-    let payload: IntroduceHandshakePayload = tor_bytes::Reader::from_slice(&plaintext)
-        .extract()
-        .map_err(|_| RendezvousError::Malformed)?;
+    let acceptable = context.subcredentials.acceptable(&directory);
+    let (header, body) =
+        (introduction.message.encoded_header(), introduction.message.encrypted_body());
+    let (key_generator, reply, payload) = read(header, body, keys, &acceptable)?;
     let OnionKey::NtorOnionKey(onion_key) = payload.onion_key() else {
         return Err(RendezvousError::Malformed);
     };
@@ -135,6 +135,10 @@ async fn connect(
         .circ_target_from_verbatim_linkspecs(payload.link_specifiers(), onion_key)
         .map_err(|_| RendezvousError::Malformed)?;
     let parameters = onion_circparams_from_netparams(directory.params())?;
+    if is_full {
+        let made_room = context.circuits.make_room(now().monotonic);
+        context.counters.made_room(made_room.ok_or(RendezvousError::Full)?);
+    }
 
     let pool = &context.network.circuits;
     let mut attempts_left = directory.params().hs_service_rendezvous_failures_max.get().max(1);
@@ -175,6 +179,31 @@ async fn connect(
     let message = Rendezvous1::new(*payload.cookie(), reply);
     tunnel.send_raw_msg(message.into(), last_relay).await.map_err(RendezvousError::Answer)?;
     Ok((tunnel, requests))
+}
+
+/// Decrypts an introduction.
+#[expect(clippy::result_large_err, reason = "moved once, to be logged")]
+fn read(
+    header: &[u8],
+    body: &[u8],
+    keys: &PointKeys,
+    acceptable: &[Subcredential],
+) -> Result<(hs_ntor::HsNtorHkdfKeyGenerator, Vec<u8>, IntroduceHandshakePayload), RendezvousError>
+{
+    let (key_generator, reply, plaintext) = hs_ntor::server_receive_intro(
+        &mut crate::tor::rng(),
+        &keys.ntor,
+        &keys.session_public(),
+        acceptable,
+        header,
+        body,
+    )
+    .map_err(RendezvousError::Undecryptable)?;
+    // Padding follows the payload, so the rest is not looked at.
+    let payload = tor_bytes::Reader::from_slice(&plaintext)
+        .extract()
+        .map_err(|_| RendezvousError::Malformed)?;
+    Ok((key_generator, reply, payload))
 }
 
 /// Serves every stream of one circuit until the client closes it, has had no
@@ -233,6 +262,31 @@ async fn serve_streams(
     }
 }
 
+impl Counters {
+    /// A client was not met.
+    fn failed_with(&self, error: &RendezvousError) {
+        let counter = match error {
+            RendezvousError::Full => return self.dropped(Limit::Circuits),
+            RendezvousError::Undecryptable(_) | RendezvousError::Malformed => {
+                self.introductions_unreadable.fetch_add(1, Ordering::Relaxed);
+                &self.rendezvous_failed
+            }
+            _ => &self.rendezvous_failed,
+        };
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A circuit was told to make room.
+    fn made_room(&self, why: MadeRoom) {
+        let counter = match why {
+            MadeRoom::Idle => &self.closed_idle,
+            MadeRoom::Silent => &self.closed_silent,
+            MadeRoom::Slow => &self.closed_slow,
+        };
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
 /// Ends when a circuit that has no stream from now on is to be closed.
 async fn over(idle_for: Duration, finishing: &CancellationToken) {
     tokio::select! {
@@ -262,5 +316,29 @@ impl IncomingStreamRequestFilter for StreamLimit {
         } else {
             IncomingStreamRequestDisposition::Accept
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_introduction_that_cannot_be_read_is_counted_as_that_and_asks_nobody_for_room() {
+        let (keys, counters) = (PointKeys::generate(), Counters::default());
+        for length in [0, 100, 300] {
+            // Without what is in it nobody comes to where room is made.
+            let (header, body) = (vec![1; 56], vec![2; length]);
+            let acceptable = [Subcredential::from([3; 32])];
+            let error = read(&header, &body, &keys, &acceptable).err().unwrap();
+            assert!(matches!(error, RendezvousError::Undecryptable(_)), "{error}");
+            counters.failed_with(&error);
+        }
+        counters.failed_with(&RendezvousError::TimedOut);
+        counters.failed_with(&RendezvousError::Full);
+        let count = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
+        assert_eq!(count(&counters.rendezvous_failed), 4);
+        assert_eq!(count(&counters.introductions_unreadable), 3);
+        assert_eq!(count(&counters.dropped.circuits), 1);
     }
 }

@@ -20,7 +20,7 @@ use super::limits::{Admission, CLIENTS_AT_ONCE, INTRODUCTION_QUEUE, Limit};
 use super::plan::{Action, Plan, SlotId};
 use super::replay::ReplayLog;
 use super::replay_file::ReplayFile;
-use super::room::{Circuits, MadeRoom};
+use super::room::Circuits;
 use super::{Counters, Instance, Order, Settings, relays, rendezvous};
 use crate::causes;
 use crate::clock::{now, sleep_until};
@@ -250,13 +250,7 @@ impl Running {
         let rendezvous = counters.rendezvous_under_way.load(Ordering::Relaxed);
         let now = now().monotonic;
         let is_full = self.clients.len() >= CLIENTS_AT_ONCE;
-        let mut admitted = point.admission.admit(rendezvous, self.plan.wanted(), now);
-        if admitted.is_ok() && is_full {
-            let made_room = self.rendezvous.circuits.make_room(now);
-            made_room.inspect(|why| counters.made_room(*why));
-            admitted = made_room.map(|_| ()).ok_or(Limit::Circuits);
-        }
-        if let Err(limit) = admitted {
+        if let Err(limit) = point.admission.admit(rendezvous, self.plan.wanted(), now) {
             counters.dropped(limit);
             return;
         }
@@ -270,7 +264,8 @@ impl Running {
         self.plan.introduced(introduction.slot);
         counters.introductions.fetch_add(1, Ordering::Relaxed);
         let context = Arc::clone(&self.rendezvous);
-        self.clients.spawn(rendezvous::meet(context, introduction, Arc::clone(&point.keys)));
+        let keys = Arc::clone(&point.keys);
+        self.clients.spawn(rendezvous::meet(context, introduction, keys, is_full));
     }
 
     /// Gives up points at relays that the directory no longer lists.
@@ -364,18 +359,8 @@ impl Running {
 }
 
 impl Counters {
-    /// A circuit was told to make room.
-    fn made_room(&self, why: MadeRoom) {
-        let counter = match why {
-            MadeRoom::Idle => &self.closed_idle,
-            MadeRoom::Silent => &self.closed_silent,
-            MadeRoom::Slow => &self.closed_slow,
-        };
-        counter.fetch_add(1, Ordering::Relaxed);
-    }
-
     /// An introduction was kept out.
-    fn dropped(&self, by: Limit) {
+    pub(super) fn dropped(&self, by: Limit) {
         let counter = match by {
             Limit::Rate => &self.dropped.rate,
             Limit::Rendezvous => &self.dropped.rendezvous,

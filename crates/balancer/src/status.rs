@@ -109,6 +109,9 @@ pub struct Activity {
     /// Rendezvous that failed: the introduction could not be read, or no circuit
     /// to the client's rendezvous point came about.
     pub rendezvous_failed: u64,
+    /// Those of them whose introduction could not be read: the client's fault, or
+    /// made for another address.
+    pub introductions_unreadable: u64,
     /// Rendezvous whose circuit closed before a stream was opened: the client had
     /// gone meanwhile, or only wanted to be met, as probes do.
     pub rendezvous_abandoned: u64,
