@@ -19,6 +19,7 @@ pub mod e2e {
     mod distinct_descriptors;
     mod failing_relays;
     mod failover;
+    mod few_handles;
     mod floods;
     pub mod frontend;
     mod full_disk;

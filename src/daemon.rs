@@ -124,8 +124,12 @@ pub async fn run(mut config: Config, outside: Outside) -> Result<(), DaemonError
     let (ready, network) = watch::channel(None);
     let (fetches, fetching) = fetches::fetches();
     let known = network.clone();
-    let common =
-        Common { network, fetches, storage: Arc::new(config.storage.clone()), file_handles };
+    let common = Common {
+        network,
+        fetches,
+        storage: Arc::new(config.storage.clone()),
+        file_handles: file_handles.clone(),
+    };
     let mut services = Services::new(common, Arc::clone(&board));
     let take_snapshot = {
         let board = Arc::clone(&board);
@@ -147,6 +151,11 @@ pub async fn run(mut config: Config, outside: Outside) -> Result<(), DaemonError
         let tor = tor.clone();
         async move { match tor.use_room().await {} }
     });
+    tasks.spawn({
+        let tor = tor.clone();
+        async move { match tor.keep_up().await {} }
+    });
+    tasks.spawn(async move { match file_handles.watch().await {} });
     tasks.spawn(bootstrap_and_fetch(tor, ready, fetching));
     services.apply(checked, config.shutdown);
     // Not before: without any service, all of them would seem to be ready.

@@ -1,9 +1,61 @@
-//! Files that a crash must not tear: replaced whole, or not at all.
+//! Files that a crash must not tear, and a lack of file handles not keep from
+//! being written: replaced whole, or not at all.
 
 use std::fs::{File, OpenOptions, rename};
-use std::io::{self, Write as _};
+use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
+use std::sync::{LazyLock, Mutex, PoisonError};
+
+use crate::causes::is_out_of_handles;
+use crate::spare_handle::SpareHandle;
+
+/// For who writes while circuits and clients have every other handle.
+static RESERVED: LazyLock<Mutex<SpareHandle>> = LazyLock::new(|| Mutex::new(SpareHandle::take()));
+
+/// Reserves a handle for files that have to be written; before others take all.
+pub(crate) fn reserve() {
+    LazyLock::force(&RESERVED);
+}
+
+/// Opens a file for a moment; where the process has no handle left, with the one
+/// that is reserved for that.
+///
+/// # Errors
+///
+/// Those of the system, and of `work`.
+pub(crate) fn with_file<T>(
+    options: &OpenOptions,
+    path: &Path,
+    work: impl FnOnce(&mut File) -> io::Result<T>,
+) -> io::Result<T> {
+    match options.open(path) {
+        Err(error) if is_out_of_handles(&error) => {
+            // One after the other, until the file is closed.
+            let reserved = RESERVED.lock().unwrap_or_else(PoisonError::into_inner);
+            reserved.lend();
+            let done = options.open(path).and_then(|mut file| work(&mut file));
+            reserved.regain();
+            done
+        }
+        opened => work(&mut opened?),
+    }
+}
+
+/// Reads a whole file.
+///
+/// # Errors
+///
+/// Those of the system.
+pub(crate) fn read(path: &Path) -> io::Result<Vec<u8>> {
+    with_file(OpenOptions::new().read(true), path, |file| {
+        // Large enough from the beginning: growing leaves copies of keys behind.
+        let length = usize::try_from(file.metadata()?.len()).unwrap_or_default();
+        let mut bytes = Vec::with_capacity(length + 1);
+        file.read_to_end(&mut bytes)?;
+        Ok(bytes)
+    })
+}
 
 /// Replaces what `path` holds, readable by its owner alone (mode 0600).
 ///
@@ -17,14 +69,17 @@ use std::path::Path;
 pub(crate) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut beside = path.as_os_str().to_owned();
     beside.push(".new");
-    let mut file =
-        OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(true).mode(0o600);
+    with_file(&options, beside.as_ref(), |file| {
+        file.write_all(bytes)?;
+        file.sync_all()
+    })?;
     rename(&beside, path)?;
     // The new name is on the disk only with the directory.
     let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-    File::open(directory.unwrap_or(Path::new(".")))?.sync_all()
+    let directory = directory.unwrap_or(Path::new("."));
+    with_file(OpenOptions::new().read(true), directory, |directory| directory.sync_all())
 }
 
 #[cfg(test)]

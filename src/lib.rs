@@ -36,6 +36,7 @@ mod causes;
 pub mod cli;
 mod clock;
 pub mod commands;
+mod complaints;
 pub mod config;
 pub mod daemon;
 mod durable;

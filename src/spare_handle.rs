@@ -34,6 +34,11 @@ impl SpareHandle {
     }
 }
 
+/// Whether the process, or the machine, has no handle left at this moment.
+pub(crate) fn none_left() -> bool {
+    File::open("/dev/null").is_err_and(|error| crate::causes::is_out_of_handles(&error))
+}
+
 fn open() -> Option<File> {
     File::open("/dev/null").ok()
 }

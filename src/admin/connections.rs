@@ -24,7 +24,12 @@ use tokio::time::sleep;
 
 use super::place::{Connection, Listener};
 use crate::causes::is_out_of_handles;
+use crate::clock::now;
 use crate::spare_handle::SpareHandle;
+use crate::throttle::Throttle;
+
+/// The log says no more often that connections cannot be accepted.
+const COMPLAIN_EVERY: Duration = Duration::from_secs(60);
 
 /// Connections at a time. One operator and a few dashboards need no more.
 const AT_MOST: usize = 64;
@@ -68,6 +73,7 @@ where
 {
     let mut connections = Connections::default();
     let spare = Arc::new(SpareHandle::take());
+    let mut complained = Throttle::new(COMPLAIN_EVERY);
     loop {
         match listener.accept().await {
             Ok(stream) => {
@@ -83,7 +89,9 @@ where
             Err(error) => {
                 // Out of file handles, most likely: it passes.
                 spare.regain();
-                tracing::warn!(%error, "admin socket cannot accept a connection");
+                if let Some(more) = complained.permits(now().monotonic) {
+                    tracing::warn!(%error, more, "admin socket cannot accept a connection");
+                }
                 tokio::time::sleep(Duration::from_secs(1)).await;
             }
         }

@@ -8,9 +8,14 @@
 //! and no origin answers any more. Connections that the HTTP proxy makes have
 //! limits of their own (`max_connections`).
 
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use onionbraid_proxy::shares::Shares;
+
+use crate::durable;
 
 /// As many as are good for, where the system allows it: each forwarded stream
 /// costs buffers too.
@@ -18,6 +23,9 @@ const AT_MOST: u64 = 65_536;
 
 /// What one circuit may have in any case: a browser with many tabs.
 const PER_CIRCUIT_AT_LEAST: usize = 64;
+
+/// How often it is looked whether the limit was raised from outside.
+const LOOK_EVERY: Duration = Duration::from_secs(10);
 
 /// How long a client waits for a handle: as for a connection to an origin.
 const WITHIN: Duration = Duration::from_secs(5);
@@ -27,14 +35,16 @@ const WITHIN: Duration = Duration::from_secs(5);
 pub(super) struct FileHandles {
     /// Each for a stream that is forwarded, or for a file on its way to a client.
     pub(super) for_clients: Shares,
-    clients: usize,
+    /// How many there are of these.
+    clients: Arc<AtomicUsize>,
     per_circuit: usize,
 }
 
 impl FileHandles {
     /// Raises the limit of this process (`RLIMIT_NOFILE`) as far as it may, and
-    /// gives half of it to clients.
+    /// gives half of it to clients. One handle is reserved for the state directory.
     pub(super) fn raise() -> Self {
+        durable::reserve();
         let limit = rlimit::increase_nofile_limit(AT_MOST).unwrap_or_else(|error| {
             tracing::warn!(%error, "the limit of open files stays as it is");
             1024
@@ -45,9 +55,30 @@ impl FileHandles {
 
     /// Half of so many for clients, and a sixteenth of these for one circuit.
     pub(super) fn of(limit: u64) -> Self {
-        let clients = usize::try_from(limit.min(AT_MOST) / 2).unwrap_or_default();
+        let clients = half(limit);
         let per_circuit = (clients / 16).max(PER_CIRCUIT_AT_LEAST);
-        Self { for_clients: Shares::new(clients, per_circuit, WITHIN), clients, per_circuit }
+        let for_clients = Shares::new(clients, per_circuit, WITHIN);
+        Self { for_clients, clients: Arc::new(AtomicUsize::new(clients)), per_circuit }
+    }
+
+    /// Gives clients their half of what is added to the limit from outside, as
+    /// prlimit(1) does. What one circuit may have stays as it was.
+    pub(super) async fn watch(&self) -> Infallible {
+        loop {
+            tokio::time::sleep(LOOK_EVERY).await;
+            if let Ok((limit, _)) = rlimit::Resource::NOFILE.get() {
+                self.grow(limit);
+            }
+        }
+    }
+
+    fn grow(&self, limit: u64) {
+        let before = self.clients.fetch_max(half(limit), Ordering::Relaxed);
+        let more = half(limit).saturating_sub(before);
+        if more > 0 {
+            tracing::info!(limit, "the limit of open files was raised");
+            self.for_clients.grow(more);
+        }
     }
 
     /// How many clients have.
@@ -57,7 +88,7 @@ impl FileHandles {
 
     /// How many they may have.
     pub(super) fn limit(&self) -> u64 {
-        self.clients as u64
+        self.clients.load(Ordering::Relaxed) as u64
     }
 
     /// How many streams one circuit may have open, where the operator allows
@@ -65,6 +96,11 @@ impl FileHandles {
     pub(super) fn per_circuit(&self, allowed: usize) -> usize {
         allowed.min(self.per_circuit)
     }
+}
+
+/// What clients get.
+fn half(limit: u64) -> usize {
+    usize::try_from(limit.min(AT_MOST) / 2).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -82,6 +118,15 @@ mod tests {
         }
         assert_eq!((taken.len(), handles.for_clients.left()), (128, 1920));
         assert!(handles.for_clients.take(8).await.is_some());
+    }
+
+    #[test]
+    fn clients_get_half_of_what_is_added_and_lose_nothing_when_the_limit_sinks() {
+        let handles = FileHandles::of(100);
+        for (limit, left) in [(4096, 2048), (50, 2048), (u64::MAX, 32_768)] {
+            handles.grow(limit);
+            assert_eq!(handles.for_clients.left(), left, "{limit}");
+        }
     }
 
     #[test]

@@ -209,6 +209,8 @@ fn files(config: &Config) -> Vec<Obstacle> {
     let (state, cache) = (&config.storage.state_dir, &config.storage.cache_dir);
     let files = [
         state.join(state_lock::FILE),
+        state.join(state_lock::COMMAND_FILE),
+        state.join(state_lock::WANTED_FILE),
         state.join("state/state.lock"),
         cache.join("dir.lock"),
         cache.join(DATABASE),

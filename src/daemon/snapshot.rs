@@ -25,6 +25,7 @@ use crate::observe::load::{self, Past, Totals};
 use crate::observe::snapshot::{
     self, Activity, Handles, Load, Reload, Requests, ServiceState, Timestamp,
 };
+use crate::spare_handle;
 use crate::tor::bootstrap::Tor;
 use onionbraid_balancer::onion::OnionAddress;
 use onionbraid_balancer::{Balancer, Status};
@@ -148,7 +149,7 @@ impl Board {
                 bootstrap: tor.fraction,
                 message: tor.message,
                 consensus_valid_until: tor.valid_until.map(Timestamp),
-                problem: tor.problem,
+                problem: tor.problem.or_else(no_handle_left),
             },
             handles: Handles {
                 clients_open: self.file_handles.open(),
@@ -166,6 +167,12 @@ impl Board {
     fn views(&self) -> Vec<Arc<ServiceView>> {
         self.services.borrow().iter().map(|views| Arc::clone(&views.borrow())).collect()
     }
+}
+
+/// What keeps connections and files from being opened, in the operator's words.
+fn no_handle_left() -> Option<String> {
+    let words = "no file handle is left: raise the limit of open files; no restart is needed";
+    spare_handle::none_left().then(|| words.to_owned())
 }
 
 impl ServiceView {

@@ -14,6 +14,7 @@ use fs_mistrust::Mistrust;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::complaints;
 use crate::config::Storage;
 use crate::durable;
 use crate::throttle::Throttle;
@@ -85,7 +86,7 @@ impl StateDir {
         let path = directory(storage, nickname);
         let note = path.join(ADDRESS);
         let ready = || {
-            let noted = match fs::read(&note) {
+            let noted = match durable::read(&note) {
                 Ok(noted) => noted,
                 Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
                 Err(error) => return Err(error),
@@ -119,7 +120,7 @@ impl StateDir {
     /// is moved aside then.
     pub(super) fn remembered<T: DeserializeOwned>(&mut self) -> Option<T> {
         let file = self.path.join(BALANCER);
-        let problem = match fs::read(&file) {
+        let problem = match durable::read(&file) {
             Ok(bytes) => match serde_json::from_slice(&bytes) {
                 Ok(memory) => {
                     self.written = Some(bytes);
@@ -153,7 +154,7 @@ impl StateDir {
         // A write that succeeds does not reset the throttle: while file handles
         // or disk space are short, success and failure alternate.
         if let Err(error) = written
-            && let Some(more) = self.complained.permits(now)
+            && let Some(more) = complaints::permits(&mut self.complained, &error, now)
         {
             tracing::warn!(file = %file.display(), %error, more, "cannot be written; going on");
         }

@@ -21,10 +21,10 @@ const PAUSE: Duration = Duration::from_millis(20);
 
 /// A command has this one, too: to wait in line for others, and to tell a daemon
 /// that starts that waiting is worth it.
-const COMMAND_FILE: &str = "onionbraid-command.lock";
+pub(super) const COMMAND_FILE: &str = "onionbraid-command.lock";
 
 /// A daemon that waits for a command has this one: it asks the command to end.
-const WANTED_FILE: &str = "onionbraid-wanted.lock";
+pub(super) const WANTED_FILE: &str = "onionbraid-wanted.lock";
 
 /// How long to wait for a command to end, and how often to look.
 const COMMAND_WITHIN: Duration = Duration::from_secs(60);

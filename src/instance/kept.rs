@@ -22,6 +22,7 @@ use super::plan::Life;
 use super::replay::{Digest, ReplayLog};
 use super::replay_file::ReplayFile;
 use crate::clock::now;
+use crate::complaints;
 use crate::durable;
 use crate::throttle::Throttle;
 use onionbraid_balancer::onion::{RelayId, SessionId};
@@ -225,7 +226,7 @@ impl Keeper {
 
     /// Tells the log of trouble, now and then: a full disk does not end soon.
     fn complain(&mut self, error: &io::Error, now: Instant) {
-        if let Some(more) = self.complained.permits(now) {
+        if let Some(more) = complaints::permits(&mut self.complained, error, now) {
             tracing::warn!(
                 directory = %self.directory.display(), %error, more,
                 "introduction points cannot be kept there: after a restart, clients will need new ones"
@@ -298,7 +299,7 @@ impl Mark {
 
 /// The points of a file; none if there is no file.
 fn read(path: &Path) -> Result<Vec<Entry>, Unusable> {
-    let bytes = match fs::read(path) {
+    let bytes = match durable::read(path) {
         Ok(bytes) => Zeroizing::new(bytes),
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(error) => return Err(error.into()),

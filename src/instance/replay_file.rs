@@ -5,13 +5,17 @@
 //! survives the end of the process, however it ends. Only if the system itself
 //! crashes, the introductions of the last seconds can be replayed once more,
 //! and a replay gains a hostile relay one more look at a circuit being built.
+//!
+//! The file is open only while a digest is written: many services have hundreds of
+//! points, and file handles are few.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, OpenOptions};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use super::replay::{CAPACITY, Digest, ReplayLog};
+use crate::durable::with_file;
 
 /// The bytes of one entry.
 const ENTRY: usize = size_of::<Digest>();
@@ -27,7 +31,7 @@ pub(super) struct ReplayFile {
 #[derive(Debug)]
 enum State {
     /// It holds every digest.
-    Complete(File),
+    Complete,
     /// It lacks one: with it, a replay would work. So it has to go.
     Incomplete,
     /// It is gone, and its point with it when the process ends.
@@ -41,8 +45,8 @@ impl ReplayFile {
     ///
     /// Those of the system, also if there is such a file already.
     pub(super) fn create(path: PathBuf) -> io::Result<Self> {
-        let file = options().create_new(true).open(&path)?;
-        Ok(Self { path, state: State::Complete(file) })
+        with_file(options().create_new(true), &path, |_| Ok(()))?;
+        Ok(Self { path, state: State::Complete })
     }
 
     /// The file of an earlier process, and what it holds. An entry that was
@@ -52,20 +56,22 @@ impl ReplayFile {
     ///
     /// Those of the system. A log that cannot be read is worth nothing.
     pub(super) fn open(path: PathBuf) -> io::Result<(Self, ReplayLog)> {
-        let mut file = options().read(true).open(&path)?;
-        let mut bytes = Vec::new();
-        let most = CAPACITY * ENTRY;
-        (&mut file).take(most.try_into().unwrap_or(u64::MAX)).read_to_end(&mut bytes)?;
-        let (entries, torn) = bytes.as_chunks::<ENTRY>();
-        if !torn.is_empty() {
-            let whole = bytes.len() - torn.len();
-            file.set_len(whole.try_into().map_err(io::Error::other)?)?;
-        }
-        let mut log = ReplayLog::default();
-        for digest in entries {
-            log.add(*digest);
-        }
-        Ok((Self { path, state: State::Complete(file) }, log))
+        let log = with_file(options().read(true), &path, |file| {
+            let mut bytes = Vec::new();
+            let most = CAPACITY * ENTRY;
+            file.take(most.try_into().unwrap_or(u64::MAX)).read_to_end(&mut bytes)?;
+            let (entries, torn) = bytes.as_chunks::<ENTRY>();
+            if !torn.is_empty() {
+                let whole = bytes.len() - torn.len();
+                file.set_len(whole.try_into().map_err(io::Error::other)?)?;
+            }
+            let mut log = ReplayLog::default();
+            for digest in entries {
+                log.add(*digest);
+            }
+            Ok(log)
+        })?;
+        Ok((Self { path, state: State::Complete }, log))
     }
 
     /// Adds a digest.
@@ -76,11 +82,13 @@ impl ReplayFile {
     /// possible, and later digests are not recorded: without its log the point
     /// is not restored, so no replay can come of it.
     pub(super) fn record(&mut self, digest: Digest) -> io::Result<()> {
-        let failed = match &mut self.state {
-            State::Complete(file) => match file.write_all(&digest) {
-                Ok(()) => return Ok(()),
-                Err(error) => Err(error),
-            },
+        let failed = match self.state {
+            State::Complete => {
+                match with_file(&options(), &self.path, |file| file.write_all(&digest)) {
+                    Ok(()) => return Ok(()),
+                    Err(error) => Err(error),
+                }
+            }
             State::Incomplete => Ok(()),
             State::Gone => return Ok(()),
         };
@@ -93,7 +101,7 @@ impl ReplayFile {
 
     /// Whether a next process can go on with the point.
     pub(super) fn is_complete(&self) -> bool {
-        matches!(self.state, State::Complete(_))
+        matches!(self.state, State::Complete)
     }
 
     /// Removes the file: its point is over.
@@ -175,10 +183,9 @@ mod tests {
     #[test]
     fn a_log_that_a_digest_cannot_be_added_to_is_removed_and_told_of_once() {
         let (_directory, path) = in_new_directory();
-        fs::write(&path, [1; 16]).unwrap();
-        // Opened for reading alone: every write fails, as on a full disk.
-        let file = File::open(&path).unwrap();
-        let mut file = ReplayFile { path: path.clone(), state: State::Complete(file) };
+        // Every write fails there, as on a full disk.
+        std::os::unix::fs::symlink("/dev/full", &path).unwrap();
+        let mut file = ReplayFile { path: path.clone(), state: State::Complete };
         assert!(file.record([2; 16]).is_err());
         assert!(!file.is_complete());
         assert!(!path.exists());

@@ -2,7 +2,9 @@
 //! as long as it takes, and how far it is.
 
 use std::convert::Infallible;
+use std::future::{Future as _, poll_fn};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Poll;
 use std::time::{Duration, SystemTime};
 
 use arti_client::status::BootstrapStatus;
@@ -17,9 +19,15 @@ pub use super::full_disk::UnwrittenCache;
 use super::network::{Network, Runtime};
 use crate::causes::{in_one_line, is_disk_full, is_out_of_handles};
 use crate::clock::now;
+use crate::throttle::Throttle;
 
 /// Between two attempts to bootstrap, once Arti's own retries are used up.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
+
+/// How often it is looked whether the directory is overdue, and how seldom at most
+/// it is asked for again then.
+const RENEW_AFTER: Duration = Duration::from_secs(30);
+const RENEW_AT_MOST: Duration = Duration::from_secs(10 * 60);
 
 /// How often a full disk is looked at.
 const ROOM_EVERY: Duration = Duration::from_secs(5);
@@ -86,7 +94,7 @@ impl Tor {
     /// Bootstraps, trying again for as long as it takes.
     pub async fn bootstrap(&self) -> Network {
         loop {
-            let failure = match self.client.bootstrap().await {
+            let failure = match self.bootstrap_once().await {
                 Ok(()) => match (self.client.hs_circ_pool(), self.client.dirmgr()) {
                     (Ok(circuits), Ok(directory)) => {
                         self.failed_with(None);
@@ -101,6 +109,58 @@ impl Tor {
             tracing::warn!(error = %failure, "Tor is not reachable yet; trying again in {RETRY_AFTER:?}");
             self.failed_with(Some(failure));
             tokio::time::sleep(RETRY_AFTER).await;
+        }
+    }
+
+    /// Bootstraps in a way that can be done again: where Arti's task that renews
+    /// the directory has ended, since it could not write to its store, another
+    /// call begins anew; and does nothing where it runs.
+    ///
+    /// Arti refuses that once it has waited for its first download to the end. So
+    /// the first wait is cut off as soon as the directory is there, and a second
+    /// call, which does not wait, takes the lock on the state files again.
+    async fn bootstrap_once(&self) -> Result<(), arti_client::Error> {
+        let is_usable = || {
+            let directory = self.client.dirmgr();
+            directory.is_ok_and(|directory| directory.netdir(Timeliness::Timely).is_ok())
+        };
+        let was_usable = is_usable();
+        let mut first = Box::pin(self.client.bootstrap());
+        let ended = poll_fn(|context| match !was_usable && is_usable() {
+            true => Poll::Ready(None),
+            false => first.as_mut().poll(context).map(Some),
+        });
+        match ended.await {
+            Some(outcome) => outcome,
+            None => {
+                drop(first);
+                self.client.bootstrap().await
+            }
+        }
+    }
+
+    /// Has Arti renew its directory again, where it has given that up: without
+    /// space on the disk, or file handles, it does so for good.
+    pub async fn keep_up(&self) -> Infallible {
+        let mut complained = Throttle::new(RENEW_AT_MOST);
+        let mut pause = RENEW_AFTER;
+        loop {
+            tokio::time::sleep(pause).await;
+            let directory =
+                self.client.dirmgr().ok().and_then(|it| it.netdir(Timeliness::Unchecked).ok());
+            let overdue = directory.is_some_and(|it| it.lifetime().valid_until() < now().wall);
+            if !overdue {
+                pause = RENEW_AFTER;
+                continue;
+            }
+            pause = (pause * 2).min(RENEW_AT_MOST);
+            let renewed = tokio::time::timeout(RENEW_AT_MOST, self.bootstrap_once()).await;
+            if let Ok(Err(error)) = renewed
+                && let Some(more) = complained.permits(now().monotonic)
+            {
+                let error = explained(&error);
+                tracing::warn!(error, more, "the Tor directory cannot be renewed");
+            }
         }
     }
 

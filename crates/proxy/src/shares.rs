@@ -89,6 +89,13 @@ impl Shares {
         state.grant();
     }
 
+    /// Adds `more` of them.
+    pub fn grow(&self, more: usize) {
+        let mut state = self.state();
+        state.free += more;
+        state.grant(self.0.each);
+    }
+
     /// Takes one for this circuit; `None`: it has its share, or all are taken,
     /// and that did not change in time.
     pub async fn take(&self, circuit: u64) -> Option<Share> {
@@ -262,6 +269,18 @@ mod tests {
 
     async fn taken(shares: &Shares, circuit: u64, wanted: usize) -> Vec<Share> {
         join_all((0..wanted).map(|_| shares.take(circuit))).await.into_iter().flatten().collect()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_waits_gets_one_of_those_that_are_added() {
+        let shares = Shares::new(1, 4, SHORT);
+        let held = taken(&shares, 1, 1).await;
+        let grow = async {
+            tokio::time::sleep(SHORT / 2).await;
+            shares.grow(3);
+        };
+        let (waited, ()) = tokio::join!(taken(&shares, 2, 2), grow);
+        assert_eq!((held.len(), waited.len(), shares.left()), (1, 2, 1));
     }
 
     #[tokio::test(start_paused = true)]
