@@ -73,11 +73,10 @@ impl FileHandles {
     }
 
     fn grow(&self, limit: u64) {
-        let before = self.clients.fetch_max(half(limit), Ordering::Relaxed);
-        let more = half(limit).saturating_sub(before);
-        if more > 0 {
+        let clients = half(limit);
+        if self.clients.fetch_max(clients, Ordering::Relaxed) < clients {
             tracing::info!(limit, "the limit of open files was raised");
-            self.for_clients.grow(more);
+            self.for_clients.resize(clients, self.per_circuit);
         }
     }
 

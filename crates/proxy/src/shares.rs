@@ -79,7 +79,7 @@ impl Shares {
     }
 
     /// From now on there are so many. What is taken beyond that stays taken.
-    pub(crate) fn resize(&self, all: usize, each: usize) {
+    pub fn resize(&self, all: usize, each: usize) {
         let mut state = self.state();
         state.all = all;
         if state.each != each {
@@ -87,13 +87,6 @@ impl Shares {
             state.eligible = state.circuits.iter().filter_map(|it| rank(each, it)).collect();
         }
         state.grant();
-    }
-
-    /// Adds `more` of them.
-    pub fn grow(&self, more: usize) {
-        let mut state = self.state();
-        state.free += more;
-        state.grant(self.0.each);
     }
 
     /// Takes one for this circuit; `None`: it has its share, or all are taken,
@@ -277,7 +270,7 @@ mod tests {
         let held = taken(&shares, 1, 1).await;
         let grow = async {
             tokio::time::sleep(SHORT / 2).await;
-            shares.grow(3);
+            shares.resize(4, 4);
         };
         let (waited, ()) = tokio::join!(taken(&shares, 2, 2), grow);
         assert_eq!((held.len(), waited.len(), shares.left()), (1, 2, 1));
