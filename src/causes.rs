@@ -28,6 +28,17 @@ pub(crate) fn in_one_line(error: &(dyn Error + 'static)) -> String {
     text
 }
 
+/// A text of several lines on one, for the log.
+pub(crate) fn on_one_line(text: &str) -> String {
+    let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+    let mut out = lines.next().unwrap_or_default().to_owned();
+    for line in lines {
+        out.push_str(if out.ends_with([':', ';', ',']) { " " } else { "; " });
+        out.push_str(line);
+    }
+    out
+}
+
 /// Whether the process, or the machine, has no file handle left (`EMFILE`,
 /// `ENFILE`). Libraries wrap the system's error in ways that hide its type, but
 /// all of them keep its text.
@@ -82,6 +93,15 @@ mod tests {
             in_one_line(&error),
             "cannot store the directory: IO error: No space left on device (os error 28)"
         );
+    }
+
+    #[test]
+    fn a_text_of_several_lines_is_one() {
+        let text = "it has 2 errors:\n\narti.toml:3: a\n    what is right: b\r\narti.toml:7: c\n";
+        let one = "it has 2 errors: arti.toml:3: a; what is right: b; arti.toml:7: c";
+        assert_eq!(on_one_line(text), one);
+        assert_eq!(on_one_line(one), one);
+        assert_eq!(on_one_line("\n"), "");
     }
 
     #[test]

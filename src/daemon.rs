@@ -51,6 +51,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::admin::{Admin, AdminError, Scrape};
+use crate::causes::on_one_line;
 use crate::clock::now;
 use crate::config::{Config, ConfigErrors};
 use crate::logging::LoggingGuard;
@@ -196,7 +197,8 @@ fn reload(config: &mut Config, outside: &Outside, services: &mut Services, board
     let (wanted, checked) = match checked {
         Ok(good) => good,
         Err(error) => {
-            tracing::error!("the configuration is not reloaded, nothing has changed:\n{error}");
+            let parts = on_one_line(&error);
+            tracing::error!("the configuration is not reloaded, nothing has changed: {parts}");
             return board.reloaded(Some(format!("nothing has changed: {}", error.trim_end())));
         }
     };

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use toml::{Table, Value};
 
-use super::{Failure, finish, for_keys};
+use super::{Failure, finish, for_keys, remark};
 use crate::causes;
 use crate::cli::OneService;
 use crate::config::{Config, Environment};
@@ -16,7 +16,14 @@ use crate::logging::{self, LoggingError};
 
 /// Reads the configuration and runs the daemon until it is told to end.
 pub fn run(files: &[PathBuf], service: &OneService) -> ExitCode {
-    finish(start(files, service))
+    match start(files, service) {
+        // One entry of the journal, as an error.
+        Err(failure) if logging::goes_to_the_journal() => {
+            remark(&format!("<3>onionbraid: {}", causes::on_one_line(&failure.text)));
+            failure.exit.into()
+        }
+        result => finish(result),
+    }
 }
 
 fn start(files: &[PathBuf], service: &OneService) -> Result<(), Failure> {
