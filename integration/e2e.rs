@@ -39,6 +39,7 @@ pub mod e2e {
     mod restart;
     mod shutdown;
     mod slow_network;
+    mod tor_trouble;
     mod web;
     mod web_features;
     mod welcome;

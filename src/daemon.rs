@@ -19,7 +19,7 @@
 //! | `origins` | does anybody answer there? |
 //! | `inquiries` | what do commands want to know of the network? |
 //! | `state` | what does it find again after a restart? |
-//! | `snapshot`, `log_lines` | what is seen of it? |
+//! | `snapshot`, `log_lines`, `tor_lines` | what is seen of it? |
 
 mod drain;
 mod event_loop;
@@ -28,6 +28,8 @@ mod file_handles;
 mod inquiries;
 mod instances;
 mod log_lines;
+#[cfg(test)]
+mod logged;
 mod origins;
 mod preflight;
 mod proxies;
@@ -40,6 +42,7 @@ mod snapshot;
 mod state;
 pub(crate) mod state_lock;
 mod streams;
+mod tor_lines;
 mod usage;
 mod work;
 
@@ -58,6 +61,7 @@ use crate::logging::LoggingGuard;
 use crate::tor::bootstrap::{Tor, TorError, UnwrittenCache};
 use crate::tor::fetch;
 use crate::tor::network::Network;
+use crate::tor::watch::watch as watch_tor;
 
 use fetches::Fetching;
 use file_handles::FileHandles;
@@ -143,10 +147,13 @@ pub async fn run(mut config: Config, outside: Outside) -> Result<(), DaemonError
     let mut tasks: JoinSet<Ended> = JoinSet::new();
     let remembered = Arc::clone(&board);
     tasks.spawn(async move { match remembered.remember().await {} });
-    tasks.spawn(report_progress(tor.clone()));
     tasks.spawn({
         let tor = tor.clone();
-        async move { match tor.hurry().await {} }
+        async move { match tor_lines::tell(tor).await {} }
+    });
+    tasks.spawn({
+        let tor = tor.clone();
+        async move { match watch_tor(&tor).await {} }
     });
     tasks.spawn({
         let tor = tor.clone();
@@ -243,7 +250,6 @@ async fn bootstrap_and_fetch(
     fetching: Fetching,
 ) -> Ended {
     let network = tor.bootstrap().await;
-    tracing::info!("Tor is ready");
     ready.send_replace(Some(network.clone()));
     let fetch = |address| {
         let network = network.clone();
@@ -251,18 +257,4 @@ async fn bootstrap_and_fetch(
     };
     fetching.run(fetch).await;
     "fetching".to_owned()
-}
-
-/// Logs each tenth of the way to a usable Tor network.
-async fn report_progress(tor: Tor) -> Ended {
-    use futures::StreamExt as _;
-    let mut progress = tor.progress();
-    let mut told = -1.0;
-    while let Some(view) = progress.next().await {
-        if view.fraction - told >= 0.1 || (view.fraction >= 1.0 && told < 1.0) {
-            told = view.fraction;
-            tracing::info!("Tor {:.0} %: {}", view.fraction * 100.0, view.message);
-        }
-    }
-    std::future::pending().await
 }

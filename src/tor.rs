@@ -14,14 +14,19 @@ pub mod network;
 pub mod probe;
 pub mod subcredentials;
 pub mod upload;
+pub mod watch;
 
+mod attempts;
 mod clock_watch;
+mod diagnosis;
 mod directory_request;
 mod full_disk;
+mod known;
 mod private_address;
 mod protocols;
 mod stack;
 
+pub use diagnosis::Trouble;
 pub(crate) use stack::wiped;
 
 /// The source of randomness for keys and choices on this side of the border.

@@ -106,6 +106,7 @@ const PARTS: &[Part] = &[
             "src/instance/limits.rs",
             "src/instance/plan.rs",
             "src/instance/replay.rs",
+            "src/tor/diagnosis.rs",
         ],
         only: VALUES,
         never: IMPURE,

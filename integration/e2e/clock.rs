@@ -23,7 +23,7 @@ fn library() -> Result<PathBuf> {
 
 /// A program that runs onionbraid with a clock that is wrong by what `offset`
 /// holds at the moment.
-fn with_clock(dir: &Path, offset: &Path) -> Result<PathBuf> {
+pub(super) fn with_clock(dir: &Path, offset: &Path) -> Result<PathBuf> {
     let script = dir.join("onionbraid-with-clock");
     let text = format!(
         "#!/bin/sh\n\

@@ -12,6 +12,7 @@ use crate::config::{Config, Environment};
 use crate::exit::Exit;
 use crate::tor::bootstrap::{Tor, TorError};
 use crate::tor::network::Network;
+use crate::tor::watch::watch;
 
 use directories::Directories;
 
@@ -62,14 +63,20 @@ async fn connect_and<T>(
 ) -> Result<T, Failure> {
     let tor = Tor::new(directories.tor.clone(), None)?;
     remark(&format!("connecting to Tor with {} ...", directories.guards));
-    let network = match tokio::time::timeout(READY_WITHIN, tor.bootstrap()).await {
+    let ready = async {
+        tokio::select! {
+            network = tor.bootstrap() => network,
+            never = watch(&tor) => match never {},
+        }
+    };
+    let network = match tokio::time::timeout(READY_WITHIN, ready).await {
         Ok(network) => network,
         Err(_) => {
             let view = tor.view();
             let text = format!(
                 "Tor is not ready after {READY_WITHIN:?}: {:.0} %, {}",
                 view.fraction * 100.0,
-                view.message
+                view.in_words()
             );
             return Err(Failure::new(Exit::Failed, text));
         }

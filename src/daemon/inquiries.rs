@@ -33,7 +33,7 @@ pub(super) fn answering(
 fn not_ready(tor: &Tor) -> Unanswered {
     let view = tor.view();
     let percent = view.fraction * 100.0;
-    Unanswered::NotReady(format!("Tor is not ready yet: {percent:.0} %, {}", view.message))
+    Unanswered::NotReady(format!("Tor is not ready yet: {percent:.0} %, {}", view.in_words()))
 }
 
 async fn answer(

@@ -152,56 +152,31 @@ fn tell_belief(service: &str, belief: &Belief<'_>) {
 
 /// A line for a new state.
 fn tell_state(service: &str, state: ServiceState) {
-    tracing::info!(
-        service,
-        "{}",
-        match state {
-            ServiceState::Starting => "service starting",
-            ServiceState::Publishing => "publishing the descriptor",
-            ServiceState::Published => "service published; clients can reach it",
-            ServiceState::Down => "service down; no backend is up",
+    match state {
+        ServiceState::Starting => tracing::info!(service, "service starting"),
+        ServiceState::Publishing => tracing::info!(service, "publishing the descriptor"),
+        ServiceState::Published => {
+            tracing::info!(service, "service published; clients can reach it");
         }
-    );
+        ServiceState::Down => tracing::error!(service, "service down; no backend is up"),
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::io;
-    use std::sync::{Arc, Mutex};
-
     use super::*;
-
-    /// What the log was told.
-    #[derive(Clone, Default)]
-    struct Log(Arc<Mutex<Vec<u8>>>);
-
-    impl io::Write for Log {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0.lock().unwrap().write(bytes)
-        }
-
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
-
-    /// The lines that this makes.
-    fn lines(of: impl FnOnce()) -> Vec<String> {
-        let log = Log::default();
-        let writer = log.clone();
-        let subscriber = tracing_subscriber::fmt()
-            .with_ansi(false)
-            .without_time()
-            .with_target(false)
-            .with_writer(move || writer.clone())
-            .finish();
-        tracing::subscriber::with_default(subscriber, of);
-        let text = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
-        text.lines().map(|line| line.trim().to_owned()).collect()
-    }
+    use crate::daemon::logged::lines;
 
     fn belief(n: u32, state: BackendState, failing: usize) -> Belief<'static> {
         Belief { backend: BackendId(n), name: "berlin", state, failing, reason: Some("silence") }
+    }
+
+    #[test]
+    fn a_service_that_nobody_answers_for_is_an_error_and_every_other_state_is_none() {
+        use ServiceState::{Down, Published, Publishing, Starting};
+        let level = |state| lines(|| tell_state("shop", state)).concat();
+        assert_eq!(level(Down), "ERROR service down; no backend is up service=\"shop\"");
+        assert!([Starting, Publishing, Published].iter().all(|it| level(*it).starts_with("INFO")));
     }
 
     #[test]

@@ -26,7 +26,7 @@ use crate::observe::snapshot::{
     self, Activity, Handles, Load, Reload, Requests, ServiceState, Timestamp,
 };
 use crate::spare_handle;
-use crate::tor::bootstrap::Tor;
+use crate::tor::bootstrap::{BootstrapView, Tor};
 use onionbraid_balancer::onion::OnionAddress;
 use onionbraid_balancer::{Balancer, Status};
 use onionbraid_proxy::http::requests_under_way;
@@ -145,12 +145,7 @@ impl Board {
             started: Timestamp(self.started),
             ready: services.iter().all(published),
             reload: self.reload.borrow().clone(),
-            tor: snapshot::Tor {
-                bootstrap: tor.fraction,
-                message: tor.message,
-                consensus_valid_until: tor.valid_until.map(Timestamp),
-                problem: tor.problem.or_else(no_handle_left),
-            },
+            tor: of_tor(tor),
             handles: Handles {
                 clients_open: self.file_handles.open(),
                 clients_limit: self.file_handles.limit(),
@@ -250,6 +245,24 @@ fn load_of<'a>(
         load.streams_open += counters.open_streams.load(Relaxed);
     }
     load
+}
+
+/// How the Tor client is, as the status shows it.
+fn of_tor(view: BootstrapView) -> snapshot::Tor {
+    let BootstrapView { fraction, step, trouble, valid_until, problem } = view;
+    let kind = trouble.as_ref().map(|trouble| trouble.kind.to_owned());
+    let (message, advice) = match trouble {
+        Some(trouble) => (trouble.message, Some(trouble.advice)),
+        None => (step.to_owned(), None),
+    };
+    snapshot::Tor {
+        bootstrap: fraction,
+        message,
+        trouble: kind,
+        advice,
+        consensus_valid_until: valid_until.map(Timestamp),
+        problem: problem.or_else(no_handle_left),
+    }
 }
 
 /// What an instance has counted, as the status shows it.

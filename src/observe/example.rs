@@ -72,12 +72,7 @@ pub(crate) fn snapshot(services: Vec<Service>) -> Snapshot {
     Snapshot {
         version: "1.2.3".into(),
         ready: true,
-        tor: Tor {
-            bootstrap: 1.0,
-            message: String::new(),
-            consensus_valid_until: None,
-            problem: None,
-        },
+        tor: Tor { bootstrap: 1.0, ..Tor::default() },
         services,
         ..Snapshot::default()
     }

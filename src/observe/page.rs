@@ -11,7 +11,7 @@ use super::snapshot::{
     Backend, BackendKind, BackendState, Descriptor, HsdirState, Http, Load, OriginState, Rates,
     Reload, Service, ServiceState, Timestamp,
 };
-use super::troubles::{self, troubles, uploaded};
+use super::troubles::{self, of_tor, troubles, uploaded};
 use super::words::{
     backend_state, bytes, canary_outcome, duration, hsdir_state, number, origin_state, rate,
     seconds, service_state,
@@ -151,12 +151,10 @@ fn freshness(now: Timestamp, refresh: Refresh, here: &str) -> Markup {
 
 /// What an operator should act on, of everything.
 fn what_is_wrong(snapshot: &Snapshot, refresh: Refresh) -> Markup {
-    let tor = &snapshot.tor;
     let reload = snapshot.reload.as_ref().and_then(|Reload { at, error, .. }| {
         error.as_ref().map(|error| format!("configuration read again at {at}: {error}"))
     });
-    let of_tor = (tor.bootstrap < 1.0)
-        .then(|| format!("Tor is at {:.0} %: {}", tor.bootstrap * 100.0, tor.message));
+    let of_tor = of_tor(&snapshot.tor);
     let of_services: Vec<_> = worst_first(&snapshot.services)
         .into_iter()
         .flat_map(|service| troubles(service).map(move |trouble| (service, trouble)))

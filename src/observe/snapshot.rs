@@ -95,8 +95,15 @@ pub struct Requests {
 pub struct Tor {
     /// How far the client is with bootstrapping, 0.0 to 1.0.
     pub bootstrap: f32,
-    /// What it does, or what blocks it, in words.
+    /// What it does, or what is wrong, in words.
     pub message: String,
+    /// What is wrong, in one word that stays the same in all versions, such as
+    /// `no_route` or `clock`; `None`: nothing is.
+    #[serde(default)]
+    pub trouble: Option<String>,
+    /// What to do about it.
+    #[serde(default)]
+    pub advice: Option<String>,
     /// Until when the network directory is valid.
     pub consensus_valid_until: Option<Timestamp>,
     /// What the operator should act on although the client can be used.

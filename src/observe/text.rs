@@ -11,7 +11,7 @@ use super::snapshot::{
     StatusClasses,
 };
 use super::table::table;
-use super::troubles::{troubles, uploaded};
+use super::troubles::{of_tor, troubles, uploaded};
 use super::words::{backend_state, canary_outcome, origin_state, printable, service_state};
 
 /// Renders a Snapshot as text.
@@ -26,10 +26,14 @@ fn write_snapshot(out: &mut String, snapshot: &Snapshot) -> fmt::Result {
     let ready = if snapshot.ready { "ready" } else { "NOT READY" };
     let tor = &snapshot.tor;
     write!(out, "onionbraid {} is {ready}, Tor is ", snapshot.version)?;
-    if tor.bootstrap >= 1.0 {
-        writeln!(out, "ready\n")?;
-    } else {
-        writeln!(out, "at {:.0} %: {}\n", tor.bootstrap * 100.0, tor.message)?;
+    let percent = tor.bootstrap * 100.0;
+    match (tor.bootstrap >= 1.0, &tor.trouble) {
+        (true, _) => writeln!(out, "ready\n")?,
+        (false, None) => writeln!(out, "at {percent:.0} %: {}\n", tor.message)?,
+        (false, Some(_)) => writeln!(out, "at {percent:.0} %\n")?,
+    }
+    if let (Some(_), Some(wrong)) = (&tor.trouble, of_tor(tor)) {
+        writeln!(out, "! {wrong}\n")?;
     }
     out.write_str(&summary(&snapshot.services))?;
     if let Some(problem) = &tor.problem {

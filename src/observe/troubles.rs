@@ -1,11 +1,22 @@
 //! What is wrong with a service, in the words of every rendering?
 
 use super::snapshot::{
-    Backend, BackendState, Hsdir, HsdirState, OriginState, Service, ServiceState,
+    Backend, BackendState, Hsdir, HsdirState, OriginState, Service, ServiceState, Tor,
 };
 
 /// So many backends with the same trouble are named; the others are counted.
 const NAMED: usize = 3;
+
+/// What is wrong with the Tor client and what to do, or how far it is.
+pub(super) fn of_tor(tor: &Tor) -> Option<String> {
+    let Tor { bootstrap, message, trouble, advice, .. } = tor;
+    let percent = bootstrap * 100.0;
+    match (trouble, advice) {
+        (Some(_), Some(advice)) => Some(format!("Tor: {message}: {advice}")),
+        (Some(_), None) => Some(format!("Tor: {message}")),
+        (None, _) => (*bootstrap < 1.0).then(|| format!("Tor is at {percent:.0} %: {message}")),
+    }
+}
 
 /// What is wrong with a service, worst first.
 pub(super) fn troubles(service: &Service) -> impl Iterator<Item = String> {

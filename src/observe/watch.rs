@@ -3,7 +3,7 @@
 
 use super::snapshot::{BackendState, Service, Snapshot, Timestamp};
 use super::table::table;
-use super::troubles::{troubles, uploaded, worst_first};
+use super::troubles::{of_tor, troubles, uploaded, worst_first};
 use super::words::{bytes, duration, number, printable, rate, service_state};
 
 /// In which order services are shown.
@@ -62,10 +62,7 @@ pub fn screen(snapshot: &Snapshot, now: Timestamp, view: &View) -> Vec<String> {
         process(snapshot),
         String::new(),
     ];
-    let tor = &snapshot.tor;
-    if tor.bootstrap < 1.0 {
-        lines.push(format!("! Tor is at {:.0} %: {}", tor.bootstrap * 100.0, tor.message));
-    }
+    lines.extend(of_tor(&snapshot.tor).map(|wrong| format!("! {wrong}")));
     let services = in_order(&snapshot.services, view.order);
     let rows = services.iter().map(|service| row(service));
     let titles = [

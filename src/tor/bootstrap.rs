@@ -7,15 +7,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
 use std::time::{Duration, SystemTime};
 
-use arti_client::status::BootstrapStatus;
 use arti_client::{TorClient, TorClientConfig};
-use futures::stream::{BoxStream, StreamExt as _};
-use tor_netdir::Timeliness;
-use tor_rtcompat::PreferredRuntime;
+use tor_chanmgr::ChanMgr;
+use tor_netdir::{NetDir, Timeliness};
 
-use super::clock_watch::{ClockWatch, LOOK_EVERY};
+use super::attempts::{self, Attempts};
+use super::diagnosis::{Failure, Trouble};
 use super::full_disk;
 pub use super::full_disk::UnwrittenCache;
+use super::known::Known;
 use super::network::{Network, Runtime};
 use crate::causes::{in_one_line, is_disk_full, is_out_of_handles};
 use crate::clock::now;
@@ -38,9 +38,15 @@ pub struct Tor {
     /// Arti's client; its background tasks live as long as it does.
     client: Arc<TorClient<Runtime>>,
     /// Why the last attempt to bootstrap failed, until one succeeds.
-    failure: Arc<Mutex<Option<String>>>,
+    failure: Arc<Mutex<Option<Failure>>>,
     /// Held while the disk is full.
     unwritten: Arc<Mutex<Option<UnwrittenCache>>>,
+    /// What became of its connections.
+    pub(super) attempts: Attempts,
+    /// Who can be asked what our clock is.
+    pub(super) known: Arc<Known>,
+    /// What is wrong, as of the last look.
+    trouble: Arc<Mutex<Option<Trouble>>>,
 }
 
 /// Why there is no Tor client.
@@ -58,16 +64,28 @@ pub enum TorError {
 }
 
 /// How far the Tor client is.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct BootstrapView {
     /// From 0.0 to 1.0, which is ready.
     pub fraction: f32,
-    /// What it does, or what blocks it.
-    pub message: String,
+    /// What it does, where nothing is wrong.
+    pub step: &'static str,
+    /// What is wrong.
+    pub trouble: Option<Trouble>,
     /// Until when the directory is valid, once there is one.
     pub valid_until: Option<SystemTime>,
     /// What is wrong with it although it can be used.
     pub problem: Option<String>,
+}
+
+impl BootstrapView {
+    /// What is wrong and what to do, else what the client does.
+    pub fn in_words(&self) -> String {
+        match &self.trouble {
+            Some(trouble) => format!("{}: {}", trouble.message, trouble.advice),
+            None => self.step.to_owned(),
+        }
+    }
 }
 
 impl Tor {
@@ -80,7 +98,8 @@ impl Tor {
         // Without a provider the first TLS connection panics. Whoever installed
         // one before us chose well enough.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let runtime = PreferredRuntime::current().map_err(TorError::Runtime)?;
+        let (runtime, attempts) = attempts::runtime().map_err(TorError::Runtime)?;
+        let known = Arc::new(Known::of(&config));
         let client = TorClient::with_runtime(runtime)
             .config(config)
             .create_unbootstrapped()
@@ -88,7 +107,9 @@ impl Tor {
                 Some(what) => TorError::Machine(what),
                 None => TorError::Client(error),
             })?;
-        Ok(Self { client, failure: Arc::default(), unwritten: Arc::new(Mutex::new(unwritten)) })
+        let unwritten = Arc::new(Mutex::new(unwritten));
+        let (failure, trouble) = (Arc::default(), Arc::default());
+        Ok(Self { client, failure, unwritten, attempts, known, trouble })
     }
 
     /// Bootstraps, trying again for as long as it takes.
@@ -105,9 +126,10 @@ impl Tor {
                 },
                 Err(error) => error,
             };
-            let failure = explained(&failure);
-            tracing::warn!(error = %failure, "Tor is not reachable yet; trying again in {RETRY_AFTER:?}");
-            self.failed_with(Some(failure));
+            // The operator hears of it in other words, from the watch.
+            let error = in_one_line(&failure);
+            tracing::debug!(%error, "bootstrapping failed; retrying in {RETRY_AFTER:?}");
+            self.failed_with(Some(classify(&failure)));
             tokio::time::sleep(RETRY_AFTER).await;
         }
     }
@@ -164,24 +186,6 @@ impl Tor {
         }
     }
 
-    /// Has Arti fetch a directory sooner than it means to, where there is reason
-    /// to: after the machine's clock was set, and while there is none.
-    pub async fn hurry(&self) -> Infallible {
-        let mut watch = ClockWatch::new(now());
-        loop {
-            tokio::time::sleep(LOOK_EVERY).await;
-            // Before bootstrapping has begun there is nothing to hurry.
-            let Ok(directory) = self.client.dirmgr() else { continue };
-            let usable = directory.netdir(Timeliness::Timely).is_ok();
-            if watch.look(now(), usable)
-                && let Some(download) = directory.download_task_handle()
-            {
-                tracing::debug!("no directory yet: trying again now");
-                download.fire();
-            }
-        }
-    }
-
     /// Lets Arti write to its cache again when there is room.
     pub async fn use_room(&self) -> Infallible {
         loop {
@@ -194,38 +198,83 @@ impl Tor {
         }
     }
 
-    fn failed_with(&self, failure: Option<String>) {
+    fn failed_with(&self, failure: Option<Failure>) {
         *lock(&self.failure) = failure;
     }
 
     /// How far the client is, at this moment.
     pub fn view(&self) -> BootstrapView {
-        self.describe(&self.client.bootstrap_status())
-    }
-
-    /// Each step of bootstrapping, as it happens.
-    pub fn progress(&self) -> BoxStream<'static, BootstrapView> {
-        let this = self.clone();
-        self.client.bootstrap_events().map(move |status| this.describe(&status)).boxed()
-    }
-
-    /// Puts Arti's status into our words.
-    fn describe(&self, status: &BootstrapStatus) -> BootstrapView {
-        let netdir = |timeliness| self.client.dirmgr().ok()?.netdir(timeliness).ok();
-        let valid_until = netdir(Timeliness::Unchecked).map(|d| d.lifetime().valid_until());
+        let valid_until = self.directory(Timeliness::Unchecked);
         // While Arti looks for the next directory, the one at hand will do.
-        let usable = netdir(Timeliness::Timely).is_some();
-        let failure = lock(&self.failure).clone();
-        let problem = lock(&self.unwritten).as_ref().map(|_| full_disk::PROBLEM.to_owned());
-        let failure = failure.or_else(|| problem.clone().filter(|_| !usable));
-        let blockage = failure.or_else(|| status.blocked().map(|it| it.message().to_string()));
-        let message = words(blockage, &status.to_string());
+        let usable = self.directory(Timeliness::Timely).is_some();
+        let fraction = if usable { 1.0 } else { self.fraction() };
+        let unwritten = usable && lock(&self.unwritten).is_some();
         BootstrapView {
-            fraction: if usable { 1.0 } else { status.as_frac() },
-            message,
-            valid_until,
-            problem: problem.filter(|_| usable),
+            fraction,
+            step: step(fraction),
+            trouble: lock(&self.trouble).clone(),
+            valid_until: valid_until.map(|directory| directory.lifetime().valid_until()),
+            problem: unwritten.then(|| full_disk::PROBLEM.to_owned()),
         }
+    }
+
+    /// Why there is no directory, as far as it is this machine's fault.
+    pub(super) fn failure(&self) -> Option<Failure> {
+        let usable = self.directory(Timeliness::Timely).is_some();
+        let full = !usable && lock(&self.unwritten).is_some();
+        lock(&self.failure).or(full.then_some(Failure::DiskFull))
+    }
+
+    /// This is what is wrong now.
+    pub(super) fn found(&self, trouble: Option<Trouble>) {
+        *lock(&self.trouble) = trouble;
+    }
+
+    /// How far Arti says that it is.
+    pub(super) fn fraction(&self) -> f32 {
+        self.client.bootstrap_status().as_frac()
+    }
+
+    /// The directory at hand, if there is one of this timeliness.
+    pub(super) fn directory(&self, timeliness: Timeliness) -> Option<Arc<NetDir>> {
+        self.client.dirmgr().ok()?.netdir(timeliness).ok()
+    }
+
+    /// Arti's connections to relays; none before it bootstraps.
+    pub(super) fn channels(&self) -> Option<Arc<ChanMgr<Runtime>>> {
+        self.client.chanmgr().ok()
+    }
+
+    /// Has Arti fetch a directory now. Before bootstrapping has begun there is
+    /// nothing to hurry.
+    pub(super) fn try_again(&self) {
+        let download = self.client.dirmgr().ok().and_then(|it| it.download_task_handle());
+        if let Some(download) = download {
+            tracing::debug!("no directory yet: trying again now");
+            download.fire();
+        }
+    }
+}
+
+/// Why bootstrapping failed, as far as it is this machine's fault.
+fn classify(error: &(dyn std::error::Error + 'static)) -> Failure {
+    if is_disk_full(error) {
+        Failure::DiskFull
+    } else if is_out_of_handles(error) {
+        Failure::NoHandles
+    } else {
+        Failure::Other
+    }
+}
+
+/// What a client does that is so far, and does not fail. The first 15 hundredths
+/// are Arti's for connecting.
+fn step(fraction: f32) -> &'static str {
+    match fraction {
+        ready if ready >= 1.0 => "ready",
+        descriptors if descriptors > 0.3 => "fetching the relays' descriptors",
+        directory if directory > 0.0 => "fetching the network directory",
+        _ => "connecting to the Tor network",
     }
 }
 
@@ -242,29 +291,12 @@ fn explained(error: &(dyn std::error::Error + 'static)) -> String {
 
 /// What is wrong with this machine, if that is the reason.
 fn of_this_machine(error: &(dyn std::error::Error + 'static)) -> Option<String> {
-    let what = if is_disk_full(error) {
-        "no space is left for the Tor directory in cache_dir or state_dir"
-    } else if is_out_of_handles(error) {
-        "no file handle is left: raise the limit of open files"
-    } else {
-        return None;
+    let what = match classify(error) {
+        Failure::DiskFull => "no space is left for the Tor directory in cache_dir or state_dir",
+        Failure::NoHandles => "no file handle is left: raise the limit of open files",
+        Failure::Other => return None,
     };
     Some(format!("{what} ({})", in_one_line(error)))
-}
-
-/// What blocks the client, or else what it does; `whole` is Arti's own line, which
-/// ends with what it believes of the clock, if that is wrong.
-fn words(blockage: Option<String>, whole: &str) -> String {
-    let clock = whole.split_once("Clock is ").map(|(_, wrong)| wrong.trim_end_matches('.'));
-    match (blockage, clock) {
-        (None, None) => whole.to_owned(),
-        (Some(blockage), None) if blockage.contains("reset bootstrapping") => format!(
-            "no directory is valid at the time that this machine's clock shows, which may be \
-             wrong: {blockage}"
-        ),
-        (Some(blockage), None) => blockage,
-        (_, Some(wrong)) => format!("this machine's clock is {wrong}: set it right"),
-    }
 }
 
 #[cfg(test)]
@@ -272,17 +304,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_wrong_clock_is_told_in_words_and_by_how_much_if_that_is_known() {
-        let resets = || Some("Had to reset bootstrapping too many times.".to_owned());
-        let whole = "8%: handshaking; fetching. Clock is slow by around 3days (based on 4 recent \
-                     observations, with high confidence)";
-        for blockage in [None, resets()] {
-            let told = words(blockage, whole);
-            assert!(told.starts_with("this machine's clock is slow by around 3days"), "{told}");
-        }
-        assert!(words(resets(), "8%: fetching").contains("clock shows, which may be wrong"));
-        assert_eq!(words(Some("no network".into()), "8%"), "no network");
-        assert_eq!(words(None, "8%: fetching"), "8%: fetching");
+    fn a_full_disk_and_missing_handles_are_told_from_other_failures() {
+        let of = |code| classify(&std::io::Error::from_raw_os_error(code));
+        assert_eq!([28, 24, 111].map(of), [Failure::DiskFull, Failure::NoHandles, Failure::Other]);
+    }
+
+    #[test]
+    fn each_step_has_words_of_its_own() {
+        let steps = [0.0, 0.075, 0.5, 1.0].map(step);
+        assert_eq!(steps.iter().collect::<std::collections::BTreeSet<_>>().len(), 4);
     }
 
     #[test]

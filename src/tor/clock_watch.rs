@@ -4,7 +4,7 @@
 //! waits longer and longer between its attempts: minutes, once the clock has
 //! been set right. Clocks that part from each other show that it was set; and
 //! as long as there is no directory, an attempt now and then costs little.
-//! Pure; called by [`bootstrap`](super::bootstrap) every few seconds.
+//! Pure; called by [`watch`](super::watch) every few seconds.
 
 use std::time::{Duration, Instant};
 
@@ -23,6 +23,16 @@ const AT_FIRST: u32 = 6;
 /// ... up to this.
 const AGAIN_AFTER_AT_MOST: Duration = Duration::from_mins(5);
 
+/// What the clocks show.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Look {
+    /// By how many seconds the wall clock was set forward since the last look,
+    /// or a suspended machine's went on; negative: back.
+    pub(super) set_by: Option<i64>,
+    /// Whether to have Arti try at once.
+    pub(super) try_again: bool,
+}
+
 /// The two clocks, and when an attempt was last asked for.
 #[derive(Debug)]
 pub(super) struct ClockWatch {
@@ -40,18 +50,25 @@ impl ClockWatch {
         Self { last: now, next_at: now.monotonic + AGAIN_AFTER, attempts: 0 }
     }
 
-    /// Whether to have Arti try at once, given whether its directory is usable.
-    pub(super) fn look(&mut self, now: Now, usable: bool) -> bool {
+    /// What the clocks show, given whether Arti's directory is usable.
+    pub(super) fn look(&mut self, now: Now, usable: bool) -> Look {
         let last = std::mem::replace(&mut self.last, now);
         let passed = now.monotonic.saturating_duration_since(last.monotonic);
         let expected = last.wall + passed;
-        let set_by = match now.wall.duration_since(expected) {
-            Ok(forward) => forward,
-            Err(back) => back.duration(),
+        let seconds = |by: Duration| i64::try_from(by.as_secs()).unwrap_or(i64::MAX);
+        let (by, forward) = match now.wall.duration_since(expected) {
+            Ok(forward) => (forward, seconds(forward)),
+            Err(back) => (back.duration(), -seconds(back.duration())),
         };
-        if set_by >= SET_BY {
+        let set_by = (by >= SET_BY).then_some(forward);
+        if set_by.is_some() {
             (self.attempts, self.next_at) = (0, now.monotonic);
         }
+        Look { set_by, try_again: self.is_due(now, usable) }
+    }
+
+    /// Whether to have Arti try at once.
+    fn is_due(&mut self, now: Now, usable: bool) -> bool {
         if usable {
             self.attempts = 0;
             self.next_at = self.next_at.max(now.monotonic + AGAIN_AFTER);
@@ -77,7 +94,7 @@ mod tests {
         let began = now.monotonic;
         let mut at = Vec::new();
         while now.monotonic - began < lasts {
-            if watch.look(*now, usable) {
+            if watch.look(*now, usable).try_again {
                 at.push((now.monotonic - began).as_secs());
             }
             now.monotonic += LOOK_EVERY;
@@ -98,7 +115,10 @@ mod tests {
             assert_eq!(at, [0, 10, 20, 30, 40, 50]);
             tried(&mut watch, &mut now, Duration::from_hours(3), false);
             now.wall -= set;
-            assert!(watch.look(now, false), "set back");
+            let look = watch.look(now, false);
+            assert!(look.try_again, "set back");
+            let back = -i64::try_from(set.as_secs()).unwrap();
+            assert!((back - 1..=back + 1).contains(&look.set_by.unwrap()));
         }
     }
 

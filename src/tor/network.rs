@@ -7,7 +7,6 @@ use std::time::Duration;
 use tor_circmgr::hspool::HsCircPool;
 use tor_llcrypto::pk::rsa::RsaIdentity;
 use tor_netdir::{DirEvent, NetDir, NetDirProvider, Relay};
-use tor_rtcompat::PreferredRuntime;
 
 use futures::StreamExt as _;
 use futures::stream::BoxStream;
@@ -15,8 +14,7 @@ use futures::stream::BoxStream;
 use super::protocols;
 use onionbraid_balancer::onion::{Capabilities, RelayId};
 
-/// The runtime under Arti: tokio with rustls.
-pub type Runtime = PreferredRuntime;
+pub use super::attempts::Runtime;
 
 /// A Tor network that can be used: a directory and onion service circuits.
 #[derive(Clone)]

@@ -62,12 +62,7 @@ fn daemon_at(listen: &AdminListen) -> Result<Daemon, AdminError> {
         Arc::new(move || Snapshot {
             version: "1".into(),
             ready: ready.load(Ordering::SeqCst),
-            tor: Tor {
-                bootstrap: 1.0,
-                message: "done".into(),
-                consensus_valid_until: None,
-                problem: None,
-            },
+            tor: Tor { bootstrap: 1.0, message: "done".into(), ..Tor::default() },
             ..Snapshot::default()
         })
     };

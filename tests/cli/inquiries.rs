@@ -30,12 +30,7 @@ fn daemon(dir: &Path, answer: Result<Value, Unanswered>) -> Daemon {
     let snapshot = Arc::new(|| Snapshot {
         version: "1".into(),
         ready: true,
-        tor: Tor {
-            bootstrap: 1.0,
-            message: "done".into(),
-            consensus_valid_until: None,
-            problem: None,
-        },
+        tor: Tor { bootstrap: 1.0, message: "done".into(), ..Tor::default() },
         ..Snapshot::default()
     });
     let asked = Asked::default();

@@ -1,0 +1,360 @@
+//! What keeps Tor from coming up, in words that say what to do about it.
+//!
+//! Pure: what was [`Observed`] of connections, relays' clocks and the directory
+//! goes in, a [`Trouble`] comes out. Called by [`watch`](super::watch).
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+/// A clock that differs by less from what relays say is right enough.
+pub(super) const CLOCK_MAY_DIFFER: Duration = Duration::from_secs(15 * 60);
+
+/// Without a directory, a clock that was just set by so much may be why.
+const CLOCK_SET_BY: Duration = Duration::from_secs(60 * 60);
+
+/// So long without progress means trouble, though nothing is seen to fail.
+const STALLED_FOR: Duration = Duration::from_secs(12);
+
+/// While Tor is ready, so many relays have to fail before anything is said:
+/// single ones always do.
+const RELAYS_THAT_TELL: usize = 3;
+
+/// How many ports a message names.
+const NAMED_PORTS: usize = 5;
+
+/// How an attempt to open a TCP connection ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Outcome {
+    /// It opened.
+    Connected,
+    /// The system knows no way there.
+    NoRoute,
+    /// The network says that it cannot be reached: a router, or a firewall that
+    /// rejects.
+    Unreachable,
+    /// The system, or a host on the way, does not allow it.
+    Forbidden,
+    /// The other side closed it at once.
+    Refused,
+    /// Nothing came back.
+    Silent,
+    /// It failed in another way.
+    Broken,
+}
+
+/// The network directory at hand.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Directory {
+    /// None.
+    #[default]
+    Missing,
+    /// It was valid until so long ago.
+    Expired(Duration),
+    /// It is valid from so far in the future on.
+    NotYetValid(Duration),
+    /// It can be used.
+    Usable,
+}
+
+/// Why Arti gave an attempt to bootstrap up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Failure {
+    /// No space is left where the directory is kept.
+    DiskFull,
+    /// The process has no file handle left.
+    NoHandles,
+    /// Anything else.
+    Other,
+}
+
+/// What is known of the Tor client.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Observed {
+    /// The last attempt of the last minute at each address, whatever is there:
+    /// relays or bridges.
+    pub(super) attempts: BTreeMap<SocketAddr, Outcome>,
+    /// How far our clock is ahead of those of relays that were reached, in
+    /// seconds; negative where it is behind.
+    pub(super) clocks: Vec<i64>,
+    /// Relays that took a TCP connection in the last minute and then did not
+    /// answer as a relay does.
+    pub(super) strange: usize,
+    /// The directory at hand.
+    pub(super) directory: Directory,
+    /// By how many seconds the clock was set forward lately; negative: back.
+    pub(super) clock_set_by: Option<i64>,
+    /// Why the last attempt to bootstrap was given up.
+    pub(super) failure: Option<Failure>,
+    /// How long there has been no progress; 0 while Tor is ready.
+    pub(super) stalled: Duration,
+    /// Whether bridges are to be used.
+    pub(super) bridges: bool,
+}
+
+/// What is wrong, for the operator.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trouble {
+    /// A word that stays the same in all versions.
+    pub kind: &'static str,
+    /// What is wrong.
+    pub message: String,
+    /// What to do.
+    pub advice: String,
+}
+
+/// What is wrong, if anything is.
+pub(super) fn diagnose(seen: &Observed) -> Option<Trouble> {
+    own_limits(seen)
+        .or_else(|| clock(seen))
+        .or_else(|| connections(seen))
+        .or_else(|| strange_answers(seen))
+        .or_else(|| directory(seen))
+}
+
+fn trouble(
+    kind: &'static str,
+    message: impl Into<String>,
+    advice: impl Into<String>,
+) -> Option<Trouble> {
+    Some(Trouble { kind, message: message.into(), advice: advice.into() })
+}
+
+/// What this machine has too little of.
+fn own_limits(seen: &Observed) -> Option<Trouble> {
+    match seen.failure? {
+        Failure::DiskFull => trouble(
+            "disk_full",
+            "no space is left for the Tor directory in cache_dir or state_dir",
+            "make room; no restart is needed",
+        ),
+        Failure::NoHandles => trouble(
+            "no_handles",
+            "no file handle is left",
+            "raise the limit of open files (`ulimit -n`, `LimitNOFILE`)",
+        ),
+        Failure::Other => None,
+    }
+}
+
+const SET_IT_RIGHT: &str = "set it right, and have it kept right (NTP); no restart is needed";
+
+/// A clock that is wrong, by what relays say or by what the directory does.
+fn clock(seen: &Observed) -> Option<Trouble> {
+    if let Some(ahead) = median(&seen.clocks) {
+        let by = Duration::from_secs(ahead.unsigned_abs());
+        if by >= CLOCK_MAY_DIFFER {
+            let way = if ahead > 0 { "fast" } else { "slow" };
+            let says = match seen.clocks.len() {
+                1 => "as a relay says".to_owned(),
+                relays => format!("as {relays} relays say"),
+            };
+            let message = format!("this machine's clock is {} {way}, {says}", roughly(by));
+            return trouble("clock", message, SET_IT_RIGHT);
+        }
+        // They have seen it, and it is right.
+        return None;
+    }
+    match seen.directory {
+        // It was signed by the authorities, so that time has come.
+        Directory::NotYetValid(by) => {
+            let by = roughly(by);
+            let message = format!("this machine's clock is at least {by} slow");
+            trouble("clock", message, SET_IT_RIGHT)
+        }
+        Directory::Missing | Directory::Expired(_) => {
+            let by = seen.clock_set_by?;
+            let set = Duration::from_secs(by.unsigned_abs());
+            let way = if by > 0 { "forward" } else { "back" };
+            if set < CLOCK_SET_BY || seen.stalled < STALLED_FOR {
+                return None;
+            }
+            let message = format!(
+                "this machine's clock was just set {way} by {}, and no network directory is valid \
+                 at the time that it shows now",
+                roughly(set)
+            );
+            trouble("clock", message, format!("if the time is wrong, {SET_IT_RIGHT}"))
+        }
+        Directory::Usable => None,
+    }
+}
+
+/// No TCP connection opens.
+fn connections(seen: &Observed) -> Option<Trouble> {
+    if seen.attempts.values().any(|outcome| *outcome == Outcome::Connected) {
+        return None;
+    }
+    // Half of the machines have no way to IPv6: that tells nothing where
+    // something else is tried.
+    let known = |attempt: &(&SocketAddr, &Outcome)| *attempt.1 != Outcome::NoRoute;
+    let telling: Vec<_> = match seen.attempts.iter().any(|attempt| known(&attempt)) {
+        true => seen.attempts.iter().filter(known).collect(),
+        false => seen.attempts.iter().collect(),
+    };
+    let ready = seen.directory == Directory::Usable;
+    if telling.is_empty() || (ready && telling.len() < RELAYS_THAT_TELL) {
+        return None;
+    }
+    let mut counts: BTreeMap<Outcome, usize> = BTreeMap::new();
+    for (_, outcome) in &telling {
+        *counts.entry(**outcome).or_default() += 1;
+    }
+    let (most, _) = counts.iter().max_by_key(|(_, count)| **count)?;
+    let who = match (telling.len(), who(seen)) {
+        (1, (one, _)) => format!("the only {one} tried"),
+        (all, (_, many)) => format!("each of the {all} {many} tried"),
+    };
+    let ports = ports(telling.iter().map(|(address, _)| address.port()));
+    let open = format!("let this machine connect out to TCP {ports}");
+    // With a directory, only guards are tried.
+    let guards = |kind| if ready { "guards_down" } else { kind };
+    match most {
+        Outcome::NoRoute => trouble(
+            "no_route",
+            format!(
+                "this machine has no route to the Tor network: tried {}",
+                tried(&telling, seen)
+            ),
+            "bring its network up: `ip route` must show a default route",
+        ),
+        Outcome::Forbidden => trouble(
+            "forbidden",
+            format!("this machine is not allowed to connect to {who}"),
+            format!("{open}: look at its firewall, and at IPAddressDeny of the service's unit"),
+        ),
+        Outcome::Unreachable => trouble(
+            guards("unreachable"),
+            format!("the network says that it cannot reach {who} (TCP {ports})"),
+            format!(
+                "look at this machine's router, and {open} in every firewall{}",
+                otherwise(seen)
+            ),
+        ),
+        Outcome::Refused => trouble(
+            guards("refused"),
+            format!("{who} refuses the connection (TCP {ports})"),
+            format!("{open} in every firewall{}", otherwise(seen)),
+        ),
+        Outcome::Silent => trouble(
+            guards("silent"),
+            format!("no answer from {who}: packets to TCP {ports} are lost or dropped"),
+            format!("{open} in every firewall, and look at its network{}", otherwise(seen)),
+        ),
+        Outcome::Broken | Outcome::Connected => trouble(
+            guards("failing"),
+            format!("no connection to {who} opens (TCP {ports})"),
+            format!("look at this machine's network{}", otherwise(seen)),
+        ),
+    }
+}
+
+/// How many of what were tried.
+fn tried(telling: &[(&SocketAddr, &Outcome)], seen: &Observed) -> String {
+    match (telling.len(), who(seen)) {
+        (1, (one, _)) => format!("1 {one}"),
+        (all, (_, many)) => format!("{all} {many}"),
+    }
+}
+
+/// What is tried: one, and several of it.
+fn who(seen: &Observed) -> (&'static str, &'static str) {
+    match (seen.bridges, seen.directory) {
+        (true, _) => ("bridge", "bridges"),
+        (false, Directory::Missing) => ("relay", "relays"),
+        (false, _) => ("guard", "guards"),
+    }
+}
+
+/// What to do where everything else on the network works.
+fn otherwise(seen: &Observed) -> &'static str {
+    if seen.bridges {
+        "; if all else works, ask for other bridges"
+    } else if seen.directory == Directory::Missing {
+        "; if all else works, Tor is blocked here: configure [bridges]"
+    } else {
+        "; if all else works, wait, others are tried"
+    }
+}
+
+/// Connections open, and nobody there speaks Tor.
+fn strange_answers(seen: &Observed) -> Option<Trouble> {
+    if seen.strange == 0 || !seen.clocks.is_empty() || seen.directory == Directory::Usable {
+        return None;
+    }
+    let (one, many) = who(seen);
+    let who =
+        if seen.strange == 1 { format!("1 {one}") } else { format!("{} {many}", seen.strange) };
+    trouble(
+        "filtered",
+        format!("{who} took a connection and did not answer as Tor does"),
+        if seen.bridges {
+            "take proxies and filters out of the way; if there are none, ask for other bridges"
+        } else {
+            "take proxies and filters out of the way; if there are none of yours, Tor is blocked \
+             here: configure [bridges]"
+        },
+    )
+}
+
+/// Relays answer, and there is still no directory.
+fn directory(seen: &Observed) -> Option<Trouble> {
+    if seen.stalled < STALLED_FOR {
+        return None;
+    }
+    let reached = !seen.clocks.is_empty()
+        || seen.attempts.values().any(|outcome| *outcome == Outcome::Connected);
+    match seen.directory {
+        Directory::Usable => None,
+        Directory::Expired(ago) => trouble(
+            "directory_expired",
+            format!(
+                "the network directory expired {} ago, and none that is newer can be had",
+                roughly(ago)
+            ),
+            "see that this machine's date is right and its network works; if both are, the \
+             directory authorities are in trouble: wait",
+        ),
+        Directory::Missing | Directory::NotYetValid(_) if reached => trouble(
+            "no_directory",
+            "relays answer, but none gives a network directory that is valid now",
+            "see that this machine's date is right; if it is, the directory authorities cannot be \
+             reached or are in trouble: wait, or configure [bridges]",
+        ),
+        Directory::Missing | Directory::NotYetValid(_) => trouble(
+            "waiting",
+            "no relay was reached, and each is left in peace for a while before it is tried again",
+            "see that this machine's network works; it goes on by itself",
+        ),
+    }
+}
+
+/// The middle of them, which no single liar decides.
+fn median(clocks: &[i64]) -> Option<i64> {
+    let mut clocks = clocks.to_vec();
+    clocks.sort_unstable();
+    clocks.get(clocks.len() / 2).copied()
+}
+
+/// The ports, each once.
+fn ports(all: impl Iterator<Item = u16>) -> String {
+    let ports: std::collections::BTreeSet<_> = all.collect();
+    let named: Vec<_> = ports.iter().take(NAMED_PORTS).map(u16::to_string).collect();
+    let more = if ports.len() > NAMED_PORTS { " and others" } else { "" };
+    let word = if ports.len() == 1 { "port" } else { "ports" };
+    format!("{word} {}{more}", named.join(", "))
+}
+
+/// A length of time in one unit, as exactly as anybody cares.
+fn roughly(length: Duration) -> String {
+    let minutes = (length.as_secs() + 30) / 60;
+    let (number, unit) = match minutes {
+        0..120 => (minutes, "minute"),
+        120..2880 => ((minutes + 30) / 60, "hour"),
+        _ => ((minutes + 720) / 1440, "day"),
+    };
+    format!("{number} {unit}{}", if number == 1 { "" } else { "s" })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,207 @@
+//! What is said in each trouble, word for word where that is a contract.
+
+use super::*;
+
+const HOUR: i64 = 3600;
+
+fn relay(n: u8) -> SocketAddr {
+    let port = if n.is_multiple_of(2) { 443 } else { 9001 };
+    SocketAddr::from(([192, 0, 2, n], port))
+}
+
+/// Without a directory, after these attempts.
+fn after(attempts: impl IntoIterator<Item = (u8, Outcome)>) -> Observed {
+    let attempts = attempts.into_iter().map(|(n, outcome)| (relay(n), outcome)).collect();
+    Observed { attempts, ..Observed::default() }
+}
+
+fn said(seen: &Observed) -> String {
+    let Trouble { kind, message, advice } = diagnose(seen).unwrap();
+    format!("{kind}: {message}. {advice}")
+}
+
+#[test]
+fn connections_that_fail_are_told_by_how_they_fail() {
+    use Outcome::{Broken, Forbidden, NoRoute, Refused, Silent, Unreachable};
+    assert_eq!(
+        said(&after([(1, NoRoute), (2, NoRoute)])),
+        "no_route: this machine has no route to the Tor network: tried 2 relays. bring its \
+         network up: `ip route` must show a default route"
+    );
+    assert_eq!(
+        said(&after([(1, Refused), (2, Refused), (3, Silent)])),
+        "refused: each of the 3 relays tried refuses the connection (TCP ports 443, 9001). let this \
+         machine connect out to TCP ports 443, 9001 in every firewall; if all else works, Tor is blocked \
+         here: configure [bridges]"
+    );
+    assert_eq!(
+        said(&after([(2, Silent)])),
+        "silent: no answer from the only relay tried: packets to TCP port 443 are lost or dropped. \
+         let this machine connect out to TCP port 443 in every firewall, and look at its network; if all \
+         else works, Tor is blocked here: configure [bridges]"
+    );
+    assert_eq!(
+        said(&after([(2, Unreachable), (4, Unreachable)])),
+        "unreachable: the network says that it cannot reach each of the 2 relays tried (TCP port \
+         443). look at this machine's router, and let this machine connect out to TCP port 443 in \
+         every firewall; if all else works, Tor is blocked here: configure [bridges]"
+    );
+    assert!(said(&after([(2, Broken)])).starts_with("failing: no connection to the only relay"));
+    assert_eq!(
+        said(&after([(2, Forbidden)])),
+        "forbidden: this machine is not allowed to connect to the only relay tried. let this machine connect \
+         out to TCP port 443: look at its firewall, and at IPAddressDeny of the service's unit"
+    );
+}
+
+#[test]
+fn a_missing_way_to_ipv6_tells_nothing_where_something_else_is_tried() {
+    let mut seen = after([(2, Outcome::Silent)]);
+    let v6 = (1..9).map(|n| SocketAddr::from(([0x2001, 0xdb8, 0, 0, 0, 0, 0, n], 9001)));
+    seen.attempts.extend(v6.map(|address| (address, Outcome::NoRoute)));
+    assert!(said(&seen).starts_with("silent: no answer from the only relay"), "{}", said(&seen));
+    seen.attempts.insert(relay(4), Outcome::Connected);
+    assert_eq!(diagnose(&seen), None);
+}
+
+#[test]
+fn a_wrong_clock_is_told_by_how_much_and_which_way() {
+    let told = |clocks: &[i64]| {
+        let clocks = clocks.to_vec();
+        diagnose(&Observed { clocks, ..after([(1, Outcome::Connected)]) }).map(|it| it.message)
+    };
+    let is = |words: &str| Some(format!("this machine's clock is {words}"));
+    assert_eq!(told(&[-72 * HOUR; 4]), is("3 days slow, as 4 relays say"));
+    assert_eq!(told(&[-3 * HOUR - 20]), is("3 hours slow, as a relay says"));
+    assert_eq!(told(&[48 * HOUR + 7, 48 * HOUR]), is("2 days fast, as 2 relays say"));
+    assert_eq!(told(&[16 * 60; 3]), is("16 minutes fast, as 3 relays say"));
+    assert_eq!(told(&[14 * 60; 3]), None);
+    // A relay that lies, among others that do not.
+    assert_eq!(told(&[0, 400 * HOUR, 1]), None);
+    assert_eq!(told(&[i64::MIN, i64::MAX, 0]), None);
+    assert!(told(&[i64::MIN]).unwrap().contains("days slow"));
+}
+
+#[test]
+fn a_wrong_clock_is_told_before_whatever_it_causes_and_also_while_tor_works() {
+    let seen = Observed {
+        clocks: vec![-3 * HOUR; 2],
+        directory: Directory::Usable,
+        ..Observed::default()
+    };
+    assert!(said(&seen).starts_with("clock: this machine's clock is 3 hours slow"));
+    let seen = Observed {
+        clocks: vec![48 * HOUR],
+        strange: 3,
+        directory: Directory::Expired(Duration::from_secs(1)),
+        stalled: Duration::from_secs(60),
+        ..after([(1, Outcome::Connected)])
+    };
+    assert!(said(&seen).starts_with("clock: this machine's clock is 2 days fast"));
+}
+
+#[test]
+fn the_directory_tells_of_a_wrong_clock_where_no_relay_does() {
+    let slow = Directory::NotYetValid(Duration::from_secs(30 * 3600));
+    let seen = Observed { directory: slow, ..Observed::default() };
+    assert!(said(&seen).starts_with("clock: this machine's clock is at least 30 hours slow"));
+    let seen = Observed {
+        directory: Directory::Expired(Duration::from_secs(5 * 86_400)),
+        clock_set_by: Some(120 * HOUR),
+        ..Observed::default()
+    };
+    assert_eq!(diagnose(&seen), None, "a directory may be on its way");
+    let seen = Observed { stalled: STALLED_FOR, ..seen };
+    assert!(
+        said(&seen)
+            .starts_with("clock: this machine's clock was just set forward by 5 days, and no")
+    );
+    // What relays say of it weighs more.
+    let seen = Observed { clocks: vec![0], ..seen };
+    assert!(said(&seen).starts_with("directory_expired: "), "{}", said(&seen));
+}
+
+#[test]
+fn who_takes_connections_and_is_no_relay_is_a_filter() {
+    let connected = after([(1, Outcome::Connected), (2, Outcome::Connected)]);
+    let seen = Observed { strange: 2, ..connected };
+    assert_eq!(
+        said(&seen),
+        "filtered: 2 relays took a connection and did not answer as Tor does. take proxies and \
+         filters out of the way; if there are none of yours, Tor is blocked here: configure \
+         [bridges]"
+    );
+    assert_eq!(diagnose(&Observed { clocks: vec![0], ..seen }), None, "one of them is a relay");
+}
+
+#[test]
+fn no_directory_is_trouble_once_nothing_moves() {
+    let expired = Directory::Expired(Duration::from_secs(50 * 3600));
+    for (directory, reached, expected) in [
+        (expired, true, "directory_expired: the network directory expired 2 days ago, and none"),
+        (expired, false, "directory_expired: "),
+        (
+            Directory::Missing,
+            true,
+            "no_directory: relays answer, but none gives a network directory",
+        ),
+        (Directory::Missing, false, "waiting: no relay was reached"),
+    ] {
+        let clocks = if reached { vec![0] } else { Vec::new() };
+        let mut seen = Observed { directory, clocks, ..Observed::default() };
+        assert_eq!(diagnose(&seen), None);
+        seen.stalled = STALLED_FOR;
+        assert!(said(&seen).starts_with(expected), "{}", said(&seen));
+    }
+}
+
+#[test]
+fn guards_that_fail_are_told_once_there_are_several_and_without_a_mention_of_bridges() {
+    let mut seen = after([(1, Outcome::Silent), (2, Outcome::Silent)]);
+    seen.directory = Directory::Usable;
+    assert_eq!(diagnose(&seen), None);
+    seen.attempts.insert(relay(3), Outcome::Silent);
+    assert_eq!(
+        said(&seen),
+        "guards_down: no answer from each of the 3 guards tried: packets to TCP ports 443, 9001 \
+         are lost or dropped. let this machine connect out to TCP ports 443, 9001 in every firewall, and \
+         look at its network; if all else works, wait, others are tried"
+    );
+}
+
+#[test]
+fn with_bridges_the_advice_is_other_bridges() {
+    let seen = Observed { bridges: true, ..after([(2, Outcome::Refused)]) };
+    let told = said(&seen);
+    assert!(told.contains("the only bridge tried refuses") && told.contains("other bridges"));
+    assert!(!told.contains("relay"), "{told}");
+}
+
+#[test]
+fn what_this_machine_lacks_comes_first() {
+    for (failure, expected) in [
+        (Failure::DiskFull, "disk_full: no space is left for the Tor directory in cache_dir or"),
+        (Failure::NoHandles, "no_handles: no file handle is left. raise the limit of open files"),
+    ] {
+        let seen = Observed { failure: Some(failure), ..after([(1, Outcome::Silent)]) };
+        assert!(said(&seen).starts_with(expected), "{}", said(&seen));
+    }
+    let seen = Observed { failure: Some(Failure::Other), ..Observed::default() };
+    assert_eq!(diagnose(&seen), None);
+}
+
+#[test]
+fn many_ports_are_not_all_named() {
+    assert_eq!(ports([443].into_iter()), "port 443");
+    assert_eq!(ports((1..=9).chain([3])), "ports 1, 2, 3, 4, 5 and others");
+}
+
+#[test]
+fn lengths_of_time_are_in_one_unit() {
+    let told = [59, 90 * 60, 120 * 60, 47 * 3600, 48 * 3600, 60 * 3600, 100 * 86_400];
+    let told = told.map(Duration::from_secs).map(roughly);
+    assert_eq!(
+        told,
+        ["1 minute", "90 minutes", "2 hours", "47 hours", "2 days", "3 days", "100 days"]
+    );
+}

@@ -1,0 +1,53 @@
+//! Who is at an address: the relays and bridges that the configuration and the
+//! directory name.
+
+use std::net::SocketAddr;
+
+use arti_client::TorClientConfig;
+use tor_dircommon::fallback::FallbackList;
+use tor_guardmgr::bridge::BridgeConfig;
+use tor_linkspec::{HasAddrs, OwnedChanTarget};
+use tor_netdir::NetDir;
+
+/// Who can be asked what our clock is.
+#[derive(Clone, Debug)]
+pub(super) struct Known {
+    /// Those that the configuration names: fallback directories and bridges.
+    relays: Vec<OwnedChanTarget>,
+    /// Whether bridges are to be used.
+    pub(super) bridges: bool,
+}
+
+impl Known {
+    /// Those of a configuration.
+    pub(super) fn of(config: &TorClientConfig) -> Self {
+        let bridges: &[BridgeConfig] = config.as_ref();
+        let relays: Vec<_> = match bridges {
+            [] => {
+                let fallbacks: &FallbackList = config.as_ref();
+                fallbacks.iter().map(OwnedChanTarget::from_chan_target).collect()
+            }
+            bridges => bridges.iter().map(OwnedChanTarget::from_chan_target).collect(),
+        };
+        Self { relays, bridges: !bridges.is_empty() }
+    }
+
+    /// Whoever is at an address.
+    pub(super) fn at(
+        &self,
+        address: &SocketAddr,
+        directory: Option<&NetDir>,
+    ) -> Option<OwnedChanTarget> {
+        if let Some(relay) = self.relays.iter().find(|relay| is_at(*relay, address)) {
+            return Some(relay.clone());
+        }
+        // With bridges, a relay of the directory is never connected to.
+        let directory = directory.filter(|_| !self.bridges)?;
+        let relay = directory.relays().find(|relay| is_at(relay, address))?;
+        Some(OwnedChanTarget::from_chan_target(&relay))
+    }
+}
+
+fn is_at(relay: &impl HasAddrs, address: &SocketAddr) -> bool {
+    relay.addrs().any(|other| other == *address)
+}
