@@ -19,7 +19,8 @@
 //! | `origins` | does anybody answer there? |
 //! | `inquiries` | what do commands want to know of the network? |
 //! | `state` | what does it find again after a restart? |
-//! | `snapshot`, `log_lines`, `tor_lines` | what is seen of it? |
+//! | `snapshot`, `log_lines`, `tor_lines`, `news` | what is seen of it? |
+//! | `systemd`, `pulse` | what is systemd told, and do the loops turn? |
 
 mod drain;
 mod event_loop;
@@ -30,9 +31,11 @@ mod instances;
 mod log_lines;
 #[cfg(test)]
 mod logged;
+mod news;
 mod origins;
 mod preflight;
 mod proxies;
+mod pulse;
 mod reload;
 mod service;
 mod services;
@@ -42,6 +45,7 @@ mod snapshot;
 mod state;
 pub(crate) mod state_lock;
 mod streams;
+mod systemd;
 mod tor_lines;
 mod usage;
 mod work;
@@ -65,7 +69,9 @@ use crate::tor::watch::watch as watch_tor;
 
 use fetches::Fetching;
 use file_handles::FileHandles;
+pub use news::News;
 pub use preflight::{Obstacles, preflight};
+use pulse::Pulse;
 use service::Common;
 pub use services::CheckError;
 use services::Services;
@@ -103,12 +109,14 @@ pub enum DaemonError {
     Ended(String),
 }
 
-/// What a reload needs of the process.
+/// What the daemon needs of the process.
 pub struct Outside {
     /// Reads the same files again.
     pub load: Box<dyn Fn() -> Result<Config, ConfigErrors> + Send>,
     /// Can be told another filter.
     pub logging: LoggingGuard,
+    /// Takes news, for whoever looks at a terminal.
+    pub tell: Arc<dyn Fn(News) + Send + Sync>,
 }
 
 /// Runs until SIGTERM or SIGINT; another one, a second later or more, ends the
@@ -129,11 +137,14 @@ pub async fn run(mut config: Config, outside: Outside) -> Result<(), DaemonError
     let (ready, network) = watch::channel(None);
     let (fetches, fetching) = fetches::fetches();
     let known = network.clone();
+    let (systemd, messages) = systemd::connect();
+    let pulse = Pulse::new();
     let common = Common {
         network,
         fetches,
         storage: Arc::new(config.storage.clone()),
         file_handles: file_handles.clone(),
+        pulse: pulse.clone(),
     };
     let mut services = Services::new(common, Arc::clone(&board));
     let take_snapshot = {
@@ -148,8 +159,8 @@ pub async fn run(mut config: Config, outside: Outside) -> Result<(), DaemonError
     let remembered = Arc::clone(&board);
     tasks.spawn(async move { match remembered.remember().await {} });
     tasks.spawn({
-        let tor = tor.clone();
-        async move { match tor_lines::tell(tor).await {} }
+        let (tor, tell) = (tor.clone(), Arc::clone(&outside.tell));
+        async move { match tor_lines::tell(tor, tell).await {} }
     });
     tasks.spawn({
         let tor = tor.clone();
@@ -169,17 +180,33 @@ pub async fn run(mut config: Config, outside: Outside) -> Result<(), DaemonError
     // Not before: without any service, all of them would seem to be ready.
     tasks.spawn(async move { match admin.serve().await {} });
     tasks.spawn(async move { match scrape.serve().await {} });
+    tasks.spawn(async move { match messages.carry().await {} });
+    tasks.spawn({
+        let informed = systemd.clone().keep_informed(Arc::clone(&board), pulse.clone());
+        async move { match informed.await {} }
+    });
+    systemd.ready();
+    (outside.tell)(News::Started(board.addresses()));
 
+    let mut beat = pulse.join();
     loop {
         tokio::select! {
             signal = signals.next() => match signal {
-                Signal::Reload => reload(&mut config, &outside, &mut services, &board),
+                Signal::Reload => {
+                    systemd.reloading();
+                    reload(&mut config, &outside, &mut services, &board);
+                    systemd.ready();
+                }
                 Signal::End => break,
             },
+            () = beat.next() => {}
             ended = tasks.join_next() => return Err(DaemonError::Ended(in_words(ended))),
             ended = services.unexpected() => return Err(DaemonError::Ended(ended)),
         }
     }
+    systemd.stopping();
+    // The services' loops still turn, this one does not.
+    drop(beat);
     tracing::info!("ending; a second signal ends at once");
     // The other tasks have nothing to end: they just stop, after the services.
     tokio::select! {

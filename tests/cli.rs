@@ -16,6 +16,8 @@ mod hardening;
 mod inquiries;
 #[path = "cli/keys.rs"]
 mod key_commands;
+#[path = "cli/notify.rs"]
+mod notify;
 #[path = "cli/one_service.rs"]
 mod one_service;
 #[path = "cli/preflight.rs"]

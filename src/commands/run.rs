@@ -1,5 +1,7 @@
 //! `onionbraid run`: the daemon, in the foreground.
 
+mod terminal;
+
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -27,6 +29,7 @@ pub fn run(files: &[PathBuf], service: &OneService) -> ExitCode {
 }
 
 fn start(files: &[PathBuf], service: &OneService) -> Result<(), Failure> {
+    let tell = terminal::tell(files);
     let files = files.to_vec();
     let given = document(service)?;
     let load = move || match &given {
@@ -41,7 +44,8 @@ fn start(files: &[PathBuf], service: &OneService) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime
         .map_err(|error| Failure::new(Exit::Failed, format!("no tokio runtime: {error}")))?;
-    let ended = runtime.block_on(daemon::run(config, Outside { load: Box::new(load), logging }));
+    let outside = Outside { load: Box::new(load), logging, tell };
+    let ended = runtime.block_on(daemon::run(config, outside));
     // Arti's own tasks end with the runtime; none of them has anything left to
     // save that is worth more than a second.
     runtime.shutdown_timeout(Duration::from_secs(1));

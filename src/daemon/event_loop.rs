@@ -78,8 +78,10 @@ async fn wait_for_network(mut service: PreparedService) -> Option<(PreparedServi
         network.wait_for(Option::is_some).await.ok()?.clone()
     };
     tokio::pin!(network);
+    let mut beat = service.common.pulse.join();
     loop {
         tokio::select! {
+            () = beat.next() => {}
             network = &mut network => return Some((service, network?)),
             changed = service.updates.changed() => {
                 let update = service.updates.borrow_and_update().clone();
@@ -189,6 +191,7 @@ impl EventLoop {
     /// the operator wants; any other is an error.
     async fn run(mut self) -> Result<(), ()> {
         let mut changes = self.network.changes();
+        let mut beat = self.service.common.pulse.join();
         self.network_changed();
         let ended = loop {
             let wake = match self.do_what_is_due(now()) {
@@ -218,6 +221,7 @@ impl EventLoop {
                     Err(_) => break Ok(()),
                 },
                 () = sleep_until(wake) => self.decide(Balancer::handle_timeout),
+                () = beat.next() => {}
             }
         };
         self.remember(now());
@@ -375,6 +379,7 @@ mod tests {
             fetches: fetches().0,
             storage: Arc::new(storage),
             file_handles: FileHandles::raise(),
+            pulse: crate::daemon::pulse::Pulse::new(),
         };
         let (handle, service) = PreparedService::new(
             Arc::new(identity),

@@ -14,6 +14,7 @@ use onionbraid_balancer::onion::OnionAddress;
 
 use super::fetches::Fetches;
 use super::file_handles::FileHandles;
+use super::pulse::Pulse;
 use super::settings::Ids;
 use super::snapshot::{ServiceView, Views};
 
@@ -38,6 +39,8 @@ pub(super) struct Common {
     pub(super) storage: Arc<Storage>,
     /// What their clients may take.
     pub(super) file_handles: FileHandles,
+    /// Asks whether their loops turn.
+    pub(super) pulse: Pulse,
 }
 
 /// A service that was started. Whatever is asked of its loop is asked here, and

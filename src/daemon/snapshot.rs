@@ -128,6 +128,16 @@ impl Board {
         Here { service: Some(view.snapshot()), owners: view.owners.clone() }
     }
 
+    /// The services' names and addresses.
+    pub(super) fn addresses(&self) -> Vec<(String, String)> {
+        let services = self.services.borrow();
+        let view = |views: &Views| {
+            let view = views.borrow();
+            (view.nickname.clone(), view.address.to_string())
+        };
+        services.iter().map(view).collect()
+    }
+
     /// Everything as it is at this moment.
     pub(super) fn snapshot(&self) -> Snapshot {
         let tor = self.tor.view();

@@ -2,11 +2,14 @@
 //! and when that is over.
 
 use std::convert::Infallible;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::clock::now;
 use crate::tor::Trouble;
 use crate::tor::bootstrap::{BootstrapView, Tor};
+
+use super::news::News;
 
 /// How often to look at the progress.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
@@ -15,11 +18,28 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 const AGAIN_AFTER: Duration = Duration::from_secs(10 * 60);
 
 /// Logs for ever.
-pub(super) async fn tell(tor: Tor) -> Infallible {
+pub(super) async fn tell(tor: Tor, tell: Arc<dyn Fn(News) + Send + Sync>) -> Infallible {
     let mut told = Told::default();
+    let mut at_the_terminal = String::new();
     loop {
-        told.look(&tor.view(), now().monotonic);
+        let view = tor.view();
+        told.look(&view, now().monotonic);
+        let news = progress(&view);
+        if news != at_the_terminal {
+            tell(News::Progress(news.clone()));
+            at_the_terminal = news;
+        }
         tokio::time::sleep(LOOK_EVERY).await;
+    }
+}
+
+/// How far it is, for a terminal.
+fn progress(view: &BootstrapView) -> String {
+    let percent = view.fraction.clamp(0.0, 1.0) * 100.0;
+    match (&view.trouble, view.fraction >= 1.0) {
+        (Some(_), _) => format!("Tor: {}", view.in_words()),
+        (None, true) => "Tor is ready".to_owned(),
+        (None, false) => format!("Tor is at {percent:.0} %: {}", view.step),
     }
 }
 
