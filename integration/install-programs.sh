@@ -3,7 +3,7 @@
 #
 #   install-programs.sh [--missing] SET...
 #
-#   tor         C tor, for the private network, and libfaketime
+#   tor         C tor, for the private network, libfaketime, and ip and nft to cut the network
 #   web         nginx, an application server (Debian's Python with aiohttp), curl
 #   compare     nginx and wrk
 #   monitoring  Prometheus, with promtool
@@ -42,6 +42,8 @@ for set in "$@"; do
                 services+=(tor.service)
             fi
             compgen -G '/usr/lib/*/faketime/libfaketimeMT.so.1' >/dev/null || packages+=(faketime)
+            [ -x /usr/sbin/nft ] || packages+=(nftables)
+            [ -x /usr/sbin/ip ] || [ -x /usr/bin/ip ] || packages+=(iproute2)
             ;;
         web | compare)
             if ! command -v nginx >/dev/null; then
