@@ -12,8 +12,9 @@ use rand::Rng;
 
 use super::fact::{BackendId, FetchFailure, FetchedDescriptor, NetworkView, Now};
 use super::health::BackendHealth;
-use super::memory::KnownBackend;
+use super::memory::{KnownBackend, written};
 use super::offer::Offer;
+use super::operator::{OperatorOrder, Override};
 use super::remote::{News, RemoteDescriptor};
 use super::schedule::Alarm;
 use super::settings::{BackendPlace, BackendSettings, Order};
@@ -35,6 +36,8 @@ pub(super) struct TrackedBackend {
     working: Vec<IntroPoint>,
     /// When the points were last confirmed.
     last_seen: Option<SystemTime>,
+    /// What the operator says of it.
+    operator: Override,
 }
 
 /// What to think of a backend, and why.
@@ -54,6 +57,7 @@ impl TrackedBackend {
             judgement: (BackendState::Unknown, None),
             working: Vec::new(),
             last_seen: None,
+            operator: Override::default(),
         }
     }
 
@@ -71,7 +75,24 @@ impl TrackedBackend {
 
     /// The same backend under other settings.
     pub(super) fn with_settings(self, settings: BackendSettings) -> Self {
-        Self { settings, ..self }
+        let operator = self.operator.under(settings.weight);
+        Self { settings, operator, ..self }
+    }
+
+    /// The operator says something of it.
+    pub(super) fn obey(&mut self, order: &OperatorOrder, now: Now) {
+        let operator = std::mem::take(&mut self.operator);
+        self.operator = operator.with(order, self.settings.weight, written(now.wall));
+    }
+
+    /// What the operator said of it before a restart.
+    pub(super) fn recall_operator(&mut self, said: Override) {
+        self.operator = said.under(self.settings.weight);
+    }
+
+    /// What the operator says of it.
+    pub(super) fn operator(&self) -> &Override {
+        &self.operator
     }
 
     pub(super) fn is_local(&self) -> bool {
@@ -83,7 +104,7 @@ impl TrackedBackend {
     }
 
     pub(super) fn weight(&self) -> u16 {
-        self.settings.weight
+        self.operator.weight.map_or(self.settings.weight, |said| said.weight)
     }
 
     /// What it offers, whether that works or not.
@@ -287,7 +308,12 @@ impl TrackedBackend {
             relays: self.offer.points().iter().map(|point| point.relay.to_string()).collect(),
             failing_intro_points: self.failing(),
             published_intro_points,
-            weight: self.settings.weight,
+            weight: self.weight(),
+            configured_weight: self.operator.weight.map(|said| said.instead_of),
+            operator: self.operator.word,
+            operator_since: self.operator.says_something().then_some(self.operator.since),
+            operator_by: self.operator.by.filter(|_| self.operator.says_something()),
+            link: None,
             last_seen: self.last_seen.map(Timestamp),
             revision: self.remote.as_ref().and_then(RemoteDescriptor::revision),
             activity: status::Activity::default(),

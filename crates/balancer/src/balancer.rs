@@ -13,6 +13,7 @@ use crate::command::Command;
 use crate::content::{Content, ContentPolicy, Listed, Live};
 use crate::fact::{BackendId, Fact, NetworkView, Now};
 use crate::onion::SessionId;
+use crate::operator::{MAX_WEIGHT, OperatorOrder, Refused, Verb, Word};
 use crate::pause::Clocks;
 use crate::probing::Probing;
 use crate::publish::Publisher;
@@ -83,6 +84,52 @@ impl Balancer {
         self.publisher.with_publishers(settings.publishers);
         self.probing.set_interval(settings.probe_every, now);
         self.progress(now, rng);
+    }
+
+    /// The operator says something of a backend. It holds at once, and until it is
+    /// taken back.
+    ///
+    /// # Errors
+    ///
+    /// If the order makes no sense, or would take out the last backend that
+    /// clients can be sent to without saying so.
+    pub fn obey(
+        &mut self,
+        order: &OperatorOrder,
+        now: Now,
+        rng: &mut impl Rng,
+    ) -> Result<(), Refused> {
+        if let Verb::Weight { weight } = order.verb
+            && weight > MAX_WEIGHT
+        {
+            return Err(Refused::Weight);
+        }
+        let takes_out = matches!(order.verb, Verb::Drain | Verb::Maintenance);
+        let mut listable = listable(&self.backends, self.withdrawing).into_iter();
+        if takes_out
+            && !order.force
+            && listable.next().is_some_and(|only| only.id() == order.backend)
+            && listable.next().is_none()
+        {
+            return Err(Refused::TheLast);
+        }
+        let backend = self.backend(order.backend).ok_or(Refused::Unknown)?;
+        backend.obey(order, now);
+        // Nobody waits long for what an operator says.
+        self.publisher.allow_changes();
+        self.progress(now, rng);
+        Ok(())
+    }
+
+    /// The backend that the operator calls so.
+    pub fn backend_named(&self, name: &str) -> Option<BackendId> {
+        self.backends.iter().find(|it| it.belief().name == name).map(TrackedBackend::id)
+    }
+
+    /// Whether the operator has a backend in use; one that there is not is.
+    pub fn word(&self, backend: BackendId) -> Word {
+        let backend = self.backends.iter().find(|it| it.id() == backend);
+        backend.map(|it| it.operator().word).unwrap_or_default()
     }
 
     /// The process is about to end: the points of the local instances leave
@@ -311,10 +358,12 @@ impl Balancer {
     }
 }
 
-/// The backends whose points may be listed: the live ones, and those without
-/// weight only while there is no other.
+/// The backends whose points may be listed: the live ones that the operator has
+/// in use, and those without weight only while there is no other.
 fn listable(backends: &[TrackedBackend], withdrawing: bool) -> Vec<&TrackedBackend> {
-    let stays = |b: &&TrackedBackend| b.is_live() && !(withdrawing && b.is_local());
+    let stays = |b: &&TrackedBackend| {
+        b.is_live() && b.operator().word == Word::Ready && !(withdrawing && b.is_local())
+    };
     let mut live: Vec<&TrackedBackend> = backends.iter().filter(stays).collect();
     if live.iter().any(|backend| backend.weight() > 0) {
         live.retain(|backend| backend.weight() > 0);

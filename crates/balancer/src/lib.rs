@@ -33,6 +33,7 @@
 //! | [`change`] | when a change of the points is due to be published |
 //! | [`canary`] | whether HSDirs still hold it, and whether somebody else publishes |
 //! | [`others`] | whose a descriptor is, and what another publisher's is worth |
+//! | [`operator`] | what an operator says of one backend |
 //! | [`memory`] | what outlives the process |
 //! | [`schedule`], [`pause`] | how to wait, and whether the machine has slept |
 //! | [`status`] | what the operator sees |
@@ -44,6 +45,7 @@ pub mod command;
 pub mod fact;
 pub mod memory;
 pub mod onion;
+pub mod operator;
 pub mod status;
 
 mod backend;

@@ -18,6 +18,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use super::hsdir::LIFETIME;
 use crate::onion::{Capabilities, IntroPoint, OnionAddress, Period, SessionId};
+use crate::operator::Override;
 use crate::status::Timestamp;
 
 /// The version that this program writes. It reads every other one as well as
@@ -39,6 +40,18 @@ pub struct Memory {
     pub(super) counted: Vec<CountedPeriod>,
     #[serde(default, deserialize_with = "legible_entries")]
     pub(super) listed: Vec<ListedSet>,
+    #[serde(default, deserialize_with = "legible_entries")]
+    pub(super) operator: Vec<KnownOverride>,
+}
+
+/// What the operator said of a backend.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct KnownOverride {
+    /// Which: an address, or the name of a local instance.
+    pub(super) backend: String,
+    /// What.
+    #[serde(flatten)]
+    pub(super) said: Override,
 }
 
 /// A remote backend, by its address.
@@ -113,7 +126,13 @@ pub(super) struct Listed {
 impl Default for Memory {
     /// Nothing to remember.
     fn default() -> Self {
-        Self { version: VERSION, backends: Vec::new(), counted: Vec::new(), listed: Vec::new() }
+        Self {
+            version: VERSION,
+            backends: Vec::new(),
+            counted: Vec::new(),
+            listed: Vec::new(),
+            operator: Vec::new(),
+        }
     }
 }
 
@@ -185,6 +204,7 @@ mod tests {
     use super::super::samples::{later, start};
     use super::*;
     use crate::onion::{LinkSpecifier, RelayId};
+    use crate::operator::{OverriddenWeight, Word};
 
     fn moments() -> impl Strategy<Value = Timestamp> {
         (0u64..4_000_000_000)
@@ -266,15 +286,26 @@ mod tests {
         let listed = ("[a-z0-9.]{0,8}", any::<[u8; 32]>())
             .prop_map(|(backend, session)| Listed { backend, session: SessionId(session) });
         let set = prop::collection::vec(listed, 0..4).prop_map(|points| ListedSet { points });
+        let weight = (any::<u16>(), any::<u16>())
+            .prop_map(|(weight, instead_of)| OverriddenWeight { weight, instead_of });
+        let word = prop_oneof![Just(Word::Ready), Just(Word::Drain), Just(Word::Maintenance)];
+        let operator =
+            ("[a-z0-9.]{0,8}", (word, prop::option::of(weight), moments(), any::<Option<u32>>()))
+                .prop_map(|(backend, (word, weight, since, by))| KnownOverride {
+                    backend,
+                    said: Override { word, weight, since, by },
+                });
         (
             prop::collection::vec(backend, 0..4),
             prop::collection::vec(counted, 0..3),
             prop::collection::vec(set, 0..3),
+            prop::collection::vec(operator, 0..3),
         )
-            .prop_map(|(backends, counted, listed)| Memory {
+            .prop_map(|(backends, counted, listed, operator)| Memory {
                 backends,
                 counted,
                 listed,
+                operator,
                 ..Memory::default()
             })
     }

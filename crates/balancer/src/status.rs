@@ -10,6 +10,7 @@ use std::time::SystemTime;
 use serde::{Deserialize, Serialize};
 
 use crate::fact::BackendId;
+use crate::operator::Word;
 
 /// What the operator sees of one service.
 #[derive(Clone, Debug)]
@@ -82,6 +83,21 @@ pub struct Backend {
     pub published_intro_points: usize,
     /// Its share of the traffic relative to the others.
     pub weight: u16,
+    /// The configuration's weight, where an operator has said another.
+    #[serde(default)]
+    pub configured_weight: Option<u16>,
+    /// Whether the operator has it in use.
+    #[serde(default)]
+    pub operator: Word,
+    /// When the operator last said something of it that still holds.
+    #[serde(default)]
+    pub operator_since: Option<Timestamp>,
+    /// The user that said it, by its number on the machine.
+    #[serde(default)]
+    pub operator_by: Option<u32>,
+    /// How its control link is, if it can have one.
+    #[serde(default)]
+    pub link: Option<LinkState>,
     /// When its points were last confirmed.
     pub last_seen: Option<Timestamp>,
     /// The revision counter of its newest descriptor (remote backends).
@@ -131,6 +147,16 @@ pub struct Activity {
     pub streams: u64,
     /// Streams of clients that are open now.
     pub streams_open: u64,
+}
+
+/// How a control link is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LinkState {
+    /// It carries states.
+    Up,
+    /// It is lost, or was never there.
+    Down,
 }
 
 /// Where a backend runs.

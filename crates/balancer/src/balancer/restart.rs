@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use super::Balancer;
 use crate::backend::TrackedBackend;
 use crate::fact::{BackendId, Now};
-use crate::memory::{KnownBackend, Listed, ListedSet, Memory};
+use crate::memory::{KnownBackend, KnownOverride, Listed, ListedSet, Memory};
 use crate::onion::SessionId;
 use crate::settings::BalancerSettings;
 
@@ -24,6 +24,11 @@ impl Balancer {
                 let KnownBackend { failing, broken, .. } = &known;
                 balancer.probing.recall(backend.id(), failing, broken.as_deref(), now);
                 backend.recall(known, now);
+            }
+        }
+        for KnownOverride { backend: key, said } in memory.operator {
+            if let Some(backend) = balancer.backends.iter_mut().find(|b| b.key() == key) {
+                backend.recall_operator(said);
             }
         }
         let ids: BTreeMap<String, BackendId> =
@@ -50,10 +55,16 @@ impl Balancer {
         };
         let known =
             |backend: &TrackedBackend| backend.memory(self.probing.health(backend.id()), now);
+        let overridden = |backend: &TrackedBackend| {
+            let said = backend.operator();
+            let said = said.says_something().then(|| said.clone())?;
+            Some(KnownOverride { backend: backend.key(), said })
+        };
         Memory {
             backends: self.backends.iter().filter_map(known).collect(),
             counted: self.publisher.counted(),
             listed: self.publisher.listed().iter().map(set).collect(),
+            operator: self.backends.iter().filter_map(overridden).collect(),
             ..Memory::default()
         }
     }
