@@ -32,6 +32,7 @@ pub mod e2e {
     mod migration;
     mod mixed_backends;
     mod monitoring;
+    mod operator;
     mod plain_tor;
     mod publishers;
     pub mod refusal;

@@ -1,5 +1,5 @@
 //! The admin endpoint of the running daemon: HTTP on a Unix socket or on
-//! loopback. It shows the Snapshot and changes nothing.
+//! loopback. It shows the Snapshot; only the Unix socket takes orders.
 //!
 //! | path | answers |
 //! |---|---|
@@ -8,9 +8,10 @@
 //! | `/status` | the Snapshot as text |
 //! | `/metrics` | the Snapshot for Prometheus |
 //! | `/health` | 200 when ready, else 503 |
-//! | `/v1/…` | a question to the network, on the Unix socket alone (`questions`) |
+//! | `/v1/…` | a question to the network, or an operator's order, on the Unix socket alone (`questions`) |
 
 mod connections;
+pub mod orders;
 mod place;
 mod questions;
 mod scrape;
@@ -29,7 +30,7 @@ use connections::{accept, respond};
 pub use place::{AdminError, can_open};
 use place::{Connection, Listener};
 use questions::Questions;
-pub use questions::{AnswerQuestion, Unanswered};
+pub use questions::{AnswerQuestion, Asked, Unanswered};
 pub use scrape::Scrape;
 pub use views::TakeSnapshot;
 
@@ -64,9 +65,9 @@ impl Admin {
     pub async fn serve(self) -> Infallible {
         let must_name_loopback = !self.listener.is_private();
         let Self { listener, snapshot, questions } = self;
-        let answer = |stream| {
+        let answer = |stream, user| {
             let (snapshot, questions) = (Arc::clone(&snapshot), questions.clone());
-            answer_connection(stream, snapshot, questions, must_name_loopback)
+            answer_connection(stream, user, snapshot, questions, must_name_loopback)
         };
         accept(listener, answer).await
     }
@@ -77,6 +78,7 @@ impl Admin {
 /// letting its own name point to this address.
 async fn answer_connection(
     stream: Box<dyn Connection>,
+    user: Option<u32>,
     snapshot: TakeSnapshot,
     questions: Option<Arc<Questions>>,
     must_name_loopback: bool,
@@ -87,7 +89,7 @@ async fn answer_connection(
             if must_name_loopback && !names_loopback(request.headers().get(HOST)) {
                 respond(StatusCode::FORBIDDEN, "text/plain", "ask for it as localhost\n")
             } else if request.uri().path().starts_with(questions::BELOW) {
-                questions::answer(request, questions).await
+                questions::answer(request, user, questions).await
             } else {
                 views::answer(request.method(), request.uri(), &snapshot)
             }

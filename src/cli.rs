@@ -81,6 +81,26 @@ pub enum Command {
         #[arg(short, long)]
         verbose: bool,
     },
+    /// Have the running daemon read its configuration again
+    ///
+    /// Waits until that is done and says what has changed. If something is wrong with
+    /// the files, nothing has; it is said as `check` says it, with its exit code.
+    /// SIGHUP does the same without an answer.
+    Reload(ConfigFiles),
+    /// Take a backend out of use for a while, or give it another weight
+    ///
+    /// It holds at once and over restarts, until `ready` takes it back; status and log
+    /// show who said it. Only over the Unix socket of the daemon.
+    #[command(after_help = BACKEND)]
+    Backend {
+        /// The service's nickname
+        service: String,
+        /// The backend's name, as `status` shows it
+        name: String,
+        /// What to do with it
+        #[command(subcommand)]
+        verb: BackendVerb,
+    },
     /// Tell by the exit code whether the running daemon is ready
     ///
     /// 0 when every service is published, 1 when not, 69 when no daemon answers.
@@ -161,6 +181,50 @@ pub struct OneService {
     /// The port that clients connect to
     #[arg(long, default_value_t = 80, requires = "service", value_parser = clap::value_parser!(u16).range(1..))]
     pub port: u16,
+}
+
+const BACKEND: &str = "\
+Examples:
+  onionbraid backend shop berlin drain
+  onionbraid backend shop local-0 maintenance
+  onionbraid backend shop berlin weight 3
+  onionbraid backend shop berlin ready";
+
+/// What an operator says of a backend.
+#[derive(Debug, Subcommand)]
+pub enum BackendVerb {
+    /// Send no new clients there: its introduction points leave the descriptor
+    ///
+    /// Those who found them before are served still. A local instance stops answering
+    /// `shutdown.grace` after the points are out.
+    Drain(BackendWord),
+    /// Take it out at once
+    ///
+    /// Its introduction points leave the descriptor; a local instance answers nobody
+    /// new. What is open goes on.
+    Maintenance(BackendWord),
+    /// Have it in use again, with the weight of the configuration
+    Ready(BackendWord),
+    /// Give it this weight until `ready`, or until the configuration says another
+    Weight {
+        /// From 0 to 100: its share of the clients relative to the others
+        #[arg(value_parser = clap::value_parser!(u16).range(0..=100))]
+        weight: u16,
+        /// Which daemon.
+        #[command(flatten)]
+        word: BackendWord,
+    },
+}
+
+/// What every word on a backend may have.
+#[derive(Debug, Args)]
+pub struct BackendWord {
+    /// Take out even the last backend that is in use
+    #[arg(long)]
+    pub force: bool,
+    /// Which configuration.
+    #[command(flatten)]
+    pub config: ConfigFiles,
 }
 
 const BACKEND_CONFIG: &str = "\

@@ -2,6 +2,7 @@
 //! and only here does an error become a text and an exit code.
 
 mod ask;
+pub mod backend;
 pub mod backend_config;
 pub mod check;
 pub mod config;
@@ -10,6 +11,7 @@ pub mod generate;
 pub mod healthcheck;
 pub mod import;
 pub mod keys;
+pub mod reload;
 pub mod run;
 pub mod status;
 

@@ -24,6 +24,7 @@ mod admin;
 mod application;
 mod arti;
 mod backends;
+mod changes;
 mod document;
 mod environment;
 mod error;

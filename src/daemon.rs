@@ -17,7 +17,7 @@
 //! | `streams`, `proxies` | where do clients' streams go, and who serves them? |
 //! | `file_handles` | how many of them may there be? |
 //! | `origins` | does anybody answer there? |
-//! | `inquiries` | what do commands want to know of the network? |
+//! | `inquiries`, `orders` | what do commands want to know of the network, and what do operators say? |
 //! | `state` | what does it find again after a restart? |
 //! | `snapshot`, `log_lines`, `tor_lines`, `news` | what is seen of it? |
 //! | `systemd`, `pulse` | what is systemd told, and do the loops turn? |
@@ -32,6 +32,7 @@ mod log_lines;
 #[cfg(test)]
 mod logged;
 mod news;
+mod orders;
 mod origins;
 mod preflight;
 mod proxies;
@@ -57,10 +58,12 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use crate::admin::{Admin, AdminError, Scrape};
-use crate::causes::on_one_line;
+use crate::admin::orders::Reloaded;
+use crate::admin::{Admin, AdminError, Scrape, Unanswered};
+use crate::causes::{in_one_line, on_one_line};
 use crate::clock::now;
 use crate::config::{Config, ConfigErrors};
+use crate::exit::Exit;
 use crate::logging::LoggingGuard;
 use crate::tor::bootstrap::{Tor, TorError, UnwrittenCache};
 use crate::tor::fetch;
@@ -70,6 +73,7 @@ use crate::tor::watch::watch as watch_tor;
 use fetches::Fetching;
 use file_handles::FileHandles;
 pub use news::News;
+use orders::{Obeyed, Order};
 pub use preflight::{Obstacles, preflight};
 use pulse::Pulse;
 use service::Common;
@@ -153,7 +157,9 @@ pub async fn run(mut config: Config, outside: Outside) -> Result<(), DaemonError
     };
     let scrape = Scrape::open(&config.metrics, take_snapshot.clone())?;
     let admin = Admin::open(&config.admin, take_snapshot).await?;
-    let admin = admin.answering(inquiries::answering(known, tor.clone(), Arc::clone(&board)));
+    let (orders, mut ordered) = orders::orders();
+    let answering = inquiries::answering(known, tor.clone(), Arc::clone(&board), orders);
+    let admin = admin.answering(answering);
 
     let mut tasks: JoinSet<Ended> = JoinSet::new();
     let remembered = Arc::clone(&board);
@@ -194,10 +200,22 @@ pub async fn run(mut config: Config, outside: Outside) -> Result<(), DaemonError
             signal = signals.next() => match signal {
                 Signal::Reload => {
                     systemd.reloading();
-                    reload(&mut config, &outside, &mut services, &board);
+                    // The log and the status say what it has come to.
+                    let _ = reload(&mut config, &outside, &mut services, &board);
                     systemd.ready();
                 }
                 Signal::End => break,
+            },
+            Some(order) = ordered.recv() => match order {
+                Order::Reload { user, answer } => {
+                    tracing::info!(user = user.map(tracing::field::display), "operator: reload");
+                    systemd.reloading();
+                    let reloaded = reload(&mut config, &outside, &mut services, &board);
+                    systemd.ready();
+                    // Whoever asked may have gone.
+                    let _ = answer.send(reloaded);
+                }
+                Order::Backend(order) => services.obey(order),
             },
             () = beat.next() => {}
             ended = tasks.join_next() => return Err(DaemonError::Ended(in_words(ended))),
@@ -222,24 +240,37 @@ pub async fn run(mut config: Config, outside: Outside) -> Result<(), DaemonError
 /// Reads the configuration again. Whatever is wrong with it, nothing has
 /// changed then; the log and status say what it is. What only a restart can
 /// change stays as it is, and they say that, too.
-fn reload(config: &mut Config, outside: &Outside, services: &mut Services, board: &Board) {
-    let checked = (outside.load)().map_err(|errors| errors.to_string()).and_then(|wanted| {
+fn reload(
+    config: &mut Config,
+    outside: &Outside,
+    services: &mut Services,
+    board: &Board,
+) -> Obeyed<Reloaded> {
+    let loaded = (outside.load)();
+    let checked = loaded.map_err(|errors| Unanswered::Configuration(errors.to_string()));
+    let checked = checked.and_then(|wanted| {
         let checked = services::check(&wanted, &config.storage, &services.nicknames());
-        let checked = checked.map_err(|error| format!("{:#}", anyhow::Error::from(error)))?;
+        let checked = checked.map_err(|error| match error.exit() {
+            Exit::Permission => Unanswered::Denied(in_one_line(&error)),
+            _ => Unanswered::Configuration(in_one_line(&error)),
+        })?;
         Ok((wanted, checked))
     });
     let (wanted, checked) = match checked {
         Ok(good) => good,
         Err(error) => {
-            let parts = on_one_line(&error);
+            let text = error.to_string();
+            let parts = on_one_line(&text);
             tracing::error!("the configuration is not reloaded, nothing has changed: {parts}");
-            return board.reloaded(Some(format!("nothing has changed: {}", error.trim_end())));
+            board.reloaded(Some(format!("nothing has changed: {}", text.trim_end())));
+            return Err(error);
         }
     };
     for warning in &wanted.warnings {
         tracing::warn!("{warning}");
     }
-    let differ = reload::until_a_restart(config, &wanted);
+    let changed = config.differences(&wanted);
+    let after_restart = reload::until_a_restart(config, &wanted);
     services.apply(checked, wanted.shutdown);
     if let Err(error) = outside.logging.refilter(&wanted.logging.console) {
         tracing::error!(%error, "cannot apply the new log filter; keeping the current one");
@@ -248,14 +279,15 @@ fn reload(config: &mut Config, outside: &Outside, services: &mut Services, board
     config.services = wanted.services;
     config.shutdown = wanted.shutdown;
     config.logging.console = wanted.logging.console;
-    if differ.is_empty() {
-        tracing::info!("the configuration is reloaded");
-        return board.reloaded(None);
+    let differ = after_restart.join(", ");
+    let problem = (!after_restart.is_empty())
+        .then(|| format!("all but {differ} is in force: that changes only with a restart"));
+    match &problem {
+        None => tracing::info!("the configuration is reloaded"),
+        Some(problem) => tracing::warn!("the configuration is reloaded; {problem}"),
     }
-    let differ = differ.join(", ");
-    let error = format!("all but {differ} is in force: that changes only with a restart");
-    tracing::warn!("the configuration is reloaded; {error}");
-    board.reloaded(Some(error));
+    board.reloaded(problem);
+    Ok(Reloaded { changed, after_restart, warnings: wanted.warnings })
 }
 
 /// Which task has ended.

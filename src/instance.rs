@@ -104,6 +104,8 @@ pub struct Dropped {
     pub rendezvous: AtomicU64,
     /// As many circuits as may be were open, and none of them could be closed.
     pub circuits: AtomicU64,
+    /// The operator has the instance in maintenance.
+    pub operator: AtomicU64,
 }
 
 /// What one instance can bear at a time.
@@ -175,6 +177,8 @@ enum Order {
     Replace(SessionId),
     /// See [`Handle::reconfigure`].
     Reconfigure(Settings),
+    /// See [`Handle::answer`].
+    Answer(bool),
     /// See [`Handle::finish`].
     Finish,
 }
@@ -234,6 +238,12 @@ impl Handle {
     /// kept stay as they were.
     pub fn reconfigure(&self, settings: Settings) {
         self.give(Order::Reconfigure(settings));
+    }
+
+    /// Answers introductions or, until it is told to again, drops them: what is
+    /// open goes on, and its points stay established.
+    pub fn answer(&self, answers: bool) {
+        self.give(Order::Answer(answers));
     }
 
     /// Takes no new clients: the circuits to the introduction points are

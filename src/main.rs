@@ -3,10 +3,13 @@
 use std::process::ExitCode;
 
 use clap::Parser as _;
-use onionbraid::cli::{Cli, Command, ConfigCommand};
+use onionbraid::admin::orders::BackendOrder;
+use onionbraid::cli::{BackendVerb, BackendWord, Cli, Command, ConfigCommand};
 use onionbraid::commands::{
-    backend_config, check, config, descriptor, generate, healthcheck, import, keys, run, status,
+    backend, backend_config, check, config, descriptor, generate, healthcheck, import, keys,
+    reload, run, status,
 };
+use onionbraid_balancer::operator::Verb;
 
 fn main() -> ExitCode {
     match Cli::parse().command {
@@ -15,6 +18,12 @@ fn main() -> ExitCode {
         Command::Status { config, json, brief, watch, verbose } => {
             let form = status::Form::of(json, brief);
             status::status(&config.files, form, watch.then_some(status::Watch { verbose }))
+        }
+        Command::Reload(config) => reload::reload(&config.files),
+        Command::Backend { service, name, verb } => {
+            let (verb, word) = said(verb);
+            let order = BackendOrder { verb, force: word.force };
+            backend::backend(&word.config.files, &service, &name, order)
         }
         Command::Healthcheck(config) => healthcheck::healthcheck(&config.files),
         Command::BackendConfig { service, program, out, config } => {
@@ -29,5 +38,15 @@ fn main() -> ExitCode {
         Command::Config(ConfigCommand::Example) => config::example(),
         Command::Config(ConfigCommand::Schema) => config::schema(),
         Command::Config(ConfigCommand::Show(config)) => config::show(&config.files),
+    }
+}
+
+/// What the command line says of a backend.
+fn said(verb: BackendVerb) -> (Verb, BackendWord) {
+    match verb {
+        BackendVerb::Drain(word) => (Verb::Drain, word),
+        BackendVerb::Maintenance(word) => (Verb::Maintenance, word),
+        BackendVerb::Ready(word) => (Verb::Ready, word),
+        BackendVerb::Weight { weight, word } => (Verb::Weight { weight }, word),
     }
 }

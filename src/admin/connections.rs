@@ -66,7 +66,7 @@ impl Connections {
 /// Answers every connection, each beside the others, until dropped.
 pub(super) async fn accept<A>(
     listener: Listener,
-    answer: impl Fn(Box<dyn Connection>) -> A,
+    answer: impl Fn(Box<dyn Connection>, Option<u32>) -> A,
 ) -> Infallible
 where
     A: Future<Output = ()> + Send + 'static,
@@ -76,8 +76,8 @@ where
     let mut complained = Throttle::new(COMPLAIN_EVERY);
     loop {
         match listener.accept().await {
-            Ok(stream) => {
-                let answered = answer(stream);
+            Ok((stream, user)) => {
+                let answered = answer(stream, user);
                 let spare = Arc::clone(&spare);
                 connections.admit(async move {
                     answered.await;

@@ -73,11 +73,16 @@ impl Listener {
         matches!(self, Self::Unix(..))
     }
 
-    /// The next connection.
-    pub(super) async fn accept(&self) -> io::Result<Box<dyn Connection>> {
+    /// The next connection, and the user that has made it, by its number on the
+    /// machine, where the system tells.
+    pub(super) async fn accept(&self) -> io::Result<(Box<dyn Connection>, Option<u32>)> {
         Ok(match self {
-            Self::Unix(listener, _) => Box::new(listener.accept().await?.0),
-            Self::Tcp(listener) => Box::new(listener.accept().await?.0),
+            Self::Unix(listener, _) => {
+                let (stream, _) = listener.accept().await?;
+                let user = stream.peer_cred().ok().map(|peer| peer.uid());
+                (Box::new(stream), user)
+            }
+            Self::Tcp(listener) => (Box::new(listener.accept().await?.0), None),
         })
     }
 }

@@ -1,5 +1,6 @@
-//! Questions that need the network: a POST of JSON to `/v1/…`, answered by the
-//! daemon's own Tor client, so that commands need none.
+//! Questions that need the network, and orders of operators: a POST of JSON to
+//! `/v1/…`. Questions are answered by the daemon's own Tor client, so that commands
+//! need none; what orders say is in `orders`.
 //!
 //! Only over the Unix socket, which is its owner's alone: whoever asks makes the
 //! daemon build circuits. A few are answered at a time, each within a limit, and
@@ -18,6 +19,7 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use super::connections::respond;
+use super::orders;
 
 /// What the paths of questions begin with.
 pub(super) const BELOW: &str = "/v1/";
@@ -34,9 +36,23 @@ const QUESTION_WITHIN: Duration = Duration::from_secs(10);
 /// How long the answer may take, the wait for a turn included.
 const ANSWER_WITHIN: Duration = Duration::from_secs(15 * 60);
 
-/// Answers the question of a path with JSON.
+/// How long an order may take to be obeyed.
+const OBEYED_WITHIN: Duration = Duration::from_secs(60);
+
+/// What is asked, and by whom.
+#[derive(Clone, Debug)]
+pub struct Asked {
+    /// The path.
+    pub path: String,
+    /// The question or order, as JSON.
+    pub body: Bytes,
+    /// The user, by its number on the machine; `None`: the system does not tell.
+    pub user: Option<u32>,
+}
+
+/// Answers what is asked with JSON.
 pub type AnswerQuestion =
-    Arc<dyn Fn(&str, Bytes) -> BoxFuture<'static, Result<Vec<u8>, Unanswered>> + Send + Sync>;
+    Arc<dyn Fn(Asked) -> BoxFuture<'static, Result<Vec<u8>, Unanswered>> + Send + Sync>;
 
 /// Why a question has no answer. Each has its text for whoever asked.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -53,6 +69,26 @@ pub enum Unanswered {
     /// The network has none.
     #[error("{0}")]
     Failed(String),
+    /// There is nothing of this name.
+    #[error("{0}")]
+    NotFound(String),
+    /// The order would do harm.
+    #[error("{0}")]
+    Refused(String),
+    /// The system denies it, or a key cannot be used.
+    #[error("{0}")]
+    Denied(String),
+    /// The files cannot be used.
+    #[error("{0}")]
+    Configuration(String),
+}
+
+impl Asked {
+    /// Whether it is an order rather than a question to the network: it is obeyed
+    /// at once, however many questions are under way.
+    fn is_order(&self) -> bool {
+        self.path == orders::RELOAD || self.path.starts_with(orders::SERVICES)
+    }
 }
 
 /// What answers questions, one for all connections.
@@ -70,6 +106,7 @@ impl Questions {
 /// Answers one request below [`BELOW`]; `None`: they are not answered here.
 pub(super) async fn answer<B>(
     request: Request<B>,
+    user: Option<u32>,
     questions: Option<Arc<Questions>>,
 ) -> Response<Full<Bytes>>
 where
@@ -78,7 +115,7 @@ where
 {
     let plain = |status, text: String| respond(status, "text/plain; charset=utf-8", text + "\n");
     let Some(questions) = questions else {
-        let text = "questions to the network are answered on a Unix socket only";
+        let text = "questions and orders are taken on a Unix socket only";
         return plain(StatusCode::FORBIDDEN, text.into());
     };
     if request.method() != Method::POST {
@@ -87,25 +124,33 @@ where
     let path = request.uri().path().to_owned();
     let body = Limited::new(request.into_body(), QUESTION_AT_MOST).collect();
     let question = match timeout(QUESTION_WITHIN, body).await {
-        Ok(Ok(question)) => question.to_bytes(),
+        Ok(Ok(question)) => Asked { path, body: question.to_bytes(), user },
         Ok(Err(error)) => return plain(StatusCode::PAYLOAD_TOO_LARGE, error.to_string()),
         Err(_) => return plain(StatusCode::REQUEST_TIMEOUT, "the question is not whole".into()),
     };
-    let answered = timeout(ANSWER_WITHIN, async {
-        // Nobody closes the semaphore.
-        let _turn = questions.turns.acquire().await;
-        (questions.answer)(&path, question).await
-    });
-    match answered.await {
+    let answered = if question.is_order() {
+        timeout(OBEYED_WITHIN, (questions.answer)(question)).await
+    } else {
+        let answered = async {
+            // Nobody closes the semaphore.
+            let _turn = questions.turns.acquire().await;
+            (questions.answer)(question).await
+        };
+        timeout(ANSWER_WITHIN, answered).await
+    };
+    match answered {
         Ok(Ok(json)) => respond(StatusCode::OK, "application/json", json),
         Ok(Err(why)) => plain(status(&why), why.to_string()),
-        Err(_) => plain(StatusCode::GATEWAY_TIMEOUT, "no answer within 15 minutes".into()),
+        Err(_) => plain(StatusCode::GATEWAY_TIMEOUT, "no answer in time".into()),
     }
 }
 
 fn status(why: &Unanswered) -> StatusCode {
     match why {
-        Unanswered::Unknown => StatusCode::NOT_FOUND,
+        Unanswered::Unknown | Unanswered::NotFound(_) => StatusCode::NOT_FOUND,
+        Unanswered::Denied(_) => StatusCode::FORBIDDEN,
+        Unanswered::Refused(_) => StatusCode::CONFLICT,
+        Unanswered::Configuration(_) => StatusCode::UNPROCESSABLE_ENTITY,
         Unanswered::Malformed(_) => StatusCode::BAD_REQUEST,
         Unanswered::NotReady(_) => StatusCode::SERVICE_UNAVAILABLE,
         Unanswered::Failed(_) => StatusCode::BAD_GATEWAY,
@@ -127,24 +172,24 @@ mod tests {
     }
 
     fn echo() -> Arc<Questions> {
-        Arc::new(Questions::new(Arc::new(|path, question| {
-            let known = path == "/v1/echo";
-            async move { if known { Ok(question.to_vec()) } else { Err(Unanswered::Unknown) } }
+        Arc::new(Questions::new(Arc::new(|asked: Asked| {
+            let known = asked.path == "/v1/echo";
+            async move { if known { Ok(asked.body.to_vec()) } else { Err(Unanswered::Unknown) } }
                 .boxed()
         })))
     }
 
     #[tokio::test]
     async fn questions_are_answered_on_the_unix_socket_alone() {
-        let answered = answer(post("/v1/echo", "{}"), Some(echo())).await;
+        let answered = answer(post("/v1/echo", "{}"), None, Some(echo())).await;
         assert_eq!(answered.status(), StatusCode::OK);
-        let refused = answer(post("/v1/echo", "{}"), None).await;
+        let refused = answer(post("/v1/echo", "{}"), None, None).await;
         assert_eq!(refused.status(), StatusCode::FORBIDDEN);
     }
 
     #[tokio::test]
     async fn only_a_post_of_bounded_length_to_a_known_path_is_a_question() {
-        let refused = async |request| answer(request, Some(echo())).await.status();
+        let refused = async |request| answer(request, None, Some(echo())).await.status();
         let get = Request::get("/v1/echo").body(Full::default()).unwrap();
         assert_eq!(refused(get).await, StatusCode::METHOD_NOT_ALLOWED);
         assert_eq!(refused(post("/v1/other", "{}")).await, StatusCode::NOT_FOUND);
@@ -161,7 +206,7 @@ mod tests {
             }
         }
         let under_way = Arc::clone(under_way);
-        Arc::new(Questions::new(Arc::new(move |_, _| {
+        Arc::new(Questions::new(Arc::new(move |_| {
             under_way.fetch_add(1, Ordering::SeqCst);
             let guard = UnderWay(Arc::clone(&under_way));
             async move {
@@ -184,7 +229,7 @@ mod tests {
         let questions = endless(&under_way);
         let mut asking = JoinSet::new();
         for _ in 0..5 {
-            asking.spawn(answer(post("/v1/x", "{}"), Some(Arc::clone(&questions))));
+            asking.spawn(answer(post("/v1/x", "{}"), None, Some(Arc::clone(&questions))));
         }
         until(&under_way, AT_ONCE).await;
         while let Some(answered) = asking.join_next().await {
@@ -202,7 +247,8 @@ mod tests {
         let snapshot: super::super::TakeSnapshot = Arc::new(|| unreachable!("nobody asks for it"));
         let questions = Some(endless(&under_way));
         let server = Box::new(server);
-        connections.spawn(super::super::answer_connection(server, snapshot, questions, false));
+        connections
+            .spawn(super::super::answer_connection(server, None, snapshot, questions, false));
         let request = b"POST /v1/x HTTP/1.1\r\nhost: localhost\r\ncontent-length: 2\r\n\r\n{}";
         client.write_all(request).await.unwrap();
         until(&under_way, 1).await;

@@ -53,7 +53,7 @@ impl Scrape {
         let mut serving = JoinSet::new();
         for listener in self.listeners {
             let snapshot = Arc::clone(&self.snapshot);
-            let answer = move |stream| answer(stream, Arc::clone(&snapshot));
+            let answer = move |stream, _| answer(stream, Arc::clone(&snapshot));
             serving.spawn(accept(Listener::Tcp(listener), answer));
         }
         loop {

@@ -10,6 +10,7 @@ use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Bytes;
 use hyper::{Request, StatusCode};
 use hyper_util::rt::TokioIo;
+use serde::Serialize;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::runtime::Runtime;
@@ -96,6 +97,14 @@ pub(crate) async fn inquire(
     path: &str,
     question: Vec<u8>,
 ) -> Result<Option<Answer>, Failure> {
+    // An older daemon has no such path, and takes no POST.
+    let unknown = [StatusCode::NOT_FOUND, StatusCode::METHOD_NOT_ALLOWED];
+    let answer = post(socket, path, question).await?;
+    Ok(answer.filter(|answer| !unknown.contains(&answer.status)))
+}
+
+/// One POST of JSON to the daemon; `None`: nobody answers on the socket.
+async fn post(socket: &Path, path: &str, question: Vec<u8>) -> Result<Option<Answer>, Failure> {
     let Ok(stream) = UnixStream::connect(socket).await else { return Ok(None) };
     let failed = |error: anyhow::Error| {
         Failure::new(Exit::Unreachable, format!("the daemon does not answer: {error:#}"))
@@ -106,10 +115,37 @@ pub(crate) async fn inquire(
         .body(Full::from(question))
         .map_err(|error| failed(error.into()))?;
     let answer = tokio::time::timeout(INQUIRY_WITHIN, exchange(stream, request)).await;
-    let answer = answer.context("no answer within 16 minutes").flatten().map_err(failed)?;
-    // An older daemon has no such path, and takes no POST.
-    let unknown = [StatusCode::NOT_FOUND, StatusCode::METHOD_NOT_ALLOWED];
-    Ok(Some(answer).filter(|answer| !unknown.contains(&answer.status)))
+    answer.context("no answer within 16 minutes").flatten().map(Some).map_err(failed)
+}
+
+/// An order to the daemon, on its Unix socket; its answer, as JSON.
+pub(crate) fn order(
+    admin: &AdminListen,
+    path: &str,
+    order: &impl Serialize,
+) -> Result<String, Failure> {
+    let AdminListen::Unix(socket) = admin else {
+        let text = format!(
+            "the daemon takes no orders on {admin}, where every user of the machine could give them: \
+             set `admin.listen` to \"unix:/path\""
+        );
+        return Err(Failure::new(Exit::Configuration, text));
+    };
+    let body = serde_json::to_vec(order)
+        .map_err(|error| Failure::new(Exit::Failed, format!("no JSON: {error}")))?;
+    let answer = runtime()?.block_on(post(socket, path, body))?;
+    let Some(answer) = answer else {
+        let text = format!("no daemon takes orders on {}: is it running?", socket.display());
+        return Err(Failure::new(Exit::Unreachable, text));
+    };
+    let exit = match answer.status {
+        StatusCode::OK => return Ok(answer.body),
+        StatusCode::UNPROCESSABLE_ENTITY => Exit::Configuration,
+        StatusCode::FORBIDDEN => Exit::Permission,
+        StatusCode::BAD_REQUEST => Exit::Usage,
+        _ => Exit::Failed,
+    };
+    Err(Failure::new(exit, answer.body.trim_end().to_owned()))
 }
 
 /// The daemon at this moment.

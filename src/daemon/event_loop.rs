@@ -15,6 +15,8 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::{JoinSet, block_in_place};
 use tor_hscrypto::pk::HsIdKey;
 
+use crate::admin::Unanswered;
+use crate::admin::orders::BackendOrder;
 use crate::clock::{now, sleep_until};
 use crate::config::ServiceConfig;
 use crate::throttle::Throttle;
@@ -24,11 +26,13 @@ use crate::tor::subcredentials::Subcredentials;
 use onionbraid_balancer::Balancer;
 use onionbraid_balancer::fact::{Fact, Now};
 use onionbraid_balancer::onion::OnionAddress;
+use onionbraid_balancer::operator::{OperatorOrder, Refused};
 use onionbraid_proxy::rules::ProxyRules;
 
 use super::drain::{Drain, Step};
 use super::instances::{Instances, Shared};
 use super::log_lines::{self, LoggedState};
+use super::orders::{BackendOrderOf, Obeyed};
 use super::origins::Origins;
 use super::proxies::Proxies;
 use super::service::{PreparedService, ServiceUpdate};
@@ -83,6 +87,10 @@ async fn wait_for_network(mut service: PreparedService) -> Option<(PreparedServi
         tokio::select! {
             () = beat.next() => {}
             network = &mut network => return Some((service, network?)),
+            Some(order) = service.orders.recv() => {
+                let text = "the service waits for Tor: its backends are not in use yet";
+                order.answer(Err(Unanswered::NotReady(text.to_owned())));
+            }
             changed = service.updates.changed() => {
                 let update = service.updates.borrow_and_update().clone();
                 // The handle is dropped only when everything ends.
@@ -220,6 +228,7 @@ impl EventLoop {
                     // The handle is dropped only when everything ends.
                     Err(_) => break Ok(()),
                 },
+                Some(order) = self.service.orders.recv() => self.obey(order),
                 () = sleep_until(wake) => self.decide(Balancer::handle_timeout),
                 () = beat.next() => {}
             }
@@ -271,6 +280,33 @@ impl EventLoop {
         self.decide(|balancer, now, rng| balancer.reconfigure(settings, now, rng));
     }
 
+    /// Does what the operator says of a backend, and writes it down at once: it
+    /// has to hold after a crash, too.
+    fn obey(&mut self, order: BackendOrderOf) {
+        let obeyed = self.try_obey(&order);
+        order.answer(obeyed);
+    }
+
+    fn try_obey(&mut self, order: &BackendOrderOf) -> Obeyed<()> {
+        let (service, name) = (&self.service.nickname, &order.backend);
+        let backend = self.balancer.backend_named(name).ok_or_else(|| {
+            Unanswered::NotFound(format!("the service \"{service}\" has no backend \"{name}\""))
+        })?;
+        let BackendOrder { verb, force } = order.order;
+        let said = OperatorOrder { backend, verb, force, by: order.user };
+        let now = now();
+        self.balancer.obey(&said, now, &mut crate::tor::rng()).map_err(
+            |refused| match refused {
+                Refused::TheLast => Unanswered::Refused(format!("{name}: {refused}")),
+                Refused::Weight | Refused::Unknown => Unanswered::Malformed(refused.to_string()),
+            },
+        )?;
+        log_lines::operator(service, name, verb, order.user);
+        self.logged.tell(&self.service.nickname, &self.balancer, now.monotonic);
+        self.remember(now);
+        Ok(())
+    }
+
     /// Carries out the balancer's commands and does what is due beside them. When
     /// to look again at the latest, or that everything has ended.
     fn do_what_is_due(&mut self, now: Now) -> ControlFlow<(), Option<Instant>> {
@@ -282,9 +318,12 @@ impl EventLoop {
         }
         let balancer = &self.balancer;
         let may_be_found = |id| balancer.may_be_found(id);
+        let grace = self.service.updates.borrow().times.grace;
+        let word = |id| balancer.word(id);
+        let holding = self.instances.heed(word, may_be_found, grace, now.monotonic);
         let taking_out = self.instances.take_out(may_be_found, now.monotonic);
         let ending = self.end_in_order(now.monotonic)?;
-        let wakes = [self.remember_at, self.balancer.poll_timeout(), taking_out, ending];
+        let wakes = [self.remember_at, self.balancer.poll_timeout(), holding, taking_out, ending];
         Continue(wakes.into_iter().flatten().min())
     }
 

@@ -6,8 +6,6 @@ use std::sync::Arc;
 
 use futures::FutureExt as _;
 use hyper::body::Bytes;
-use serde::Serialize;
-use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 
 use crate::admin::{AnswerQuestion, Unanswered};
@@ -15,6 +13,7 @@ use crate::inquiry::{self, points, published};
 use crate::tor::bootstrap::Tor;
 use crate::tor::network::Network;
 
+use super::orders::{Orders, read, write};
 use super::snapshot::Board;
 
 /// What answers questions: with this network, once there is one.
@@ -22,11 +21,15 @@ pub(super) fn answering(
     network: watch::Receiver<Option<Network>>,
     tor: Tor,
     board: Arc<Board>,
+    orders: Orders,
 ) -> AnswerQuestion {
-    Arc::new(move |path, question| {
+    Arc::new(move |asked| {
+        if let Some(obeyed) = orders.obey(&asked) {
+            return obeyed;
+        }
         let network = network.borrow().clone().ok_or_else(|| not_ready(&tor));
-        let (path, board) = (path.to_owned(), Arc::clone(&board));
-        async move { answer(&path, &question, network, &board).await }.boxed()
+        let board = Arc::clone(&board);
+        async move { answer(&asked.path, &asked.body, network, &board).await }.boxed()
     })
 }
 
@@ -66,12 +69,4 @@ async fn answer(
         }
         _ => Err(Unanswered::Unknown),
     }
-}
-
-fn read<T: DeserializeOwned>(question: &Bytes) -> Result<T, Unanswered> {
-    serde_json::from_slice(question).map_err(|error| Unanswered::Malformed(error.to_string()))
-}
-
-fn write(answer: &impl Serialize) -> Result<Vec<u8>, Unanswered> {
-    serde_json::to_vec(answer).map_err(|error| Unanswered::Failed(error.to_string()))
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
@@ -14,6 +14,7 @@ use crate::tor::network::Network;
 use crate::tor::subcredentials::Subcredentials;
 use onionbraid_balancer::fact::{BackendId, Fact};
 use onionbraid_balancer::onion::SessionId;
+use onionbraid_balancer::operator::Word;
 use onionbraid_balancer::{BackendPlace, BalancerSettings};
 
 use super::drain::{Drain, Step};
@@ -55,6 +56,10 @@ struct Running {
     task: AbortHandle,
     /// Since it was taken out.
     drain: Option<Drain>,
+    /// Whether it answers introductions; the operator may have it stop.
+    answers: bool,
+    /// When it stops, once clients no longer find its points.
+    stops_at: Option<Instant>,
 }
 
 /// One has ended that nobody has told to.
@@ -142,7 +147,10 @@ impl Instances {
             tokio::join!(instance.run(), tell_points);
         });
         let name = name.to_owned();
-        self.running.insert(id, Running { name, handle, counters, task, drain: None });
+        self.running.insert(
+            id,
+            Running { name, handle, counters, task, drain: None, answers: true, stops_at: None },
+        );
     }
 
     /// What one has heard of its clients.
@@ -162,6 +170,40 @@ impl Instances {
         if let Some(instance) = self.running.get(&id) {
             instance.handle.replace(session);
         }
+    }
+
+    /// Has each answer introductions or not, as the operator's `word` on it wants:
+    /// one in maintenance stops at once, one that is drained a while after clients
+    /// no longer find its points. When to call it again at the latest.
+    pub(super) fn heed(
+        &mut self,
+        word: impl Fn(BackendId) -> Word,
+        may_be_found: impl Fn(BackendId) -> bool,
+        grace: Duration,
+        now: Instant,
+    ) -> Option<Instant> {
+        let mut wake: Option<Instant> = None;
+        for (id, instance) in &mut self.running {
+            let answers = match word(*id) {
+                Word::Ready => {
+                    instance.stops_at = None;
+                    true
+                }
+                Word::Maintenance => false,
+                Word::Drain => {
+                    if instance.stops_at.is_none() && !may_be_found(*id) {
+                        instance.stops_at = Some(now + grace);
+                    }
+                    instance.stops_at.is_none_or(|at| now < at)
+                }
+            };
+            wake = wake.into_iter().chain(instance.stops_at.filter(|at| now < *at)).min();
+            if answers != instance.answers {
+                instance.answers = answers;
+                instance.handle.answer(answers);
+            }
+        }
+        wake
     }
 
     /// Goes on with taking out; `may_be_found` says of an instance whether

@@ -7,6 +7,7 @@ use crate::clock::now;
 use crate::observe::snapshot::{BackendState, ServiceState};
 use crate::throttle::Throttle;
 use onionbraid_balancer::fact::{BackendId, Fact};
+use onionbraid_balancer::operator::Verb;
 use onionbraid_balancer::{Balancer, Belief};
 
 /// A line for a fact, where there is something to say of it. `uploads` holds back
@@ -159,6 +160,19 @@ fn tell_state(service: &str, state: ServiceState) {
             tracing::info!(service, "service published; clients can reach it");
         }
         ServiceState::Down => tracing::error!(service, "service down; no backend is up"),
+    }
+}
+
+/// An operator has said something of a backend.
+pub(super) fn operator(service: &str, backend: &str, verb: Verb, user: Option<u32>) {
+    let user = user.map(tracing::field::display);
+    match verb {
+        Verb::Ready => tracing::info!(service, backend, user, "operator: ready"),
+        Verb::Drain => tracing::warn!(service, backend, user, "operator: drain"),
+        Verb::Maintenance => tracing::warn!(service, backend, user, "operator: maintenance"),
+        Verb::Weight { weight } => {
+            tracing::info!(service, backend, user, weight, "operator: weight");
+        }
     }
 }
 

@@ -3,10 +3,11 @@
 
 use std::sync::Arc;
 
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tor_hscrypto::pk::HsIdKeypair;
 
+use crate::admin::Unanswered;
 use crate::config::{ServiceConfig, Shutdown, Storage};
 use crate::tor::network::Network;
 use onionbraid_balancer::Balancer;
@@ -14,9 +15,13 @@ use onionbraid_balancer::onion::OnionAddress;
 
 use super::fetches::Fetches;
 use super::file_handles::FileHandles;
+use super::orders::BackendOrderOf;
 use super::pulse::Pulse;
 use super::settings::Ids;
 use super::snapshot::{ServiceView, Views};
+
+/// Orders that may wait for a service at a time.
+const ORDERS: usize = 16;
 
 /// What the operator wants of a service.
 #[derive(Clone, Debug)]
@@ -49,6 +54,7 @@ pub(super) struct ServiceHandle {
     nickname: String,
     pub(super) address: OnionAddress,
     updates: watch::Sender<ServiceUpdate>,
+    orders: mpsc::Sender<BackendOrderOf>,
     views: Views,
     ended: CancellationToken,
 }
@@ -60,6 +66,8 @@ pub(super) struct PreparedService {
     pub(super) address: OnionAddress,
     /// What the operator wants, now and later.
     pub(super) updates: watch::Receiver<ServiceUpdate>,
+    /// What the operator says of its backends.
+    pub(super) orders: mpsc::Receiver<BackendOrderOf>,
     /// Where it shows what it is.
     pub(super) view: watch::Sender<Arc<ServiceView>>,
     pub(super) common: Common,
@@ -78,6 +86,15 @@ impl ServiceHandle {
     /// Has it be this from now on.
     pub(super) fn update(&self, config: ServiceConfig, times: Shutdown) {
         self.updates.send_replace(ServiceUpdate { config, times, end: false });
+    }
+
+    /// Has its loop obey an order on one of its backends.
+    pub(super) fn obey(&self, order: BackendOrderOf) {
+        use mpsc::error::TrySendError::{Closed, Full};
+        if let Err(Closed(order) | Full(order)) = self.orders.try_send(order) {
+            let text = "the service is ending, or has too many orders waiting";
+            order.answer(Err(Unanswered::NotReady(text.to_owned())));
+        }
     }
 
     /// Has it end in order.
@@ -117,18 +134,20 @@ impl PreparedService {
         let view = ServiceView::new(&nickname, address, &idle(&config));
         let (view, views) = watch::channel(Arc::new(view));
         let (updates, received) = watch::channel(ServiceUpdate { config, times, end: false });
+        let (orders, received_orders) = mpsc::channel(ORDERS);
         let ended = CancellationToken::new();
         let service = Self {
             nickname: nickname.clone(),
             identity,
             address,
             updates: received,
+            orders: received_orders,
             view,
             common,
             after,
             ended: ended.clone(),
         };
-        (ServiceHandle { nickname, address, updates, views, ended }, service)
+        (ServiceHandle { nickname, address, updates, orders, views, ended }, service)
     }
 
     /// What it shows while it decides with this balancer.

@@ -8,6 +8,7 @@ use tokio::task::JoinSet;
 use tor_hscrypto::pk::HsIdKeypair;
 use tor_hsservice::HsNickname;
 
+use crate::admin::Unanswered;
 use crate::config::{AddressError, Config, ServiceConfig, Shutdown, Storage, check_addresses};
 use crate::exit::{Exit, exit_of};
 use crate::tor::keys::{self, KeyError, Keys};
@@ -15,6 +16,7 @@ use crate::tor::wiped;
 use onionbraid_proxy::setup::{self, RuleError};
 
 use super::event_loop::{self, ServiceEnded};
+use super::orders::BackendOrderOf;
 use super::reload::{self, Wanted};
 use super::service::{Common, PreparedService, ServiceHandle};
 use super::snapshot::Board;
@@ -185,6 +187,18 @@ impl Services {
             PreparedService::new(identity, address, (config, times), common, &self.ending);
         self.tasks.spawn(event_loop::run(service));
         self.running.insert(nickname, handle);
+    }
+
+    /// Passes an order on to the service that it is about.
+    pub(super) fn obey(&self, order: BackendOrderOf) {
+        let named = |(nickname, _): &(&HsNickname, _)| nickname.as_ref() == order.service;
+        match self.running.iter().find(named) {
+            Some((_, service)) => service.obey(order),
+            None => {
+                let text = format!("there is no service \"{}\"", order.service);
+                order.answer(Err(Unanswered::NotFound(text)));
+            }
+        }
     }
 
     /// Waits until one ends that nobody has told to; what to say of it.

@@ -278,9 +278,14 @@ fn of_tor(view: BootstrapView) -> snapshot::Tor {
 /// What an instance has counted, as the status shows it.
 fn activity(counters: &Counters) -> Activity {
     let read = |count: &AtomicU64| count.load(Relaxed);
-    let Dropped { queue, rate, rendezvous, circuits } = &counters.dropped;
-    let dropped =
-        [("queue", queue), ("rate", rate), ("rendezvous", rendezvous), ("circuits", circuits)];
+    let Dropped { queue, rate, rendezvous, circuits, operator } = &counters.dropped;
+    let dropped = [
+        ("queue", queue),
+        ("rate", rate),
+        ("rendezvous", rendezvous),
+        ("circuits", circuits),
+        ("operator", operator),
+    ];
     let dropped = dropped.map(|(limit, count)| (limit.to_owned(), read(count)));
     Activity {
         introductions: read(&counters.introductions),

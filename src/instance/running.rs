@@ -45,6 +45,8 @@ pub(super) struct Running {
     rendezvous: Arc<rendezvous::Context>,
     /// Sees to it that points outlive the process, if they are to.
     keeper: Option<Keeper>,
+    /// Whether introductions are answered; the operator may have it stop.
+    answers: bool,
 }
 
 /// One introduction point: its keys, the relay's circuit, and what it has seen.
@@ -93,6 +95,7 @@ impl Running {
             clients: JoinSet::new(),
             rendezvous,
             keeper: instance.keeper.take(),
+            answers: true,
             instance,
         };
         kept.into_iter().for_each(|point| running.restore(point));
@@ -137,6 +140,7 @@ impl Running {
                 Some(order) = self.instance.orders.recv() => match order {
                     Order::Replace(session) => self.replace(session),
                     Order::Reconfigure(settings) => self.reconfigure(settings),
+                    Order::Answer(answers) => self.answers = answers,
                     Order::Finish => break,
                 },
                 () = written(&mut self.keeper) => {}
@@ -247,6 +251,10 @@ impl Running {
             return;
         }
         let counters = &self.instance.counters;
+        if !self.answers {
+            counters.dropped.operator.fetch_add(1, Ordering::Relaxed);
+            return;
+        }
         let rendezvous = counters.rendezvous_under_way.load(Ordering::Relaxed);
         let now = now().monotonic;
         let is_full = self.clients.len() >= CLIENTS_AT_ONCE;

@@ -2,7 +2,7 @@
 
 use super::snapshot::{
     Activity, Backend, BackendKind, BackendState, Descriptor, Hsdir, HsdirState, Service,
-    ServiceState, Snapshot, Timestamp, Tor,
+    ServiceState, Snapshot, Timestamp, Tor, Word,
 };
 
 pub(crate) const EPOCH: Timestamp = Timestamp(std::time::UNIX_EPOCH);
@@ -19,6 +19,11 @@ pub(crate) fn backend(name: &str, kind: BackendKind, state: BackendState) -> Bac
         relays: Vec::new(),
         published_intro_points: 3,
         weight: 1,
+        configured_weight: None,
+        operator: Word::Ready,
+        operator_since: None,
+        operator_by: None,
+        link: None,
         last_seen: None,
         revision: None,
         activity: Activity {

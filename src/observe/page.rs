@@ -9,7 +9,7 @@ use maud::{DOCTYPE, Markup, html};
 use super::Snapshot;
 use super::snapshot::{
     Backend, BackendKind, BackendState, Descriptor, HsdirState, Http, Load, OriginState, Rates,
-    Reload, Service, ServiceState, Timestamp,
+    Reload, Service, ServiceState, Timestamp, Word,
 };
 use super::troubles::{self, of_tor, troubles, uploaded};
 use super::words::{
@@ -374,10 +374,10 @@ fn backends(backends: &[Backend]) -> Markup {
                 th scope="col" { "Why" }
             } }
             tbody { @for backend in backends {
-                @let is_good = backend.state == BackendState::Up;
+                @let is_good = backend.state == BackendState::Up && backend.operator == Word::Ready;
                 tr {
                     th scope="row" { (backend.name) }
-                    td { (state(backend_state(backend.state), is_good)) }
+                    td { (state(backend_state(backend), is_good)) }
                     td { (backend.published_intro_points) " of " (backend.intro_points) }
                     td { (backend.failing_intro_points) }
                     td { (backend.weight) }

@@ -6,6 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 
+pub use onionbraid_balancer::operator::Word;
 pub use onionbraid_balancer::status::{
     Activity, Backend, BackendKind, BackendState, Canary, CanaryOutcome, Descriptor, Hsdir,
     HsdirState, ServiceState, Timestamp,

@@ -99,7 +99,7 @@ fn write_service(out: &mut String, service: &Service) -> fmt::Result {
 fn backend_line(backend: &Backend) -> Vec<String> {
     let mut line = vec![
         backend.name.clone(),
-        backend_state(backend.state).to_owned(),
+        backend_state(backend).to_owned(),
         format!("{} of {}", backend.published_intro_points, backend.intro_points),
         backend.weight.to_string(),
     ];

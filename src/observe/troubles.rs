@@ -1,7 +1,7 @@
 //! What is wrong with a service, in the words of every rendering?
 
 use super::snapshot::{
-    Backend, BackendState, Hsdir, HsdirState, OriginState, Service, ServiceState, Tor,
+    Backend, BackendState, Hsdir, HsdirState, OriginState, Service, ServiceState, Tor, Word,
 };
 
 /// So many backends with the same trouble are named; the others are counted.
@@ -31,7 +31,28 @@ pub(super) fn troubles(service: &Service) -> impl Iterator<Item = String> {
     });
     let problems = service.problems.iter().cloned();
     let backends = backends_in_trouble(&service.backends);
-    down.into_iter().chain(problems).chain(backends).chain(origins).chain(refusing(service))
+    let said = service.backends.iter().filter_map(said);
+    down.into_iter()
+        .chain(problems)
+        .chain(said)
+        .chain(backends)
+        .chain(origins)
+        .chain(refusing(service))
+}
+
+/// What an operator says of a backend, until it is taken back.
+fn said(backend: &Backend) -> Option<String> {
+    let what = match (backend.operator, backend.configured_weight) {
+        (Word::Drain, _) => "is drained".to_owned(),
+        (Word::Maintenance, _) => "is in maintenance".to_owned(),
+        (Word::Ready, Some(configured)) => {
+            format!("has weight {} in place of the configuration's {configured}", backend.weight)
+        }
+        (Word::Ready, None) => return None,
+    };
+    let since = backend.operator_since.map(|since| format!(" since {since}")).unwrap_or_default();
+    let by = backend.operator_by.map(|user| format!(", by user {user}")).unwrap_or_default();
+    Some(format!("backend {} {what}{since}{by}; `ready` takes it back", backend.name))
 }
 
 /// One line for each trouble that backends have: local instances share theirs.
@@ -39,6 +60,7 @@ fn backends_in_trouble(backends: &[Backend]) -> Vec<String> {
     let mut troubles: Vec<(&str, &str, Vec<&str>)> = Vec::new();
     for backend in backends {
         let state = match backend.state {
+            _ if backend.operator != Word::Ready => continue,
             BackendState::Down => "down",
             BackendState::Stale => "stale",
             BackendState::Up if backend.failing_intro_points > 0 => "up, but not whole",
@@ -92,4 +114,36 @@ pub(super) fn worst_first(service: &Service) -> (u8, bool) {
         ServiceState::Published => 3,
     };
     (by_state, troubles(service).next().is_none())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::observe::example::{self, EPOCH};
+    use crate::observe::snapshot::BackendKind;
+
+    #[test]
+    fn what_an_operator_said_is_told_until_it_is_taken_back() {
+        let backend = |operator, configured_weight| Backend {
+            operator,
+            configured_weight,
+            operator_since: Some(EPOCH),
+            operator_by: Some(1000),
+            ..example::backend("berlin", BackendKind::Remote, BackendState::Down)
+        };
+        let told = |backend| {
+            troubles(&example::service("shop", vec![backend], Vec::new())).collect::<Vec<_>>()
+        };
+        let since = "since 1970-01-01T00:00:00Z, by user 1000; `ready` takes it back";
+        // That it is down meanwhile is no news.
+        assert_eq!(
+            told(backend(Word::Maintenance, None)),
+            [format!("backend berlin is in maintenance {since}")]
+        );
+        let weight = told(backend(Word::Ready, Some(3)));
+        let expected =
+            format!("backend berlin has weight 1 in place of the configuration's 3 {since}");
+        assert_eq!(weight[0], expected);
+        assert!(told(backend(Word::Ready, None))[0].starts_with("backend berlin is down"));
+    }
 }

@@ -3,7 +3,9 @@
 
 use std::time::Duration;
 
-use super::snapshot::{BackendState, CanaryOutcome, HsdirState, OriginState, ServiceState};
+use super::snapshot::{
+    Backend, BackendState, CanaryOutcome, HsdirState, OriginState, ServiceState, Word,
+};
 
 /// Whether clients can find a service.
 pub(super) fn service_state(state: ServiceState) -> &'static str {
@@ -15,9 +17,14 @@ pub(super) fn service_state(state: ServiceState) -> &'static str {
     }
 }
 
-/// Whether a backend answers.
-pub(super) fn backend_state(state: BackendState) -> &'static str {
-    match state {
+/// Whether a backend answers, and whether the operator has it in use.
+pub(super) fn backend_state(backend: &Backend) -> &'static str {
+    match backend.operator {
+        Word::Ready => {}
+        Word::Drain => return "DRAINED",
+        Word::Maintenance => return "MAINTENANCE",
+    }
+    match backend.state {
         BackendState::Unknown => "unknown",
         BackendState::Up => "up",
         BackendState::Stale => "STALE",

@@ -39,9 +39,9 @@ fn daemon(dir: &Path, answer: Result<Value, Unanswered>) -> Daemon {
     let listen = AdminListen::Unix(dir.join("admin.sock"));
     let admin = runtime.block_on(Admin::open(&listen, snapshot)).unwrap();
     let noted = Arc::clone(&asked);
-    let admin = admin.answering(Arc::new(move |path, question| {
-        let question = serde_json::from_slice(&question).unwrap();
-        noted.lock().unwrap().push((path.to_owned(), question));
+    let admin = admin.answering(Arc::new(move |asked| {
+        let question = serde_json::from_slice(&asked.body).unwrap();
+        noted.lock().unwrap().push((asked.path, question));
         let answer = answer.clone().map(|answer| answer.to_string().into_bytes());
         std::future::ready(answer).boxed()
     }));
@@ -153,4 +153,67 @@ fn dead_is_told_from_in_doubt_and_what_the_daemon_has_not_read_is_said() {
         assert_eq!(daemon.asked.lock().unwrap()[0].0, "/v1/check");
     }
     assert!(is_without_client(dir.path()));
+}
+
+#[test]
+fn an_order_reaches_the_daemon_and_its_refusal_the_operator() {
+    let (dir, _) = configured();
+    let order = |arguments: &[&str], answer| {
+        let daemon = daemon(dir.path(), answer);
+        let output = onionbraid(dir.path(), &[arguments, &["-c", "arti.toml"]].concat());
+        let asked = daemon.asked.lock().unwrap().clone();
+        (output, asked)
+    };
+    let path = || "/v1/services/shop/backends/berlin".to_owned();
+    let (output, asked) = order(&["backend", "shop", "berlin", "drain"], Ok(Value::Null));
+    assert_eq!((output.status.code(), stderr(&output)), (Some(0), String::new()));
+    assert_eq!(asked, [(path(), json!({ "verb": "drain", "force": false }))]);
+    let weight = &["backend", "shop", "berlin", "weight", "3"];
+    let (_, asked) = order(weight, Ok(Value::Null));
+    assert_eq!(asked, [(path(), json!({ "verb": "weight", "weight": 3, "force": false }))]);
+
+    let last = Unanswered::Refused("berlin: it is the last".into());
+    let (output, _) = order(&["backend", "shop", "berlin", "maintenance"], Err(last));
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr(&output).contains("berlin: it is the last"), "{}", stderr(&output));
+    let unknown = Unanswered::NotFound("there is no service \"shop\"".into());
+    let (output, _) = order(&["backend", "shop", "berlin", "ready", "--force"], Err(unknown));
+    assert!(stderr(&output).contains("there is no service"), "{}", stderr(&output));
+}
+
+#[test]
+fn a_reload_says_what_has_changed_or_what_is_wrong_with_the_code_of_check() {
+    let (dir, _) = configured();
+    let reload = |answer| {
+        let _daemon = daemon(dir.path(), answer);
+        onionbraid(dir.path(), &["reload", "-c", "arti.toml"])
+    };
+    let changed = ["onion_services.shop.local_instances: 0 -> 1"];
+    let answer = json!({ "changed": changed, "after_restart": [], "warnings": [] });
+    let output = reload(Ok(answer));
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    assert_eq!(stdout(&output), format!("reloaded:\n  {}\n", changed[0]));
+    for (answer, code) in [
+        (Unanswered::Configuration("arti.toml:1: wrong".into()), 78),
+        (Unanswered::Denied("a key is readable for everybody".into()), 77),
+        (Unanswered::NotReady("the daemon is ending".into()), 1),
+    ] {
+        let output = reload(Err(answer.clone()));
+        assert_eq!(output.status.code(), Some(code));
+        assert!(stderr(&output).contains(&answer.to_string()), "{}", stderr(&output));
+    }
+}
+
+#[test]
+fn without_a_daemon_no_order_is_obeyed_and_on_loopback_none_is_given() {
+    let (dir, _) = configured();
+    for order in [&["reload"][..], &["backend", "shop", "berlin", "drain"]] {
+        let output = onionbraid(dir.path(), &[order, &["-c", "arti.toml"]].concat());
+        assert_eq!(output.status.code(), Some(69), "{}", stderr(&output));
+        write(dir.path(), "tcp.toml", "[admin]\nlisten = \"127.0.0.1:9\"\n");
+        let both = ["-c", "arti.toml", "-c", "tcp.toml"];
+        let output = onionbraid(dir.path(), &[order, &both].concat());
+        assert_eq!(output.status.code(), Some(78), "{}", stderr(&output));
+        assert!(stderr(&output).contains("admin.listen"), "{}", stderr(&output));
+    }
 }

@@ -118,7 +118,8 @@ pub struct Activity {
     pub introductions_dropped: u64,
     /// The same by the limit: `queue` (more waited than may), `rate` (more came
     /// than are looked at), `rendezvous` (more were under way than may),
-    /// `circuits` (more clients than may, and none of them made room).
+    /// `circuits` (more clients than may, and none of them made room), `operator`
+    /// (the operator has the backend out of use).
     pub introductions_dropped_by: BTreeMap<String, u64>,
     /// Introductions that had come before and were dropped.
     pub replays: u64,

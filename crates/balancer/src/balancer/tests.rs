@@ -878,3 +878,92 @@ fn a_hostile_backends_point_with_a_bad_key_reaches_no_descriptor_and_status_says
     assert_eq!(status.backends[0].reason.as_deref(), Some(reason));
     assert!(!published(&world).contains(&bad));
 }
+
+impl World {
+    /// An operator says something of a backend.
+    fn say(&mut self, backend: u32, verb: Verb, force: bool) -> Result<(), Refused> {
+        let order = OperatorOrder { backend: BackendId(backend), verb, force, by: Some(1000) };
+        let said = self.balancer.obey(&order, self.now, &mut self.rng);
+        self.obey();
+        said
+    }
+
+    /// The backends whose points the newest descriptor holds, of [`with_two_remotes`].
+    fn published(&self) -> BTreeSet<u8> {
+        let points = self.newest();
+        [(0, 1..=3), (1, 4..=6)]
+            .into_iter()
+            .filter(|(_, sessions)| {
+                sessions.clone().any(|session| {
+                    points.iter().any(|it| it.session_id == point(session, 0).session_id)
+                })
+            })
+            .map(|(backend, _)| backend)
+            .collect()
+    }
+}
+
+#[test]
+fn a_backend_that_an_operator_takes_out_leaves_within_seconds_and_comes_back() {
+    for verb in [Verb::Drain, Verb::Maintenance] {
+        let mut world = with_two_remotes();
+        world.pass(MINUTE);
+        assert_eq!(world.published(), [0, 1].into());
+        assert_eq!(world.say(0, verb, false), Ok(()));
+        world.pass(10 * SECOND);
+        assert_eq!(world.published(), [1].into(), "{verb:?}");
+        let status = world.balancer.status();
+        assert_eq!(status.backends[0].operator_by, Some(1000));
+        assert_ne!(status.backends[0].operator, Word::Ready);
+        assert_eq!(status.backends[0].published_intro_points, 0);
+        // What it publishes meanwhile changes nothing.
+        world.fetched(0, 6, &[1, 2, 3]);
+        world.pass(2 * MINUTE);
+        assert_eq!(world.published(), [1].into());
+        assert_eq!(world.say(0, Verb::Ready, false), Ok(()));
+        world.pass(2 * MINUTE);
+        assert_eq!(world.published(), [0, 1].into());
+        assert_eq!(world.balancer.status().backends[0].operator_since, None);
+    }
+}
+
+#[test]
+fn the_last_backend_in_use_is_taken_out_only_by_force_and_stays_published_then() {
+    let mut world = with_two_remotes();
+    assert_eq!(world.say(0, Verb::Drain, false), Ok(()));
+    assert_eq!(world.say(1, Verb::Maintenance, false), Err(Refused::TheLast));
+    world.pass(MINUTE);
+    assert_eq!(world.published(), [1].into());
+    assert_eq!(world.say(1, Verb::Maintenance, true), Ok(()));
+    world.pass(MINUTE);
+    // A descriptor without points helps nobody.
+    assert_eq!(world.published(), [1].into());
+    assert_eq!(world.say(9, Verb::Drain, false), Err(Refused::Unknown));
+    assert_eq!(world.say(0, Verb::Weight { weight: 101 }, false), Err(Refused::Weight));
+}
+
+#[test]
+fn what_an_operator_said_holds_over_a_restart_and_a_reload() {
+    let mut world = with_two_remotes();
+    assert_eq!(world.say(0, Verb::Drain, false), Ok(()));
+    assert_eq!(world.say(1, Verb::Weight { weight: 7 }, false), Ok(()));
+    let mut world = restarted(&world, two_remotes(), MINUTE);
+    world.tell(Fact::Network(network(1, [1, 2])));
+    world.pass(MINUTE);
+    assert_eq!(world.published(), [1].into());
+    world.reconfigure(two_remotes());
+    let weights = |world: &World| {
+        let backend = world.balancer.backend_named("remote-1").unwrap();
+        let status = world.balancer.status();
+        let of = |name: &str| status.backends.iter().find(|it| it.name == name).cloned().unwrap();
+        assert_eq!(world.balancer.word(backend), Word::Ready);
+        assert_eq!(of("remote-0").operator, Word::Drain);
+        (of("remote-1").weight, of("remote-1").configured_weight)
+    };
+    assert_eq!(weights(&world), (7, Some(1)));
+    // Another weight in the file is the newer word, and takes nothing else back.
+    let mut settings = two_remotes();
+    settings.backends[1].weight = 2;
+    world.reconfigure(settings);
+    assert_eq!(weights(&world), (2, None));
+}
