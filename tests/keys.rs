@@ -222,6 +222,9 @@ fn a_key_that_others_can_read_is_refused_with_the_command_that_helps() {
     let dir = tempfile::tempdir().unwrap();
     let service = service_dir(dir.path());
     let key = service.join("hs_ed25519_secret_key");
+    // Below a directory that is closed to them, others could not read it.
+    set_mode(dir.path(), 0o755);
+    set_mode(&service, 0o755);
     for open in [0o640, 0o604, 0o644] {
         set_mode(&key, open);
         // The group may be one that fs-mistrust trusts: the user's own.

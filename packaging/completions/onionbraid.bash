@@ -16,6 +16,9 @@ _onionbraid() {
             ",$1")
                 cmd="onionbraid"
                 ;;
+            onionbraid,backend)
+                cmd="onionbraid__subcmd__backend"
+                ;;
             onionbraid,backend-config)
                 cmd="onionbraid__subcmd__backend__subcmd__config"
                 ;;
@@ -43,11 +46,44 @@ _onionbraid() {
             onionbraid,keys)
                 cmd="onionbraid__subcmd__keys"
                 ;;
+            onionbraid,reload)
+                cmd="onionbraid__subcmd__reload"
+                ;;
             onionbraid,run)
                 cmd="onionbraid__subcmd__run"
                 ;;
             onionbraid,status)
                 cmd="onionbraid__subcmd__status"
+                ;;
+            onionbraid__subcmd__backend,drain)
+                cmd="onionbraid__subcmd__backend__subcmd__drain"
+                ;;
+            onionbraid__subcmd__backend,help)
+                cmd="onionbraid__subcmd__backend__subcmd__help"
+                ;;
+            onionbraid__subcmd__backend,maintenance)
+                cmd="onionbraid__subcmd__backend__subcmd__maintenance"
+                ;;
+            onionbraid__subcmd__backend,ready)
+                cmd="onionbraid__subcmd__backend__subcmd__ready"
+                ;;
+            onionbraid__subcmd__backend,weight)
+                cmd="onionbraid__subcmd__backend__subcmd__weight"
+                ;;
+            onionbraid__subcmd__backend__subcmd__help,drain)
+                cmd="onionbraid__subcmd__backend__subcmd__help__subcmd__drain"
+                ;;
+            onionbraid__subcmd__backend__subcmd__help,help)
+                cmd="onionbraid__subcmd__backend__subcmd__help__subcmd__help"
+                ;;
+            onionbraid__subcmd__backend__subcmd__help,maintenance)
+                cmd="onionbraid__subcmd__backend__subcmd__help__subcmd__maintenance"
+                ;;
+            onionbraid__subcmd__backend__subcmd__help,ready)
+                cmd="onionbraid__subcmd__backend__subcmd__help__subcmd__ready"
+                ;;
+            onionbraid__subcmd__backend__subcmd__help,weight)
+                cmd="onionbraid__subcmd__backend__subcmd__help__subcmd__weight"
                 ;;
             onionbraid__subcmd__config,example)
                 cmd="onionbraid__subcmd__config__subcmd__example"
@@ -91,6 +127,9 @@ _onionbraid() {
             onionbraid__subcmd__generate__subcmd__help,man)
                 cmd="onionbraid__subcmd__generate__subcmd__help__subcmd__man"
                 ;;
+            onionbraid__subcmd__help,backend)
+                cmd="onionbraid__subcmd__help__subcmd__backend"
+                ;;
             onionbraid__subcmd__help,backend-config)
                 cmd="onionbraid__subcmd__help__subcmd__backend__subcmd__config"
                 ;;
@@ -118,11 +157,26 @@ _onionbraid() {
             onionbraid__subcmd__help,keys)
                 cmd="onionbraid__subcmd__help__subcmd__keys"
                 ;;
+            onionbraid__subcmd__help,reload)
+                cmd="onionbraid__subcmd__help__subcmd__reload"
+                ;;
             onionbraid__subcmd__help,run)
                 cmd="onionbraid__subcmd__help__subcmd__run"
                 ;;
             onionbraid__subcmd__help,status)
                 cmd="onionbraid__subcmd__help__subcmd__status"
+                ;;
+            onionbraid__subcmd__help__subcmd__backend,drain)
+                cmd="onionbraid__subcmd__help__subcmd__backend__subcmd__drain"
+                ;;
+            onionbraid__subcmd__help__subcmd__backend,maintenance)
+                cmd="onionbraid__subcmd__help__subcmd__backend__subcmd__maintenance"
+                ;;
+            onionbraid__subcmd__help__subcmd__backend,ready)
+                cmd="onionbraid__subcmd__help__subcmd__backend__subcmd__ready"
+                ;;
+            onionbraid__subcmd__help__subcmd__backend,weight)
+                cmd="onionbraid__subcmd__help__subcmd__backend__subcmd__weight"
                 ;;
             onionbraid__subcmd__help__subcmd__config,example)
                 cmd="onionbraid__subcmd__help__subcmd__config__subcmd__example"
@@ -221,8 +275,22 @@ _onionbraid() {
 
     case "${cmd}" in
         onionbraid)
-            opts="-h -V --help --version run check status healthcheck backend-config keys import descriptor config generate help"
+            opts="-h -V --help --version run check status reload backend healthcheck backend-config keys import descriptor config generate help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        onionbraid__subcmd__backend)
+            opts="-h --help drain maintenance ready weight help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
@@ -249,6 +317,178 @@ _onionbraid() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -c)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        onionbraid__subcmd__backend__subcmd__drain)
+            opts="-c -h --force --config --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -c)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        onionbraid__subcmd__backend__subcmd__help)
+            opts="drain maintenance ready weight help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        onionbraid__subcmd__backend__subcmd__help__subcmd__drain)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        onionbraid__subcmd__backend__subcmd__help__subcmd__help)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        onionbraid__subcmd__backend__subcmd__help__subcmd__maintenance)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        onionbraid__subcmd__backend__subcmd__help__subcmd__ready)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        onionbraid__subcmd__backend__subcmd__help__subcmd__weight)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        onionbraid__subcmd__backend__subcmd__maintenance)
+            opts="-c -h --force --config --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -c)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        onionbraid__subcmd__backend__subcmd__ready)
+            opts="-c -h --force --config --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -c)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        onionbraid__subcmd__backend__subcmd__weight)
+            opts="-c -h --force --config --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
                 --config)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -571,8 +811,22 @@ _onionbraid() {
             return 0
             ;;
         onionbraid__subcmd__help)
-            opts="run check status healthcheck backend-config keys import descriptor config generate help"
+            opts="run check status reload backend healthcheck backend-config keys import descriptor config generate help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        onionbraid__subcmd__help__subcmd__backend)
+            opts="drain maintenance ready weight"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
@@ -587,6 +841,62 @@ _onionbraid() {
         onionbraid__subcmd__help__subcmd__backend__subcmd__config)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        onionbraid__subcmd__help__subcmd__backend__subcmd__drain)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        onionbraid__subcmd__help__subcmd__backend__subcmd__maintenance)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        onionbraid__subcmd__help__subcmd__backend__subcmd__ready)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        onionbraid__subcmd__help__subcmd__backend__subcmd__weight)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
@@ -867,6 +1177,20 @@ _onionbraid() {
         onionbraid__subcmd__help__subcmd__keys__subcmd__import)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        onionbraid__subcmd__help__subcmd__reload)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
@@ -1239,6 +1563,28 @@ _onionbraid() {
         onionbraid__subcmd__keys__subcmd__import)
             opts="-c -h --config --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -c)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        onionbraid__subcmd__reload)
+            opts="-c -h --config --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
