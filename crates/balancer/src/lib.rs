@@ -34,6 +34,7 @@
 //! | [`canary`] | whether HSDirs still hold it, and whether somebody else publishes |
 //! | [`others`] | whose a descriptor is, and what another publisher's is worth |
 //! | [`operator`] | what an operator says of one backend |
+//! | [`pow`] | proof of work: who is met first, and how much work clients do |
 //! | [`memory`] | what outlives the process |
 //! | [`schedule`], [`pause`] | how to wait, and whether the machine has slept |
 //! | [`status`] | what the operator sees |
@@ -46,6 +47,7 @@ pub mod fact;
 pub mod memory;
 pub mod onion;
 pub mod operator;
+pub mod pow;
 pub mod status;
 
 mod backend;
