@@ -32,9 +32,10 @@ deps: ## install what tests need and this machine lacks: tor, nginx, curl, aioht
 	@integration/install-programs.sh tor web monitoring deny
 
 .PHONY: lint
-lint: toolchain deny ## formatting, clippy, rustdoc and dependencies, warnings are errors
+lint: toolchain deny ## formatting, clippy (with and without proof of work), rustdoc and dependencies
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
+	$(CARGO) clippy --no-default-features --locked -- -D warnings
 	RUSTDOCFLAGS=-Dwarnings $(CARGO) doc --workspace --no-deps --document-private-items --locked
 
 .PHONY: deny

@@ -74,3 +74,20 @@ fn the_alerts_are_good_and_say_what_they_should() {
         assert!(output.status.success(), "{arguments:?}: {text}");
     }
 }
+
+#[test]
+fn packages_hold_the_licences_of_what_is_linked_into_the_program() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let held = files(&root.join("packaging/licences"));
+    assert_eq!(held.keys().collect::<Vec<_>>(), ["GPL-3", "LGPL-3", "NOTICE"]);
+    let manifest = std::fs::read_to_string(root.join("Cargo.toml")).unwrap();
+    let manifest: toml::Table = manifest.parse().unwrap();
+    let metadata = &manifest["package"]["metadata"];
+    let deb = metadata["deb"]["assets"].as_array().unwrap().iter();
+    let deb: Vec<_> = deb.filter_map(|asset| asset[0].as_str()).collect();
+    let rpm = metadata["generate-rpm"]["assets"].as_array().unwrap().iter();
+    let rpm: Vec<_> = rpm.filter_map(|asset| asset["source"].as_str()).collect();
+    for assets in [deb, rpm] {
+        assert!(assets.contains(&"packaging/licences/*"), "{assets:?}");
+    }
+}
