@@ -7,9 +7,12 @@
 //! watches them, and the balancer braids them in.
 //!
 //! `plan`, `replay` and `limits` are pure and say what to do; `running` does it,
-//! and `kept` lets a next process go on with the same points.
+//! and `kept` lets a next process go on with the same points. `defence` orders what
+//! arrives at all instances of a service, while clients are asked for work.
 
 mod activity;
+mod defence;
+mod fair_queue;
 mod heard;
 mod intro;
 mod kept;
@@ -34,6 +37,7 @@ use crate::tor::subcredentials::Subcredentials;
 use onionbraid_balancer::onion::{IntroPoint, SessionId};
 
 pub use activity::Counting;
+pub use defence::{Defence, DefenceSettings, DefenceStatus};
 pub use heard::Heard;
 use kept::{Keeper, Restored};
 pub use relays::RelaysInUse;
@@ -100,6 +104,8 @@ pub struct Dropped {
     pub queue: AtomicU64,
     /// More came than are looked at in a second.
     pub rate: AtomicU64,
+    /// Others did more work, or it had waited too long, while work is asked for.
+    pub work: AtomicU64,
     /// As many rendezvous as may be were under way.
     pub rendezvous: AtomicU64,
     /// As many circuits as may be were open, and none of them could be closed.
@@ -138,6 +144,8 @@ pub struct Instance {
     relays_in_use: Arc<RelaysInUse>,
     /// Who serves the streams.
     serve: Arc<dyn Serve>,
+    /// Orders introductions, while clients are asked for work.
+    defence: Arc<Defence>,
     /// See [`Counters`].
     counters: Arc<Counters>,
     /// Where the points are told.
@@ -194,6 +202,7 @@ impl Instance {
         subcredentials: Arc<Subcredentials>,
         relays_in_use: Arc<RelaysInUse>,
         serve: Arc<dyn Serve>,
+        defence: Arc<Defence>,
     ) -> Prepared {
         let (points, watched) = watch::channel(Vec::new());
         let (orders, received) = mpsc::unbounded_channel();
@@ -209,6 +218,7 @@ impl Instance {
             subcredentials,
             relays_in_use,
             serve,
+            defence,
             counters: Arc::clone(&counters),
             points,
             orders: received,

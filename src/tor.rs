@@ -12,6 +12,7 @@ pub mod hsdirs;
 pub mod keys;
 pub mod network;
 pub mod probe;
+pub(crate) mod puzzles;
 pub mod subcredentials;
 pub mod upload;
 pub mod watch;

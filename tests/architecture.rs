@@ -103,6 +103,7 @@ const PARTS: &[Part] = &[
             "crates/proxy/src/settings.rs",
             "crates/proxy/src/token.rs",
             "crates/proxy/src/visitor.rs",
+            "src/instance/fair_queue.rs",
             "src/instance/limits.rs",
             "src/instance/plan.rs",
             "src/instance/replay.rs",
@@ -153,6 +154,7 @@ const PARTS: &[Part] = &[
             "onionbraid_balancer::fact",
             "onionbraid_balancer::command",
             "onionbraid_balancer::onion",
+            "onionbraid_balancer::pow",
         ],
     },
     Part {

@@ -48,6 +48,7 @@ pub(crate) fn build() -> Result<()> {
         as_of: SystemTime::UNIX_EPOCH + Duration::from_secs(1_728_043_200),
         points: (0..MAX_INTRO_POINTS).map(point).collect::<Result<_>>()?,
         capabilities: Capabilities::default(),
+        puzzle: None,
     };
     let mut times = Vec::new();
     for _ in 0..RUNS {

@@ -14,11 +14,12 @@ use std::process::ExitCode;
 
 use super::{Failure, finish, load};
 use crate::causes;
-use crate::config::{Config, Environment, ServiceConfig};
+use crate::config::{Config, Environment, ProofOfWork, ServiceConfig};
 use crate::daemon;
 use crate::exit::Exit;
 use crate::tor::keys;
 use onionbraid_balancer::onion::OnionAddress;
+use onionbraid_balancer::pow::CLIENT_MAX_EFFORT;
 use onionbraid_balancer::{Distinct, Publishers};
 
 use online::Asked;
@@ -118,6 +119,26 @@ fn write_whole(config: &Config, out: &mut impl Write) -> io::Result<()> {
     writeln!(out, "admin:         {}\n", config.admin)
 }
 
+/// What proof of work costs, and whom.
+fn write_proof_of_work(pow: &ProofOfWork, out: &mut impl Write) -> io::Result<()> {
+    let ProofOfWork { enabled, queue_depth, rate, burst, max_effort } = *pow;
+    if !enabled {
+        return writeln!(
+            out,
+            "    proof of work: off; a public address should have it (enable_pow)"
+        );
+    }
+    // About 2.8 ms a unit, and clients do no more than this, whatever is asked.
+    let seconds = f64::from(max_effort.min(CLIENT_MAX_EFFORT)) * 0.0028;
+    writeln!(
+        out,
+        "    proof of work: nothing in peace; under attack {rate} introductions a second ({burst} \
+         at once), up to {queue_depth} waiting (about {} MB), and up to {seconds:.0} s of a client's \
+         time",
+        queue_depth.div_ceil(1_000)
+    )
+}
+
 fn write_service(
     service: &ServiceConfig,
     address: Option<OnionAddress>,
@@ -152,6 +173,7 @@ fn write_service(
         for rule in &service.proxy_ports.0 {
             writeln!(out, "    {rule}")?;
         }
+        write_proof_of_work(&service.pow, out)?;
     }
     for backend in &service.backends {
         let weight = backend.weight;

@@ -14,6 +14,7 @@ use super::frontends;
 use super::http;
 use super::ports;
 use super::probe::{self, Probe};
+use super::proof_of_work::{self, ProofOfWork};
 use super::reader::{Item, Reader};
 use onionbraid_balancer::onion::{MAX_INTRO_POINTS, OnionAddress};
 use onionbraid_balancer::{Distinct, Publishers};
@@ -39,6 +40,8 @@ pub struct ServiceConfig {
     /// What the introduction points are asked to let through; `None` leaves it
     /// to them.
     pub rate_limit_at_intro: Option<RateLimit>,
+    /// Whether clients are asked for work while many come.
+    pub pow: ProofOfWork,
     /// Where the streams of the local instances go.
     pub proxy_ports: ProxyRules,
     /// What holds for HTTP on every port of which nothing else is said; rules
@@ -82,6 +85,7 @@ impl ServiceConfig {
             num_intro_points: 3,
             max_concurrent_streams_per_circuit: 65535,
             rate_limit_at_intro: None,
+            pow: ProofOfWork::default(),
             proxy_ports: ProxyRules::default(),
             http: Arc::default(),
             local_instances: 1,
@@ -218,8 +222,8 @@ fn keys(
     {
         config.max_concurrent_streams_per_circuit = value;
     }
-    config.rate_limit_at_intro =
-        table.get("rate_limit_at_intro").and_then(|item| rate_limit(&item, report));
+    let limit_at_intro = table.get("rate_limit_at_intro");
+    config.rate_limit_at_intro = limit_at_intro.as_ref().and_then(|it| rate_limit(it, report));
     not_needed_keys_of_arti(table, report);
 
     let http = http::read(table.get("http"), report);
@@ -253,6 +257,8 @@ fn keys(
     if let Some(value) = weight.as_ref().and_then(|item| item.integer(0..=100, report)) {
         config.local_weight = value;
     }
+    let limit = limit_at_intro.as_ref();
+    config.pow = proof_of_work::read(table, config.local_instances, limit, report);
     if config.local_instances == 0 {
         for item in points.iter().chain(&weight) {
             let text = "it is for local instances, of which this service has none";
@@ -373,21 +379,6 @@ fn publishers(item: &Item<'_>, report: &mut Report) -> Option<Publishers> {
 
 /// Keys of Arti's that are not needed here, or refused until they are built.
 fn not_needed_keys_of_arti(table: &mut Reader<'_>, report: &mut Report) {
-    if let Some(item) = table.get("enable_pow")
-        && item.boolean(report) == Some(true)
-    {
-        item.wrong(
-            "proof of work is not built yet in this version: write false, or run this service \
-             with arti or C tor for now",
-            report,
-        );
-    }
-    for key in ["pow_rend_queue_depth", "disable_pow_compilation"] {
-        if let Some(item) = table.get_unlisted(key) {
-            let text = "it belongs to proof of work, which is not built yet; it does nothing here";
-            report.warn(item.place(), &item.path, text);
-        }
-    }
     let Some(item) = table.get("restricted_discovery") else { return };
     let Some(mut restricted) = item.table(report) else { return };
     if let Some(item) = restricted.get("enabled")

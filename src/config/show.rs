@@ -5,7 +5,7 @@ use std::path::Path;
 
 use toml::{Table, Value};
 
-use super::{Config, Probe, ServiceConfig, Shutdown, http, ports, units};
+use super::{Config, Probe, ProofOfWork, ServiceConfig, Shutdown, http, ports, units};
 use onionbraid_balancer::{Distinct, Publishers};
 use onionbraid_proxy::rules::{PortRange, ProxyRule, ProxyRules, ProxyTarget};
 use onionbraid_proxy::settings::HttpSettings;
@@ -86,6 +86,7 @@ impl ServiceConfig {
                 [("rate", i64::from(limit.rate).into()), ("burst", i64::from(limit.burst).into())];
             entries.push(("rate_limit_at_intro", table(limit)));
         }
+        entries.extend(self.pow.to_toml());
         entries.push(("proxy_ports", proxy_ports(&self.proxy_ports).into()));
         entries.push(("http", http::to_toml(&self.http, &self.proxy_ports).into()));
         entries.push(("local_instances", i64::from(self.local_instances).into()));
@@ -121,6 +122,18 @@ impl ServiceConfig {
         };
         entries.push(("publishers", publishers.into()));
         entries.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
+    }
+}
+
+impl ProofOfWork {
+    fn to_toml(self) -> [(&'static str, Value); 4] {
+        let rate = [("rate", i64::from(self.rate).into()), ("burst", i64::from(self.burst).into())];
+        [
+            ("enable_pow", self.enabled.into()),
+            ("pow_rend_queue_depth", i64::from(self.queue_depth).into()),
+            ("pow_rate", table(rate)),
+            ("pow_max_effort", i64::from(self.max_effort).into()),
+        ]
     }
 }
 

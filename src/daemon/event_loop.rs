@@ -19,6 +19,7 @@ use crate::admin::Unanswered;
 use crate::admin::orders::BackendOrder;
 use crate::clock::{now, sleep_until};
 use crate::config::ServiceConfig;
+use crate::instance::Defence;
 use crate::throttle::Throttle;
 use crate::tor::hsdirs;
 use crate::tor::network::Network;
@@ -27,6 +28,7 @@ use onionbraid_balancer::Balancer;
 use onionbraid_balancer::fact::{Fact, Now};
 use onionbraid_balancer::onion::OnionAddress;
 use onionbraid_balancer::operator::{OperatorOrder, Refused};
+use onionbraid_balancer::pow::Puzzle;
 use onionbraid_proxy::rules::ProxyRules;
 
 use super::drain::{Drain, Step};
@@ -36,7 +38,7 @@ use super::orders::{BackendOrderOf, Obeyed};
 use super::origins::Origins;
 use super::proxies::Proxies;
 use super::service::{PreparedService, ServiceUpdate};
-use super::settings::{self, Ids};
+use super::settings::{self, Ids, of_defence};
 use super::snapshot::AtWork;
 use super::state::StateDir;
 use super::streams::ByPort;
@@ -119,13 +121,15 @@ struct EventLoop {
     instances: Instances,
     /// What introductions the instances accept.
     subcredentials: Arc<Subcredentials>,
+    /// Orders their introductions, while clients are asked for work.
+    defence: Arc<Defence>,
     /// Where their streams are led ...
     rules: watch::Sender<Arc<ProxyRules>>,
     /// ... and by whom.
     proxies: Arc<Proxies>,
     /// From the instances and the origin monitor.
     facts: mpsc::Receiver<Fact>,
-    /// Puts rules in force and watches the origins; never ends.
+    /// Puts rules in force, watches the origins, orders introductions; never ends.
     background: JoinSet<()>,
     /// Since it was told to end.
     drain: Option<Drain>,
@@ -163,10 +167,20 @@ impl EventLoop {
         background.spawn(origins.watch());
 
         let subcredentials = Arc::new(Subcredentials::new(identities(&service.address, &config)));
+        let defence = Defence::new(
+            network.clone(),
+            Arc::clone(&service.identity),
+            Arc::clone(&subcredentials),
+        );
+        defence.configure(of_defence(&config));
+        background.spawn(Arc::clone(&defence).run());
+        let nickname = service.nickname.clone();
+        background.spawn(tell_puzzle(nickname, defence.puzzle(), told.clone()));
         let mut instances = Instances::new(Shared {
             network: network.clone(),
             subcredentials: Arc::clone(&subcredentials),
             serve: Arc::new(serve),
+            defence: Arc::clone(&defence),
             file_handles,
             told,
         });
@@ -185,6 +199,7 @@ impl EventLoop {
             remember_at: None,
             instances,
             subcredentials,
+            defence,
             rules,
             proxies,
             facts,
@@ -219,7 +234,7 @@ impl EventLoop {
                 }
                 Some(_) = self.background.join_next() => {
                     tracing::error!(
-                        service = %self.service.nickname, "origin monitor stopped unexpectedly"
+                        service = %self.service.nickname, "background task stopped unexpectedly"
                     );
                     break Err(());
                 }
@@ -275,6 +290,7 @@ impl EventLoop {
         // Also if they are the same: files that they name may have changed.
         self.rules.send_replace(Arc::new(config.proxy_ports.clone()));
         self.work.apply(&settings, config.probe.clone());
+        self.defence.configure(of_defence(&config));
         self.instances.apply(&config, &settings, self.state.as_ref(), times, monotonic);
         self.remember_soon();
         self.decide(|balancer, now, rng| balancer.reconfigure(settings, now, rng));
@@ -359,6 +375,7 @@ impl EventLoop {
         let view = view.at_work(AtWork {
             counters: self.instances.all_counters(),
             proxies: Arc::clone(&self.proxies),
+            defence: Arc::clone(&self.defence),
             tally: self.work.tally(),
             streams_per_circuit: settings::streams_per_circuit(
                 &updates.borrow().config,
@@ -379,6 +396,33 @@ impl EventLoop {
         if let Some(state) = &mut self.state {
             // The disk may be slow; other services share this thread.
             block_in_place(|| state.remember(&memory, now.monotonic));
+        }
+    }
+}
+
+/// Tells the balancer what clients can be asked for, and the log whether they are
+/// asked. It ends only when nobody takes that any more.
+async fn tell_puzzle(
+    service: String,
+    mut puzzle: watch::Receiver<Option<Puzzle>>,
+    told: mpsc::Sender<Fact>,
+) {
+    let mut was_asking = false;
+    loop {
+        let offered = *puzzle.borrow_and_update();
+        let effort = offered.map_or(0, |puzzle| puzzle.effort);
+        match (was_asking, effort > 0) {
+            (false, true) => tracing::warn!(
+                service,
+                effort,
+                "more clients come than can be met; asking them for work"
+            ),
+            (true, false) => tracing::info!(service, "no longer asking clients for work"),
+            _ => {}
+        }
+        was_asking = effort > 0;
+        if told.send(Fact::Puzzle(offered)).await.is_err() || puzzle.changed().await.is_err() {
+            return;
         }
     }
 }

@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
 
 use crate::config::{ServiceConfig, Shutdown};
-use crate::instance::{Counters, Handle, Instance, Prepared, RelaysInUse, Serve};
+use crate::instance::{Counters, Defence, Handle, Instance, Prepared, RelaysInUse, Serve};
 use crate::tor::network::Network;
 use crate::tor::subcredentials::Subcredentials;
 use onionbraid_balancer::fact::{BackendId, Fact};
@@ -30,6 +30,8 @@ pub(super) struct Shared {
     pub(super) subcredentials: Arc<Subcredentials>,
     /// Who serves their streams.
     pub(super) serve: Arc<dyn Serve>,
+    /// Orders introductions, while clients are asked for work.
+    pub(super) defence: Arc<Defence>,
     /// Where their points are told.
     pub(super) told: mpsc::Sender<Fact>,
     /// What their clients may take.
@@ -130,6 +132,7 @@ impl Instances {
             Arc::clone(&self.shared.subcredentials),
             Arc::clone(&self.relays_in_use),
             Arc::clone(&self.shared.serve),
+            Arc::clone(&self.shared.defence),
         );
         let network = self.shared.network.clone();
         let told = self.shared.told.clone();

@@ -55,6 +55,11 @@ pub(super) fn fact(service: &str, balancer: &Balancer, fact: &Fact, uploads: &mu
             let point = session.prefix();
             tracing::debug!(service, backend = name(backend), point, %error, "probe failed");
         }
+        Fact::Puzzle(Some(puzzle)) => {
+            let effort = puzzle.effort;
+            tracing::debug!(service, effort, "proof of work parameters changed");
+        }
+        Fact::Puzzle(None) => tracing::debug!(service, "proof of work is off"),
         Fact::Origins(Ok(())) => tracing::info!(service, "an origin is reachable again"),
         Fact::Origins(Err(error)) => tracing::warn!(service, %error, "no origin is reachable"),
         Fact::Inspected { period, hsdir, outcome: Ok(descriptor) } => {

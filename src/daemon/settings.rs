@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use crate::config::ServiceConfig;
+use crate::config::{ProofOfWork, ServiceConfig};
 use crate::instance;
 use onionbraid_balancer::fact::BackendId;
 use onionbraid_balancer::onion::OnionAddress;
@@ -65,6 +65,17 @@ impl Ids {
             probe_every: config.probe.as_ref().map(|probe| probe.interval),
         }
     }
+}
+
+/// What clients of the local instances are asked for; `None`: nothing, ever.
+pub(super) fn of_defence(config: &ServiceConfig) -> Option<instance::DefenceSettings> {
+    let ProofOfWork { enabled, queue_depth, rate, burst, max_effort } = config.pow;
+    (enabled && config.local_instances > 0).then_some(instance::DefenceSettings {
+        rate: (rate, burst),
+        depth: usize::try_from(queue_depth).unwrap_or(usize::MAX),
+        max_effort,
+        has_frontends: !config.frontends.is_empty(),
+    })
 }
 
 /// The settings of one local instance.

@@ -19,11 +19,11 @@ use tokio::sync::watch;
 use crate::clock::now;
 use crate::inquiry::owners::Owners;
 use crate::inquiry::published::Here;
-use crate::instance::{Counters, Dropped, LIMITS};
+use crate::instance::{Counters, Defence, DefenceStatus, Dropped, LIMITS};
 use crate::observe::Snapshot;
 use crate::observe::load::{self, Past, Totals};
 use crate::observe::snapshot::{
-    self, Activity, Handles, Load, Reload, Requests, ServiceState, Timestamp,
+    self, Activity, Handles, Load, Pow, Reload, Requests, ServiceState, Timestamp,
 };
 use crate::spare_handle;
 use crate::tor::bootstrap::{BootstrapView, Tor};
@@ -74,6 +74,8 @@ pub(super) struct AtWork {
     pub(super) counters: BTreeMap<String, Arc<Counters>>,
     /// What serves its streams.
     pub(super) proxies: Arc<Proxies>,
+    /// What orders its introductions, while clients are asked for work.
+    pub(super) defence: Arc<Defence>,
     /// What has come of uploads and probes.
     pub(super) tally: Arc<Tally>,
     /// Streams that one circuit may have open.
@@ -210,9 +212,8 @@ impl ServiceView {
             descriptors: self.status.descriptors.clone(),
             ..snapshot::Service::default()
         };
-        let Some(AtWork { counters, proxies, tally, streams_per_circuit }) = &self.at_work else {
-            return service;
-        };
+        let Some(at_work) = &self.at_work else { return service };
+        let AtWork { counters, proxies, defence, tally, streams_per_circuit } = at_work;
         for backend in &mut service.backends {
             if let Some(counters) = counters.get(&backend.name) {
                 backend.activity = activity(counters);
@@ -223,6 +224,12 @@ impl ServiceView {
         service.uploads_failed = tally.uploads_failed.load(Relaxed);
         service.probe_seconds = tally.probes.durations();
         service.load = load_of(counters.values(), *streams_per_circuit);
+        if let Some(status) = defence.status() {
+            // All instances together.
+            service.load.introductions_limit_per_s = status.rate.into();
+            service.load.rendezvous_limit = LIMITS.rendezvous;
+            service.load.pow = Some(pow(status));
+        }
         service
     }
 
@@ -275,13 +282,34 @@ fn of_tor(view: BootstrapView) -> snapshot::Tor {
     }
 }
 
+/// What has come of proof of work, as the status shows it.
+fn pow(status: DefenceStatus) -> Pow {
+    let refused = [
+        ("unknown_seed", status.refused_unknown_seed),
+        ("wrong", status.refused_wrong),
+        ("used", status.refused_used),
+        ("cheap", status.refused_cheap),
+    ];
+    Pow {
+        effort: status.effort,
+        queue: status.queue as u64,
+        queue_limit: status.queue_limit as u64,
+        trimmed_effort: status.trimmed_effort,
+        trimmed: status.trimmed,
+        expired: status.expired,
+        verified: status.verified,
+        refused: refused.map(|(reason, count)| (reason.to_owned(), count)).into(),
+    }
+}
+
 /// What an instance has counted, as the status shows it.
 fn activity(counters: &Counters) -> Activity {
     let read = |count: &AtomicU64| count.load(Relaxed);
-    let Dropped { queue, rate, rendezvous, circuits, operator } = &counters.dropped;
+    let Dropped { queue, rate, work, rendezvous, circuits, operator } = &counters.dropped;
     let dropped = [
         ("queue", queue),
         ("rate", rate),
+        ("work", work),
         ("rendezvous", rendezvous),
         ("circuits", circuits),
         ("operator", operator),

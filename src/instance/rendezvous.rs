@@ -10,6 +10,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tor_cell::relaycell::RelayCmd;
 use tor_cell::relaycell::hs::intro_payload::{IntroduceHandshakePayload, OnionKey};
+use tor_cell::relaycell::hs::pow::ProofOfWork;
 use tor_cell::relaycell::msg::Rendezvous1;
 use tor_circmgr::ServiceOnionServiceDataTunnel;
 use tor_circmgr::build::onion_circparams_from_netparams;
@@ -55,7 +56,7 @@ pub(super) struct Context {
 
 /// Why a client was not met.
 #[derive(Debug, thiserror::Error)]
-enum RendezvousError {
+pub(super) enum RendezvousError {
     /// Nothing can be built without a directory.
     #[error("no network directory")]
     NoDirectory,
@@ -79,6 +80,21 @@ enum RendezvousError {
     TimedOut,
 }
 
+/// What a client says of itself in an introduction.
+pub(super) struct Opened {
+    key_generator: hs_ntor::HsNtorHkdfKeyGenerator,
+    /// The service's part of the handshake.
+    reply: Vec<u8>,
+    payload: IntroduceHandshakePayload,
+}
+
+impl Opened {
+    /// The work that the client claims to have done.
+    pub(super) fn proof_of_work(&self) -> Option<&ProofOfWork> {
+        self.payload.proof_of_work_extension()
+    }
+}
+
 /// Meets the client of one introduction and serves its streams until it goes.
 /// Where the instance `is_full`, another client makes room for it, once it is
 /// certain that it is one.
@@ -88,16 +104,42 @@ pub(super) fn meet(
     keys: Arc<PointKeys>,
     is_full: bool,
 ) -> impl Future<Output = ()> + Send + 'static {
+    let network = context.network.clone();
+    let subcredentials = Arc::clone(&context.subcredentials);
+    let opened = async move {
+        let directory = network.directory().map_err(|_| RendezvousError::NoDirectory)?;
+        open(&introduction, &keys, &subcredentials.acceptable(&directory))
+    };
+    meet_when_opened(context, opened, is_full, ())
+}
+
+/// The same for a client whose introduction was opened already. `until_met` is
+/// dropped when it is met, or not.
+pub(super) fn meet_opened(
+    context: Arc<Context>,
+    opened: Opened,
+    is_full: bool,
+    until_met: impl Send + 'static,
+) -> impl Future<Output = ()> + Send + 'static {
+    meet_when_opened(context, std::future::ready(Ok(opened)), is_full, until_met)
+}
+
+fn meet_when_opened(
+    context: Arc<Context>,
+    opened: impl Future<Output = Result<Opened, RendezvousError>> + Send + 'static,
+    is_full: bool,
+    until_met: impl Send + 'static,
+) -> impl Future<Output = ()> + Send + 'static {
     // Counted from now on, not from when the task first runs.
     let under_way = Counted::new(&context.counters, |counters| &counters.rendezvous_under_way);
     async move {
         let begun = now().monotonic;
-        let met =
-            tokio::time::timeout(TIME_LIMIT, connect(&context, &introduction, &keys, is_full))
-                .await
-                .unwrap_or(Err(RendezvousError::TimedOut));
         // The client may stay for days; the point's keys go with the point.
-        drop((introduction, keys, under_way));
+        let connected = async { connect(&context, opened.await?, is_full).await };
+        let met = tokio::time::timeout(TIME_LIMIT, connected)
+            .await
+            .unwrap_or(Err(RendezvousError::TimedOut));
+        drop((until_met, under_way));
         match met {
             Ok((tunnel, requests)) => {
                 tracing::debug!("client met");
@@ -116,18 +158,14 @@ pub(super) fn meet(
 /// The streams that a client asks for on one circuit.
 type Requests = futures::stream::BoxStream<'static, tor_proto::stream::IncomingStream>;
 
-/// Decrypts the introduction and builds the circuit that it asks for.
+/// Builds the circuit that an introduction asks for.
 async fn connect(
     context: &Context,
-    introduction: &Introduction,
-    keys: &PointKeys,
+    opened: Opened,
     is_full: bool,
 ) -> Result<(ServiceOnionServiceDataTunnel, Requests), RendezvousError> {
+    let Opened { key_generator, reply, payload } = opened;
     let directory = context.network.directory().map_err(|_| RendezvousError::NoDirectory)?;
-    let acceptable = context.subcredentials.acceptable(&directory);
-    let (header, body) =
-        (introduction.message.encoded_header(), introduction.message.encrypted_body());
-    let (key_generator, reply, payload) = read(header, body, keys, &acceptable)?;
     let OnionKey::NtorOnionKey(onion_key) = payload.onion_key() else {
         return Err(RendezvousError::Malformed);
     };
@@ -181,7 +219,20 @@ async fn connect(
     Ok((tunnel, requests))
 }
 
-/// Decrypts an introduction.
+/// Decrypts an introduction, made for an address with one of these subcredentials.
+#[expect(clippy::result_large_err, reason = "moved once, to be logged")]
+pub(super) fn open(
+    introduction: &Introduction,
+    keys: &PointKeys,
+    acceptable: &[Subcredential],
+) -> Result<Opened, RendezvousError> {
+    let (header, body) =
+        (introduction.message.encoded_header(), introduction.message.encrypted_body());
+    let (key_generator, reply, payload) = read(header, body, keys, acceptable)?;
+    Ok(Opened { key_generator, reply, payload })
+}
+
+/// The same, of the parts of the message.
 #[expect(clippy::result_large_err, reason = "moved once, to be logged")]
 fn read(
     header: &[u8],
@@ -264,7 +315,7 @@ async fn serve_streams(
 
 impl Counters {
     /// A client was not met.
-    fn failed_with(&self, error: &RendezvousError) {
+    pub(super) fn failed_with(&self, error: &RendezvousError) {
         let counter = match error {
             RendezvousError::Full => return self.dropped(Limit::Circuits),
             RendezvousError::Undecryptable(_) | RendezvousError::Malformed => {

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Instant;
 
 use futures::StreamExt as _;
 use futures::future::BoxFuture;
@@ -14,11 +15,12 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use super::defence::{Admitted, Arrived};
 use super::intro::{self, Introduction, PointKeys, Session};
 use super::kept::{Keeper, Keepsake, Restored};
-use super::limits::{Admission, CLIENTS_AT_ONCE, INTRODUCTION_QUEUE, Limit};
+use super::limits::{Admission, CLIENTS_AT_ONCE, INTRODUCTION_QUEUE, Limit, RENDEZVOUS_AT_ONCE};
 use super::plan::{Action, Plan, SlotId};
-use super::replay::ReplayLog;
+use super::replay::{Digest, ReplayLog};
 use super::replay_file::ReplayFile;
 use super::room::Circuits;
 use super::{Counters, Instance, Order, Settings, relays, rendezvous};
@@ -39,6 +41,8 @@ pub(super) struct Running {
     events: FuturesUnordered<BoxFuture<'static, SlotEvent>>,
     /// Where the points' circuits send what arrives.
     introductions: (mpsc::Sender<Introduction>, mpsc::Receiver<Introduction>),
+    /// Where those come back whose clients are to be met, while work is asked for.
+    admitted: (mpsc::Sender<Admitted>, mpsc::Receiver<Admitted>),
     /// Clients being met or served.
     clients: JoinSet<()>,
     /// What the tasks of clients share.
@@ -92,6 +96,7 @@ impl Running {
             slots: BTreeMap::new(),
             events: FuturesUnordered::new(),
             introductions: mpsc::channel(INTRODUCTION_QUEUE),
+            admitted: mpsc::channel(usize::try_from(RENDEZVOUS_AT_ONCE).unwrap_or(1)),
             clients: JoinSet::new(),
             rendezvous,
             keeper: instance.keeper.take(),
@@ -134,6 +139,7 @@ impl Running {
             let wake = self.plan.poll_timeout(now.monotonic).into_iter().chain(save_again).min();
             tokio::select! {
                 Some(introduction) = self.introductions.1.recv() => self.introduced(introduction),
+                Some(admitted) = self.admitted.1.recv() => self.admitted(admitted),
                 Some(event) = self.events.next() => self.slot_event(event),
                 Some(_) = self.clients.join_next() => {}
                 Some(()) = changes.next() => self.drop_unlisted(),
@@ -255,6 +261,16 @@ impl Running {
             counters.dropped.operator.fetch_add(1, Ordering::Relaxed);
             return;
         }
+        if self.instance.defence.is_on() {
+            self.instance.defence.examine(Arrived {
+                introduction,
+                digest,
+                keys: Arc::clone(&point.keys),
+                counters: Arc::clone(counters),
+                back: self.admitted.0.clone(),
+            });
+            return;
+        }
         let rendezvous = counters.rendezvous_under_way.load(Ordering::Relaxed);
         let now = now().monotonic;
         let is_full = self.clients.len() >= CLIENTS_AT_ONCE;
@@ -263,17 +279,44 @@ impl Running {
             return;
         }
         point.admission.take();
+        let (slot, keys) = (introduction.slot, Arc::clone(&point.keys));
+        self.record(slot, digest, now);
+        let context = Arc::clone(&self.rendezvous);
+        self.clients.spawn(rendezvous::meet(context, introduction, keys, is_full));
+    }
+
+    /// The turn of an introduction has come that waited with others: meet its
+    /// client, unless it is the replay of one that did not wait any more.
+    fn admitted(&mut self, admitted: Admitted) {
+        let Admitted { slot, digest, opened, under_way } = admitted;
+        let Some(point) = self.slots.get(&slot) else { return };
+        if point.replays.has(digest) {
+            tracing::debug!("replayed introduction dropped");
+            self.instance.counters.replays.fetch_add(1, Ordering::Relaxed);
+            self.plan.introduced(slot);
+            return;
+        }
+        if !self.answers {
+            self.instance.counters.dropped.operator.fetch_add(1, Ordering::Relaxed);
+            return;
+        }
+        let is_full = self.clients.len() >= CLIENTS_AT_ONCE;
+        self.record(slot, digest, now().monotonic);
+        let context = Arc::clone(&self.rendezvous);
+        self.clients.spawn(rendezvous::meet_opened(context, opened, is_full, under_way));
+    }
+
+    /// Records an introduction, before anything is done about it that a replay
+    /// would repeat.
+    fn record(&mut self, slot: SlotId, digest: Digest, now: Instant) {
+        let Some(point) = self.slots.get_mut(&slot) else { return };
         point.replays.add(digest);
-        // Before anything is done about it that a replay would repeat.
         if let (Some(keeper), Some(file)) = (&mut self.keeper, &mut point.replay_file) {
             keeper.record(file, digest, now);
         }
-        tracing::debug!(instance = %self.instance.settings.name, slot = ?introduction.slot, "introduction");
-        self.plan.introduced(introduction.slot);
-        counters.introductions.fetch_add(1, Ordering::Relaxed);
-        let context = Arc::clone(&self.rendezvous);
-        let keys = Arc::clone(&point.keys);
-        self.clients.spawn(rendezvous::meet(context, introduction, keys, is_full));
+        tracing::debug!(instance = %self.instance.settings.name, ?slot, "introduction");
+        self.plan.introduced(slot);
+        self.instance.counters.introductions.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Gives up points at relays that the directory no longer lists.

@@ -5,6 +5,7 @@
 //! scrapes it and what stores it need not know which sites are served here.
 
 mod family;
+mod pow;
 
 use std::fmt::{self, Error};
 
@@ -237,6 +238,9 @@ fn services(snapshot: &Snapshot, now: Timestamp) -> Vec<Family<'_>> {
             load(|service| service.load.streams_open),
         ),
     ]
+    .into_iter()
+    .chain(pow::families(snapshot))
+    .collect()
 }
 
 /// Samples of each backend that is of one of these kinds.

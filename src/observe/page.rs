@@ -329,6 +329,13 @@ fn load(load: &Load) -> Markup {
             dd { (of_limit("clients being met", load.rendezvous_under_way as f64, load.rendezvous_limit as f64, number)) }
             dt { "Circuits" }
             dd { (of_limit("circuits", load.circuits_open as f64, load.circuits_limit as f64, number)) }
+            @if let Some(pow) = &load.pow {
+                dt { "Proof of work" }
+                dd {
+                    "effort " (pow.effort) ", "
+                    (of_limit("introductions waiting", pow.queue as f64, pow.queue_limit as f64, number))
+                }
+            }
             dt { "Streams" }
             dd {
                 (load.streams_open)

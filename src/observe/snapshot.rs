@@ -4,6 +4,8 @@
 //! Field names are a contract with scripts and dashboards: names may be added,
 //! none is renamed or removed.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 pub use onionbraid_balancer::operator::Word;
@@ -170,6 +172,33 @@ pub struct Load {
     /// So many may be open on one circuit.
     #[serde(default)]
     pub streams_limit_per_circuit: u64,
+    /// Proof of work; `None`: no client is asked for any.
+    #[serde(default)]
+    pub pow: Option<Pow>,
+}
+
+/// What clients are asked for while more come than can be met, and what comes of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Pow {
+    /// The effort that is suggested; 0 in peace.
+    pub effort: u32,
+    /// Introductions that wait for their turn.
+    pub queue: u64,
+    /// So many may; at that, the worse half is dropped.
+    pub queue_limit: u64,
+    /// The greatest effort that was dropped in the last minute: clients that did no
+    /// more than this were not met.
+    pub trimmed_effort: u32,
+    /// Introductions dropped for better ones, since the start.
+    pub trimmed: u64,
+    /// Those dropped because they had waited too long.
+    pub expired: u64,
+    /// Solutions that were right and counted.
+    pub verified: u64,
+    /// Solutions that were not, by reason: `unknown_seed` (expired, or not ours),
+    /// `wrong`, `used`, `cheap` (worth too little to be remembered).
+    pub refused: BTreeMap<String, u64>,
 }
 
 /// How often something happened, a second.

@@ -7,7 +7,7 @@
 use std::fmt::{self, Write as _};
 
 use super::snapshot::{
-    Activity, Backend, BackendKind, BackendState, Descriptor, Http, Reload, Service, Snapshot,
+    Activity, Backend, BackendKind, BackendState, Descriptor, Http, Pow, Reload, Service, Snapshot,
     StatusClasses,
 };
 use super::table::table;
@@ -92,6 +92,7 @@ fn write_service(out: &mut String, service: &Service) -> fmt::Result {
     let mut lines = vec![titles.map(str::to_owned).to_vec()];
     lines.extend(service.backends.iter().map(backend_line));
     out.write_str(&table("  ", &lines))?;
+    service.load.pow.as_ref().map_or(Ok(()), |pow| write_pow(out, pow))?;
     service.http.as_ref().map_or(Ok(()), |http| write_http(out, http))?;
     service.descriptors.iter().try_for_each(|descriptor| write_descriptor(out, descriptor))
 }
@@ -112,6 +113,15 @@ fn backend_line(backend: &Backend) -> Vec<String> {
         BackendKind::Remote => "-".to_owned(),
     }));
     line
+}
+
+/// What its clients are asked for.
+fn write_pow(out: &mut String, pow: &Pow) -> fmt::Result {
+    let Pow { effort, queue, queue_limit, trimmed, expired, verified, refused, .. } = pow;
+    write!(out, "  proof of work: effort {effort}, {queue} of {queue_limit} waiting, ")?;
+    let refused: u64 = refused.values().sum();
+    let dropped = trimmed + expired;
+    writeln!(out, "{verified} solutions verified, {refused} refused, {dropped} dropped")
 }
 
 /// What its HTTP reverse proxy has done.

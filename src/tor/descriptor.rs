@@ -14,17 +14,21 @@ use tor_hscrypto::time::TimePeriod;
 use tor_linkspec::{EncodedLinkSpec, LinkSpec};
 use tor_llcrypto::pk::{curve25519, ed25519};
 use tor_netdoc::NetdocBuilder as _;
+use tor_netdoc::doc::hsdesc::pow::PowParams;
 use tor_netdoc::doc::hsdesc::{HsDescBuilder, IntroPointDesc, create_desc_sign_key_cert};
 use tor_units::IntegerMinutes;
 use zeroize::Zeroizing;
 
 use super::hsdirs::to_arti;
 use super::network::Network;
+#[cfg(feature = "pow")]
+use super::puzzles::Puzzles;
 use super::{protocols, wiped};
 use onionbraid_balancer::command::Publication;
 use onionbraid_balancer::onion::{
     Flaw, IntroPoint, LinkSpecifier, MAX_INTRO_POINTS, Period, RelayId, SessionId,
 };
+use onionbraid_balancer::pow::Puzzle;
 
 /// How long HSDirs may keep a descriptor, in minutes: what C tor and Arti write.
 const LIFETIME_MINUTES: u16 = 180;
@@ -122,6 +126,7 @@ impl Signer {
             last.as_of == publication.as_of
                 && last.points == publication.points
                 && last.capabilities == publication.capabilities
+                && last.puzzle == publication.puzzle
         };
         let (_, signed) = self.last.get(&publication.period)?.iter().find(same)?;
         Some(signed.clone())
@@ -175,7 +180,7 @@ pub fn build(
     offset: SrvPeriodOffset,
     max_length: usize,
 ) -> Result<Signed, DescriptorError> {
-    let Publication { period, as_of, points, capabilities, .. } = publication;
+    let Publication { period, as_of, points, capabilities, puzzle, .. } = publication;
     if points.is_empty() || points.len() > MAX_INTRO_POINTS {
         return Err(DescriptorError::PointCount(points.len()));
     }
@@ -193,7 +198,8 @@ pub fn build(
         .map(|point| to_arti_point(point).filter(|_| point.flaw().is_none()))
         .collect::<Option<Vec<_>>>()
         .ok_or(DescriptorError::InvalidPoint)?;
-    let text = HsDescBuilder::default()
+    let asked = puzzle.and_then(|puzzle| pow_params(identity, *period, puzzle));
+    let text = asking(HsDescBuilder::default(), asked.as_ref())
         .blinded_id(&blinded_public)
         .hs_desc_sign(&signing_key)
         .hs_desc_sign_cert(certificate)
@@ -214,6 +220,35 @@ pub fn build(
         .build_sign(&mut rng)
         .map_err(DescriptorError::Build)?;
     Ok(Signed { text: text.into(), revision })
+}
+
+/// The `pow-params` of a descriptor (torspec hspow-spec, section "Parameter
+/// descriptor").
+#[cfg(feature = "pow")]
+fn pow_params(identity: &HsIdKeypair, period: Period, puzzle: Puzzle) -> Option<PowParams> {
+    use tor_checkable::timed::TimeRangeBound;
+    use tor_hscrypto::pow::v1::Effort;
+    use tor_netdoc::doc::hsdesc::pow::v1::PowParamsV1;
+
+    let seed = Puzzles::of(identity).seed(period, puzzle.slot).into();
+    let seed = TimeRangeBound::new(seed, ..puzzle.expires);
+    Some(PowParams::V1(PowParamsV1::new(seed, Effort::new(puzzle.effort))))
+}
+
+#[cfg(feature = "pow")]
+fn asking<'a>(builder: HsDescBuilder<'a>, params: Option<&'a PowParams>) -> HsDescBuilder<'a> {
+    builder.pow_params(params)
+}
+
+/// Without the feature no puzzle is ever published.
+#[cfg(not(feature = "pow"))]
+fn pow_params(_: &HsIdKeypair, _: Period, _: Puzzle) -> Option<PowParams> {
+    None
+}
+
+#[cfg(not(feature = "pow"))]
+fn asking<'a>(builder: HsDescBuilder<'a>, _: Option<&PowParams>) -> HsDescBuilder<'a> {
+    builder
 }
 
 /// The key of the revision counter: C tor's derivation, a zero byte and the 64
@@ -349,6 +384,7 @@ mod tests {
             as_of: UNIX_EPOCH + Duration::from_secs(1_700_000_000),
             points: (0..points).map(point).collect(),
             capabilities,
+            puzzle: None,
         }
     }
 
@@ -391,6 +427,39 @@ mod tests {
             signer.keep(&later, &signed);
         }
         assert_eq!(signer.last[&PERIOD].len(), KEPT);
+    }
+
+    #[cfg(feature = "pow")]
+    #[test]
+    fn a_puzzle_is_what_a_client_reads_and_none_where_there_is_none() {
+        use onionbraid_balancer::pow::SeedSlot;
+
+        let identity = identity();
+        let expires = UNIX_EPOCH + Duration::from_secs(1_700_005_000);
+        let puzzle = Puzzle { slot: SeedSlot(300_000), expires, effort: 42 };
+        let asking =
+            Publication { puzzle: Some(puzzle), ..publication(3, Capabilities::default()) };
+        let silent = Publication { puzzle: None, ..asking.clone() };
+        let key = HsIdKey::from(&identity);
+        let (blinded, subcredential) = key.compute_blinded_key(to_arti(PERIOD)).unwrap();
+        let read = |publication: &Publication| {
+            let signed = build(&identity, publication, 1000.into(), MAX_LENGTH).unwrap();
+            HsDesc::parse_decrypt_validate(&signed.text, &blinded.id(), &subcredential, None)
+                .unwrap()
+                .if_valid_at(&publication.as_of)
+                .unwrap()
+                .pow_params()
+                .to_vec()
+        };
+        assert!(read(&silent).is_empty());
+        let [PowParams::V1(params)] = &read(&asking)[..] else { panic!("one puzzle") };
+        assert_eq!(u32::from(params.suggested_effort()), 42);
+        let seed = params.seed();
+        let before = expires - Duration::from_secs(1);
+        let published = seed.clone().if_valid_at(&before).unwrap();
+        let published: &[u8; 32] = published.as_ref();
+        assert_eq!(published, &Puzzles::of(&identity).seed(PERIOD, puzzle.slot));
+        assert!(seed.clone().if_valid_at(&(expires + Duration::from_secs(1))).is_err());
     }
 
     proptest! {

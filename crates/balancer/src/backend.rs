@@ -121,6 +121,12 @@ impl TrackedBackend {
         self.judgement.0
     }
 
+    /// Whether it verifies the work of clients where that is asked for. What it
+    /// takes is derived from the identity key: a backend elsewhere has none of it.
+    pub(super) fn verifies_work(&self) -> bool {
+        self.is_local()
+    }
+
     /// Whether its points may be listed. Doubtful ones may: listing a dead
     /// point costs clients a retry, dropping a live one costs its capacity.
     pub(super) fn is_live(&self) -> bool {

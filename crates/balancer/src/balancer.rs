@@ -12,6 +12,7 @@ use crate::backend::TrackedBackend;
 use crate::command::Command;
 use crate::content::{Content, ContentPolicy, Listed, Live};
 use crate::fact::{BackendId, Fact, NetworkView, Now};
+use crate::held_back::{self, Listable, Puzzles};
 use crate::onion::SessionId;
 use crate::operator::{MAX_WEIGHT, OperatorOrder, Refused, Verb, Word};
 use crate::pause::Clocks;
@@ -32,6 +33,8 @@ pub struct Balancer {
     origins_down: Option<String>,
     /// Whether the local instances are about to end.
     withdrawing: bool,
+    /// What clients are asked for.
+    puzzles: Puzzles,
     clocks: Clocks,
     probing: Probing,
     publisher: Publisher,
@@ -48,6 +51,7 @@ impl Balancer {
             network: None,
             origins_down: None,
             withdrawing: false,
+            puzzles: Puzzles::default(),
             clocks: Clocks::default(),
             probing: Probing::new(settings.probe_every),
             publisher: Publisher::new(settings.publishers),
@@ -105,7 +109,7 @@ impl Balancer {
             return Err(Refused::Weight);
         }
         let takes_out = matches!(order.verb, Verb::Drain | Verb::Maintenance);
-        let mut listable = listable(&self.backends, self.withdrawing).into_iter();
+        let mut listable = in_use(&self.backends, self.withdrawing).into_iter();
         if takes_out
             && !order.force
             && listable.next().is_some_and(|only| only.id() == order.backend)
@@ -187,7 +191,7 @@ impl Balancer {
                 self.publisher.uploaded((period, hsdir), as_of, outcome, now, rng);
             }
             Fact::Inspected { period, hsdir, outcome } => {
-                let live = listable(&self.backends, self.withdrawing).into_iter();
+                let live = self.listable().backends.into_iter();
                 let points = |backend: &TrackedBackend| backend.points().to_vec();
                 let owned =
                     live.flat_map(|b| points(b).into_iter().map(|it| (it.session_id, b.id())));
@@ -201,6 +205,7 @@ impl Balancer {
                 }
             }
             Fact::Origins(outcome) => self.origins(outcome),
+            Fact::Puzzle(puzzle) => self.puzzles.offer(puzzle),
         }
         self.progress(now, rng);
     }
@@ -225,10 +230,15 @@ impl Balancer {
 
     /// What the operator sees, as of the last `handle_*`.
     pub fn status(&self) -> Status {
+        let live = live(&self.backends, self.withdrawing);
         let backends = self.backends.iter().map(|backend| {
             let id = backend.id();
             let listed = self.publisher.found().iter().filter(|chosen| chosen.backend == id);
-            backend.snapshot(listed.count())
+            let mut status = backend.snapshot(listed.count());
+            if self.puzzles.holds_back(backend, &live) {
+                status.reason = Some(held_back::REASON.to_owned());
+            }
+            status
         });
         Status {
             state: self.state(),
@@ -240,7 +250,13 @@ impl Balancer {
 
     /// What is believed of each backend, as of the last `handle_*`.
     pub fn beliefs(&self) -> impl Iterator<Item = Belief<'_>> {
-        self.backends.iter().map(TrackedBackend::belief)
+        let live = live(&self.backends, self.withdrawing);
+        self.backends.iter().map(move |backend| match backend.belief() {
+            belief if self.puzzles.holds_back(backend, &live) => {
+                Belief { reason: Some(held_back::REASON), ..belief }
+            }
+            belief => belief,
+        })
     }
 
     /// What the operator calls a backend, if the settings have it.
@@ -309,7 +325,9 @@ impl Balancer {
         for backend in &mut self.backends {
             backend.apply_probe_health(self.probing.health(backend.id()));
         }
+        // What another publisher asks clients for is not known.
         if let Some(seen) = self.publisher.take_seen()
+            && !self.puzzles.are_offered()
             && let Some(content) = self.wanted(&seen, now, &mut alarm)
             && content.listed() == seen
         {
@@ -326,8 +344,9 @@ impl Balancer {
     /// published stays, since all of them failing at once is more likely our
     /// own error, and a descriptor without points helps nobody.
     fn wanted(&mut self, listed: &Listed, now: Now, alarm: &mut Alarm) -> Option<Content> {
-        let live = listable(&self.backends, self.withdrawing).into_iter();
-        let live = live.map(|backend| Live {
+        let live = live(&self.backends, self.withdrawing);
+        let Listable { backends, puzzle } = self.puzzles.listable(live, self.publisher.puzzle());
+        let live = backends.into_iter().map(|backend| Live {
             backend: backend.id(),
             order: backend.order(),
             weight: backend.weight(),
@@ -336,7 +355,15 @@ impl Balancer {
         });
         let all: Vec<_> = self.backends.iter().map(|b| (b.order(), b.id())).collect();
         let replicas = self.publisher.replicas();
-        self.choice.content(live.collect(), &all, listed, replicas, now.wall, alarm)
+        let live = live.collect();
+        let content = self.choice.content(live, &all, listed, replicas, now.wall, alarm)?;
+        Some(Content { puzzle, ..content })
+    }
+
+    /// The backends whose points may be listed.
+    fn listable(&self) -> Listable<'_> {
+        let live = live(&self.backends, self.withdrawing);
+        self.puzzles.listable(live, self.publisher.puzzle())
     }
 
     /// Whether clients can find the service, as of the last `handle_*`.
@@ -358,17 +385,22 @@ impl Balancer {
     }
 }
 
-/// The backends whose points may be listed: the live ones that the operator has
-/// in use, and those without weight only while there is no other.
-fn listable(backends: &[TrackedBackend], withdrawing: bool) -> Vec<&TrackedBackend> {
-    let stays = |b: &&TrackedBackend| {
-        b.is_live() && b.operator().word == Word::Ready && !(withdrawing && b.is_local())
-    };
-    let mut live: Vec<&TrackedBackend> = backends.iter().filter(stays).collect();
+/// Those of them that are listed while nothing else keeps them out: those without
+/// weight only while there is no other.
+fn in_use(backends: &[TrackedBackend], withdrawing: bool) -> Vec<&TrackedBackend> {
+    let mut live = live(backends, withdrawing);
     if live.iter().any(|backend| backend.weight() > 0) {
         live.retain(|backend| backend.weight() > 0);
     }
     live
+}
+
+/// The live backends that the operator has in use.
+fn live(backends: &[TrackedBackend], withdrawing: bool) -> Vec<&TrackedBackend> {
+    let stays = |b: &&TrackedBackend| {
+        b.is_live() && b.operator().word == Word::Ready && !(withdrawing && b.is_local())
+    };
+    backends.iter().filter(stays).collect()
 }
 
 #[cfg(test)]

@@ -7,6 +7,8 @@ use std::time::SystemTime;
 
 use super::fact::BackendId;
 use crate::onion::{Capabilities, IntroPoint, Period, RelayId, SessionId};
+use crate::pow::Puzzle;
+
 #[derive(Clone, Debug, PartialEq)]
 pub enum Command {
     /// Fetch a remote backend's own descriptor from several HSDirs and report
@@ -40,4 +42,7 @@ pub struct Publication {
     pub points: Arc<[IntroPoint]>,
     /// What the descriptor may promise.
     pub capabilities: Capabilities,
+    /// What it asks clients for: every point listed verifies that, or it asks for
+    /// an effort of 0.
+    pub puzzle: Option<Puzzle>,
 }

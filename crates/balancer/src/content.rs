@@ -16,6 +16,7 @@ use super::select::select;
 use super::settings::{Distinct, Order, Publishers};
 use super::turns::{Turns, seated_by_the_clock};
 use crate::onion::{Capabilities, IntroPoint, MAX_INTRO_POINTS, SessionId};
+use crate::pow::Puzzle;
 
 /// With so few backends one descriptor serves again, where more than
 /// [`MAX_INTRO_POINTS`] made several necessary: a number of backends that moves
@@ -31,6 +32,8 @@ pub(super) type Listed = Vec<Vec<(BackendId, SessionId)>>;
 pub(super) struct Content {
     /// Never empty, and none of them is.
     pub(super) sets: Vec<Set>,
+    /// What clients are asked for, in all of them.
+    pub(super) puzzle: Option<Puzzle>,
 }
 
 /// What one descriptor says.
@@ -179,7 +182,7 @@ impl ContentPolicy {
             chosen,
         };
         let sets: Vec<Set> = sets.into_iter().map(set).collect();
-        sets.iter().all(|set| !set.chosen.is_empty()).then_some(Content { sets })
+        sets.iter().all(|set| !set.chosen.is_empty()).then_some(Content { sets, puzzle: None })
     }
 
     /// The points of each set.

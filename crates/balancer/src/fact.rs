@@ -7,6 +7,7 @@ use std::time::{Instant, SystemTime};
 use serde::{Deserialize, Serialize};
 
 use crate::onion::{Capabilities, Flaw, IntroPoint, Period, RelayId, SessionId};
+use crate::pow::Puzzle;
 
 /// A moment on both clocks: the monotonic one for every delay, the wall clock
 /// for what is shown and for revision counters.
@@ -52,6 +53,9 @@ pub enum Fact {
     /// Whether the origins behind the local instances can be reached; `Err`
     /// says why none of them can. All local instances of a service share them.
     Origins(Result<(), String>),
+    /// The local instances verify solutions for this puzzle now, and suggest its
+    /// effort; `None`: they verify none.
+    Puzzle(Option<Puzzle>),
     /// One HSDir has been asked for our own descriptor.
     Inspected {
         /// The period of the descriptor.

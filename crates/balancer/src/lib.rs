@@ -25,6 +25,7 @@
 //! | [`remote`] | what a remote backend's own descriptor says, and when to fetch it again |
 //! | [`probing`], [`health`] | which point is probed when, and what the answers say |
 //! | [`content`] | what the descriptors should say |
+//! | [`held_back`] | which backends leave while clients are asked for work |
 //! | [`turns`] | whose turn it is, where there are too many backends |
 //! | [`quota`] | how many places each backend should have |
 //! | [`select`], [`distinct`] | which points are listed: one set for all HSDirs, or several |
@@ -57,6 +58,7 @@ mod change;
 mod content;
 mod distinct;
 mod health;
+mod held_back;
 mod hsdir;
 mod offer;
 mod others;

@@ -25,6 +25,7 @@ use super::schedule::{Alarm, between};
 use super::seating::Chosen;
 use super::settings::Publishers;
 use crate::onion::{IntroPoint, Period, RelayId};
+use crate::pow::Puzzle;
 use crate::status::{self, CanaryOutcome};
 
 /// By how much uploads to newly responsible HSDirs are spread, so that not all
@@ -336,6 +337,11 @@ impl Publisher {
         self.rings.iter().any(|ring| ring.view.current && ring.is_found())
     }
 
+    /// What the last round asks clients for.
+    pub(super) fn puzzle(&self) -> Option<Puzzle> {
+        self.published.as_ref().and_then(|published| published.content.puzzle)
+    }
+
     /// Whether there was a round.
     pub(super) fn has_published(&self) -> bool {
         self.published.is_some()
@@ -413,6 +419,7 @@ impl Publisher {
                 as_of,
                 points: Arc::clone(&points[set]),
                 capabilities: content.sets[set].capabilities.clone(),
+                puzzle: content.puzzle,
             }));
         }
     }

@@ -23,6 +23,7 @@ pub(super) fn on(
         unknown_to_publishers(service, address, all),
         take_turns(service),
         names_of_another(service),
+        held_back(service),
     ];
     let hint = |hint| format!("service \"{}\": {hint}", service.nickname);
     hints.into_iter().flatten().map(hint).collect()
@@ -72,6 +73,17 @@ fn take_turns(service: &ServiceConfig) -> Option<String> {
             "one descriptor has room for {MAX_INTRO_POINTS} of its {count} backends, so they take \
              turns; without `distinct_descriptors = false` all of them are in use"
         )
+    })
+}
+
+/// Who cannot verify work is no help while it is asked for.
+fn held_back(service: &ServiceConfig) -> Option<String> {
+    let held_back = service.pow.enabled && service.local_instances > 0;
+    (held_back && !service.backends.is_empty()).then(|| {
+        "while its clients are asked for work (`enable_pow`), its backends elsewhere leave the \
+         descriptor, since they cannot verify it: its local instances then serve everybody \
+         (docs/proof-of-work.md)"
+            .to_owned()
     })
 }
 
@@ -145,6 +157,16 @@ mod tests {
         assert_one(&hints_on(&format!("{never} 21")), "for 20 of its 21 backends");
         assert!(hints_on(&format!("{never} 20")).is_empty());
         assert!(hints_on("local_instances = 21").is_empty());
+    }
+
+    #[test]
+    fn backends_that_are_held_back_while_clients_work_are_mentioned() {
+        let mixed = format!(
+            "local_instances = 1\nbackends = [\"{SECOND}\"]\nprobe = {{ port = 80 }}\nenable_pow ="
+        );
+        assert_one(&hints_on(&format!("{mixed} true")), "docs/proof-of-work.md");
+        assert!(hints_on(&format!("{mixed} false")).is_empty());
+        assert!(hints_on("local_instances = 2\nenable_pow = true").is_empty());
     }
 
     #[test]

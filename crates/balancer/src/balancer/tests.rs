@@ -11,6 +11,7 @@ use super::*;
 use crate::command::Publication;
 use crate::fact::{FetchFailure, FetchedDescriptor, ProbeFailure, UploadFailure};
 use crate::onion::{Capabilities, IntroPoint, OnionAddress};
+use crate::pow::{Puzzle, SeedSlot};
 use crate::samples::{MINUTE, SECOND, later, network, period, point, relay, rng, start};
 use crate::settings::{BackendPlace, BackendSettings, Publishers};
 
@@ -966,4 +967,152 @@ fn what_an_operator_said_holds_over_a_restart_and_a_reload() {
     settings.backends[1].weight = 2;
     world.reconfigure(settings);
     assert_eq!(weights(&world), (2, None));
+}
+
+fn puzzle(slot: u64, effort: u32) -> Option<Puzzle> {
+    let expires = start().wall + 100 * MINUTE;
+    Some(Puzzle { slot: SeedSlot(slot), expires, effort })
+}
+
+impl World {
+    /// What the newest descriptor asks for, and how many points it has.
+    fn asked(&self) -> (Option<u32>, usize) {
+        let (_, newest) = self.uploads.last().unwrap();
+        (newest.puzzle.map(|puzzle| puzzle.effort), newest.points.len())
+    }
+
+    /// The reason that status has for a backend.
+    fn reason(&self, backend: usize) -> Option<String> {
+        self.balancer.status().backends[backend].reason.clone()
+    }
+
+    /// Whether a client that works finds only points that verify it, wherever it
+    /// asks: those of locals have numbers up to 9.
+    fn work_is_worth_something(&self) -> bool {
+        self.uploads.iter().all(|(_, publication)| {
+            let asked = publication.puzzle.is_some_and(|puzzle| puzzle.effort > 0);
+            !asked || publication.points.iter().all(|it| (1..10).any(|n| *it == point(n, n)))
+        })
+    }
+}
+
+#[test]
+fn who_cannot_verify_work_leaves_while_it_is_asked_for_and_comes_back() {
+    let mut world = World::on_network(1, 2);
+    world.tell(Fact::Puzzle(puzzle(1, 0)));
+    world.local(0, &[1, 2, 3]);
+    world.fetched(1, 1, &[11, 12, 13]);
+    world.fetched(2, 1, &[21, 22, 23]);
+    world.pass(MINUTE);
+    assert_eq!(world.asked(), (Some(0), 9));
+
+    world.tell(Fact::Puzzle(puzzle(1, 40)));
+    let reason = Some("held back: cannot verify proof of work".to_owned());
+    assert_eq!([0, 1, 2].map(|n| world.reason(n)), [None, reason.clone(), reason.clone()]);
+    world.pass(MINUTE);
+    assert_eq!(world.asked(), (Some(40), 3));
+    assert_eq!(world.balancer.status().backends[1].published_intro_points, 0);
+    assert_eq!(world.balancer.status().backends[1].state, BackendState::Up);
+
+    world.tell(Fact::Puzzle(puzzle(1, 0)));
+    world.pass(3 * MINUTE);
+    assert_eq!(world.asked(), (Some(0), 9));
+    assert_eq!(world.reason(1), None);
+    assert!(world.work_is_worth_something());
+}
+
+#[test]
+fn nobody_is_asked_for_work_that_no_live_backend_verifies() {
+    // Without a local instance, and with one whose origins are down.
+    let mut world = World::on_network(0, 1);
+    world.tell(Fact::Puzzle(puzzle(1, 40)));
+    world.fetched(0, 1, &[11, 12, 13]);
+    world.pass(MINUTE);
+    assert_eq!(world.asked(), (None, 3));
+
+    let mut world = World::on_network(1, 1);
+    world.tell(Fact::Puzzle(puzzle(1, 40)));
+    world.local(0, &[1, 2, 3]);
+    world.fetched(1, 1, &[11, 12, 13]);
+    world.pass(MINUTE);
+    assert_eq!(world.asked(), (Some(40), 3));
+    world.tell(Fact::Origins(Err("connection refused".into())));
+    world.pass(MINUTE);
+    assert_eq!(world.asked(), (None, 3));
+    assert!(world.newest().contains(&point(11, 11)));
+    world.tell(Fact::Origins(Ok(())));
+    world.pass(3 * MINUTE);
+    assert_eq!(world.asked(), (Some(40), 3));
+    world.withdraw();
+    world.pass(MINUTE);
+    assert_eq!(world.asked(), (None, 3));
+    assert!(world.work_is_worth_something());
+}
+
+#[test]
+fn in_peace_a_puzzle_is_published_only_where_a_listed_backend_verifies_it() {
+    let mut settings = World::settings(1, 1);
+    settings.backends[0].weight = 0;
+    let mut world = World::on_network(1, 1);
+    world.reconfigure(settings);
+    world.tell(Fact::Puzzle(puzzle(1, 0)));
+    world.local(0, &[1, 2, 3]);
+    world.fetched(1, 1, &[11, 12, 13]);
+    world.pass(MINUTE);
+    assert_eq!(world.asked(), (None, 3));
+    // Who gets no clients in peace gets them when nobody else can verify work.
+    world.tell(Fact::Puzzle(puzzle(1, 5)));
+    world.pass(MINUTE);
+    assert_eq!((world.asked(), world.work_is_worth_something()), ((Some(5), 3), true));
+}
+
+#[test]
+fn a_descriptor_is_published_anew_for_another_seed_or_an_effort_that_differs_by_much() {
+    let mut world = World::on_network(1, 0);
+    let mut rounds_for = |of| {
+        world.tell(Fact::Puzzle(of));
+        world.local(0, &[1, 2, 3]);
+        world.pass(3 * MINUTE);
+        (world.rounds().len(), world.uploads.last().unwrap().1.puzzle)
+    };
+    let _ = rounds_for(puzzle(1, 100));
+    let uploads = |world: &World| world.uploads.len();
+    assert_eq!(rounds_for(puzzle(1, 110)).1, puzzle(1, 100));
+    assert_eq!(rounds_for(puzzle(1, 90)).1, puzzle(1, 100));
+    assert_eq!(rounds_for(puzzle(1, 120)).1, puzzle(1, 120));
+    assert_eq!(rounds_for(puzzle(2, 120)).1, puzzle(2, 120));
+    assert_eq!(rounds_for(puzzle(2, 0)).1, puzzle(2, 0));
+    assert_eq!(rounds_for(None).1, None);
+    assert_eq!(uploads(&world), 2 * 5);
+}
+
+#[test]
+fn whatever_is_suggested_and_whoever_dies_no_work_is_ever_worth_nothing() {
+    use rand::RngExt as _;
+    let mut world = World::on_network(2, 2);
+    let mut choices = rng();
+    for step in 0..3_000_u64 {
+        let number = choices.random_range(0..8_u32);
+        let on = choices.random_bool(0.5);
+        match number {
+            0 | 1 => {
+                let first = 1 + 3 * number as u16;
+                let points = [first, first + 1];
+                world.local(number, if on { &points } else { &[] });
+            }
+            2 | 3 if on => {
+                world.fetched(number, step + 1, &[number as u16 * 10, number as u16 * 10 + 1])
+            }
+            4 => world.tell(Fact::Origins(if on { Ok(()) } else { Err("down".into()) })),
+            _ => world.tell(Fact::Puzzle(match choices.random_range(0..4) {
+                0 => None,
+                1 => puzzle(step / 100, 0),
+                _ => puzzle(step / 100, choices.random_range(1..10_000)),
+            })),
+        }
+        world.pass(choices.random_range(1..120) * SECOND);
+    }
+    assert!(world.uploads.iter().any(|(_, it)| it.puzzle.is_some_and(|it| it.effort > 0)));
+    assert!(world.uploads.iter().any(|(_, it)| it.points.iter().any(|p| *p == point(20, 20))));
+    assert!(world.work_is_worth_something());
 }

@@ -1,0 +1,516 @@
+//! Which introductions of a service are acted upon, while clients are asked for
+//! work?
+//!
+//! All local instances of the service share one `Defence`. What arrives at their
+//! points is decrypted and verified on threads of its own, a bounded number of
+//! them, and waits in one queue, ordered by the work that its client did. From
+//! there it goes back to its instance, which meets the client. How that is
+//! ordered, and how much work to ask for, `onionbraid_balancer::pow` decides.
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::{Notify, mpsc, watch};
+use tokio::task::{JoinError, JoinSet};
+use tor_hscrypto::pk::HsIdKeypair;
+use tor_hscrypto::time::TimePeriod;
+
+use super::Counters;
+use super::fair_queue::FairQueue;
+use super::intro::{Introduction, PointKeys};
+use super::limits::RENDEZVOUS_AT_ONCE;
+use super::plan::SlotId;
+use super::rendezvous::{Opened, open};
+use super::replay::Digest;
+use crate::clock::{now, sleep_until};
+use crate::tor::network::Network;
+use crate::tor::puzzles::{Puzzles, Refusal, SeedId, Solved, Verifiers};
+use crate::tor::subcredentials::Subcredentials;
+use onionbraid_balancer::fact::Now;
+use onionbraid_balancer::onion::SessionId;
+use onionbraid_balancer::pow::{
+    AdmissionQueue, AdmissionSettings, Effort, NonceLog, NonceVerdict, Puzzle, SeedSlot,
+};
+
+/// Introductions that may wait for decryption, at each point: as many as are
+/// decrypted in a few tens of milliseconds.
+const TO_DECRYPT: usize = 256;
+
+/// Threads that examine introductions at most, and no more than half of the cores.
+const MOST_THREADS: usize = 4;
+
+/// Introductions that a thread takes at a time.
+const BATCH: usize = 16;
+
+/// How often the time is looked at for other seeds.
+const LOOK_EVERY: Duration = Duration::from_secs(20);
+
+/// Nonces that are remembered for each introduction a second that may be acted
+/// upon: so many seconds pass until a seed is not accepted any more, and some.
+const NONCES: usize = 16_000;
+
+/// The most that are remembered, of about 20 bytes each.
+const MOST_NONCES: usize = 4_000_000;
+
+/// What is asked of clients.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DefenceSettings {
+    /// Introductions taken from the queue in a second, and at once.
+    pub rate: (u32, u32),
+    /// How many may wait.
+    pub depth: usize,
+    /// The most effort to ask for.
+    pub max_effort: Effort,
+    /// Whether introductions for addresses of other publishers come as well,
+    /// whose seeds are not known here.
+    pub has_frontends: bool,
+}
+
+/// What comes of proof of work, up to now.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DefenceStatus {
+    /// What clients are asked for.
+    pub effort: Effort,
+    /// Introductions that are acted upon in a second, in the long run.
+    pub rate: u32,
+    /// Introductions that wait.
+    pub queue: usize,
+    /// So many may.
+    pub queue_limit: usize,
+    /// The greatest effort that was dropped in the last minute.
+    pub trimmed_effort: Effort,
+    /// Introductions dropped for better ones.
+    pub trimmed: u64,
+    /// Introductions dropped because they had waited too long.
+    pub expired: u64,
+    /// Solutions that were right and counted.
+    pub verified: u64,
+    /// Solutions for a seed that is not accepted, any more or at all.
+    pub refused_unknown_seed: u64,
+    /// Solutions that are none.
+    pub refused_wrong: u64,
+    /// Solutions that were used before.
+    pub refused_used: u64,
+    /// Solutions too cheap to be remembered: they count as no work.
+    pub refused_cheap: u64,
+}
+
+/// Orders the introductions of a service.
+pub struct Defence {
+    network: Network,
+    identity: Arc<HsIdKeypair>,
+    puzzles: Puzzles,
+    subcredentials: Arc<Subcredentials>,
+    on: AtomicBool,
+    wake: Notify,
+    arrived: Mutex<FairQueue<SessionId, Arrived>>,
+    desk: Mutex<Desk>,
+    /// For the seeds that are accepted now.
+    verifiers: Mutex<Arc<Verifiers>>,
+    under_way: AtomicUsize,
+    puzzle: watch::Sender<Option<Puzzle>>,
+}
+
+/// What waits, and what was used.
+struct Desk {
+    queue: AdmissionQueue<Waiting>,
+    nonces: NonceLog<SeedId>,
+    /// Whether seeds that are not known may be those of other publishers.
+    has_frontends: bool,
+    verified: u64,
+    refused: Refused,
+}
+
+/// Solutions that did not count.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Refused {
+    unknown_seed: u64,
+    wrong: u64,
+    used: u64,
+    cheap: u64,
+}
+
+/// An introduction that was not looked into so far.
+pub(super) struct Arrived {
+    pub(super) introduction: Introduction,
+    pub(super) digest: Digest,
+    pub(super) keys: Arc<PointKeys>,
+    pub(super) counters: Arc<Counters>,
+    /// Where its instance takes it back.
+    pub(super) back: mpsc::Sender<Admitted>,
+}
+
+/// An introduction that waits for its turn.
+struct Waiting {
+    slot: SlotId,
+    digest: Digest,
+    opened: Opened,
+    back: mpsc::Sender<Admitted>,
+    /// Counts it as dropped, unless its turn comes.
+    counted: DroppedUnlessMet,
+}
+
+/// An introduction whose turn has come.
+pub(super) struct Admitted {
+    pub(super) slot: SlotId,
+    pub(super) digest: Digest,
+    pub(super) opened: Opened,
+    pub(super) under_way: UnderWay,
+}
+
+/// A rendezvous that is under way while this lives.
+pub(super) struct UnderWay(Arc<Defence>);
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.0.under_way.fetch_sub(1, Ordering::Relaxed);
+        self.0.wake.notify_one();
+    }
+}
+
+/// Counts an introduction as dropped when it is dropped.
+struct DroppedUnlessMet(Option<Arc<Counters>>);
+
+impl Drop for DroppedUnlessMet {
+    fn drop(&mut self) {
+        if let Some(counters) = &self.0 {
+            counters.dropped.work.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Defence {
+    /// Asks for nothing so far.
+    pub(crate) fn new(
+        network: Network,
+        identity: Arc<HsIdKeypair>,
+        subcredentials: Arc<Subcredentials>,
+    ) -> Arc<Self> {
+        let puzzles = Puzzles::of(&identity);
+        let queue = AdmissionQueue::new(AdmissionSettings::default());
+        Arc::new(Self {
+            network,
+            identity,
+            puzzles,
+            subcredentials,
+            on: AtomicBool::new(false),
+            wake: Notify::new(),
+            arrived: Mutex::new(FairQueue::new(TO_DECRYPT)),
+            desk: Mutex::new(Desk::new(queue)),
+            verifiers: Mutex::default(),
+            under_way: AtomicUsize::new(0),
+            puzzle: watch::Sender::new(None),
+        })
+    }
+
+    /// The operator wants this from now on; `None`: no work is asked for, and what
+    /// waits is dropped.
+    pub(crate) fn configure(&self, settings: Option<DefenceSettings>) {
+        let Some(settings) = settings else {
+            let mut desk = lock(&self.desk);
+            self.on.store(false, Ordering::Relaxed);
+            desk.queue = AdmissionQueue::new(AdmissionSettings::default());
+            self.puzzle.send_if_modified(|told| told.take().is_some());
+            drop(desk);
+            lock(&self.arrived).clear();
+            return;
+        };
+        let DefenceSettings { rate: (rate, burst), depth, max_effort, has_frontends } = settings;
+        let at_once = usize::try_from(RENDEZVOUS_AT_ONCE).unwrap_or(usize::MAX);
+        let queue = AdmissionSettings { rate, burst, depth, max_effort, at_once };
+        let mut desk = lock(&self.desk);
+        desk.has_frontends = has_frontends;
+        if self.on.swap(true, Ordering::Relaxed) {
+            desk.queue.reconfigure(queue);
+        } else {
+            desk.queue = AdmissionQueue::new(queue);
+        }
+        let seconds = usize::try_from(rate).unwrap_or(usize::MAX);
+        desk.nonces.set_capacity(seconds.saturating_mul(NONCES).min(MOST_NONCES));
+        drop(desk);
+        // So that the first descriptor has it.
+        self.tell(now());
+        self.wake.notify_one();
+    }
+
+    /// Whether work is asked for.
+    pub(super) fn is_on(&self) -> bool {
+        self.on.load(Ordering::Relaxed)
+    }
+
+    /// What descriptors should say; `None`: nothing of it.
+    pub(crate) fn puzzle(&self) -> watch::Receiver<Option<Puzzle>> {
+        self.puzzle.subscribe()
+    }
+
+    /// What came of it so far; `None`: no work is asked for.
+    pub(crate) fn status(&self) -> Option<DefenceStatus> {
+        if !self.is_on() {
+            return None;
+        }
+        let desk = lock(&self.desk);
+        Some(DefenceStatus {
+            effort: desk.queue.suggested_effort(),
+            rate: desk.queue.rate(),
+            queue: desk.queue.len(),
+            queue_limit: desk.queue.depth(),
+            trimmed_effort: desk.queue.trimmed_effort(),
+            trimmed: desk.queue.trimmed(),
+            expired: desk.queue.expired(),
+            verified: desk.verified,
+            refused_unknown_seed: desk.refused.unknown_seed,
+            refused_wrong: desk.refused.wrong,
+            refused_used: desk.refused.used,
+            refused_cheap: desk.refused.cheap,
+        })
+    }
+
+    /// An introduction has arrived that is no replay.
+    pub(super) fn examine(&self, arrived: Arrived) {
+        let session = arrived.keys.session_id();
+        if let Err(arrived) = lock(&self.arrived).push(session, arrived) {
+            arrived.counters.dropped.queue.fetch_add(1, Ordering::Relaxed);
+        }
+        self.wake.notify_one();
+    }
+
+    /// Has introductions examined and sent back to their instances, until it is
+    /// dropped.
+    pub(crate) async fn run(self: Arc<Self>) {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        // The others are for clients that are served already.
+        let threads = (cores / 2).clamp(1, MOST_THREADS);
+        let mut examining = JoinSet::new();
+        let mut look_at = None;
+        let mut accepted = None;
+        loop {
+            let now = now();
+            let mut wake = None;
+            if self.is_on() {
+                if look_at.is_none_or(|at| at <= now.monotonic) {
+                    self.accept_seeds_of(now, &mut accepted);
+                    look_at = Some(now.monotonic + LOOK_EVERY);
+                }
+                // One that ends soon may have seen nothing more to do.
+                while examining.len() < threads && !lock(&self.arrived).is_empty() {
+                    let defence = Arc::clone(&self);
+                    examining.spawn_blocking(move || defence.examine_all());
+                }
+                wake = self.admit(now.monotonic).into_iter().chain(look_at).min();
+                self.tell(now);
+            } else {
+                look_at = None;
+                accepted = None;
+            }
+            tokio::select! {
+                () = self.wake.notified() => {}
+                Some(ended) = examining.join_next() => ended.unwrap_or_else(panicked),
+                () = sleep_until(wake) => {}
+            }
+        }
+    }
+
+    /// Decrypts and verifies what has arrived, until there is no more.
+    fn examine_all(&self) {
+        loop {
+            let batch: Vec<Arrived> = {
+                let mut arrived = lock(&self.arrived);
+                std::iter::from_fn(|| arrived.pop()).take(BATCH).collect()
+            };
+            let Ok(directory) = self.network.directory() else { return };
+            if batch.is_empty() {
+                return;
+            }
+            let subcredentials = self.subcredentials.acceptable(&directory);
+            drop(directory);
+            let verifiers = Arc::clone(&lock(&self.verifiers));
+            for arrived in batch {
+                let Arrived { introduction, digest, keys, counters, back } = arrived;
+                match open(&introduction, &keys, &subcredentials) {
+                    Ok(opened) => {
+                        let counted = DroppedUnlessMet(Some(counters));
+                        let slot = introduction.slot;
+                        self.enqueue(Waiting { slot, digest, opened, back, counted }, &verifiers);
+                    }
+                    Err(error) => {
+                        counters.failed_with(&error);
+                        tracing::debug!(%error, "introduction dropped");
+                    }
+                }
+            }
+            self.wake.notify_one();
+        }
+    }
+
+    /// Puts an introduction into the queue by the work that its client did.
+    fn enqueue(&self, waiting: Waiting, verifiers: &Verifiers) {
+        let solution = waiting.opened.proof_of_work().map(|proof| verifiers.check(proof));
+        let now = now().monotonic;
+        let mut desk = lock(&self.desk);
+        if let Some(effort) = desk.effort(solution) {
+            desk.queue.push(effort, waiting, now);
+        }
+    }
+
+    /// Sends those back to their instances whose turn it is. When to look again.
+    fn admit(self: &Arc<Self>, now: Instant) -> Option<Instant> {
+        let mut desk = lock(&self.desk);
+        let floor = desk.nonces.floor();
+        desk.queue.set_floor(floor);
+        loop {
+            let under_way = self.under_way.load(Ordering::Relaxed);
+            let Some(admitted) = desk.queue.poll(under_way, now) else {
+                return desk.queue.poll_timeout(under_way);
+            };
+            let Waiting { slot, digest, opened, back, mut counted } = admitted.item;
+            self.under_way.fetch_add(1, Ordering::Relaxed);
+            let under_way = UnderWay(Arc::clone(self));
+            // An instance that has ended meets nobody any more; that one is not
+            // there for more than may be under way does not happen.
+            if back.try_send(Admitted { slot, digest, opened, under_way }).is_ok() {
+                counted.0 = None;
+            }
+        }
+    }
+
+    /// Accepts the seeds of now, unless these are `accepted` already, and forgets
+    /// what was used with others.
+    fn accept_seeds_of(&self, now: Now, accepted: &mut Option<(TimePeriod, [SeedSlot; 3])>) {
+        let Ok(directory) = self.network.directory() else { return };
+        let current = Some((directory.hs_time_period(), self.puzzles.accepted(now.wall)));
+        if *accepted == current {
+            return;
+        }
+        *accepted = current;
+        let verifiers = Verifiers::new(&self.puzzles, &self.identity, &directory, now.wall);
+        let seeds: Vec<SeedId> = verifiers.seeds().collect();
+        lock(&self.desk).nonces.retain(|seed| seeds.contains(seed));
+        *lock(&self.verifiers) = Arc::new(verifiers);
+    }
+
+    /// Tells what descriptors should say now.
+    fn tell(&self, now: Now) {
+        let desk = lock(&self.desk);
+        if !self.is_on() {
+            return;
+        }
+        let puzzle = Some(self.puzzles.current(desk.queue.suggested_effort(), now.wall));
+        self.puzzle.send_if_modified(|told| {
+            let changed = *told != puzzle;
+            *told = puzzle;
+            changed
+        });
+    }
+}
+
+impl Desk {
+    fn new(queue: AdmissionQueue<Waiting>) -> Self {
+        let nonces = NonceLog::new(1);
+        Self { queue, nonces, has_frontends: false, verified: 0, refused: Refused::default() }
+    }
+
+    /// By how much effort an introduction waits for its turn. `None`: it is
+    /// dropped, since a wrong solution is worse than none (torspec hspow-spec,
+    /// section "Service verifies PoW").
+    fn effort(&mut self, solution: Option<Result<Solved, Refusal>>) -> Option<Effort> {
+        let refused = &mut self.refused;
+        let solved = match solution {
+            None => return Some(0),
+            Some(Ok(solved)) => solved,
+            Some(Err(Refusal::UnknownSeed)) => {
+                refused.unknown_seed += 1;
+                return self.has_frontends.then_some(0);
+            }
+            Some(Err(Refusal::Wrong)) => {
+                refused.wrong += 1;
+                return None;
+            }
+        };
+        match self.nonces.enter(solved.seed, solved.effort, &solved.nonce) {
+            NonceVerdict::New => {
+                self.verified += 1;
+                Some(solved.effort)
+            }
+            NonceVerdict::Used => {
+                refused.used += 1;
+                None
+            }
+            NonceVerdict::TooCheap => {
+                refused.cheap += 1;
+                Some(0)
+            }
+        }
+    }
+}
+
+/// None of them is ever half changed, whoever panicked.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn panicked(error: JoinError) {
+    tracing::error!(%error, "examining introductions has panicked");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use onionbraid_balancer::onion::Period;
+
+    fn desk() -> Desk {
+        let mut desk = Desk::new(AdmissionQueue::new(AdmissionSettings::default()));
+        desk.nonces.set_capacity(100);
+        desk
+    }
+
+    fn solved(slot: u64, effort: Effort, nonce: u8) -> Option<Result<Solved, Refusal>> {
+        let period = Period { number: 1, length_minutes: 1440, offset_seconds: 0 };
+        Some(Ok(Solved { seed: (period, SeedSlot(slot)), effort, nonce: [nonce; 16] }))
+    }
+
+    #[test]
+    fn a_solution_counts_once_and_its_second_use_is_worse_than_none() {
+        let mut desk = desk();
+        assert_eq!(desk.effort(None), Some(0));
+        assert_eq!(desk.effort(solved(1, 40, 1)), Some(40));
+        assert_eq!(desk.effort(solved(1, 40, 1)), None);
+        assert_eq!(desk.effort(solved(2, 40, 1)), Some(40));
+        assert_eq!((desk.verified, desk.refused.used), (2, 1));
+    }
+
+    #[test]
+    fn what_solves_nothing_is_dropped_and_expired_seeds_too() {
+        let mut desk = desk();
+        assert_eq!(desk.effort(Some(Err(Refusal::Wrong))), None);
+        assert_eq!(desk.effort(Some(Err(Refusal::UnknownSeed))), None);
+        // It may be one of another publisher's, for whom these instances answer.
+        desk.has_frontends = true;
+        assert_eq!(desk.effort(Some(Err(Refusal::UnknownSeed))), Some(0));
+        let expected = Refused { unknown_seed: 2, wrong: 1, ..Refused::default() };
+        assert_eq!((desk.verified, desk.refused), (0, expected));
+    }
+
+    #[test]
+    fn a_solution_too_cheap_to_be_remembered_counts_as_no_work() {
+        let mut desk = desk();
+        desk.nonces.set_capacity(2);
+        for nonce in 0..3 {
+            assert_eq!(desk.effort(solved(1, 1, nonce)), Some(1));
+        }
+        assert_eq!(desk.effort(solved(1, 1, 0)), Some(0));
+        assert_eq!(desk.effort(solved(1, 8, 0)), Some(8));
+        assert_eq!(desk.refused.cheap, 1);
+    }
+
+    #[test]
+    fn an_introduction_counts_as_dropped_unless_its_client_is_met() {
+        let counters = Arc::new(Counters::default());
+        let mut met = DroppedUnlessMet(Some(Arc::clone(&counters)));
+        met.0 = None;
+        drop(met);
+        assert_eq!(counters.dropped.work.load(Ordering::Relaxed), 0);
+        drop(DroppedUnlessMet(Some(Arc::clone(&counters))));
+        assert_eq!(counters.dropped.work.load(Ordering::Relaxed), 1);
+    }
+}

@@ -1,0 +1,31 @@
+//! In place of `verify.rs` in a program without the feature `pow`: the
+//! configuration refuses `enable_pow`, so nothing is ever asked of this.
+
+use std::time::SystemTime;
+
+use tor_cell::relaycell::hs::pow::ProofOfWork;
+use tor_hscrypto::pk::HsIdKeypair;
+use tor_netdir::NetDir;
+
+use super::seeds::{Puzzles, Refusal, SeedId, Solved};
+
+/// Verifies nothing.
+#[derive(Default)]
+pub(crate) struct Verifiers;
+
+impl Verifiers {
+    /// Accepts no seed.
+    pub(crate) fn new(_: &Puzzles, _: &HsIdKeypair, _: &NetDir, _: SystemTime) -> Self {
+        Self
+    }
+
+    /// There are none.
+    pub(crate) fn seeds(&self) -> impl Iterator<Item = SeedId> {
+        std::iter::empty()
+    }
+
+    /// No solution is right.
+    pub(crate) fn check(&self, _: &ProofOfWork) -> Result<Solved, Refusal> {
+        Err(Refusal::UnknownSeed)
+    }
+}

@@ -1,0 +1,154 @@
+//! The seeds of one address, and what names them.
+//!
+//! They follow from the identity key, the time period and the slot of time. The
+//! key itself is not kept.
+
+use std::time::SystemTime;
+
+use hkdf::Hkdf;
+use sha2::Sha256;
+use tor_hscrypto::pk::HsIdKeypair;
+use tor_llcrypto::pk::ed25519;
+use zeroize::Zeroizing;
+
+use super::super::wiped;
+use onionbraid_balancer::onion::Period;
+use onionbraid_balancer::pow::{Effort, Puzzle, Seed, SeedSchedule, SeedSlot, distinct_seed};
+
+/// Tells these keys from any other that is derived from an identity.
+const SALT: &[u8] = b"onionbraid proof of work v1";
+
+/// Names a seed of one address.
+pub(crate) type SeedId = (Period, SeedSlot);
+
+/// A solution that is right. Whether it was used before, others know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Solved {
+    pub(crate) seed: SeedId,
+    pub(crate) effort: Effort,
+    pub(crate) nonce: [u8; 16],
+}
+
+/// Why a solution is none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    /// For a seed that is not accepted, any more or at all.
+    UnknownSeed,
+    /// It does not solve the puzzle, or is of a kind that is not known.
+    Wrong,
+}
+
+/// What the seeds of an address follow from.
+pub(crate) struct Puzzles {
+    /// Extracted from the identity key (RFC 5869, section 2.2); says nothing of it.
+    secret: Zeroizing<[u8; 32]>,
+    schedule: SeedSchedule,
+}
+
+impl Puzzles {
+    /// Those of the address with this identity.
+    pub(crate) fn of(identity: &HsIdKeypair) -> Self {
+        let secret = wiped(|| {
+            let keypair: &ed25519::ExpandedKeypair = identity.as_ref();
+            let key = Zeroizing::new(keypair.to_secret_key_bytes());
+            let (extracted, _) = Hkdf::<Sha256>::extract(Some(SALT), &*key);
+            Zeroizing::new(extracted.into())
+        });
+        let schedule = SeedSchedule::new(*expanded(&secret, &[b"slots"]));
+        Self { secret, schedule }
+    }
+
+    /// What a descriptor says that is signed now.
+    pub(crate) fn current(&self, effort: Effort, now: SystemTime) -> Puzzle {
+        let slot = self.schedule.current(now);
+        Puzzle { slot, expires: self.schedule.expires(slot), effort }
+    }
+
+    /// The slots whose seeds are accepted now.
+    pub(crate) fn accepted(&self, now: SystemTime) -> [SeedSlot; 3] {
+        self.schedule.accepted(now)
+    }
+
+    /// The seed of a slot in a time period: public, once it is published.
+    pub(crate) fn seed(&self, period: Period, slot: SeedSlot) -> Seed {
+        let derive = |period: Period, SeedSlot(slot): SeedSlot, attempt: u8| {
+            let Period { number, length_minutes, offset_seconds } = period;
+            *expanded(
+                &self.secret,
+                &[
+                    b"seed",
+                    &number.to_be_bytes(),
+                    &u64::from(length_minutes).to_be_bytes(),
+                    &u64::from(offset_seconds).to_be_bytes(),
+                    &slot.to_be_bytes(),
+                    &[attempt],
+                ],
+            )
+        };
+        distinct_seed(derive, period, slot)
+    }
+}
+
+/// A key for one purpose (RFC 5869, section 2.3).
+fn expanded(secret: &[u8; 32], purpose: &[&[u8]]) -> Zeroizing<[u8; 32]> {
+    let mut key = Zeroizing::new([0; 32]);
+    // The lengths are those of SHA-256, with which neither can fail.
+    if let Ok(hkdf) = Hkdf::<Sha256>::from_prk(secret) {
+        let _ = hkdf.expand_multi_info(purpose, &mut *key);
+    }
+    key
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::time::{Duration, UNIX_EPOCH};
+
+    use super::*;
+
+    const PERIOD: Period =
+        Period { number: 20_000, length_minutes: 1440, offset_seconds: 12 * 3600 };
+
+    fn identity(n: u8) -> HsIdKeypair {
+        let keypair = ed25519::Keypair::from_bytes(&[n; 32]);
+        HsIdKeypair::from(ed25519::ExpandedKeypair::from(&keypair))
+    }
+
+    #[test]
+    fn publishers_of_one_key_agree_and_others_differ_in_everything() {
+        let (one, same, other) =
+            (Puzzles::of(&identity(1)), Puzzles::of(&identity(1)), Puzzles::of(&identity(2)));
+        let now = UNIX_EPOCH + Duration::from_secs(1_800_000_000);
+        let puzzle = one.current(7, now);
+        assert_eq!(puzzle, same.current(7, now));
+        assert_ne!(puzzle.expires, other.current(7, now).expires);
+        assert_eq!(one.seed(PERIOD, puzzle.slot), same.seed(PERIOD, puzzle.slot));
+        assert_ne!(one.seed(PERIOD, puzzle.slot), other.seed(PERIOD, puzzle.slot));
+        assert!(one.accepted(now).contains(&puzzle.slot));
+    }
+
+    #[test]
+    fn each_period_and_each_slot_has_a_seed_of_its_own() {
+        let puzzles = Puzzles::of(&identity(1));
+        let periods = [
+            PERIOD,
+            Period { number: 20_001, ..PERIOD },
+            Period { length_minutes: 60, ..PERIOD },
+            Period { offset_seconds: 0, ..PERIOD },
+        ];
+        let seeds: BTreeSet<Seed> = periods
+            .iter()
+            .flat_map(|period| (1..=3).map(|slot| puzzles.seed(*period, SeedSlot(slot))))
+            .collect();
+        assert_eq!(seeds.len(), 12);
+        assert!(!seeds.contains(&[0; 32]));
+    }
+
+    #[test]
+    fn the_derivation_stays_as_it_is() {
+        // Publishers of different versions must agree.
+        let seed = Puzzles::of(&identity(1)).seed(PERIOD, SeedSlot(300_000));
+        let hex: String = seed.iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(hex, "c840618bb11612a16f4819665eb851fab944e9c34be8e1edbad81f4d77aa193c");
+    }
+}

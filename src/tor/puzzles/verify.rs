@@ -1,0 +1,160 @@
+//! Has a client solved a puzzle of this address?
+//!
+//! A solution names its seed by four bytes. It is checked against every seed that
+//! is accepted and begins so: those of the slots of now, in the time periods in
+//! which clients may believe to be.
+
+use std::time::SystemTime;
+
+use tor_cell::relaycell::hs::pow::ProofOfWork;
+use tor_hscrypto::pk::{HsIdKey, HsIdKeypair};
+use tor_hscrypto::pow::v1::{Instance, Nonce, RuntimeOption, Seed, SeedHead, Solution, Verifier};
+use tor_netdir::NetDir;
+
+use super::super::hsdirs::{from_arti, to_arti};
+use super::seeds::{Puzzles, Refusal, SeedId, Solved};
+use onionbraid_balancer::onion::Period;
+use onionbraid_balancer::pow::SeedSlot;
+
+/// Verifies solutions for the seeds that are accepted at some time.
+#[derive(Default)]
+pub(crate) struct Verifiers(Vec<(SeedId, SeedHead, Verifier)>);
+
+impl Verifiers {
+    /// For the seeds that are accepted now, by this directory's time periods.
+    pub(crate) fn new(
+        puzzles: &Puzzles,
+        identity: &HsIdKeypair,
+        directory: &NetDir,
+        now: SystemTime,
+    ) -> Self {
+        let current = directory.hs_time_period();
+        let periods = [Some(current), current.prev(), current.next()];
+        let periods = periods.into_iter().flatten().map(from_arti).collect::<Vec<_>>();
+        Self::of(puzzles, &HsIdKey::from(identity), &periods, &puzzles.accepted(now))
+    }
+
+    fn of(puzzles: &Puzzles, key: &HsIdKey, periods: &[Period], slots: &[SeedSlot]) -> Self {
+        let mut verifiers = Vec::new();
+        for period in periods {
+            let blinded = key.compute_blinded_key(to_arti(*period));
+            let Ok((blinded, _)) = blinded else { continue };
+            for slot in slots {
+                let seed = Seed::from(puzzles.seed(*period, *slot));
+                let head = seed.head();
+                let mut verifier = Verifier::new(Instance::new(blinded.id(), seed));
+                // Faster than compiling for a single check, and no memory has to
+                // be executable.
+                verifier.runtime(RuntimeOption::InterpretOnly);
+                verifiers.push(((*period, *slot), head, verifier));
+            }
+        }
+        Self(verifiers)
+    }
+
+    /// The seeds that are accepted.
+    pub(crate) fn seeds(&self) -> impl Iterator<Item = SeedId> {
+        self.0.iter().map(|(seed, ..)| *seed)
+    }
+
+    /// Checks a solution. Costs a few ten microseconds where it is right, or next
+    /// to it, and less than one otherwise.
+    pub(crate) fn check(&self, proof: &ProofOfWork) -> Result<Solved, Refusal> {
+        let ProofOfWork::V1(proof) = proof else { return Err(Refusal::Wrong) };
+        let head = proof.seed_head();
+        let mut candidates = self.0.iter().filter(|(_, it, _)| *it == head).peekable();
+        if candidates.peek().is_none() {
+            return Err(Refusal::UnknownSeed);
+        }
+        let nonce: Nonce = proof.nonce().clone();
+        let solution =
+            Solution::try_from_bytes(nonce.clone(), proof.effort(), head, proof.solution())
+                .map_err(|_| Refusal::Wrong)?;
+        let (seed, ..) = candidates
+            .find(|(_, _, verifier)| verifier.check(&solution).is_ok())
+            .ok_or(Refusal::Wrong)?;
+        Ok(Solved { seed: *seed, effort: proof.effort().into(), nonce: *nonce.as_ref() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tor_cell::relaycell::hs::pow::v1::ProofOfWorkV1;
+    use tor_hscrypto::pow::v1::{Effort as ClientEffort, SolverInput};
+
+    use tor_llcrypto::pk::ed25519;
+
+    use super::*;
+    use onionbraid_balancer::pow::Effort;
+
+    const PERIOD: Period =
+        Period { number: 20_000, length_minutes: 1440, offset_seconds: 12 * 3600 };
+    const SLOTS: [SeedSlot; 3] = [SeedSlot(10), SeedSlot(11), SeedSlot(12)];
+
+    fn identity(n: u8) -> HsIdKeypair {
+        let keypair = ed25519::Keypair::from_bytes(&[n; 32]);
+        HsIdKeypair::from(ed25519::ExpandedKeypair::from(&keypair))
+    }
+
+    fn verifiers(n: u8) -> Verifiers {
+        let identity = identity(n);
+        let periods = [PERIOD, Period { number: 20_001, ..PERIOD }];
+        Verifiers::of(&Puzzles::of(&identity), &HsIdKey::from(&identity), &periods, &SLOTS)
+    }
+
+    /// What a client of the address sends that has done so much work.
+    fn solve(n: u8, period: Period, slot: SeedSlot, effort: Effort) -> ProofOfWorkV1 {
+        let identity = identity(n);
+        let key = HsIdKey::from(&identity);
+        let (blinded, _) = key.compute_blinded_key(to_arti(period)).unwrap();
+        let seed = Puzzles::of(&identity).seed(period, slot);
+        let instance = Instance::new(blinded.id(), Seed::from(seed));
+        let solution = SolverInput::new(instance, ClientEffort::new(effort))
+            .solve(&mut crate::tor::rng())
+            .run()
+            .unwrap();
+        ProofOfWorkV1::new(
+            solution.nonce().clone(),
+            solution.effort(),
+            solution.seed_head(),
+            solution.proof_to_bytes(),
+        )
+    }
+
+    #[test]
+    fn a_solution_holds_for_its_address_period_and_slot() {
+        let proof = solve(1, PERIOD, SLOTS[0], 3);
+        let nonce: [u8; 16] = *proof.nonce().as_ref();
+        let proof = ProofOfWork::V1(proof);
+        let solved = Solved { seed: (PERIOD, SLOTS[0]), effort: 3, nonce };
+        assert_eq!(verifiers(1).check(&proof), Ok(solved));
+        assert_eq!(verifiers(2).check(&proof), Err(Refusal::UnknownSeed));
+        let over = ProofOfWork::V1(solve(1, PERIOD, SeedSlot(9), 1));
+        assert_eq!(verifiers(1).check(&over), Err(Refusal::UnknownSeed));
+    }
+
+    #[test]
+    fn nobody_claims_more_work_than_was_done_or_another_nonce() {
+        let honest = solve(1, PERIOD, SLOTS[1], 1);
+        let with = |effort, nonce: Nonce, solution| {
+            let proof = ProofOfWorkV1::new(nonce, effort, honest.seed_head(), solution);
+            verifiers(1).check(&ProofOfWork::V1(proof))
+        };
+        let claimed = with(10_000.into(), honest.nonce().clone(), *honest.solution());
+        assert_eq!(claimed, Err(Refusal::Wrong));
+        assert_eq!(with(honest.effort(), [0; 16].into(), *honest.solution()), Err(Refusal::Wrong));
+        for solution in [[0; 16], [0xff; 16]] {
+            let wrong = with(honest.effort(), honest.nonce().clone(), solution);
+            assert_eq!(wrong, Err(Refusal::Wrong));
+        }
+    }
+
+    #[test]
+    fn seeds_of_all_periods_and_slots_are_accepted() {
+        let verifiers = verifiers(1);
+        assert_eq!(verifiers.seeds().count(), 6);
+        let next = Period { number: 20_001, ..PERIOD };
+        let proof = ProofOfWork::V1(solve(1, next, SLOTS[2], 1));
+        assert_eq!(verifiers.check(&proof).map(|solved| solved.seed), Ok((next, SLOTS[2])));
+    }
+}
