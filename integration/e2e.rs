@@ -34,6 +34,8 @@ pub mod e2e {
     mod monitoring;
     mod operator;
     mod plain_tor;
+    #[cfg(feature = "pow")]
+    mod proof_of_work;
     mod publishers;
     pub mod refusal;
     mod reload;

@@ -1,0 +1,101 @@
+//! Are clients asked for work while more come than can be met, do C tor's clients
+//! do it, and are those backends out of the way meanwhile that cannot verify it?
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use onionbraid::observe::Snapshot;
+use onionbraid::observe::snapshot::{Backend, Pow};
+
+use super::frontend::{Frontend, PAGE, SOON, service, until_all_answered};
+use crate::network;
+use crate::network::fetch::eventually;
+use crate::network::origin::Origin;
+
+/// A loop that decides once a minute, on a machine that is several times slower.
+const LIMIT: Duration = Duration::from_secs(300);
+
+/// Visitors at a time, far more than are met in a second.
+const VISITORS: usize = 24;
+
+fn pow(snapshot: &Snapshot) -> Pow {
+    service(snapshot).load.pow.clone().unwrap_or_default()
+}
+
+fn held_back(snapshot: &Snapshot) -> bool {
+    let backend = service(snapshot).backends.iter().find(|backend| backend.name == "remote-0");
+    backend.is_some_and(|backend| {
+        backend.reason.as_deref() == Some("held back: cannot verify proof of work")
+            && backend.published_intro_points == 0
+    })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn c_tor_clients_work_for_a_page_while_many_come_and_a_c_tor_backend_waits_outside() {
+    let network = network::shared().await.unwrap();
+    let [local, remote] = ["local", "remote"].map(|name| Origin::start(name).unwrap());
+    let backend = network.future_backend("peaceful", remote.address).await.unwrap();
+    let keys = |rate: u32| {
+        format!(
+            "enable_pow = true\npow_rate = {{ rate = {rate}, burst = {rate} }}\n\
+             local_instances = 1\nproxy_ports = [['80', '{}']]\nbackends = ['{}']",
+            local.address,
+            backend.onion_address(),
+        )
+    };
+    let frontend = Frontend::start(network, "worked-for", &keys(1)).unwrap();
+    let onion = frontend.address().await.unwrap();
+    backend.answer_for(&onion).await.unwrap();
+    frontend.ready().await.unwrap();
+    let crowd = network.client("crowd-of-worked-for").await.unwrap();
+    // In peace both answer, and nobody works.
+    until_all_answered(&crowd, &onion, &["local", "remote"]).await.unwrap();
+    assert_eq!(pow(&frontend.daemon.status().await.unwrap()).effort, 0);
+
+    let attacked = AtomicBool::new(true);
+    let visits = async {
+        let visitor = |number: usize| {
+            let (crowd, onion, attacked) = (&crowd, &onion, &attacked);
+            async move {
+                let mut visit = 0;
+                while attacked.load(Ordering::Relaxed) {
+                    let isolation = format!("crowd-{number}-{visit}");
+                    let limit = Duration::from_secs(10);
+                    let _ = crowd.get(&isolation, onion, "/", limit).await;
+                    visit += 1;
+                }
+            }
+        };
+        futures::future::join_all((0..VISITORS).map(visitor)).await;
+    };
+    let observed = async {
+        let asking = |snapshot: &Snapshot| pow(snapshot).effort > 0 && held_back(snapshot);
+        let snapshot = frontend.daemon.until("asking for work", LIMIT, asking).await;
+        println!("{:?}", snapshot.as_ref().map(pow));
+        let visitor = network.client("worker").await.unwrap();
+        visitor.node.control("SETCONF Log=\"[rend]info [~rend]notice stdout\"").await.unwrap();
+        let get = || visitor.get("worker", &onion, "/", PAGE);
+        let page = eventually(SOON, get).await;
+        attacked.store(false, Ordering::Relaxed);
+        (snapshot.unwrap(), page.unwrap(), visitor.node.log())
+    };
+    let ((), (_, page, log)) = tokio::join!(visits, observed);
+    assert_eq!(page.text().trim(), "local");
+    let said = |what: &str| log.lines().any(|line| line.contains(what));
+    assert!(said("Solving proof of work (effort "), "{log}");
+    assert!(said("Proof of work solution (effort "), "{log}");
+    let counted = pow(&frontend.daemon.status().await.unwrap());
+    println!("{counted:?}");
+    assert!(counted.verified > 0, "{counted:?}");
+    assert_eq!((counted.refused["wrong"], counted.refused["unknown_seed"]), (0, 0));
+
+    // The operator ends it sooner than calm would: everybody is back.
+    frontend.reload(&keys(1).replace("enable_pow = true", "enable_pow = false")).unwrap();
+    let over = |snapshot: &Snapshot| {
+        let found = |backend: &Backend| backend.published_intro_points > 0;
+        service(snapshot).load.pow.is_none() && service(snapshot).backends.iter().all(found)
+    };
+    frontend.daemon.until("asking for nothing", LIMIT, over).await.unwrap();
+    let later = network.client("later-visitor-of-worked-for").await.unwrap();
+    until_all_answered(&later, &onion, &["local", "remote"]).await.unwrap();
+}
