@@ -311,21 +311,34 @@ impl<'d> Reading<'d> {
     }
 
     fn proof_of_work(&mut self) {
+        /// What `pow_rate` takes.
+        const MOST: u32 = 1_000_000;
         let of = |this: &mut Self, key| this.number(key, u32::MAX).map(|(number, _)| number);
         let rate = of(self, "hiddenservicepowqueuerate");
         let burst = of(self, "hiddenservicepowqueueburst");
         let enabled = self.flag("hiddenservicepowdefensesenabled");
         let Some(line) = self.setting("hiddenservicepowdefensesenabled") else { return };
-        if enabled {
-            let (rate, burst) = (rate.unwrap_or(250), burst.unwrap_or(2500));
-            let text = format!(
-                "{} (queue: {rate} a second, {burst} at once): proof of work is not built in this \
-                 version. Under a flood of introductions the service has this defence no more; see \
-                 rate_limit_at_intro",
-                line.name
-            );
-            self.note(&line.place, Kind::Warning, text);
+        if !enabled {
+            return;
         }
+        self.entries.push(Entry::Key("enable_pow", true.into()));
+        if rate.is_none() && burst.is_none() {
+            return;
+        }
+        let wanted = (rate.unwrap_or(250), burst.unwrap_or(2500));
+        let rate = if wanted.0 == 0 { 250 } else { wanted.0.min(MOST) };
+        let burst = wanted.1.clamp(rate, MOST.max(rate));
+        if (rate, burst) != wanted {
+            let text = format!(
+                "{} with a queue of {} a second and {} at once: pow_rate becomes {rate} and {burst}, \
+                 since it knows no 0 and a burst is no lower than the rate",
+                line.name, wanted.0, wanted.1
+            );
+            self.note(&line.place, Kind::Decided, text);
+        }
+        let pair = [("rate", rate), ("burst", burst)];
+        let pair = pair.map(|(key, value)| (key.to_owned(), Value::from(i64::from(value))));
+        self.entries.push(Entry::Key("pow_rate", Table::from_iter(pair).into()));
     }
 
     /// The addresses that it answers for, where it is a backend.
