@@ -15,6 +15,9 @@ use crate::network::origin::Origin;
 /// Generous: how long it took is printed.
 const LIMIT: Duration = Duration::from_secs(180);
 
+/// So many visitors come at least.
+const VISITS: u64 = 500;
+
 fn backend<'a>(snapshot: &'a Snapshot, name: &str) -> &'a Backend {
     service(snapshot).backends.iter().find(|backend| backend.name == name).unwrap()
 }
@@ -96,6 +99,9 @@ async fn backends_are_drained_and_maintained_while_visitors_come_and_none_is_los
     assert!(text.contains("backend berlin is in maintenance since"), "{text}");
     let log = frontend.daemon.process.log();
     assert!(log.contains("operator: maintenance") && log.contains("user="), "{log}");
+    while visits.load(Ordering::SeqCst) < VISITS {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
     done.store(true, Ordering::SeqCst);
     while let Some(ended) = visitors.join_next().await {
         ended.unwrap();

@@ -125,9 +125,12 @@ pub(super) async fn serve_one<A>(
         sleep(READ_WITHIN).await;
     };
     tokio::select! {
-        Err(error) = serving => tracing::debug!(%error, "admin connection ended"),
+        served = serving => {
+            if let Err(error) = served {
+                tracing::debug!(%error, "admin connection ended");
+            }
+        }
         () = unread => tracing::debug!("admin connection closed: the answer was not read"),
-        else => {}
     }
 }
 
@@ -169,6 +172,17 @@ mod tests {
         deaf.write_all(REQUEST).await.unwrap();
         serving.await;
         assert!(start.elapsed() <= READ_WITHIN + Duration::from_secs(1));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_whose_answer_was_read_ends_at_once() {
+        let start = tokio::time::Instant::now();
+        let (mut client, serving) = connection();
+        client.write_all(REQUEST).await.unwrap();
+        let mut read = Vec::new();
+        let (_, result) = tokio::join!(serving, client.read_to_end(&mut read));
+        result.unwrap();
+        assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
     }
 
     #[tokio::test(start_paused = true)]
