@@ -88,16 +88,6 @@ pub(crate) fn for_keys(config: Config) -> Config {
     config
 }
 
-/// The same for a command that reads keys and writes none to the state directory:
-/// root may read those of the user whose that is.
-pub(crate) fn load_to_read_keys(files: &[PathBuf]) -> Result<Config, Failure> {
-    let config = load(files)?;
-    match keys::owner::of_state(&config) {
-        Some(owner) => Ok(config.trusting(owner.user)?),
-        None => Ok(config),
-    }
-}
-
 /// Keeps other processes of the same user from reading keys in the memory of this
 /// one: no debugger may attach, and no core is written. Where the system does not
 /// take that, in a container for instance, or under a debugger, the command goes

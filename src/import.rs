@@ -13,7 +13,7 @@
 //! | `draft` | how is the result written as an arti.toml? |
 //! | `nicknames` | what is a service called that had no name? |
 
-mod draft;
+pub mod draft;
 mod nicknames;
 pub mod onionbalance;
 pub mod onionspray;
@@ -24,8 +24,6 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use onionbraid_balancer::onion::OnionAddress;
-
-pub use draft::{Draft, Entry, Service};
 
 /// What an import may see of the disk.
 pub trait Files {

@@ -11,6 +11,7 @@
 //! arrives at all instances of a service, while clients are asked for work.
 
 mod activity;
+mod counters;
 mod defence;
 mod fair_queue;
 mod heard;
@@ -28,7 +29,6 @@ mod streams;
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::{mpsc, watch};
 
@@ -37,11 +37,11 @@ use crate::tor::subcredentials::Subcredentials;
 use onionbraid_balancer::onion::{IntroPoint, SessionId};
 
 pub use activity::Counting;
+pub use counters::{Counters, Dropped};
 pub use defence::{Defence, DefenceSettings, DefenceStatus};
 pub use heard::Heard;
 use kept::{Keeper, Restored};
 pub use relays::RelaysInUse;
-use running::Running;
 pub use streams::{Circuit, CircuitHandle, ClientStream, Serve};
 
 /// What an instance needs to know of itself.
@@ -59,59 +59,6 @@ pub struct Settings {
     /// instance's own that exists and that only its owner can read. `None`: the
     /// points end with the process.
     pub keep_in: Option<PathBuf>,
-}
-
-/// What an instance has done so far, and what it is doing.
-#[derive(Debug, Default)]
-pub struct Counters {
-    /// Introductions that arrived, replays not counted.
-    pub introductions: AtomicU64,
-    /// Introductions that were not looked at, by the limit that kept them out.
-    pub dropped: Dropped,
-    /// Introductions that had come before.
-    pub replays: AtomicU64,
-    /// Introductions that could not be read, or whose rendezvous point was not
-    /// reached.
-    pub rendezvous_failed: AtomicU64,
-    /// Those of them that could not be read.
-    pub introductions_unreadable: AtomicU64,
-    /// Circuits that closed before their client opened a stream.
-    pub rendezvous_abandoned: AtomicU64,
-    /// Circuits without a stream that were closed to make room for a client.
-    pub closed_idle: AtomicU64,
-    /// The same with streams that moved nothing.
-    pub closed_silent: AtomicU64,
-    /// The same with streams that moved next to nothing.
-    pub closed_slow: AtomicU64,
-    /// Rendezvous with negotiated congestion control.
-    pub congestion_controlled: AtomicU64,
-    /// Streams that clients opened.
-    pub streams: AtomicU64,
-    /// Circuits of clients that are open now.
-    pub open_circuits: AtomicU64,
-    /// Streams of clients that are open now.
-    pub open_streams: AtomicU64,
-    /// Rendezvous that are under way now.
-    pub rendezvous_under_way: AtomicU64,
-    /// When introductions arrived last.
-    pub heard: Heard,
-}
-
-/// Introductions that were not looked at.
-#[derive(Debug, Default)]
-pub struct Dropped {
-    /// The queue was full.
-    pub queue: AtomicU64,
-    /// More came than are looked at in a second.
-    pub rate: AtomicU64,
-    /// Others did more work, or it had waited too long, while work is asked for.
-    pub work: AtomicU64,
-    /// As many rendezvous as may be were under way.
-    pub rendezvous: AtomicU64,
-    /// As many circuits as may be were open, and none of them could be closed.
-    pub circuits: AtomicU64,
-    /// The operator has the instance in maintenance.
-    pub operator: AtomicU64,
 }
 
 /// What one instance can bear at a time.
@@ -227,12 +174,6 @@ impl Instance {
         };
         Prepared { instance, handle: Handle { orders }, counters, points: watched }
     }
-
-    /// Runs until it was told to finish and the last client has gone. Dropping
-    /// the future ends it at once: all circuits close with it.
-    pub async fn run(self) {
-        Running::new(self).run().await;
-    }
 }
 
 impl Handle {
@@ -267,25 +208,5 @@ impl Handle {
     fn give(&self, order: Order) {
         // An instance that has ended has nothing to change.
         let _ = self.orders.send(order);
-    }
-}
-
-/// Something that is counted while this lives.
-struct Counted {
-    counters: Arc<Counters>,
-    which: fn(&Counters) -> &AtomicU64,
-}
-
-impl Counted {
-    /// One more, until this is dropped.
-    fn new(counters: &Arc<Counters>, which: fn(&Counters) -> &AtomicU64) -> Self {
-        which(counters).fetch_add(1, Ordering::Relaxed);
-        Self { counters: Arc::clone(counters), which }
-    }
-}
-
-impl Drop for Counted {
-    fn drop(&mut self) {
-        (self.which)(&self.counters).fetch_sub(1, Ordering::Relaxed);
     }
 }

@@ -7,7 +7,7 @@
 //! is.
 
 mod accounts;
-mod advice;
+pub(crate) mod advice;
 
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
@@ -17,8 +17,6 @@ use rustix::fs::{StatVfsMountFlags, statvfs};
 use rustix::process::{getegid, geteuid, getgroups};
 
 use accounts::Accounts;
-
-pub(crate) use advice::in_words;
 
 /// Read permission, as in the digits of a mode.
 const READ: u32 = 4;

@@ -12,8 +12,8 @@ use std::process::ExitCode;
 
 use toml::{Table, Value};
 
-use super::keys::{no_key, service_address};
-use super::{Failure, finish, load_to_read_keys, remark, service};
+use super::keys::{no_key, owner, service_address};
+use super::{Failure, finish, remark, service};
 use crate::cli::BackendProgram;
 use crate::config::{self, ServiceConfig};
 use crate::exit::Exit;
@@ -40,7 +40,7 @@ fn write(
     out: Option<&Path>,
     files: &[PathBuf],
 ) -> Result<(), Failure> {
-    let config = load_to_read_keys(files)?;
+    let config = owner::load(files)?;
     let service = service(&config, name)?;
     let address = service_address(&config, service)?.ok_or_else(|| no_key(name))?;
     let texts = match program {

@@ -17,7 +17,8 @@ use super::{Failure, finish, protect_memory, remark};
 use crate::cli::{ImportCommand, ImportOutput};
 use crate::config::{Config, Environment};
 use crate::exit::Exit;
-use crate::import::{Draft, Faults, Files, Kind, Service, onionbalance, onionspray, torrc};
+use crate::import::draft::{Draft, Service};
+use crate::import::{Faults, Files, Kind, onionbalance, onionspray, torrc};
 use crate::tor::keys::{self, Format, IdentityKey, KeyFileError};
 use onionbraid_balancer::onion::OnionAddress;
 

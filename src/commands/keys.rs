@@ -9,7 +9,7 @@ use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use super::{Failure, finish, load, load_to_read_keys, protect_memory, remark, service};
+use super::{Failure, finish, load, protect_memory, remark, service};
 use crate::cli::{KeyFormat, KeysCommand};
 use crate::config::{Config, ServiceConfig};
 use crate::exit::Exit;
@@ -100,7 +100,7 @@ fn export(
     format: KeyFormat,
     files: &[PathBuf],
 ) -> Result<OnionAddress, Failure> {
-    let config = load_to_read_keys(files)?;
+    let config = owner::load(files)?;
     let service = service(&config, name)?;
     let found = keys::open_existing(&config.storage)?
         .identity_key(&service.nickname, service.identity_key.as_deref())?;
@@ -112,7 +112,7 @@ fn export(
 
 fn address(of: &Path, files: &[PathBuf]) -> Result<OnionAddress, Failure> {
     if let Some(name) = of.to_str().filter(|name| !name.contains(['/', '.'])) {
-        let config = load_to_read_keys(files)?;
+        let config = owner::load(files)?;
         let service = service(&config, name).map_err(|failure| match of.exists() {
             true => Failure::new(Exit::Usage, format!("{}; a file is ./{name}", failure.text)),
             false => failure,

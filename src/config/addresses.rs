@@ -3,7 +3,7 @@
 //! Only who has the keys can tell: `check` and the daemon ask, once they have
 //! read them. Pure.
 
-use super::ServiceConfig;
+use super::service::ServiceConfig;
 use onionbraid_balancer::onion::OnionAddress;
 
 /// Why the services cannot run together under their addresses.

@@ -9,7 +9,6 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::files::NamedFile;
 use crate::exit::Exit;
 
 /// Every error of a configuration, in the order of the files and their lines.
@@ -159,6 +158,29 @@ impl fmt::Display for KeyPath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
+}
+
+/// What a file should be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wanted {
+    /// A service's key, or the directory that has it.
+    Key,
+    /// A directory of files to answer with.
+    Directory,
+    /// Certificates of authorities, in PEM.
+    Certificates,
+    /// A page.
+    Page,
+}
+
+/// A file that the configuration names, and where.
+#[derive(Debug)]
+pub(crate) struct NamedFile {
+    pub(crate) place: Option<Place>,
+    pub(crate) key: KeyPath,
+    pub(crate) value: String,
+    pub(crate) path: PathBuf,
+    pub(crate) wanted: Wanted,
 }
 
 /// What the readers have found so far.

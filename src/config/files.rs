@@ -12,7 +12,7 @@ use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 
-use super::error::{ConfigError, KeyPath, Place, Report};
+use super::error::{ConfigError, NamedFile, Report, Wanted};
 use super::reader::Item;
 use super::storage;
 
@@ -22,29 +22,6 @@ const MAX_PAGE: u64 = 256 * 1024;
 /// The longest file of certificates, in bytes: the public authorities together
 /// need a quarter of it.
 const MAX_CERTIFICATES: u64 = 1024 * 1024;
-
-/// What a file should be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Wanted {
-    /// A service's key, or the directory that has it.
-    Key,
-    /// A directory of files to answer with.
-    Directory,
-    /// Certificates of authorities, in PEM.
-    Certificates,
-    /// A page.
-    Page,
-}
-
-/// A file that the configuration names, and where.
-#[derive(Debug)]
-pub(crate) struct NamedFile {
-    place: Option<Place>,
-    key: KeyPath,
-    value: String,
-    path: PathBuf,
-    wanted: Wanted,
-}
 
 /// Reads a path that is written as Arti writes them; see [`named`].
 pub(crate) fn read(item: &Item<'_>, wanted: Wanted, report: &mut Report) -> Option<PathBuf> {

@@ -13,7 +13,7 @@ mod guard;
 mod headers;
 mod origins;
 mod pages;
-mod show;
+pub(crate) mod show;
 mod tls;
 
 use std::collections::BTreeMap;
@@ -21,12 +21,11 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use super::error::Report;
-use super::reader::{Item, Reader};
+use super::reader::{Item, Reader, set};
 use onionbraid_proxy::rules::{ProxyRule, ProxyRules, ProxyTarget};
 use onionbraid_proxy::settings::{HttpSettings, TlsSettings};
 
 pub(crate) use origins::PROXY_PROTOCOLS;
-pub(crate) use show::to_toml;
 
 /// What a service says of HTTP.
 #[derive(Default)]
@@ -87,13 +86,6 @@ fn settings(table: &mut Reader<'_>, without: HttpSettings, report: &mut Report) 
         set(&mut settings.access_log, item.boolean(report));
     }
     settings
-}
-
-/// Takes a value that was read; what was wrong leaves the slot as it is.
-fn set<T>(slot: &mut T, value: Option<T>) {
-    if let Some(value) = value {
-        *slot = value;
-    }
 }
 
 impl Http<'_> {

@@ -10,8 +10,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::document::{Node, Value};
-use super::error::Report;
-use super::files::{self, Wanted};
+use super::error::{Report, Wanted};
+use super::files;
 use super::http::{Http, PROXY_PROTOCOLS};
 use super::reader::Item;
 use super::target::{self, Target};

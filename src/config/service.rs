@@ -8,8 +8,8 @@ use tor_hsservice::HsNickname;
 
 use super::backends::{self, RemoteBackend};
 use super::document::{Node, Table, Value};
-use super::error::{ConfigError, KeyPath, Report};
-use super::files::{self, Wanted};
+use super::error::{ConfigError, KeyPath, Report, Wanted};
+use super::files;
 use super::frontends;
 use super::http;
 use super::ports;

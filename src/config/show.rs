@@ -1,11 +1,11 @@
 //! How the configuration in force is written as TOML again: our tables with
 //! their defaults filled in, Arti's as the files give them.
 
-use std::path::Path;
-
 use toml::{Table, Value};
 
-use super::{Config, Probe, ProofOfWork, ServiceConfig, Shutdown, http, ports, units};
+use super::http::show as http;
+use super::units::{path, table};
+use super::{Config, Probe, ProofOfWork, ServiceConfig, Shutdown, ports, units};
 use onionbraid_balancer::{Distinct, Publishers};
 use onionbraid_proxy::rules::{PortRange, ProxyRule, ProxyRules, ProxyTarget};
 use onionbraid_proxy::settings::HttpSettings;
@@ -177,17 +177,4 @@ fn rule(rule: &ProxyRule) -> Option<Value> {
     };
     let pair = [PortRange(&rule.ports).to_string().into(), target];
     Some(pair.into_iter().chain(options).collect::<Vec<_>>().into())
-}
-
-/// A path, which Arti would expand in a plain string if it has `~` or `${...}`.
-pub(super) fn path(path: &Path) -> Value {
-    let path = path.to_string_lossy().into_owned();
-    let plain = !path.contains(['$', '~']);
-    let path = Value::from(path);
-    if plain { path } else { table([("literal", path)]) }
-}
-
-/// A table of these entries.
-pub(super) fn table<const N: usize>(entries: [(&str, Value); N]) -> Value {
-    entries.into_iter().map(|(key, value)| (key.to_owned(), value)).collect::<Table>().into()
 }

@@ -1,6 +1,7 @@
 //! How times, sizes and statuses are written: read from text, and written again.
 
 use std::ops::RangeInclusive;
+use std::path::Path;
 use std::time::Duration;
 
 use super::document::Value;
@@ -111,6 +112,19 @@ pub(crate) fn statuses_text(range: &RangeInclusive<u16>) -> String {
         (first, last) if first == last => first.to_string(),
         (first, last) => format!("{first}-{last}"),
     }
+}
+
+/// A path, which Arti would expand in a plain string if it has `~` or `${...}`.
+pub(crate) fn path(path: &Path) -> toml::Value {
+    let path = path.to_string_lossy().into_owned();
+    let plain = !path.contains(['$', '~']);
+    let path = toml::Value::from(path);
+    if plain { path } else { table([("literal", path)]) }
+}
+
+/// A table of these entries.
+pub(crate) fn table<const N: usize>(entries: [(&str, toml::Value); N]) -> toml::Value {
+    entries.into_iter().map(|(key, value)| (key.to_owned(), value)).collect::<toml::Table>().into()
 }
 
 #[cfg(test)]

@@ -62,7 +62,7 @@ pub(super) enum Obstacle {
 #[derive(Debug, thiserror::Error)]
 pub(super) enum PathProblem {
     /// Others could read or change it, or it is something else.
-    #[error("{}", trust::in_words(.0))]
+    #[error("{}", trust::advice::in_words(.0))]
     Mistrust(#[from] fs_mistrust::Error),
     /// This user may not write there.
     #[error("this user cannot write to {}", place.display())]

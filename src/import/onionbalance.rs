@@ -8,12 +8,10 @@ use std::path::{Path, PathBuf};
 
 use toml::{Table, Value};
 
+use super::draft::{Draft, Entry, Service};
 use super::nicknames::Nicknames;
 use super::yaml::{self, Item, Node, Pair};
-use super::{
-    Draft, Entry, Fault, Faults, Files, Kind, Note, Place, Service, address, directory_of,
-    without_bom,
-};
+use super::{Fault, Faults, Files, Kind, Note, Place, address, directory_of, without_bom};
 use onionbraid_balancer::onion::OnionAddress;
 
 /// The longest name of a backend, in characters.

@@ -16,11 +16,9 @@ use std::path::{Path, PathBuf};
 
 use toml::{Table, Value};
 
+use super::draft::{Draft, Entry, Service};
 use super::nicknames::Nicknames;
-use super::{
-    Draft, Entry, Fault, Faults, Files, Kind, Note, Place, Service, address, directory_of,
-    onionbalance,
-};
+use super::{Fault, Faults, Files, Kind, Note, Place, address, directory_of, onionbalance};
 use onionbraid_balancer::onion::OnionAddress;
 use project::{Map, MapKind, Project};
 use settings::Settings;

@@ -17,8 +17,9 @@ pub(super) mod service;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use super::draft::Draft;
 use super::nicknames::Nicknames;
-use super::{Draft, Fault, Faults, Files, Kind, Note, Place, directory_of, resolve};
+use super::{Fault, Faults, Files, Kind, Note, Place, directory_of, resolve};
 use bridges::Bridges;
 use lines::Line;
 use others::Others;
@@ -86,7 +87,9 @@ pub fn import(file: &Path, files: &impl Files) -> Result<Draft, Faults> {
     }
     if let (false, true, Some(service)) = (open, faults.is_empty(), services.first()) {
         let notes = service.entries.iter().filter_map(|entry| match entry {
-            super::Entry::Note(note) if note.kind == Kind::Warning => Some(note.text.clone()),
+            super::draft::Entry::Note(note) if note.kind == Kind::Warning => {
+                Some(note.text.clone())
+            }
             _ => None,
         });
         let reasons: Vec<String> = notes.collect();

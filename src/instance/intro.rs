@@ -19,7 +19,7 @@ use tor_proto::{MetaCellDisposition, MsgHandler, TargetHop};
 use tor_protover::named::HSINTRO_RATELIM;
 use zeroize::Zeroizing;
 
-use super::Counters;
+use super::counters::Counters;
 use super::plan::SlotId;
 use super::replay::Digest;
 use crate::tor::descriptor;

@@ -23,11 +23,11 @@ use tor_proto::stream::{
 use tor_protover::Protocols;
 use tor_protover::named::FLOWCTRL_CC;
 
+use super::counters::{Counted, Counters};
 use super::intro::{Introduction, PointKeys};
 use super::limits::{FIRST_STREAM_WITHIN, IDLE_FOR, IDLE_WHILE_FINISHING, Limit};
 use super::room::{Circuits, MadeRoom};
 use super::streams::{Circuit, ClientStream, Serve};
-use super::{Counted, Counters};
 use crate::clock::now;
 use crate::tor::network::Network;
 use crate::tor::subcredentials::Subcredentials;

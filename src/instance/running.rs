@@ -15,6 +15,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use super::counters::Counters;
 use super::defence::{Admitted, Arrived};
 use super::intro::{self, Introduction, PointKeys, Session};
 use super::kept::{Keeper, Keepsake, Restored};
@@ -23,7 +24,7 @@ use super::plan::{Action, Plan, SlotId};
 use super::replay::{Digest, ReplayLog};
 use super::replay_file::ReplayFile;
 use super::room::Circuits;
-use super::{Counters, Instance, Order, Settings, relays, rendezvous};
+use super::{Instance, Order, Settings, relays, rendezvous};
 use crate::causes;
 use crate::clock::{now, sleep_until};
 use onionbraid_balancer::fact::Now;
@@ -76,6 +77,14 @@ enum SlotEvent {
     Attempted(SlotId, Result<Session, intro::IntroError>),
     /// The circuit to the introduction point has closed.
     Closed(SlotId),
+}
+
+impl Instance {
+    /// Runs until it was told to finish and the last client has gone. Dropping
+    /// the future ends it at once: all circuits close with it.
+    pub async fn run(self) {
+        Running::new(self).run().await;
+    }
 }
 
 impl Running {

@@ -8,11 +8,13 @@
 //! | file | question |
 //! |---|---|
 //! | `identity` | what is a key, whatever file it came from? |
+//! | `format` | which format is it in? |
 //! | `ctor`, `pem`, `openssh` | how does each format write it? |
 //! | `file` | where does a key file lie, and may it be used? |
 
 mod ctor;
 mod file;
+mod format;
 mod identity;
 mod openssh;
 mod pem;
@@ -34,7 +36,8 @@ use onionbraid_balancer::onion::OnionAddress;
 
 pub use ctor::secret_file as ctor_file;
 pub use file::{Format, KeyFileError, read_address, read_secret, read_secret_from, write_new};
-pub use identity::{IdentityKey, ParseError, Parsed, parse};
+pub use format::parse;
+pub use identity::{IdentityKey, ParseError, Parsed};
 
 /// What went wrong with a key: the operator has to look at its files.
 #[derive(Debug, Clone, thiserror::Error)]

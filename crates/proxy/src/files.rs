@@ -12,7 +12,7 @@
 
 pub mod beneath;
 mod range;
-mod site;
+pub mod site;
 mod validators;
 
 use std::fmt;
@@ -31,7 +31,6 @@ use tower_http::services::ServeDir;
 
 use self::beneath::{Beneath, blocking};
 use self::range::Range;
-pub use self::site::Site;
 use self::validators::Seen;
 use super::body::{Body, BodyError, empty};
 use super::failure::Failure;

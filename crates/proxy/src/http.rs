@@ -14,6 +14,7 @@ mod exchange;
 pub mod framing;
 mod gate;
 mod progress;
+mod proxy;
 mod record;
 mod refusals;
 mod request_body;
@@ -22,7 +23,7 @@ mod tasks;
 mod turns;
 mod upgrade;
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt as _;
@@ -34,43 +35,26 @@ use hyper::service::service_fn;
 use hyper::{Method, Request, Response, Version};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
-use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use super::body::Body;
 use super::failure::Failure;
-use super::guard::Guard;
-use super::headers::Own;
-use super::pages::Pages;
-use super::settings::{HttpSettings, OriginProtocol, STREAMS_OF_A_CIRCUIT};
-use super::upstream::Upstream;
+use super::settings::{OriginProtocol, STREAMS_OF_A_CIRCUIT};
 use super::visitor::Visitor;
-use crate::status;
 
 use activity::Activity;
-use circuits::Circuits;
-use counts::{Counts, Outcome};
-use exchange::Exchange;
+use counts::Outcome;
+use exchange::{Exchange, PIECE};
 use framing::Limits;
-use gate::{Gate, Patience, Protocol};
+use gate::{Gate, PAGE_PATIENCE, Patience, Protocol};
+pub use proxy::{CircuitControl, Proxy, requests_under_way};
 use refusals::Refusals;
 use tasks::{Spawner, Tasks, answering};
-pub use turns::requests_under_way;
 use turns::{Place, Turn};
 
 /// Bytes of a body that hyper holds for a client of HTTP/1 who does not read, or
 /// for an origin who does not, and what a client of HTTP/2 may send of one.
 const BUFFER: u32 = 64 * 1024;
-
-/// How much of a response an HTTP/2 stream takes at a time: hyper holds less than
-/// twice that of it for a client who does not read. A client may have a hundred
-/// streams on each connection, and what is held is known to be taken only when
-/// hyper asks for more.
-const PIECE: usize = 8 * 1024;
-
-/// How long a client may take nothing of a page of ours, or of a refusal, before
-/// that is given up.
-const PAGE_PATIENCE: Duration = Duration::from_secs(10);
 
 /// The flow control window of all streams of an HTTP/2 connection.
 const CONNECTION_WINDOW: u32 = 4 * BUFFER;
@@ -85,61 +69,7 @@ const CALM_DOWN: &[u8] = b"\0\0\0\x04\0\0\0\0\0\
     \0\0\x08\x07\0\0\0\0\0\
     \0\0\0\0\0\0\0\x0b";
 
-/// The reverse proxy of one virtual port. All streams to the port share it.
-pub struct Proxy {
-    /// What the operator wants.
-    settings: Arc<HttpSettings>,
-    /// What stands before the origins.
-    guard: Guard,
-    /// The pages for our own answers.
-    pages: Pages,
-    /// Who answers.
-    upstream: Arc<dyn Upstream>,
-    /// What those call themselves.
-    own: Own,
-    /// What clients have done.
-    circuits: Mutex<Circuits>,
-    /// What has become of their requests.
-    counts: Counts,
-    /// For each request under way, one.
-    room: Arc<Semaphore>,
-}
-
-/// What the proxy can do to the client's circuit.
-pub trait CircuitControl: Send + Sync + 'static {
-    /// Closes it, with all of its streams.
-    fn close(&self);
-}
-
 impl Proxy {
-    /// A proxy that leads requests to `upstream` and shows these pages where
-    /// that fails.
-    pub fn new(
-        settings: Arc<HttpSettings>,
-        pages: Pages,
-        upstream: Arc<dyn Upstream>,
-    ) -> Arc<Self> {
-        Self::within(turns::room(), settings, pages, upstream)
-    }
-
-    /// The same, where as many requests may be under way as there is room,
-    /// instead of as many as the process may have.
-    pub fn within(
-        room: Arc<Semaphore>,
-        mut settings: Arc<HttpSettings>,
-        pages: Pages,
-        upstream: Arc<dyn Upstream>,
-    ) -> Arc<Self> {
-        let circuits = Mutex::new(Circuits::new(settings.circuit.clone()));
-        let guard = Guard::new(&settings.guard);
-        let own = upstream.own();
-        if settings.headers.proto.is_none() {
-            Arc::make_mut(&mut settings).headers.proto = Some(own.scheme());
-        }
-        let counts = Counts::default();
-        Arc::new(Self { settings, guard, pages, upstream, own, circuits, counts, room })
-    }
-
     /// Serves one client until either side ends the stream.
     pub async fn serve<C>(
         self: &Arc<Self>,
@@ -260,22 +190,6 @@ impl Proxy {
             counts::log(circuit, &outcome, Duration::ZERO);
         }
         answer
-    }
-
-    /// What there is to say of it in the status.
-    pub fn status(&self) -> status::Http {
-        status::Http {
-            requests: self.counts.requests(),
-            by_class: self.counts.classes(),
-            failures: self.counts.failures(),
-            seconds: self.counts.seconds(),
-            origins: self.upstream.origins(),
-        }
-    }
-
-    /// Nobody panics while it holds this.
-    fn circuits(&self) -> MutexGuard<'_, Circuits> {
-        self.circuits.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -12,7 +12,7 @@
 //! | `pool` | which connection a request gets, of those that serve one at a time |
 //! | `shared` | which stream it gets, of the HTTP/2 connections that all share |
 //! | `connection`, `tls` | how a connection is made and verified, and what it does |
-//! | `request`, `bodies` | what passes through |
+//! | `request`, `upload`, `download` | what passes through |
 //!
 //! Connections are hyper's; which of them a request gets is decided here.
 //! hyper-util's pooled client cannot be told how many connections there may
@@ -23,18 +23,20 @@
 
 mod attempt;
 mod balance;
-mod bodies;
 mod check;
 mod connection;
+mod counts;
+mod download;
 mod health;
 mod pool;
 mod request;
 mod shared;
 mod tls;
+mod upload;
 mod upstream;
 
 use std::fmt::Write as _;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use hyper::{Request, Response};
@@ -43,6 +45,8 @@ use rustls::pki_types::ServerName;
 
 use self::balance::{Candidate, choose};
 use self::connection::{Dialer, HeadLimits};
+pub use self::counts::Client;
+use self::counts::Counts;
 use self::health::{Change, Health, Thresholds, Trial, Trouble};
 use self::pool::Pool;
 pub use self::tls::TrustError;
@@ -76,33 +80,11 @@ struct Member {
     counts: Arc<Counts>,
 }
 
-/// What is counted for each origin.
-#[derive(Debug, Default)]
-struct Counts {
-    requests: AtomicU64,
-    failures: AtomicU64,
-    in_flight: AtomicUsize,
-}
-
-/// A request under way, until the body of its response has ended or its
-/// upgraded connection is closed.
-#[derive(Debug)]
-struct InFlight(Arc<Counts>);
-
 /// What the next choice depends on.
 struct Choice {
     /// By the places of the members.
     health: Vec<Health>,
     last: Option<usize>,
-}
-
-/// For whom a request is made. With PROXY protocol, who shares a connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Client {
-    /// The number of the client's circuit.
-    pub circuit: u64,
-    /// The virtual port that the client connected to.
-    pub port: u16,
 }
 
 /// How one origin is.
@@ -363,26 +345,6 @@ impl Drop for Turn<'_> {
                 None
             });
         }
-    }
-}
-
-impl Counts {
-    /// A request goes to the origin.
-    fn begin(self: &Arc<Self>) -> InFlight {
-        self.requests.fetch_add(1, Ordering::Relaxed);
-        self.in_flight.fetch_add(1, Ordering::Relaxed);
-        InFlight(Arc::clone(self))
-    }
-
-    /// Requests under way.
-    fn in_flight(&self) -> usize {
-        self.in_flight.load(Ordering::Relaxed)
-    }
-}
-
-impl Drop for InFlight {
-    fn drop(&mut self) {
-        self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -6,7 +6,8 @@ use std::fs;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::files::{Files, FilesError, Site};
+use super::files::site::Site;
+use super::files::{Files, FilesError};
 use super::http::Proxy;
 use super::origins::{Origins, OriginsError};
 use super::pages::{Pages, PagesError};

@@ -8,13 +8,13 @@
 use std::io::Write as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::process::CommandExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use fs_mistrust::Mistrust;
 use tor_config::mistrust::FS_PERMISSIONS_CHECKS_DISABLE_VAR;
 
-use crate::commands::{Failure, remark};
+use crate::commands::{self, Failure, remark};
 use crate::config::Config;
 use crate::exit::Exit;
 use onionbraid_balancer::onion::OnionAddress;
@@ -42,6 +42,16 @@ fn of(path: &Path) -> Option<Owner> {
     let found = path.ancestors().find_map(|path| path.metadata().ok())?;
     let owner = Owner { user: found.uid(), group: found.gid() };
     (owner.user != 0).then_some(owner)
+}
+
+/// Reads the configuration for a command that reads keys and writes none to the
+/// state directory: root may read those of the user whose that is.
+pub(crate) fn load(files: &[PathBuf]) -> Result<Config, Failure> {
+    let config = commands::load(files)?;
+    match of_state(&config) {
+        Some(owner) => Ok(config.trusting(owner.user)?),
+        None => Ok(config),
+    }
 }
 
 /// Which permissions a key may have that root takes from somewhere: its owner, who

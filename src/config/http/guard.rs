@@ -4,9 +4,8 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use super::set;
 use crate::config::error::{ConfigError, Report};
-use crate::config::reader::{Item, Reader};
+use crate::config::reader::{Item, Reader, set};
 use crate::config::{names, probe, units};
 use onionbraid_proxy::settings::{
     AllowedHost, BlockRule, CircuitSettings, GuardSettings, RequestRate,

@@ -1,11 +1,10 @@
 //! What is changed in the heads of requests and responses: which keys of `http`
 //! say so.
 
-use super::set;
 use crate::config::document::Value;
 use crate::config::error::Report;
 use crate::config::names;
-use crate::config::reader::{Item, Reader};
+use crate::config::reader::{Item, Reader, set};
 use onionbraid_balancer::onion::OnionAddress;
 use onionbraid_proxy::headers::{is_reserved, is_told, is_translated, matches};
 use onionbraid_proxy::rules::ProxyTarget;

@@ -3,10 +3,10 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use super::{set, tls};
+use super::tls;
 use crate::config::document::Value;
 use crate::config::error::Report;
-use crate::config::reader::{Item, Reader};
+use crate::config::reader::{Item, Reader, set};
 use crate::config::{probe, units};
 use onionbraid_proxy::settings::{
     Balance, BufferSettings, HealthCheck, OriginProtocol, OriginSettings, ProxyProtocol,

@@ -2,8 +2,8 @@
 
 use std::ops::RangeInclusive;
 
-use crate::config::error::Report;
-use crate::config::files::{self, Wanted};
+use crate::config::error::{Report, Wanted};
+use crate::config::files;
 use crate::config::reader::Item;
 use crate::config::units;
 use onionbraid_proxy::settings::ErrorPage;

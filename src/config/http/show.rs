@@ -5,8 +5,7 @@ use toml::{Table, Value};
 use super::headers::{PROTOS, SECURE_COOKIES};
 use super::origins::{BALANCES, PROTOCOLS, PROXY_PROTOCOLS};
 use super::tls;
-use crate::config::show::{path, table};
-use crate::config::units::{size_value, statuses_text, time_value};
+use crate::config::units::{path, size_value, statuses_text, table, time_value};
 use onionbraid_proxy::rules::{PortRange, ProxyRules, ProxyTarget};
 use onionbraid_proxy::settings::{
     AllowedHost, BlockRule, BufferSettings, CircuitSettings, GuardSettings, HeaderSettings,

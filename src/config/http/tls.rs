@@ -2,11 +2,10 @@
 
 use base64ct::{Base64, Encoding as _};
 
-use super::set;
-use crate::config::error::Report;
-use crate::config::files::{self, Wanted};
+use crate::config::error::{Report, Wanted};
+use crate::config::files;
 use crate::config::names;
-use crate::config::reader::Item;
+use crate::config::reader::{Item, set};
 use onionbraid_proxy::settings::TlsSettings;
 
 /// What has to be written so that any certificate is accepted.

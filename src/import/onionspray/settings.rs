@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use toml::{Table, Value};
 
 use super::project::Setting;
+use crate::import::draft::Entry;
 use crate::import::torrc::lines::Line;
 use crate::import::torrc::service;
-use crate::import::{Entry, Fault, Kind, Note, Place};
+use crate::import::{Fault, Kind, Note, Place};
 
 /// The authorities that are trusted anyway.
 const SYSTEM_AUTHORITIES: &str = "/etc/ssl/certs/ca-certificates.crt";

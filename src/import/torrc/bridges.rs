@@ -5,7 +5,8 @@ use std::path::Path;
 use toml::Value;
 
 use super::lines::Line;
-use crate::import::{Entry, Fault, Kind, Note};
+use crate::import::draft::Entry;
+use crate::import::{Fault, Kind, Note};
 
 /// The bridges and the programs that reach them.
 #[derive(Debug, Default)]

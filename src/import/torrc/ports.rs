@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use toml::{Table, Value};
 
 use super::lines::{Line, quoted};
-use crate::import::{Entry, Fault, Kind, Note, Place};
+use crate::import::draft::Entry;
+use crate::import::{Fault, Kind, Note, Place};
 
 /// The most servers that may share a port here.
 const MOST: usize = 32;

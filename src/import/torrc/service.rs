@@ -7,8 +7,9 @@ use toml::{Table, Value};
 
 use super::lines::{self, Line};
 use super::ports::{self, Port};
+use crate::import::draft::{Entry, Service};
 use crate::import::nicknames::Nicknames;
-use crate::import::{Entry, Fault, Files, Kind, Note, Place, Service, address};
+use crate::import::{Fault, Files, Kind, Note, Place, address};
 
 /// What C tor limits introductions to, a second and at once, where it is only told
 /// to.

@@ -14,7 +14,8 @@ use fs_mistrust::Mistrust;
 use zeroize::Zeroizing;
 
 use super::ctor;
-use super::identity::{IdentityKey, ParseError, Parsed, parse};
+use super::format::parse;
+use super::identity::{IdentityKey, ParseError, Parsed};
 use super::pem;
 use crate::trust::Process;
 use onionbraid_balancer::onion::OnionAddress;

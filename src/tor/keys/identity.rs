@@ -3,13 +3,11 @@
 //! Bytes in, a key or the reason why there is none out; no files. `file` reads
 //! and writes them, `ctor`, `pem` and `openssh` know one format each.
 
-use base64ct::{Base64, Encoding as _};
 use tor_hscrypto::pk::HsIdKeypair;
 use tor_llcrypto::pk::ed25519::{ExpandedKeypair, Keypair, PublicKey};
 use tor_llcrypto::rng::CautiousRng;
 use zeroize::Zeroizing;
 
-use super::{ctor, openssh, pem};
 use onionbraid_balancer::onion::OnionAddress;
 
 /// The secret identity key of an onion service (`KS_hs_id`).
@@ -87,47 +85,6 @@ pub enum ParseError {
     /// A number that belongs to no usable key.
     #[error("it is no usable key: its public key is a point of small order")]
     Weak,
-}
-
-/// Reads a key in whatever format the bytes are.
-///
-/// # Errors
-///
-/// If it is no key, or no key that an onion service can use.
-pub fn parse(bytes: &[u8]) -> Result<Parsed, ParseError> {
-    if bytes.is_empty() {
-        return Err(ParseError::Empty);
-    }
-    if bytes.starts_with(b"== ") {
-        return ctor::parse(bytes);
-    }
-    let text = std::str::from_utf8(bytes).map_err(|_| ParseError::Unknown)?.trim();
-    if let Ok(address) = text.parse::<OnionAddress>() {
-        return Ok(Parsed::Public(address));
-    }
-    if text.starts_with("ssh-") {
-        return openssh::parse_public(text);
-    }
-    if text.starts_with("-----BEGIN OPENSSH PRIVATE KEY-----") {
-        return openssh::parse_secret(text).map(Parsed::Secret);
-    }
-    if text.contains("-----BEGIN ") {
-        return pem::parse(text);
-    }
-    if is_base64_of_a_key(text) {
-        return Err(ParseError::Base64);
-    }
-    Err(ParseError::Unknown)
-}
-
-/// Whether a text is the 64 bytes of a secret key, or the 96 of C tor's file, in
-/// base64.
-fn is_base64_of_a_key(text: &str) -> bool {
-    let text = text.strip_prefix("ED25519-V3:").unwrap_or(text);
-    let letters: Zeroizing<String> =
-        Zeroizing::new(text.chars().filter(|c| !c.is_ascii_whitespace()).collect());
-    let decoded = Base64::decode_vec(&letters).map(Zeroizing::new);
-    decoded.is_ok_and(|bytes| [64, 96].contains(&bytes.len()))
 }
 
 impl IdentityKey {

@@ -25,7 +25,7 @@ use tor_proto::client::stream::DataStream;
 use tor_protover::Protocols;
 
 use super::replies::{AtIntroPoint, AtRendezvousPoint};
-use super::{Refusal, Steps, Verdict};
+use super::verdict::{Refusal, Steps, Verdict};
 use crate::causes::is_out_of_handles;
 use crate::tor::network::Network;
 use crate::tor::{descriptor, hsdirs};

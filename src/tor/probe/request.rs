@@ -12,7 +12,7 @@ use tokio::io::{
 };
 use tokio::time::timeout;
 
-use super::Verdict;
+use super::verdict::Verdict;
 use onionbraid_balancer::onion::OnionAddress;
 
 /// How long the server may take until its status is known.

@@ -15,14 +15,16 @@ use hyper::header::{CONNECTION, CONTENT_TYPE, HeaderValue, RETRY_AFTER, UPGRADE}
 use hyper::{Method, Request, Response, StatusCode, Version};
 
 use super::activity::{Activity, UnderWay};
+use super::gate::PAGE_PATIENCE;
 use super::progress::Progress;
+use super::proxy::{CircuitControl, Proxy};
 use super::record::Record;
 use super::refusals::Refusals;
 use super::request_body::RequestBody;
 use super::response_body::ResponseBody;
 use super::tasks::{Spawner, live_by};
 use super::turns::Turn;
-use super::{CircuitControl, PAGE_PATIENCE, PIECE, Proxy, upgrade};
+use super::upgrade;
 use crate::answer;
 use crate::body::Body;
 use crate::failure::Failure;
@@ -30,6 +32,12 @@ use crate::headers::{self, Sites};
 use crate::pace::Pace;
 use crate::upstream::FromOrigin;
 use crate::visitor::Visitor;
+
+/// How much of a response an HTTP/2 stream takes at a time: hyper holds less than
+/// twice that of it for a client who does not read. A client may have a hundred
+/// streams on each connection, and what is held is known to be taken only when
+/// hyper asks for more.
+pub(super) const PIECE: usize = 8 * 1024;
 
 /// What the requests of one client share.
 pub(super) struct Exchange {

@@ -22,10 +22,13 @@ use hyper::body::{Buf as _, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep};
 
-use super::PAGE_PATIENCE;
 use super::activity::Activity;
 use super::framing::{self, Framing, Limits, Step};
 use crate::failure::Failure;
+
+/// How long a client may take nothing of a page of ours, or of a refusal, before
+/// that is given up.
+pub(super) const PAGE_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Read at a time.
 const READ_SIZE: usize = 8 * 1024;

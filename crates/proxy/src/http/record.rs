@@ -5,9 +5,9 @@ use std::sync::Arc;
 use hyper::{Method, StatusCode};
 use tokio::time::Instant;
 
-use super::Proxy;
 use super::activity::UnderWay;
 use super::counts::{self, Outcome};
+use super::proxy::Proxy;
 use super::turns::Turn;
 use crate::failure::Failure;
 use crate::settings::HeaderSettings;

@@ -1,30 +1,13 @@
 //! What a client may begin: requests and connections of HTTP/2, counted by its
 //! circuit, and requests over the whole process, before anything is made for them.
 
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
-use super::Proxy;
+use super::proxy::Proxy;
 use crate::failure::Failure;
-
-/// Requests that the process may have under way, over all of its services. Each
-/// takes some 20 KiB, more if its answer waits to be read.
-const MAX_UNDER_WAY: usize = 16_384;
-
-/// Those that may still begin.
-static ROOM: LazyLock<Arc<Semaphore>> = LazyLock::new(|| Arc::new(Semaphore::new(MAX_UNDER_WAY)));
-
-/// How many requests the process has under way, and how many it may have.
-pub fn requests_under_way() -> (usize, usize) {
-    (MAX_UNDER_WAY.saturating_sub(ROOM.available_permits()), MAX_UNDER_WAY)
-}
-
-/// The room that all proxies of the process share.
-pub(super) fn room() -> Arc<Semaphore> {
-    Arc::clone(&ROOM)
-}
 
 /// A request counts as under way as long as this is there.
 pub(super) struct Turn {

@@ -12,10 +12,12 @@ use hyper::header::UPGRADE;
 use hyper::{Request, Response, StatusCode};
 use tokio::time::{sleep, timeout};
 
-use super::bodies::{Upload, download};
 use super::connection::{DialError, HeadLimits};
-use super::pool::CheckoutError;
-use super::{Client, Origins, Turn, request};
+use super::counts::Client;
+use super::download::download;
+use super::shared::CheckoutError;
+use super::upload::{Held, Upload};
+use super::{Origins, Turn, request};
 use crate::answer::{self, Flaw};
 use crate::body::{self, Body};
 use crate::buffer::buffered;
@@ -99,7 +101,7 @@ impl Origins {
         }
         let (before, is_http1) = (lease.received(), lease.is_http1());
         let (head, body) = request.into_parts();
-        let (upload, progress) = Upload::new(body, lease.stream());
+        let (upload, progress) = Upload::new(body, lease.stream().map(|it| it as Held));
         let Some(sender) = lease.sender() else {
             return Err(Lost::spent(Failure::OriginBroken, "the connection is gone"));
         };

@@ -10,7 +10,7 @@ use rand::RngExt as _;
 use tokio::time::{sleep, timeout};
 
 use super::attempt::with_sources;
-use super::bodies::Upload;
+use super::upload::Upload;
 use super::{Member, Origins, request};
 use crate::answer;
 use crate::body;

@@ -21,8 +21,8 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
-use super::bodies::Upload;
-use super::{Client, InFlight};
+use super::counts::{Client, InFlight};
+use super::upload::Upload;
 use crate::clock::sleep_until;
 use crate::origin::{self, Connection};
 use crate::proxy_line;

@@ -15,21 +15,14 @@ use std::time::{Duration, Instant};
 
 use tokio::time::timeout;
 
-use super::bodies::Progress;
-use super::connection::{DialError, Dialer, Sender, Wire};
-use super::shared::{Connections, Stream};
-use super::{Client, InFlight};
+use super::connection::{Dialer, Sender, Wire};
+use super::counts::{Client, InFlight};
+use super::shared::{CheckoutError, Connections, Stream, share_of_a_circuit};
+use super::upload::Progress;
 use crate::clock::now;
 use crate::pace::Pace;
 use crate::settings::{OriginProtocol, OriginSettings};
 use crate::shares::Shares;
-
-/// Connections that one circuit gets where there are enough: what one
-/// connection of HTTP/2 may have under way, and some more.
-const SLOTS_OF_A_CIRCUIT: usize = 128;
-
-/// What a browser has that speaks HTTP/1, as Tor Browser does without TLS.
-const SLOTS_OF_A_BROWSER: usize = 6;
 
 /// The connections to one origin.
 pub(super) struct Pool {
@@ -57,18 +50,6 @@ struct Idle {
     /// Whose it is alone, if it begins with a PROXY line.
     owner: Option<Client>,
     since: Instant,
-}
-
-/// Why a request gets no connection.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum CheckoutError {
-    /// All of them are in use, or all streams of those that are shared, and
-    /// none became free in time.
-    #[error("all connections are in use")]
-    Busy,
-    /// None can be made.
-    #[error(transparent)]
-    Dial(#[from] Arc<DialError>),
 }
 
 /// A connection in use by one request; given back when it is dropped.
@@ -195,14 +176,6 @@ impl Pool {
     }
 }
 
-/// How many of so many connections to an origin one circuit may have in use: an
-/// eighth of many, half of few, and of very few enough for a browser, as long as
-/// one is left.
-pub(super) fn share_of_a_circuit(all: usize) -> usize {
-    let browser = SLOTS_OF_A_BROWSER.min(all.saturating_sub(1)).max(1);
-    (all / 8).max(SLOTS_OF_A_CIRCUIT).min(all.div_ceil(2).max(browser))
-}
-
 impl Lease {
     /// Sends the one request that the lease is for.
     pub(super) fn sender(&mut self) -> Option<&mut Sender> {
@@ -294,16 +267,5 @@ impl Drop for Lease {
                 wire.give_up();
             }
         });
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn one_circuit_never_gets_all_of_several_connections() {
-        let shares = [1, 2, 3, 8, 16, 200, 256, 1024, 65_535].map(share_of_a_circuit);
-        assert_eq!(shares, [1, 1, 2, 6, 8, 100, 128, 128, 8191]);
     }
 }

@@ -14,9 +14,8 @@ use hyper::client::conn::http2;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-use super::bodies::Upload;
 use super::connection::{DialError, Dialer, Sender, Wire};
-use super::pool::{CheckoutError, share_of_a_circuit};
+use super::upload::Upload;
 use crate::clock::now;
 use crate::pace::Pace;
 use crate::settings::{OriginSettings, STREAMS_OF_A_CIRCUIT};
@@ -25,6 +24,33 @@ use crate::shares::{Share, Shares};
 /// How often a request waits for a stream if its connection ends just when it gets
 /// one: an origin could end every connection at once.
 const MOST_TRIES: usize = 8;
+
+/// Connections that one circuit gets where there are enough: what one
+/// connection of HTTP/2 may have under way, and some more.
+const SLOTS_OF_A_CIRCUIT: usize = 128;
+
+/// What a browser has that speaks HTTP/1, as Tor Browser does without TLS.
+const SLOTS_OF_A_BROWSER: usize = 6;
+
+/// Why a request gets no connection.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum CheckoutError {
+    /// All of them are in use, or all streams of those that are shared, and
+    /// none became free in time.
+    #[error("all connections are in use")]
+    Busy,
+    /// None can be made.
+    #[error(transparent)]
+    Dial(#[from] Arc<DialError>),
+}
+
+/// How many of so many connections to an origin one circuit may have in use: an
+/// eighth of many, half of few, and of very few enough for a browser, as long as
+/// one is left.
+pub(super) fn share_of_a_circuit(all: usize) -> usize {
+    let browser = SLOTS_OF_A_BROWSER.min(all.saturating_sub(1)).max(1);
+    (all / 8).max(SLOTS_OF_A_CIRCUIT).min(all.div_ceil(2).max(browser))
+}
 
 /// The connections to one origin.
 pub(super) struct Connections {
@@ -298,5 +324,16 @@ impl Drop for Stream {
             connections.leave(&self.wire);
         }
         drop(self.share.take());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_circuit_never_gets_all_of_several_connections() {
+        let shares = [1, 2, 3, 8, 16, 200, 256, 1024, 65_535].map(share_of_a_circuit);
+        assert_eq!(shares, [1, 1, 2, 6, 8, 100, 128, 128, 8191]);
     }
 }

@@ -1,28 +1,28 @@
-//! The two bodies of a request at an origin: when each begins and ends, what is held
-//! until then, and who broke it off.
+//! The body of a request on its way to an origin: when it begins and ends, what is
+//! held until then, and who broke it off.
 
+use std::any::Any;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 
 use futures::task::AtomicWaker;
-use http_body_util::BodyExt as _;
-use hyper::body::{Body as _, Bytes, Frame, Incoming, SizeHint};
+use hyper::body::{Bytes, Frame, SizeHint};
 use tokio::sync::Notify;
 
-use super::InFlight;
-use super::pool::Lease;
-use super::shared::Stream;
 use crate::body::{Body, BodyError};
 use crate::failure::Failure;
+
+/// What is freed once the body has ended.
+pub(super) type Held = Arc<dyn Any + Send + Sync>;
 
 /// The body of a request on its way to an origin, for hyper.
 pub(super) struct Upload {
     body: Body,
     fate: Arc<Fate>,
     /// The origin is busy with its stream until it has the whole body.
-    _stream: Option<Arc<Stream>>,
+    _held: Option<Held>,
 }
 
 /// What becomes of an upload, for who waits for the answer.
@@ -42,10 +42,10 @@ struct Fate {
 }
 
 impl Upload {
-    /// Watches a body that is sent on this stream, if it is one of several.
-    pub(super) fn new(body: Body, stream: Option<Arc<Stream>>) -> (Self, Progress) {
+    /// Watches a body; what is `held` for it is freed when it has ended.
+    pub(super) fn new(body: Body, held: Option<Held>) -> (Self, Progress) {
         let fate = Arc::new(Fate::default());
-        (Self { body, fate: Arc::clone(&fate), _stream: stream }, Progress(fate))
+        (Self { body, fate: Arc::clone(&fate), _held: held }, Progress(fate))
     }
 
     /// The body, of which nothing was taken.
@@ -125,74 +125,6 @@ impl hyper::body::Body for Upload {
                     return Poll::Ready(Some(Err("the answer has ended before".into())));
                 }
             }
-        }
-        frame
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
-}
-
-/// The body of a response on its way from an origin: it holds the connection,
-/// and counts as a request under way, until it has ended.
-struct Download {
-    body: Incoming,
-    held: Option<(Lease, InFlight)>,
-    /// Whether there is more to come until the end is said.
-    says_its_end: bool,
-}
-
-/// Lets go of the connection once the body has ended, or nobody wants it.
-///
-/// The answer may have begun before the request was sent in full. Over HTTP/2 an
-/// origin may then reset the stream without an error, to be spared the rest
-/// (RFC 9113, section 8.1); hyper makes a good end of that, also where the answer
-/// was broken off.
-pub(super) fn download(
-    body: Incoming,
-    mut lease: Lease,
-    in_flight: InFlight,
-    progress: Progress,
-) -> Body {
-    let early = !progress.has_ended();
-    if early {
-        lease.still_uploads(progress);
-    }
-    let says_its_end = !lease.is_http1() && !early;
-    let mut download = Download { body, held: Some((lease, in_flight)), says_its_end };
-    download.let_go_at_the_end();
-    download.boxed_unsync()
-}
-
-impl Download {
-    fn let_go_at_the_end(&mut self) {
-        if self.body.is_end_stream() {
-            self.held = None;
-        }
-    }
-}
-
-impl hyper::body::Body for Download {
-    type Data = Bytes;
-    type Error = BodyError;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let frame = Pin::new(&mut self.body).poll_frame(context).map_err(BodyError::from);
-        match &frame {
-            Poll::Ready(None | Some(Err(_))) => self.held = None,
-            Poll::Ready(Some(Ok(_))) => self.let_go_at_the_end(),
-            Poll::Pending => {}
-        }
-        if matches!(frame, Poll::Ready(None)) && self.says_its_end && !self.body.is_end_stream() {
-            return Poll::Ready(Some(Err("the origin broke the answer off".into())));
         }
         frame
     }
