@@ -1,10 +1,10 @@
 //! Which introduction points an instance should have, and what to do next to
 //! have them. Pure: time and randomness come in, actions go out.
 //!
-//! A slot is one introduction point at one relay with one set of keys. It is
-//! established, re-established over a new circuit when the old one breaks,
-//! abandoned when its relay fails it again and again, replaced when it is found
-//! to hang, and retires when it has served long enough or is one too many.
+//! A slot is one introduction point at one relay with one set of keys: what it can be is
+//! in [`slot`].
+
+mod slot;
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant, SystemTime};
@@ -13,20 +13,12 @@ use rand::RngExt as _;
 
 use onionbraid_balancer::fact::Now;
 use onionbraid_balancer::onion::RelayId;
-
-/// How often a relay may fail in a row before another one is chosen. A relay
-/// that died refuses at once; one that restarts is back within seconds.
-const MAX_FAILURES: u32 = 3;
+use slot::{Circuit, Phase, RETRY_AFTER_AT_MOST, Slot, Trust};
 
 /// How often a relay at which clients look for us may fail after that, once
 /// another relay has not failed: till then, the fault may be on our side. Of
 /// these, one may have been under way already when the fault ended.
 const LAST_CHANCES: u32 = 2;
-
-/// The pause before trying a relay again, for each failure in a row, ...
-const RETRY_AFTER: Duration = Duration::from_millis(500);
-/// ... and the longest: as long as we may be the ones who are cut off.
-const RETRY_AFTER_AT_MOST: Duration = Duration::from_secs(10);
 
 /// The pause when no relay could be chosen at all, and for each relay in a row
 /// that was chosen in vain, ...
@@ -107,71 +99,6 @@ pub(super) struct Plan {
     chosen_in_vain: u32,
 }
 
-/// One introduction point.
-#[derive(Debug)]
-struct Slot {
-    /// Where.
-    relay: RelayId,
-    /// What its circuit does.
-    state: State,
-    /// Failures since it was last established without a reason for doubt.
-    failures: u32,
-    /// When it was last established.
-    established_at: Option<Instant>,
-    /// When that was, if the circuit closed soon after.
-    lost_early: Option<Instant>,
-    /// Failures left, once it is known that the fault is not on our side.
-    chances: Option<u32>,
-    /// Its circuit is gone: until when clients are still sent there.
-    present_until: Option<Instant>,
-    /// Whether clients may know of it: it was established at some time.
-    is_known: bool,
-    /// Introductions left before it is worn out.
-    introductions_left: u32,
-    /// When it is worn out at the latest.
-    expires: Instant,
-    /// A point with a successor, or one too many: until when it still answers.
-    retiring_until: Option<Instant>,
-    /// A point that hangs: when it goes, if its successor is not there before.
-    replace_by: Option<Instant>,
-}
-
-/// What a slot's circuit does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
-    /// To be established from this moment on.
-    Due(Instant),
-    /// An attempt is under way.
-    Establishing,
-    /// There.
-    Established,
-}
-
-impl Slot {
-    /// Whether it has served long enough.
-    fn is_worn(&self, now: Instant) -> bool {
-        self.introductions_left == 0 || self.expires <= now
-    }
-
-    /// Whether it is one of the points that the instance wants to have.
-    fn counts(&self, now: Instant) -> bool {
-        let serves = self.retiring_until.is_none() && self.replace_by.is_none();
-        serves && !self.is_doubtful() && !self.is_worn(now)
-    }
-
-    /// Whether its relay has failed so often that another one is chosen. The
-    /// point goes if that one does better; if none does, it is us.
-    fn is_doubtful(&self) -> bool {
-        self.failures >= MAX_FAILURES
-    }
-
-    /// From now on it only answers those who know of it already.
-    fn retire(&mut self, now: Instant) {
-        self.retiring_until = Some(now + RETIRE_FOR);
-        self.introductions_left = INTRODUCTIONS_WHILE_RETIRING;
-    }
-}
-
 impl Plan {
     /// A plan for this many points, with none yet.
     pub(super) fn new(wanted: usize) -> Self {
@@ -192,13 +119,13 @@ impl Plan {
         if let Some((slot, relay)) = self.abandoned.pop() {
             return Some(Action::Abandon(slot, relay));
         }
-        let due = self.slots.iter_mut().find_map(|(id, slot)| match slot.state {
-            State::Due(at) if at <= now => Some((id, slot)),
-            _ => None,
-        });
-        if let Some((id, slot)) = due {
-            slot.state = State::Establishing;
-            return Some(Action::Establish(*id));
+        for (id, slot) in &mut self.slots {
+            if let Circuit::Missing { due: due @ Some(_), .. } = &mut slot.circuit
+                && due.is_some_and(|at| at <= now)
+            {
+                *due = None;
+                return Some(Action::Establish(*id));
+            }
         }
         let fresh = self.slots.values().filter(|slot| slot.counts(now)).count();
         let may_choose = !self.choosing && self.choose_after.is_none_or(|at| at <= now);
@@ -213,12 +140,15 @@ impl Plan {
     /// which [`Self::poll_action`] and [`Self::presentable`] were asked last.
     pub(super) fn poll_timeout(&self, now: Instant) -> Option<Instant> {
         let slots = self.slots.values().flat_map(|slot| {
-            let due = match slot.state {
-                State::Due(at) => Some(at),
-                _ => None,
+            let ends = match slot.phase {
+                Phase::Hanging { until } | Phase::Retiring { until } => Some(until),
+                Phase::New | Phase::Serving => None,
             };
-            let expires = Some(slot.expires);
-            [due, slot.present_until, slot.retiring_until, slot.replace_by, expires]
+            let circuit = match slot.circuit {
+                Circuit::Missing { due, told_until, .. } => [due, Some(told_until)],
+                Circuit::Standing { .. } => [None; 2],
+            };
+            circuit.into_iter().chain([ends, Some(slot.expires)])
         });
         // What is past has been looked at, and waits for something else.
         slots.chain([self.choose_after]).flatten().filter(|moment| *moment > now).min()
@@ -226,11 +156,13 @@ impl Plan {
 
     /// The slots whose points clients should be told of.
     pub(super) fn presentable(&self, now: Instant) -> impl Iterator<Item = SlotId> {
-        self.slots.iter().filter_map(move |(id, slot)| {
-            let lost_for_long = slot.present_until.is_some_and(|until| until <= now);
-            let serves = slot.is_known && slot.retiring_until.is_none();
-            (serves && !lost_for_long && !slot.is_doubtful()).then_some(*id)
-        })
+        let is_told = move |slot: &Slot| match (slot.phase, slot.circuit) {
+            (Phase::New | Phase::Retiring { .. }, _) => false,
+            (_, Circuit::Missing { told_until, .. }) => now < told_until,
+            (_, Circuit::Standing { .. }) => true,
+        };
+        let told = self.slots.iter().filter(move |(_, slot)| !slot.is_doubted() && is_told(slot));
+        told.map(|(id, _)| *id)
     }
 
     /// The relay of a slot.
@@ -251,20 +183,9 @@ impl Plan {
             return None;
         };
         self.choose_after = None;
-        Some(self.insert(Slot {
-            relay,
-            state: State::Due(now),
-            failures: 0,
-            established_at: None,
-            lost_early: None,
-            chances: None,
-            present_until: None,
-            is_known: false,
-            introductions_left: rng.random_range(INTRODUCTIONS),
-            expires: now + Duration::from_secs(rng.random_range(LIFETIME)),
-            retiring_until: None,
-            replace_by: None,
-        }))
+        let introductions = rng.random_range(INTRODUCTIONS);
+        let expires = now + Duration::from_secs(rng.random_range(LIFETIME));
+        Some(self.insert(relay, Phase::New, introductions, expires, now))
     }
 
     /// A point that an earlier process has established: have it again at once.
@@ -285,21 +206,13 @@ impl Plan {
         if retires == Some(Duration::ZERO) || life.introductions_left == 0 {
             return None;
         }
-        Some(self.insert(Slot {
-            relay: life.relay,
-            state: State::Due(now.monotonic),
-            failures: 0,
-            established_at: None,
-            lost_early: None,
-            chances: None,
-            // Told again only once it is there again.
-            present_until: Some(now.monotonic),
-            is_known: true,
-            introductions_left: life.introductions_left.min(*INTRODUCTIONS.end()),
-            expires: now.monotonic + left(life.expires).min(longest),
-            retiring_until: retires.map(|left| now.monotonic + left.min(RETIRE_FOR)),
-            replace_by: None,
-        }))
+        let phase = match retires {
+            Some(left) => Phase::Retiring { until: now.monotonic + left.min(RETIRE_FOR) },
+            None => Phase::Serving,
+        };
+        let introductions = life.introductions_left.min(*INTRODUCTIONS.end());
+        let expires = now.monotonic + left(life.expires).min(longest);
+        Some(self.insert(life.relay, phase, introductions, expires, now.monotonic))
     }
 
     /// What to keep for [`Self::restore`]; `None` for a point that no client
@@ -307,11 +220,16 @@ impl Plan {
     pub(super) fn life(&self, slot: SlotId, now: Now) -> Option<Life> {
         let slot = self.slots.get(&slot)?;
         let wall = |moment: Instant| now.wall + moment.saturating_duration_since(now.monotonic);
-        (slot.is_known && slot.replace_by.is_none()).then(|| Life {
+        let retiring_until = match slot.phase {
+            Phase::Serving => None,
+            Phase::Retiring { until } => Some(wall(until)),
+            Phase::New | Phase::Hanging { .. } => return None,
+        };
+        Some(Life {
             relay: slot.relay,
             expires: wall(slot.expires),
             introductions_left: slot.introductions_left,
-            retiring_until: slot.retiring_until.map(wall),
+            retiring_until,
         })
     }
 
@@ -326,9 +244,13 @@ impl Plan {
     }
 
     /// The point hangs, whatever its circuit looks like: have another one.
-    pub(super) fn replace(&mut self, slot: SlotId, now: Instant) {
-        if let Some(slot) = self.slots.get_mut(&slot) {
-            slot.replace_by.get_or_insert(now + REPLACE_WITHIN);
+    pub(super) fn replace(&mut self, id: SlotId, now: Instant) {
+        let Some(slot) = self.slots.get_mut(&id) else { return };
+        match &mut slot.phase {
+            Phase::New => self.abandon(id),
+            Phase::Serving => slot.phase = Phase::Hanging { until: now + REPLACE_WITHIN },
+            Phase::Hanging { .. } => {}
+            Phase::Retiring { until } => *until = (now + REPLACE_WITHIN).min(*until),
         }
     }
 
@@ -336,27 +258,26 @@ impl Plan {
     /// failed before have to do so soon.
     pub(super) fn established(&mut self, id: SlotId, now: Instant) {
         let Some(slot) = self.slots.get(&id) else { return };
-        let stood_since = |since: Instant| {
-            let stands = |other: &Slot| other.state == State::Established;
-            let mut others = self.slots.values().filter(|other| stands(other));
-            others.any(|other| other.established_at.is_some_and(|at| at <= since))
+        let closes_again = match slot.circuit {
+            Circuit::Missing { lost_early: Some(before), .. } => self.slots.values().any(
+                |other| matches!(other.circuit, Circuit::Standing { since } if since <= before),
+            ),
+            _ => false,
         };
-        let closes_again = slot.lost_early.is_some_and(stood_since);
         let Some(slot) = self.slots.get_mut(&id) else { return };
-        slot.state = State::Established;
-        slot.established_at = Some(now);
-        slot.lost_early = None;
-        slot.failures = if closes_again { slot.failures + 1 } else { 0 };
-        slot.chances = None;
-        slot.present_until = None;
-        slot.is_known = true;
-        if slot.is_doubtful() && slot.retiring_until.is_none() {
-            slot.retire(now);
+        slot.circuit = Circuit::Standing { since: now };
+        slot.trust = Trust::after(if closes_again { slot.trust.failures() + 1 } else { 0 });
+        if slot.phase == Phase::New {
+            slot.phase = Phase::Serving;
+        }
+        if slot.phase == Phase::Serving && slot.is_doubted() {
+            self.retire(id, now);
         }
         self.chosen_in_vain = 0;
-        for slot in self.slots.values_mut().filter(|slot| slot.is_doubtful()) {
-            slot.chances.get_or_insert(LAST_CHANCES);
-            if let State::Due(at) = &mut slot.state {
+        for slot in self.slots.values_mut() {
+            let Trust::Doubted { left, .. } = &mut slot.trust else { continue };
+            left.get_or_insert(LAST_CHANCES);
+            if let Circuit::Missing { due: Some(at), .. } = &mut slot.circuit {
                 *at = now.min(*at);
             }
         }
@@ -365,18 +286,16 @@ impl Plan {
     /// An attempt has failed.
     pub(super) fn failed(&mut self, id: SlotId, now: Instant, rng: &mut impl rand::Rng) {
         let Some(slot) = self.slots.get_mut(&id) else { return };
-        slot.failures += 1;
-        slot.chances = slot.chances.map(|left| left.saturating_sub(1));
-        if slot.is_doubtful() && (!slot.is_known || slot.chances == Some(0)) {
-            if !slot.is_known {
+        slot.trust.fail();
+        match (slot.phase, slot.trust) {
+            (Phase::New, Trust::Doubted { .. }) => {
+                let pause = CHOOSE_AGAIN_AFTER * self.chosen_in_vain;
                 self.chosen_in_vain += 1;
-                let pause = CHOOSE_AGAIN_AFTER * (self.chosen_in_vain - 1);
                 self.choose_after = Some(now + pause.min(CHOOSE_AGAIN_AFTER_AT_MOST));
+                self.abandon(id);
             }
-            self.abandon(id);
-        } else {
-            let pause = (RETRY_AFTER * slot.failures).min(RETRY_AFTER_AT_MOST);
-            slot.state = State::Due(now + pause.mul_f64(rng.random_range(0.5..1.5)));
+            (_, Trust::Doubted { left: Some(0), .. }) => self.abandon(id),
+            (_, trust) => slot.retry(now + trust.pause().mul_f64(rng.random_range(0.5..1.5))),
         }
     }
 
@@ -384,22 +303,21 @@ impl Plan {
     /// It counts against no relay.
     pub(super) fn postponed(&mut self, id: SlotId, now: Instant) {
         if let Some(slot) = self.slots.get_mut(&id) {
-            slot.state = State::Due(now + RETRY_AFTER_AT_MOST);
+            slot.retry(now + RETRY_AFTER_AT_MOST);
         }
     }
 
     /// The circuit of an established point has closed: build a new one at once,
     /// unless that happens again and again.
     pub(super) fn lost(&mut self, slot: SlotId, now: Instant) {
-        if let Some(slot) = self.slots.get_mut(&slot) {
-            slot.lost_early = slot.established_at.filter(|at| now < *at + STANDS_AFTER);
-            if slot.lost_early.is_none() {
-                slot.failures = 0;
-            }
-            let pause = (RETRY_AFTER * slot.failures).min(RETRY_AFTER_AT_MOST);
-            slot.state = State::Due(now + pause);
-            slot.present_until.get_or_insert(now + PRESENT_WHILE_LOST);
+        let Some(slot) = self.slots.get_mut(&slot) else { return };
+        let Circuit::Standing { since } = slot.circuit else { return };
+        let lost_early = Some(since).filter(|since| now < *since + STANDS_AFTER);
+        if lost_early.is_none() {
+            slot.trust = Trust::after(0);
         }
+        let due = Some(now + slot.trust.pause());
+        slot.circuit = Circuit::Missing { due, told_until: now + PRESENT_WHILE_LOST, lost_early };
     }
 
     /// The relay has left the network.
@@ -408,61 +326,73 @@ impl Plan {
     }
 
     /// A client has used the point.
-    pub(super) fn introduced(&mut self, slot: SlotId) {
-        if let Some(slot) = self.slots.get_mut(&slot) {
-            slot.introductions_left = slot.introductions_left.saturating_sub(1);
-        }
-        let used_up = |slot: &Slot| slot.retiring_until.is_some() && slot.introductions_left == 0;
-        if self.slots.get(&slot).is_some_and(used_up) {
-            self.abandon(slot);
+    pub(super) fn introduced(&mut self, id: SlotId) {
+        let Some(slot) = self.slots.get_mut(&id) else { return };
+        slot.introductions_left = slot.introductions_left.saturating_sub(1);
+        if matches!(slot.phase, Phase::Retiring { .. }) && slot.introductions_left == 0 {
+            self.abandon(id);
         }
     }
 
     /// Lets points go whose time is over: worn ones and hanging ones once their
     /// successors are there, surplus ones at once.
     fn settle(&mut self, now: Instant) {
-        let established = self
-            .slots
-            .values()
-            .filter(|slot| slot.state == State::Established && slot.counts(now))
-            .count();
-        let succeeded = established >= self.wanted;
-        let serves = |slot: &&mut Slot| slot.retiring_until.is_none() && slot.replace_by.is_none();
-        let worn = self.slots.values_mut().filter(serves).filter(|slot| slot.is_worn(now));
-        worn.filter(|_| succeeded).for_each(|slot| slot.retire(now));
-        self.retire_surplus(now);
-        let is_over = |slot: &Slot| {
-            let replaced = slot.replace_by.is_some_and(|by| succeeded || by <= now);
-            replaced || slot.retiring_until.is_some_and(|until| until <= now)
-        };
-        let over: Vec<SlotId> =
-            self.slots.iter().filter(|(_, slot)| is_over(slot)).map(|(id, _)| *id).collect();
-        over.into_iter().for_each(|id| self.abandon(id));
-    }
-
-    /// Keeps the points that serve, and of these the oldest, which clients know;
-    /// those that no client can know of just go.
-    fn retire_surplus(&mut self, now: Instant) {
-        let mut counting: Vec<(SlotId, &mut Slot)> =
-            self.slots.iter_mut().map(|(id, slot)| (*id, slot)).collect();
-        counting.retain(|(_, slot)| slot.counts(now));
-        counting.sort_by_key(|(id, slot)| (slot.state != State::Established, !slot.is_known, *id));
-        let mut unknown = Vec::new();
-        for (id, slot) in counting.into_iter().skip(self.wanted) {
-            if slot.is_known {
-                slot.retire(now);
-            } else {
-                unknown.push(id);
-            }
+        let established = self.slots.values().filter(|slot| slot.stands() && slot.counts(now));
+        let succeeded = established.count() >= self.wanted;
+        if succeeded {
+            let worn = |slot: &Slot| {
+                matches!(slot.phase, Phase::New | Phase::Serving) && slot.is_worn(now)
+            };
+            self.ids(worn).into_iter().for_each(|id| self.retire(id, now));
         }
-        unknown.into_iter().for_each(|id| self.abandon(id));
+        self.retire_surplus(now);
+        let is_over = |slot: &Slot| match slot.phase {
+            Phase::New | Phase::Serving => false,
+            Phase::Hanging { until } => succeeded || until <= now,
+            Phase::Retiring { until } => until <= now,
+        };
+        self.ids(is_over).into_iter().for_each(|id| self.abandon(id));
     }
 
-    /// A slot with a number of its own.
-    fn insert(&mut self, slot: Slot) -> SlotId {
+    fn ids(&self, which: impl Fn(&Slot) -> bool) -> Vec<SlotId> {
+        self.slots.iter().filter(|(_, slot)| which(slot)).map(|(id, _)| *id).collect()
+    }
+
+    /// Keeps the points that serve, and of these the oldest, which clients know.
+    fn retire_surplus(&mut self, now: Instant) {
+        let mut counting = self.ids(|slot| slot.counts(now));
+        counting.sort_by_key(|id| {
+            let slot = self.slots.get(id);
+            (!slot.is_some_and(Slot::stands), slot.is_some_and(|it| it.phase == Phase::New), *id)
+        });
+        counting.into_iter().skip(self.wanted).for_each(|id| self.retire(id, now));
+    }
+
+    /// From now on the point only answers those who know of it; one that no client
+    /// can know of just goes.
+    fn retire(&mut self, id: SlotId, now: Instant) {
+        let Some(slot) = self.slots.get_mut(&id) else { return };
+        if slot.phase == Phase::New {
+            return self.abandon(id);
+        }
+        slot.phase = Phase::Retiring { until: now + RETIRE_FOR };
+        slot.introductions_left = INTRODUCTIONS_WHILE_RETIRING;
+    }
+
+    /// A slot with a number of its own, to be established at once.
+    fn insert(
+        &mut self,
+        relay: RelayId,
+        phase: Phase,
+        introductions_left: u32,
+        expires: Instant,
+        now: Instant,
+    ) -> SlotId {
+        let circuit = Circuit::Missing { due: Some(now), told_until: now, lost_early: None };
+        let trust = Trust::after(0);
         let id = SlotId(self.next);
         self.next += 1;
-        self.slots.insert(id, slot);
+        self.slots.insert(id, Slot { relay, phase, circuit, trust, introductions_left, expires });
         id
     }
 
@@ -479,6 +409,7 @@ mod tests {
     use rand::SeedableRng as _;
     use rand::rngs::StdRng;
 
+    use super::slot::MAX_FAILURES;
     use super::*;
 
     /// A plan with a clock and a supply of relays.
