@@ -1,32 +1,9 @@
-//! An error and its causes as one sentence, and whether the cause is this
-//! process rather than somebody else.
-//!
-//! Libraries differ in whether an error's text holds that of its cause, so a
-//! plain list says the same up to three times.
+//! What is said of an error on one line, and whether its cause is this process rather
+//! than somebody else.
 
 use std::error::Error;
 
-/// The error and its causes on one line; a cause that was said already is left
-/// out.
-pub(crate) fn in_one_line(error: &(dyn Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut told = text.to_ascii_lowercase();
-    for cause in chain(error).skip(1) {
-        let cause = cause.to_string();
-        let new = cause.to_ascii_lowercase();
-        if told.contains(&new) {
-            continue;
-        }
-        // A cause that begins with what was said last says it once more.
-        let last = text.rsplit(": ").next().unwrap_or_default().to_ascii_lowercase();
-        text = match new.starts_with(&last) {
-            true => format!("{}{cause}", &text[..text.len() - last.len()]),
-            false => format!("{}: {cause}", text.trim_end_matches(['.', ':', ' '])),
-        };
-        told = text.to_ascii_lowercase();
-    }
-    text
-}
+pub(crate) use onionbraid_proxy::causes::{chain, in_one_line};
 
 /// A text of several lines on one, for the log.
 pub(crate) fn on_one_line(text: &str) -> String {
@@ -54,13 +31,6 @@ pub(crate) fn is_disk_full(error: &(dyn Error + 'static)) -> bool {
     chain(error).map(ToString::to_string).any(|text| full.iter().any(|full| text.contains(full)))
 }
 
-/// The error, its cause, and so on.
-pub(crate) fn chain<'a>(
-    error: &'a (dyn Error + 'static),
-) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
-    std::iter::successors(Some(error), |error| (**error).source())
-}
-
 #[cfg(test)]
 mod tests {
     use std::io;
@@ -84,15 +54,11 @@ mod tests {
     }
 
     #[test]
-    fn a_cause_that_was_said_already_is_not_said_again() {
-        let error = nested(
-            ["cannot store the directory: IO error", "IO error", "No space left on device"],
-            28,
-        );
-        assert_eq!(
-            in_one_line(&error),
-            "cannot store the directory: IO error: No space left on device (os error 28)"
-        );
+    fn what_is_wrong_with_the_process_is_found_however_deep_it_lies() {
+        let texts = ["no circuit", "no channel", "cannot connect"];
+        assert!([23, 24].into_iter().all(|code| is_out_of_handles(&nested(texts, code))));
+        assert!(!is_out_of_handles(&nested(texts, 28)) && is_disk_full(&nested(texts, 28)));
+        assert!(!is_disk_full(&nested(texts, 24)));
     }
 
     #[test]
@@ -102,13 +68,5 @@ mod tests {
         assert_eq!(on_one_line(text), one);
         assert_eq!(on_one_line(one), one);
         assert_eq!(on_one_line("\n"), "");
-    }
-
-    #[test]
-    fn what_is_wrong_with_the_process_is_found_however_deep_it_lies() {
-        let texts = ["no circuit", "no channel", "cannot connect"];
-        assert!([23, 24].into_iter().all(|code| is_out_of_handles(&nested(texts, code))));
-        assert!(!is_out_of_handles(&nested(texts, 28)) && is_disk_full(&nested(texts, 28)));
-        assert!(!is_disk_full(&nested(texts, 24)));
     }
 }

@@ -4,6 +4,8 @@
 //! Arti stops at the first error, so each table is tried by itself: that gives
 //! one error for each table instead of one in all.
 
+use std::error::Error;
+
 use arti_client::TorClientConfig;
 use arti_client::config::TorClientConfigBuilder;
 use tor_config::load::{ConfigBuilder as _, resolve_return_results};
@@ -13,6 +15,7 @@ use super::document::{Node, Table, Value, table_to_toml};
 use super::error::{ConfigError, KeyPath, Place, Report};
 use super::reader::{self, Item};
 use super::storage::{Directories, Trust};
+use crate::causes::in_one_line;
 
 /// The tables that `TorClientConfig` has.
 pub(crate) const TABLES: [&str; 14] = [
@@ -159,9 +162,9 @@ fn resolve(tables: toml::Table) -> Result<(TorClientConfig, Vec<String>), String
             tor_config::sources::MustRead::MustRead,
         );
     }
-    let tree = sources.load().map_err(|error| chain(&error))?;
+    let tree = sources.load().map_err(|error| causes(&error))?;
     let resolved = resolve_return_results::<TorClientConfig>(&tree, &Default::default())
-        .map_err(|error| chain(&error))?;
+        .map_err(|error| causes(&error))?;
     let unknown = resolved.unrecognized.iter().map(ToString::to_string).collect();
     Ok((resolved.value, unknown))
 }
@@ -200,11 +203,8 @@ fn trust(tables: &mut toml::Table, trust: &Trust) {
 
 /// The causes of an error on one line. The outermost text ("Config contents not
 /// as expected") says nothing and is left out where there is a cause.
-fn chain(error: &dyn std::error::Error) -> String {
-    let causes: Vec<String> = std::iter::successors(error.source(), |error| error.source())
-        .map(|e| e.to_string())
-        .collect();
-    if causes.is_empty() { error.to_string() } else { causes.join(": ") }
+fn causes(error: &(dyn Error + 'static)) -> String {
+    in_one_line(error.source().unwrap_or(error))
 }
 
 fn unknown_key(root: &Table, key: &str) -> ConfigError {

@@ -25,11 +25,12 @@
 //! [`visitor`] for the client, [`body`] for what passes through, [`host`] and
 //! [`token`] for names in HTTP, [`proxy_line`] for the PROXY protocol,
 //! [`shares`] for what one circuit may take of scarce things, [`status`] for
-//! what is counted, [`histogram`] for how long it took.
+//! what is counted, [`histogram`] for how long it took, [`causes`] for what errors say.
 
 pub mod answer;
 pub mod body;
 mod buffer;
+pub mod causes;
 mod clock;
 pub mod failure;
 pub mod files;

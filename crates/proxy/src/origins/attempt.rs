@@ -6,7 +6,6 @@
 //! never repeated: it may still be at it.
 
 use std::error::Error;
-use std::fmt::Write as _;
 
 use hyper::header::UPGRADE;
 use hyper::{Request, Response, StatusCode};
@@ -21,6 +20,7 @@ use super::{Origins, Turn, request};
 use crate::answer::{self, Flaw};
 use crate::body::{self, Body};
 use crate::buffer::buffered;
+use crate::causes::in_one_line;
 use crate::failure::Failure;
 use crate::pace::Pace;
 
@@ -143,7 +143,7 @@ impl Origins {
                 };
                 let why = match error.is_parse_too_large() {
                     true => self.too_large(lease.received() - before),
-                    false => with_sources(&error),
+                    false => in_one_line(&error),
                 };
                 let mut lost = Lost::new(failure, why, rest);
                 lost.stale = lease.reused()
@@ -198,7 +198,7 @@ fn unconnected(error: &CheckoutError, request: Request<Body>) -> Lost {
             _ => Failure::OriginUnreachable,
         },
     };
-    Lost::new(failure, with_sources(error), Rest::Unsent(Box::new(request)))
+    Lost::new(failure, in_one_line(error), Rest::Unsent(Box::new(request)))
 }
 
 /// What an error of hyper's has ended.
@@ -226,16 +226,4 @@ impl Ending {
             Some(_) => Self::NotSendable,
         }
     }
-}
-
-/// An error in one line; hyper's say little without their sources.
-pub(super) fn with_sources(error: &dyn Error) -> String {
-    let mut line = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        // Writing to a string cannot fail.
-        let _ = write!(line, ": {error}");
-        source = error.source();
-    }
-    line
 }

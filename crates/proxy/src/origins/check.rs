@@ -9,11 +9,11 @@ use hyper::header::{HOST, HeaderValue, USER_AGENT};
 use rand::RngExt as _;
 use tokio::time::{sleep, timeout};
 
-use super::attempt::with_sources;
 use super::upload::Upload;
 use super::{Member, Origins, request};
 use crate::answer;
 use crate::body;
+use crate::causes::in_one_line;
 use crate::settings::HealthCheck;
 
 /// What checks call themselves.
@@ -47,10 +47,10 @@ impl Origins {
     async fn check(&self, member: &Member, check: &HealthCheck) -> Result<(), String> {
         let Some(path) = &check.path else {
             let connecting = member.pool.dialer().connect(None);
-            return connecting.await.map(drop).map_err(|error| with_sources(&error));
+            return connecting.await.map(drop).map_err(|error| in_one_line(&error));
         };
         let connecting = member.pool.dialer().http(None);
-        let mut sender = connecting.await.map_err(|error| with_sources(&error))?.0;
+        let mut sender = connecting.await.map_err(|error| in_one_line(&error))?.0;
         let (upload, _progress) = Upload::new(body::empty(), None);
         let mut question = Request::get(path.as_str())
             .header(USER_AGENT, HeaderValue::from_static(NAME))
@@ -60,7 +60,7 @@ impl Origins {
         request::shape(&mut question, self.settings.protocol, member.tls)
             .map_err(|_| "the health check has no proper target".to_owned())?;
         let answer = sender.send(question).await;
-        let answer = answer.map_err(|error| with_sources(error.error()))?;
+        let answer = answer.map_err(|error| in_one_line(error.error()))?;
         let mut head = answer.into_parts().0;
         answer::judge(self.heads.fields, &mut head).map_err(|flaw| flaw.to_string())?;
         let status = head.status.as_u16();
