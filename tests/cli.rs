@@ -102,7 +102,7 @@ fn check_shows_the_address_once_there_is_a_key() {
     let file = dir.path().join("arti.toml");
     let config = Config::load(&[file], &Environment::new([("HOME", dir.path())])).unwrap();
     let nickname = &config.services[0].nickname;
-    let key = keys::open(&config.storage).unwrap().identity_or_generate(nickname, None).unwrap();
+    let key = keys::open(&config.storage).unwrap().generate(nickname).unwrap();
     let address = keys::address(&key);
 
     let output = onionbraid(dir.path(), &["check", "-c", "arti.toml"]);

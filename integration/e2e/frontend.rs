@@ -198,7 +198,7 @@ impl Prepared {
         self.configure("proxy_ports = [['80', 'reject']]")?;
         let config = Config::load(&self.files, &Environment::of_process())?;
         let nickname = &config.services[0].nickname;
-        let key = keys::open(&config.storage)?.identity_or_generate(nickname, None)?;
+        let key = keys::open(&config.storage)?.generate(nickname)?;
         Ok(keys::address(&key).to_string())
     }
 

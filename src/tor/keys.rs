@@ -230,26 +230,8 @@ impl Keys {
         }
     }
 
-    /// The key of a service, as [`identity`](Self::identity) finds it; a new one
-    /// in the keystore if it has none yet. A key that exists is never
-    /// overwritten. As in Arti, only the pair is stored: the public key follows
-    /// from it.
-    ///
-    /// # Errors
-    ///
-    /// If the key cannot be read, or a new one cannot be stored.
-    pub fn identity_or_generate(
-        &self,
-        nickname: &HsNickname,
-        file: Option<&Path>,
-    ) -> Result<HsIdKeypair, KeyError> {
-        match self.identity(nickname, file)? {
-            Some(key) => Ok(key),
-            None => self.generate(nickname),
-        }
-    }
-
-    /// Makes a service's key in the keystore.
+    /// Makes a service's key in the keystore. As in Arti, only the pair is stored: the
+    /// public key follows from it.
     ///
     /// # Errors
     ///
@@ -349,10 +331,11 @@ mod tests {
     fn a_key_survives_reopening_and_is_never_made_twice() {
         let dir = tempfile::tempdir().unwrap();
         let storage = storage(&dir.path().join("state"), "");
-        let first = open(&storage).unwrap().identity_or_generate(&nickname(), None).unwrap();
+        let first = open(&storage).unwrap().generate(&nickname()).unwrap();
         let again = open(&storage).unwrap();
-        let second = again.identity_or_generate(&nickname(), None).unwrap();
+        let second = again.identity(&nickname(), None).unwrap().unwrap();
         assert_eq!(address(&first), address(&second));
+        assert!(matches!(again.generate(&nickname()), Err(KeyError::HasAnother { .. })));
         let third = open_existing(&storage).unwrap().identity(&nickname(), None).unwrap();
         assert_eq!(address(&first), address(&third.unwrap()));
         assert!(again.identity(&"b".parse().unwrap(), None).unwrap().is_none());
@@ -363,7 +346,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let state = dir.path().join("state");
         let storage = storage(&state, "");
-        open(&storage).unwrap().identity_or_generate(&nickname(), None).unwrap();
+        open(&storage).unwrap().generate(&nickname()).unwrap();
         assert_eq!(mode(&state), 0o700);
         assert_eq!(mode(&state.join("keystore")), 0o700);
         assert_eq!(mode(&state.join("keystore/hss/a")), 0o700);
@@ -385,7 +368,7 @@ mod tests {
     fn a_key_in_a_directory_of_c_tor_is_found_as_arti_finds_it() {
         let dir = tempfile::tempdir().unwrap();
         let made = open(&storage(&dir.path().join("other"), "")).unwrap();
-        let key = made.identity_or_generate(&nickname(), None).unwrap();
+        let key = made.generate(&nickname()).unwrap();
         let ctor = dir.path().join("ctor");
         std::fs::create_dir(&ctor).unwrap();
         let secret = tor_llcrypto::pk::ed25519::ExpandedKeypair::from(key).to_secret_key_bytes();
@@ -402,7 +385,7 @@ mod tests {
         let found = open_existing(&storage).unwrap().identity(&nickname(), None).unwrap();
         assert_eq!(address(&found.unwrap()), expected);
         assert!(!state.exists());
-        let kept = open(&storage).unwrap().identity_or_generate(&nickname(), None).unwrap();
+        let kept = open(&storage).unwrap().identity(&nickname(), None).unwrap().unwrap();
         assert_eq!(address(&kept), expected);
     }
 
@@ -411,10 +394,11 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let storage = storage(&dir.path().join("state"), "");
         let keys = open(&storage).unwrap();
-        keys.identity_or_generate(&nickname(), None).unwrap();
+        keys.generate(&nickname()).unwrap();
         let file = dir.path().join("state/keystore/hss/a/ks_hs_id.ed25519_expanded_private");
         std::fs::write(&file, "damaged").unwrap();
-        assert!(matches!(keys.identity_or_generate(&nickname(), None), Err(KeyError::Read { .. })));
+        assert!(matches!(keys.identity(&nickname(), None), Err(KeyError::Read { .. })));
+        assert!(matches!(keys.generate(&nickname()), Err(KeyError::Read { .. })));
         assert_eq!(std::fs::read_to_string(&file).unwrap(), "damaged");
     }
 }
