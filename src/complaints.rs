@@ -5,8 +5,9 @@
 //! is said once for the whole process.
 
 use std::io;
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
 
 use crate::causes::{is_disk_full, is_out_of_handles};
 use crate::throttle::Throttle;
@@ -21,9 +22,7 @@ static OUT_OF_HANDLES: Mutex<Throttle> = Mutex::new(Throttle::new(EVERY));
 /// throttle decides on all but the machine's troubles; with the number of those
 /// held back since the one before it.
 pub(crate) fn permits(own: &mut Throttle, error: &io::Error, now: Instant) -> Option<u64> {
-    let of_machine = |throttle: &Mutex<Throttle>| {
-        throttle.lock().unwrap_or_else(PoisonError::into_inner).permits(now)
-    };
+    let of_machine = |throttle: &Mutex<Throttle>| throttle.lock().permits(now);
     if is_disk_full(error) {
         of_machine(&DISK_FULL)
     } else if is_out_of_handles(error) {

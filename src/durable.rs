@@ -5,7 +5,9 @@ use std::fs::{File, OpenOptions, rename};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
-use std::sync::{LazyLock, Mutex, PoisonError};
+use std::sync::LazyLock;
+
+use parking_lot::Mutex;
 
 use crate::causes::is_out_of_handles;
 use crate::spare_handle::SpareHandle;
@@ -32,7 +34,7 @@ pub(crate) fn with_file<T>(
     match options.open(path) {
         Err(error) if is_out_of_handles(&error) => {
             // One after the other, until the file is closed.
-            let reserved = RESERVED.lock().unwrap_or_else(PoisonError::into_inner);
+            let reserved = RESERVED.lock();
             reserved.lend();
             let done = options.open(path).and_then(|mut file| work(&mut file));
             reserved.regain();

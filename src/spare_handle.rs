@@ -4,7 +4,8 @@
 //! with it.
 
 use std::fs::File;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use parking_lot::Mutex;
 
 /// One handle, kept open for nothing.
 #[derive(Debug)]
@@ -18,19 +19,15 @@ impl SpareHandle {
 
     /// Gives it up for another use; whether there was one.
     pub(crate) fn lend(&self) -> bool {
-        self.lock().take().is_some()
+        self.0.lock().take().is_some()
     }
 
     /// Takes one again, as soon as the other use is over.
     pub(crate) fn regain(&self) {
-        let mut spare = self.lock();
+        let mut spare = self.0.lock();
         if spare.is_none() {
             *spare = open();
         }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Option<File>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -2,8 +2,9 @@
 //! it comes round.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 
+use parking_lot::Mutex;
 use tokio::sync::watch;
 
 /// Asks the loops.
@@ -35,13 +36,13 @@ impl Pulse {
     pub(super) fn join(&self) -> Beat {
         let question = self.0.question.subscribe();
         let answer = Arc::new(AtomicU64::new(*question.borrow()));
-        self.0.answers.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::downgrade(&answer));
+        self.0.answers.lock().push(Arc::downgrade(&answer));
         Beat { question, answer }
     }
 
     /// Whether all loops have answered the last question; then asks the next.
     pub(super) fn all_turn(&self) -> bool {
-        let mut answers = self.0.answers.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut answers = self.0.answers.lock();
         answers.retain(|answer| answer.strong_count() > 0);
         let asked = *self.0.question.borrow();
         let mut answers = answers.iter().filter_map(Weak::upgrade);

@@ -9,11 +9,12 @@
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
+use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
+use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use crate::clock::now;
@@ -96,18 +97,13 @@ impl Board {
             next.tick().await;
             let now = now().monotonic;
             let views = self.views();
-            let mut past = self.past();
+            let mut past = self.past.lock();
             past.retain(|nickname, _| views.iter().any(|view| view.nickname == *nickname));
             for view in views {
                 let totals = view.totals();
                 past.entry(view.nickname.clone()).or_default().remember(totals, now);
             }
         }
-    }
-
-    /// Nothing is left half changed under this lock, whoever panicked.
-    fn past(&self) -> MutexGuard<'_, BTreeMap<String, Past>> {
-        self.past.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The services are these from now on, in the order of the nicknames.
@@ -146,7 +142,7 @@ impl Board {
         let mut services: Vec<_> = self.views().iter().map(|view| view.snapshot()).collect();
         let moment = now().monotonic;
         for service in &mut services {
-            let past = self.past().get(&service.nickname).cloned().unwrap_or_default();
+            let past = self.past.lock().get(&service.nickname).cloned().unwrap_or_default();
             past.complete(service, moment);
         }
         let usage = Usage::now();

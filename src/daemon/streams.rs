@@ -2,11 +2,12 @@
 
 use std::fmt;
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
+use parking_lot::Mutex;
 use tokio::io::AsyncWriteExt as _;
 use tokio::sync::Notify;
 
@@ -133,7 +134,7 @@ impl StreamContext {
     /// Tells the log of origins that get no stream, now and then.
     fn complain(&self, origins: &[Origin], error: &dyn fmt::Display) {
         let now = now().monotonic;
-        let mut complained = self.complained.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut complained = self.complained.lock();
         if let Some(more) = complained.permits(now) {
             tracing::warn!(?origins, %error, more, "no origin accepted the stream");
         }

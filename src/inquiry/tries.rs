@@ -8,10 +8,11 @@
 //! on this side of the network. Sends nothing itself: how to try is an argument.
 
 use std::future::Future;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep};
@@ -96,23 +97,19 @@ impl<'a> Tries<'a> {
     async fn turn(&self, one: &Arc<Try<'a>>) -> Probe {
         let probe = in_turn(&self.at_once, one()).await;
         if has_met(&probe.verdict) {
-            *self.witness() = Some((Instant::now(), Arc::clone(one)));
+            *self.witness.lock() = Some((Instant::now(), Arc::clone(one)));
         }
         probe
     }
 
     /// Whether another point has answered since, or answers now.
     async fn somebody_answered_since(&self, begun: Instant) -> bool {
-        let witness = self.witness().clone();
+        let witness = self.witness.lock().clone();
         match witness {
             None => false,
             Some((at, _)) if at >= begun => true,
             Some((_, one)) => has_met(&self.turn(&one).await.verdict),
         }
-    }
-
-    fn witness(&self) -> MutexGuard<'_, Witness<'a>> {
-        self.witness.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -5,8 +5,9 @@
 //! more than that our own network is slow.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
+
+use parking_lot::Mutex;
 
 use onionbraid_balancer::onion::SessionId;
 
@@ -17,22 +18,17 @@ pub struct Heard(Mutex<BTreeMap<SessionId, Instant>>);
 impl Heard {
     /// An introduction has arrived.
     pub(super) fn at(&self, session: SessionId, now: Instant) {
-        self.lock().insert(session, now);
+        self.0.lock().insert(session, now);
     }
 
     /// The point has gone.
     pub(super) fn forget(&self, session: SessionId) {
-        self.lock().remove(&session);
+        self.0.lock().remove(&session);
     }
 
     /// Whether one has arrived since then.
     pub fn since(&self, session: SessionId, moment: Instant) -> bool {
-        self.lock().get(&session).is_some_and(|at| *at >= moment)
-    }
-
-    /// A map is never half changed, whoever panicked.
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<SessionId, Instant>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock().get(&session).is_some_and(|at| *at >= moment)
     }
 }
 

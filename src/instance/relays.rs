@@ -4,8 +4,9 @@
 //! each, so the local instances of one service choose different relays.
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
+use parking_lot::Mutex;
 use tor_linkspec::{RelayIdRef, RelayIdSet};
 use tor_llcrypto::pk::rsa::RsaIdentity;
 use tor_netdir::NetDir;
@@ -28,7 +29,7 @@ impl RelaysInUse {
     /// that a sibling uses, but never one of `own` twice. `None` if there is
     /// no relay, or no directory.
     pub(super) fn choose(&self, network: &Network, own: &BTreeSet<RelayId>) -> Option<RelayId> {
-        let mut relays = self.lock();
+        let mut relays = self.relays.lock();
         let in_use: BTreeSet<RelayId> = relays.union(own).copied().collect();
         let chosen = select(network, &in_use).or_else(|| select(network, own))?;
         relays.insert(chosen);
@@ -37,17 +38,12 @@ impl RelaysInUse {
 
     /// A relay is used again by a point of an earlier process.
     pub(super) fn mark(&self, relay: RelayId) {
-        self.lock().insert(relay);
+        self.relays.lock().insert(relay);
     }
 
     /// A relay is no longer used.
     pub(super) fn release(&self, relay: RelayId) {
-        self.lock().remove(&relay);
-    }
-
-    /// A set is never half changed, whoever panicked.
-    fn lock(&self) -> MutexGuard<'_, BTreeSet<RelayId>> {
-        self.relays.lock().unwrap_or_else(PoisonError::into_inner)
+        self.relays.lock().remove(&relay);
     }
 }
 

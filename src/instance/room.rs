@@ -15,9 +15,10 @@
 //! Where all circuits are busy, none goes, and the newcomer has to come again.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use super::activity::Activity;
@@ -87,7 +88,7 @@ impl Circuits {
     /// A client has come, and has no stream yet.
     pub(super) fn enter(self: &Arc<Self>, now: Instant) -> Served {
         let (activity, makes_room) = (Arc::new(Activity::new(now)), CancellationToken::new());
-        let mut all = self.lock();
+        let mut all = self.all.lock();
         all.next += 1;
         let number = all.next;
         let entry = Entry {
@@ -103,7 +104,7 @@ impl Circuits {
     /// Tells one to make room, and says why it was chosen; `None` if all are in
     /// use. Each is told once.
     pub(super) fn make_room(&self, now: Instant) -> Option<MadeRoom> {
-        let mut all = self.lock();
+        let mut all = self.all.lock();
         if all.search_after.is_some_and(|at| now < at) {
             return None;
         }
@@ -115,11 +116,6 @@ impl Circuits {
             entry.makes_room.cancel();
         }
         Some(why)
-    }
-
-    /// A map is never half changed, whoever panicked.
-    fn lock(&self) -> MutexGuard<'_, All> {
-        self.all.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -150,7 +146,7 @@ impl Served {
 
     /// A stream has begun or ended; whether there is any now.
     pub(super) fn has_streams(&self, any: bool, now: Instant) {
-        let mut all = self.of.lock();
+        let mut all = self.of.all.lock();
         let Some(entry) = all.circuits.get_mut(&self.number) else { return };
         entry.activity.moved(0, now);
         if !any {
@@ -172,7 +168,7 @@ impl Served {
 
 impl Drop for Served {
     fn drop(&mut self) {
-        self.of.lock().circuits.remove(&self.number);
+        self.of.all.lock().circuits.remove(&self.number);
     }
 }
 

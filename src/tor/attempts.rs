@@ -6,11 +6,12 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use onionbraid_balancer::fact::Now;
+use parking_lot::Mutex;
 use tor_rtcompat::{CompoundRuntime, NetStreamProvider, PreferredRuntime};
 
 use super::diagnosis::Outcome;
@@ -73,7 +74,7 @@ impl Attempts {
     /// been without an answer for long; oldest first.
     pub(super) fn within(&self, window: Duration, now: Now) -> Vec<Attempt> {
         let age = |at: Now| now.monotonic.saturating_duration_since(at.monotonic);
-        let notes = self.lock();
+        let notes = self.0.lock();
         let ended = notes.ended.iter().filter(|attempt| age(attempt.at) <= window).copied();
         let silent = notes.pending.values().filter(|(_, since)| age(*since) >= SILENT_AFTER);
         let silent = silent.map(|(address, _)| Attempt {
@@ -85,15 +86,11 @@ impl Attempts {
     }
 
     fn begin(&self, address: SocketAddr) -> Pending {
-        let mut notes = self.lock();
+        let mut notes = self.0.lock();
         let number = notes.next;
         notes.next += 1;
         notes.pending.insert(number, (address, now()));
         Pending { attempts: self.clone(), number, outcome: None }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Notes> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -108,7 +105,7 @@ struct Pending {
 impl Drop for Pending {
     fn drop(&mut self) {
         let at = now();
-        let mut notes = self.attempts.lock();
+        let mut notes = self.attempts.0.lock();
         let Some((address, since)) = notes.pending.remove(&self.number) else { return };
         let waited = at.monotonic.saturating_duration_since(since.monotonic);
         // Who was given up sooner has lost a race to another address.
@@ -206,7 +203,7 @@ mod tests {
         let waiting = attempts.within(Duration::from_secs(60), later);
         assert_eq!(waiting.first().map(|it| it.outcome), Some(Outcome::Silent));
         let began = began.monotonic.checked_sub(SILENT_AFTER).unwrap();
-        attempts.lock().pending.get_mut(&pending.number).unwrap().1.monotonic = began;
+        attempts.0.lock().pending.get_mut(&pending.number).unwrap().1.monotonic = began;
         drop(pending);
         let given_up = attempts.within(Duration::from_secs(60), now());
         assert_eq!(given_up.first().map(|it| it.outcome), Some(Outcome::Silent));

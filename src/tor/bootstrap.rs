@@ -3,11 +3,12 @@
 
 use std::convert::Infallible;
 use std::future::{Future as _, poll_fn};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, SystemTime};
 
 use arti_client::{TorClient, TorClientConfig};
+use parking_lot::Mutex;
 use tor_chanmgr::ChanMgr;
 use tor_netdir::{NetDir, Timeliness};
 
@@ -190,7 +191,7 @@ impl Tor {
     pub async fn use_room(&self) -> Infallible {
         loop {
             tokio::time::sleep(ROOM_EVERY).await;
-            let mut unwritten = lock(&self.unwritten);
+            let mut unwritten = self.unwritten.lock();
             // Reserving space is quick: nothing is written.
             if unwritten.take_if(|cache| cache.has_room()).is_some() {
                 tracing::info!("there is space in cache_dir again: the Tor directory is renewed");
@@ -199,7 +200,7 @@ impl Tor {
     }
 
     fn failed_with(&self, failure: Option<Failure>) {
-        *lock(&self.failure) = failure;
+        *self.failure.lock() = failure;
     }
 
     /// How far the client is, at this moment.
@@ -208,11 +209,11 @@ impl Tor {
         // While Arti looks for the next directory, the one at hand will do.
         let usable = self.directory(Timeliness::Timely).is_some();
         let fraction = if usable { 1.0 } else { self.fraction() };
-        let unwritten = usable && lock(&self.unwritten).is_some();
+        let unwritten = usable && self.unwritten.lock().is_some();
         BootstrapView {
             fraction,
             step: step(fraction),
-            trouble: lock(&self.trouble).clone(),
+            trouble: self.trouble.lock().clone(),
             valid_until: valid_until.map(|directory| directory.lifetime().valid_until()),
             problem: unwritten.then(|| full_disk::PROBLEM.to_owned()),
         }
@@ -221,13 +222,13 @@ impl Tor {
     /// Why there is no directory, as far as it is this machine's fault.
     pub(super) fn failure(&self) -> Option<Failure> {
         let usable = self.directory(Timeliness::Timely).is_some();
-        let full = !usable && lock(&self.unwritten).is_some();
-        lock(&self.failure).or(full.then_some(Failure::DiskFull))
+        let full = !usable && self.unwritten.lock().is_some();
+        self.failure.lock().or(full.then_some(Failure::DiskFull))
     }
 
     /// This is what is wrong now.
     pub(super) fn found(&self, trouble: Option<Trouble>) {
-        *lock(&self.trouble) = trouble;
+        *self.trouble.lock() = trouble;
     }
 
     /// How far Arti says that it is.
@@ -276,11 +277,6 @@ fn step(fraction: f32) -> &'static str {
         directory if directory > 0.0 => "fetching the network directory",
         _ => "connecting to the Tor network",
     }
-}
-
-/// What is behind the lock is never half changed, whoever panicked.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Why bootstrapping failed, for the operator: what is wrong with this machine

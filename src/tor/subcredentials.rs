@@ -1,7 +1,6 @@
 //! The subcredentials with which clients may introduce themselves.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
-
+use parking_lot::Mutex;
 use tor_hscrypto::Subcredential;
 use tor_hscrypto::pk::HsIdKey;
 use tor_hscrypto::time::TimePeriod;
@@ -33,13 +32,13 @@ impl Subcredentials {
 
     /// From now on for the addresses with these identity keys.
     pub(crate) fn replace(&self, identities: Vec<HsIdKey>) {
-        *self.known() = Known { identities, cached: None };
+        *self.known.lock() = Known { identities, cached: None };
     }
 
     /// Those that are acceptable as of this directory. Computed once a period.
     pub(crate) fn acceptable(&self, directory: &NetDir) -> Vec<Subcredential> {
         let current = directory.hs_time_period();
-        let mut known = self.known();
+        let mut known = self.known.lock();
         if let Some((period, subcredentials)) = &known.cached
             && *period == current
         {
@@ -57,10 +56,5 @@ impl Subcredentials {
             .collect();
         known.cached = Some((current, subcredentials.clone()));
         subcredentials
-    }
-
-    /// It is never half changed, whoever panicked.
-    fn known(&self) -> MutexGuard<'_, Known> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

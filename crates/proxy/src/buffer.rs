@@ -12,13 +12,14 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
 
 use futures::future::BoxFuture;
 use http::HeaderMap;
 use http_body_util::BodyExt as _;
 use hyper::body::{Body as _, Bytes, Frame, SizeHint};
+use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::task::{JoinSet, spawn_blocking};
 
@@ -68,7 +69,7 @@ impl Budget {
     }
 
     fn take(&'static self, circuit: u64, bytes: u64) -> Option<Part> {
-        let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut taken = self.taken.lock();
         let own = taken.1.get(&circuit).copied().unwrap_or_default();
         if bytes > self.all - taken.0 || bytes > self.each.saturating_sub(own) {
             return None;
@@ -81,7 +82,7 @@ impl Budget {
 
 impl Drop for Part {
     fn drop(&mut self) {
-        let mut taken = self.budget.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut taken = self.budget.taken.lock();
         taken.0 -= self.bytes;
         if let Some(own) = taken.1.get_mut(&self.circuit) {
             *own -= self.bytes;
@@ -114,13 +115,9 @@ struct State {
 }
 
 impl Queue {
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Changes what there is, and tells the one who waits for it.
     fn put(&self, put: impl FnOnce(&mut State)) {
-        let mut state = self.state();
+        let mut state = self.state.lock();
         put(&mut state);
         if let Some(waker) = state.waker.take() {
             waker.wake();
@@ -176,7 +173,7 @@ impl Filler {
         loop {
             let taken = queue.taken.notified();
             {
-                let mut state = self.queue.state();
+                let mut state = self.queue.state.lock();
                 if state.written == state.read {
                     (state.written, state.read) = (0, 0);
                     if state.held == 0 || state.held + length <= self.settings.memory {
@@ -188,7 +185,7 @@ impl Filler {
                     }
                 }
             }
-            let at = self.queue.state().written;
+            let at = self.queue.state.lock().written;
             if at + length <= self.settings.file
                 && let Some(file) = self.file().await
             {
@@ -244,11 +241,11 @@ impl Buffered {
                     Ok(bytes) => bytes,
                     Err(error) => return Poll::Ready(Some(Err(error.into()))),
                 };
-                self.queue.state().read += bytes.len() as u64;
+                self.queue.state.lock().read += bytes.len() as u64;
                 self.queue.taken.notify_one();
                 return Poll::Ready(Some(Ok(Frame::data(bytes))));
             }
-            let mut state = self.queue.state();
+            let mut state = self.queue.state.lock();
             if let Some(bytes) = state.memory.pop_front() {
                 state.held -= bytes.len() as u64;
                 drop(state);
@@ -309,7 +306,7 @@ impl hyper::body::Body for Buffered {
     }
 
     fn is_end_stream(&self) -> bool {
-        let state = self.queue.state();
+        let state = self.queue.state.lock();
         self.reading.is_none()
             && state.memory.is_empty()
             && state.written == state.read

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 
@@ -54,7 +54,7 @@ pub async fn connect_first(origins: &[Origin], failures: &Failures) -> io::Resul
 impl Failures {
     /// In which order `count` origins are tried.
     fn order(&self, count: usize, now: Instant) -> Vec<usize> {
-        let mut failed = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut failed = self.0.lock();
         failed.retain(|_, at| now.saturating_duration_since(*at) < REMEMBER_FOR);
         let mut order: Vec<usize> = (0..count).collect();
         // Stable: otherwise they stay in the order of the configuration.
@@ -63,7 +63,7 @@ impl Failures {
     }
 
     fn learn(&self, index: usize, answered: bool, now: Instant) {
-        let mut failed = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut failed = self.0.lock();
         if answered {
             failed.remove(&index);
         } else {

@@ -36,10 +36,11 @@ mod upload;
 mod upstream;
 
 use std::fmt::Write as _;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use hyper::{Request, Response};
+use parking_lot::Mutex;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 
@@ -232,7 +233,7 @@ impl Origins {
     pub fn checked(&self) -> Option<Result<(), String>> {
         self.settings.health_check.as_ref()?;
         let mut report = String::new();
-        for (member, health) in self.members.iter().zip(&self.choice().health) {
+        for (member, health) in self.members.iter().zip(&self.choice.lock().health) {
             let Some(why) = health.ill() else { return Some(Ok(())) };
             let separator = if report.is_empty() { "" } else { "; " };
             // Writing to a string cannot fail.
@@ -253,7 +254,7 @@ impl Origins {
     /// How every origin is, in the order of the configuration.
     pub fn snapshot(&self) -> Vec<OriginState> {
         let now = now();
-        let choice = self.choice();
+        let choice = self.choice.lock();
         let states = self.members.iter().zip(&choice.health).map(|(member, health)| OriginState {
             name: member.name.clone(),
             out: health.out(now).map(str::to_owned),
@@ -270,7 +271,7 @@ impl Origins {
     /// requests fail, and must not take the site from everybody else.
     fn turn(&self, tried: &[usize]) -> Option<Turn<'_>> {
         let now = now();
-        let mut choice = self.choice();
+        let mut choice = self.choice.lock();
         let none_in_use = choice.health.iter().all(|health| health.out(now).is_some());
         let usable = |health: &Health| match none_in_use {
             true => health.ill().is_none(),
@@ -290,7 +291,7 @@ impl Origins {
 
     /// Notes what is learned of an origin, and tells the log of changes.
     fn learn(&self, index: usize, learn: impl FnOnce(&mut Health) -> Option<Change>) {
-        let change = self.choice().health.get_mut(index).and_then(learn);
+        let change = self.choice.lock().health.get_mut(index).and_then(learn);
         let Some(member) = self.members.get(index) else { return };
         match change {
             Some(Change::Out(why)) => {
@@ -301,10 +302,6 @@ impl Origins {
             }
             None => {}
         }
-    }
-
-    fn choice(&self) -> MutexGuard<'_, Choice> {
-        self.choice.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -8,10 +8,11 @@
 //! wait for.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use http::Extensions;
+use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time;
 
@@ -91,7 +92,7 @@ impl Pace {
     /// has taken.
     pub(crate) fn turn(&self, client_is_next: bool) {
         let now = now();
-        let mut state = self.state();
+        let mut state = self.0.state.lock();
         state.pass(now);
         let pending = std::mem::take(&mut state.pending);
         state.bytes = state.bytes.saturating_add(pending);
@@ -101,24 +102,24 @@ impl Pace {
 
     /// The client has sent so many bytes.
     pub(crate) fn sent(&self, bytes: u64) {
-        let mut state = self.state();
+        let mut state = self.0.state.lock();
         state.bytes = state.bytes.saturating_add(bytes);
     }
 
     /// The client is given so many bytes.
     pub(crate) fn given(&self, bytes: u64) {
-        let mut state = self.state();
+        let mut state = self.0.state.lock();
         state.pending = state.pending.saturating_add(bytes);
     }
 
     /// From now on it lasts for as long as both sides like, in silence or not.
     pub(crate) fn may_be_silent(&self) {
-        self.state().silent_since = Some(now());
+        self.0.state.lock().silent_since = Some(now());
     }
 
     /// A byte has come from either side.
     pub(crate) fn lives(&self) {
-        let mut state = self.state();
+        let mut state = self.0.state.lock();
         state.silent_since = state.silent_since.map(|_| now());
     }
 
@@ -126,7 +127,7 @@ impl Pace {
     /// silent it is less the longer that lasts, and more than of what stands still.
     pub(crate) fn too_slow(&self, now: Instant) -> Option<f64> {
         let least = self.0.least?;
-        let mut state = self.state();
+        let mut state = self.0.state.lock();
         if state.given_up {
             return None;
         }
@@ -150,7 +151,7 @@ impl Pace {
 
     /// Ends the request, for others to be served.
     pub(crate) fn give_up(&self) {
-        self.state().given_up = true;
+        self.0.state.lock().given_up = true;
         self.0.given_up.notify_one();
     }
 
@@ -163,11 +164,7 @@ impl Pace {
 
     /// Whether the request was given up.
     pub(crate) fn is_given_up(&self) -> bool {
-        self.state().given_up
-    }
-
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.state.lock().given_up
     }
 }
 

@@ -9,9 +9,10 @@
 //! `file_handles` for how many there are of each.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::sync::oneshot;
 use tokio::time::{sleep, timeout};
 
@@ -80,7 +81,7 @@ impl Shares {
 
     /// From now on there are so many. What is taken beyond that stays taken.
     pub fn resize(&self, all: usize, each: usize) {
-        let mut state = self.state();
+        let mut state = self.0.state.lock();
         state.all = all;
         if state.each != each {
             state.each = each;
@@ -126,23 +127,23 @@ impl Shares {
         };
         let _ = timeout(self.0.within, granted).await;
         // It may have got one in the very moment in which it has waited enough.
-        let has_one = self.state().has(&ticket);
+        let has_one = self.0.state.lock().has(&ticket);
         has_one.then(|| Share(ticket))
     }
 
     /// How many are left, over all circuits.
     pub fn left(&self) -> usize {
-        self.state().left()
+        self.0.state.lock().left()
     }
 
     /// Whether anybody waits for want of them, and not for its own share.
     pub(crate) fn are_short(&self) -> bool {
-        !self.state().eligible.is_empty()
+        !self.0.state.lock().eligible.is_empty()
     }
 
     /// Takes one, or gets in line, with who tells when its turn has come.
     fn queue(&self, circuit: u64, pace: &Pace) -> (Ticket, Option<oneshot::Receiver<()>>) {
-        let mut state = self.state();
+        let mut state = self.0.state.lock();
         let number = state.next;
         state.next += 1;
         let ticket = Ticket { shares: self.clone(), number, circuit };
@@ -162,7 +163,7 @@ impl Shares {
     /// next one of its circuit.
     fn make_room(&self, ticket: &Ticket) {
         let now = now();
-        let state = self.state();
+        let state = self.0.state.lock();
         let own = state.circuits.get(&ticket.circuit);
         let next = own.and_then(|own| own.waiting.keys().next());
         if state.left() > 0 || next != Some(&ticket.number) {
@@ -184,10 +185,6 @@ impl Shares {
         {
             pace.give_up();
         }
-    }
-
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -240,7 +237,7 @@ impl State {
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        let mut state = self.shares.state();
+        let mut state = self.shares.0.state.lock();
         let number = self.number;
         let had_one = state.change(self.circuit, |circuit| {
             circuit.waiting.remove(&number).is_none() && circuit.taken.remove(&number).is_some()
@@ -324,14 +321,14 @@ mod tests {
         for circuit in 1..1000 {
             drop(shares.take(circuit).await);
         }
-        assert_eq!(shares.state().circuits.keys().collect::<Vec<_>>(), [&1]);
+        assert_eq!(shares.0.state.lock().circuits.keys().collect::<Vec<_>>(), [&1]);
         tokio::select! {
             biased;
             _ = shares.take(1) => panic!("it has its share"),
             () = std::future::ready(()) => {}
         }
         drop(held);
-        let state = shares.state();
+        let state = shares.0.state.lock();
         assert!(state.circuits.is_empty() && state.eligible.is_empty());
         drop(state);
         assert_eq!(shares.left(), 2);

@@ -2,10 +2,11 @@
 //! long they may: the gate notes what the client takes, and each request that it
 //! is under way.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Waker};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout};
 
@@ -37,7 +38,7 @@ pub(super) struct UnderWay(Arc<Activity>);
 impl Activity {
     /// A request begins.
     pub(super) fn begin(self: &Arc<Self>) -> UnderWay {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         state.begun += 1;
         state.under_way += 1;
         drop(state);
@@ -47,35 +48,35 @@ impl Activity {
 
     /// Requests that have begun.
     pub(super) fn begun(&self) -> u64 {
-        self.lock().begun
+        self.state.lock().begun
     }
 
     /// Whether any request is under way.
     pub(super) fn is_busy(&self) -> bool {
-        self.lock().under_way > 0
+        self.state.lock().under_way > 0
     }
 
     /// Whether so many requests have begun and are over; who asks is woken when
     /// the next one ends.
     pub(super) fn is_over(&self, requests: u64, context: &Context<'_>) -> bool {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         state.waker = Some(context.waker().clone());
         state.begun >= requests && state.under_way == 0
     }
 
     /// The client has taken something of the answer to the one request under way.
     pub(super) fn took(&self) {
-        self.lock().taken = Some(Instant::now());
+        self.state.lock().taken = Some(Instant::now());
     }
 
     /// When it last did.
     pub(super) fn taken(&self) -> Option<Instant> {
-        self.lock().taken
+        self.state.lock().taken
     }
 
     /// The client has taken what there was for it, or has not.
     pub(super) fn fill(&self, full: bool) {
-        if std::mem::replace(&mut self.lock().full, full) != full {
+        if std::mem::replace(&mut self.state.lock().full, full) != full {
             self.changed.notify_one();
         }
     }
@@ -86,7 +87,7 @@ impl Activity {
         loop {
             let changed = self.changed.notified();
             let busy = {
-                let state = self.lock();
+                let state = self.state.lock();
                 state.under_way > 0 || state.full
             };
             if busy {
@@ -96,17 +97,12 @@ impl Activity {
             }
         }
     }
-
-    /// Nobody panics while it holds this.
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 impl Drop for UnderWay {
     fn drop(&mut self) {
         let waker = {
-            let mut state = self.0.lock();
+            let mut state = self.0.state.lock();
             state.under_way = state.under_way.saturating_sub(1);
             state.waker.take()
         };

@@ -6,10 +6,10 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use hyper::{Method, StatusCode};
+use parking_lot::Mutex;
 
 use crate::failure::Failure;
 use crate::histogram::Histogram;
@@ -72,7 +72,7 @@ impl Counts {
     }
 
     fn failed(&self, failure: Failure) {
-        let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut failures = self.failures.lock();
         *failures.entry(failure.name()).or_default() += 1;
     }
 
@@ -95,7 +95,7 @@ impl Counts {
 
     /// Failures by name.
     pub(super) fn failures(&self) -> BTreeMap<String, u64> {
-        let failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
+        let failures = self.failures.lock();
         failures.iter().map(|(name, count)| ((*name).to_owned(), *count)).collect()
     }
 }

@@ -6,9 +6,10 @@
 //! hyper holds much of a body for a slow client, it counts besides when the
 //! client last took something.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
@@ -70,13 +71,13 @@ impl Progress {
 
     /// From now on something may stand still for this long.
     pub(super) fn allow(&self, idle: Duration) {
-        self.lock().idle = idle;
+        self.state.lock().idle = idle;
         self.changed.notify_one();
     }
 
     /// Something begins to flow.
     pub(super) fn flow(self: &Arc<Self>) -> Flow {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         state.flowing += 1;
         state.moved = Instant::now();
         drop(state);
@@ -91,18 +92,18 @@ impl Progress {
 
     /// Why the request has failed, if it has.
     pub(super) fn failure(&self) -> Option<Failure> {
-        self.lock().failure
+        self.state.lock().failure
     }
 
     /// The request has failed; the first reason stays.
     pub(super) fn fail(&self, failure: Failure) {
-        self.lock().failure.get_or_insert(failure);
+        self.state.lock().failure.get_or_insert(failure);
         self.changed.notify_one();
     }
 
     /// The request is done: it cannot be late any more.
     pub(super) fn done(&self) {
-        self.lock().deadline = None;
+        self.state.lock().deadline = None;
         self.changed.notify_one();
     }
 
@@ -111,7 +112,7 @@ impl Progress {
     pub(super) async fn overdue(&self) -> Failure {
         loop {
             let due = {
-                let mut state = self.lock();
+                let mut state = self.state.lock();
                 if let Some(failure) = state.failure {
                     return failure;
                 }
@@ -150,16 +151,11 @@ impl Progress {
         if moved {
             self.pace.lives();
         }
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         if moved {
             state.moved = Instant::now();
         }
         state.client_is_next = client_is_next;
-    }
-
-    /// Nobody panics while it holds this.
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -192,7 +188,7 @@ impl Flow {
 
 impl Drop for Flow {
     fn drop(&mut self) {
-        self.0.lock().flowing -= 1;
+        self.0.state.lock().flowing -= 1;
         self.0.changed.notify_one();
     }
 }

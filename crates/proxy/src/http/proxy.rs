@@ -1,7 +1,8 @@
 //! The reverse proxy of one virtual port: what all of its streams share.
 
-use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, LazyLock};
 
+use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 
 use super::circuits::Circuits;
@@ -94,10 +95,5 @@ impl Proxy {
             seconds: self.counts.seconds(),
             origins: self.upstream.origins(),
         }
-    }
-
-    /// Nobody panics while it holds this.
-    pub(super) fn circuits(&self) -> MutexGuard<'_, Circuits> {
-        self.circuits.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

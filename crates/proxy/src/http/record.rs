@@ -48,7 +48,7 @@ impl Record {
     pub(super) fn take_turn(&self) -> Result<(), Failure> {
         self.turn.as_ref().map_err(|failure| *failure)?;
         let now = Instant::now().into_std();
-        let token = self.proxy.circuits().take_token(self.circuit, now);
+        let token = self.proxy.circuits.lock().take_token(self.circuit, now);
         token.map_err(|_| Failure::TooMany)
     }
 

@@ -3,8 +3,7 @@
 //! A refused stream costs next to nothing, but a client could go on for ever: who
 //! is refused again and again is told to go, and then left.
 
-use std::sync::{Mutex, PoisonError};
-
+use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 /// Refused streams, beyond those that began, after which a connection is closed. A
@@ -22,13 +21,13 @@ pub(super) struct Refusals {
 impl Refusals {
     /// A stream has begun.
     pub(super) fn began(&self) {
-        let mut beyond = self.beyond.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut beyond = self.beyond.lock();
         *beyond = beyond.saturating_sub(1);
     }
 
     /// A stream was refused.
     pub(super) fn refused(&self) {
-        let mut beyond = self.beyond.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut beyond = self.beyond.lock();
         *beyond += 1;
         if *beyond >= MOST {
             *beyond = 0;

@@ -5,9 +5,10 @@
 //! progress, whether the client reads or not: the whole connection in HTTP/1,
 //! one stream of it in HTTP/2.
 
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 
 use hyper::rt::Executor;
+use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -35,7 +36,7 @@ impl Tasks {
     /// Waits until all have ended. None can be started any more.
     pub(super) async fn ended(self) {
         let mut tasks = {
-            let mut tasks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut tasks = self.0.lock();
             std::mem::take(&mut *tasks)
         };
         drop(self);
@@ -47,7 +48,7 @@ impl Spawner {
     /// Runs something until it or the client ends.
     pub(super) fn run(&self, task: impl Future<Output = ()> + Send + 'static) {
         let Some(tasks) = self.0.upgrade() else { return };
-        let mut tasks = tasks.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut tasks = tasks.lock();
         while tasks.try_join_next().is_some() {}
         tasks.spawn(task);
     }

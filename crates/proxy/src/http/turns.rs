@@ -27,14 +27,14 @@ impl Turn {
         let now = Instant::now().into_std();
         let room = Arc::clone(&proxy.room);
         let _room = room.try_acquire_owned().map_err(|_| Failure::Overloaded)?;
-        proxy.circuits().begin(circuit, now).map_err(|_| Failure::TooMany)?;
+        proxy.circuits.lock().begin(circuit, now).map_err(|_| Failure::TooMany)?;
         Ok(Self { proxy: Arc::clone(proxy), circuit, _room })
     }
 }
 
 impl Drop for Turn {
     fn drop(&mut self) {
-        self.proxy.circuits().end(self.circuit);
+        self.proxy.circuits.lock().end(self.circuit);
     }
 }
 
@@ -49,13 +49,13 @@ impl<'a> Place<'a> {
     /// many as it may.
     pub(super) fn take(proxy: &'a Proxy, circuit: u64) -> Option<Self> {
         let now = Instant::now().into_std();
-        proxy.circuits().connect(circuit, now).ok()?;
+        proxy.circuits.lock().connect(circuit, now).ok()?;
         Some(Self { proxy, circuit })
     }
 }
 
 impl Drop for Place<'_> {
     fn drop(&mut self) {
-        self.proxy.circuits().disconnect(self.circuit);
+        self.proxy.circuits.lock().disconnect(self.circuit);
     }
 }

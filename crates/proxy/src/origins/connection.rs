@@ -4,7 +4,7 @@
 use std::io;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -12,6 +12,7 @@ use hyper::body::Incoming;
 use hyper::client::conn::{TrySendError, http1, http2};
 use hyper::{Request, Response};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use parking_lot::Mutex;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf};
@@ -288,17 +289,17 @@ impl Wire {
 
     /// It is used now, and takes one of the connections that there may be.
     pub(super) fn hold_slot(&self, slot: Share) {
-        self.held().slot = Some(slot);
+        self.held.lock().slot = Some(slot);
     }
 
     /// It is no longer used; who takes the slot gives it back.
     pub(super) fn take_slot(&self) -> Option<Share> {
-        self.held().slot.take()
+        self.held.lock().slot.take()
     }
 
     /// A request that has become the connection itself.
     pub(super) fn hold_in_flight(&self, in_flight: InFlight) {
-        self.held().in_flight = Some(in_flight);
+        self.held.lock().in_flight = Some(in_flight);
     }
 
     /// Whatever is still to be sent or read, nobody waits for it any more.
@@ -315,10 +316,6 @@ impl Wire {
     pub(super) async fn closed(&self) {
         self.closed.notified().await;
     }
-
-    fn held(&self) -> std::sync::MutexGuard<'_, Held> {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 /// The connection itself, for hyper: whatever goes through it is told to the wire.
@@ -329,7 +326,7 @@ struct Wired {
 
 impl Drop for Wired {
     fn drop(&mut self) {
-        let held = std::mem::take(&mut *self.wire.held());
+        let held = std::mem::take(&mut *self.wire.held.lock());
         drop(held);
         self.wire.closed.notify_one();
     }
@@ -392,7 +389,7 @@ impl Tasks {
     /// dropped at once: everything ends.
     pub(super) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         let Ok(runtime) = Handle::try_current() else { return };
-        let mut set = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut set = self.0.lock();
         // Those that have ended are let go.
         while set.try_join_next().is_some() {}
         set.spawn_on(task, &runtime);

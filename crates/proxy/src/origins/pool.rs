@@ -10,9 +10,10 @@
 //! gets all slots: beyond its share its requests wait as those of everybody wait
 //! for a slot, and the slots that are left are not for it.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use tokio::time::timeout;
 
 use super::connection::{Dialer, Sender, Wire};
@@ -127,7 +128,7 @@ impl Pool {
     /// The idle connection that was used last, for it is the likeliest to
     /// live; without one, room is made for a new one.
     fn take_idle(&self, owner: Option<Client>, fresh: bool) -> Option<(Sender, Arc<Wire>)> {
-        let mut state = self.state();
+        let mut state = self.state.lock();
         let expired = now().checked_sub(self.keep_alive);
         state.idle.retain(|idle| {
             let unwanted = fresh && idle.owner == owner;
@@ -149,7 +150,7 @@ impl Pool {
             return;
         }
         let slot = wire.take_slot();
-        let mut state = self.state();
+        let mut state = self.state.lock();
         state.idle.push(Idle { sender, wire, owner, since: now() });
         let reaping = std::mem::replace(&mut state.reaping, true);
         drop(state);
@@ -163,16 +164,12 @@ impl Pool {
     /// Closes what has been idle for too long; when to look again.
     fn close_expired(&self) -> Option<Instant> {
         let now = now();
-        let mut state = self.state();
+        let mut state = self.state.lock();
         let until = |idle: &Idle| idle.since + self.keep_alive;
         state.idle.retain(|idle| until(idle) > now && !idle.sender.is_closed());
         let next = state.idle.iter().map(until).min();
         state.reaping = next.is_some();
         next
-    }
-
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -7,10 +7,11 @@
 //! waits for want of streams, a task opens one more connection, as long as there
 //! are fewer streams than `max_connections`; nobody waits for it but for a stream.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use hyper::client::conn::http2;
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
@@ -147,7 +148,7 @@ impl Connections {
 
     /// Why a request has waited enough.
     fn nothing_in_time(&self) -> CheckoutError {
-        match self.state().open.is_empty() {
+        match self.state.lock().open.is_empty() {
             true => CheckoutError::Dial(Arc::new(DialError::Slow(self.dialer.within))),
             false => CheckoutError::Busy,
         }
@@ -155,7 +156,7 @@ impl Connections {
 
     /// A stream of a connection that has one.
     fn join(self: &Arc<Self>, share: Share) -> Option<(Sender, Arc<Stream>)> {
-        let mut state = self.state();
+        let mut state = self.state.lock();
         let open = state.open.iter_mut().find(|it| !it.retired && it.used < it.wire.streams());
         let Some(open) = open.filter(|open| !open.sender.is_closed()) else {
             for open in state.open.iter_mut().filter(|open| open.sender.is_closed()) {
@@ -174,7 +175,7 @@ impl Connections {
 
     /// Has one more connection made if requests wait for want of streams.
     fn open_for_those_who_wait(self: &Arc<Self>) {
-        let mut state = self.state();
+        let mut state = self.state.lock();
         let usable = state.open.iter().filter(|open| !open.retired);
         let streams = usable.fold(0, |sum: usize, open| sum.saturating_add(open.streams()));
         let full = state.open.len() >= self.most || streams >= self.most;
@@ -194,7 +195,7 @@ impl Connections {
     }
 
     fn opened(self: &Arc<Self>, made: Result<(Sender, Arc<Wire>), DialError>) {
-        let mut state = self.state();
+        let mut state = self.state.lock();
         state.opening = false;
         match made {
             Ok((Sender::Http2(sender), wire)) => {
@@ -231,7 +232,7 @@ impl Connections {
 
     /// Gives these no further requests.
     fn retire(self: &Arc<Self>, which: impl Fn(&Open) -> bool) {
-        let mut state = self.state();
+        let mut state = self.state.lock();
         state.open.iter_mut().filter(|open| which(open)).for_each(|open| open.retired = true);
         self.recount(state);
         self.open_for_those_who_wait();
@@ -248,7 +249,7 @@ impl Connections {
 
     /// A stream has ended.
     fn leave(self: &Arc<Self>, wire: &Arc<Wire>) {
-        let mut state = self.state();
+        let mut state = self.state.lock();
         let Some(open) = state.open.iter_mut().find(|open| Arc::ptr_eq(&open.wire, wire)) else {
             return;
         };
@@ -264,7 +265,7 @@ impl Connections {
 
     /// Sees to it that idle connections are closed in time.
     fn reap(self: &Arc<Self>) {
-        if !std::mem::replace(&mut self.state().reaping, true) {
+        if !std::mem::replace(&mut self.state.lock().reaping, true) {
             self.dialer.tasks.reap(self, |connections| connections.close_expired());
         }
     }
@@ -272,7 +273,7 @@ impl Connections {
     /// Retires what has been idle for too long; when to look again.
     fn close_expired(&self) -> Option<Instant> {
         let now = now();
-        let mut state = self.state();
+        let mut state = self.state.lock();
         let until = |open: &Open| open.since + self.keep_alive;
         // Those for whom a new one was made may not have come yet.
         let mut next = None;
@@ -283,10 +284,6 @@ impl Connections {
         state.reaping = next.is_some();
         self.recount(state);
         next
-    }
-
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -311,7 +308,7 @@ impl Stream {
     pub(super) fn discard(&self) {
         let Some(connections) = self.connections.upgrade() else { return };
         let here = |open: &Open| !open.retired && Arc::ptr_eq(&open.wire, &self.wire);
-        let is_in_use = connections.state().open.iter().any(here);
+        let is_in_use = connections.state.lock().open.iter().any(here);
         if is_in_use {
             connections.retire(|_| true);
         }
