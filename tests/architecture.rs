@@ -107,6 +107,7 @@ const PARTS: &[Part] = &[
             "src/instance/fair_queue.rs",
             "src/instance/limits.rs",
             "src/instance/plan.rs",
+            "src/instance/plan/",
             "src/instance/replay.rs",
             "src/tor/diagnosis.rs",
         ],
@@ -187,6 +188,7 @@ const PARTS: &[Part] = &[
             "serde_json",
             "humantime",
             "prometheus_client",
+            "onionbraid_balancer::operator",
             "onionbraid_balancer::status",
             "onionbraid_proxy::status",
         ],
@@ -198,7 +200,7 @@ const PARTS: &[Part] = &[
         files: &["src/admin.rs", "src/admin/"],
         only: &[],
         never: &["tor_", "arti_client", "crate::tor", "crate::instance", "onionbraid_balancer"],
-        save: &[],
+        save: &["onionbraid_balancer::operator"],
     },
 ];
 

@@ -73,6 +73,7 @@ mod schedule;
 mod seating;
 mod select;
 mod settings;
+mod timestamp;
 mod turns;
 
 pub use self::balancer::Balancer;

@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::fact::BackendId;
-use crate::status::Timestamp;
+use crate::timestamp::Timestamp;
 
 /// Whether a backend is in use.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -5,12 +5,12 @@
 //! none is renamed or removed.
 
 use std::collections::BTreeMap;
-use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
 use crate::fact::BackendId;
 use crate::operator::Word;
+pub use crate::timestamp::Timestamp;
 
 /// What the operator sees of one service.
 #[derive(Clone, Debug)]
@@ -261,34 +261,4 @@ pub enum HsdirState {
     Uploaded,
     /// The last upload failed; another one follows.
     Failed,
-}
-
-/// A moment, written as RFC 3339 in UTC with whole seconds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Timestamp(pub SystemTime);
-
-/// The beginning of 1970.
-impl Default for Timestamp {
-    fn default() -> Self {
-        Self(SystemTime::UNIX_EPOCH)
-    }
-}
-
-impl std::fmt::Display for Timestamp {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        humantime::format_rfc3339_seconds(self.0).fmt(f)
-    }
-}
-
-impl Serialize for Timestamp {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-impl<'de> Deserialize<'de> for Timestamp {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        humantime::parse_rfc3339(&text).map(Timestamp).map_err(serde::de::Error::custom)
-    }
 }
