@@ -2,7 +2,7 @@
 //! what has none?
 //!
 //! Pure: texts in, a [`Draft`] or all faults out. Files are seen through
-//! [`Files`], which `commands/import.rs` implements on the disk and nothing here
+//! [`ImportFiles`], which `commands/import.rs` implements on the disk and nothing here
 //! can write through. Called by that command alone.
 //!
 //! | file | answers |
@@ -26,7 +26,7 @@ use std::path::{Path, PathBuf};
 use onionbraid_balancer::onion::OnionAddress;
 
 /// What an import may see of the disk.
-pub trait Files {
+pub trait ImportFiles {
     /// The text of a file, or `None` if there is none.
     ///
     /// # Errors
@@ -55,14 +55,14 @@ pub trait Files {
 
 /// A line of a file that was read.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Place {
+pub struct SourcePlace {
     /// The file, as it was named.
     pub file: PathBuf,
     /// The line, from 1; 0 for the whole file.
     pub line: usize,
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for SourcePlace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.line {
             0 => write!(f, "{}", self.file.display()),
@@ -96,7 +96,7 @@ impl fmt::Display for Kind {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Note {
     /// The line.
-    pub place: Place,
+    pub place: SourcePlace,
     /// How it fares.
     pub kind: Kind,
     /// What was there, what is here, and what to do if that is wrong.
@@ -114,7 +114,7 @@ impl fmt::Display for Note {
 #[error("{place}: {problem}")]
 pub struct Fault {
     /// Where.
-    pub place: Place,
+    pub place: SourcePlace,
     /// What is wrong and what would be right.
     pub problem: String,
     /// Whether a key is at fault, not the configuration.
@@ -139,17 +139,17 @@ impl From<Fault> for Faults {
 }
 
 impl Fault {
-    fn new(place: &Place, problem: impl Into<String>) -> Self {
+    fn new(place: &SourcePlace, problem: impl Into<String>) -> Self {
         Self { place: place.clone(), problem: printable(problem.into()), key: false }
     }
 
-    fn of_key(place: &Place, problem: impl Into<String>) -> Self {
+    fn of_key(place: &SourcePlace, problem: impl Into<String>) -> Self {
         Self { key: true, ..Self::new(place, problem) }
     }
 }
 
 impl Note {
-    fn new(place: &Place, kind: Kind, text: impl Into<String>) -> Self {
+    fn new(place: &SourcePlace, kind: Kind, text: impl Into<String>) -> Self {
         Self { place: place.clone(), kind, text: printable(text.into()) }
     }
 }
@@ -186,7 +186,7 @@ fn without_bom(text: &str) -> &str {
 
 /// A path as a configuration file writes it: `~` is the home, relative paths
 /// begin at `base`.
-fn resolve(path: &str, base: &Path, files: &impl Files) -> PathBuf {
+fn resolve(path: &str, base: &Path, files: &impl ImportFiles) -> PathBuf {
     match (path.strip_prefix("~/"), files.home()) {
         (Some(rest), Some(home)) => home.join(rest),
         _ => base.join(path),

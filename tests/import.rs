@@ -23,7 +23,7 @@ use std::process::{Command, Output};
 
 use ed25519_dalek::SigningKey;
 use ed25519_dalek::pkcs8::EncodePrivateKey as _;
-use onionbraid::import::{Files, onionbalance, onionspray, torrc};
+use onionbraid::import::{ImportFiles, onionbalance, onionspray, torrc};
 use onionbraid::tor::keys::{self, Format, IdentityKey, Parsed};
 use onionbraid_balancer::onion::OnionAddress;
 use proptest::prelude::*;
@@ -293,7 +293,7 @@ fn root_copies_the_keys_of_another_user_for_a_third_one() {
 /// A disk on which every file has the same text and every key an address of its own.
 struct Everywhere(String);
 
-impl Files for Everywhere {
+impl ImportFiles for Everywhere {
     fn text(&self, _: &Path) -> Result<Option<String>, String> {
         Ok(Some(self.0.clone()))
     }

@@ -17,8 +17,8 @@ use super::{Failure, finish, protect_memory, remark};
 use crate::cli::{ImportCommand, ImportOutput};
 use crate::config::{Config, Environment};
 use crate::exit::Exit;
-use crate::import::draft::{Draft, Service};
-use crate::import::{Faults, Files, Kind, onionbalance, onionspray, torrc};
+use crate::import::draft::{Draft, DraftService};
+use crate::import::{Faults, ImportFiles, Kind, onionbalance, onionspray, torrc};
 use crate::tor::keys::{self, Format, IdentityKey, KeyFileError};
 use onionbraid_balancer::onion::OnionAddress;
 
@@ -105,7 +105,8 @@ fn copies(
     disk: &Disk,
 ) -> Result<BTreeMap<String, PathBuf>, Failure> {
     let Some(directory) = &output.copy_keys else { return Ok(BTreeMap::new()) };
-    let path = |service: &Service| (service.nickname.clone(), directory.join(&service.nickname));
+    let path =
+        |service: &DraftService| (service.nickname.clone(), directory.join(&service.nickname));
     let copies: BTreeMap<_, _> = draft.services.iter().map(path).collect();
     for (service, path) in draft.services.iter().filter_map(|s| Some((s, copies.get(&s.nickname)?)))
     {
@@ -180,7 +181,7 @@ fn hand_over(path: &Path, owner: Option<(u32, u32)>) {
 /// What the operator has to know.
 fn summary(draft: &Draft, copies: &BTreeMap<String, PathBuf>, output: &ImportOutput) {
     for service in &draft.services {
-        let Service { nickname, address, key, .. } = service;
+        let DraftService { nickname, address, key, .. } = service;
         remark(&format!("service \"{nickname}\": {address}, by the key in {}", key.display()));
         if let Some(copy) = copies.get(nickname) {
             remark(&format!("    copied to {}", copy.display()));
@@ -216,7 +217,7 @@ impl Disk {
     }
 }
 
-impl Files for Disk {
+impl ImportFiles for Disk {
     fn text(&self, path: &Path) -> Result<Option<String>, String> {
         let told =
             |error: &dyn std::fmt::Display| format!("{} cannot be read: {error}", path.display());

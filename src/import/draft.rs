@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use toml::Value;
 
-use super::{Note, Place};
+use super::{Note, SourcePlace};
 use onionbraid_balancer::onion::OnionAddress;
 
 /// The longest line of a comment, in characters.
@@ -29,11 +29,11 @@ pub enum Entry {
 
 /// An onion service as it will run.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Service {
+pub struct DraftService {
     /// The nickname that it gets.
     pub nickname: String,
     /// Where it was in the old configuration.
-    pub place: Place,
+    pub place: SourcePlace,
     /// Where its key lies.
     pub key: PathBuf,
     /// The address, computed from the key.
@@ -52,7 +52,7 @@ pub struct Draft {
     /// What concerns no service alone.
     pub general: Vec<Note>,
     /// The services, in the order of the old configuration.
-    pub services: Vec<Service>,
+    pub services: Vec<DraftService>,
     /// Tables of Arti's, with their headers.
     pub tables: Vec<(&'static str, Vec<Entry>)>,
 }
@@ -71,7 +71,7 @@ impl Draft {
 
     /// The text of the new file, where `key` says which path each service's
     /// `identity_key` has there.
-    pub fn to_text(&self, key: impl Fn(&Service) -> PathBuf) -> String {
+    pub fn to_text(&self, key: impl Fn(&DraftService) -> PathBuf) -> String {
         let mut text = String::new();
         let head = format!(
             "Made by `onionbraid import` from {}. Look it over, then: onionbraid check -c FILE",

@@ -8,10 +8,12 @@ use std::path::{Path, PathBuf};
 
 use toml::{Table, Value};
 
-use super::draft::{Draft, Entry, Service};
+use super::draft::{Draft, DraftService, Entry};
 use super::nicknames::Nicknames;
 use super::yaml::{self, Item, Node, Pair};
-use super::{Fault, Faults, Files, Kind, Note, Place, address, directory_of, without_bom};
+use super::{
+    Fault, Faults, ImportFiles, Kind, Note, SourcePlace, address, directory_of, without_bom,
+};
 use onionbraid_balancer::onion::OnionAddress;
 
 /// The longest name of a backend, in characters.
@@ -22,8 +24,8 @@ const LONGEST_NAME: usize = 40;
 /// # Errors
 ///
 /// Everything that is wrong with it, and with the keys that it names.
-pub fn import(text: &str, file: &Path, files: &impl Files) -> Result<Draft, Faults> {
-    let place = |line| Place { file: file.to_owned(), line };
+pub fn import(text: &str, file: &Path, files: &impl ImportFiles) -> Result<Draft, Faults> {
+    let place = |line| SourcePlace { file: file.to_owned(), line };
     let mut reading = Reading { file, files, faults: Vec::new(), general: Vec::new() };
     let root = yaml::parse(without_bom(text)).map_err(|(line, problem)| {
         Fault::new(&place(line), format!("this is no YAML: {problem}"))
@@ -70,8 +72,8 @@ pub(super) fn backends_of(
     text: &str,
     file: &Path,
     wanted: &OnionAddress,
-) -> Result<Vec<(OnionAddress, Place)>, Fault> {
-    let place = |line| Place { file: file.to_owned(), line };
+) -> Result<Vec<(OnionAddress, SourcePlace)>, Fault> {
+    let place = |line| SourcePlace { file: file.to_owned(), line };
     let root = yaml::parse(without_bom(text)).map_err(|(line, problem)| {
         Fault::new(&place(line), format!("this is no YAML: {problem}"))
     })?;
@@ -120,9 +122,9 @@ struct Reading<'f, F> {
     general: Vec<Note>,
 }
 
-impl<F: Files> Reading<'_, F> {
-    fn place(&self, line: usize) -> Place {
-        Place { file: self.file.to_owned(), line }
+impl<F: ImportFiles> Reading<'_, F> {
+    fn place(&self, line: usize) -> SourcePlace {
+        SourcePlace { file: self.file.to_owned(), line }
     }
 
     fn fault(&mut self, line: usize, problem: impl Into<String>) {
@@ -133,14 +135,14 @@ impl<F: Files> Reading<'_, F> {
         self.general.push(Note::new(&self.place(line), kind, text));
     }
 
-    fn services(&mut self, list: &Item) -> Vec<Service> {
+    fn services(&mut self, list: &Item) -> Vec<DraftService> {
         let entries = items(Some(list));
         if entries.is_empty() {
             self.fault(list.line, "`services` has to be a list with at least one service");
         }
         let mut nicknames = Nicknames::default();
         let mut seen: BTreeMap<OnionAddress, usize> = BTreeMap::new();
-        let mut services: Vec<Service> = Vec::new();
+        let mut services: Vec<DraftService> = Vec::new();
         for entry in entries {
             let Some(service) = self.service(entry, &mut nicknames) else { continue };
             match seen.get(&service.address) {
@@ -160,7 +162,7 @@ impl<F: Files> Reading<'_, F> {
         services
     }
 
-    fn service(&mut self, entry: &Item, nicknames: &mut Nicknames) -> Option<Service> {
+    fn service(&mut self, entry: &Item, nicknames: &mut Nicknames) -> Option<DraftService> {
         let Node::Map(pairs) = &entry.node else {
             self.fault(entry.line, "a service has to be a map with `key` and `instances`");
             return None;
@@ -218,7 +220,7 @@ impl<F: Files> Reading<'_, F> {
         entries.push(Entry::List("backends", backends.into_iter().map(backend).collect()));
         let nickname = nicknames.after_path(&path);
         let place = self.place(entry.line);
-        Some(Service { nickname, place, key: path, address, entries, http: Vec::new() })
+        Some(DraftService { nickname, place, key: path, address, entries, http: Vec::new() })
     }
 
     /// Onionbalance's relative paths begin at the directory of its file.

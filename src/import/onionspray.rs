@@ -16,9 +16,11 @@ use std::path::{Path, PathBuf};
 
 use toml::{Table, Value};
 
-use super::draft::{Draft, Entry, Service};
+use super::draft::{Draft, DraftService, Entry};
 use super::nicknames::Nicknames;
-use super::{Fault, Faults, Files, Kind, Note, Place, address, directory_of, onionbalance};
+use super::{
+    Fault, Faults, ImportFiles, Kind, Note, SourcePlace, address, directory_of, onionbalance,
+};
 use onionbraid_balancer::onion::OnionAddress;
 use project::{Map, MapKind, Project};
 use settings::Settings;
@@ -41,8 +43,8 @@ const MOST_NAMES: usize = 100;
 /// # Errors
 ///
 /// Everything that is wrong with it and with its keys.
-pub fn import(path: &Path, files: &impl Files) -> Result<Draft, Faults> {
-    let place = Place { file: path.to_owned(), line: 0 };
+pub fn import(path: &Path, files: &impl ImportFiles) -> Result<Draft, Faults> {
+    let place = SourcePlace { file: path.to_owned(), line: 0 };
     let fault = |problem: String| Faults::from(Fault::new(&place, problem));
     let names = files.list(path).map_err(fault)?;
     let (home, confs) = match names {
@@ -100,11 +102,11 @@ struct Reading<'f, F> {
     faults: Vec<Fault>,
     general: Vec<Note>,
     nicknames: Nicknames,
-    seen: BTreeMap<OnionAddress, Place>,
+    seen: BTreeMap<OnionAddress, SourcePlace>,
 }
 
-impl<F: Files> Reading<'_, F> {
-    fn project(&mut self, project: &Project) -> Vec<Service> {
+impl<F: ImportFiles> Reading<'_, F> {
+    fn project(&mut self, project: &Project) -> Vec<DraftService> {
         let settings = Settings::read(&project.settings, &mut self.general, &mut self.faults);
         let mut maps = Vec::new();
         for map in &project.maps {
@@ -135,7 +137,7 @@ impl<F: Files> Reading<'_, F> {
             };
             let nickname = self.nicknames.after([map.domain.as_str()]);
             let place = map.place.clone();
-            services.push(Service { nickname, place, key, address: *address, entries, http });
+            services.push(DraftService { nickname, place, key, address: *address, entries, http });
         }
         services
     }

@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 
 use super::draft::Draft;
 use super::nicknames::Nicknames;
-use super::{Fault, Faults, Files, Kind, Note, Place, directory_of, resolve};
+use super::{Fault, Faults, ImportFiles, Kind, Note, SourcePlace, directory_of, resolve};
 use bridges::Bridges;
 use lines::Line;
 use others::Others;
@@ -31,7 +31,7 @@ use service::Directory;
 ///
 /// Everything that is wrong with it, with what it includes, and with the keys of
 /// its services.
-pub fn import(file: &Path, files: &impl Files) -> Result<Draft, Faults> {
+pub fn import(file: &Path, files: &impl ImportFiles) -> Result<Draft, Faults> {
     let mut general = Vec::new();
     let settings = lines::read(file, files, &mut general)?;
     let base = data_directory(&settings, file, files);
@@ -58,13 +58,13 @@ pub fn import(file: &Path, files: &impl Files) -> Result<Draft, Faults> {
     }
     general.extend(others.notes());
     if directories.is_empty() && faults.is_empty() {
-        let place = Place { file: file.to_owned(), line: 0 };
+        let place = SourcePlace { file: file.to_owned(), line: 0 };
         let problem = "there is no HiddenServiceDir in it: nothing to import. Is it the torrc of \
                        the tor that runs the onion services?";
         return Err(Fault::new(&place, problem).into());
     }
     let mut nicknames = Nicknames::default();
-    let mut seen: BTreeMap<PathBuf, Place> = BTreeMap::new();
+    let mut seen: BTreeMap<PathBuf, SourcePlace> = BTreeMap::new();
     let mut services = Vec::new();
     let mut open = false;
     for mut directory in directories {
@@ -116,7 +116,7 @@ struct Base {
     beside: PathBuf,
 }
 
-fn data_directory(settings: &[Line], file: &Path, files: &impl Files) -> Base {
+fn data_directory(settings: &[Line], file: &Path, files: &impl ImportFiles) -> Base {
     let beside = directory_of(file).to_owned();
     let line = settings.iter().rfind(|line| line.key == "datadirectory");
     let data = line.map(|line| resolve(&line.value, &beside, files));
@@ -129,8 +129,8 @@ impl Base {
     fn find(
         &self,
         path: &str,
-        place: &Place,
-        files: &impl Files,
+        place: &SourcePlace,
+        files: &impl ImportFiles,
         notes: &mut Vec<Note>,
     ) -> PathBuf {
         let below = |base: &PathBuf| resolve(path, base, files);

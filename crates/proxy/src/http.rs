@@ -50,7 +50,7 @@ use gate::{Gate, PAGE_PATIENCE, Patience, Protocol};
 pub use proxy::{CircuitControl, Proxy, requests_under_way};
 use refusals::Refusals;
 use tasks::{Spawner, Tasks, answering};
-use turns::{Place, Turn};
+use turns::{ConnectionTurn, Turn};
 
 /// Bytes of a body that hyper holds for a client of HTTP/1 who does not read, or
 /// for an origin who does not, and what a client of HTTP/2 may send of one.
@@ -105,7 +105,7 @@ impl Proxy {
                 tasks.ended().await;
             }
             // What still runs when the connection has ended, nobody waits for.
-            Protocol::Http2 => match Place::take(self, exchange.visitor.circuit) {
+            Protocol::Http2 => match ConnectionTurn::take(self, exchange.visitor.circuit) {
                 Some(_place) => self.serve_http2(gate, exchange, tasks.spawner()).await,
                 None => {
                     self.counts.refused(Failure::TooMany);

@@ -47,7 +47,7 @@ use rustls::pki_types::ServerName;
 use self::balance::{Candidate, choose};
 use self::connection::{Dialer, HeadLimits};
 pub use self::counts::Client;
-use self::counts::Counts;
+use self::counts::OriginCounts;
 use self::health::{Change, Health, Thresholds, Trial, Trouble};
 use self::pool::Pool;
 pub use self::tls::TrustError;
@@ -78,7 +78,7 @@ struct Member {
     host: String,
     tls: bool,
     pool: Arc<Pool>,
-    counts: Arc<Counts>,
+    counts: Arc<OriginCounts>,
 }
 
 /// What the next choice depends on.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use crate::import::{Fault, Place, without_bom};
+use crate::import::{Fault, SourcePlace, without_bom};
 
 /// Who answers for a mapped address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,7 +19,7 @@ pub(super) enum MapKind {
 /// An address and the public site that it stands for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Map {
-    pub(super) place: Place,
+    pub(super) place: SourcePlace,
     pub(super) kind: MapKind,
     /// As it is written.
     pub(super) onion: String,
@@ -30,7 +30,7 @@ pub(super) struct Map {
 }
 
 /// A setting: its value, and where it is.
-pub(super) type Setting = (String, Place);
+pub(super) type Setting = (String, SourcePlace);
 
 /// What a file says.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -51,7 +51,7 @@ pub(super) fn parse(text: &str, file: &Path) -> Result<Project, Fault> {
     let mut project = Project::default();
     let mut name = "default".to_owned();
     for (number, line) in joined(text, file)? {
-        let place = Place { file: file.to_owned(), line: number };
+        let place = SourcePlace { file: file.to_owned(), line: number };
         let mut words = line.split_whitespace();
         let Some(command) = words.next().filter(|word| !word.starts_with('#')) else { continue };
         let mut word = |what| {
@@ -117,7 +117,7 @@ fn joined(text: &str, file: &Path) -> Result<Vec<(usize, String)>, Fault> {
     }
     match lines.last().filter(|_| open) {
         Some((line, _)) => {
-            let place = Place { file: file.to_owned(), line: *line };
+            let place = SourcePlace { file: file.to_owned(), line: *line };
             Err(Fault::new(&place, "the file ends behind a backslash"))
         }
         None => Ok(lines),

@@ -8,7 +8,7 @@ use super::project::Setting;
 use crate::import::draft::Entry;
 use crate::import::torrc::lines::Line;
 use crate::import::torrc::service;
-use crate::import::{Fault, Kind, Note, Place};
+use crate::import::{Fault, Kind, Note, SourcePlace};
 
 /// The authorities that are trusted anyway.
 const SYSTEM_AUTHORITIES: &str = "/etc/ssl/certs/ca-certificates.crt";
@@ -188,7 +188,7 @@ impl<'p> Settings<'p> {
     }
 
     /// What the settings about tor say in the service's table.
-    pub(super) fn service(&self, map: &Place, faults: &mut Vec<Fault>) -> Vec<Entry> {
+    pub(super) fn service(&self, map: &SourcePlace, faults: &mut Vec<Fault>) -> Vec<Entry> {
         let mut lines = Vec::new();
         for (ours, name) in OF_TOR {
             if let Some((value, place)) = self.all.get(ours).filter(|(value, _)| !value.is_empty())

@@ -6,7 +6,9 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::import::{Fault, Faults, Files, Kind, Note, Place, directory_of, resolve, without_bom};
+use crate::import::{
+    Fault, Faults, ImportFiles, Kind, Note, SourcePlace, directory_of, resolve, without_bom,
+};
 
 /// How deep files may include each other, as in C tor.
 const DEEPEST: usize = 31;
@@ -18,7 +20,7 @@ const MOST_FILES: usize = 1000;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::import) struct Line {
     /// Where it begins.
-    pub(in crate::import) place: Place,
+    pub(in crate::import) place: SourcePlace,
     /// The key in lower case, without `+` or `/` before it.
     pub(in crate::import) key: String,
     /// The key as it is written.
@@ -30,10 +32,10 @@ pub(in crate::import) struct Line {
 /// Reads a file and what it includes.
 pub(super) fn read(
     file: &Path,
-    files: &impl Files,
+    files: &impl ImportFiles,
     notes: &mut Vec<Note>,
 ) -> Result<Vec<Line>, Faults> {
-    let place = Place { file: file.to_owned(), line: 0 };
+    let place = SourcePlace { file: file.to_owned(), line: 0 };
     let mut reader = Reader { files, notes, lines: Vec::new(), faults: Vec::new(), read: 0 };
     match files.text(file) {
         Ok(Some(text)) => reader.add(file, &text, 0),
@@ -55,7 +57,7 @@ struct Reader<'r, F> {
     read: usize,
 }
 
-impl<F: Files> Reader<'_, F> {
+impl<F: ImportFiles> Reader<'_, F> {
     /// Adds the settings of one text, those of other files in the place of
     /// `%include`.
     fn add(&mut self, file: &Path, text: &str, depth: usize) {
@@ -114,7 +116,7 @@ impl<F: Files> Reader<'_, F> {
 
 /// The files that an `%include` names: those that match it, and of directories the
 /// files in them, without those that begin with a dot.
-fn matching(pattern: &Path, files: &impl Files) -> Result<Vec<PathBuf>, String> {
+fn matching(pattern: &Path, files: &impl ImportFiles) -> Result<Vec<PathBuf>, String> {
     let mut found = vec![PathBuf::new()];
     for part in pattern.components() {
         let part = part.as_os_str().to_string_lossy().into_owned();
@@ -177,7 +179,7 @@ pub(in crate::import) fn parse(text: &str, file: &Path) -> Result<Vec<Line>, Fau
     let mut lines = Vec::new();
     let mut physical = without_bom(text).lines().enumerate();
     while let Some((index, first)) = physical.next() {
-        let place = Place { file: file.to_owned(), line: index + 1 };
+        let place = SourcePlace { file: file.to_owned(), line: index + 1 };
         let first = first.trim();
         if first.is_empty() || first.starts_with('#') {
             continue;

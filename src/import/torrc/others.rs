@@ -1,7 +1,7 @@
 //! Why has a setting that is about no onion service no equivalent?
 
 use super::lines::Line;
-use crate::import::{Kind, Note, Place};
+use crate::import::{Kind, Note, SourcePlace};
 
 /// Settings by how they begin, in lower case, and what there is in their place.
 /// The first that fits counts.
@@ -142,7 +142,7 @@ const UNKNOWN: &str = "not known to this import: does the service need it?";
 /// Settings of one kind: the first of them, their names, and what is said.
 #[derive(Debug)]
 struct Group {
-    place: Place,
+    place: SourcePlace,
     names: Vec<String>,
     kind: Kind,
     text: &'static str,

@@ -6,7 +6,7 @@ use toml::{Table, Value};
 
 use super::lines::{Line, quoted};
 use crate::import::draft::Entry;
-use crate::import::{Fault, Kind, Note, Place};
+use crate::import::{Fault, Kind, Note, SourcePlace};
 
 /// The most servers that may share a port here.
 const MOST: usize = 32;
@@ -14,7 +14,7 @@ const MOST: usize = 32;
 /// A virtual port and a server behind it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Port {
-    place: Place,
+    place: SourcePlace,
     port: u16,
     target: String,
 }
@@ -129,7 +129,7 @@ mod tests {
     use super::*;
 
     fn target(value: &str) -> Result<(u16, String), Fault> {
-        let place = Place { file: "torrc".into(), line: 1 };
+        let place = SourcePlace { file: "torrc".into(), line: 1 };
         let line = Line { place, key: String::new(), name: String::new(), value: value.to_owned() };
         read(&line).map(|port| (port.port, port.target))
     }

@@ -7,9 +7,9 @@ use toml::{Table, Value};
 
 use super::lines::{self, Line};
 use super::ports::{self, Port};
-use crate::import::draft::{Entry, Service};
+use crate::import::draft::{DraftService, Entry};
 use crate::import::nicknames::Nicknames;
-use crate::import::{Fault, Files, Kind, Note, Place, address};
+use crate::import::{Fault, ImportFiles, Kind, Note, SourcePlace, address};
 
 /// What C tor limits introductions to, a second and at once, where it is only told
 /// to.
@@ -18,7 +18,7 @@ const RATE: (u32, u32) = (25, 200);
 /// Settings that hold for every service of the process.
 #[derive(Debug, Default)]
 pub(super) struct WholeProcess {
-    single_hop: Option<Place>,
+    single_hop: Option<SourcePlace>,
 }
 
 impl WholeProcess {
@@ -41,7 +41,7 @@ impl WholeProcess {
 /// A service as the torrc describes it.
 #[derive(Debug)]
 pub(super) struct Directory {
-    pub(super) place: Place,
+    pub(super) place: SourcePlace,
     /// As it is written.
     pub(super) path: String,
     /// Where that is.
@@ -81,10 +81,10 @@ impl Directory {
     pub(super) fn import(
         self,
         whole: &WholeProcess,
-        files: &impl Files,
+        files: &impl ImportFiles,
         nicknames: &mut Nicknames,
         faults: &mut Vec<Fault>,
-    ) -> Option<(Service, bool)> {
+    ) -> Option<(DraftService, bool)> {
         let before = faults.len();
         self.refuse_version_2(faults);
         if !self.has_ports {
@@ -119,7 +119,7 @@ impl Directory {
         };
         let nickname = nicknames.after_path(&key);
         let service =
-            Service { nickname, place: self.place, key, address, entries, http: Vec::new() };
+            DraftService { nickname, place: self.place, key, address, entries, http: Vec::new() };
         Some((service, open))
     }
 
@@ -145,7 +145,7 @@ impl Directory {
 /// What these settings of a service become, whatever program has written them as
 /// torrc has them.
 pub(in crate::import) fn entries_of(
-    place: &Place,
+    place: &SourcePlace,
     lines: Vec<Line>,
     faults: &mut Vec<Fault>,
 ) -> Vec<Entry> {
@@ -197,7 +197,7 @@ impl<'d> Reading<'d> {
         self.directory.settings.get(key)
     }
 
-    fn note(&mut self, place: &Place, kind: Kind, text: impl Into<String>) {
+    fn note(&mut self, place: &SourcePlace, kind: Kind, text: impl Into<String>) {
         self.entries.push(Entry::Note(Note::new(place, kind, text)));
     }
 
@@ -226,7 +226,7 @@ impl<'d> Reading<'d> {
     }
 
     /// Says no to running a service open that was not; whether it may run.
-    fn restrictions(&mut self, files: &impl Files) -> bool {
+    fn restrictions(&mut self, files: &impl ImportFiles) -> bool {
         let directory = self.directory.path_on_disk.join("authorized_clients");
         let names = match files.list(&directory) {
             Ok(names) => names.unwrap_or_default(),
@@ -343,7 +343,7 @@ impl<'d> Reading<'d> {
     }
 
     /// The addresses that it answers for, where it is a backend.
-    fn frontends(&mut self, files: &impl Files) -> Option<Entry> {
+    fn frontends(&mut self, files: &impl ImportFiles) -> Option<Entry> {
         if !self.flag("hiddenserviceonionbalanceinstance") {
             return None;
         }
@@ -380,7 +380,7 @@ impl<'d> Reading<'d> {
             }
         }
         if frontends.is_empty() && self.faults.len() == before {
-            let place = Place { file, line: 0 };
+            let place = SourcePlace { file, line: 0 };
             let problem =
                 "there is no MasterOnionAddress in it: whom does this backend answer for?";
             self.faults.push(Fault::new(&place, problem));

@@ -39,12 +39,12 @@ impl Drop for Turn {
 }
 
 /// A connection of HTTP/2 counts as long as this is there.
-pub(super) struct Place<'a> {
+pub(super) struct ConnectionTurn<'a> {
     proxy: &'a Proxy,
     circuit: u64,
 }
 
-impl<'a> Place<'a> {
+impl<'a> ConnectionTurn<'a> {
     /// The place of a connection that begins on this circuit; `None`: it has as
     /// many as it may.
     pub(super) fn take(proxy: &'a Proxy, circuit: u64) -> Option<Self> {
@@ -54,7 +54,7 @@ impl<'a> Place<'a> {
     }
 }
 
-impl Drop for Place<'_> {
+impl Drop for ConnectionTurn<'_> {
     fn drop(&mut self) {
         self.proxy.circuits.lock().disconnect(self.circuit);
     }

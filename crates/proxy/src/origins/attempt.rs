@@ -15,7 +15,7 @@ use super::connection::{DialError, HeadLimits};
 use super::counts::Client;
 use super::download::download;
 use super::shared::CheckoutError;
-use super::upload::{Held, Upload};
+use super::upload::{HeldUntilSent, Upload};
 use super::{Origins, Turn, request};
 use crate::answer::{self, Flaw};
 use crate::body::{self, Body};
@@ -101,7 +101,7 @@ impl Origins {
         }
         let (before, is_http1) = (lease.received(), lease.is_http1());
         let (head, body) = request.into_parts();
-        let (upload, progress) = Upload::new(body, lease.stream().map(|it| it as Held));
+        let (upload, progress) = Upload::new(body, lease.stream().map(|it| it as HeldUntilSent));
         let Some(sender) = lease.sender() else {
             return Err(Lost::spent(Failure::OriginBroken, "the connection is gone"));
         };

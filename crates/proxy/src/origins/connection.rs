@@ -69,7 +69,7 @@ pub(super) struct Dialer {
     /// The bounds on heads of responses.
     pub(super) heads: HeadLimits,
     /// Where connections live.
-    pub(super) tasks: Arc<Tasks>,
+    pub(super) tasks: Arc<ConnectionTasks>,
 }
 
 /// What a head of a response may be.
@@ -382,9 +382,9 @@ impl AsyncWrite for Wired {
 /// The tasks of the connections to one origin, which end with their owner. A task
 /// that starts others knows it only weakly, or it would keep itself alive.
 #[derive(Debug, Default)]
-pub(super) struct Tasks(Mutex<JoinSet<()>>);
+pub(super) struct ConnectionTasks(Mutex<JoinSet<()>>);
 
-impl Tasks {
+impl ConnectionTasks {
     /// Runs a task for as long as the owner lives. Without a runtime it is
     /// dropped at once: everything ends.
     pub(super) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
@@ -412,7 +412,7 @@ impl Tasks {
 
 /// The tasks that hyper starts for HTTP/2.
 #[derive(Clone, Debug)]
-struct Executor(Weak<Tasks>);
+struct Executor(Weak<ConnectionTasks>);
 
 impl<F> hyper::rt::Executor<F> for Executor
 where

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 /// What is counted for each origin.
 #[derive(Debug, Default)]
-pub(super) struct Counts {
+pub(super) struct OriginCounts {
     pub(super) requests: AtomicU64,
     pub(super) failures: AtomicU64,
     in_flight: AtomicUsize,
@@ -14,7 +14,7 @@ pub(super) struct Counts {
 /// A request under way, until the body of its response has ended or its
 /// upgraded connection is closed.
 #[derive(Debug)]
-pub(super) struct InFlight(Arc<Counts>);
+pub(super) struct InFlight(Arc<OriginCounts>);
 
 /// For whom a request is made. With PROXY protocol, who shares a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,7 +25,7 @@ pub struct Client {
     pub port: u16,
 }
 
-impl Counts {
+impl OriginCounts {
     /// A request goes to the origin.
     pub(super) fn begin(self: &Arc<Self>) -> InFlight {
         self.requests.fetch_add(1, Ordering::Relaxed);

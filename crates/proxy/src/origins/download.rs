@@ -9,7 +9,7 @@ use hyper::body::{Body as _, Bytes, Frame, Incoming, SizeHint};
 
 use super::counts::InFlight;
 use super::pool::Lease;
-use super::upload::Progress;
+use super::upload::UploadProgress;
 use crate::body::{Body, BodyError};
 
 /// The body of a response on its way from an origin: it holds the connection,
@@ -31,7 +31,7 @@ pub(super) fn download(
     body: Incoming,
     mut lease: Lease,
     in_flight: InFlight,
-    progress: Progress,
+    progress: UploadProgress,
 ) -> Body {
     let early = !progress.has_ended();
     if early {

@@ -19,7 +19,7 @@ use tokio::time::timeout;
 use super::connection::{Dialer, Sender, Wire};
 use super::counts::{Client, InFlight};
 use super::shared::{CheckoutError, Connections, Stream, share_of_a_circuit};
-use super::upload::Progress;
+use super::upload::UploadProgress;
 use crate::clock::now;
 use crate::pace::Pace;
 use crate::settings::{OriginProtocol, OriginSettings};
@@ -64,7 +64,7 @@ pub(super) struct Lease {
     /// Its stream, on a connection that is shared.
     stream: Option<Arc<Stream>>,
     /// The body of the request, if that may outlast the answer.
-    upload: Option<Progress>,
+    upload: Option<UploadProgress>,
     /// Whether the connection serves nobody afterwards.
     last: bool,
 }
@@ -208,7 +208,7 @@ impl Lease {
     }
 
     /// The answer has begun, and the request has not been sent in full.
-    pub(super) fn still_uploads(&mut self, upload: Progress) {
+    pub(super) fn still_uploads(&mut self, upload: UploadProgress) {
         self.upload = Some(upload);
     }
 

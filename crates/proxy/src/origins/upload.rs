@@ -15,19 +15,19 @@ use crate::body::{Body, BodyError};
 use crate::failure::Failure;
 
 /// What is freed once the body has ended.
-pub(super) type Held = Arc<dyn Any + Send + Sync>;
+pub(super) type HeldUntilSent = Arc<dyn Any + Send + Sync>;
 
 /// The body of a request on its way to an origin, for hyper.
 pub(super) struct Upload {
     body: Body,
     fate: Arc<Fate>,
     /// The origin is busy with its stream until it has the whole body.
-    _held: Option<Held>,
+    _held: Option<HeldUntilSent>,
 }
 
 /// What becomes of an upload, for who waits for the answer.
 #[derive(Clone)]
-pub(super) struct Progress(Arc<Fate>);
+pub(super) struct UploadProgress(Arc<Fate>);
 
 #[derive(Default)]
 struct Fate {
@@ -43,9 +43,9 @@ struct Fate {
 
 impl Upload {
     /// Watches a body; what is `held` for it is freed when it has ended.
-    pub(super) fn new(body: Body, held: Option<Held>) -> (Self, Progress) {
+    pub(super) fn new(body: Body, held: Option<HeldUntilSent>) -> (Self, UploadProgress) {
         let fate = Arc::new(Fate::default());
-        (Self { body, fate: Arc::clone(&fate), _held: held }, Progress(fate))
+        (Self { body, fate: Arc::clone(&fate), _held: held }, UploadProgress(fate))
     }
 
     /// The body, of which nothing was taken.
@@ -69,7 +69,7 @@ impl Fate {
     }
 }
 
-impl Progress {
+impl UploadProgress {
     /// Waits until hyper has begun to send the request, or given it up: in HTTP/2 its
     /// stream is open. For one waiter, here and below.
     pub(super) async fn begun(&self) {
