@@ -10,6 +10,7 @@
 //! | `document` | which values stand where? |
 //! | `reader` | how is a table read so that every error is told? |
 //! | `error` | how is an error told? |
+//! | `keys` | how is a key read and shown in one place? |
 //! | `units`, `names` | how are times, sizes and names written? |
 //! | `files` | are the files there that it names? |
 //! | `service`, `backends`, `frontends`, `ports`, `target`, `probe` | what is an onion service? |
@@ -31,6 +32,7 @@ mod error;
 mod files;
 mod frontends;
 mod http;
+mod keys;
 mod logging;
 mod metrics;
 mod names;

@@ -7,13 +7,11 @@
 //! | `headers` | what is changed in heads? |
 //! | `guard` | what is refused? |
 //! | `pages` | what do clients see when we answer? |
-//! | `show` | how is it written as TOML again? |
 
 mod guard;
 mod headers;
 mod origins;
 mod pages;
-pub(crate) mod show;
 mod tls;
 
 use std::collections::BTreeMap;
@@ -21,8 +19,9 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use super::error::Report;
-use super::reader::{Item, Reader, set};
-use onionbraid_proxy::rules::{ProxyRule, ProxyRules, ProxyTarget};
+use super::keys::{self, Pass, Switch};
+use super::reader::Item;
+use onionbraid_proxy::rules::{PortRange, ProxyRule, ProxyRules, ProxyTarget};
 use onionbraid_proxy::settings::{HttpSettings, TlsSettings};
 
 pub(crate) use origins::PROXY_PROTOCOLS;
@@ -50,7 +49,8 @@ pub(crate) fn read<'a>(item: Option<Item<'a>>, report: &mut Report) -> Http<'a> 
     let Some(item) = item else { return http };
     let Some(mut table) = item.table(report) else { return http };
     http.item = Some(item);
-    let settings = settings(&mut table, HttpSettings::default(), report);
+    let mut settings = HttpSettings::default();
+    keys(&mut Pass::Read(&mut table, report), &mut settings);
     let ports = table.get("ports");
     table.finish(report);
     for (name, item) in ports.and_then(|item| item.entries(report)).into_iter().flatten() {
@@ -64,7 +64,8 @@ pub(crate) fn read<'a>(item: Option<Item<'a>>, report: &mut Report) -> Http<'a> 
             continue;
         };
         let Some(mut table) = item.table(report) else { continue };
-        let settings = self::settings(&mut table, settings.clone(), report);
+        let mut settings = settings.clone();
+        keys(&mut Pass::Read(&mut table, report), &mut settings);
         table.finish(report);
         http.ports.insert(port, OnePort { item, settings: Arc::new(settings) });
     }
@@ -72,20 +73,34 @@ pub(crate) fn read<'a>(item: Option<Item<'a>>, report: &mut Report) -> Http<'a> 
     http
 }
 
-/// Reads the keys of a table over what holds without them.
-fn settings(table: &mut Reader<'_>, without: HttpSettings, report: &mut Report) -> HttpSettings {
-    let mut settings = without;
-    origins::read(table, &mut settings.origins, report);
-    headers::read(table, &mut settings.headers, report);
-    guard::read(table, &mut settings.guard, report);
-    guard::read_circuit(table, &mut settings.circuit, report);
-    if let Some(item) = table.get("error_pages") {
-        set(&mut settings.error_pages, pages::read(&item, report));
+/// The keys of a table.
+fn keys(pass: &mut Pass<'_, '_>, settings: &mut HttpSettings) {
+    origins::keys(pass, &mut settings.origins);
+    headers::keys(pass, &mut settings.headers);
+    guard::keys(pass, &mut settings.guard);
+    guard::circuit_keys(pass, &mut settings.circuit);
+    pass.key("error_pages", &mut settings.error_pages, pages::form());
+    pass.key("access_log", &mut settings.access_log, Switch);
+}
+
+/// The table `http` of a service with these settings and rules.
+pub(crate) fn to_toml(settings: &HttpSettings, rules: &ProxyRules) -> toml::Table {
+    let mut table = keys::show(keys, settings);
+    let mut ports = toml::Table::new();
+    for rule in &rules.0 {
+        let own = match &rule.target {
+            ProxyTarget::Http(target) => &target.settings,
+            ProxyTarget::Files(target) => &target.settings,
+            _ => continue,
+        };
+        if **own != *settings {
+            ports.insert(PortRange(&rule.ports).to_string(), keys::show(keys, own.as_ref()).into());
+        }
     }
-    if let Some(item) = table.get("access_log") {
-        set(&mut settings.access_log, item.boolean(report));
+    if !ports.is_empty() {
+        table.insert("ports".to_owned(), ports.into());
     }
-    settings
+    table
 }
 
 impl Http<'_> {

@@ -4,6 +4,7 @@ use tracing_subscriber::EnvFilter;
 
 use super::document::Node;
 use super::error::{KeyPath, Report};
+use super::keys::{Pass, Switch, Words, own};
 use super::reader::{Item, nearest};
 
 /// What is logged to standard error, and how.
@@ -38,16 +39,9 @@ pub enum LogFormat {
     Json,
 }
 
-impl LogFormat {
-    /// The name in the file.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Auto => "auto",
-            Self::Text => "text",
-            Self::Json => "json",
-        }
-    }
-}
+/// The words of `format`.
+const FORMATS: [(&str, LogFormat); 3] =
+    [("auto", LogFormat::Auto), ("text", LogFormat::Text), ("json", LogFormat::Json)];
 
 /// Keys of arti's table that do nothing here.
 const IGNORED: [&str; 8] = [
@@ -71,29 +65,7 @@ pub(crate) fn read(node: Option<&Node>, report: &mut Report) -> Logging {
     else {
         return logging;
     };
-    if let Some(item) = table.get("console")
-        && let Some(text) = item.text("a filter such as \"info\"", report)
-    {
-        match check_filter(text) {
-            Ok(()) => logging.console = text.to_owned(),
-            Err(problem) => item.wrong(problem, report),
-        }
-    }
-    if let Some(item) = table.get("format") {
-        let wanted = "\"auto\", \"text\" or \"json\"";
-        match item.text(wanted, report) {
-            Some("auto") => logging.format = LogFormat::Auto,
-            Some("text") => logging.format = LogFormat::Text,
-            Some("json") => logging.format = LogFormat::Json,
-            Some(_) => item.wrong(format!("this must be {wanted}"), report),
-            None => {}
-        }
-    }
-    if let Some(value) =
-        table.get("log_sensitive_information").and_then(|item| item.boolean(report))
-    {
-        logging.log_sensitive_information = value;
-    }
+    keys(&mut Pass::Read(&mut table, report), &mut logging);
     for key in IGNORED {
         if let Some(item) = table.get_unlisted(key) {
             report.warn(item.place(), &item.path, "arti's own; it does nothing here");
@@ -101,6 +73,19 @@ pub(crate) fn read(node: Option<&Node>, report: &mut Report) -> Logging {
     }
     table.finish(report);
     logging
+}
+
+/// The keys of the table that do something here.
+pub(crate) fn keys(pass: &mut Pass<'_, '_>, logging: &mut Logging) {
+    pass.key("console", &mut logging.console, own(console, |text| text.clone().into()));
+    pass.key("format", &mut logging.format, Words(&FORMATS));
+    pass.key("log_sensitive_information", &mut logging.log_sensitive_information, Switch);
+}
+
+fn console(item: &Item<'_>, report: &mut Report) -> Option<String> {
+    let text = item.text("a filter such as \"info\"", report)?;
+    check_filter(text).map_err(|problem| item.wrong(problem, report)).ok()?;
+    Some(text.to_owned())
 }
 
 /// Checks filter directives. A lone word is a target to [`EnvFilter`], so that

@@ -54,13 +54,6 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// Takes a value that was read; what was wrong leaves the slot as it is.
-pub(crate) fn set<T>(slot: &mut T, value: Option<T>) {
-    if let Some(value) = value {
-        *slot = value;
-    }
-}
-
 /// The text of an error about an unknown name among known ones.
 pub(crate) fn unknown<'k>(
     what: &str,

@@ -3,9 +3,10 @@
 
 use toml::{Table, Value};
 
-use super::http::show as http;
 use super::units::{path, table};
-use super::{Config, Probe, ProofOfWork, ServiceConfig, Shutdown, ports, units};
+use super::{
+    Config, Probe, ProofOfWork, ServiceConfig, Shutdown, http, keys, logging, ports, units,
+};
 use onionbraid_balancer::{Distinct, Publishers};
 use onionbraid_proxy::rules::{PortRange, ProxyRule, ProxyRules, ProxyTarget};
 use onionbraid_proxy::settings::HttpSettings;
@@ -31,14 +32,7 @@ impl Config {
         root.insert("metrics".to_owned(), table([("prometheus", prometheus)]));
         let debugging = ("permit_debugging", self.permit_debugging.into());
         root.insert("application".to_owned(), table([debugging]));
-        root.insert(
-            "logging".to_owned(),
-            table([
-                ("console", self.logging.console.clone().into()),
-                ("format", self.logging.format.name().into()),
-                ("log_sensitive_information", self.logging.log_sensitive_information.into()),
-            ]),
-        );
+        root.insert("logging".to_owned(), keys::show(logging::keys, &self.logging).into());
         let Shutdown { grace, limit } = self.shutdown;
         let time = units::time_value;
         root.insert("shutdown".to_owned(), table([("grace", time(grace)), ("limit", time(limit))]));

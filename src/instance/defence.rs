@@ -16,7 +16,7 @@ use tokio::task::{JoinError, JoinSet};
 use tor_hscrypto::pk::HsIdKeypair;
 use tor_hscrypto::time::TimePeriod;
 
-use super::Counters;
+use super::counters::Counters;
 use super::fair_queue::FairQueue;
 use super::intro::{Introduction, PointKeys};
 use super::limits::RENDEZVOUS_AT_ONCE;

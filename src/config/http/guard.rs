@@ -5,8 +5,10 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use crate::config::error::{ConfigError, Report};
-use crate::config::reader::{Item, Reader, set};
-use crate::config::{names, probe, units};
+use crate::config::keys::{Integer, OrFalse, Pass, Size, Switch, Time, array, own, texts};
+use crate::config::reader::Item;
+use crate::config::units::table;
+use crate::config::{names, probe};
 use onionbraid_proxy::settings::{
     AllowedHost, BlockRule, CircuitSettings, GuardSettings, RequestRate,
 };
@@ -25,55 +27,34 @@ const HEAD_TIMES: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::
 /// The status of a refusal where nothing else is said.
 const REFUSED: u16 = 403;
 
-/// Reads the keys about refused requests over what holds without them.
-pub(super) fn read(table: &mut Reader<'_>, guard: &mut GuardSettings, report: &mut Report) {
-    if let Some(item) = table.get("block_tor2web") {
-        set(&mut guard.block_tor2web, item.boolean(report));
-    }
-    if let Some(item) = table.get("allowed_hosts") {
-        set(&mut guard.allowed_hosts, item.unless_false(report, allowed_hosts));
-    }
-    if let Some(item) = table.get("block") {
-        set(&mut guard.block, block(&item, report));
-    }
-    if let Some(item) = table.get("max_headers") {
-        set(&mut guard.max_headers, item.integer(1..=1000, report));
-    }
-    if let Some(item) = table.get("max_head_size") {
-        let size = units::size(&item, HEAD, report);
-        set(&mut guard.max_head_bytes, size.and_then(|size| size.try_into().ok()));
-    }
-    if let Some(item) = table.get("max_body_size") {
-        let size = item
-            .unless_false(report, |item, report| units::size(item, 0..=1024_u64.pow(5), report));
-        set(&mut guard.max_body_bytes, size);
-    }
-    if let Some(item) = table.get("head_timeout") {
-        set(&mut guard.head_timeout, units::time(&item, HEAD_TIMES, report));
-    }
+/// The keys about refused requests.
+pub(super) fn keys(pass: &mut Pass<'_, '_>, guard: &mut GuardSettings) {
+    pass.key("block_tor2web", &mut guard.block_tor2web, Switch);
+    let hosts = own(allowed_hosts, |hosts: &Vec<_>| array(hosts, host_value));
+    pass.key("allowed_hosts", &mut guard.allowed_hosts, OrFalse(hosts));
+    let rules = own(block, |rules: &Vec<_>| array(rules, rule_value));
+    pass.key("block", &mut guard.block, rules);
+    pass.key("max_headers", &mut guard.max_headers, Integer(1..=1000));
+    pass.key("max_head_size", &mut guard.max_head_bytes, Size(HEAD));
+    let body = OrFalse(Size(0..=1024_u64.pow(5)));
+    pass.key("max_body_size", &mut guard.max_body_bytes, body);
+    pass.key("head_timeout", &mut guard.head_timeout, Time(HEAD_TIMES));
 }
 
-/// Reads the keys about circuits over what holds without them.
-pub(super) fn read_circuit(
-    table: &mut Reader<'_>,
-    circuit: &mut CircuitSettings,
-    report: &mut Report,
-) {
-    if let Some(item) = table.get("request_rate") {
-        set(&mut circuit.request_rate, item.unless_false(report, request_rate));
-    }
-    if let Some(item) = table.get("max_requests_per_circuit") {
-        let most = item.unless_false(report, |item, report| item.integer(1..=65535, report));
-        set(&mut circuit.max_requests, most);
-    }
-    if let Some(item) = table.get("close_abusers") {
-        set(&mut circuit.close_abusers, item.boolean(report));
-        let limits = circuit.request_rate.is_some() || circuit.max_requests.is_some();
-        if circuit.close_abusers && !limits {
-            let text = "it does nothing without a limit: give `request_rate` or \
-                        `max_requests_per_circuit`";
-            report.warn(item.place(), &item.path, text);
-        }
+/// The keys about circuits.
+pub(super) fn circuit_keys(pass: &mut Pass<'_, '_>, circuit: &mut CircuitSettings) {
+    let rate = own(request_rate, |rate: &RequestRate| {
+        table([("rate", rate.rate.into()), ("burst", rate.burst.into())])
+    });
+    pass.key("request_rate", &mut circuit.request_rate, OrFalse(rate));
+    let most = OrFalse(Integer(1..=65535));
+    pass.key("max_requests_per_circuit", &mut circuit.max_requests, most);
+    let close = pass.key("close_abusers", &mut circuit.close_abusers, Switch);
+    let limits = circuit.request_rate.is_some() || circuit.max_requests.is_some();
+    if let Some(item) = close.filter(|_| circuit.close_abusers && !limits) {
+        let text = "it does nothing without a limit: give `request_rate` or \
+                    `max_requests_per_circuit`";
+        pass.warn(&item, text);
     }
 }
 
@@ -123,6 +104,13 @@ fn allowed_hosts(item: &Item<'_>, report: &mut Report) -> Option<Vec<AllowedHost
     Some(allowed)
 }
 
+fn host_value(host: &AllowedHost) -> toml::Value {
+    match host {
+        AllowedHost::Own => "self".into(),
+        AllowedHost::Named(name) => name.clone().into(),
+    }
+}
+
 fn block(item: &Item<'_>, report: &mut Report) -> Option<Vec<BlockRule>> {
     let entries = item.array("an array of rules, such as [{ path = \"/admin\" }]", report)?;
     if entries.len() > MAX_RULES {
@@ -160,6 +148,20 @@ fn block_rule(entry: &Item<'_>, report: &mut Report) -> Option<BlockRule> {
         user_agent: user_agent.map_or(Some(None), |part| part.map(Some))?,
         status: status?,
     })
+}
+
+fn rule_value(rule: &BlockRule) -> toml::Value {
+    let text = |text: &Option<String>| text.clone().map(toml::Value::from);
+    let methods = Some(&rule.methods).filter(|methods| !methods.is_empty());
+    let entries = [
+        ("host", text(&rule.host)),
+        ("path", text(&rule.path)),
+        ("user_agent", text(&rule.user_agent)),
+        ("methods", methods.map(texts)),
+        ("status", Some(i64::from(rule.status).into())),
+    ];
+    let given = entries.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?)));
+    given.collect::<toml::Table>().into()
 }
 
 fn host(item: &Item<'_>, report: &mut Report) -> Option<String> {

@@ -3,8 +3,10 @@
 
 use crate::config::document::Value;
 use crate::config::error::Report;
+use crate::config::keys::{OrFalse, Pass, Switch, Words, array, own, texts};
 use crate::config::names;
-use crate::config::reader::{Item, Reader, set};
+use crate::config::reader::Item;
+use crate::config::units::table;
 use onionbraid_balancer::onion::OnionAddress;
 use onionbraid_proxy::headers::{is_reserved, is_told, is_translated, matches};
 use onionbraid_proxy::rules::ProxyTarget;
@@ -12,11 +14,11 @@ use onionbraid_proxy::settings::{HeaderSettings, HostHeader, NamePair, SecureCoo
 use onionbraid_proxy::token;
 
 /// The words of `proto`.
-pub(super) const PROTOS: [(&str, Option<&str>); 3] =
+const PROTOS: [(&str, Option<&str>); 3] =
     [("auto", None), ("http", Some("http")), ("https", Some("https"))];
 
 /// The words of `secure_cookies`.
-pub(super) const SECURE_COOKIES: [(&str, SecureCookies); 2] =
+const SECURE_COOKIES: [(&str, SecureCookies); 2] =
     [("keep", SecureCookies::Keep), ("drop", SecureCookies::Drop)];
 
 /// What stands for the service's own address.
@@ -42,56 +44,34 @@ const TAKEN: [&str; 8] = [
 /// Protocols in which requests would follow.
 const HIDDEN: [&str; 6] = ["h2", "h2c", "h3", "http", "https", "tls"];
 
-/// Reads the keys about heads over what holds without them.
-pub(super) fn read(table: &mut Reader<'_>, headers: &mut HeaderSettings, report: &mut Report) {
-    if let Some(item) = table.get("x_forwarded") {
-        set(&mut headers.x_forwarded, item.boolean(report));
+/// The keys about heads.
+pub(super) fn keys(pass: &mut Pass<'_, '_>, headers: &mut HeaderSettings) {
+    let host = pass.key("host", &mut headers.host, own(host, host_value));
+    pass.key("x_forwarded", &mut headers.x_forwarded, Switch);
+    pass.key("forwarded", &mut headers.forwarded, Switch);
+    pass.key("proto", &mut headers.proto, Words(&PROTOS));
+    let circuit_id = OrFalse(own(circuit_id, |name| name.clone().into()));
+    let circuit_id = pass.key("circuit_id_header", &mut headers.circuit_id, circuit_id);
+    let names = own(names, |names: &Vec<_>| array(names, pair_value));
+    let names = pass.key("names", &mut headers.names, names);
+    pass.key("url_fields", &mut headers.url_fields, own(url_fields, texts));
+    pass.key("map_own_address", &mut headers.map_own_address, Switch);
+    pass.key("secure_cookies", &mut headers.secure_cookies, Words(&SECURE_COOKIES));
+    let strip = |item: &Item<'_>, report: &mut Report| fields(item, "Alt-Svc", |_| Ok(()), report);
+    pass.key("strip", &mut headers.strip, own(strip, texts));
+    let strip = pass.key("strip_request", &mut headers.strip_request, own(strip_request, texts));
+    let pass_request =
+        |item: &Item<'_>, report: &mut Report| fields(item, "X-Username", may_pass, report);
+    let passed = pass.key("pass_request", &mut headers.pass_request, own(pass_request, texts));
+    if let (Some(problem), Some(item)) = (passes_in_vain(headers), passed.or(strip).or(circuit_id))
+    {
+        pass.wrong(&item, problem);
     }
-    if let Some(item) = table.get("forwarded") {
-        set(&mut headers.forwarded, item.boolean(report));
-    }
-    if let Some(item) = table.get("proto") {
-        set(&mut headers.proto, item.word(&PROTOS, report));
-    }
-    let circuit_id = table.get("circuit_id_header");
-    if let Some(item) = &circuit_id {
-        set(&mut headers.circuit_id, item.unless_false(report, self::circuit_id));
-    }
-    let names = table.get("names");
-    if let Some(item) = &names {
-        set(&mut headers.names, self::names(item, report));
-    }
-    if let Some(item) = table.get("url_fields") {
-        set(&mut headers.url_fields, url_fields(&item, report));
-    }
-    if let Some(item) = table.get("map_own_address") {
-        set(&mut headers.map_own_address, item.boolean(report));
-    }
-    if let Some(item) = table.get("secure_cookies") {
-        set(&mut headers.secure_cookies, item.word(&SECURE_COOKIES, report));
-    }
-    if let Some(item) = table.get("strip") {
-        set(&mut headers.strip, fields(&item, "Alt-Svc", |_| Ok(()), report));
-    }
-    let strip = table.get("strip_request");
-    if let Some(item) = &strip {
-        set(&mut headers.strip_request, strip_request(item, report));
-    }
-    let pass = table.get("pass_request");
-    if let Some(item) = &pass {
-        set(&mut headers.pass_request, fields(item, "X-Username", may_pass, report));
-    }
-    if let (Some(problem), Some(item)) = (passes_in_vain(headers), pass.or(strip).or(circuit_id)) {
-        item.wrong(problem, report);
-    }
-    if let Some(item) = table.get("upgrades") {
-        let upgrades = item.unless_false(report, upgrades);
-        set(&mut headers.upgrades, upgrades.map(Option::unwrap_or_default));
-    }
-    let host = table.get("host");
-    if let Some(item) = &host {
-        set(&mut headers.host, self::host(item, report));
-    }
+    let upgrades = own(
+        |item, report| item.unless_false(report, upgrades).map(Option::unwrap_or_default),
+        |upgrades: &Vec<_>| if upgrades.is_empty() { false.into() } else { texts(upgrades) },
+    );
+    pass.key("upgrades", &mut headers.upgrades, upgrades);
     // Names that are wrong were meant all the same.
     let listed = |item: &Item<'_>| match &item.node.value {
         Value::Array(entries) => !entries.is_empty(),
@@ -102,12 +82,25 @@ pub(super) fn read(table: &mut Reader<'_>, headers: &mut HeaderSettings, report:
         && !names.as_ref().is_some_and(listed)
         && let Some(item) = host.or(names)
     {
-        item.wrong(
+        pass.wrong(
+            &item,
             "`host = \"mapped\"` needs `names`: which public name belongs to which onion name, \
              such as names = [{ public = \"example.com\" }]",
-            report,
         );
     }
+}
+
+fn host_value(host: &HostHeader) -> toml::Value {
+    match host {
+        HostHeader::Pass => "pass".into(),
+        HostHeader::Mapped => "mapped".into(),
+        HostHeader::Fixed(host) => table([("fixed", host.clone().into())]),
+    }
+}
+
+fn pair_value(pair: &NamePair) -> toml::Value {
+    let onion = pair.onion.as_deref().unwrap_or(OWN);
+    table([("public", pair.public.clone().into()), ("onion", onion.into())])
 }
 
 fn host(item: &Item<'_>, report: &mut Report) -> Option<HostHeader> {

@@ -6,7 +6,8 @@ use std::time::Duration;
 use super::tls;
 use crate::config::document::Value;
 use crate::config::error::Report;
-use crate::config::reader::{Item, Reader, set};
+use crate::config::keys::{Form, Integer, Keys, OrFalse, Pass, Size, Time, Words, own};
+use crate::config::reader::Item;
 use crate::config::{probe, units};
 use onionbraid_proxy::settings::{
     Balance, BufferSettings, HealthCheck, OriginProtocol, OriginSettings, ProxyProtocol,
@@ -45,14 +46,14 @@ pub(super) const KEYS: [&str; 27] = [
 ];
 
 /// The words of `balance`.
-pub(super) const BALANCES: [(&str, Balance); 3] = [
+const BALANCES: [(&str, Balance); 3] = [
     ("round-robin", Balance::RoundRobin),
     ("least-connections", Balance::LeastConnections),
     ("first", Balance::First),
 ];
 
 /// The words of `origin_protocol`.
-pub(super) const PROTOCOLS: [(&str, OriginProtocol); 2] =
+const PROTOCOLS: [(&str, OriginProtocol); 2] =
     [("http1", OriginProtocol::Http1), ("http2", OriginProtocol::Http2)];
 
 /// The words of `proxy_protocol`.
@@ -79,125 +80,80 @@ const BUFFER_FILE: RangeInclusive<u64> = 0..=256 * 1024 * 1024;
 /// What may take longer: a whole request, or a connection for messages.
 const LONG: RangeInclusive<Duration> = SECOND..=Duration::from_secs(24 * 3600);
 
-/// Reads the keys about origins over what holds without them.
-pub(super) fn read(table: &mut Reader<'_>, origins: &mut OriginSettings, report: &mut Report) {
-    if let Some(item) = table.get("balance") {
-        set(&mut origins.balance, item.word(&BALANCES, report));
-    }
-    protocols(table, origins, report);
-    let mut time = |slot: &mut Duration, item: Option<Item<'_>>, range| {
-        set(slot, item.and_then(|item| units::time(&item, range, report)));
-    };
-    time(&mut origins.connect_timeout, table.get("connect_timeout"), CONNECT);
-    time(&mut origins.response_timeout, table.get("response_timeout"), PATIENCE);
-    time(&mut origins.idle_timeout, table.get("idle_timeout"), PATIENCE);
-    time(&mut origins.upgrade_timeout, table.get("upgrade_timeout"), LONG);
-    time(&mut origins.keep_alive, table.get("keep_alive"), Duration::ZERO..=HOUR);
-    time(&mut origins.fail_for, table.get("fail_for"), PATIENCE);
-    if let Some(item) = table.get("total_timeout") {
-        let time = item.unless_false(report, |item, report| units::time(item, LONG, report));
-        set(&mut origins.total_timeout, time);
-    }
-    if let Some(item) = table.get("min_rate") {
-        let rate = item.unless_false(report, |item, report| units::size(item, RATE, report));
-        set(&mut origins.min_rate, rate);
-    }
-    if let Some(item) = table.get("buffer_response") {
-        set(&mut origins.buffer_response, item.unless_false(report, buffer));
-    }
-    if let Some(item) = table.get("max_connections") {
-        set(&mut origins.max_connections, item.integer(1..=65535, report));
-    }
-    if let Some(item) = table.get("retries") {
-        set(&mut origins.retries, item.integer(0..=10, report));
-    }
-    if let Some(item) = table.get("fail_after") {
-        set(&mut origins.fail_after, item.integer(1..=1000, report));
-    }
-    if let Some(item) = table.get("health_check") {
-        set(&mut origins.health_check, health_check(&item, report));
-    }
-    if let Some(item) = table.get("tls") {
-        set(&mut origins.tls, tls::read(&item, report));
-    }
-}
-
-fn buffer(item: &Item<'_>, report: &mut Report) -> Option<BufferSettings> {
-    let mut table = item.table(report)?;
-    let mut buffer = BufferSettings::default();
-    if let Some(item) = table.get("memory") {
-        set(&mut buffer.memory, units::size(&item, BUFFER_MEMORY, report));
-    }
-    if let Some(item) = table.get("file") {
-        set(&mut buffer.file, units::size(&item, BUFFER_FILE, report));
-    }
-    table.finish(report);
-    Some(buffer)
-}
-
-fn protocols(table: &mut Reader<'_>, origins: &mut OriginSettings, report: &mut Report) {
-    let protocol = table.get("origin_protocol");
-    if let Some(item) = &protocol {
-        set(&mut origins.protocol, item.word(&PROTOCOLS, report));
-    }
-    let proxy_protocol = table.get("proxy_protocol");
-    if let Some(item) = &proxy_protocol {
-        let line = item.unless_false(report, |item, report| item.word(&PROXY_PROTOCOLS, report));
-        set(&mut origins.proxy_protocol, line);
-    }
+/// The keys about origins.
+pub(super) fn keys(pass: &mut Pass<'_, '_>, origins: &mut OriginSettings) {
+    pass.key("balance", &mut origins.balance, Words(&BALANCES));
+    let protocol = pass.key("origin_protocol", &mut origins.protocol, Words(&PROTOCOLS));
+    let line = OrFalse(Words(&PROXY_PROTOCOLS));
+    let line = pass.key("proxy_protocol", &mut origins.proxy_protocol, line);
     if origins.protocol == OriginProtocol::Http2
         && origins.proxy_protocol.is_some()
-        && let Some(item) = proxy_protocol.or(protocol)
+        && let Some(item) = line.or(protocol)
     {
-        item.wrong(
+        pass.wrong(
+            &item,
             "an HTTP/2 connection is for the requests of all clients, and this line would name \
              one: take `origin_protocol = \"http1\"`, or `proxy_protocol = false` and \
              `circuit_id_header`",
-            report,
         );
+    }
+    pass.key("connect_timeout", &mut origins.connect_timeout, Time(CONNECT));
+    pass.key("response_timeout", &mut origins.response_timeout, Time(PATIENCE));
+    pass.key("idle_timeout", &mut origins.idle_timeout, Time(PATIENCE));
+    pass.key("upgrade_timeout", &mut origins.upgrade_timeout, Time(LONG));
+    pass.key("total_timeout", &mut origins.total_timeout, OrFalse(Time(LONG)));
+    pass.key("min_rate", &mut origins.min_rate, OrFalse(Size(RATE)));
+    pass.key("buffer_response", &mut origins.buffer_response, OrFalse(Keys(buffer)));
+    pass.key("max_connections", &mut origins.max_connections, Integer(1..=65535));
+    pass.key("keep_alive", &mut origins.keep_alive, Time(Duration::ZERO..=HOUR));
+    pass.key("retries", &mut origins.retries, Integer(0..=10));
+    pass.key("fail_after", &mut origins.fail_after, Integer(1..=1000));
+    pass.key("fail_for", &mut origins.fail_for, Time(PATIENCE));
+    pass.key("health_check", &mut origins.health_check, HealthCheckForm);
+    pass.key("tls", &mut origins.tls, Keys(tls::keys));
+}
+
+fn buffer(pass: &mut Pass<'_, '_>, buffer: &mut BufferSettings) {
+    pass.key("memory", &mut buffer.memory, Size(BUFFER_MEMORY));
+    pass.key("file", &mut buffer.file, Size(BUFFER_FILE));
+}
+
+/// `true` and `false` as well as a table.
+struct HealthCheckForm;
+
+impl Form<Option<HealthCheck>> for HealthCheckForm {
+    fn read(&self, item: &Item<'_>, report: &mut Report) -> Option<Option<HealthCheck>> {
+        match item.node.value {
+            Value::Scalar(toml::Value::Boolean(wanted)) => Some(wanted.then(HealthCheck::default)),
+            Value::Table(_) => Keys(health_check).read(item, report).map(Some),
+            _ => {
+                let right = "this must be true, false, or a table such as { path = \"/health\" }";
+                item.wrong(right, report);
+                None
+            }
+        }
+    }
+
+    fn show(&self, check: &Option<HealthCheck>) -> toml::Value {
+        OrFalse(Keys(health_check)).show(check)
     }
 }
 
-fn health_check(item: &Item<'_>, report: &mut Report) -> Option<Option<HealthCheck>> {
-    match item.node.value {
-        Value::Scalar(toml::Value::Boolean(wanted)) => {
-            return Some(wanted.then(HealthCheck::default));
-        }
-        Value::Table(_) => {}
-        _ => {
-            item.wrong(
-                "this must be true, false, or a table such as { path = \"/health\" }",
-                report,
-            );
-            return None;
+fn health_check(pass: &mut Pass<'_, '_>, check: &mut HealthCheck) {
+    let text = |text: &String| text.clone().into();
+    let path = pass.optional("path", &mut check.path, own(probe::path, text));
+    // Shown where it means something.
+    if check.path.is_some() || matches!(pass, Pass::Read(..)) {
+        let form = own(status, |status| units::statuses_text(status).into());
+        let status = pass.key("status", &mut check.status, form);
+        if let (Some(item), None) = (status, path) {
+            pass.wrong(&item, "only an answer has a status: give a `path` too");
         }
     }
-    let mut table = item.table(report)?;
-    let mut check = HealthCheck::default();
-    let path = table.get("path");
-    if let Some(item) = &path {
-        check.path = probe::path(item, report);
-    }
-    if let Some(item) = table.get("status") {
-        if path.is_none() {
-            item.wrong("only an answer has a status: give a `path` too", report);
-        }
-        set(&mut check.status, status(&item, report));
-    }
-    if let Some(item) = table.get("interval") {
-        set(&mut check.interval, units::time(&item, PATIENCE, report));
-    }
-    if let Some(item) = table.get("timeout") {
-        let range = 100 * MILLISECOND..=60 * SECOND;
-        set(&mut check.timeout, units::time(&item, range, report));
-    }
-    for (key, slot) in [("rise", &mut check.rise), ("fall", &mut check.fall)] {
-        if let Some(item) = table.get(key) {
-            set(slot, item.integer(1..=100, report));
-        }
-    }
-    table.finish(report);
-    Some(Some(check))
+    pass.key("interval", &mut check.interval, Time(PATIENCE));
+    pass.key("timeout", &mut check.timeout, Time(100 * MILLISECOND..=60 * SECOND));
+    pass.key("rise", &mut check.rise, Integer(1..=100));
+    pass.key("fall", &mut check.fall, Integer(1..=100));
 }
 
 /// The statuses of a good answer: `200`, `"200"` or `"200-399"`.

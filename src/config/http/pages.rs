@@ -4,6 +4,7 @@ use std::ops::RangeInclusive;
 
 use crate::config::error::{Report, Wanted};
 use crate::config::files;
+use crate::config::keys::{Form, own};
 use crate::config::reader::Item;
 use crate::config::units;
 use onionbraid_proxy::settings::ErrorPage;
@@ -11,8 +12,16 @@ use onionbraid_proxy::settings::ErrorPage;
 /// The answers that are ours to give.
 const WITHIN: RangeInclusive<u16> = 400..=599;
 
-/// Reads `error_pages`. What is wrong has been reported.
-pub(super) fn read(item: &Item<'_>, report: &mut Report) -> Option<Vec<ErrorPage>> {
+/// `error_pages`: a file for each status, or range of them.
+pub(super) fn form() -> impl Form<Vec<ErrorPage>> {
+    own(read, |pages: &Vec<ErrorPage>| {
+        let entry =
+            |page: &ErrorPage| (units::statuses_text(&page.status), units::path(&page.file));
+        pages.iter().map(entry).collect::<toml::Table>().into()
+    })
+}
+
+fn read(item: &Item<'_>, report: &mut Report) -> Option<Vec<ErrorPage>> {
     let mut pages: Vec<ErrorPage> = Vec::new();
     for (name, entry) in item.entries(report)? {
         let Some(status) = units::statuses(name, &WITHIN) else {

@@ -1,48 +1,45 @@
 //! How `https://` origins prove who they are: the `tls` key.
 
+use std::path::PathBuf;
+
 use base64ct::{Base64, Encoding as _};
 
 use crate::config::error::{Report, Wanted};
 use crate::config::files;
-use crate::config::names;
-use crate::config::reader::{Item, set};
+use crate::config::keys::{Pass, array, own};
+use crate::config::reader::Item;
+use crate::config::{names, units};
 use onionbraid_proxy::settings::TlsSettings;
 
 /// What has to be written so that any certificate is accepted.
-pub(super) const ANY: &str = "everyone in between may read and change everything";
+const ANY: &str = "everyone in between may read and change everything";
 
 /// The most pins: a few certificates and their successors.
 const MAX_PINS: usize = 16;
 
-/// Reads `tls`. What is wrong has been reported.
-pub(super) fn read(item: &Item<'_>, report: &mut Report) -> Option<TlsSettings> {
-    let mut table = item.table(report)?;
-    let mut tls = TlsSettings::default();
-    let authorities = table.get("ca_file");
-    if let Some(item) = &authorities {
-        tls.ca_file = files::read(item, Wanted::Certificates, report);
+/// The keys of `tls`.
+pub(super) fn keys(pass: &mut Pass<'_, '_>, tls: &mut TlsSettings) {
+    let file = own(
+        |item, report| files::read(item, Wanted::Certificates, report),
+        |file: &PathBuf| units::path(file),
+    );
+    let authorities = pass.optional("ca_file", &mut tls.ca_file, file);
+    let name = own(server_name, |name| name.clone().into());
+    pass.optional("server_name", &mut tls.server_name, name);
+    let form = own(pins, |pins: &Vec<_>| array(pins, |pin| pin_text(pin).into()));
+    let pins = pass.key("pins", &mut tls.pins, form);
+    let any = own(any, |any| if *any { ANY.into() } else { false.into() });
+    let any = pass.key("accept_any_certificate", &mut tls.accept_any_certificate, any);
+    if any.is_some()
+        && tls.accept_any_certificate
+        && let Some(other) = authorities.or(pins)
+    {
+        pass.wrong(
+            &other,
+            "this says which certificates are good, and `accept_any_certificate` that all of \
+             them are: one of the two has to go",
+        );
     }
-    if let Some(item) = table.get("server_name") {
-        tls.server_name = server_name(&item, report);
-    }
-    let pins = table.get("pins");
-    if let Some(item) = &pins {
-        set(&mut tls.pins, self::pins(item, report));
-    }
-    if let Some(item) = table.get("accept_any_certificate") {
-        tls.accept_any_certificate = any(&item, report);
-        if tls.accept_any_certificate
-            && let Some(other) = authorities.or(pins)
-        {
-            other.wrong(
-                "this says which certificates are good, and `accept_any_certificate` that all of \
-                 them are: one of the two has to go",
-                report,
-            );
-        }
-    }
-    table.finish(report);
-    Some(tls)
 }
 
 fn server_name(item: &Item<'_>, report: &mut Report) -> Option<String> {
@@ -57,7 +54,7 @@ fn server_name(item: &Item<'_>, report: &mut Report) -> Option<String> {
 
 /// Whether any certificate is accepted: `false`, or the sentence that says what
 /// it means.
-fn any(item: &Item<'_>, report: &mut Report) -> bool {
+fn any(item: &Item<'_>, report: &mut Report) -> Option<bool> {
     let wanted = item.as_text() == Some(ANY);
     if !wanted && !item.is_false() {
         item.wrong(
@@ -68,7 +65,7 @@ fn any(item: &Item<'_>, report: &mut Report) -> bool {
             report,
         );
     }
-    wanted
+    Some(wanted)
 }
 
 fn pins(item: &Item<'_>, report: &mut Report) -> Option<Vec<[u8; 32]>> {
@@ -98,7 +95,7 @@ fn pin(text: &str) -> Option<[u8; 32]> {
 }
 
 /// A pin as the file has it.
-pub(super) fn pin_text(pin: &[u8; 32]) -> String {
+fn pin_text(pin: &[u8; 32]) -> String {
     format!("sha256/{}", Base64::encode_string(pin))
 }
 
