@@ -7,10 +7,11 @@
 //! there it goes back to its instance, which meets the client. How that is
 //! ordered, and how much work to ask for, `onionbraid_balancer::pow` decides.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::{JoinError, JoinSet};
 use tor_hscrypto::pk::HsIdKeypair;
@@ -208,18 +209,18 @@ impl Defence {
     /// waits is dropped.
     pub(crate) fn configure(&self, settings: Option<DefenceSettings>) {
         let Some(settings) = settings else {
-            let mut desk = lock(&self.desk);
+            let mut desk = self.desk.lock();
             self.on.store(false, Ordering::Relaxed);
             desk.queue = AdmissionQueue::new(AdmissionSettings::default());
             self.puzzle.send_if_modified(|told| told.take().is_some());
             drop(desk);
-            lock(&self.arrived).clear();
+            self.arrived.lock().clear();
             return;
         };
         let DefenceSettings { rate: (rate, burst), depth, max_effort, has_frontends } = settings;
         let at_once = usize::try_from(RENDEZVOUS_AT_ONCE).unwrap_or(usize::MAX);
         let queue = AdmissionSettings { rate, burst, depth, max_effort, at_once };
-        let mut desk = lock(&self.desk);
+        let mut desk = self.desk.lock();
         desk.has_frontends = has_frontends;
         if self.on.swap(true, Ordering::Relaxed) {
             desk.queue.reconfigure(queue);
@@ -249,7 +250,7 @@ impl Defence {
         if !self.is_on() {
             return None;
         }
-        let desk = lock(&self.desk);
+        let desk = self.desk.lock();
         Some(DefenceStatus {
             effort: desk.queue.suggested_effort(),
             rate: desk.queue.rate(),
@@ -269,7 +270,7 @@ impl Defence {
     /// An introduction has arrived that is no replay.
     pub(super) fn examine(&self, arrived: Arrived) {
         let session = arrived.keys.session_id();
-        if let Err(arrived) = lock(&self.arrived).push(session, arrived) {
+        if let Err(arrived) = self.arrived.lock().push(session, arrived) {
             arrived.counters.dropped.queue.fetch_add(1, Ordering::Relaxed);
         }
         self.wake.notify_one();
@@ -293,7 +294,7 @@ impl Defence {
                     look_at = Some(now.monotonic + LOOK_EVERY);
                 }
                 // One that ends soon may have seen nothing more to do.
-                while examining.len() < threads && !lock(&self.arrived).is_empty() {
+                while examining.len() < threads && !self.arrived.lock().is_empty() {
                     let defence = Arc::clone(&self);
                     examining.spawn_blocking(move || defence.examine_all());
                 }
@@ -315,7 +316,7 @@ impl Defence {
     fn examine_all(&self) {
         loop {
             let batch: Vec<Arrived> = {
-                let mut arrived = lock(&self.arrived);
+                let mut arrived = self.arrived.lock();
                 std::iter::from_fn(|| arrived.pop()).take(BATCH).collect()
             };
             let Ok(directory) = self.network.directory() else { return };
@@ -324,7 +325,7 @@ impl Defence {
             }
             let subcredentials = self.subcredentials.acceptable(&directory);
             drop(directory);
-            let verifiers = Arc::clone(&lock(&self.verifiers));
+            let verifiers = Arc::clone(&self.verifiers.lock());
             for arrived in batch {
                 let Arrived { introduction, digest, keys, counters, back } = arrived;
                 match open(&introduction, &keys, &subcredentials) {
@@ -347,7 +348,7 @@ impl Defence {
     fn enqueue(&self, waiting: Waiting, verifiers: &Verifiers) {
         let solution = waiting.opened.proof_of_work().map(|proof| verifiers.check(proof));
         let now = now().monotonic;
-        let mut desk = lock(&self.desk);
+        let mut desk = self.desk.lock();
         if let Some(effort) = desk.effort(solution) {
             desk.queue.push(effort, waiting, now);
         }
@@ -355,7 +356,7 @@ impl Defence {
 
     /// Sends those back to their instances whose turn it is. When to look again.
     fn admit(self: &Arc<Self>, now: Instant) -> Option<Instant> {
-        let mut desk = lock(&self.desk);
+        let mut desk = self.desk.lock();
         let floor = desk.nonces.floor();
         desk.queue.set_floor(floor);
         loop {
@@ -385,13 +386,13 @@ impl Defence {
         *accepted = current;
         let verifiers = Verifiers::new(&self.puzzles, &self.identity, &directory, now.wall);
         let seeds: Vec<SeedId> = verifiers.seeds().collect();
-        lock(&self.desk).nonces.retain(|seed| seeds.contains(seed));
-        *lock(&self.verifiers) = Arc::new(verifiers);
+        self.desk.lock().nonces.retain(|seed| seeds.contains(seed));
+        *self.verifiers.lock() = Arc::new(verifiers);
     }
 
     /// Tells what descriptors should say now.
     fn tell(&self, now: Now) {
-        let desk = lock(&self.desk);
+        let desk = self.desk.lock();
         if !self.is_on() {
             return;
         }
@@ -442,11 +443,6 @@ impl Desk {
             }
         }
     }
-}
-
-/// None of them is ever half changed, whoever panicked.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn panicked(error: JoinError) {
