@@ -1,7 +1,7 @@
 //! What in another system's configuration has an equivalent in an arti.toml, and
 //! what has none?
 //!
-//! Pure: texts in, a [`Draft`] or all faults out. Files are seen through
+//! Pure: texts in, a [`Draft`](draft::Draft) or all faults out. Files are seen through
 //! [`ImportFiles`], which `commands/import.rs` implements on the disk and nothing here
 //! can write through. Called by that command alone.
 //!

@@ -4,8 +4,8 @@
 //! Takes any duplex stream and answers the requests on it, HTTP/1 or HTTP/2 by
 //! prior knowledge. hyper does the protocol, on a [`gate`] that gives it one
 //! message of HTTP/1 at a time; an [`exchange`] leads one request to an
-//! [`Upstream`] and its answer back, without holding more of either body than a
-//! few buffers.
+//! [`Upstream`](crate::upstream::Upstream) and its answer back, without holding more
+//! of either body than a few buffers.
 
 mod activity;
 mod circuits;
