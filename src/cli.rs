@@ -1,5 +1,6 @@
 //! What the command line looks like: types for clap, no behaviour.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -155,6 +156,17 @@ pub enum Command {
     /// Generate what packages hold beside the program
     #[command(subcommand, hide = true)]
     Generate(GenerateCommand),
+    /// Run a command of this program as another user, without a terminal (root)
+    #[command(hide = true)]
+    AsUser {
+        /// The user's number
+        user: u32,
+        /// The group's number
+        group: u32,
+        /// The command and its arguments
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true)]
+        arguments: Vec<OsString>,
+    },
 }
 
 const RUN: &str = "\

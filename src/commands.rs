@@ -1,6 +1,7 @@
 //! What each subcommand does, one file each. Only here is anything printed,
 //! and only here does an error become a text and an exit code.
 
+pub mod as_user;
 mod ask;
 pub mod backend;
 pub mod backend_config;
@@ -120,7 +121,14 @@ pub(crate) fn service<'a>(config: &'a Config, name: &str) -> Result<&'a ServiceC
 /// A remark beside a command's output, for people and not for scripts.
 pub(crate) fn remark(text: &str) {
     // What cannot be told is not worth failing for.
-    let _ = writeln!(io::stderr(), "{text}");
+    let _ = writeln!(io::stderr(), "{}", shown(text));
+}
+
+/// A text as a terminal may get it: other processes have a say in some texts, and
+/// characters that steer a terminal are not for them.
+fn shown(text: &str) -> String {
+    let steers = |c: char| c.is_control() && !matches!(c, '\n' | '\t');
+    text.chars().map(|c| if steers(c) { '?' } else { c }).collect()
 }
 
 /// Ends a command: tells what went wrong, if anything did, and gives its code.
@@ -129,7 +137,7 @@ pub(crate) fn finish(result: Result<(), Failure>) -> ExitCode {
         Ok(()) => Exit::Ok.into(),
         Err(failure) => {
             // Where standard error is closed too, the code still tells.
-            let _ = writeln!(io::stderr(), "onionbraid: {}", failure.text.trim_end());
+            let _ = writeln!(io::stderr(), "onionbraid: {}", shown(failure.text.trim_end()));
             failure.exit.into()
         }
     }

@@ -64,8 +64,10 @@ impl Process {
             return false;
         }
         let mut directories = file.ancestors().skip(1);
+        // By another name it may lie in another directory.
+        let has_other_names = file.metadata().is_ok_and(|found| found.nlink() > 1);
         self.others_have(&file, READ)
-            && directories.all(|directory| self.others_have(directory, ENTER))
+            && (has_other_names || directories.all(|directory| self.others_have(directory, ENTER)))
     }
 
     /// Whether others have a permission on one file or directory.
@@ -128,9 +130,15 @@ fn access_list(path: &Path) -> io::Result<Option<Vec<u8>>> {
     }
 }
 
+/// What Docker and Podman leave in a container.
+const CONTAINER: [&str; 2] = ["/.dockerenv", "/run/.containerenv"];
+
 /// Whether a file is a container's secret: below `/run/secrets`, root's, and mounted
-/// there for this container alone.
+/// there for this container alone. A machine of several users has no such place.
 fn is_delivered_by_a_container(file: &Path) -> bool {
+    if !CONTAINER.iter().any(|mark| Path::new(mark).exists()) {
+        return false;
+    }
     let secrets = Path::new(SECRETS);
     let device = |path: &Path| path.metadata().map(|found| found.dev()).ok();
     let mounted = |path: &Path| device(path) != path.parent().and_then(device);

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use serde_json::json;
 
 use super::ask::order;
-use super::{Failure, finish};
+use super::{Failure, finish, shown};
 use crate::admin::orders::{self, Reloaded};
 use crate::config::{Config, Environment};
 use crate::exit::Exit;
@@ -25,7 +25,7 @@ fn try_reload(files: &[PathBuf]) -> Result<(), Failure> {
         let text = format!("the daemon's answer makes no sense to this version: {error}");
         Failure::new(Exit::Failed, text)
     })?;
-    Ok(std::io::stdout().lock().write_all(told(&reloaded).as_bytes())?)
+    Ok(std::io::stdout().lock().write_all(shown(&told(&reloaded)).as_bytes())?)
 }
 
 /// What to tell the operator.

@@ -28,6 +28,18 @@ pub struct Environment {
 }
 
 impl Environment {
+    /// The variables that say where things are, for a process that runs on with
+    /// these alone.
+    pub(crate) const VARIABLES: [&str; 7] = [
+        "HOME",
+        "XDG_CONFIG_HOME",
+        "XDG_STATE_HOME",
+        "XDG_CACHE_HOME",
+        "STATE_DIRECTORY",
+        "CACHE_DIRECTORY",
+        "CREDENTIALS_DIRECTORY",
+    ];
+
     /// The environment of this process.
     pub fn of_process() -> Self {
         Self::new(std::env::vars_os())

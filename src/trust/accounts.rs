@@ -40,7 +40,11 @@ impl Accounts {
             let members = members.split(',').map(str::trim).filter(|name| !name.is_empty());
             Some((group.parse().ok()?, members.map(str::to_owned).collect()))
         };
-        let complete = switch.is_none_or(is_local);
+        // Lines of NIS stand for users and members that are elsewhere.
+        let has_nis = |text: Option<&str>| {
+            text.is_some_and(|text| text.lines().any(|line| line.starts_with(['+', '-'])))
+        };
+        let complete = switch.is_none_or(is_local) && !has_nis(passwd) && !has_nis(group);
         let users = match (passwd, group) {
             (Some(passwd), Some(_)) if complete => Some(passwd.lines().filter_map(user).collect()),
             _ => None,
@@ -53,8 +57,10 @@ impl Accounts {
     pub(super) fn only(&self, user: u32, group: u32) -> bool {
         let Some(users) = &self.users else { return false };
         let trusted = |id: u32| id == 0 || id == user;
+        // One that the file does not have, another database may.
         let is_trusted = |name: &String| {
-            users.iter().filter(|(found, ..)| found == name).all(|(_, id, _)| trusted(*id))
+            let mut of_name = users.iter().filter(|(found, ..)| found == name).peekable();
+            (name == "root" || of_name.peek().is_some()) && of_name.all(|(_, id, _)| trusted(*id))
         };
         let primary = users.iter().filter(|(_, _, primary)| *primary == group);
         let members = self.groups.iter().filter(|(id, _)| *id == group);
@@ -110,5 +116,7 @@ mod tests {
         assert!(!only("", Some("passwd: files sss\n"), 90));
         assert!(!only("", Some("group:\tfiles ldap # here\n"), 90));
         assert!(!Accounts::new(None, Some(""), None).only(90, 90), "not to be read");
+        assert!(!only("keys:x:50:onion\n+:::\n", None, 50), "members of NIS");
+        assert!(!only("keys:x:50:onion,homed\n", None, 50), "a member of another database");
     }
 }

@@ -371,7 +371,7 @@ impl Balancer {
         let starting = !self.publisher.has_network()
             || (!self.publisher.has_published()
                 && self.backends.iter().any(|b| b.state() == BackendState::Unknown));
-        if self.backends.iter().any(TrackedBackend::is_live) {
+        if !live(&self.backends, false).is_empty() {
             match (self.publisher.has_network(), self.publisher.is_found()) {
                 (false, _) => ServiceState::Starting,
                 (true, false) => ServiceState::Publishing,

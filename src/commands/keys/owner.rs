@@ -5,11 +5,10 @@
 //! Root itself would follow links that the user made, to places that only root may
 //! write to.
 
-use std::io::Write as _;
+use std::io::{Read, Write as _};
 use std::os::unix::fs::MetadataExt as _;
-use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Command, Output, Stdio};
 
 use fs_mistrust::Mistrust;
 use tor_config::mistrust::FS_PERMISSIONS_CHECKS_DISABLE_VAR;
@@ -19,9 +18,12 @@ use crate::config::Config;
 use crate::exit::Exit;
 use onionbraid_balancer::onion::OnionAddress;
 
+/// The longest output of such a command, in bytes.
+const SAID_AT_MOST: u64 = 64 * 1024;
+
 /// Whether this process may read everything.
 pub(crate) fn is_root() -> bool {
-    Path::new("/proc/self").metadata().is_ok_and(|process| process.uid() == 0)
+    rustix::process::geteuid().is_root()
 }
 
 /// A user that is not root, and its group.
@@ -78,7 +80,8 @@ pub(crate) fn run_as(
         Failure::new(Exit::Failed, text)
     };
     let mut command = Command::new("/proc/self/exe");
-    command.arg("keys").args(arguments).uid(owner.user).gid(owner.group);
+    let numbers = [owner.user.to_string(), owner.group.to_string()];
+    command.arg("as-user").args(numbers).arg("keys").args(arguments);
     for file in &config.files {
         command.arg("-c").arg(std::path::absolute(file).unwrap_or_else(|_| file.clone()));
     }
@@ -88,7 +91,12 @@ pub(crate) fn run_as(
         // Where it ends before it has read, what it says matters.
         let _ = stdin.write_all(input);
     }
-    let output = child.wait_with_output().map_err(|error| failed(&error))?;
+    // Whoever has that user has a say in what comes, and in how much.
+    let stderr = child.stderr.take().map(|stderr| std::thread::spawn(move || beginning(stderr)));
+    let stdout = child.stdout.take().map(beginning).unwrap_or_default();
+    let stderr = stderr.and_then(|stderr| stderr.join().ok()).unwrap_or_default();
+    let status = child.wait().map_err(|error| failed(&error))?;
+    let output = Output { status, stdout, stderr };
     let said = String::from_utf8_lossy(&output.stderr);
     let said = said.trim_end();
     let exits = [Exit::Usage, Exit::Permission, Exit::Configuration];
@@ -104,4 +112,12 @@ pub(crate) fn run_as(
     }
     let address = String::from_utf8_lossy(&output.stdout);
     address.trim_end().parse().map_err(|error| failed(&error))
+}
+
+/// As much of an output as anybody reads.
+fn beginning(output: impl Read) -> Vec<u8> {
+    let mut read = Vec::new();
+    // What was read before it broke off is what there is.
+    let _ = output.take(SAID_AT_MOST).read_to_end(&mut read);
+    read
 }
