@@ -18,14 +18,19 @@ build: ## the program, as it is released: target/release/onionbraid
 	$(CARGO) build --release --locked
 
 .PHONY: packages
-packages: build ## a Debian package and an RPM: target/debian, target/generate-rpm
+packages: ## a Debian package and an RPM: dist/
 	@integration/install-programs.sh packages
-	$(CARGO) deb --no-build --locked
-	$(CARGO) generate-rpm
+	packaging/release.sh dist packages
+
+.PHONY: release
+release: ## all that is released, reproducibly: a static program, packages, sums: dist/
+	@integration/install-programs.sh packages
+	packaging/release.sh dist
 
 .PHONY: test-packages
-test-packages: packages ## installs the Debian package in a clean root file system (as root)
-	packaging/test-clean-root.sh target/debian/onionbraid_*.deb
+test-packages: release ## looks at what is released, installs the Debian package (as root)
+	packaging/test-release.sh dist
+	packaging/test-clean-root.sh dist/onionbraid_*.deb
 
 .PHONY: deps
 deps: ## install what tests need and this machine lacks: tor, nginx, curl, aiohttp, Prometheus, cargo-deny
