@@ -23,14 +23,26 @@ packages: ## a Debian package and an RPM: dist/
 	packaging/release.sh dist packages
 
 .PHONY: release
-release: ## all that is released, reproducibly: a static program, packages, sums: dist/
-	@integration/install-programs.sh packages
+release: ## all that is released, reproducibly: a static program, packages, an image, sums: dist/
+	@integration/install-programs.sh packages image
 	packaging/release.sh dist
 
+.PHONY: image
+image: ## the container image, without an engine: dist/
+	@integration/install-programs.sh image
+	packaging/release.sh dist image
+
+.PHONY: image-files
+image-files: ## what packaging/Containerfile copies, for an engine: target/image
+	SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) packaging/build-release.sh static target/static/onionbraid
+	packaging/image-files.sh target/static/onionbraid target/image
+
 .PHONY: test-packages
-test-packages: release ## looks at what is released, installs the Debian package (as root)
+test-packages: tor release ## installs the Debian package, runs the image (as root)
 	packaging/test-release.sh dist
 	packaging/test-clean-root.sh dist/onionbraid_*.deb
+	$(CARGO) build --locked --bin onionbraid --example demo
+	packaging/test-image.sh dist/onionbraid-*-image.tar.gz "$${CARGO_TARGET_DIR:-target}/debug"
 
 .PHONY: deps
 deps: ## install what tests need and this machine lacks: tor, nginx, curl, aiohttp, Prometheus, cargo-deny

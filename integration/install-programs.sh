@@ -9,6 +9,7 @@
 #   monitoring  Prometheus, with promtool
 #   deny        cargo-deny, below target/tools
 #   packages    cargo-deb and cargo-generate-rpm, lintian and debootstrap
+#   image       buildah, podman and runc, for container images
 #
 # With --missing it installs nothing: it lists what is missing, and fails if
 # anything is.
@@ -70,11 +71,20 @@ for set in "$@"; do
                 "$python" -m pip --version >/dev/null 2>&1 || packages+=(python3-pip)
             fi
             ;;
+        packages | image)
+            command -v jq >/dev/null || packages+=(jq)
+            ;;&
         packages)
             command -v lintian >/dev/null || packages+=(lintian)
             command -v debootstrap >/dev/null || packages+=(debootstrap)
             command -v cargo-deb >/dev/null || crates+=(cargo-deb@3.8.0)
             command -v cargo-generate-rpm >/dev/null || crates+=(cargo-generate-rpm@0.21.0)
+            ;;
+        image)
+            command -v readelf >/dev/null || packages+=(binutils)
+            for program in buildah podman runc; do
+                command -v "$program" >/dev/null || packages+=("$program")
+            done
             ;;
         *)
             echo "unknown set of programs: $set" >&2

@@ -5,6 +5,7 @@
 #   release.sh DIRECTORY [PART...]
 #
 #   tarball   the static program with documentation
+#   image     a container image of the static program
 #   packages  a Debian package and an RPM, which use the system's C library
 #
 # All parts by default, in the place of what is there of another version; and the
@@ -15,7 +16,7 @@ export LC_ALL=C TZ=UTC
 
 out=$(realpath --canonicalize-missing "${1:?usage: release.sh DIRECTORY [PART...]}")
 shift
-[ "$#" -gt 0 ] || set -- tarball packages
+[ "$#" -gt 0 ] || set -- tarball image packages
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 export SOURCE_DATE_EPOCH="${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct)}"
 cargo=${CARGO:-cargo}
@@ -48,6 +49,12 @@ tarball() {
         gzip -n9 >"$out/$name.tar.gz"
 }
 
+image() {
+    static
+    rm -f "$out"/onionbraid-*-image.tar.gz
+    packaging/image.sh "$work/static" "$version" "$out/$name-image.tar.gz"
+}
+
 packages() {
     rm -f "$out"/onionbraid*.{deb,rpm}
     # They take the program from where Cargo has put it.
@@ -58,7 +65,7 @@ packages() {
 
 for part in "$@"; do
     case "$part" in
-        tarball | packages) "$part" ;;
+        tarball | image | packages) "$part" ;;
         *) echo "release: there is no part $part" >&2 && exit 2 ;;
     esac
 done
