@@ -16,7 +16,7 @@ rm -rf "$files"
 umask 022
 mkdir -p "$files"/system/{etc/onionbraid,run/secrets,srv,tmp,usr/bin,usr/share/licenses/onionbraid,var/lib}
 install -m 755 "$program" "$files/system/usr/bin/onionbraid"
-install -m 644 "$here"/../LICENSE-* "$files/system/usr/share/licenses/onionbraid/"
+install -m 644 "$here"/../LICENSE-* "$here"/licences/* "$files/system/usr/share/licenses/onionbraid/"
 install -d -m 700 "$files/volume/onionbraid" "$files"/volume/onionbraid/{state,cache}
 # Complete, so that the C library in the program never looks for a module of
 # another one, and engines that would make half of them leave them alone.

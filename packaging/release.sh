@@ -40,7 +40,7 @@ tarball() {
     mkdir "$work/$name"
     cp README.md LICENSE-* CHANGELOG.md arti.toml.example "$work/$name/"
     cp -r docs "$work/$name/"
-    for part in arti.schema.json completions man systemd; do
+    for part in arti.schema.json completions licences man systemd; do
         cp -r "packaging/$part" "$work/$name/"
     done
     install -m 755 "$work/static" "$work/$name/onionbraid"
