@@ -426,7 +426,8 @@ mod tests {
         let mut keys = Vec::new();
         for source in sources {
             let code = source.split("#[cfg(test)]").next().unwrap();
-            for call in ["get(\"", ".get(\n            \"", "number(\""] {
+            let calls = ["get(\"", ".get(\n            \"", "number(\"", ".key(\"", ".optional(\""];
+            for call in calls {
                 keys.extend(code.split(call).skip(1).filter_map(|rest| rest.split('"').next()));
             }
         }

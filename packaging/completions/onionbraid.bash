@@ -16,6 +16,9 @@ _onionbraid() {
             ",$1")
                 cmd="onionbraid"
                 ;;
+            onionbraid,as-user)
+                cmd="onionbraid__subcmd__as__subcmd__user"
+                ;;
             onionbraid,backend)
                 cmd="onionbraid__subcmd__backend"
                 ;;
@@ -126,6 +129,9 @@ _onionbraid() {
                 ;;
             onionbraid__subcmd__generate__subcmd__help,man)
                 cmd="onionbraid__subcmd__generate__subcmd__help__subcmd__man"
+                ;;
+            onionbraid__subcmd__help,as-user)
+                cmd="onionbraid__subcmd__help__subcmd__as__subcmd__user"
                 ;;
             onionbraid__subcmd__help,backend)
                 cmd="onionbraid__subcmd__help__subcmd__backend"
@@ -275,8 +281,22 @@ _onionbraid() {
 
     case "${cmd}" in
         onionbraid)
-            opts="-h -V --help --version run check status reload backend healthcheck backend-config keys import descriptor config generate help"
+            opts="-h -V --help --version run check status reload backend healthcheck backend-config keys import descriptor config generate as-user help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        onionbraid__subcmd__as__subcmd__user)
+            opts="-h --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
@@ -811,8 +831,22 @@ _onionbraid() {
             return 0
             ;;
         onionbraid__subcmd__help)
-            opts="run check status reload backend healthcheck backend-config keys import descriptor config generate help"
+            opts="run check status reload backend healthcheck backend-config keys import descriptor config generate as-user help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        onionbraid__subcmd__help__subcmd__as__subcmd__user)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
