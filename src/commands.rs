@@ -26,6 +26,7 @@ use std::process::ExitCode;
 use crate::causes::in_one_line;
 use crate::config::{Config, ConfigErrors, Environment, ServiceConfig};
 use crate::exit::Exit;
+use crate::observe::printable_text;
 use crate::tor::keys::{KeyError, KeyFileError};
 
 /// Why a command did not succeed: what to tell the operator, and the code.
@@ -121,14 +122,7 @@ pub(crate) fn service<'a>(config: &'a Config, name: &str) -> Result<&'a ServiceC
 /// A remark beside a command's output, for people and not for scripts.
 pub(crate) fn remark(text: &str) {
     // What cannot be told is not worth failing for.
-    let _ = writeln!(io::stderr(), "{}", shown(text));
-}
-
-/// A text as a terminal may get it: other processes have a say in some texts, and
-/// characters that steer a terminal are not for them.
-fn shown(text: &str) -> String {
-    let steers = |c: char| c.is_control() && !matches!(c, '\n' | '\t');
-    text.chars().map(|c| if steers(c) { '?' } else { c }).collect()
+    let _ = writeln!(io::stderr(), "{}", printable_text(text));
 }
 
 /// Ends a command: tells what went wrong, if anything did, and gives its code.
@@ -137,7 +131,8 @@ pub(crate) fn finish(result: Result<(), Failure>) -> ExitCode {
         Ok(()) => Exit::Ok.into(),
         Err(failure) => {
             // Where standard error is closed too, the code still tells.
-            let _ = writeln!(io::stderr(), "onionbraid: {}", shown(failure.text.trim_end()));
+            let _ =
+                writeln!(io::stderr(), "onionbraid: {}", printable_text(failure.text.trim_end()));
             failure.exit.into()
         }
     }

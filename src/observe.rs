@@ -5,6 +5,7 @@
 pub mod brief;
 #[cfg(test)]
 pub(crate) mod example;
+mod glance;
 pub mod load;
 pub mod metrics;
 pub mod page;
@@ -16,3 +17,4 @@ pub mod watch;
 mod words;
 
 pub use snapshot::Snapshot;
+pub(crate) use words::printable_text;

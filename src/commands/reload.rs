@@ -8,10 +8,11 @@ use std::process::ExitCode;
 use serde_json::json;
 
 use super::ask::order;
-use super::{Failure, finish, shown};
+use super::{Failure, finish};
 use crate::admin::orders::{self, Reloaded};
 use crate::config::{Config, Environment};
 use crate::exit::Exit;
+use crate::observe::printable_text;
 
 /// Reloads, and waits for it.
 pub fn reload(files: &[PathBuf]) -> ExitCode {
@@ -25,7 +26,7 @@ fn try_reload(files: &[PathBuf]) -> Result<(), Failure> {
         let text = format!("the daemon's answer makes no sense to this version: {error}");
         Failure::new(Exit::Failed, text)
     })?;
-    Ok(std::io::stdout().lock().write_all(shown(&told(&reloaded)).as_bytes())?)
+    Ok(std::io::stdout().lock().write_all(printable_text(&told(&reloaded)).as_bytes())?)
 }
 
 /// What to tell the operator.

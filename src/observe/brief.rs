@@ -1,8 +1,9 @@
 //! The Snapshot in one line a service, and in one line for everything: for a
 //! glance, for scripts that show it, and for the service manager.
 
-use super::snapshot::{BackendState, Service, ServiceState, Snapshot};
-use super::troubles::{troubles, uploaded};
+use super::glance::Glance;
+use super::snapshot::{Service, ServiceState, Snapshot};
+use super::troubles::troubles;
 use super::words::{printable, rate, service_state};
 
 /// One line for each service.
@@ -35,10 +36,7 @@ pub fn summary(snapshot: &Snapshot) -> String {
 
 /// One service in one line.
 fn line(service: &Service) -> String {
-    let up = service.backends.iter().filter(|it| it.state == BackendState::Up).count();
-    let current = service.descriptors.iter().find(|descriptor| descriptor.current);
-    let (points, hsdirs) =
-        current.map_or((0, &[][..]), |it| (it.intro_points, it.hsdirs.as_slice()));
+    let Glance { up, points, uploaded, hsdirs } = Glance::at(service);
     let load = &service.load;
     let dropped = match load.rates.introductions_dropped_per_s {
         some if some > 0.0 => format!(" ({}/s dropped)", rate(some)),
@@ -46,13 +44,11 @@ fn line(service: &Service) -> String {
     };
     let trouble = troubles(service).next().map(|trouble| format!("; {trouble}"));
     format!(
-        "{} {}: {up}/{} backends up, {points} points on {}/{} HSDirs, {} introductions/s{dropped}, {} \
+        "{} {}: {up}/{} backends up, {points} points on {uploaded}/{hsdirs} HSDirs, {} introductions/s{dropped}, {} \
          circuits{}",
         service.nickname,
         service_state(service.state),
         service.backends.len(),
-        uploaded(hsdirs),
-        hsdirs.len(),
         rate(load.rates.introductions_per_s),
         load.circuits_open,
         trouble.unwrap_or_default(),
@@ -63,7 +59,7 @@ fn line(service: &Service) -> String {
 mod tests {
     use super::*;
     use crate::observe::example;
-    use crate::observe::snapshot::{BackendKind, Load, Rates, Tor};
+    use crate::observe::snapshot::{BackendKind, BackendState, Load, Rates, Tor};
 
     fn shop(state: ServiceState) -> Service {
         let backends = vec![

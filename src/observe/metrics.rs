@@ -15,9 +15,10 @@ use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::{Registry, Unit};
 
 use super::Snapshot;
+use super::glance::{Glance, current};
 use super::snapshot::{
-    Activity, Backend, BackendKind, BackendState, Descriptor, Http, Origin, OriginState, Service,
-    ServiceState, Timestamp,
+    Activity, Backend, BackendKind, BackendState, Http, Origin, OriginState, Service, ServiceState,
+    Timestamp,
 };
 use family::{Family, Labels, Value};
 
@@ -161,11 +162,6 @@ fn each<'a>(
     snapshot.services.iter().map(sample).collect()
 }
 
-/// The descriptor that clients look for now.
-fn current(service: &Service) -> Option<&Descriptor> {
-    service.descriptors.iter().find(|descriptor| descriptor.current)
-}
-
 fn services(snapshot: &Snapshot, now: Timestamp) -> Vec<Family<'_>> {
     let age = |service: &Service| {
         let at = current(service)?.published_at?;
@@ -198,7 +194,7 @@ fn services(snapshot: &Snapshot, now: Timestamp) -> Vec<Family<'_>> {
         Family::new(
             "onionbraid_descriptor_introduction_points",
             "Introduction points in the current descriptor",
-            load(|service| current(service).map_or(0, |it| it.intro_points as u64)),
+            load(|service| Glance::at(service).points as u64),
         ),
         Family::new("onionbraid_hsdir_uploads", "Uploads of descriptors to HSDirs", uploads),
         Family::new(

@@ -7,11 +7,12 @@
 use maud::{DOCTYPE, Markup, html};
 
 use super::Snapshot;
+use super::glance::{Glance, uploaded};
 use super::snapshot::{
     Backend, BackendKind, BackendState, Descriptor, HsdirState, Http, Load, OriginState, Rates,
     Reload, Service, ServiceState, Timestamp, Word,
 };
-use super::troubles::{self, of_tor, troubles, uploaded};
+use super::troubles::{self, of_tor, troubles};
 use super::words::{
     backend_state, bytes, canary_outcome, duration, hsdir_state, number, origin_state, rate,
     seconds, service_state,
@@ -219,16 +220,14 @@ fn services(services: &[Service], refresh: Refresh) -> Markup {
             } }
             tbody { @for service in worst_first(services) {
                 @let (word, is_good) = of_service(service);
-                @let up = service.backends.iter().filter(|it| it.state == BackendState::Up).count();
-                @let current = service.descriptors.iter().find(|descriptor| descriptor.current);
-                @let hsdirs = current.map_or(&[][..], |descriptor| &descriptor.hsdirs);
+                @let Glance { up, points, uploaded, hsdirs } = Glance::at(service);
                 @let Load { rates, circuits_open, circuits_limit, .. } = &service.load;
                 tr {
                     th scope="row" { (service_link(service, refresh)) }
                     td { (state(word, is_good)) }
                     td { (up) " of " (service.backends.len()) }
-                    td { (current.map_or(0, |descriptor| descriptor.intro_points)) }
-                    td { (uploaded(hsdirs)) " of " (hsdirs.len()) }
+                    td { (points) }
+                    td { (uploaded) " of " (hsdirs) }
                     td { (of_limit("introductions a second", rates.introductions_per_s, service.load.introductions_limit_per_s as f64, rate)) }
                     td { (rate(rates.introductions_dropped_per_s)) }
                     td { (of_limit("circuits", *circuits_open as f64, *circuits_limit as f64, number)) }

@@ -6,12 +6,12 @@
 
 use std::fmt::{self, Write as _};
 
+use super::glance::{Glance, uploaded};
 use super::snapshot::{
-    Activity, Backend, BackendKind, BackendState, Descriptor, Http, Pow, Reload, Service, Snapshot,
-    StatusClasses,
+    Activity, Backend, BackendKind, Descriptor, Http, Pow, Reload, Service, Snapshot, StatusClasses,
 };
 use super::table::table;
-use super::troubles::{of_tor, troubles, uploaded};
+use super::troubles::{of_tor, troubles};
 use super::words::{backend_state, canary_outcome, origin_state, printable, service_state};
 
 /// Renders a Snapshot as text.
@@ -61,15 +61,13 @@ fn summary(services: &[Service]) -> String {
     let titles = ["SERVICE", "STATE", "BACKENDS", "POINTS", "HSDIRS", "ADDRESS"];
     let mut lines = vec![titles.map(str::to_owned).to_vec()];
     for service in services {
-        let up = service.backends.iter().filter(|b| b.state == BackendState::Up).count();
-        let current = service.descriptors.iter().find(|descriptor| descriptor.current);
-        let hsdirs = current.map_or(&[][..], |descriptor| &descriptor.hsdirs);
+        let Glance { up, points, uploaded, hsdirs } = Glance::at(service);
         lines.push(vec![
             service.nickname.clone(),
             service_state(service.state).to_owned(),
             format!("{up}/{} up", service.backends.len()),
-            current.map_or(0, |descriptor| descriptor.intro_points).to_string(),
-            format!("{}/{}", uploaded(hsdirs), hsdirs.len()),
+            points.to_string(),
+            format!("{uploaded}/{hsdirs}"),
             service.address.clone(),
         ]);
     }
@@ -169,7 +167,7 @@ fn write_descriptor(out: &mut String, descriptor: &Descriptor) -> fmt::Result {
 mod tests {
     use super::*;
     use crate::observe::example::{EPOCH, backend, descriptor, hsdir, service, snapshot};
-    use crate::observe::snapshot::{Canary, CanaryOutcome, Origin, OriginState};
+    use crate::observe::snapshot::{BackendState, Canary, CanaryOutcome, Origin, OriginState};
 
     #[test]
     fn the_first_lines_say_whether_each_address_is_reachable_and_what_is_wrong() {

@@ -1,8 +1,6 @@
 //! What is wrong with a service, in the words of every rendering?
 
-use super::snapshot::{
-    Backend, BackendState, Hsdir, HsdirState, OriginState, Service, ServiceState, Tor, Word,
-};
+use super::snapshot::{Backend, BackendState, OriginState, Service, ServiceState, Tor, Word};
 
 /// So many backends with the same trouble are named; the others are counted.
 const NAMED: usize = 3;
@@ -98,11 +96,6 @@ fn refusing(service: &Service) -> Option<String> {
         1 => one,
         count => format!("{count} of {} HSDirs have not taken it, {one}", all().count()),
     })
-}
-
-/// How many of these HSDirs hold what is published now.
-pub(super) fn uploaded(hsdirs: &[Hsdir]) -> usize {
-    hsdirs.iter().filter(|hsdir| hsdir.state == HsdirState::Uploaded).count()
 }
 
 /// Sorts services in need of somebody before the others.

@@ -1,9 +1,10 @@
 //! The Snapshot on a terminal that shows nothing else: what is wrong, and how
 //! much is wanted of what can be borne. Fits 80 columns; pure.
 
-use super::snapshot::{BackendState, Service, Snapshot, Timestamp};
+use super::glance::Glance;
+use super::snapshot::{Service, Snapshot, Timestamp};
 use super::table::table;
-use super::troubles::{of_tor, troubles, uploaded, worst_first};
+use super::troubles::{of_tor, troubles, worst_first};
 use super::words::{bytes, duration, number, printable, rate, service_state};
 
 /// In which order services are shown.
@@ -107,10 +108,7 @@ fn process(snapshot: &Snapshot) -> String {
 }
 
 fn row(service: &Service) -> Vec<String> {
-    let up = service.backends.iter().filter(|it| it.state == BackendState::Up).count();
-    let current = service.descriptors.iter().find(|descriptor| descriptor.current);
-    let (points, hsdirs) =
-        current.map_or((0, &[][..]), |it| (it.intro_points, it.hsdirs.as_slice()));
+    let Glance { up, points, uploaded, hsdirs } = Glance::at(service);
     let load = &service.load;
     let (now, minute) = (&load.rates, &load.last_minute);
     vec![
@@ -118,7 +116,7 @@ fn row(service: &Service) -> Vec<String> {
         service_state(service.state).to_owned(),
         format!("{up}/{}", service.backends.len()),
         points.to_string(),
-        format!("{}/{}", uploaded(hsdirs), hsdirs.len()),
+        format!("{uploaded}/{hsdirs}"),
         trend(now.introductions_per_s, minute.introductions_per_s),
         trend(now.introductions_dropped_per_s, minute.introductions_dropped_per_s),
         match load.circuits_limit {

@@ -62,10 +62,19 @@ pub(super) fn canary_outcome(outcome: CanaryOutcome) -> &'static str {
     }
 }
 
-/// A text without characters that tell a terminal to do something: relays and
+/// A line without characters that tell a terminal to do something: relays and
 /// origins have a say in some texts.
-pub(super) fn printable(text: &str) -> impl Iterator<Item = char> {
-    text.chars().map(|c| if c.is_control() { '?' } else { c })
+pub(super) fn printable(line: &str) -> impl Iterator<Item = char> {
+    printable_but(line, &[])
+}
+
+/// A text without such characters, save those that lay it out.
+pub(crate) fn printable_text(text: &str) -> String {
+    printable_but(text, &['\n', '\t']).collect()
+}
+
+fn printable_but<'a>(text: &'a str, kept: &'a [char]) -> impl Iterator<Item = char> + 'a {
+    text.chars().map(|c| if c.is_control() && !kept.contains(&c) { '?' } else { c })
 }
 
 /// How often something happens in a second.
@@ -128,6 +137,7 @@ mod tests {
     #[test]
     fn a_text_cannot_steer_the_terminal() {
         assert_eq!(printable("a\x1b[2J\u{9b}b\r\n").collect::<String>(), "a?[2J?b??");
+        assert_eq!(printable_text("a\x1b[2J\u{9b}b\r\n\tc"), "a?[2J?b?\n\tc");
     }
 
     #[test]
