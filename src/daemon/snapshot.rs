@@ -140,11 +140,11 @@ impl Board {
     pub(super) fn snapshot(&self) -> Snapshot {
         let tor = self.tor.view();
         let mut services: Vec<_> = self.views().iter().map(|view| view.snapshot()).collect();
-        let moment = now().monotonic;
+        let (past, none, moment) = (self.past.lock(), Past::default(), now().monotonic);
         for service in &mut services {
-            let past = self.past.lock().get(&service.nickname).cloned().unwrap_or_default();
-            past.complete(service, moment);
+            past.get(&service.nickname).unwrap_or(&none).complete(service, moment);
         }
+        drop(past);
         let usage = Usage::now();
         let (under_way, limit) = requests_under_way();
         let published = |service: &snapshot::Service| service.state == ServiceState::Published;
