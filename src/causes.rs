@@ -34,31 +34,21 @@ pub(crate) fn is_disk_full(error: &(dyn Error + 'static)) -> bool {
 #[cfg(test)]
 mod tests {
     use std::io;
-    use std::sync::Arc;
 
     use super::*;
 
-    #[derive(Debug, thiserror::Error)]
-    #[error("{text}")]
-    struct Outer {
-        text: &'static str,
-        source: Arc<dyn Error + Send + Sync>,
-    }
-
-    fn nested(texts: [&'static str; 3], innermost: i32) -> Outer {
-        let [first, second, third] = texts;
-        let source: Arc<dyn Error + Send + Sync> =
-            Arc::new(io::Error::from_raw_os_error(innermost));
-        let source = Arc::new(Outer { text: third, source });
-        Outer { text: first, source: Arc::new(Outer { text: second, source }) }
+    /// An error of the system, with these texts around it.
+    fn nested(texts: [&'static str; 3], innermost: i32) -> anyhow::Error {
+        let innermost = anyhow::Error::from(io::Error::from_raw_os_error(innermost));
+        texts.into_iter().rev().fold(innermost, anyhow::Error::context)
     }
 
     #[test]
     fn what_is_wrong_with_the_process_is_found_however_deep_it_lies() {
         let texts = ["no circuit", "no channel", "cannot connect"];
-        assert!([23, 24].into_iter().all(|code| is_out_of_handles(&nested(texts, code))));
-        assert!(!is_out_of_handles(&nested(texts, 28)) && is_disk_full(&nested(texts, 28)));
-        assert!(!is_disk_full(&nested(texts, 24)));
+        assert!([23, 24].into_iter().all(|code| is_out_of_handles(&*nested(texts, code))));
+        assert!(!is_out_of_handles(&*nested(texts, 28)) && is_disk_full(&*nested(texts, 28)));
+        assert!(!is_disk_full(&*nested(texts, 24)));
     }
 
     #[test]

@@ -4,20 +4,13 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use futures::FutureExt as _;
-use futures::future::BoxFuture;
-use hyper::{Request, Response};
-use onionbraid_proxy::body::Body;
-use onionbraid_proxy::failure::Failure;
 use onionbraid_proxy::http::Proxy;
 use onionbraid_proxy::pages::Pages;
-use onionbraid_proxy::upstream::Upstream;
-use onionbraid_proxy::visitor::Visitor;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
-use crate::world::{GET, LONG, World, read_head, read_until, status};
+use crate::world::{GET, LONG, Silent, World, read_head, read_until, status};
 
 /// A client of HTTP/2 with this SETTINGS_INITIAL_WINDOW_SIZE.
 async fn preface(world: &mut World, circuit: u64, window: u8) -> DuplexStream {
@@ -163,19 +156,6 @@ async fn a_page_of_ours_that_nobody_takes_is_given_up_soon() {
     get(&mut client, 1).await;
     assert_eq!(frame(&mut client, RST_STREAM).await, (1, CANCEL.to_vec()));
     assert!(began.elapsed() <= Duration::from_secs(11), "{:?}", began.elapsed());
-}
-
-/// Never answers.
-struct Silent;
-
-impl Upstream for Silent {
-    fn answer<'a>(
-        &'a self,
-        _: Request<Body>,
-        _: &'a Visitor,
-    ) -> BoxFuture<'a, Result<Response<Body>, Failure>> {
-        std::future::pending().boxed()
-    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -5,33 +5,13 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::FutureExt as _;
-use futures::future::BoxFuture;
-use hyper::{Request, Response};
-use onionbraid_proxy::body::Body;
-use onionbraid_proxy::failure::Failure;
 use onionbraid_proxy::http::Proxy;
 use onionbraid_proxy::pages::Pages;
 use onionbraid_proxy::settings::{ErrorPage, HttpSettings};
-use onionbraid_proxy::upstream::Upstream;
-use onionbraid_proxy::visitor::Visitor;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::{Instant, sleep};
 
-use crate::world::{GET, World, read_all, read_head, read_until, status};
-
-/// Answers nobody.
-struct Nobody;
-
-impl Upstream for Nobody {
-    fn answer<'a>(
-        &'a self,
-        _: Request<Body>,
-        _: &'a Visitor,
-    ) -> BoxFuture<'a, Result<Response<Body>, Failure>> {
-        std::future::pending().boxed()
-    }
-}
+use crate::world::{GET, Silent, World, read_all, read_head, read_until, status};
 
 #[tokio::test(start_paused = true)]
 async fn what_the_library_refuses_is_answered_with_our_page_and_counted() {
@@ -93,7 +73,7 @@ async fn a_page_that_nobody_takes_is_given_up() {
     for bad in ["\n", "GET / HTTP/1.2\r\n\r\n"] {
         let pages = Pages::new(std::slice::from_ref(&page)).unwrap();
         let settings = Arc::new(HttpSettings::default());
-        let mut world = World::of(Proxy::new(settings, pages, Arc::new(Nobody)));
+        let mut world = World::of(Proxy::new(settings, pages, Arc::new(Silent)));
         let (start, _client) = (Instant::now(), world.asking(bad).await);
         world.served().await;
         assert_eq!(start.elapsed().as_secs(), 10, "{bad:?}");

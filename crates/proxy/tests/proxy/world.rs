@@ -212,3 +212,16 @@ pub(crate) const LONG: Duration = Duration::from_secs(3600 * 24);
 
 pub(crate) const GET: &str = "GET /x?y HTTP/1.1\r\nHost: a.onion\r\n\r\n";
 pub(crate) const LAST_GET: &str = "GET /x?y HTTP/1.1\r\nHost: a.onion\r\nConnection: close\r\n\r\n";
+
+/// An upstream that never answers.
+pub(crate) struct Silent;
+
+impl Upstream for Silent {
+    fn answer<'a>(
+        &'a self,
+        _: Request<Body>,
+        _: &'a Visitor,
+    ) -> BoxFuture<'a, Result<Response<Body>, Failure>> {
+        std::future::pending().boxed()
+    }
+}
