@@ -2,7 +2,11 @@
 //! as long as it takes, and how far it is.
 
 use std::convert::Infallible;
+use std::error::Error;
+use std::fs::File;
 use std::future::{Future as _, poll_fn};
+use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, SystemTime};
@@ -30,6 +34,10 @@ const RETRY_AFTER: Duration = Duration::from_secs(5);
 const RENEW_AFTER: Duration = Duration::from_secs(30);
 const RENEW_AT_MOST: Duration = Duration::from_secs(10 * 60);
 
+/// Files that Arti may have open while it reads its store, and some for others who
+/// open one in the same moment.
+const HANDLES_TO_READ: usize = 16;
+
 /// How often a full disk is looked at.
 const ROOM_EVERY: Duration = Duration::from_secs(5);
 
@@ -40,6 +48,8 @@ pub struct Tor {
     client: Arc<TorClient<Runtime>>,
     /// Why the last attempt to bootstrap failed, until one succeeds.
     failure: Arc<Mutex<Option<Failure>>>,
+    /// Where Arti's store is.
+    cache_dir: Arc<PathBuf>,
     /// Held while the disk is full.
     unwritten: Arc<Mutex<Option<UnwrittenCache>>>,
     /// What became of its connections.
@@ -101,6 +111,9 @@ impl Tor {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let (runtime, attempts) = attempts::runtime().map_err(TorError::Runtime)?;
         let known = Arc::new(Known::of(&config));
+        let store =
+            config.dir_mgr_config().map_err(|error| TorError::Machine(error.to_string()))?;
+        let cache_dir = Arc::new(store.cache_dir);
         let client = TorClient::with_runtime(runtime)
             .config(config)
             .create_unbootstrapped()
@@ -110,27 +123,31 @@ impl Tor {
             })?;
         let unwritten = Arc::new(Mutex::new(unwritten));
         let (failure, trouble) = (Arc::default(), Arc::default());
-        Ok(Self { client, failure, unwritten, attempts, known, trouble })
+        Ok(Self { client, failure, cache_dir, unwritten, attempts, known, trouble })
     }
 
     /// Bootstraps, trying again for as long as it takes.
     pub async fn bootstrap(&self) -> Network {
         loop {
-            let failure = match self.bootstrap_once().await {
+            let failure: Box<dyn Error + Send + Sync> = match self.bootstrap_once().await {
+                Ok(()) if self.directory(Timeliness::Unchecked).is_none() => {
+                    "Arti could not read its store and does not try again: only a restart helps"
+                        .into()
+                }
                 Ok(()) => match (self.client.hs_circ_pool(), self.client.dirmgr()) {
                     (Ok(circuits), Ok(directory)) => {
                         self.failed_with(None);
                         let provider = directory.upcast_arc();
                         return Network::new(self.client.runtime().clone(), circuits, provider);
                     }
-                    (Err(error), _) | (_, Err(error)) => error,
+                    (Err(error), _) | (_, Err(error)) => error.into(),
                 },
                 Err(error) => error,
             };
             // The operator hears of it in other words, from the watch.
-            let error = in_one_line(&failure);
+            let error = in_one_line(&*failure);
             tracing::debug!(%error, "bootstrapping failed; retrying in {RETRY_AFTER:?}");
-            self.failed_with(Some(classify(&failure)));
+            self.failed_with(Some(classify(&*failure)));
             tokio::time::sleep(RETRY_AFTER).await;
         }
     }
@@ -142,7 +159,11 @@ impl Tor {
     /// Arti refuses that once it has waited for its first download to the end. So
     /// the first wait is cut off as soon as the directory is there, and a second
     /// call, which does not wait, takes the lock on the state files again.
-    async fn bootstrap_once(&self) -> Result<(), arti_client::Error> {
+    ///
+    /// It also refuses that, for good and without a word, once it could not read its
+    /// store when it began. So it does not begin where that would fail.
+    async fn bootstrap_once(&self) -> Result<(), Box<dyn Error + Send + Sync>> {
+        self.store_is_usable()?;
         let is_usable = || {
             let directory = self.client.dirmgr();
             directory.is_ok_and(|directory| directory.netdir(Timeliness::Timely).is_ok())
@@ -154,11 +175,24 @@ impl Tor {
             false => first.as_mut().poll(context).map(Some),
         });
         match ended.await {
-            Some(outcome) => outcome,
+            Some(outcome) => outcome?,
             None => {
                 drop(first);
-                self.client.bootstrap().await
+                self.client.bootstrap().await?;
             }
+        }
+        Ok(())
+    }
+
+    /// Whether Arti can read and write its store now, as far as file handles and
+    /// space go.
+    fn store_is_usable(&self) -> io::Result<()> {
+        let handles = (0..HANDLES_TO_READ).map(|_| File::open("/dev/null"));
+        handles.collect::<io::Result<Vec<_>>>()?;
+        // Where the cache is left unwritten, Arti does with what is there.
+        match self.unwritten.lock().is_some() || full_disk::has_room(&self.cache_dir) {
+            true => Ok(()),
+            false => Err(rustix::io::Errno::NOSPC.into()),
         }
     }
 
@@ -176,13 +210,16 @@ impl Tor {
                 pause = RENEW_AFTER;
                 continue;
             }
-            pause = (pause * 2).min(RENEW_AT_MOST);
             let renewed = tokio::time::timeout(RENEW_AT_MOST, self.bootstrap_once()).await;
-            if let Ok(Err(error)) = renewed
-                && let Some(more) = complained.permits(now().monotonic)
-            {
-                let error = explained(&error);
-                tracing::warn!(error, more, "the Tor directory cannot be renewed");
+            if let Ok(Err(error)) = renewed {
+                // What this machine lacks costs the network nothing.
+                pause = RENEW_AFTER;
+                if let Some(more) = complained.permits(now().monotonic) {
+                    let error = explained(&*error);
+                    tracing::warn!(error, more, "the Tor directory cannot be renewed");
+                }
+            } else {
+                pause = (pause * 2).min(RENEW_AT_MOST);
             }
         }
     }

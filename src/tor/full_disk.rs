@@ -62,7 +62,7 @@ impl UnwrittenCache {
 
 /// Whether the next network directory would find room beside the one that is there.
 /// A disk that cannot tell has room.
-fn has_room(directory: &Path) -> bool {
+pub(super) fn has_room(directory: &Path) -> bool {
     let reserved = tempfile::tempfile_in(directory)
         .and_then(|file| Ok(fallocate(&file, FallocateFlags::empty(), 0, wanted(directory))?));
     !reserved.is_err_and(|error: io::Error| {
