@@ -41,8 +41,13 @@ fn start(files: &[PathBuf], service: &OneService) -> Result<(), Failure> {
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    if std::env::var_os("TOKIO_WORKER_THREADS").is_none() {
+        runtime.worker_threads(worker_threads());
+    }
     let runtime = runtime
+        .enable_all()
+        .build()
         .map_err(|error| Failure::new(Exit::Failed, format!("no tokio runtime: {error}")))?;
     let outside = Outside { load: Box::new(load), logging, tell };
     let ended = runtime.block_on(daemon::run(config, outside));
@@ -50,6 +55,12 @@ fn start(files: &[PathBuf], service: &OneService) -> Result<(), Failure> {
     // save that is worth more than a second.
     runtime.shutdown_timeout(Duration::from_secs(1));
     Ok(ended?)
+}
+
+/// Half of the cores. To wake a task on another thread is a fifth of what a download
+/// costs, and the origin wants cores, too.
+fn worker_threads() -> usize {
+    std::thread::available_parallelism().map_or(1, |cores| cores.get().div_ceil(2))
 }
 
 /// What a file would say in the place of the command line.
