@@ -75,6 +75,9 @@ pub enum Unanswered {
     /// The order would do harm.
     #[error("{0}")]
     Refused(String),
+    /// The order cannot be written down, and is not taken.
+    #[error("{0}")]
+    NotKept(String),
     /// The system denies it, or a key cannot be used.
     #[error("{0}")]
     Denied(String),
@@ -152,6 +155,7 @@ fn status(why: &Unanswered) -> StatusCode {
         Unanswered::Refused(_) => StatusCode::CONFLICT,
         Unanswered::Configuration(_) => StatusCode::UNPROCESSABLE_ENTITY,
         Unanswered::Malformed(_) => StatusCode::BAD_REQUEST,
+        Unanswered::NotKept(_) => StatusCode::INSUFFICIENT_STORAGE,
         Unanswered::NotReady(_) => StatusCode::SERVICE_UNAVAILABLE,
         Unanswered::Failed(_) => StatusCode::BAD_GATEWAY,
     }

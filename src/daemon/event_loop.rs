@@ -215,6 +215,7 @@ impl EventLoop {
     async fn run(mut self) -> Result<(), ()> {
         let mut changes = self.network.changes();
         let mut beat = self.service.common.pulse.join();
+        log_lines::still_operated(&self.service.nickname, &self.balancer.status().backends);
         self.network_changed();
         let ended = loop {
             let wake = match self.do_what_is_due(now()) {
@@ -294,6 +295,7 @@ impl EventLoop {
         self.instances.apply(&config, &settings, self.state.as_ref(), times, monotonic);
         self.remember_soon();
         self.decide(|balancer, now, rng| balancer.reconfigure(settings, now, rng));
+        log_lines::still_operated(&self.service.nickname, &self.balancer.status().backends);
     }
 
     /// Does what the operator says of a backend, and writes it down at once: it
@@ -304,22 +306,37 @@ impl EventLoop {
     }
 
     fn try_obey(&mut self, order: &BackendOrderOf) -> Obeyed<()> {
-        let (service, name) = (&self.service.nickname, &order.backend);
+        let (service, name) = (&self.service.nickname.clone(), &order.backend);
         let backend = self.balancer.backend_named(name).ok_or_else(|| {
             Unanswered::NotFound(format!("the service \"{service}\" has no backend \"{name}\""))
         })?;
         let BackendOrder { verb, force } = order.order;
         let said = OperatorOrder { backend, verb, force, by: order.user };
         let now = now();
-        self.balancer.obey(&said, now, &mut crate::tor::rng()).map_err(
-            |refused| match refused {
-                Refused::TheLast => Unanswered::Refused(format!("{name}: {refused}")),
-                Refused::Weight | Refused::Unknown => Unanswered::Malformed(refused.to_string()),
-            },
-        )?;
+        let why = |refused| match refused {
+            Refused::TheLast => Unanswered::Refused(format!("{name}: {refused}")),
+            Refused::Weight | Refused::Unknown => Unanswered::Malformed(refused.to_string()),
+        };
+        // Written first: an order that a restart would forget is not taken.
+        let memory = self.balancer.memory_obeying(&said, now).map_err(why)?;
+        let kept = match &mut self.state {
+            Some(state) => {
+                block_in_place(|| state.keep(&memory)).map_err(|error| error.to_string())
+            }
+            None => Err("its state directory cannot be used".to_owned()),
+        };
+        // What is on the disk is to be what holds, whatever became of that.
+        self.remember_soon();
+        kept.map_err(|problem| {
+            tracing::error!(service, backend = name, %problem, "operator: order not taken");
+            Unanswered::NotKept(format!(
+                "nothing has changed: the order cannot be written to the state directory, so a \
+                 restart would forget it: {problem}"
+            ))
+        })?;
+        self.balancer.obey(&said, now, &mut crate::tor::rng()).map_err(why)?;
         log_lines::operator(service, name, verb, order.user);
-        self.logged.tell(&self.service.nickname, &self.balancer, now.monotonic);
-        self.remember(now);
+        self.logged.tell(service, &self.balancer, now.monotonic);
         Ok(())
     }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use crate::clock::now;
-use crate::observe::snapshot::{BackendState, ServiceState};
+use crate::observe::snapshot::{Backend, BackendState, ServiceState, Word};
 use crate::throttle::Throttle;
 use onionbraid_balancer::fact::{BackendId, Fact};
 use onionbraid_balancer::operator::Verb;
@@ -181,6 +181,22 @@ pub(super) fn operator(service: &str, backend: &str, verb: Verb, user: Option<u3
     }
 }
 
+/// What operators said before holds still: after a start, or when a reload has
+/// brought its backend back.
+pub(super) fn still_operated(service: &str, backends: &[Backend]) {
+    for it in backends.iter().filter(|it| it.operator_since.is_some()) {
+        let (backend, weight) = (&it.name, it.configured_weight.map(|_| it.weight));
+        let (user, since) = (it.operator_by.map(tracing::field::display), it.operator_since);
+        let since = since.map(tracing::field::display);
+        let word = match it.operator {
+            Word::Ready => "ready",
+            Word::Drain => "drain",
+            Word::Maintenance => "maintenance",
+        };
+        tracing::warn!(service, backend, word, weight, user, since, "operator's word still holds");
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -196,6 +212,28 @@ mod tests {
         let level = |state| lines(|| tell_state("shop", state)).concat();
         assert_eq!(level(Down), "ERROR service down; no backend is up service=\"shop\"");
         assert!([Starting, Publishing, Published].iter().all(|it| level(*it).starts_with("INFO")));
+    }
+
+    #[test]
+    fn what_an_operator_said_is_told_again_while_it_holds() {
+        use crate::observe::example::{EPOCH, backend};
+        use crate::observe::snapshot::BackendKind::Remote;
+        let said = Backend {
+            operator: Word::Drain,
+            configured_weight: Some(3),
+            operator_since: Some(EPOCH),
+            operator_by: Some(1000),
+            ..backend("berlin", Remote, BackendState::Up)
+        };
+        let told =
+            lines(|| still_operated("shop", &[said, backend("paris", Remote, BackendState::Up)]));
+        assert_eq!(
+            told,
+            [
+                "WARN operator's word still holds service=\"shop\" backend=\"berlin\" word=\"drain\" \
+              weight=1 user=1000 since=1970-01-01T00:00:00Z"
+            ]
+        );
     }
 
     #[test]

@@ -140,17 +140,26 @@ impl StateDir {
         None
     }
 
-    /// Writes what is to be remembered, if it differs from what is there. Where
-    /// that fails, the log is told once in a while, and what is there stays.
+    /// Writes what is to be remembered, if it differs from what is there.
+    ///
+    /// # Errors
+    ///
+    /// Those of the system; then what is there stays, or it is not known whether it
+    /// does, and the next attempt writes in any case.
+    pub(super) fn keep<T: Serialize>(&mut self, memory: &T) -> io::Result<()> {
+        let bytes = serde_json::to_vec(memory)?;
+        if self.written.as_ref() != Some(&bytes) {
+            self.written = None;
+            durable::replace(&self.path.join(BALANCER), &bytes)?;
+            self.written = Some(bytes);
+        }
+        Ok(())
+    }
+
+    /// The same. Where it fails, the log is told once in a while.
     pub(super) fn remember<T: Serialize>(&mut self, memory: &T, now: Instant) {
         let file = self.path.join(BALANCER);
-        let written = serde_json::to_vec(memory).map_err(io::Error::from).and_then(|bytes| {
-            if self.written.as_ref() != Some(&bytes) {
-                durable::replace(&file, &bytes)?;
-                self.written = Some(bytes);
-            }
-            Ok(())
-        });
+        let written = self.keep(memory);
         // A write that succeeds does not reset the throttle: while file handles
         // or disk space are short, success and failure alternate.
         if let Err(error) = written

@@ -81,8 +81,12 @@ impl TrackedBackend {
 
     /// The operator says something of it.
     pub(super) fn obey(&mut self, order: &OperatorOrder, now: Now) {
-        let operator = std::mem::take(&mut self.operator);
-        self.operator = operator.with(order, self.settings.weight, written(now.wall));
+        self.operator = self.obeying(order, now);
+    }
+
+    /// What would hold of it after this order.
+    pub(super) fn obeying(&self, order: &OperatorOrder, now: Now) -> Override {
+        self.operator.clone().with(order, self.settings.weight, written(now.wall))
     }
 
     /// What the operator said of it before a restart.

@@ -1,6 +1,7 @@
 //! The state machine of one service: takes facts in, looks at everything
 //! again, gives commands out. Every other part is called from here.
 
+mod operated;
 mod restart;
 
 use std::collections::VecDeque;
@@ -14,18 +15,21 @@ use crate::content::{Content, ContentPolicy, Listed, Live};
 use crate::fact::{BackendId, Fact, NetworkView, Now};
 use crate::held_back::{self, Listable, Puzzles};
 use crate::onion::SessionId;
-use crate::operator::{MAX_WEIGHT, OperatorOrder, Refused, Verb, Word};
+use crate::operator::Word;
 use crate::pause::Clocks;
 use crate::probing::Probing;
 use crate::publish::Publisher;
 use crate::schedule::Alarm;
 use crate::settings::BalancerSettings;
 use crate::status::{BackendState, Belief, ServiceState, Status};
+use crate::taken_out::{Absent, left_published};
 
 /// The policy of one service.
 #[derive(Debug)]
 pub struct Balancer {
     backends: Vec<TrackedBackend>,
+    /// What the operator said of backends that the settings do not have now.
+    absent: Absent,
     choice: ContentPolicy,
     /// What the network directory said last.
     network: Option<NetworkView>,
@@ -47,6 +51,7 @@ impl Balancer {
     pub fn new(settings: BalancerSettings) -> Self {
         Self {
             backends: settings.backends.into_iter().map(TrackedBackend::new).collect(),
+            absent: Absent::default(),
             choice: ContentPolicy::new(settings.max_points, settings.distinct, settings.publishers),
             network: None,
             origins_down: None,
@@ -65,19 +70,21 @@ impl Balancer {
     /// A backend with an id that is known keeps everything that is known of
     /// it, under its new name and weight; new ones start unknown; the points
     /// of those that are gone leave the descriptor like any point that is gone.
+    /// What the operator said of one holds again when it comes back.
     pub fn reconfigure(&mut self, settings: BalancerSettings, now: Now, rng: &mut impl Rng) {
         let mut known = std::mem::take(&mut self.backends);
         for settings in settings.backends {
             let same = known.iter().position(|backend| backend.is_meant_by(&settings));
             let mut backend = match same {
                 Some(index) => known.swap_remove(index).with_settings(settings),
-                None => TrackedBackend::new(settings),
+                None => self.absent.back(TrackedBackend::new(settings)),
             };
             if let Some(view) = self.network.as_ref().filter(|_| same.is_none()) {
                 backend.network_changed(view, now, rng);
             }
             self.backends.push(backend);
         }
+        self.absent.gone(&known);
         if !known.is_empty() {
             // Nobody waits long for a backend that ends.
             self.publisher.allow_changes();
@@ -88,52 +95,6 @@ impl Balancer {
         self.publisher.with_publishers(settings.publishers);
         self.probing.set_interval(settings.probe_every, now);
         self.progress(now, rng);
-    }
-
-    /// The operator says something of a backend. It holds at once, and until it is
-    /// taken back.
-    ///
-    /// # Errors
-    ///
-    /// If the order makes no sense, or would take out the last backend that
-    /// clients can be sent to without saying so.
-    pub fn obey(
-        &mut self,
-        order: &OperatorOrder,
-        now: Now,
-        rng: &mut impl Rng,
-    ) -> Result<(), Refused> {
-        if let Verb::Weight { weight } = order.verb
-            && weight > MAX_WEIGHT
-        {
-            return Err(Refused::Weight);
-        }
-        let takes_out = matches!(order.verb, Verb::Drain | Verb::Maintenance);
-        let mut listable = in_use(&self.backends, self.withdrawing).into_iter();
-        if takes_out
-            && !order.force
-            && listable.next().is_some_and(|only| only.id() == order.backend)
-            && listable.next().is_none()
-        {
-            return Err(Refused::TheLast);
-        }
-        let backend = self.backend(order.backend).ok_or(Refused::Unknown)?;
-        backend.obey(order, now);
-        // Nobody waits long for what an operator says.
-        self.publisher.allow_changes();
-        self.progress(now, rng);
-        Ok(())
-    }
-
-    /// The backend that the operator calls so.
-    pub fn backend_named(&self, name: &str) -> Option<BackendId> {
-        self.backends.iter().find(|it| it.belief().name == name).map(TrackedBackend::id)
-    }
-
-    /// Whether the operator has a backend in use; one that there is not is.
-    pub fn word(&self, backend: BackendId) -> Word {
-        let backend = self.backends.iter().find(|it| it.id() == backend);
-        backend.map(|it| it.operator().word).unwrap_or_default()
     }
 
     /// The process is about to end: the points of the local instances leave
@@ -191,7 +152,9 @@ impl Balancer {
                 self.publisher.uploaded((period, hsdir), as_of, outcome, now, rng);
             }
             Fact::Inspected { period, hsdir, outcome } => {
-                let live = self.listable().backends.into_iter();
+                let live =
+                    listable(&self.backends, &self.publisher, &self.puzzles, self.withdrawing);
+                let live = live.backends.into_iter();
                 let points = |backend: &TrackedBackend| backend.points().to_vec();
                 let owned =
                     live.flat_map(|b| points(b).into_iter().map(|it| (it.session_id, b.id())));
@@ -344,8 +307,8 @@ impl Balancer {
     /// published stays, since all of them failing at once is more likely our
     /// own error, and a descriptor without points helps nobody.
     fn wanted(&mut self, listed: &Listed, now: Now, alarm: &mut Alarm) -> Option<Content> {
-        let live = live(&self.backends, self.withdrawing);
-        let Listable { backends, puzzle } = self.puzzles.listable(live, self.publisher.puzzle());
+        let Listable { backends, puzzle } =
+            listable(&self.backends, &self.publisher, &self.puzzles, self.withdrawing);
         let live = backends.into_iter().map(|backend| Live {
             backend: backend.id(),
             order: backend.order(),
@@ -358,12 +321,6 @@ impl Balancer {
         let live = live.collect();
         let content = self.choice.content(live, &all, listed, replicas, now.wall, alarm)?;
         Some(Content { puzzle, ..content })
-    }
-
-    /// The backends whose points may be listed.
-    fn listable(&self) -> Listable<'_> {
-        let live = live(&self.backends, self.withdrawing);
-        self.puzzles.listable(live, self.publisher.puzzle())
     }
 
     /// Whether clients can find the service, as of the last `handle_*`.
@@ -385,14 +342,18 @@ impl Balancer {
     }
 }
 
-/// Those of them that are listed while nothing else keeps them out: those without
-/// weight only while there is no other.
-fn in_use(backends: &[TrackedBackend], withdrawing: bool) -> Vec<&TrackedBackend> {
-    let mut live = live(backends, withdrawing);
-    if live.iter().any(|backend| backend.weight() > 0) {
-        live.retain(|backend| backend.weight() > 0);
-    }
-    live
+/// The backends whose points may be listed.
+fn listable<'a>(
+    backends: &'a [TrackedBackend],
+    publisher: &Publisher,
+    puzzles: &Puzzles,
+    withdrawing: bool,
+) -> Listable<'a> {
+    let live = match live(backends, withdrawing) {
+        none if none.is_empty() => left_published(backends, publisher, withdrawing),
+        live => live,
+    };
+    puzzles.listable(live, publisher.puzzle())
 }
 
 /// The live backends that the operator has in use.

@@ -73,6 +73,7 @@ mod schedule;
 mod seating;
 mod select;
 mod settings;
+mod taken_out;
 mod timestamp;
 mod turns;
 

@@ -136,6 +136,18 @@ impl Default for Memory {
     }
 }
 
+impl Memory {
+    /// With this as what the operator says of one backend.
+    #[must_use]
+    pub(super) fn with_operator(mut self, backend: String, said: Override) -> Self {
+        self.operator.retain(|known| known.backend != backend);
+        if said.says_something() {
+            self.operator.push(KnownOverride { backend, said });
+        }
+        self
+    }
+}
+
 impl KnownDescriptor {
     /// Whether HSDirs may still hold it: what none can hold any more is forgotten.
     pub(super) fn is_fresh(&self, now: SystemTime) -> bool {

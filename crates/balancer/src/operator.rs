@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 use crate::fact::BackendId;
 use crate::timestamp::Timestamp;
 
-/// Whether a backend is in use.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// Whether a backend is in use; the further it is out, the greater.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Word {
     /// It is.

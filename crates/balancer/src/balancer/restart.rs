@@ -27,8 +27,9 @@ impl Balancer {
             }
         }
         for KnownOverride { backend: key, said } in memory.operator {
-            if let Some(backend) = balancer.backends.iter_mut().find(|b| b.key() == key) {
-                backend.recall_operator(said);
+            match balancer.backends.iter_mut().find(|b| b.key() == key) {
+                Some(backend) => backend.recall_operator(said),
+                None => balancer.absent.keep(key, said),
             }
         }
         let ids: BTreeMap<String, BackendId> =
@@ -64,7 +65,12 @@ impl Balancer {
             backends: self.backends.iter().filter_map(known).collect(),
             counted: self.publisher.counted(),
             listed: self.publisher.listed().iter().map(set).collect(),
-            operator: self.backends.iter().filter_map(overridden).collect(),
+            operator: self
+                .backends
+                .iter()
+                .filter_map(overridden)
+                .chain(self.absent.known())
+                .collect(),
             ..Memory::default()
         }
     }

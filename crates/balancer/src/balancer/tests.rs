@@ -11,6 +11,7 @@ use super::*;
 use crate::command::Publication;
 use crate::fact::{FetchFailure, FetchedDescriptor, ProbeFailure, UploadFailure};
 use crate::onion::{Capabilities, IntroPoint, OnionAddress};
+use crate::operator::{OperatorOrder, Refused, Verb};
 use crate::pow::{Puzzle, SeedSlot};
 use crate::samples::{MINUTE, SECOND, later, network, period, point, relay, rng, start};
 use crate::settings::{BackendPlace, BackendSettings, Publishers};
@@ -967,6 +968,178 @@ fn what_an_operator_said_holds_over_a_restart_and_a_reload() {
     settings.backends[1].weight = 2;
     world.reconfigure(settings);
     assert_eq!(weights(&world), (2, None));
+}
+
+#[test]
+fn an_order_can_be_kept_before_it_is_obeyed() {
+    let mut world = with_two_remotes();
+    let order = |backend, verb| OperatorOrder {
+        backend: BackendId(backend),
+        verb,
+        force: false,
+        by: Some(1000),
+    };
+    let orders =
+        [order(0, Verb::Drain), order(1, Verb::Weight { weight: 7 }), order(0, Verb::Ready)];
+    for order in orders {
+        let before = world.balancer.memory(world.now);
+        let kept = world.balancer.memory_obeying(&order, world.now).unwrap();
+        assert_ne!(kept, before);
+        // Nothing has happened yet.
+        assert_eq!(world.balancer.memory(world.now), before);
+        world.say(order.backend.0, order.verb, false).unwrap();
+        let mut obeyed = world.balancer.memory(world.now);
+        obeyed.operator.sort_by_key(|known| known.backend.clone());
+        let mut kept = kept;
+        kept.operator.sort_by_key(|known| known.backend.clone());
+        assert_eq!(kept.operator, obeyed.operator);
+    }
+    let refused = |backend, verb| {
+        world.balancer.memory_obeying(&order(backend, verb), world.now).unwrap_err()
+    };
+    assert_eq!(refused(9, Verb::Drain), Refused::Unknown);
+    assert_eq!(refused(0, Verb::Weight { weight: 101 }), Refused::Weight);
+}
+
+#[test]
+fn what_an_operator_said_holds_of_a_backend_that_the_file_leaves_out_for_a_while() {
+    let mut world = with_two_remotes();
+    world.pass(MINUTE);
+    assert_eq!(world.say(0, Verb::Drain, false), Ok(()));
+    assert_eq!(world.say(0, Verb::Weight { weight: 7 }, false), Ok(()));
+    let without = || {
+        let mut settings = two_remotes();
+        settings.backends.remove(0);
+        settings
+    };
+    // It comes back under another number, as every backend does.
+    let back = |configured| {
+        let mut settings = two_remotes();
+        settings.backends[0].id = BackendId(7);
+        settings.backends[0].weight = configured;
+        settings
+    };
+    let of = |world: &World| {
+        let status = world.balancer.status();
+        let backend = status.backends.iter().find(|it| it.name == "remote-0").unwrap();
+        (backend.operator, backend.weight, backend.operator_by)
+    };
+    world.reconfigure(without());
+    world.pass(MINUTE);
+    world.reconfigure(back(1));
+    assert_eq!(of(&world), (Word::Drain, 7, Some(1000)));
+    // Also if a restart comes between, and another weight is still the newer word.
+    world.reconfigure(without());
+    let mut world = restarted(&world, without(), MINUTE);
+    world.reconfigure(without());
+    let mut world = restarted(&world, back(2), MINUTE);
+    assert_eq!(of(&world), (Word::Drain, 2, Some(1000)));
+    // What is taken back is not kept.
+    assert_eq!(world.say(7, Verb::Ready, false), Ok(()));
+    world.reconfigure(without());
+    assert_eq!(world.balancer.memory(world.now).operator, []);
+    world.reconfigure(back(1));
+    assert_eq!(of(&world), (Word::Ready, 1, None));
+}
+
+#[test]
+fn no_more_is_kept_of_absent_backends_than_fits() {
+    let mut world = World::on_network(0, 1);
+    for number in 0..600_u16 {
+        let mut settings = World::settings(0, 2);
+        let [first, second] = number.to_be_bytes();
+        let mut key = [7; 32];
+        (key[0], key[1]) = (first, second);
+        let address = OnionAddress::from_public_key(key);
+        settings.backends[1].id = BackendId(10 + u32::from(number));
+        settings.backends[1].kind = BackendPlace::Remote { address };
+        world.reconfigure(settings);
+        assert_eq!(world.say(10 + u32::from(number), Verb::Drain, false), Ok(()));
+        world.pass(SECOND);
+    }
+    world.reconfigure(World::settings(0, 1));
+    assert_eq!(world.balancer.memory(world.now).operator.len(), 256);
+}
+
+#[test]
+fn a_backend_without_weight_takes_over_from_the_last_one_with_weight() {
+    let mut settings = two_remotes();
+    settings.backends[1].weight = 0;
+    let mut world = with_two_remotes();
+    world.reconfigure(settings);
+    world.pass(3 * MINUTE);
+    assert_eq!(world.published(), [0].into());
+    assert_eq!(world.say(0, Verb::Drain, false), Ok(()));
+    world.pass(MINUTE);
+    assert_eq!(world.published(), [1].into());
+    assert_eq!(world.say(1, Verb::Drain, false), Err(Refused::TheLast));
+}
+
+#[test]
+fn the_last_one_is_who_serves_and_where_nobody_does_who_may_come() {
+    // Nobody answers yet: one of them has to be left.
+    let mut world = World::on_network(0, 2);
+    assert_eq!(world.say(0, Verb::Drain, false), Ok(()));
+    assert_eq!(world.say(1, Verb::Drain, false), Err(Refused::TheLast));
+    // Who is out by force serves those that come still: maintenance ends that.
+    let mut world = with_two_remotes();
+    assert_eq!(world.say(0, Verb::Maintenance, false), Ok(()));
+    assert_eq!(world.say(1, Verb::Drain, true), Ok(()));
+    assert_eq!(world.say(1, Verb::Maintenance, false), Err(Refused::TheLast));
+    // What takes nobody out further is no matter of force.
+    assert_eq!(world.say(1, Verb::Drain, false), Ok(()));
+    assert_eq!(world.say(1, Verb::Weight { weight: 0 }, false), Ok(()));
+    assert_eq!(world.say(1, Verb::Maintenance, true), Ok(()));
+    assert_eq!(world.say(1, Verb::Drain, false), Ok(()));
+}
+
+#[test]
+fn what_is_published_though_nobody_is_in_use_stays_over_a_restart_and_follows_its_backend() {
+    for verb in [Verb::Drain, Verb::Maintenance] {
+        let mut world = with_two_remotes();
+        assert_eq!(world.say(0, Verb::Maintenance, false), Ok(()));
+        world.pass(MINUTE);
+        assert_eq!(world.say(1, verb, true), Ok(()));
+        world.pass(MINUTE);
+        assert_eq!(world.published(), [1].into());
+        // Other points are published as they come.
+        world.fetched(1, 9, &[5, 6, 14]);
+        world.pass(3 * MINUTE);
+        assert!(world.newest().contains(&point(14, 14)), "{verb:?}");
+
+        let mut world = restarted(&world, two_remotes(), MINUTE);
+        world.tell(Fact::Network(network(1, [1, 2])));
+        world.pass(MINUTE);
+        assert_eq!(world.published(), [1].into(), "{verb:?}");
+        assert!(world.newest().contains(&point(14, 14)));
+        // Only what was: the other one is out, and stays so.
+        world.fetched(0, 9, &[1, 2, 3]);
+        world.pass(3 * MINUTE);
+        assert_eq!(world.published(), [1].into());
+        assert_eq!(world.balancer.status().state, ServiceState::Down);
+        assert_eq!(world.say(0, Verb::Ready, false), Ok(()));
+        world.pass(MINUTE);
+        assert_eq!(world.published(), [0].into());
+    }
+}
+
+#[test]
+fn after_a_restart_who_is_out_is_not_published_before_those_in_use_are_known() {
+    let mut world = World::on_network(2, 0);
+    world.local(0, &[1, 2, 3]);
+    world.local(1, &[4, 5, 6]);
+    world.pass(MINUTE);
+    assert_eq!(world.published(), [0, 1].into());
+    // Ended before a descriptor without it was published.
+    assert_eq!(world.say(0, Verb::Drain, false), Ok(()));
+    let mut world = restarted(&world, World::settings(2, 0), MINUTE);
+    world.tell(Fact::Network(network(1, [1, 2])));
+    world.local(0, &[1, 2, 3]);
+    world.pass(MINUTE);
+    assert!(world.uploads.is_empty());
+    world.local(1, &[4, 5, 6]);
+    world.pass(MINUTE);
+    assert_eq!(world.published(), [1].into());
 }
 
 fn puzzle(slot: u64, effort: u32) -> Option<Puzzle> {
