@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{Access, AtFlags, CWD, accessat};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, UnixListener, UnixStream};
+use tokio::net::{TcpListener, UnixListener, UnixSocket, UnixStream};
 
 use crate::config::AdminListen;
 
@@ -31,6 +31,9 @@ pub enum AdminError {
         source: io::Error,
     },
 }
+
+/// Connections that may wait to be accepted.
+const BACKLOG: u32 = 128;
 
 /// Either kind of listener.
 pub(super) enum Listener {
@@ -59,9 +62,8 @@ impl Listener {
             }
             AdminListen::Unix(path) => {
                 remove_stale(path).await.map_err(|error| error.unwrap_or_else(failed))?;
-                let listener = UnixListener::bind(path).map_err(failed)?;
-                let ours_alone = fs::Permissions::from_mode(0o600);
-                fs::set_permissions(path, ours_alone).map_err(failed)?;
+                let socket = bind_private(path).map_err(failed)?;
+                let listener = socket.listen(BACKLOG).map_err(failed)?;
                 Ok(Self::Unix(listener, path.clone()))
             }
         }
@@ -85,6 +87,16 @@ impl Listener {
             Self::Tcp(listener) => (Box::new(listener.accept().await?.0), None),
         })
     }
+}
+
+/// A socket at this path for the owner of the process alone. Nobody can connect
+/// before it listens, so not before its mode is what it has to be either; the
+/// umask is the whole process's and cannot be set for this.
+fn bind_private(path: &Path) -> io::Result<UnixSocket> {
+    let socket = UnixSocket::new_stream()?;
+    socket.bind(path)?;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
+    Ok(socket)
 }
 
 /// A connection of either kind.
@@ -155,5 +167,23 @@ pub(super) fn can_listen(address: SocketAddr, running: bool) -> Result<(), Admin
         Err(error) if running && error.kind() == io::ErrorKind::AddrInUse => Ok(()),
         Err(source) => Err(AdminError::Io { listen: address.to_string(), source }),
         Ok(_) => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn nobody_can_connect_to_the_socket_before_it_is_its_owners_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("admin.sock");
+        let socket = bind_private(&path).unwrap();
+        let refused = UnixStream::connect(&path).await.unwrap_err();
+        assert_eq!(refused.kind(), io::ErrorKind::ConnectionRefused);
+        let mode = fs::metadata(&path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        let _listener = socket.listen(BACKLOG).unwrap();
+        assert!(UnixStream::connect(&path).await.is_ok());
     }
 }
