@@ -88,8 +88,8 @@ pub(super) struct Observed {
     pub(super) failure: Option<Failure>,
     /// How long there has been no progress; 0 while Tor is ready.
     pub(super) stalled: Duration,
-    /// Whether bridges are to be used.
-    pub(super) bridges: bool,
+    /// So many bridges are to be used; 0: none are.
+    pub(super) bridges: usize,
 }
 
 /// What is wrong, for the operator.
@@ -193,7 +193,12 @@ fn connections(seen: &Observed) -> Option<Trouble> {
         false => seen.attempts.iter().collect(),
     };
     let ready = seen.directory == Directory::Usable;
-    if telling.is_empty() || (ready && telling.len() < RELAYS_THAT_TELL) {
+    // Who has fewer bridges can try no more.
+    let that_tell = match seen.bridges {
+        0 => RELAYS_THAT_TELL,
+        bridges => RELAYS_THAT_TELL.min(bridges),
+    };
+    if telling.is_empty() || (ready && telling.len() < that_tell) {
         return None;
     }
     let mut counts: BTreeMap<Outcome, usize> = BTreeMap::new();
@@ -260,15 +265,15 @@ fn tried(telling: &[(&SocketAddr, &Outcome)], seen: &Observed) -> String {
 /// What is tried: one, and several of it.
 fn who(seen: &Observed) -> (&'static str, &'static str) {
     match (seen.bridges, seen.directory) {
-        (true, _) => ("bridge", "bridges"),
-        (false, Directory::Missing) => ("relay", "relays"),
-        (false, _) => ("guard", "guards"),
+        (1.., _) => ("bridge", "bridges"),
+        (0, Directory::Missing) => ("relay", "relays"),
+        (0, _) => ("guard", "guards"),
     }
 }
 
 /// What to do where everything else on the network works.
 fn otherwise(seen: &Observed) -> &'static str {
-    if seen.bridges {
+    if seen.bridges > 0 {
         "; if all else works, ask for other bridges"
     } else if seen.directory == Directory::Missing {
         "; if all else works, Tor is blocked here: configure [bridges]"
@@ -288,7 +293,7 @@ fn strange_answers(seen: &Observed) -> Option<Trouble> {
     trouble(
         "filtered",
         format!("{who} took a connection and did not answer as Tor does"),
-        if seen.bridges {
+        if seen.bridges > 0 {
             "take proxies and filters out of the way; if there are none, ask for other bridges"
         } else {
             "take proxies and filters out of the way; if there are none of yours, Tor is blocked \

@@ -14,8 +14,8 @@ use tor_netdir::NetDir;
 pub(super) struct Known {
     /// Those that the configuration names: fallback directories and bridges.
     relays: Vec<OwnedChanTarget>,
-    /// Whether bridges are to be used.
-    pub(super) bridges: bool,
+    /// So many bridges are to be used; 0: none are.
+    pub(super) bridges: usize,
 }
 
 impl Known {
@@ -29,7 +29,7 @@ impl Known {
             }
             bridges => bridges.iter().map(OwnedChanTarget::from_chan_target).collect(),
         };
-        Self { relays, bridges: !bridges.is_empty() }
+        Self { relays, bridges: bridges.len() }
     }
 
     /// Whoever is at an address.
@@ -42,7 +42,7 @@ impl Known {
             return Some(relay.clone());
         }
         // With bridges, a relay of the directory is never connected to.
-        let directory = directory.filter(|_| !self.bridges)?;
+        let directory = directory.filter(|_| self.bridges == 0)?;
         let relay = directory.relays().find(|relay| is_at(relay, address))?;
         Some(OwnedChanTarget::from_chan_target(&relay))
     }

@@ -171,7 +171,7 @@ fn guards_that_fail_are_told_once_there_are_several_and_without_a_mention_of_bri
 
 #[test]
 fn with_bridges_the_advice_is_other_bridges() {
-    let seen = Observed { bridges: true, ..after([(2, Outcome::Refused)]) };
+    let seen = Observed { bridges: 2, ..after([(2, Outcome::Refused)]) };
     let told = said(&seen);
     assert!(told.contains("the only bridge tried refuses") && told.contains("other bridges"));
     assert!(!told.contains("relay"), "{told}");
@@ -204,4 +204,21 @@ fn lengths_of_time_are_in_one_unit() {
         told,
         ["1 minute", "90 minutes", "2 hours", "47 hours", "2 days", "3 days", "100 days"]
     );
+}
+
+#[test]
+fn who_has_one_bridge_is_told_that_it_is_down_while_tor_is_ready() {
+    let ready = |bridges, tried: u8| Observed {
+        bridges,
+        directory: Directory::Usable,
+        ..after((1..=tried).map(|n| (n, Outcome::Refused)))
+    };
+    let told = said(&ready(1, 1));
+    assert!(told.starts_with("guards_down: the only bridge tried refuses"), "{told}");
+    assert!(told.contains("ask for other bridges"), "{told}");
+    assert!(said(&ready(2, 2)).starts_with("guards_down: "));
+    // The others may be well.
+    assert_eq!(diagnose(&ready(2, 1)), None);
+    assert_eq!(diagnose(&ready(9, 2)), None);
+    assert!(diagnose(&ready(9, 3)).is_some());
 }
