@@ -5,6 +5,7 @@
 //! told to, and then every backend is asked through Tor.
 
 mod advice;
+mod exposed;
 mod hints;
 mod online;
 
@@ -34,6 +35,7 @@ fn write_check(files: &[PathBuf], online: bool, out: &mut impl Write) -> Result<
     let config = load(files)?;
     write_whole(&config, out)?;
     let mut warnings = config.warnings.clone();
+    warnings.extend(exposed::warnings(&config));
     let mut hints = Vec::new();
     let clear = daemon::preflight(&config).map_err(|obstacles| Failure::from(&obstacles))?;
     let keys = keys::open_existing(&config.storage)?;
