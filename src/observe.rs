@@ -4,8 +4,11 @@
 
 pub mod brief;
 #[cfg(test)]
+mod everywhere;
+#[cfg(test)]
 pub(crate) mod example;
 mod glance;
+mod limits;
 pub mod load;
 pub mod metrics;
 pub mod page;

@@ -318,6 +318,7 @@ fn activity(counters: &Counters) -> Activity {
         replays: read(&counters.replays),
         rendezvous_failed: read(&counters.rendezvous_failed),
         introductions_unreadable: read(&counters.introductions_unreadable),
+        rendezvous_succeeded: read(&counters.rendezvous_succeeded),
         rendezvous_abandoned: read(&counters.rendezvous_abandoned),
         rendezvous_under_way: read(&counters.rendezvous_under_way),
         circuits_closed_idle: read(&counters.closed_idle),

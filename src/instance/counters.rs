@@ -19,6 +19,8 @@ pub struct Counters {
     pub rendezvous_failed: AtomicU64,
     /// Those of them that could not be read.
     pub introductions_unreadable: AtomicU64,
+    /// Clients that were met.
+    pub rendezvous_succeeded: AtomicU64,
     /// Circuits that closed before their client opened a stream.
     pub rendezvous_abandoned: AtomicU64,
     /// Circuits without a stream that were closed to make room for a client.

@@ -143,6 +143,7 @@ fn meet_when_opened(
         match met {
             Ok((tunnel, requests)) => {
                 tracing::debug!("client met");
+                context.counters.rendezvous_succeeded.fetch_add(1, Ordering::Relaxed);
                 let _open = Counted::new(&context.counters, |counters| &counters.open_circuits);
                 serve_streams(&context, Arc::new(tunnel), requests).await;
             }

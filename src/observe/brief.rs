@@ -3,7 +3,7 @@
 
 use super::glance::Glance;
 use super::snapshot::{Service, ServiceState, Snapshot};
-use super::troubles::troubles;
+use super::troubles::{of_process, of_tor, troubles};
 use super::words::{printable, rate, service_state};
 
 /// One line for each service.
@@ -24,9 +24,12 @@ pub fn summary(snapshot: &Snapshot) -> String {
     let published =
         services.iter().filter(|service| service.state == ServiceState::Published).count();
     let ready = if snapshot.ready { "ready" } else { "not ready" };
-    let worst = services.iter().find_map(|service| {
-        troubles(service).next().map(|trouble| format!("; {}: {trouble}", service.nickname))
+    let of_services = services.iter().filter_map(|service| {
+        troubles(service).next().map(|trouble| format!("{}: {trouble}", service.nickname))
     });
+    // Without Tor, nothing else counts.
+    let all = of_tor(tor).into_iter().chain(of_services).chain(of_process(snapshot));
+    let worst = all.take(1).map(|trouble| format!("; {trouble}")).next();
     let counted = match services.len() {
         0 => "no service is configured".to_owned(),
         all => format!("{published} of {all} services published"),

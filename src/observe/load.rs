@@ -31,6 +31,12 @@ pub struct Totals {
     pub replays: u64,
     /// Rendezvous that failed.
     pub rendezvous_failed: u64,
+    /// Clients that were met.
+    pub clients_met: u64,
+    /// Circuits that were closed to make room for new ones.
+    pub circuits_closed: u64,
+    /// Introductions that were dropped, by the limit.
+    pub dropped_by: BTreeMap<String, u64>,
     /// Streams that were opened.
     pub streams: u64,
     /// HTTP requests.
@@ -52,6 +58,16 @@ impl Totals {
             totals.introductions_dropped += activity.introductions_dropped;
             totals.replays += activity.replays;
             totals.rendezvous_failed += activity.rendezvous_failed;
+            totals.clients_met += activity.rendezvous_succeeded;
+            totals.circuits_closed += activity.circuits_closed_idle
+                + activity.circuits_closed_silent
+                + activity.circuits_closed_slow;
+            for (limit, count) in &activity.introductions_dropped_by {
+                match totals.dropped_by.get_mut(limit) {
+                    Some(sum) => *sum += count,
+                    None => drop(totals.dropped_by.insert(limit.clone(), *count)),
+                }
+            }
             totals.streams += activity.streams;
         }
         if let Some(http) = http {
@@ -85,6 +101,7 @@ impl Past {
         let activities = service.backends.iter().map(|backend| &backend.activity);
         let totals = Totals::of(activities, service.http.as_ref());
         (service.load.rates, service.load.last_minute) = self.rates(&totals, now);
+        service.load.dropped_by_per_s = self.dropped_by(&totals, now);
         for origin in service.http.iter_mut().flat_map(|http| &mut http.origins) {
             let lately = self.latencies(&origin.name, &origin.seconds, now);
             origin.median_seconds = lately.quantile(0.5);
@@ -99,6 +116,19 @@ impl Past {
             None => Rates::default(),
         };
         (since(NOW), since(LATELY))
+    }
+
+    /// What was dropped over the last ten seconds, a second, by the limits that were
+    /// hit.
+    fn dropped_by(&self, totals: &Totals, now: Instant) -> BTreeMap<String, f64> {
+        let Some((then, before)) = self.before(NOW, now) else { return BTreeMap::new() };
+        let passed = now.saturating_duration_since(*then);
+        let rate = |(limit, count): (&String, &u64)| {
+            let before = before.dropped_by.get(limit).copied().unwrap_or_default();
+            let rate = per_second(*count, before, passed);
+            (rate > 0.0).then(|| (limit.clone(), rate))
+        };
+        totals.dropped_by.iter().filter_map(rate).collect()
     }
 
     /// How long an origin took over the last minute.
@@ -119,21 +149,25 @@ impl Past {
 
 /// What has happened a second between two counts.
 fn rates(totals: &Totals, before: &Totals, passed: Duration) -> Rates {
-    let rate = |count: fn(&Totals) -> u64| {
-        // Counters begin anew when a part of the service is made anew.
-        let more = count(totals).saturating_sub(count(before));
-        if passed.is_zero() { 0.0 } else { more as f64 / passed.as_secs_f64() }
-    };
+    let rate = |count: fn(&Totals) -> u64| per_second(count(totals), count(before), passed);
     Rates {
         introductions_per_s: rate(|totals| totals.introductions),
         introductions_dropped_per_s: rate(|totals| totals.introductions_dropped),
         replays_per_s: rate(|totals| totals.replays),
         rendezvous_failed_per_s: rate(|totals| totals.rendezvous_failed),
+        clients_met_per_s: rate(|totals| totals.clients_met),
+        circuits_closed_per_s: rate(|totals| totals.circuits_closed),
         streams_per_s: rate(|totals| totals.streams),
         requests_per_s: rate(|totals| totals.requests),
         requests_limited_per_s: rate(|totals| totals.requests_limited),
         server_errors_per_s: rate(|totals| totals.server_errors),
     }
+}
+
+fn per_second(count: u64, before: u64, passed: Duration) -> f64 {
+    // Counters begin anew when a part of the service is made anew.
+    let more = count.saturating_sub(before);
+    if passed.is_zero() { 0.0 } else { more as f64 / passed.as_secs_f64() }
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 //! contract as those of the Snapshot. No label holds an onion address: what
 //! scrapes it and what stores it need not know which sites are served here.
 
+mod backends;
 mod family;
 mod pow;
 
@@ -17,10 +18,10 @@ use prometheus_client::registry::{Registry, Unit};
 use super::Snapshot;
 use super::glance::{Glance, current};
 use super::snapshot::{
-    Activity, Backend, BackendKind, BackendState, Http, Origin, OriginState, Service, ServiceState,
-    Timestamp,
+    CanaryOutcome, HsdirState, Http, Origin, OriginState, Service, ServiceState, Timestamp,
 };
-use family::{Family, Labels, Value};
+use super::troubles;
+use family::{Family, Labels, Value, flag, gauge, moment};
 
 /// What [`render`] returns, for a `Content-Type` field.
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -51,27 +52,11 @@ impl Collector for Scrape {
         let families = process(snapshot)
             .into_iter()
             .chain(services(snapshot, *now))
-            .chain(backends(snapshot))
+            .chain(backends::families(snapshot))
             .chain(proxies(snapshot))
             .chain(origins(snapshot));
         families.into_iter().try_for_each(|family| family.write(&mut encoder))
     }
-}
-
-/// A count as it is shown in a gauge.
-fn gauge<'a>(value: u64) -> Value<'a> {
-    Value::Gauge(value as f64)
-}
-
-/// Whether something is so, as it is shown in a gauge.
-fn flag<'a>(is_so: bool) -> Value<'a> {
-    gauge(is_so.into())
-}
-
-/// A moment, as Prometheus counts them: in seconds since 1970.
-fn moment<'a>(at: Timestamp) -> Value<'a> {
-    let since = at.0.duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-    gauge(since.as_secs())
 }
 
 /// One sample without labels.
@@ -84,6 +69,7 @@ fn process(snapshot: &Snapshot) -> Vec<Family<'_>> {
     let Snapshot { handles, memory, requests, tor, .. } = snapshot;
     let known = |value: Option<u64>| value.and_then(|value| one(gauge(value)));
     let build = vec![("version", snapshot.version.as_str())];
+    let problems = usize::from(tor.trouble.is_some()) + troubles::of_process(snapshot).len();
     vec![
         Family::new("onionbraid_build", "Version of the program", [(build, gauge(1))]),
         Family::new(
@@ -100,6 +86,16 @@ fn process(snapshot: &Snapshot) -> Vec<Family<'_>> {
             "onionbraid_tor_bootstrap_ratio",
             "How far the Tor client is with starting, 0 to 1",
             one(Value::Gauge(tor.bootstrap.into())),
+        ),
+        Family::new(
+            "onionbraid_tor_trouble",
+            "1: this is wrong with the Tor client; the status says what to do",
+            tor.trouble.as_deref().map(|trouble| (vec![("trouble", trouble)], gauge(1))),
+        ),
+        Family::new(
+            "onionbraid_problems",
+            "What an operator should act on that is no single service's; see the status",
+            one(gauge(problems as u64)),
         ),
         Family::new(
             "onionbraid_consensus_valid_until",
@@ -196,6 +192,16 @@ fn services(snapshot: &Snapshot, now: Timestamp) -> Vec<Family<'_>> {
             "Introduction points in the current descriptor",
             load(|service| Glance::at(service).points as u64),
         ),
+        Family::new(
+            "onionbraid_hsdirs",
+            "HSDirs of the current descriptor, by what became of the upload",
+            hsdirs(snapshot),
+        ),
+        Family::new(
+            "onionbraid_descriptor_check",
+            "1: what HSDirs were last seen to hold when asked as clients ask",
+            checks(snapshot),
+        ),
         Family::new("onionbraid_hsdir_uploads", "Uploads of descriptors to HSDirs", uploads),
         Family::new(
             "onionbraid_probe",
@@ -233,117 +239,53 @@ fn services(snapshot: &Snapshot, now: Timestamp) -> Vec<Family<'_>> {
             "Streams of clients",
             load(|service| service.load.streams_open),
         ),
+        Family::new(
+            "onionbraid_streams_per_circuit_limit",
+            "Streams that one circuit may have open",
+            load(|service| service.load.streams_limit_per_circuit),
+        ),
     ]
     .into_iter()
     .chain(pow::families(snapshot))
     .collect()
 }
 
-/// Samples of each backend that is of one of these kinds.
-fn each_backend<'a, const N: usize>(
-    snapshot: &'a Snapshot,
-    kinds: &[BackendKind],
-    samples: impl Fn(&'a Backend) -> [(Option<(&'static str, &'static str)>, Value<'a>); N],
-) -> Vec<(Labels<'a>, Value<'a>)> {
-    let mut all = Vec::new();
-    for service in &snapshot.services {
-        for backend in service.backends.iter().filter(|backend| kinds.contains(&backend.kind)) {
-            for (label, value) in samples(backend) {
-                let labels = [("service", &*service.nickname), ("backend", &*backend.name)];
-                all.push((labels.into_iter().chain(label).collect(), value));
-            }
-        }
-    }
-    all
-}
-
-fn backends(snapshot: &Snapshot) -> Vec<Family<'_>> {
-    const ALL: &[BackendKind] = &[BackendKind::Local, BackendKind::Remote];
-    // What happens at a backend elsewhere, nobody sees here.
-    const LOCAL: &[BackendKind] = &[BackendKind::Local];
-    let states = each_backend(snapshot, ALL, |backend| {
-        [
-            ("up", BackendState::Up),
-            ("stale", BackendState::Stale),
-            ("down", BackendState::Down),
-            ("unknown", BackendState::Unknown),
-        ]
-        .map(|(name, state)| (Some(("state", name)), flag(backend.state == state)))
-    });
-    let points = each_backend(snapshot, ALL, |backend| {
-        let published = backend.published_intro_points as u64;
-        let other = (backend.intro_points as u64).saturating_sub(published);
-        [("true", published), ("false", other)]
-            .map(|(name, count)| (Some(("published", name)), gauge(count)))
-    });
-    let mut dropped = Vec::new();
-    for service in &snapshot.services {
-        for backend in &service.backends {
-            for (reason, count) in &backend.activity.introductions_dropped_by {
-                let labels = vec![
-                    ("service", &*service.nickname),
-                    ("backend", &*backend.name),
-                    ("reason", reason.as_str()),
-                ];
-                dropped.push((labels, Value::Counter(*count)));
-            }
-        }
-    }
-    let counters = |value: fn(&Activity) -> u64| {
-        each_backend(snapshot, LOCAL, move |backend| {
-            [(None, Value::Counter(value(&backend.activity)))]
+/// How many HSDirs of the current descriptor are in each state.
+fn hsdirs(snapshot: &Snapshot) -> Vec<(Labels<'_>, Value<'_>)> {
+    let states = [
+        ("pending", HsdirState::Pending),
+        ("uploading", HsdirState::Uploading),
+        ("uploaded", HsdirState::Uploaded),
+        ("failed", HsdirState::Failed),
+    ];
+    let of = |service| {
+        let hsdirs = current(service).map_or(&[][..], |descriptor| &descriptor.hsdirs);
+        states.map(|(name, state)| {
+            let count = hsdirs.iter().filter(|hsdir| hsdir.state == state).count();
+            (vec![("service", &*service.nickname), ("state", name)], gauge(count as u64))
         })
     };
-    vec![
-        Family::new("onionbraid_backend_state", "1: the backend is in this state", states),
-        Family::new(
-            "onionbraid_backend_introduction_points",
-            "Introduction points that clients find (published) and others",
-            points,
-        ),
-        Family::new(
-            "onionbraid_backend_introduction_points_failing",
-            "Introduction points that fail when asked as clients ask",
-            each_backend(snapshot, ALL, |backend| {
-                [(None, gauge(backend.failing_intro_points as u64))]
-            }),
-        ),
-        Family::new(
-            "onionbraid_backend_weight",
-            "The backend's share of clients, relative to others",
-            each_backend(snapshot, ALL, |backend| [(None, gauge(backend.weight.into()))]),
-        ),
-        Family::new(
-            "onionbraid_introductions",
-            "Introductions that were looked at",
-            counters(|activity| activity.introductions),
-        ),
-        Family::new(
-            "onionbraid_introductions_dropped",
-            "Introductions that were dropped because of a limit",
-            dropped,
-        ),
-        Family::new(
-            "onionbraid_introductions_replayed",
-            "Introductions that had come before and were dropped",
-            counters(|activity| activity.replays),
-        ),
-        Family::new(
-            "onionbraid_rendezvous_failed",
-            "Clients that were not met",
-            counters(|activity| activity.rendezvous_failed),
-        ),
-        Family::new(
-            "onionbraid_rendezvous_abandoned",
-            "Clients that went before they opened a stream",
-            counters(|activity| activity.rendezvous_abandoned),
-        ),
-        Family::new(
-            "onionbraid_streams",
-            "Streams that clients opened",
-            counters(|activity| activity.streams),
-        ),
-    ]
+    snapshot.services.iter().flat_map(of).collect()
+}
+
+/// What the HSDirs of the current descriptor were seen to hold; nothing where none
+/// has been asked.
+fn checks(snapshot: &Snapshot) -> Vec<(Labels<'_>, Value<'_>)> {
+    let outcomes = [
+        ("ok", CanaryOutcome::Ok),
+        ("unreachable", CanaryOutcome::Unreachable),
+        ("old", CanaryOutcome::Old),
+        ("missing", CanaryOutcome::Missing),
+        ("foreign", CanaryOutcome::Foreign),
+    ];
+    let checked = snapshot.services.iter().filter_map(|service| {
+        let canary = current(service)?.canary?;
+        Some(outcomes.map(|(name, outcome)| {
+            let labels = vec![("service", &*service.nickname), ("outcome", name)];
+            (labels, flag(canary.outcome == outcome))
+        }))
+    });
+    checked.flatten().collect()
 }
 
 /// Samples of each service that has an HTTP reverse proxy.
@@ -447,6 +389,7 @@ mod tests {
 
     use super::*;
     use crate::observe::example::{self, EPOCH};
+    use crate::observe::snapshot::{Backend, BackendKind, BackendState};
     use onionbraid_proxy::histogram::Histogram;
 
     const ADDRESS: &str = "eu5irynzocmhu6k3x5nbaxvjeixp3o7ksk2pglk5aqjvjmyjrrybfjyd.onion";

@@ -4,19 +4,17 @@
 //! from elsewhere. It comes anew by itself until it is told to pause. States are
 //! words, colour only repeats them; numbers stand beside their limits.
 
+mod parts;
+mod pieces;
+
 use maud::{DOCTYPE, Markup, html};
 
 use super::Snapshot;
-use super::glance::{Glance, uploaded};
-use super::snapshot::{
-    Backend, BackendKind, BackendState, Descriptor, HsdirState, Http, Load, OriginState, Rates,
-    Reload, Service, ServiceState, Timestamp, Word,
-};
-use super::troubles::{self, of_tor, troubles};
-use super::words::{
-    backend_state, bytes, canary_outcome, duration, hsdir_state, number, origin_state, rate,
-    seconds, service_state,
-};
+use super::glance::Glance;
+use super::snapshot::{Load, Reload, Service, ServiceState, Timestamp};
+use super::troubles::{self, of_process, of_tor, troubles};
+use super::words::{bytes, duration, number, rate, seconds, service_state};
+use pieces::{of_limit, state, table};
 
 /// Where [`STYLE`] is found.
 pub const STYLE_PATH: &str = "/style.css";
@@ -77,12 +75,12 @@ pub fn service(
         (freshness(now, refresh, &here))
         (list_of_troubles(&troubles))
         h2 #load { "Load" }
-        (load(&service.load))
+        (parts::load(&service.load))
         h2 #backends { "Backends" }
-        (backends(&service.backends))
+        (parts::backends(&service.backends, now))
         @if let Some(http) = &service.http {
             h2 #http { "HTTP" }
-            (proxy(http))
+            (parts::proxy(http))
         }
         @if service.probe_seconds.count() > 0 {
             h2 { "Probes" }
@@ -92,8 +90,12 @@ pub fn service(
                 (seconds(service.probe_seconds.quantile(0.95)))
             }
         }
+        p {
+            "Uploads of descriptors since the start: " (service.uploads_accepted) " taken, "
+            (service.uploads_failed) " failed."
+        }
         @for one in &service.descriptors {
-            (descriptor(one, now))
+            (parts::descriptor(one, now))
         }
     };
     Some(whole(&format!("{nickname} {word}"), content))
@@ -116,11 +118,6 @@ fn whole(title: &str, content: Markup) -> String {
         }
     };
     page.into_string()
-}
-
-/// A state in a word.
-fn state(word: &str, is_good: bool) -> Markup {
-    html! { span class=(if is_good { "good" } else { "bad" }) { (word) } }
 }
 
 /// The path of another page, which pauses if this one does.
@@ -155,17 +152,18 @@ fn what_is_wrong(snapshot: &Snapshot, refresh: Refresh) -> Markup {
     let reload = snapshot.reload.as_ref().and_then(|Reload { at, error, .. }| {
         error.as_ref().map(|error| format!("configuration read again at {at}: {error}"))
     });
-    let of_tor = of_tor(&snapshot.tor);
+    let of_daemon: Vec<_> =
+        of_tor(&snapshot.tor).into_iter().chain(of_process(snapshot)).chain(reload).collect();
     let of_services: Vec<_> = worst_first(&snapshot.services)
         .into_iter()
         .flat_map(|service| troubles(service).map(move |trouble| (service, trouble)))
         .collect();
     html! {
-        @if of_tor.is_none() && reload.is_none() && of_services.is_empty() {
+        @if of_daemon.is_empty() && of_services.is_empty() {
             p { "Nothing is wrong that onionbraid knows of." }
         } @else {
             ul.troubles {
-                @for trouble in of_tor.iter().chain(&reload) { li { (trouble) } }
+                @for trouble in &of_daemon { li { (trouble) } }
                 @for (service, trouble) in &of_services {
                     li { (service_link(service, refresh)) ": " (trouble) }
                 }
@@ -241,27 +239,6 @@ fn services(services: &[Service], refresh: Refresh) -> Markup {
     }
 }
 
-/// A table that scrolls by itself where the window is narrow, below the heading
-/// with this name.
-fn table(heading: &str, caption: &str, rows: Markup) -> Markup {
-    html! {
-        div.scrolls role="region" aria-labelledby=(heading) tabindex="0" {
-            table { caption { (caption) } (rows) }
-        }
-    }
-}
-
-/// A number beside its limit, if it has one.
-fn of_limit(what: &str, value: f64, limit: f64, write: fn(f64) -> String) -> Markup {
-    html! {
-        (write(value))
-        @if limit > 0.0 {
-            " of " (write(limit))
-            meter aria-label=(what) min="0" max=(limit) high=(limit * 0.8) optimum="0" value=(value.min(limit)) {}
-        }
-    }
-}
-
 fn process(snapshot: &Snapshot, now: Timestamp) -> Markup {
     let Snapshot { handles, memory, requests, tor, .. } = snapshot;
     let since = now.0.duration_since(snapshot.started.0).unwrap_or_default();
@@ -273,8 +250,9 @@ fn process(snapshot: &Snapshot, now: Timestamp) -> Markup {
             dt { "Tor" }
             dd {
                 @if tor.bootstrap >= 1.0 { "ready" } @else {
-                    "at " (format!("{:.0}", tor.bootstrap * 100.0)) " %: " (tor.message)
+                    "at " (format!("{:.0}", tor.bootstrap * 100.0)) " %"
                 }
+                @if tor.trouble.is_some() || tor.bootstrap < 1.0 { ": " (tor.message) }
             }
             @if let Some(until) = tor.consensus_valid_until {
                 dt { "Network directory" } dd { "valid until " (until) }
@@ -297,6 +275,7 @@ fn process(snapshot: &Snapshot, now: Timestamp) -> Markup {
                     None => (unknown()),
                 }
             }
+            dt { "Processor time" } dd { (seconds(snapshot.cpu_seconds)) }
             dt { "Tasks" } dd { (snapshot.tasks) }
             @if let Some(Reload { at, error: None, .. }) = &snapshot.reload {
                 dt { "Configuration" } dd { "read again at " (at) ": it is in force" }
@@ -305,174 +284,11 @@ fn process(snapshot: &Snapshot, now: Timestamp) -> Markup {
     }
 }
 
-fn load(load: &Load) -> Markup {
-    let Load { rates: now, last_minute, .. } = load;
-    let of = |rates: &Rates| {
-        [
-            ("Introductions", rates.introductions_per_s),
-            ("Introductions dropped", rates.introductions_dropped_per_s),
-            ("Replays dropped", rates.replays_per_s),
-            ("Clients not met", rates.rendezvous_failed_per_s),
-            ("Streams opened", rates.streams_per_s),
-            ("HTTP requests", rates.requests_per_s),
-            ("HTTP requests beyond a circuit's limit (429)", rates.requests_limited_per_s),
-            ("HTTP errors of servers (5xx)", rates.server_errors_per_s),
-        ]
-    };
-    let lines = of(now).into_iter().zip(of(last_minute));
-    html! {
-        dl {
-            dt { "Introductions a second" }
-            dd { (of_limit("introductions a second", now.introductions_per_s, load.introductions_limit_per_s as f64, rate)) }
-            dt { "Clients being met" }
-            dd { (of_limit("clients being met", load.rendezvous_under_way as f64, load.rendezvous_limit as f64, number)) }
-            dt { "Circuits" }
-            dd { (of_limit("circuits", load.circuits_open as f64, load.circuits_limit as f64, number)) }
-            @if let Some(pow) = &load.pow {
-                dt { "Proof of work" }
-                dd {
-                    "effort " (pow.effort) ", "
-                    (of_limit("introductions waiting", pow.queue as f64, pow.queue_limit as f64, number))
-                }
-            }
-            dt { "Streams" }
-            dd {
-                (load.streams_open)
-                @if load.streams_limit_per_circuit > 0 {
-                    ", on one circuit at most " (load.streams_limit_per_circuit)
-                }
-            }
-        }
-        (table("load", "So many a second.", html! {
-            thead { tr {
-                th scope="col" { "What" }
-                th.number scope="col" { "Last ten seconds" }
-                th.number scope="col" { "Last minute" }
-            } }
-            tbody { @for ((what, now), (_, lately)) in lines {
-                tr {
-                    th scope="row" { (what) }
-                    td.number { (rate(now)) }
-                    td.number { (rate(lately)) }
-                }
-            } }
-        }))
-    }
-}
-
-fn backends(backends: &[Backend]) -> Markup {
-    let titles = [
-        "State",
-        "Published",
-        "Failing",
-        "Weight",
-        "Introductions",
-        "Dropped",
-        "Not met",
-        "Circuits",
-        "Streams",
-    ];
-    html! {
-        (table("backends", "Counts since the start. What happens at a backend elsewhere, nobody sees here.", html! {
-            thead { tr {
-                th scope="col" { "Backend" }
-                @for title in titles { th scope="col" { (title) } }
-                th scope="col" { "Why" }
-            } }
-            tbody { @for backend in backends {
-                @let is_good = backend.state == BackendState::Up && backend.operator == Word::Ready;
-                tr {
-                    th scope="row" { (backend.name) }
-                    td { (state(backend_state(backend), is_good)) }
-                    td { (backend.published_intro_points) " of " (backend.intro_points) }
-                    td { (backend.failing_intro_points) }
-                    td { (backend.weight) }
-                    @let it = &backend.activity;
-                    @for count in [it.introductions, it.introductions_dropped, it.rendezvous_failed, it.circuits_open, it.streams_open] {
-                        td { @if backend.kind == BackendKind::Local { (count) } @else { "-" } }
-                    }
-                    td { (backend.reason.as_deref().unwrap_or_default()) }
-                }
-            } }
-        }))
-    }
-}
-
-fn proxy(http: &Http) -> Markup {
-    let classes = http.by_class;
-    let titles = ["State", "Requests", "Failed", "Under way", "Median", "95 of 100", "Why"];
-    html! {
-        p {
-            (http.requests) " requests, answered 1xx " (classes.informational) ", 2xx "
-            (classes.success) ", 3xx " (classes.redirection) ", 4xx " (classes.client_error)
-            ", 5xx " (classes.server_error)
-        }
-        @if !http.failures.is_empty() {
-            p { "Failed: " @for (n, (name, count)) in http.failures.iter().enumerate() {
-                @if n > 0 { ", " } (name) " " (count)
-            } }
-        }
-        @if !http.origins.is_empty() {
-            (table("http", "Origins. Times until the head of an answer, of the last minute.", html! {
-                thead { tr {
-                    th scope="col" { "Origin" }
-                    @for title in titles { th scope="col" { (title) } }
-                } }
-                tbody { @for origin in &http.origins {
-                    tr {
-                        th scope="row" { (origin.name) }
-                        td { (state(origin_state(origin.state), origin.state == OriginState::Up)) }
-                        td { (origin.requests) }
-                        td { (origin.failures) }
-                        td { (of_limit("requests under way", origin.in_flight as f64, origin.in_flight_limit as f64, number)) }
-                        td { (seconds(origin.median_seconds)) }
-                        td { (seconds(origin.p95_seconds)) }
-                        td { (origin.reason.as_deref().unwrap_or_default()) }
-                    }
-                } }
-            }))
-        }
-    }
-}
-
-fn descriptor(descriptor: &Descriptor, now: Timestamp) -> Markup {
-    let which = if descriptor.current { "current" } else { "other" };
-    let heading = format!("period-{}", descriptor.period);
-    html! {
-        h2 id=(heading) { "Descriptor of the " (which) " period, " (descriptor.period) }
-        p {
-            (descriptor.intro_points) " introduction points "
-            @if descriptor.distinct { "in distinct descriptors " }
-            "on " (uploaded(&descriptor.hsdirs)) " of " (descriptor.hsdirs.len()) " HSDirs"
-            @if let Some(at) = descriptor.published_at {
-                ", last " (duration(now.0.duration_since(at.0).unwrap_or_default())) " ago"
-            }
-            @if let Some(revision) = descriptor.revision { ", revision " (revision) }
-        }
-        @if let Some(canary) = descriptor.canary {
-            p { "HSDirs asked at " (canary.checked_at) ": " (canary_outcome(canary.outcome)) }
-        }
-        (table(&heading, "What each HSDir has of it.", html! {
-            thead { tr { @for title in ["HSDir", "State", "Points", "Attempts", "Last error"] {
-                th scope="col" { (title) }
-            } } }
-            tbody { @for hsdir in &descriptor.hsdirs {
-                tr {
-                    th scope="row" { (hsdir.relay.get(..8).unwrap_or(&hsdir.relay)) }
-                    td { (state(hsdir_state(hsdir.state), hsdir.state != HsdirState::Failed)) }
-                    td { (hsdir.intro_points) }
-                    td { (hsdir.attempts) }
-                    td { (hsdir.last_error.as_deref().unwrap_or_default()) }
-                }
-            } }
-        }))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::observe::example::{self, EPOCH};
+    use crate::observe::snapshot::{BackendKind, BackendState};
 
     fn scene() -> Snapshot {
         let good = example::service("blog", Vec::new(), Vec::new());

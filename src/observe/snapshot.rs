@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 pub use onionbraid_balancer::operator::Word;
 pub use onionbraid_balancer::status::{
     Activity, Backend, BackendKind, BackendState, Canary, CanaryOutcome, Descriptor, Hsdir,
-    HsdirState, ServiceState, Timestamp,
+    HsdirState, LinkState, ServiceState, Timestamp,
 };
 pub use onionbraid_proxy::status::{Bucket, Durations, Http, Origin, OriginState, StatusClasses};
 
@@ -156,6 +156,10 @@ pub struct Load {
     /// The same over the last minute.
     #[serde(default)]
     pub last_minute: Rates,
+    /// Introductions dropped over the last ten seconds, a second, by the limit that
+    /// was hit; those limits alone that were. See `introductions_dropped_by`.
+    #[serde(default)]
+    pub dropped_by_per_s: BTreeMap<String, f64>,
     /// Introductions a second that are looked at, over all local instances.
     #[serde(default)]
     pub introductions_limit_per_s: u64,
@@ -213,6 +217,10 @@ pub struct Rates {
     pub replays_per_s: f64,
     /// Rendezvous that failed.
     pub rendezvous_failed_per_s: f64,
+    /// Clients that were met.
+    pub clients_met_per_s: f64,
+    /// Circuits that were closed to make room for new ones.
+    pub circuits_closed_per_s: f64,
     /// Streams that were opened.
     pub streams_per_s: f64,
     /// HTTP requests.

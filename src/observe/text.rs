@@ -11,7 +11,7 @@ use super::snapshot::{
     Activity, Backend, BackendKind, Descriptor, Http, Pow, Reload, Service, Snapshot, StatusClasses,
 };
 use super::table::table;
-use super::troubles::{of_tor, troubles};
+use super::troubles::{of_process, of_tor, troubles};
 use super::words::{backend_state, canary_outcome, origin_state, printable, service_state};
 
 /// Renders a Snapshot as text.
@@ -36,9 +36,7 @@ fn write_snapshot(out: &mut String, snapshot: &Snapshot) -> fmt::Result {
         writeln!(out, "! {wrong}\n")?;
     }
     out.write_str(&summary(&snapshot.services))?;
-    if let Some(problem) = &tor.problem {
-        writeln!(out, "! {problem}")?;
-    }
+    of_process(snapshot).iter().try_for_each(|problem| writeln!(out, "! {problem}"))?;
     match &snapshot.reload {
         None => {}
         Some(Reload { at, error: None, .. }) => {

@@ -1,6 +1,9 @@
 //! What is wrong with a service, in the words of every rendering?
 
-use super::snapshot::{Backend, BackendState, OriginState, Service, ServiceState, Tor, Word};
+use super::limits;
+use super::snapshot::{
+    Backend, BackendState, OriginState, Service, ServiceState, Snapshot, Tor, Word,
+};
 
 /// So many backends with the same trouble are named; the others are counted.
 const NAMED: usize = 3;
@@ -14,6 +17,12 @@ pub(super) fn of_tor(tor: &Tor) -> Option<String> {
         (Some(_), None) => Some(format!("Tor: {message}")),
         (None, _) => (*bootstrap < 1.0).then(|| format!("Tor is at {percent:.0} %: {message}")),
     }
+}
+
+/// What is wrong with the process, and with its Tor client although that can be
+/// used.
+pub(super) fn of_process(snapshot: &Snapshot) -> Vec<String> {
+    snapshot.tor.problem.clone().into_iter().chain(limits::of_process(snapshot)).collect()
 }
 
 /// What is wrong with a service, worst first.
@@ -32,6 +41,7 @@ pub(super) fn troubles(service: &Service) -> impl Iterator<Item = String> {
     let said = service.backends.iter().filter_map(said);
     down.into_iter()
         .chain(problems)
+        .chain(limits::of_service(service))
         .chain(said)
         .chain(backends)
         .chain(origins)

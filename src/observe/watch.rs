@@ -4,7 +4,7 @@
 use super::glance::Glance;
 use super::snapshot::{Service, Snapshot, Timestamp};
 use super::table::table;
-use super::troubles::{of_tor, troubles, worst_first};
+use super::troubles::{of_process, of_tor, troubles, worst_first};
 use super::words::{bytes, duration, number, printable, rate, service_state};
 
 /// In which order services are shown.
@@ -63,7 +63,8 @@ pub fn screen(snapshot: &Snapshot, now: Timestamp, view: &View) -> Vec<String> {
         process(snapshot),
         String::new(),
     ];
-    lines.extend(of_tor(&snapshot.tor).map(|wrong| format!("! {wrong}")));
+    let wrong = of_tor(&snapshot.tor).into_iter().chain(of_process(snapshot));
+    lines.extend(wrong.flat_map(|wrong| wrapped(&format!("! {wrong}"), view.columns)));
     let services = in_order(&snapshot.services, view.order);
     let rows = services.iter().map(|service| row(service));
     let titles = [
@@ -75,7 +76,9 @@ pub fn screen(snapshot: &Snapshot, now: Timestamp, view: &View) -> Vec<String> {
     lines.push(String::new());
     for service in &services {
         let troubles = troubles(service);
-        lines.extend(troubles.map(|trouble| format!("! {}: {trouble}", service.nickname)));
+        lines.extend(troubles.flat_map(|trouble| {
+            wrapped(&format!("! {}: {trouble}", service.nickname), view.columns)
+        }));
     }
     lines.extend(services.iter().map(|service| {
         let address = match view.whole_addresses {
@@ -90,6 +93,26 @@ pub fn screen(snapshot: &Snapshot, now: Timestamp, view: &View) -> Vec<String> {
     lines.resize(view.rows.saturating_sub(1), String::new());
     lines.push(foot);
     lines.iter().map(|line| printable(line).take(view.columns).collect()).collect()
+}
+
+/// A complaint in lines of this width: what to do often stands at its end.
+fn wrapped(text: &str, columns: usize) -> Vec<String> {
+    const INDENT: &str = "    ";
+    let mut lines = Vec::new();
+    let mut line = String::new();
+    for word in text.split_whitespace() {
+        let length = line.chars().count() + 1 + word.chars().count();
+        if !line.is_empty() && length > columns {
+            lines.push(std::mem::replace(&mut line, format!("{INDENT}{word}")));
+        } else if line.is_empty() {
+            line.push_str(word);
+        } else {
+            line.push(' ');
+            line.push_str(word);
+        }
+    }
+    lines.push(line);
+    lines
 }
 
 /// What the process takes.
@@ -225,6 +248,18 @@ mod tests {
         let lines = screen(&scene(), EPOCH, &small);
         assert!(lines.len() == 5 && lines.iter().all(|line| line.len() <= 20), "{lines:?}");
         assert!(screen(&scene(), EPOCH, &View { rows: 0, ..view() }).len() <= 1);
+    }
+
+    #[test]
+    fn a_complaint_that_is_longer_than_a_line_is_shown_to_its_end() {
+        let mut snapshot = scene();
+        snapshot.services[0].load.dropped_by_per_s = [("rate".to_owned(), 81.0)].into();
+        let lines = screen(&snapshot, EPOCH, &view());
+        let first = lines.iter().position(|line| line.starts_with("! calm: drops 81")).unwrap();
+        assert!(lines.iter().all(|line| line.len() <= 80), "{lines:?}");
+        let whole = lines[first..first + 3].join(" ");
+        assert!(whole.contains("no client gets through"), "{lines:?}");
+        assert_eq!(wrapped("! a word", 3), ["! a", "    word"]);
     }
 
     #[test]

@@ -118,8 +118,9 @@ pub struct Activity {
     pub introductions_dropped: u64,
     /// The same by the limit: `queue` (more waited than may), `rate` (more came
     /// than are looked at), `rendezvous` (more were under way than may),
-    /// `circuits` (more clients than may, and none of them made room), `operator`
-    /// (the operator has the backend out of use).
+    /// `circuits` (more clients than may, and none of them made room), `work` (others
+    /// did more of it, or it waited too long), `operator` (the operator has the
+    /// backend out of use).
     pub introductions_dropped_by: BTreeMap<String, u64>,
     /// Introductions that had come before and were dropped.
     pub replays: u64,
@@ -129,6 +130,8 @@ pub struct Activity {
     /// Those of them whose introduction could not be read: the client's fault, or
     /// made for another address.
     pub introductions_unreadable: u64,
+    /// Clients that were met: their rendezvous succeeded.
+    pub rendezvous_succeeded: u64,
     /// Rendezvous whose circuit closed before a stream was opened: the client had
     /// gone meanwhile, or only wanted to be met, as probes do.
     pub rendezvous_abandoned: u64,

@@ -7,7 +7,7 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::exemplar::Exemplar;
 use prometheus_client::registry::Unit;
 
-use crate::observe::snapshot::Durations;
+use crate::observe::snapshot::{Durations, Timestamp};
 
 /// The labels of one sample.
 pub(super) type Labels<'a> = Vec<(&'static str, &'a str)>;
@@ -26,6 +26,22 @@ pub(super) enum Value<'a> {
     Seconds(f64),
     Gauge(f64),
     Histogram(&'a Durations),
+}
+
+/// A count as it is shown in a gauge.
+pub(super) fn gauge<'a>(value: u64) -> Value<'a> {
+    Value::Gauge(value as f64)
+}
+
+/// Whether something is so, as it is shown in a gauge.
+pub(super) fn flag<'a>(is_so: bool) -> Value<'a> {
+    gauge(is_so.into())
+}
+
+/// A moment, as Prometheus counts them: in seconds since 1970.
+pub(super) fn moment<'a>(at: Timestamp) -> Value<'a> {
+    let since = at.0.duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    gauge(since.as_secs())
 }
 
 impl<'a> Family<'a> {
