@@ -22,6 +22,8 @@ mod notify;
 mod one_service;
 #[path = "cli/preflight.rs"]
 mod preflight;
+#[path = "cli/screen.rs"]
+mod screen;
 #[path = "cli/unprivileged.rs"]
 mod unprivileged;
 

@@ -5,6 +5,9 @@
 use std::io::{self, Read as _, Write as _};
 use std::time::Duration;
 
+use futures::FutureExt as _;
+use futures::future::{BoxFuture, Fuse, FusedFuture as _};
+use rustix::process::{Signal, getpid, kill_process};
 use rustix::termios::{self, LocalModes, OptionalActions, SpecialCodeIndex, Termios};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
@@ -38,17 +41,22 @@ pub(super) async fn watch(admin: &AdminListen, watch: Watch) -> Result<(), Failu
     let mut terminal = Terminal::enter()?;
     let mut keys = keys();
     let mut ended = signal(SignalKind::terminate())?;
+    let mut hung_up = signal(SignalKind::hangup())?;
+    let mut stopped = signal(SignalKind::from_raw(Signal::TSTP.as_raw()))?;
     let mut resized = signal(SignalKind::window_change())?;
     let mut next = tokio::time::interval(SHOWN);
+    // Beside the keys: a daemon may take its time while it is under attack.
+    let mut asking = Fuse::<BoxFuture<'_, _>>::terminated();
     let (mut order, mut paused) = (Order::default(), false);
     loop {
         terminal.show(&shown, order, watch.verbose, paused)?;
         tokio::select! {
-            _ = next.tick() => {
-                if !paused {
-                    let snapshot = snapshot(admin).await.map_err(|failure| failure.text);
-                    shown = Shown { snapshot, at: Timestamp(now().wall) };
-                }
+            _ = next.tick(), if asking.is_terminated() && !paused => {
+                asking = snapshot(admin).boxed().fuse();
+            }
+            asked = &mut asking => {
+                let snapshot = asked.map_err(|failure| failure.text);
+                shown = Shown { snapshot, at: Timestamp(now().wall) };
             }
             key = keys.recv() => match key {
                 Some(b'q') | None => return Ok(()),
@@ -57,7 +65,9 @@ pub(super) async fn watch(admin: &AdminListen, watch: Watch) -> Result<(), Failu
                 Some(_) => {}
             },
             _ = resized.recv() => terminal.forget()?,
+            _ = stopped.recv() => terminal.stop()?,
             _ = ended.recv() => return Ok(()),
+            _ = hung_up.recv() => return Ok(()),
             // The way to end it, so no failure.
             interrupted = tokio::signal::ctrl_c() => return Ok(interrupted?),
         }
@@ -81,14 +91,31 @@ impl Terminal {
     /// Takes it: no line is edited, no key is echoed. Ctrl-C still interrupts.
     fn enter() -> io::Result<Self> {
         let before = termios::tcgetattr(io::stdin())?;
-        let mut raw = before.clone();
+        let terminal = Self { before, lines: Vec::new() };
+        terminal.take()?;
+        Ok(terminal)
+    }
+
+    fn take(&self) -> io::Result<()> {
+        let mut raw = self.before.clone();
         raw.local_modes.remove(LocalModes::ICANON | LocalModes::ECHO);
         raw.special_codes[SpecialCodeIndex::VMIN] = 1;
         raw.special_codes[SpecialCodeIndex::VTIME] = 0;
         termios::tcsetattr(io::stdin(), OptionalActions::Now, &raw)?;
-        let terminal = Self { before, lines: Vec::new() };
-        write(ENTER)?;
-        Ok(terminal)
+        write(ENTER)
+    }
+
+    fn give_back(&self) -> io::Result<()> {
+        write(LEAVE)?;
+        Ok(termios::tcsetattr(io::stdin(), OptionalActions::Now, &self.before)?)
+    }
+
+    /// Gives it back while the process is stopped (Ctrl-Z), and takes it again.
+    fn stop(&mut self) -> io::Result<()> {
+        self.give_back()?;
+        kill_process(getpid(), Signal::STOP)?;
+        self.lines.clear();
+        self.take()
     }
 
     /// Shows a screen, by writing the lines that differ.
@@ -125,8 +152,7 @@ impl Terminal {
 impl Drop for Terminal {
     fn drop(&mut self) {
         // A terminal that has gone needs nothing.
-        let _ = write(LEAVE);
-        let _ = termios::tcsetattr(io::stdin(), OptionalActions::Now, &self.before);
+        let _ = self.give_back();
     }
 }
 
