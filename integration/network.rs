@@ -22,6 +22,7 @@
 
 #![allow(dead_code, reason = "the tests and the demo use different parts of one network")]
 
+pub mod browser;
 pub mod client;
 pub mod consensus;
 pub mod daemon;

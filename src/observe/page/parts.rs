@@ -109,7 +109,6 @@ pub(super) fn backends(backends: &[Backend], now: Timestamp) -> Markup {
             thead { tr {
                 th scope="col" { "Backend" }
                 @for title in titles { th scope="col" { (title) } }
-                th scope="col" { "Why" }
             } }
             tbody { @for backend in backends {
                 @let is_good = backend.state == BackendState::Up && backend.operator == Word::Ready;
@@ -128,7 +127,6 @@ pub(super) fn backends(backends: &[Backend], now: Timestamp) -> Markup {
                     ] {
                         td { @if backend.kind == BackendKind::Local { (count) } @else { "-" } }
                     }
-                    td { (backend.reason.as_deref().unwrap_or_default()) }
                 }
             } }
         }))
@@ -145,6 +143,7 @@ fn about(backend: &Backend, now: Timestamp) -> Markup {
             Some(address) => { "elsewhere, " (address) }
             None => { "in this process" }
         }
+        @if let Some(reason) = &backend.reason { ", " (reason) }
         @if let Some(at) = backend.last_seen {
             ", points confirmed " (duration(now.0.duration_since(at.0).unwrap_or_default())) " ago"
         }
