@@ -15,6 +15,8 @@ pub mod e2e {
     mod backend_role;
     mod check_online;
     mod clock;
+    #[cfg(feature = "pow")]
+    mod cockpit;
     mod continuity;
     mod descriptor;
     mod distinct_descriptors;

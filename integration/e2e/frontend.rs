@@ -120,6 +120,11 @@ impl Frontend {
         self.dir.join("state")
     }
 
+    /// The address or the path of its admin endpoint.
+    pub fn admin(&self) -> &str {
+        &self.admin
+    }
+
     /// Where commands keep what is not the daemon's.
     pub fn home(&self) -> PathBuf {
         self.dir.join("home")

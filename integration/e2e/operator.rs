@@ -94,6 +94,16 @@ async fn backends_are_drained_and_maintained_while_visitors_come_and_none_is_los
     let (code, text) = say(&frontend, &["paris", "drain"]).await;
     assert!(code == Some(1) && text.contains("no backend \"paris\""), "{code:?} {text}");
 
+    // What a restart would forget is not taken. Not even root can write a file where
+    // a directory is.
+    let in_the_way = frontend.state_dir().join("onionbraid/shop/balancer.json.new");
+    std::fs::create_dir(&in_the_way).unwrap();
+    let (code, text) = say(&frontend, &["local-1", "weight", "7"]).await;
+    assert!(code == Some(1) && text.contains("nothing has changed"), "{code:?} {text}");
+    let status = frontend.daemon.status().await.unwrap();
+    assert_eq!((backend(&status, "local-1").weight, status.ready), (1, true));
+    std::fs::remove_dir(&in_the_way).unwrap();
+
     // It is shown, logged, and outlives the process.
     let text = frontend.daemon.status_text().await.unwrap();
     assert!(text.contains("backend berlin is in maintenance since"), "{text}");

@@ -16,10 +16,11 @@ const NEARLY_ALL: f64 = 0.95;
 pub(super) fn of_service(service: &Service) -> Vec<String> {
     let load = &service.load;
     let rates = &load.rates;
-    let mut limits: Vec<_> = load
-        .dropped_by_per_s
-        .iter()
-        .filter(|(_, per_s)| **per_s >= TELLS)
+    let mut dropped: Vec<_> =
+        load.dropped_by_per_s.iter().filter(|(_, per_s)| **per_s >= TELLS).collect();
+    dropped.sort_by(|(_, one), (_, other)| other.total_cmp(one));
+    let mut limits: Vec<_> = dropped
+        .into_iter()
         .filter_map(|(limit, per_s)| {
             let why = why_dropped(limit, load)?;
             Some(format!("drops {} introductions/s (limit `{limit}`): {why}", rate(*per_s)))
@@ -38,8 +39,9 @@ pub(super) fn of_service(service: &Service) -> Vec<String> {
             pow.effort
         ));
     }
-    if let Some(last) = limits.last_mut() {
-        last.push_str(&format!("; {}", who_gets_through(load)));
+    // With the first, which shorter forms show alone.
+    if let Some(first) = limits.first_mut() {
+        first.push_str(&format!("; {}", who_gets_through(load)));
     }
     if rates.requests_limited_per_s >= TELLS {
         limits.push(format!(
@@ -151,7 +153,8 @@ mod tests {
         assert!(flooded(&[("queue", 3.0)], met)[0].ends_with("and none opens a stream"));
         let nobody = flooded(&[("queue", 3.0), ("rendezvous", 4.0)], Rates::default());
         assert_eq!(nobody.len(), 2);
-        assert!(nobody[1].ends_with("no client gets through") && nobody[1].contains("1024"));
+        assert!(nobody[0].ends_with("no client gets through") && nobody[0].contains("1024"));
+        assert!(nobody[1].contains("(limit `queue`)"), "{nobody:?}");
         let closed = Rates { circuits_closed_per_s: 5.0, ..met };
         assert!(flooded(&[], closed)[0].contains("8192"));
     }
