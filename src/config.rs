@@ -13,7 +13,7 @@
 //! | `keys` | how is a key read and shown in one place? |
 //! | `units`, `names` | how are times, sizes and names written? |
 //! | `files` | are the files there that it names? |
-//! | `service`, `backends`, `frontends`, `ports`, `target`, `probe` | what is an onion service? |
+//! | `service`, `backends`, `backends_file`, `frontends`, `ports`, `target`, `probe` | what is an onion service? |
 //! | `http` | how are requests led to origins? |
 //! | `addresses` | do the services fit together, once their keys are known? |
 //! | `admin`, `application`, `logging`, `shutdown`, `storage` | what do the other tables of ours say? |
@@ -25,6 +25,7 @@ mod admin;
 mod application;
 mod arti;
 mod backends;
+mod backends_file;
 mod changes;
 mod document;
 mod environment;
@@ -54,7 +55,7 @@ use arti_client::TorClientConfig;
 
 pub use addresses::{AddressError, check_addresses};
 pub use admin::AdminListen;
-pub use backends::RemoteBackend;
+pub use backends::{BackendsFile, RemoteBackend};
 pub use environment::Environment;
 pub use error::{ConfigError, ConfigErrors};
 pub use logging::{LogFormat, Logging};
@@ -146,12 +147,13 @@ impl Config {
         if report.has_errors() {
             return Err(report.into_errors());
         }
-        let services = service::read(root, &mut report);
+        let mut services = service::read(root, &mut report);
         if !files.is_empty() && !root.contains_key("onion_services") {
             let text = "there is none, so the built-in welcome page is served";
             report.warn(None, &error::KeyPath::default().key("onion_services"), text);
         }
         files::look(&mut report);
+        backends_file::look(&mut services, files.len(), &mut report);
         Self::assemble(root, services, files, env, report)
     }
 
@@ -324,6 +326,7 @@ mod tests {
         for name in ["keys/shop", "keys/origin-ca.pem", "pages/refused.html", "pages/down.html"] {
             std::fs::write(dir.join(name), certificate).unwrap();
         }
+        std::fs::write(dir.join("backends.toml"), "backends = []\n").unwrap();
         let mut config = Config::load(&[file], &env())?;
         config.files.clear();
         Ok(config)
@@ -412,6 +415,7 @@ mod tests {
             include_str!("config/admin.rs"),
             include_str!("config/application.rs"),
             include_str!("config/backends.rs"),
+            include_str!("config/backends_file.rs"),
             include_str!("config/http.rs"),
             include_str!("config/http/guard.rs"),
             include_str!("config/http/headers.rs"),

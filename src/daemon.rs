@@ -11,6 +11,7 @@
 //! | `preflight` | what would keep it from running? |
 //! | `state_lock` | who has the state directory? |
 //! | `services`, `reload` | which services run, and what does a new configuration change? |
+//! | `backends_files` | which backends does another program list? |
 //! | `service`, `event_loop` | how is one reached from outside, and what does it do? |
 //! | `settings`, `instances`, `drain` | which backends has it, and how do those in this process come and go? |
 //! | `work`, `fetches` | who carries out its balancer's commands? |
@@ -22,6 +23,7 @@
 //! | `snapshot`, `log_lines`, `tor_lines`, `news` | what is seen of it? |
 //! | `systemd`, `pulse` | what is systemd told, and do the loops turn? |
 
+mod backends_files;
 mod drain;
 mod event_loop;
 mod fetches;
@@ -151,6 +153,7 @@ pub async fn run(mut config: Config, outside: Outside) -> Result<(), DaemonError
         pulse: pulse.clone(),
     };
     let mut services = Services::new(common, Arc::clone(&board));
+    let (mut backends_files, watcher) = backends_files::watching();
     let take_snapshot = {
         let board = Arc::clone(&board);
         Arc::new(move || board.snapshot())
@@ -183,6 +186,8 @@ pub async fn run(mut config: Config, outside: Outside) -> Result<(), DaemonError
     tasks.spawn(async move { match file_handles.watch().await {} });
     tasks.spawn(bootstrap_and_fetch(tor, ready, fetching));
     services.apply(checked, config.shutdown);
+    backends_files.follow(&config.services, &board);
+    tasks.spawn(async move { match watcher.run().await {} });
     // Not before: without any service, all of them would seem to be ready.
     tasks.spawn(async move { match admin.serve().await {} });
     tasks.spawn(async move { match scrape.serve().await {} });
@@ -201,7 +206,9 @@ pub async fn run(mut config: Config, outside: Outside) -> Result<(), DaemonError
                 Signal::Reload => {
                     systemd.reloading();
                     // The log and the status say what it has come to.
-                    let _ = reload(&mut config, &outside, &mut services, &board);
+                    if reload(&mut config, &outside, &mut services, &board).is_ok() {
+                        backends_files.follow(&config.services, &board);
+                    }
                     systemd.ready();
                 }
                 Signal::End => break,
@@ -211,12 +218,18 @@ pub async fn run(mut config: Config, outside: Outside) -> Result<(), DaemonError
                     tracing::info!(user = user.map(tracing::field::display), "operator: reload");
                     systemd.reloading();
                     let reloaded = reload(&mut config, &outside, &mut services, &board);
+                    if reloaded.is_ok() {
+                        backends_files.follow(&config.services, &board);
+                    }
                     systemd.ready();
                     // Whoever asked may have gone.
                     let _ = answer.send(reloaded);
                 }
                 Order::Backend(order) => services.obey(order),
             },
+            Some(changed) = backends_files.changed() => {
+                backends_files.apply(changed, &mut config, &services, &board);
+            }
             () = beat.next() => {}
             ended = tasks.join_next() => return Err(DaemonError::Ended(in_words(ended))),
             ended = services.unexpected() => return Err(DaemonError::Ended(ended)),

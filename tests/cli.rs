@@ -6,6 +6,8 @@
 mod admin;
 #[path = "cli/backend_config.rs"]
 mod backend_config;
+#[path = "cli/backends_file.rs"]
+mod backends_file;
 #[path = "cli/delivered.rs"]
 mod delivered;
 #[path = "cli/first_run.rs"]

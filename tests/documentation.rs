@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{CommandFactory as _, Parser as _};
 use onionbraid::cli::Cli;
-use onionbraid::config::{Config, Environment};
+use onionbraid::config::{BackendsFile, Config, Environment, ServiceConfig};
 
 /// What placeholders such as `<address>.onion` stand for, one after the other.
 const ADDRESSES: [&str; 3] = [
@@ -38,6 +38,13 @@ fn every_configuration_in_the_documentation_is_good() {
             continue;
         }
         let text = with_addresses(&block.text);
+        if text.lines().next().is_some_and(|line| line.ends_with("backends.toml")) {
+            let file = Some(BackendsFile { path: "backends.toml".into(), listed: 0 });
+            let service = ServiceConfig::with_defaults("shop".parse().unwrap());
+            let service = ServiceConfig { backends_file: file, ..service };
+            assert!(service.with_backends_file(&text).is_ok(), "{}", block.place);
+            continue;
+        }
         let config = Config::from_text(&text, &environment);
         assert!(config.is_ok(), "{}:\n{}\n{}", block.place, text, config.unwrap_err());
         count += 1;

@@ -1,8 +1,14 @@
-//! Which backends elsewhere answer for a service: the `backends` key.
+//! Which backends elsewhere answer for a service: the `backends` key, in the
+//! configuration and in the file that `backends_file` names.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use super::document::Value;
 use super::error::Report;
+use super::files;
 use super::reader::Item;
+use super::storage;
 use onionbraid_balancer::onion::OnionAddress;
 
 /// A backend that another process runs, known by its own onion address.
@@ -17,35 +23,65 @@ pub struct RemoteBackend {
     pub weight: u16,
 }
 
+/// A file that lists more backends of a service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BackendsFile {
+    /// The file, absolute.
+    pub path: PathBuf,
+    /// So many of the service's backends stand in the configuration itself; those
+    /// after them are the file's.
+    pub listed: usize,
+}
+
+/// Reads `backends_file`, of a service that lists so many backends itself.
+pub(crate) fn file(item: &Item<'_>, listed: usize, report: &mut Report) -> Option<BackendsFile> {
+    let path = storage::expand(item, report)?;
+    Some(BackendsFile { path: files::beside(item, &path), listed })
+}
+
 /// The longest name of a backend, in characters.
 const MAX_NAME: usize = 40;
 
-/// Reads `backends`. What is wrong has been reported; the rest is returned.
-pub(crate) fn read(item: &Item<'_>, report: &mut Report) -> Vec<RemoteBackend> {
+/// Reads `backends`. What is wrong has been reported; the rest is returned. `listed`
+/// are those that another array lists before these.
+pub(crate) fn read(
+    item: &Item<'_>,
+    listed: &[RemoteBackend],
+    report: &mut Report,
+) -> Vec<RemoteBackend> {
     let wanted = "an array of onion addresses, such as [\"....onion\"]";
-    let mut found: Vec<(usize, RemoteBackend)> = Vec::new();
+    let mut addresses = BTreeMap::new();
+    let mut names = BTreeMap::new();
+    for backend in listed {
+        let place = "in `backends` of the configuration".to_owned();
+        addresses.insert(backend.address, place.clone());
+        names.insert(backend.name.clone(), place);
+    }
+    let mut found = Vec::new();
     for (index, entry) in item.array(wanted, report).into_iter().flatten().enumerate() {
-        let Some(backend) = backend(index, &entry, report) else { continue };
-        let same = |(_, other): &&(usize, RemoteBackend)| other.address == backend.address;
-        if let Some((earlier, _)) = found.iter().find(same) {
+        let Some(backend) = backend(listed.len() + index, &entry, report) else { continue };
+        if let Some(earlier) = addresses.get(&backend.address) {
             let problem = format!(
-                "this backend is listed already, as backends[{earlier}]: give it a higher \
-                 `weight` instead"
+                "this backend is listed already, {earlier}: give it a higher `weight` instead"
             );
             entry.wrong(problem, report);
         }
-        if let Some((earlier, _)) = found.iter().find(|(_, other)| other.name == backend.name) {
+        if let Some(earlier) = names.get(&backend.name) {
             let problem = format!(
-                "the name {:?} is taken by backends[{earlier}]: names are unique within a service",
+                "the name {:?} is taken, {earlier}: names are unique within a service",
                 backend.name
             );
             entry.wrong(problem, report);
         }
-        found.push((index, backend));
+        let place = format!("as backends[{index}]");
+        addresses.entry(backend.address).or_insert_with(|| place.clone());
+        names.entry(backend.name.clone()).or_insert(place);
+        found.push(backend);
     }
-    found.into_iter().map(|(_, backend)| backend).collect()
+    found
 }
 
+/// Reads one backend, which stands at this position among all of the service.
 fn backend(index: usize, entry: &Item<'_>, report: &mut Report) -> Option<RemoteBackend> {
     let default_name = format!("remote-{index}");
     let Value::Table(_) = entry.node.value else {

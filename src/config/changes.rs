@@ -2,7 +2,7 @@
 
 use toml::{Table, Value};
 
-use super::Config;
+use super::{Config, ServiceConfig};
 
 /// A longer value is not shown.
 const SHOWN: usize = 60;
@@ -13,6 +13,14 @@ impl Config {
     pub fn differences(&self, other: &Self) -> Vec<String> {
         let mut all = Vec::new();
         differences("", &self.to_toml(), &other.to_toml(), &mut all);
+        for after in &other.services {
+            let nickname = &after.nickname;
+            let same = |it: &&ServiceConfig| it.nickname == *nickname;
+            let Some(before) = self.services.iter().find(same) else { continue };
+            if before.backends_of_file() != after.backends_of_file() {
+                all.push(format!("onion_services.{nickname}.backends_file: lists other backends"));
+            }
+        }
         all
     }
 }

@@ -124,7 +124,9 @@ fn unreadable(file: &Path, error: &io::Error) -> String {
 
 /// Reads one file's text; what is no TOML is reported with its line.
 pub(crate) fn parse(text: &str, order: usize, file: &Path, report: &mut Report) -> Table {
-    let source = Source { text, order, file: Arc::from(file) };
+    let lines = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n');
+    let lines = lines.map(|(offset, _)| offset).collect();
+    let source = Source { lines, order, file: Arc::from(file) };
     let (document, errors) = DeTable::parse_recoverable(text);
     for error in errors {
         let place = match error.span() {
@@ -151,16 +153,16 @@ pub(crate) fn overlay(lower: &mut Table, upper: Table) {
 }
 
 /// One file while it is turned into nodes.
-struct Source<'a> {
-    text: &'a str,
+struct Source {
+    /// Where its lines end.
+    lines: Vec<usize>,
     order: usize,
     file: Arc<Path>,
 }
 
-impl Source<'_> {
+impl Source {
     fn place(&self, offset: usize) -> Place {
-        let before = self.text.as_bytes().iter().take(offset);
-        let line = 1 + before.filter(|byte| **byte == b'\n').count();
+        let line = 1 + self.lines.partition_point(|end| *end < offset);
         Place { order: self.order, line: Some(line), file: Arc::clone(&self.file) }
     }
 

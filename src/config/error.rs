@@ -79,6 +79,21 @@ impl ConfigError {
         Self { place, key: Some(key), ..self }
     }
 
+    /// The same in a file that comes after `order` others.
+    pub(crate) fn after(mut self, order: usize) -> Self {
+        if let Some(place) = &mut self.place {
+            place.order += order;
+        }
+        self
+    }
+
+    /// Where it is, without what is written there: for the log, which names no address.
+    pub(crate) fn place_and_key(&self) -> String {
+        let place = self.place.as_ref().map(Place::to_string);
+        let key = self.key.as_ref().map(KeyPath::to_string);
+        place.into_iter().chain(key).collect::<Vec<_>>().join(": ")
+    }
+
     /// Adds the offending value, as TOML.
     pub(crate) fn with_value(self, value: impl Into<String>) -> Self {
         Self { value: Some(value.into()), ..self }

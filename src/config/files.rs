@@ -6,6 +6,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use rustls::RootCertStore;
@@ -97,9 +98,10 @@ fn certificates(text: &[u8]) -> Result<(), String> {
 }
 
 /// The bytes of a file, if there are no more than `most`.
-fn at_most(path: &Path, most: u64) -> io::Result<Option<Vec<u8>>> {
+pub(crate) fn at_most(path: &Path, most: u64) -> io::Result<Option<Vec<u8>>> {
     // What is no file, such as a pipe, could keep us waiting.
-    let metadata = fs::metadata(path)?;
+    let file = File::options().read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
+    let metadata = file.metadata()?;
     if metadata.is_dir() {
         return Err(io::ErrorKind::IsADirectory.into());
     }
@@ -107,7 +109,7 @@ fn at_most(path: &Path, most: u64) -> io::Result<Option<Vec<u8>>> {
         return Err(io::Error::other("this is no ordinary file"));
     }
     let mut bytes = Vec::new();
-    File::open(path)?.take(most + 1).read_to_end(&mut bytes)?;
+    file.take(most + 1).read_to_end(&mut bytes)?;
     Ok((bytes.len() as u64 <= most).then_some(bytes))
 }
 

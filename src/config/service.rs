@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use tor_hsservice::HsNickname;
 
-use super::backends::{self, RemoteBackend};
+use super::backends::{self, BackendsFile, RemoteBackend};
 use super::document::{Node, Table, Value};
 use super::error::{ConfigError, KeyPath, Report, Wanted};
 use super::files;
@@ -55,8 +55,11 @@ pub struct ServiceConfig {
     /// The share of each local instance of the introduction points against other
     /// backends, 0 to 100. 0 takes them out of use.
     pub local_weight: u16,
-    /// Backends elsewhere.
+    /// Backends elsewhere: those that the configuration lists, then those of
+    /// `backends_file`.
     pub backends: Vec<RemoteBackend>,
+    /// The file that lists more of them.
+    pub backends_file: Option<BackendsFile>,
     /// Addresses published elsewhere for which the local instances answer too.
     pub frontends: Vec<OnionAddress>,
     /// How remote backends are checked through Tor, if they are.
@@ -92,6 +95,7 @@ impl ServiceConfig {
             local_intro_points: None,
             local_weight: 1,
             backends: Vec::new(),
+            backends_file: None,
             frontends: Vec::new(),
             probe: None,
             max_intro_points: None,
@@ -116,7 +120,7 @@ impl ServiceConfig {
     }
 
     /// Whether it has backends, and the weights take all of them out of use.
-    fn all_weights_are_zero(&self) -> bool {
+    pub(crate) fn all_weights_are_zero(&self) -> bool {
         let local = (self.local_instances > 0).then_some(self.local_weight);
         let weights = || local.into_iter().chain(self.backends.iter().map(|it| it.weight));
         weights().next().is_some() && weights().all(|weight| weight == 0)
@@ -235,7 +239,11 @@ fn keys(
     config.http = http.settings;
     let backends = table.get("backends");
     if let Some(item) = &backends {
-        config.backends = backends::read(item, report);
+        config.backends = backends::read(item, &[], report);
+    }
+    let more = table.get("backends_file");
+    if let Some(item) = &more {
+        config.backends_file = backends::file(item, config.backends.len(), report);
     }
     // Count what stands in the file: an entry that is wrong was still meant.
     let listed = |item: &Option<Item<'_>>| match item.as_ref().map(|item| &item.node.value) {
@@ -243,7 +251,8 @@ fn keys(
         Some(_) => true,
         None => false,
     };
-    config.local_instances = u8::from(!listed(&backends));
+    let elsewhere = listed(&backends) || more.is_some();
+    config.local_instances = u8::from(!elsewhere);
     let local = table.get("local_instances");
     if let Some(value) =
         local.as_ref().and_then(|item| item.integer(0..=MAX_LOCAL_INSTANCES, report))
@@ -293,7 +302,7 @@ fn keys(
             report,
         );
     }
-    if config.enabled && config.local_instances == 0 && !listed(&backends) {
+    if config.enabled && config.local_instances == 0 && !elsewhere {
         let item = local.as_ref().unwrap_or(service);
         item.wrong(
             "nothing answers for this service: list `backends`, or set `local_instances` to 1 or \
@@ -313,12 +322,16 @@ fn keys(
         let text = "these rules are for local instances, of which this service has none";
         report.warn(item.place(), &item.path, text);
     }
-    if config.enabled && config.all_weights_are_zero() {
-        let text = "all its backends have the weight 0, so none is used and no client reaches it";
-        report.warn(service.place(), &service.path, text);
+    // What the file lists counts, too: `backends_file` looks then.
+    if config.enabled && more.is_none() && config.all_weights_are_zero() {
+        report.warn(service.place(), &service.path, NO_WEIGHT);
     }
     config
 }
+
+/// What to say of a service whose backends all have the weight 0.
+pub(crate) const NO_WEIGHT: &str =
+    "all its backends have the weight 0, so none is used and no client reaches it";
 
 fn rate_limit(whole: &Item<'_>, report: &mut Report) -> Option<RateLimit> {
     // The extension of ESTABLISH_INTRO carries numbers up to INT32_MAX

@@ -88,7 +88,7 @@ impl ServiceConfig {
             entries.push(("local_intro_points", i64::from(points).into()));
         }
         entries.push(("local_weight", i64::from(self.local_weight).into()));
-        let backends = self.backends.iter().map(|backend| {
+        let backends = self.listed_backends().iter().map(|backend| {
             table([
                 ("address", backend.address.to_string().into()),
                 ("name", backend.name.clone().into()),
@@ -96,6 +96,9 @@ impl ServiceConfig {
             ])
         });
         entries.push(("backends", backends.collect::<Vec<_>>().into()));
+        if let Some(file) = &self.backends_file {
+            entries.push(("backends_file", path(&file.path)));
+        }
         let frontends: Vec<Value> =
             self.frontends.iter().map(|address| address.to_string().into()).collect();
         entries.push(("frontends", frontends.into()));

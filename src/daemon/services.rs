@@ -179,6 +179,23 @@ impl Services {
         self.board.show(self.running.values().map(ServiceHandle::views).collect());
     }
 
+    /// Has a service that runs be this from now on: its own `config` changed while the
+    /// rest of the configuration stays as it is.
+    ///
+    /// # Errors
+    ///
+    /// If it does not fit the service's address; nothing has changed then.
+    pub(super) fn change(
+        &self,
+        config: &ServiceConfig,
+        times: Shutdown,
+    ) -> Result<(), AddressError> {
+        let Some(service) = self.running.get(&config.nickname) else { return Ok(()) };
+        check_addresses([(config, Some(service.address))])?;
+        service.update(config.clone(), times);
+        Ok(())
+    }
+
     fn start(&mut self, config: ServiceConfig, identity: Arc<HsIdKeypair>, times: Shutdown) {
         let (nickname, address) = (config.nickname.clone(), keys::address(&identity));
         tracing::info!(service = %nickname, "service started");

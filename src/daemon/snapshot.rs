@@ -47,6 +47,9 @@ pub(super) struct Board {
     services: watch::Sender<Vec<Views>>,
     /// What became of the last reload.
     reload: watch::Sender<Option<Reload>>,
+    /// What became of the files that list more backends, by the nicknames of their
+    /// services.
+    backends_files: Mutex<BTreeMap<String, Reload>>,
     /// What clients may have of the process.
     file_handles: FileHandles,
     /// What services have counted before, by their nicknames.
@@ -86,8 +89,8 @@ pub(super) struct AtWork {
 impl Board {
     /// For this Tor client, with no service yet.
     pub(super) fn new(tor: Tor, file_handles: FileHandles) -> Self {
-        let (services, reload, past) = Default::default();
-        Self { started: now().wall, tor, services, reload, file_handles, past }
+        let (services, reload, backends_files, past) = Default::default();
+        Self { started: now().wall, tor, services, reload, backends_files, file_handles, past }
     }
 
     /// Looks at what services count, again and again: rates come from that.
@@ -117,6 +120,21 @@ impl Board {
         self.reload.send_replace(Some(Reload { at, ok: error.is_none(), error }));
     }
 
+    /// The files that list more backends of these services were read with the
+    /// configuration, and are in force; those of others are none any more.
+    pub(super) fn backends_files(&self, nicknames: impl Iterator<Item = String>) {
+        let read = Reload { at: Timestamp(now().wall), ok: true, error: None };
+        let mut files = self.backends_files.lock();
+        *files = nicknames.map(|nickname| (nickname, read.clone())).collect();
+    }
+
+    /// The file that lists more backends of a service was just read again: what is
+    /// wrong with it.
+    pub(super) fn backends_file(&self, nickname: &str, error: Option<String>) {
+        let read = Reload { at: Timestamp(now().wall), ok: error.is_none(), error };
+        self.backends_files.lock().insert(nickname.to_owned(), read);
+    }
+
     /// What is known of an address that is published here.
     pub(super) fn here(&self, address: &OnionAddress) -> Here {
         let views = self.views();
@@ -140,6 +158,16 @@ impl Board {
     pub(super) fn snapshot(&self) -> Snapshot {
         let tor = self.tor.view();
         let mut services: Vec<_> = self.views().iter().map(|view| view.snapshot()).collect();
+        let files = self.backends_files.lock();
+        for service in &mut services {
+            let read = files.get(&service.nickname).cloned();
+            let wrong = read.as_ref().and_then(|read| read.error.as_ref());
+            service.problems.extend(wrong.map(|wrong| {
+                format!("backends_file is wrong, its backends stay as they were: {wrong}")
+            }));
+            service.backends_file = read;
+        }
+        drop(files);
         let (past, none, moment) = (self.past.lock(), Past::default(), now().monotonic);
         for service in &mut services {
             past.get(&service.nickname).unwrap_or(&none).complete(service, moment);

@@ -49,7 +49,7 @@ pub struct Snapshot {
     pub services: Vec<Service>,
 }
 
-/// A reload of the configuration.
+/// A reload of the configuration, or of a file that lists more backends.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reload {
     /// When.
@@ -126,6 +126,9 @@ pub struct Service {
     /// What the operator should act on and the state of no backend tells.
     #[serde(default)]
     pub problems: Vec<String>,
+    /// What became of its `backends_file` when that was last read; `None`: it has none.
+    #[serde(default)]
+    pub backends_file: Option<Reload>,
     /// What its clients want of it now, beside what it can bear.
     #[serde(default)]
     pub load: Load,
