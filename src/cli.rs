@@ -1,5 +1,7 @@
 //! What the command line looks like: types for clap, no behaviour.
 
+mod kubernetes;
+
 use std::ffi::OsString;
 use std::path::PathBuf;
 
@@ -7,6 +9,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
 use onionbraid_balancer::onion::OnionAddress;
+
+pub use kubernetes::KubernetesArgs;
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -124,6 +128,12 @@ pub enum Command {
         #[command(flatten)]
         config: ConfigFiles,
     },
+    /// Write a Kustomize directory: two publishers and some backends of one address
+    ///
+    /// For plain Kubernetes, without an operator: manifests, configurations and keys, for
+    /// `kubectl apply -k`. Prints the address. Reads no configuration.
+    #[command(after_help = kubernetes::EXAMPLES)]
+    Kubernetes(KubernetesArgs),
     /// Make, read and move identity keys, in every format
     #[command(subcommand)]
     Keys(KeysCommand),

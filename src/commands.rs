@@ -12,6 +12,7 @@ pub mod generate;
 pub mod healthcheck;
 pub mod import;
 pub mod keys;
+pub mod kubernetes;
 pub mod reload;
 pub mod run;
 pub mod status;

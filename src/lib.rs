@@ -19,6 +19,7 @@
 //! | [`admin`] | serves it over HTTP on a socket |
 //! | [`inquiry`] | asks the network what an operator wants to know now |
 //! | [`import`] | makes a configuration of other systems' files |
+//! | [`kubernetes`] | writes what several pods of one address need |
 //! | [`trust`] | finds out who else on this system can read a file |
 //! | [`clock`], [`durable`] | read the clocks; replace files whole |
 //!
@@ -44,6 +45,7 @@ pub mod exit;
 pub mod import;
 pub mod inquiry;
 pub mod instance;
+pub mod kubernetes;
 pub mod logging;
 pub mod observe;
 mod spare_handle;

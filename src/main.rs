@@ -7,7 +7,7 @@ use onionbraid::admin::orders::BackendOrder;
 use onionbraid::cli::{BackendVerb, BackendWord, Cli, Command, ConfigCommand};
 use onionbraid::commands::{
     as_user, backend, backend_config, check, config, descriptor, generate, healthcheck, import,
-    keys, reload, run, status,
+    keys, kubernetes, reload, run, status,
 };
 use onionbraid_balancer::operator::Verb;
 
@@ -29,6 +29,7 @@ fn main() -> ExitCode {
         Command::BackendConfig { service, program, out, config } => {
             backend_config::backend_config(&service, program, out.as_deref(), &config.files)
         }
+        Command::Kubernetes(args) => kubernetes::kubernetes(&args),
         Command::AsUser { user, group, arguments } => as_user::as_user(user, group, &arguments),
         Command::Generate(command) => generate::generate(&command),
         Command::Keys(command) => keys::keys(&command),

@@ -49,6 +49,9 @@ _onionbraid() {
             onionbraid,keys)
                 cmd="onionbraid__subcmd__keys"
                 ;;
+            onionbraid,kubernetes)
+                cmd="onionbraid__subcmd__kubernetes"
+                ;;
             onionbraid,reload)
                 cmd="onionbraid__subcmd__reload"
                 ;;
@@ -162,6 +165,9 @@ _onionbraid() {
                 ;;
             onionbraid__subcmd__help,keys)
                 cmd="onionbraid__subcmd__help__subcmd__keys"
+                ;;
+            onionbraid__subcmd__help,kubernetes)
+                cmd="onionbraid__subcmd__help__subcmd__kubernetes"
                 ;;
             onionbraid__subcmd__help,reload)
                 cmd="onionbraid__subcmd__help__subcmd__reload"
@@ -281,7 +287,7 @@ _onionbraid() {
 
     case "${cmd}" in
         onionbraid)
-            opts="-h -V --help --version run check status reload backend healthcheck backend-config keys import descriptor config generate as-user help"
+            opts="-h -V --help --version run check status reload backend healthcheck backend-config kubernetes keys import descriptor config generate as-user help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -831,7 +837,7 @@ _onionbraid() {
             return 0
             ;;
         onionbraid__subcmd__help)
-            opts="run check status reload backend healthcheck backend-config keys import descriptor config generate as-user help"
+            opts="run check status reload backend healthcheck backend-config kubernetes keys import descriptor config generate as-user help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1211,6 +1217,20 @@ _onionbraid() {
         onionbraid__subcmd__help__subcmd__keys__subcmd__import)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        onionbraid__subcmd__help__subcmd__kubernetes)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
@@ -1606,6 +1626,40 @@ _onionbraid() {
                     return 0
                     ;;
                 -c)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        onionbraid__subcmd__kubernetes)
+            opts="-h --slots --to --out --key --image --service-monitor --force --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --slots)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --to)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --out)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --key)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --image)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

@@ -1,0 +1,132 @@
+//! `onionbraid kubernetes`: a Kustomize directory of two publishers and some backends
+//! of one address, with their keys.
+//!
+//! Everything is looked at before anything is written. Keys are never written over;
+//! other files only where that is asked for.
+
+use std::fs::{self, DirBuilder};
+use std::io::{self, Write as _};
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use super::keys::owner;
+use super::{Failure, finish, protect_memory, remark};
+use crate::cli::KubernetesArgs;
+use crate::config::{Config, Environment};
+use crate::exit::Exit;
+use crate::kubernetes::{self, CONFIGURATIONS, Deployment, KEYS};
+use crate::tor::keys::{self, Format, IdentityKey};
+use onionbraid_balancer::onion::OnionAddress;
+
+/// Writes the directory and prints the address.
+pub fn kubernetes(args: &KubernetesArgs) -> ExitCode {
+    finish(write(args).and_then(|address| Ok(writeln!(io::stdout().lock(), "{address}")?)))
+}
+
+/// A key of the directory, and whether it has to be written.
+struct Held {
+    directory: PathBuf,
+    address: OnionAddress,
+    new: Option<IdentityKey>,
+}
+
+fn write(args: &KubernetesArgs) -> Result<OnionAddress, Failure> {
+    let KubernetesArgs { service, out, .. } = args;
+    kubernetes::check(service, &args.image).map_err(|text| Failure::new(Exit::Usage, text))?;
+    protect_memory();
+    let below = |name: &str| out.join(KEYS).join(name);
+    let given = match &args.key {
+        None => None,
+        Some(path) => Some(keys::read_secret(path, &owner::mistrust(path)?)?),
+    };
+    let front = held(below(service), given)?;
+    let slots = (0..usize::from(args.slots))
+        .map(|slot| held(below(&kubernetes::pod(service, slot)), None))
+        .collect::<Result<Vec<_>, Failure>>()?;
+    let addresses: Vec<OnionAddress> = slots.iter().map(|slot| slot.address).collect();
+    let deployment = Deployment {
+        service,
+        address: front.address,
+        slots: &addresses,
+        target: &args.to,
+        image: &args.image,
+        service_monitor: args.service_monitor,
+    };
+    let files = deployment.files();
+    check(&files)?;
+    if !args.force {
+        unchanged(out, &files)?;
+    }
+
+    let told = |path: &Path, error: io::Error| {
+        Failure::new(Exit::Failed, format!("{} cannot be written: {error}", path.display()))
+    };
+    let private = out.join(KEYS);
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(&private)
+        .map_err(|error| told(&private, error))?;
+    let address = front.address;
+    let mut made = 0;
+    for Held { directory, new, .. } in std::iter::once(front).chain(slots) {
+        if let Some(key) = new {
+            keys::write_new(&directory, &key, Format::Ctor)?;
+            made += 1;
+        }
+    }
+    for (name, text) in &files {
+        let path = out.join(name);
+        fs::write(&path, text).map_err(|error| told(&path, error))?;
+    }
+    remark(&format!(
+        "{} is ready for `kubectl apply -k`. New keys: {made} of {}. Whoever has {} has the address.",
+        out.display(),
+        addresses.len() + 1,
+        private.display()
+    ));
+    Ok(address)
+}
+
+/// The key that a directory has, else the one that is given, else a new one.
+fn held(directory: PathBuf, given: Option<IdentityKey>) -> Result<Held, Failure> {
+    if directory.symlink_metadata().is_err() {
+        let key = given.unwrap_or_else(IdentityKey::generate);
+        return Ok(Held { directory, address: key.address(), new: Some(key) });
+    }
+    let address = keys::read_secret(&directory, &owner::mistrust(&directory)?)?.address();
+    if given.is_some_and(|given| given.address() != address) {
+        let text = format!("{} has another key, which is left as it is", directory.display());
+        return Err(Failure::new(Exit::Permission, text));
+    }
+    Ok(Held { directory, address, new: None })
+}
+
+/// Whether the daemons will take their configurations.
+fn check(files: &[(&'static str, String)]) -> Result<(), Failure> {
+    let environment = Environment::new([("HOME", "/nonexistent")]);
+    for (_, text) in files.iter().filter(|(name, _)| CONFIGURATIONS.contains(name)) {
+        Config::from_text(text, &environment)?;
+    }
+    Ok(())
+}
+
+/// Refuses to write over what somebody has changed.
+fn unchanged(out: &Path, files: &[(&'static str, String)]) -> Result<(), Failure> {
+    let differs = |(name, text): &&(&'static str, String)| {
+        let path = out.join(name);
+        path.symlink_metadata().is_ok() && fs::read_to_string(path).ok().as_ref() != Some(text)
+    };
+    let names: Vec<&str> = files.iter().filter(differs).map(|(name, _)| *name).collect();
+    if names.is_empty() {
+        return Ok(());
+    }
+    let text = format!(
+        "{} has other files already: {}. Nothing has been written; --force writes them anew and \
+         keeps the keys",
+        out.display(),
+        names.join(", ")
+    );
+    Err(Failure::new(Exit::Failed, text))
+}
