@@ -60,6 +60,7 @@ fn the_manual_pages_are_those_of_the_program() {
     let pages = files(&Path::new(env!("CARGO_MANIFEST_DIR")).join("packaging/man"));
     assert!(pages.keys().any(|page| page == "onionbraid-keys-import.1"), "{:?}", pages.keys());
     assert!(pages.keys().all(|page| !page.contains("generate-")), "{:?}", pages.keys());
+    assert!(pages["arti.toml.5"].contains(".SH [onion_services.\"shop\".http]"));
 }
 
 #[test]

@@ -1,6 +1,8 @@
 //! `onionbraid generate`: shell completions and manual pages, for packagers.
 //! What is committed below `packaging/` comes from here; a test compares it.
 
+mod manual;
+
 use std::io::{self, Write as _};
 use std::path::Path;
 use std::process::ExitCode;
@@ -40,6 +42,7 @@ fn man(out: Option<&Path>) -> Result<(), Failure> {
     let command = Cli::command().disable_help_subcommand(true);
     match out {
         Some(directory) => clap_mangen::generate_to(command, directory)
+            .and_then(|()| std::fs::write(directory.join(manual::NAME), manual::page()))
             .map_err(|error| unwritable(directory, &error)),
         None => {
             let mut text = Vec::new();
