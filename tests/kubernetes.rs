@@ -103,7 +103,7 @@ fn a_cluster_would_take_every_manifest() {
         Command::new("python3")
             .args(["-m", "kubernetes_validate", "--strict", "--quiet"])
             .arg(file)
-            .env("PYTHONPATH", root.join("target/tools"))
+            .env("PYTHONPATH", root.join("target/tools/validators"))
             .output()
             .unwrap()
     };

@@ -1,6 +1,6 @@
 //! The JSON schema of the configuration knows the keys that the program knows.
 
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
 use std::collections::BTreeSet;
 use std::process::Command;
@@ -76,4 +76,68 @@ fn a_port_has_the_keys_of_its_service_except_ports() {
     let mut all = keys_of_schema(&schema, "/definitions/http/properties");
     assert!(all.remove("ports"));
     assert_eq!(keys_of_schema(&schema, "/definitions/http_port/properties"), all);
+}
+
+/// The example with its keys out of their comments: the defaults, or the examples.
+fn uncommented(examples: bool) -> String {
+    let is_key = |line: &str| {
+        line.split_once(" = ").is_some_and(|(key, _)| {
+            !key.is_empty()
+                && key
+                    .chars()
+                    .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || "_.".contains(c))
+        })
+    };
+    let line = |line: &'static str| match line.strip_prefix(if examples { "# " } else { "#" }) {
+        Some(key) if is_key(key) => key,
+        _ => line,
+    };
+    EXAMPLE.lines().map(line).collect::<Vec<_>>().join("\n")
+}
+
+/// Whether Taplo, which editors use, accepts a file by our schema; what it says.
+#[cfg(target_arch = "x86_64")]
+fn taplo(file: &std::path::Path) -> (bool, String) {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let schema = format!("file://{}/packaging/arti.schema.json", root.display());
+    let output = Command::new(root.join("target/tools/validators/bin/taplo"))
+        .args(["check", "--no-auto-config", "--schema", &schema])
+        .arg(file)
+        .output()
+        .expect("taplo (`make deps`)");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(said.contains("excluded=0"), "it has not looked: {said}");
+    (output.status.success(), said)
+}
+
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn taplo_accepts_the_example_by_the_schema_and_refuses_what_is_wrong() {
+    let directory = tempfile::tempdir().unwrap();
+    let good = directory.path().join("good.toml");
+    for text in [EXAMPLE.to_owned(), uncommented(false), uncommented(true)] {
+        std::fs::write(&good, text).unwrap();
+        let (accepts, said) = taplo(&good);
+        assert!(accepts, "{said}");
+    }
+    for wrong in [
+        "backend-unknown-key",
+        "enabled-string",
+        "http-balance",
+        "http-unknown-key",
+        "local-instances-many",
+        "max-intro-points-word",
+        "num-intro-points-low",
+        "ports-too-high",
+        "probe-unknown-key",
+        "rate-limit-without-burst",
+        "shutdown-unknown-key",
+        "ten-mistakes",
+        "unknown-key",
+        "unknown-table",
+    ] {
+        let file = format!("{}/tests/config/{wrong}.toml", env!("CARGO_MANIFEST_DIR"));
+        let (accepts, said) = taplo(file.as_ref());
+        assert!(!accepts && said.contains("schema validation failed"), "{wrong}: {said}");
+    }
 }
