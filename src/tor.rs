@@ -26,6 +26,7 @@ mod known;
 mod private_address;
 mod protocols;
 mod stack;
+mod unanswered;
 
 pub use diagnosis::Trouble;
 pub(crate) use stack::wiped;

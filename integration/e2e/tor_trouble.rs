@@ -6,15 +6,17 @@
 //! with `ip` and `nft`, without touching the machine's.
 
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use onionbraid::observe::Snapshot;
+use tokio::net::{TcpStream, UnixStream};
 
 use super::clock::with_clock;
-use super::frontend::{Prepared, program};
+use super::frontend::{Prepared, SOON, program};
 use crate::network::daemon::Daemon;
+use crate::network::fetch::get;
 use crate::network::{Network, Options};
 
 /// Set in the process that runs in the namespace.
@@ -130,6 +132,79 @@ async fn a_cut_network_is_told_by_how_it_is_cut_and_the_service_is_published_onc
     let words = in_trouble(&network, program(), "no_route", down, up).await.unwrap();
     println!("{words}");
     assert!(words.contains("no route to the Tor network"), "{words}");
+}
+
+/// Cuts the way to all relays while a daemon runs that is ready, and heals it once
+/// that is said everywhere; what was said, and how all that went.
+async fn cut_while_it_runs(
+    network: &Network,
+    name: &str,
+    cut: impl FnOnce(u16) -> Result<()>,
+    heal: impl FnOnce() -> Result<()>,
+) -> Result<String> {
+    let prepared = Prepared::new(network, name)?.on_a_socket();
+    let metrics = network.free_address()?;
+    let keys =
+        format!("proxy_ports = [['80', 'reject']]\n[metrics]\nprometheus.listen = '{metrics}'");
+    let socket = prepared.dir().join("admin.sock");
+    let files = [prepared.dir().join("onionbraid.toml"), prepared.dir().join("network.toml")];
+    let daemon = prepared.start_as(program(), &keys)?;
+    let ready = daemon.until("ready", SOON, |status| status.ready).await?;
+    cut(metrics.port())?;
+    // Something is sent, as by a daemon that has clients.
+    let mut asking = tokio::process::Command::new(program());
+    asking.args(["descriptor", &ready.services[0].address]).kill_on_drop(true);
+    for file in &files {
+        asking.arg("-c").arg(file);
+    }
+    let _asking = asking.stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
+    let (status, after) = said(&daemon, "guards_down").await?;
+    let mut told = format!("{name}: after {after:?}: {}", status.tor.message);
+    let advice = status.tor.advice.clone().context("no advice")?;
+    let sentence = format!("{}: {advice}", status.tor.message);
+    ensure!(status.tor.bootstrap >= 1.0, "it was to be ready: {sentence}");
+    let text = daemon.status_text().await?;
+    ensure!(text.contains("! Tor: "), "{text}");
+    let in_the_log = |_: &Snapshot| daemon.process.log().contains("trouble=\"guards_down\"");
+    daemon.until("in the log", SAID_WITHIN, in_the_log).await?;
+    let page = get(UnixStream::connect(&socket).await?, "localhost", "/").await?.text();
+    ensure!(page.contains("<li>Tor: ") && page.contains("let this machine connect"), "{page}");
+    let scraped = get(TcpStream::connect(metrics).await?, "localhost", "/metrics").await?.text();
+    ensure!(scraped.contains("onionbraid_tor_trouble{trouble=\"guards_down\"} 1"), "{scraped}");
+    heal()?;
+    let ended = Instant::now();
+    let fine = |status: &Snapshot| status.ready && status.tor.trouble.is_none();
+    daemon.until("well again", 4 * READY_WITHIN, fine).await?;
+    told.push_str(&format!("; well {:?} after it was over", ended.elapsed()));
+    Ok(told)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn guards_that_are_lost_while_the_daemon_runs_are_told_in_every_form() {
+    let test =
+        "e2e::tor_trouble::guards_that_are_lost_while_the_daemon_runs_are_told_in_every_form";
+    if !in_a_namespace(test) {
+        return;
+    }
+    sh("ip link set lo up").unwrap();
+    let network = Network::start(Options::new(8)).await.unwrap();
+    // All connections, those that are open as well; but not who scrapes, nor what
+    // ends a connection.
+    let cut = |verdict: &'static str| {
+        move |metrics: u16| {
+            sh(&format!(
+                "nft add table inet cut; nft 'add chain inet cut out {{ type filter hook output \
+                 priority 0; }}'; nft add rule inet cut out tcp dport {metrics} accept; nft add \
+                 rule inet cut out tcp sport {metrics} accept; nft add rule inet cut out tcp flags \
+                 rst accept; nft add rule inet cut out meta l4proto tcp {verdict}"
+            ))
+        }
+    };
+    let heal = || sh("nft delete table inet cut");
+    let reset = cut_while_it_runs(&network, "reset", cut("reject with tcp reset"), heal).await;
+    println!("{}", reset.unwrap());
+    let dropped = cut_while_it_runs(&network, "dropped", cut("drop"), heal).await;
+    println!("{}", dropped.unwrap());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -3,7 +3,7 @@
 //!
 //! Arti says little of them, and late. Read by [`watch`](super::watch).
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -63,6 +63,8 @@ pub(super) struct Attempts(Arc<Mutex<Notes>>);
 struct Notes {
     /// Those that are over, oldest first.
     ended: VecDeque<Attempt>,
+    /// Where connections opened, the newest last, each once.
+    connected: VecDeque<SocketAddr>,
     /// Those under way, by a number each. Arti bounds them.
     pending: BTreeMap<u64, (SocketAddr, Now)>,
     /// The number of the next.
@@ -83,6 +85,11 @@ impl Attempts {
             at: now,
         });
         ended.chain(silent).collect()
+    }
+
+    /// Where connections have opened, whether they are open still or not.
+    pub(super) fn connected(&self) -> BTreeSet<SocketAddr> {
+        self.0.lock().connected.iter().copied().collect()
     }
 
     fn begin(&self, address: SocketAddr) -> Pending {
@@ -111,6 +118,13 @@ impl Drop for Pending {
         // Who was given up sooner has lost a race to another address.
         let given_up = (waited >= SILENT_AFTER).then_some(Outcome::Silent);
         let Some(outcome) = self.outcome.or(given_up) else { return };
+        if outcome == Outcome::Connected {
+            notes.connected.retain(|other| *other != address);
+            notes.connected.push_back(address);
+            while notes.connected.len() > KEPT {
+                notes.connected.pop_front();
+            }
+        }
         notes.ended.push_back(Attempt { address, outcome, at });
         while notes.ended.len() > KEPT {
             notes.ended.pop_front();

@@ -3,7 +3,7 @@
 //! Pure: what was [`Observed`] of connections, relays' clocks and the directory
 //! goes in, a [`Trouble`] comes out. Called by [`watch`](super::watch).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -72,8 +72,15 @@ pub(super) enum Failure {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Observed {
     /// The last attempt of the last minute at each address, whatever is there:
-    /// relays or bridges.
+    /// relays or bridges. While Tor is ready, none that was before the last that
+    /// succeeded.
     pub(super) attempts: BTreeMap<SocketAddr, Outcome>,
+    /// Whether a connection to a relay is open on which nothing speaks against that
+    /// it answers.
+    pub(super) answering: bool,
+    /// The relays that we are connected to, if none of them answers any more, though
+    /// the system has sent the same again and again.
+    pub(super) lost: BTreeSet<SocketAddr>,
     /// How far our clock is ahead of those of relays that were reached, in
     /// seconds; negative where it is behind.
     pub(super) clocks: Vec<i64>,
@@ -182,19 +189,34 @@ fn clock(seen: &Observed) -> Option<Trouble> {
 
 /// No TCP connection opens.
 fn connections(seen: &Observed) -> Option<Trouble> {
-    if seen.attempts.values().any(|outcome| *outcome == Outcome::Connected) {
+    // What opened before says nothing of a way that is cut now.
+    let is_cut = !seen.lost.is_empty();
+    let mut attempts = seen.attempts.clone();
+    attempts.retain(|_, outcome| !is_cut || *outcome != Outcome::Connected);
+    for relay in &seen.lost {
+        attempts.entry(*relay).or_insert(Outcome::Silent);
+    }
+    let ready = seen.directory == Directory::Usable;
+    let works = if ready {
+        seen.answering
+    } else {
+        attempts.values().any(|outcome| *outcome == Outcome::Connected)
+    };
+    if works {
         return None;
     }
+    attempts.retain(|_, outcome| *outcome != Outcome::Connected);
     // Half of the machines have no way to IPv6: that tells nothing where
     // something else is tried.
     let known = |attempt: &(&SocketAddr, &Outcome)| *attempt.1 != Outcome::NoRoute;
-    let telling: Vec<_> = match seen.attempts.iter().any(|attempt| known(&attempt)) {
-        true => seen.attempts.iter().filter(known).collect(),
-        false => seen.attempts.iter().collect(),
+    let telling: Vec<_> = match attempts.iter().any(|attempt| known(&attempt)) {
+        true => attempts.iter().filter(known).collect(),
+        false => attempts.iter().collect(),
     };
-    let ready = seen.directory == Directory::Usable;
     // Who has fewer bridges can try no more.
     let that_tell = match seen.bridges {
+        // All that there are.
+        _ if is_cut => 1,
         0 => RELAYS_THAT_TELL,
         bridges => RELAYS_THAT_TELL.min(bridges),
     };

@@ -19,6 +19,7 @@ use super::attempts::{Attempt, Runtime};
 use super::bootstrap::Tor;
 use super::clock_watch::{ClockWatch, LOOK_EVERY};
 use super::diagnosis::{Directory, Observed, Outcome, diagnose};
+use super::unanswered::Unanswered;
 use crate::clock::now;
 
 /// Attempts that ended longer ago tell nothing of now.
@@ -50,6 +51,8 @@ struct Watch {
     asked: BTreeMap<SocketAddr, Instant>,
     /// Those that answered otherwise than a relay does.
     strange: BTreeMap<SocketAddr, Instant>,
+    /// Whether relays that we are connected to answer.
+    unanswered: Unanswered,
     /// The best progress, and since when there is none that is better.
     progress: (f32, Instant),
 }
@@ -71,6 +74,7 @@ impl Watch {
             clocks: VecDeque::new(),
             asked: BTreeMap::new(),
             strange: BTreeMap::new(),
+            unanswered: Unanswered::default(),
             progress: (0.0, now.monotonic),
         }
     }
@@ -159,8 +163,15 @@ impl Watch {
         self.clocks.retain(|(_, at, _)| age(*at) < CLOCK_COUNTS_FOR);
         self.strange.retain(|_, at| age(*at) < RECENT);
         self.set = self.set.filter(|(at, _)| age(*at) < SET_COUNTS_FOR);
+        let relays = self.unanswered.look(&tor.attempts.connected()).clone();
+        // That a guard was reached says nothing of what has failed since.
+        let is_reached = |attempt: &Attempt| attempt.outcome == Outcome::Connected;
+        let reached = attempts.iter().rposition(is_reached).filter(|_| usable);
+        let attempts = attempts.get(reached.map_or(0, |last| last + 1)..).unwrap_or_default();
         Observed {
             attempts: attempts.iter().map(|it| (it.address, it.outcome)).collect(),
+            answering: relays.answering,
+            lost: relays.lost,
             clocks: self.clocks.iter().map(|(.., ahead)| *ahead).collect(),
             strange: self.strange.len(),
             directory: match directory {

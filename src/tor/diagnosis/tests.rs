@@ -222,3 +222,32 @@ fn who_has_one_bridge_is_told_that_it_is_down_while_tor_is_ready() {
     assert_eq!(diagnose(&ready(9, 2)), None);
     assert!(diagnose(&ready(9, 3)).is_some());
 }
+
+#[test]
+fn while_tor_is_ready_an_open_connection_that_answers_is_worth_more_than_all_that_fails() {
+    use Outcome::{Connected, Refused};
+    let mut seen = after((1..=5).map(|n| (n, Refused)));
+    seen.directory = Directory::Usable;
+    assert!(said(&seen).starts_with("guards_down: each of the 5 guards tried refuses"));
+    seen.answering = true;
+    assert_eq!(diagnose(&seen), None);
+    // Without a directory, others are asked for it as well.
+    seen.directory = Directory::Missing;
+    assert!(said(&seen).starts_with("refused: "));
+    seen.attempts.insert(relay(7), Connected);
+    assert_eq!(diagnose(&seen), None);
+}
+
+#[test]
+fn a_way_that_is_cut_is_told_though_only_one_connection_is_known() {
+    let mut seen = Observed { directory: Directory::Usable, ..Observed::default() };
+    assert_eq!(diagnose(&seen), None);
+    seen.lost = [relay(2)].into();
+    let told = said(&seen);
+    let expected = "guards_down: no answer from the only guard tried: packets to TCP port 443";
+    assert!(told.starts_with(expected), "{told}");
+    // Others that were tried since tell how.
+    seen.attempts.insert(relay(3), Outcome::Refused);
+    seen.attempts.insert(relay(5), Outcome::Refused);
+    assert!(said(&seen).contains("each of the 3 guards tried refuses"), "{}", said(&seen));
+}
