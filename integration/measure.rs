@@ -3,8 +3,8 @@
 //!
 //! `make measure` builds the release and runs this; it takes about half an hour.
 //! `ONLY=failover make measure` runs one part: `start`, `throughput`,
-//! `data_path`, `idle`, `failover`, `relay`, `eight`, `services` or `descriptor`. It prints figures and judges
-//! nothing.
+//! `data_path`, `idle`, `failover`, `relay`, `eight`, `services`, `descriptor` or
+//! `cockpit`. It prints figures and judges nothing.
 
 #![allow(clippy::disallowed_methods, reason = "measuring is about clocks")]
 #![allow(clippy::print_stdout, reason = "a person reads it")]
@@ -13,6 +13,7 @@ pub mod network;
 
 mod measure {
     pub(crate) mod balancing;
+    pub(crate) mod cockpit;
     pub(crate) mod data_path;
     pub(crate) mod descriptor;
 }
@@ -22,7 +23,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 
-use measure::{balancing, data_path, descriptor};
+use measure::{balancing, cockpit, data_path, descriptor};
 use network::client::Client;
 use network::daemon::{Daemon, above_this_example};
 use network::fetch::eventually;
@@ -51,6 +52,10 @@ async fn main() -> Result<()> {
     let wanted = |part: &str| only.as_ref().is_none_or(|only| only == part);
     if wanted("descriptor") {
         descriptor::build()?;
+    }
+    if wanted("cockpit") {
+        cockpit::renderings()?;
+        cockpit::idle(&network).await?;
     }
     if wanted("start") {
         first_page(&network, &client, &origin).await?;

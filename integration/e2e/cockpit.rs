@@ -124,7 +124,7 @@ async fn a_flood_shows_within_seconds_which_limit_it_hits_and_that_clients_get_t
         (observed, visit, through)
     };
     let ((), (observed, visit, through)) = tokio::join!(flood, observed);
-    observed.unwrap();
+    println!("{}", observed.unwrap().join("\n"));
     assert_eq!(visit.unwrap().text(), "the origin\n");
     through.unwrap();
 
@@ -133,20 +133,20 @@ async fn a_flood_shows_within_seconds_which_limit_it_hits_and_that_clients_get_t
     frontend.daemon.until("calm", LIMIT, over).await.unwrap();
 }
 
-/// Waits for the first drop, and then for each form to show it.
+/// Waits for the first drop, and then for each form to show it; how long that took.
 async fn observe(
     frontend: &Frontend,
     admin: SocketAddr,
     metrics: SocketAddr,
     screen: &Screen,
-) -> Result<()> {
+) -> Result<[String; 5]> {
     let dropping = |snapshot: &Snapshot| {
         let dropped = &service(snapshot).backends[0].activity.introductions_dropped_by;
         dropped.get("work").is_some_and(|count| *count > 0)
     };
     frontend.daemon.until("dropping", LIMIT, dropping).await?;
     let began = Instant::now();
-    let shown = async |form: &str, text: &dyn Fn(String) -> bool| -> Result<()> {
+    let shown = async |form: &str, text: &dyn Fn(String) -> bool| -> Result<String> {
         let seen = eventually(2 * SEEN_WITHIN, || async {
             let shown = match form {
                 "the page" => page(admin, "/").await?,
@@ -159,8 +159,7 @@ async fn observe(
             Ok(())
         });
         seen.await.with_context(|| format!("{form} does not show it"))?;
-        println!("{form} shows it {:.1?} after the first drop", began.elapsed());
-        Ok(())
+        Ok(format!("{form} shows it {:.1?} after the first drop", began.elapsed()))
     };
     let in_words = |text: String| {
         let who = ["clients get through: ", "none opens a stream", "no client gets through"];
@@ -174,12 +173,12 @@ async fn observe(
             && text.contains("onionbraid_rendezvous_succeeded_total{service=\"shop\"")
             && text.contains("onionbraid_pow_queue_requests_limit{service=\"shop\"} 4")
     };
-    tokio::try_join!(
+    let (page, of_service, screen, status, metrics) = tokio::try_join!(
         shown("the page", &in_words),
         shown("the page of the service", &in_words),
         shown("the screen", &in_words),
         shown("status", &in_words),
         shown("metrics", &counted),
     )?;
-    Ok(())
+    Ok([page, of_service, screen, status, metrics])
 }
