@@ -64,7 +64,10 @@ async fn local_instances_of_one_service_choose_different_relays() {
     let frontend = Frontend::start(
         network,
         "different-relays",
-        &format!("local_instances = 3\nproxy_ports = [['80', '{}']]", origin.address),
+        &format!(
+            "local_instances = 3\nmax_intro_points = 9\nproxy_ports = [['80', '{}']]",
+            origin.address
+        ),
     )
     .unwrap();
     // One point at each relay: only nine different relays let all nine be listed.

@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use crate::onion::MAX_INTRO_POINTS;
 
 /// Up to so many points the descriptor has the size of an ordinary service's:
-/// the padding's first step (rend-spec-v3, section 2.5.1.1) ends after 9.
-const ORDINARY: usize = 9;
+/// C tor's padding (rend-spec-v3, section 2.5.1.1) has room for no more.
+const ORDINARY: usize = 8;
 
 /// What one backend can claim.
 #[derive(Clone, Copy, Debug)]

@@ -12,8 +12,8 @@ pub struct BalancerSettings {
     /// Everything that answers for it, in the order in which status shows it.
     pub backends: Vec<BackendSettings>,
     /// The most introduction points to list, save that every backend gets one;
-    /// never more than 20. `None`: 9, the size of an ordinary service, and 20
-    /// with more than 9 backends.
+    /// never more than 20. `None`: 8, the size of an ordinary service, and 20
+    /// with more than 8 backends.
     pub max_points: Option<u8>,
     /// Whether different HSDirs may get different points.
     pub distinct: Distinct,

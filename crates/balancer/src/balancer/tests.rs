@@ -66,7 +66,8 @@ impl World {
         let backends = backends
             .map(|(id, (name, kind))| BackendSettings { id, name, kind, weight: 1 })
             .collect();
-        BalancerSettings { backends, ..BalancerSettings::default() }
+        // Room for every point of three backends.
+        BalancerSettings { backends, max_points: Some(9), ..BalancerSettings::default() }
     }
 
     fn reconfigure(&mut self, settings: BalancerSettings) {
