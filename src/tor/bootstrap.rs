@@ -138,7 +138,7 @@ impl Tor {
                     (Ok(circuits), Ok(directory)) => {
                         self.failed_with(None);
                         let provider = directory.upcast_arc();
-                        return Network::new(self.client.runtime().clone(), circuits, provider);
+                        return Network::new(circuits, provider);
                     }
                     (Err(error), _) | (_, Err(error)) => error.into(),
                 },

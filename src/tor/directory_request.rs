@@ -1,14 +1,18 @@
 //! One directory request to one HSDir over an anonymous circuit.
 
+mod exchange;
+
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use tor_circmgr::{ClientOnionServiceDirTunnel, ServiceOnionServiceDirTunnel};
-use tor_dirclient::request::Requestable;
-use tor_dirclient::{DirResponse, send_request};
-use tor_linkspec::OwnedCircTarget;
+use tor_linkspec::{HasAddrs as _, OwnedCircTarget};
 
 use super::network::{Network, relay};
+use exchange::ExchangeError;
 use onionbraid_balancer::onion::RelayId;
+
+pub(super) use exchange::{Answer, Request};
 
 /// How long one request may take, circuit included. C tor gives a directory
 /// circuit for onion services a minute or so, too.
@@ -34,25 +38,32 @@ pub(super) enum DirectoryRequestError {
     NotListed,
     /// No circuit, no stream, or it broke.
     #[error("{0}")]
-    Circuit(#[from] tor_circmgr::Error),
+    Circuit(Box<tor_circmgr::Error>),
     /// The exchange failed.
     #[error("{0}")]
-    Exchange(#[from] tor_dirclient::Error),
+    Exchange(#[from] ExchangeError),
     /// Nothing within the time limit.
     #[error("no answer within {} s", TIME_LIMIT.as_secs())]
     TimedOut,
 }
 
+impl From<tor_circmgr::Error> for DirectoryRequestError {
+    fn from(error: tor_circmgr::Error) -> Self {
+        Self::Circuit(Box::new(error))
+    }
+}
+
 /// Asks one HSDir one thing, once, within a minute.
-pub(super) async fn ask<R: Requestable + Sync>(
+pub(super) async fn ask(
     network: &Network,
     hsdir: RelayId,
     role: As,
-    request: &R,
-) -> Result<DirResponse, DirectoryRequestError> {
+    request: &Request,
+) -> Result<Answer, DirectoryRequestError> {
     let exchange = async {
         let directory = network.directory().map_err(|_| DirectoryRequestError::NoDirectory)?;
         let target = relay(&directory, hsdir).ok_or(DirectoryRequestError::NotListed)?;
+        let address = address(target.addrs()).ok_or(DirectoryRequestError::NotListed)?;
         let target = OwnedCircTarget::from_circ_target(&target);
         let tunnel: DirTunnel = match role {
             As::Client => {
@@ -65,13 +76,19 @@ pub(super) async fn ask<R: Requestable + Sync>(
             }
         };
         drop(directory);
-        let mut stream = match &tunnel {
+        let stream = match &tunnel {
             DirTunnel::Client(tunnel) => tunnel.begin_dir_stream().await?,
             DirTunnel::Service(tunnel) => tunnel.begin_dir_stream().await?,
         };
-        Ok(send_request(&network.runtime, request, &mut stream, None).await?)
+        Ok(exchange::exchange(stream, address, request).await?)
     };
     tokio::time::timeout(TIME_LIMIT, exchange).await.unwrap_or(Err(DirectoryRequestError::TimedOut))
+}
+
+/// The address by which C tor names a relay: of IPv4, if it has one.
+fn address(all: impl Iterator<Item = SocketAddr>) -> Option<SocketAddr> {
+    let all: Vec<_> = all.collect();
+    all.iter().find(|address| address.is_ipv4()).or(all.first()).copied()
 }
 
 /// A circuit to an HSDir, in either role.
@@ -80,4 +97,17 @@ enum DirTunnel {
     Client(ClientOnionServiceDirTunnel),
     /// See [`As::Service`].
     Service(ServiceOnionServiceDirTunnel),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_relay_is_named_by_its_ipv4_address_where_it_has_one() {
+        let [v6, v4] = ["[2001:db8::1]:1", "192.0.2.1:2"].map(|text| text.parse().unwrap());
+        assert_eq!(address([v6, v4].into_iter()), Some(v4));
+        assert_eq!(address([v6].into_iter()), Some(v6));
+        assert_eq!(address(std::iter::empty()), None);
+    }
 }

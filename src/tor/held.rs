@@ -8,7 +8,6 @@ use std::time::SystemTime;
 
 use futures::future::join_all;
 use tor_checkable::TimeBound as _;
-use tor_dirclient::request::HsDescDownloadRequest;
 use tor_hscrypto::Subcredential;
 use tor_hscrypto::pk::HsBlindId;
 use tor_hscrypto::time::TimePeriod;
@@ -16,7 +15,7 @@ use tor_netdir::NetDir;
 use tor_netdoc::doc::hsdesc::HsDesc;
 
 use super::descriptor;
-use super::directory_request::{As, ask};
+use super::directory_request::{As, Request, ask};
 use super::hsdirs::{from_arti, identity_key, responsible};
 use super::network::Network;
 use super::private_address;
@@ -108,18 +107,18 @@ impl Wanted {
         network: &Network,
         hsdir: RelayId,
     ) -> Result<Held, FetchFailure> {
-        let mut request = HsDescDownloadRequest::new(self.blinded);
-        request.set_max_len(self.max_length);
+        let request = Request::Fetch { blinded: self.blinded, max_length: self.max_length };
         let unreachable = |error: String| FetchFailure::Unreachable(format!("{hsdir}: {error}"));
-        let response = ask(network, hsdir, As::Client, &request)
+        let answer = ask(network, hsdir, As::Client, &request)
             .await
             .map_err(|error| unreachable(error.to_string()))?;
-        match response.status_code() {
+        match answer.status {
             200 => {}
             404 => return Err(FetchFailure::NotFound),
             code => return Err(unreachable(format!("answered {code}"))),
         }
-        let text = response.into_output_string().map_err(|error| unreachable(error.to_string()))?;
+        let text =
+            String::from_utf8(answer.body).map_err(|error| unreachable(error.to_string()))?;
         let directory = network.directory().map_err(|error| unreachable(error.to_string()))?;
         self.read(&text, &directory)
     }

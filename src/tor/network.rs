@@ -19,8 +19,6 @@ pub use super::attempts::Runtime;
 /// A Tor network that can be used: a directory and onion service circuits.
 #[derive(Clone)]
 pub struct Network {
-    /// Timers for Arti's own functions.
-    pub(crate) runtime: Runtime,
     /// Onion service circuits, prepared in advance by Arti.
     pub(crate) circuits: Arc<HsCircPool<Runtime>>,
     /// The directory, kept fresh by Arti.
@@ -35,11 +33,10 @@ pub struct NoDirectory(#[source] tor_netdir::Error);
 impl Network {
     /// Takes the running parts of a Tor client.
     pub(crate) fn new(
-        runtime: Runtime,
         circuits: Arc<HsCircPool<Runtime>>,
         provider: Arc<dyn NetDirProvider>,
     ) -> Self {
-        Self { runtime, circuits, provider }
+        Self { circuits, provider }
     }
 
     /// The directory as of now. Hold it for one operation only.

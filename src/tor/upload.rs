@@ -2,9 +2,7 @@
 
 use std::sync::Arc;
 
-use tor_dirclient::request::HsDescUploadRequest;
-
-use super::directory_request::{As, ask};
+use super::directory_request::{As, Request, ask};
 use super::network::Network;
 use onionbraid_balancer::fact::UploadFailure;
 use onionbraid_balancer::onion::RelayId;
@@ -18,15 +16,15 @@ pub(crate) async fn upload(
     hsdir: RelayId,
     descriptor: Arc<str>,
 ) -> Result<(), UploadFailure> {
-    let request = HsDescUploadRequest::new(descriptor);
-    let response = ask(network, hsdir, As::Service, &request)
+    let answer = ask(network, hsdir, As::Service, &Request::Upload(descriptor))
         .await
         .map_err(|error| UploadFailure::Unreachable(error.to_string()))?;
-    match response.status_code() {
+    match answer.status {
         200 => Ok(()),
         code => {
-            let message = response.status_message().unwrap_or("without a reason");
-            Err(UploadFailure::Refused(format!("{code} {message}")))
+            // What an HSDir says, an operator reads: no more than a line of it.
+            let reason: String = answer.reason.chars().take(100).collect();
+            Err(UploadFailure::Refused(format!("{code} {reason}")))
         }
     }
 }
