@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures::StreamExt as _;
+use rand::RngExt as _;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tor_cell::relaycell::RelayCmd;
@@ -34,6 +35,9 @@ use crate::tor::subcredentials::Subcredentials;
 
 /// How long a rendezvous may take. C tor clients wait no longer.
 const TIME_LIMIT: Duration = Duration::from_secs(60);
+
+/// How long the handshake of a RENDEZVOUS1 message is, as C tor sends it.
+const HANDSHAKE_FILLED_TO: usize = 148;
 
 /// What all rendezvous of an instance share.
 #[derive(Clone)]
@@ -215,9 +219,18 @@ async fn connect(
         .await
         .map_err(RendezvousError::Answer)?
         .boxed();
-    let message = Rendezvous1::new(*payload.cookie(), reply);
+    let message = Rendezvous1::new(*payload.cookie(), filled(reply));
     tunnel.send_raw_msg(message.into(), last_relay).await.map_err(RendezvousError::Answer)?;
     Ok((tunnel, requests))
+}
+
+/// A handshake with chance behind it: as long as C tor's, which are as long as
+/// those of onion services of the second version were (`HS_LEGACY_RENDEZVOUS_CELL_SIZE`:
+/// 168 bytes with the cookie). Clients do not look at the rest.
+fn filled(mut reply: Vec<u8>) -> Vec<u8> {
+    let chance = reply.len()..HANDSHAKE_FILLED_TO;
+    reply.extend(chance.map(|_| crate::tor::rng().random::<u8>()));
+    reply
 }
 
 /// Decrypts an introduction, made for an address with one of these subcredentials.
@@ -392,5 +405,12 @@ mod tests {
         assert_eq!(count(&counters.rendezvous_failed), 4);
         assert_eq!(count(&counters.introductions_unreadable), 3);
         assert_eq!(count(&counters.dropped.circuits), 1);
+    }
+
+    #[test]
+    fn an_answer_has_the_length_of_c_tors_and_begins_with_the_handshake() {
+        let [one, other] = [(); 2].map(|()| filled(vec![7; 64]));
+        assert_eq!((one.len(), &one[..64]), (148, &[7; 64][..]));
+        assert_ne!(one[64..], other[64..]);
     }
 }

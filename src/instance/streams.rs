@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use futures::future::BoxFuture;
 use tor_cell::relaycell::msg::{Connected, End, EndReason};
@@ -10,6 +11,9 @@ use tor_proto::client::stream::DataStream;
 use tor_proto::stream::{IncomingStream, IncomingStreamRequest};
 
 use super::activity::{Activity, Counting};
+
+/// How long an END message has until its circuit is closed.
+const END_ON_ITS_WAY: Duration = Duration::from_millis(100);
 
 /// Serves the streams of clients. The daemon implements it with the proxy.
 pub trait Serve: Send + Sync + 'static {
@@ -107,9 +111,11 @@ impl ClientStream {
     }
 
     /// Refuses the stream and closes the whole circuit, as C tor does for an
-    /// unknown port.
+    /// unknown port. The relays throw away what they still hold of a circuit that
+    /// is closed, so that takes a moment.
     pub async fn destroy_circuit(self) -> Result<(), ClientGone> {
         let refused = self.incoming.reject(End::new_with_reason(EndReason::DONE)).await;
+        tokio::time::sleep(END_ON_ITS_WAY).await;
         self.tunnel.terminate();
         Ok(refused?)
     }

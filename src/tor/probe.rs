@@ -6,6 +6,7 @@
 //! probe or anything else, and repeats only what chance can spoil; when and how
 //! often to probe, others decide.
 
+mod handshake;
 mod meeting;
 mod replies;
 mod request;

@@ -19,11 +19,11 @@ use tor_hscrypto::{RendCookie, Subcredential};
 use tor_linkspec::CircTarget as _;
 use tor_netdoc::doc::hsdesc::IntroPointDesc;
 use tor_proto::TargetHop;
-use tor_proto::client::circuit::handshake::hs_ntor::{HsNtorClientState, HsNtorServiceInfo};
 use tor_proto::client::circuit::handshake::{HandshakeRole, RelayProtocol};
 use tor_proto::client::stream::DataStream;
 use tor_protover::Protocols;
 
+use super::handshake::Handshake;
 use super::replies::{AtIntroPoint, AtRendezvousPoint};
 use super::verdict::{Refusal, Steps, Verdict};
 use crate::causes::is_out_of_handles;
@@ -102,12 +102,8 @@ pub(crate) async fn meet(
         .unwrap_or_else(|| Err(Verdict::NoCircuit("no circuit within a minute".into())))?;
     steps.circuit = Some(started.elapsed());
 
-    let service = HsNtorServiceInfo::new(
-        point.svc_ntor_key().clone(),
-        point.ipt_sid_key().clone(),
-        subcredential,
-    );
-    let handshake = HsNtorClientState::new(&mut crate::tor::rng(), service);
+    let handshake =
+        Handshake::new(**point.svc_ntor_key(), *point.ipt_sid_key().as_bytes(), subcredential);
     let message = introduction(&point, &rendezvous, &handshake)
         .ok_or_else(|| ours("the introduction cannot be written"))?;
     let started = Instant::now();
@@ -122,7 +118,7 @@ pub(crate) async fn meet(
         Err(_) => return Err(Verdict::Silent),
     };
     let keys = handshake
-        .client_receive_rend(answer.handshake_info())
+        .finish(answer.handshake_info())
         .map_err(|error| Verdict::WrongAnswer(error.to_string()))?;
     steps.met = Some(started.elapsed());
 
@@ -249,7 +245,7 @@ async fn circuit_to(
 fn introduction(
     point: &IntroPointDesc,
     rendezvous: &RendezvousPoint,
-    handshake: &HsNtorClientState,
+    handshake: &Handshake,
 ) -> Option<Introduce1> {
     let session_id = point.ipt_sid_key().as_bytes().to_vec();
     let message =
@@ -266,7 +262,7 @@ fn introduction(
     );
     let mut plaintext = Vec::new();
     payload.write_onto(&mut plaintext).ok()?;
-    Some(message(handshake.client_send_intro(&header, &plaintext).ok()?))
+    Some(message(handshake.introduction(&header, &plaintext)))
 }
 
 /// Sends an introduction and waits for the relay's word on it.
