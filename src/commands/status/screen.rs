@@ -38,12 +38,14 @@ const LEAVE: &str = "\x1b[?25h\x1b[?1049l";
 pub(super) async fn watch(admin: &AdminListen, watch: Watch) -> Result<(), Failure> {
     // A daemon that is not there is said where it can be read afterwards.
     let mut shown = Shown { snapshot: Ok(snapshot(admin).await?), at: Timestamp(now().wall) };
-    let mut terminal = Terminal::enter()?;
-    let mut keys = keys();
+    // Listened for before the terminal is taken: none ends the process with it taken.
+    let mut interrupted = signal(SignalKind::interrupt())?;
     let mut ended = signal(SignalKind::terminate())?;
     let mut hung_up = signal(SignalKind::hangup())?;
     let mut stopped = signal(SignalKind::from_raw(Signal::TSTP.as_raw()))?;
     let mut resized = signal(SignalKind::window_change())?;
+    let mut terminal = Terminal::enter()?;
+    let mut keys = keys();
     let mut next = tokio::time::interval(SHOWN);
     // Beside the keys: a daemon may take its time while it is under attack.
     let mut asking = Fuse::<BoxFuture<'_, _>>::terminated();
@@ -66,10 +68,10 @@ pub(super) async fn watch(admin: &AdminListen, watch: Watch) -> Result<(), Failu
             },
             _ = resized.recv() => terminal.forget()?,
             _ = stopped.recv() => terminal.stop()?,
+            // The ways to end it, so no failure.
+            _ = interrupted.recv() => return Ok(()),
             _ = ended.recv() => return Ok(()),
             _ = hung_up.recv() => return Ok(()),
-            // The way to end it, so no failure.
-            interrupted = tokio::signal::ctrl_c() => return Ok(interrupted?),
         }
     }
 }
