@@ -8,6 +8,7 @@ mod everywhere;
 #[cfg(test)]
 pub(crate) mod example;
 mod glance;
+mod handover;
 mod limits;
 pub mod load;
 pub mod metrics;

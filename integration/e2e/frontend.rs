@@ -78,9 +78,14 @@ impl Frontend {
 
     /// Gives the service other keys, and tells the daemon to read them.
     pub fn reload(&self, service: &str) -> Result<()> {
-        let (files, dir, admin) = (self.files.clone(), self.dir.clone(), self.admin.clone());
-        Prepared { files, dir, admin }.configure(service)?;
+        self.configure(service)?;
         self.daemon.process.signal(Signal::Hangup)
+    }
+
+    /// Writes other keys into the service's table, of which the daemon hears nothing.
+    pub fn configure(&self, service: &str) -> Result<()> {
+        let (files, dir, admin) = (self.files.clone(), self.dir.clone(), self.admin.clone());
+        Prepared { files, dir, admin }.configure(service)
     }
 
     /// A second daemon on the same files.

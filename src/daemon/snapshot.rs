@@ -29,7 +29,7 @@ use crate::observe::snapshot::{
 use crate::spare_handle;
 use crate::tor::bootstrap::{BootstrapView, Tor};
 use onionbraid_balancer::onion::OnionAddress;
-use onionbraid_balancer::{Balancer, Status};
+use onionbraid_balancer::{Balancer, Publishers, Status};
 use onionbraid_proxy::http::requests_under_way;
 
 use super::file_handles::FileHandles;
@@ -232,6 +232,7 @@ impl ServiceView {
             address: self.address.to_string(),
             state: self.status.state,
             problems: self.status.problems.clone(),
+            several_publishers: self.status.publishers == Publishers::Several,
             backends: self.status.backends.clone(),
             descriptors: self.status.descriptors.clone(),
             ..snapshot::Service::default()

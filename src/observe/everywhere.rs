@@ -203,8 +203,12 @@ const FIELDS: &[(&str, &str, &str)] = &[
     ("services[].nickname", "onionbraid_service_reachable", "shop"),
     ("services[].probe_seconds.buckets[].count", "onionbraid_probe_seconds_bucket", "succeeded"),
     ("services[].probe_seconds.buckets[].le", "onionbraid_probe_seconds_bucket", "succeeded"),
+    ("services[].backends_file.at", "", "backends_file read at 1970"),
+    ("services[].backends_file.error", "", "no such list"),
+    ("services[].backends_file.ok", "", "backends_file read at"),
     ("services[].probe_seconds.sum", "onionbraid_probe_seconds_sum", "succeeded"),
     ("services[].problems[]", "onionbraid_service_problems", "a thief"),
+    ("services[].several_publishers", "", "leave the other publishers running"),
     ("services[].state", "onionbraid_service_reachable", "published"),
     ("services[].uploads_accepted", "onionbraid_hsdir_uploads_total", "8 taken"),
     ("services[].uploads_failed", "onionbraid_hsdir_uploads_total", "9 failed"),
@@ -308,6 +312,8 @@ fn everything() -> Snapshot {
     ];
     let service = Service {
         problems: vec!["a thief".into()],
+        backends_file: Some(Reload { at: EPOCH, ok: false, error: Some("no such list".into()) }),
+        several_publishers: true,
         load,
         http: Some(http),
         uploads_accepted: 8,

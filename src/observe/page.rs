@@ -11,6 +11,7 @@ use maud::{DOCTYPE, Markup, html};
 
 use super::Snapshot;
 use super::glance::Glance;
+use super::handover;
 use super::snapshot::{Load, Reload, Service, ServiceState, Timestamp};
 use super::troubles::{self, of_process, of_tor, troubles};
 use super::words::{bytes, duration, number, rate, seconds, service_state};
@@ -74,6 +75,10 @@ pub fn service(
         p { (service.address) }
         (freshness(now, refresh, &here))
         (list_of_troubles(&troubles))
+        @if let Some(words) = handover::words(service) { p { "Of several publishers: " (words) "." } }
+        @if let Some(Reload { at, error, .. }) = &service.backends_file {
+            p { "backends_file read at " (at) ": " (error.as_deref().unwrap_or("in force")) }
+        }
         h2 #load { "Load" }
         (parts::load(&service.load))
         h2 #backends { "Backends" }

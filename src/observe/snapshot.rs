@@ -126,6 +126,9 @@ pub struct Service {
     /// What the operator should act on and the state of no backend tells.
     #[serde(default)]
     pub problems: Vec<String>,
+    /// Whether other processes publish it, too (`publishers = "several"`).
+    #[serde(default)]
+    pub several_publishers: bool,
     /// What became of its `backends_file` when that was last read; `None`: it has none.
     #[serde(default)]
     pub backends_file: Option<Reload>,

@@ -7,6 +7,7 @@
 use std::fmt::{self, Write as _};
 
 use super::glance::{Glance, uploaded};
+use super::handover;
 use super::snapshot::{
     Activity, Backend, BackendKind, Descriptor, Http, Pow, Reload, Service, Snapshot, StatusClasses,
 };
@@ -50,6 +51,10 @@ fn write_snapshot(out: &mut String, snapshot: &Snapshot) -> fmt::Result {
     for service in &snapshot.services {
         troubles(service)
             .try_for_each(|trouble| writeln!(out, "! {}: {trouble}", service.nickname))?;
+    }
+    for service in &snapshot.services {
+        handover::words(service)
+            .map_or(Ok(()), |words| writeln!(out, "{}: {words}", service.nickname))?;
     }
     snapshot.services.iter().try_for_each(|service| write_service(out, service))
 }

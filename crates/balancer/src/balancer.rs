@@ -208,6 +208,7 @@ impl Balancer {
             backends: backends.collect(),
             descriptors: self.publisher.snapshot(),
             problems: self.problems().into_iter().flatten().collect(),
+            publishers: self.publisher.publishers(),
         }
     }
 

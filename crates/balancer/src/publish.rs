@@ -89,6 +89,11 @@ impl Publisher {
         }
     }
 
+    /// Who publishes the address.
+    pub(super) fn publishers(&self) -> Publishers {
+        self.publishers
+    }
+
     /// Who publishes the address from now on.
     pub(super) fn with_publishers(&mut self, publishers: Publishers) {
         self.publishers = publishers;

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::fact::BackendId;
 use crate::operator::Word;
+use crate::settings::Publishers;
 pub use crate::timestamp::Timestamp;
 
 /// What the operator sees of one service.
@@ -23,6 +24,8 @@ pub struct Status {
     pub descriptors: Vec<Descriptor>,
     /// What the operator should act on and no backend's state tells.
     pub problems: Vec<String>,
+    /// Whether other processes publish the address, too.
+    pub publishers: Publishers,
 }
 
 /// What is believed of a backend.
