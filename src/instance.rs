@@ -37,7 +37,7 @@ use crate::tor::subcredentials::Subcredentials;
 use onionbraid_balancer::onion::{IntroPoint, SessionId};
 
 pub use activity::Counting;
-pub use counters::{Counters, Dropped};
+pub use counters::{Counters, Dropped, Failed};
 pub use defence::{Defence, DefenceSettings, DefenceStatus};
 pub use heard::Heard;
 use kept::{Keeper, Restored};

@@ -58,14 +58,14 @@ async fn clients_that_go_before_they_are_met_are_not_counted_as_failures() {
     let snapshot = frontend.daemon.until("done with everybody", SOON, settled).await.unwrap();
     let backend = &service(&snapshot).backends[0];
     println!(
-        "{} introductions, {} failed, {} unreadable, {} abandoned",
+        "{} introductions, {} failed, {:?}, {} abandoned",
         backend.activity.introductions,
         backend.activity.rendezvous_failed,
-        backend.activity.introductions_unreadable,
+        backend.activity.rendezvous_failed_by,
         backend.activity.rendezvous_abandoned
     );
     assert!(backend.activity.introductions > 100);
-    assert_eq!(backend.activity.introductions_unreadable, 0);
+    assert_eq!(backend.activity.rendezvous_failed_by["unreadable"], 0);
     // A loaded machine may be late for a few of them.
     assert!(backend.activity.rendezvous_failed <= backend.activity.introductions / 50);
 }

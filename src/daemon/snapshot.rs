@@ -20,7 +20,7 @@ use tokio::sync::watch;
 use crate::clock::now;
 use crate::inquiry::owners::Owners;
 use crate::inquiry::published::Here;
-use crate::instance::{Counters, Defence, DefenceStatus, Dropped, LIMITS};
+use crate::instance::{Counters, Defence, DefenceStatus, Dropped, Failed, LIMITS};
 use crate::observe::Snapshot;
 use crate::observe::load::{self, Past, Totals};
 use crate::observe::snapshot::{
@@ -339,14 +339,18 @@ fn activity(counters: &Counters) -> Activity {
         ("circuits", circuits),
         ("operator", operator),
     ];
+    let Failed { unreadable, circuit, closed, time } = &counters.failed;
+    let failed =
+        [("unreadable", unreadable), ("circuit", circuit), ("closed", closed), ("time", time)];
+    let failed = failed.map(|(what, count)| (what.to_owned(), read(count)));
     let dropped = dropped.map(|(limit, count)| (limit.to_owned(), read(count)));
     Activity {
         introductions: read(&counters.introductions),
         introductions_dropped: dropped.iter().map(|(_, count)| count).sum(),
         introductions_dropped_by: dropped.into(),
         replays: read(&counters.replays),
-        rendezvous_failed: read(&counters.rendezvous_failed),
-        introductions_unreadable: read(&counters.introductions_unreadable),
+        rendezvous_failed: failed.iter().map(|(_, count)| count).sum(),
+        rendezvous_failed_by: failed.into(),
         rendezvous_succeeded: read(&counters.rendezvous_succeeded),
         rendezvous_abandoned: read(&counters.rendezvous_abandoned),
         rendezvous_under_way: read(&counters.rendezvous_under_way),

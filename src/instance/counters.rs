@@ -14,11 +14,8 @@ pub struct Counters {
     pub dropped: Dropped,
     /// Introductions that had come before.
     pub replays: AtomicU64,
-    /// Introductions that could not be read, or whose rendezvous point was not
-    /// reached.
-    pub rendezvous_failed: AtomicU64,
-    /// Those of them that could not be read.
-    pub introductions_unreadable: AtomicU64,
+    /// Clients that were not met, by what failed.
+    pub failed: Failed,
     /// Clients that were met.
     pub rendezvous_succeeded: AtomicU64,
     /// Circuits that closed before their client opened a stream.
@@ -58,6 +55,19 @@ pub struct Dropped {
     pub circuits: AtomicU64,
     /// The operator has the instance in maintenance.
     pub operator: AtomicU64,
+}
+
+/// Clients that were not met.
+#[derive(Debug, Default)]
+pub struct Failed {
+    /// The introduction could not be read.
+    pub unreadable: AtomicU64,
+    /// No circuit to the rendezvous point came about.
+    pub circuit: AtomicU64,
+    /// The circuit closed before the client was answered.
+    pub closed: AtomicU64,
+    /// It took longer than a client waits.
+    pub time: AtomicU64,
 }
 
 /// Something that is counted while this lives.

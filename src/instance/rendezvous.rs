@@ -333,10 +333,11 @@ impl Counters {
         let counter = match error {
             RendezvousError::Full => return self.dropped(Limit::Circuits),
             RendezvousError::Undecryptable(_) | RendezvousError::Malformed => {
-                self.introductions_unreadable.fetch_add(1, Ordering::Relaxed);
-                &self.rendezvous_failed
+                &self.failed.unreadable
             }
-            _ => &self.rendezvous_failed,
+            RendezvousError::NoDirectory | RendezvousError::Circuit(_) => &self.failed.circuit,
+            RendezvousError::Answer(_) => &self.failed.closed,
+            RendezvousError::TimedOut => &self.failed.time,
         };
         counter.fetch_add(1, Ordering::Relaxed);
     }
@@ -402,8 +403,8 @@ mod tests {
         counters.failed_with(&RendezvousError::TimedOut);
         counters.failed_with(&RendezvousError::Full);
         let count = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
-        assert_eq!(count(&counters.rendezvous_failed), 4);
-        assert_eq!(count(&counters.introductions_unreadable), 3);
+        assert_eq!(count(&counters.failed.unreadable), 3);
+        assert_eq!(count(&counters.failed.time), 1);
         assert_eq!(count(&counters.dropped.circuits), 1);
     }
 

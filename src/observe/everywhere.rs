@@ -74,11 +74,6 @@ const FIELDS: &[(&str, &str, &str)] = &[
         "onionbraid_introductions_dropped_total",
         "2 dropped (rate)",
     ),
-    (
-        "services[].backends[].introductions_unreadable",
-        "onionbraid_introductions_unreadable_total",
-        "Unreadable",
-    ),
     ("services[].backends[].kind", "", "in this process"),
     (
         "services[].backends[].last_seen",
@@ -104,6 +99,11 @@ const FIELDS: &[(&str, &str, &str)] = &[
         "Gone before a stream",
     ),
     ("services[].backends[].rendezvous_failed", "onionbraid_rendezvous_failed_total", "Not met"),
+    (
+        "services[].backends[].rendezvous_failed_by.*",
+        "onionbraid_rendezvous_failed_total",
+        "3 not met (closed)",
+    ),
     ("services[].backends[].rendezvous_succeeded", "onionbraid_rendezvous_succeeded_total", "Met"),
     (
         "services[].backends[].rendezvous_under_way",
@@ -245,6 +245,7 @@ fn everything() -> Snapshot {
     took.observe(Duration::from_secs(90));
     let activity = Activity {
         introductions_dropped_by: BTreeMap::from([("rate".to_owned(), 2)]),
+        rendezvous_failed_by: BTreeMap::from([("closed".to_owned(), 3)]),
         ..Activity::default()
     };
     let local = Backend {
@@ -344,7 +345,13 @@ fn everything() -> Snapshot {
 /// Every field that is not null, by its path; the entries of a list, and those of
 /// a map whose keys are data, are one.
 fn fields(value: &Value, path: &str, all: &mut BTreeSet<String>) {
-    const MAPS: [&str; 4] = ["introductions_dropped_by", "failures", "refused", "dropped_by_per_s"];
+    const MAPS: [&str; 5] = [
+        "introductions_dropped_by",
+        "rendezvous_failed_by",
+        "failures",
+        "refused",
+        "dropped_by_per_s",
+    ];
     match value {
         Value::Object(entries) => {
             for (name, entry) in entries {

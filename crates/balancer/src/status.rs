@@ -130,9 +130,11 @@ pub struct Activity {
     /// Rendezvous that failed: the introduction could not be read, or no circuit
     /// to the client's rendezvous point came about.
     pub rendezvous_failed: u64,
-    /// Those of them whose introduction could not be read: the client's fault, or
-    /// made for another address.
-    pub introductions_unreadable: u64,
+    /// The same by what failed: `unreadable` (the introduction: the client's fault, or
+    /// made for another address), `circuit` (none to the rendezvous point came about),
+    /// `closed` (the circuit did before the client was answered), `time` (a minute was
+    /// not enough).
+    pub rendezvous_failed_by: BTreeMap<String, u64>,
     /// Clients that were met: their rendezvous succeeded.
     pub rendezvous_succeeded: u64,
     /// Rendezvous whose circuit closed before a stream was opened: the client had

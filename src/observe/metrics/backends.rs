@@ -1,5 +1,7 @@
 //! Backends for Prometheus: how each is, and what local instances have done.
 
+use std::collections::BTreeMap;
+
 use prometheus_client::registry::Unit;
 
 use super::family::{Family, Labels, Value, flag, gauge, moment};
@@ -71,19 +73,22 @@ pub(super) fn families(snapshot: &Snapshot) -> Vec<Family<'_>> {
         ]
         .map(|(name, count)| (Some(("reason", name)), Value::Counter(count)))
     });
-    let mut dropped = Vec::new();
-    for service in &snapshot.services {
-        for backend in &service.backends {
-            for (reason, count) in &backend.activity.introductions_dropped_by {
-                let labels = vec![
-                    ("service", &*service.nickname),
-                    ("backend", &*backend.name),
-                    ("reason", reason.as_str()),
-                ];
-                dropped.push((labels, Value::Counter(*count)));
+    let by_reason = |counts: fn(&Activity) -> &BTreeMap<String, u64>| {
+        let mut all = Vec::new();
+        for service in &snapshot.services {
+            for backend in &service.backends {
+                for (reason, count) in counts(&backend.activity) {
+                    let labels = vec![
+                        ("service", &*service.nickname),
+                        ("backend", &*backend.name),
+                        ("reason", reason.as_str()),
+                    ];
+                    all.push((labels, Value::Counter(*count)));
+                }
             }
         }
-    }
+        all
+    };
     let counters = |value: fn(&Activity) -> u64| {
         each_backend(snapshot, LOCAL, move |backend| {
             [(None, Value::Counter(value(&backend.activity)))]
@@ -128,17 +133,12 @@ pub(super) fn families(snapshot: &Snapshot) -> Vec<Family<'_>> {
         Family::new(
             "onionbraid_introductions_dropped",
             "Introductions that were dropped because of a limit",
-            dropped,
+            by_reason(|activity| &activity.introductions_dropped_by),
         ),
         Family::new(
             "onionbraid_introductions_replayed",
             "Introductions that had come before and were dropped",
             counters(|activity| activity.replays),
-        ),
-        Family::new(
-            "onionbraid_introductions_unreadable",
-            "Introductions that could not be read: garbage, or for another address",
-            counters(|activity| activity.introductions_unreadable),
         ),
         Family::new(
             "onionbraid_rendezvous_succeeded",
@@ -148,7 +148,7 @@ pub(super) fn families(snapshot: &Snapshot) -> Vec<Family<'_>> {
         Family::new(
             "onionbraid_rendezvous_failed",
             "Clients that were not met",
-            counters(|activity| activity.rendezvous_failed),
+            by_reason(|activity| &activity.rendezvous_failed_by),
         ),
         Family::new(
             "onionbraid_rendezvous_abandoned",

@@ -96,7 +96,6 @@ pub(super) fn backends(backends: &[Backend], now: Timestamp) -> Markup {
         "Introductions",
         "Dropped",
         "Replayed",
-        "Unreadable",
         "Met",
         "Not met",
         "Gone before a stream",
@@ -121,7 +120,7 @@ pub(super) fn backends(backends: &[Backend], now: Timestamp) -> Markup {
                     @let it = &backend.activity;
                     @let closed = it.circuits_closed_idle + it.circuits_closed_silent + it.circuits_closed_slow;
                     @for count in [
-                        it.introductions, it.introductions_dropped, it.replays, it.introductions_unreadable,
+                        it.introductions, it.introductions_dropped, it.replays,
                         it.rendezvous_succeeded, it.rendezvous_failed, it.rendezvous_abandoned,
                         it.circuits_open, closed, it.streams_open,
                     ] {
@@ -137,6 +136,7 @@ pub(super) fn backends(backends: &[Backend], now: Timestamp) -> Markup {
 /// Where a backend is, and since when what is known of it.
 fn about(backend: &Backend, now: Timestamp) -> Markup {
     let dropped = backend.activity.introductions_dropped_by.iter().filter(|(_, count)| **count > 0);
+    let failed = backend.activity.rendezvous_failed_by.iter().filter(|(_, count)| **count > 0);
     html! {
         (backend.name) ": "
         @match &backend.address {
@@ -154,6 +154,7 @@ fn about(backend: &Backend, now: Timestamp) -> Markup {
             None => {}
         }
         @for (limit, count) in dropped { ", " (count) " dropped (" (limit) ")" }
+        @for (what, count) in failed { ", " (count) " not met (" (what) ")" }
     }
 }
 
