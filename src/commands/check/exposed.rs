@@ -14,6 +14,9 @@ use onionbraid_proxy::rules::{Origin, ProxyTarget};
 /// Links that are followed on the way to a file, as many as the system does.
 const LINKS_AT_MOST: usize = 40;
 
+/// What lies in the state directory; anything else there is not the daemon's.
+const SECRET: [&str; 3] = ["keystore", "onionbraid", "state"];
+
 /// Names of the loopback interface that need no look into `/etc/hosts`.
 const LOOPBACK: [&str; 4] = ["localhost", "localhost.localdomain", "ip6-localhost", "ip6-loopback"];
 
@@ -89,11 +92,13 @@ impl Exposed<'_> {
 
     /// What a directory of files gives away.
     fn of_files(&self, root: &Path) -> Option<&'static str> {
-        const STATE: &str = "contains the state directory: every client could fetch the keys";
+        const STATE: &str =
+            "has keys and state of the daemon below it: every client could fetch them";
         const KEYS: &str = "contains a file that `identity_key` names: every client could fetch it";
         let root = resolved(root);
         let state = resolved(&self.config.storage.state_dir);
-        if state.starts_with(&root) || root.starts_with(&state) {
+        let secret = SECRET.map(|name| state.join(name));
+        if secret.iter().any(|it| it.starts_with(&root) || root.starts_with(it)) {
             return Some(STATE);
         }
         let mut keys = self.config.services.iter().filter_map(|it| it.identity_key.as_deref());
@@ -309,6 +314,7 @@ mod tests {
     fn a_directory_of_files_with_keys_in_it_is_found() {
         let dir = tempfile::tempdir().unwrap();
         fs::create_dir_all(dir.path().join("www/state")).unwrap();
+        fs::create_dir_all(dir.path().join("www/site")).unwrap();
         symlink(dir.path().join("www"), dir.path().join("public")).unwrap();
         let of = |root: &str, state: &str| {
             let path = |name: &str| dir.path().join(name).display().to_string();
@@ -316,9 +322,10 @@ mod tests {
             with_target(&format!("file:{}", path(root)), &storage)
         };
         for (root, state) in [("public", "www/state"), ("www", "www"), ("www/state", "www")] {
-            assert_one(&of(root, state), "could fetch the keys");
+            assert_one(&of(root, state), "has keys and state");
         }
-        assert!(of("www", "state").is_empty());
+        // Nor is a site that lies in that directory a fault.
+        assert!(of("www", "state").is_empty() && of("www/site", "www").is_empty());
         let key = format!(
             "identity_key = \"{0}/www/key\"\n[storage]\nstate_dir = \"{0}/state\"\n",
             dir.path().display()
