@@ -21,4 +21,4 @@ pub mod watch;
 mod words;
 
 pub use snapshot::Snapshot;
-pub(crate) use words::printable_text;
+pub(crate) use words::{counted, printable_text};

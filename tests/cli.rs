@@ -156,7 +156,7 @@ fn the_check_tells_how_instances_count_and_how_backends_are_probed() {
     let output = onionbraid(dir.path(), &["check", "-c", "arti.toml"]);
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
     let said = stdout(&output);
-    assert!(said.contains("with 1 introduction points each (weight 3)"), "{said}");
+    assert!(said.contains("with 1 introduction point each (weight 3)"), "{said}");
     assert!(said.contains("probed on port 80 every 1m") && !said.contains("hint"), "{said}");
 }
 

@@ -18,6 +18,7 @@ use crate::causes;
 use crate::config::{Config, Environment, ProofOfWork, ServiceConfig};
 use crate::daemon;
 use crate::exit::Exit;
+use crate::observe::counted;
 use crate::tor::keys;
 use onionbraid_balancer::onion::OnionAddress;
 use onionbraid_balancer::pow::CLIENT_MAX_EFFORT;
@@ -134,9 +135,10 @@ fn write_proof_of_work(pow: &ProofOfWork, out: &mut impl Write) -> io::Result<()
     let seconds = f64::from(max_effort.min(CLIENT_MAX_EFFORT)) * 0.0028;
     writeln!(
         out,
-        "    proof of work: nothing in peace; under attack {rate} introductions a second ({burst} \
-         at once), up to {queue_depth} waiting (about {} MB), and up to {seconds:.0} s of a client's \
+        "    proof of work: nothing in peace; under attack {} a second ({burst} at \
+         once), up to {queue_depth} waiting (about {} MB), and up to {seconds:.0} s of a client's \
          time",
+        counted(rate, "introduction"),
         queue_depth.div_ceil(1_000)
     )
 }
@@ -164,9 +166,9 @@ fn write_service(
     if service.local_instances > 0 {
         writeln!(
             out,
-            "    local instances: {}, with {} introduction points each (weight {})",
+            "    local instances: {}, with {} each (weight {})",
             service.local_instances,
-            service.points_per_instance(),
+            counted(service.points_per_instance(), "introduction point"),
             service.local_weight
         )?;
         for frontend in &service.frontends {

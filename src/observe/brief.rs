@@ -4,7 +4,7 @@
 use super::glance::Glance;
 use super::snapshot::{Service, ServiceState, Snapshot};
 use super::troubles::{of_process, of_tor, troubles};
-use super::words::{printable, rate, service_state};
+use super::words::{counted, printable, rate, service_state};
 
 /// One line for each service.
 pub fn render(snapshot: &Snapshot) -> String {
@@ -32,7 +32,7 @@ pub fn summary(snapshot: &Snapshot) -> String {
     let worst = all.take(1).map(|trouble| format!("; {trouble}")).next();
     let counted = match services.len() {
         0 => "no service is configured".to_owned(),
-        all => format!("{published} of {all} services published"),
+        all => format!("{published} of {} published", counted(all, "service")),
     };
     format!("{ready}: {counted}{}", worst.unwrap_or_default())
 }
@@ -47,13 +47,14 @@ fn line(service: &Service) -> String {
     };
     let trouble = troubles(service).next().map(|trouble| format!("; {trouble}"));
     format!(
-        "{} {}: {up}/{} backends up, {points} points on {uploaded}/{hsdirs} HSDirs, {} introductions/s{dropped}, {} \
-         circuits{}",
+        "{} {}: {up}/{} up, {} on {uploaded}/{}, {} introductions/s{dropped}, {}{}",
         service.nickname,
         service_state(service.state),
-        service.backends.len(),
+        counted(service.backends.len(), "backend"),
+        counted(points, "point"),
+        counted(hsdirs, "HSDir"),
         rate(load.rates.introductions_per_s),
-        load.circuits_open,
+        counted(load.circuits_open, "circuit"),
         trouble.unwrap_or_default(),
     )
 }
@@ -88,7 +89,7 @@ mod tests {
     #[test]
     fn a_service_is_a_line_with_its_worst_trouble() {
         let snapshot = example::snapshot(vec![shop(ServiceState::Published)]);
-        let expected = "shop published: 1/2 backends up, 3 points on 1/1 HSDirs, 203 introductions/s \
+        let expected = "shop published: 1/2 backends up, 3 points on 1/1 HSDir, 203 introductions/s \
                         (81/s dropped), 40 circuits; backend berlin is down: no HSDir has a \
                         descriptor of it\n";
         assert_eq!(render(&snapshot), expected);
@@ -98,7 +99,7 @@ mod tests {
     fn everything_is_a_line_too() {
         let snapshot = example::snapshot(vec![shop(ServiceState::Down)]);
         let snapshot = Snapshot { ready: false, ..snapshot };
-        let expected = "not ready: 0 of 1 services published; shop: no backend answers; what was \
+        let expected = "not ready: 0 of 1 service published; shop: no backend answers; what was \
                         published last is left where it is";
         assert_eq!(summary(&snapshot), expected);
         let starting = Snapshot {

@@ -187,11 +187,7 @@ const FIELDS: &[(&str, &str, &str)] = &[
     ("services[].load.pow.refused.*", "onionbraid_pow_solutions_refused_total", "refused: 3 used"),
     ("services[].load.pow.trimmed", "onionbraid_pow_trimmed_total", "for better ones"),
     ("services[].load.pow.trimmed_effort", "onionbraid_pow_trimmed_effort", "at most lately"),
-    (
-        "services[].load.pow.verified",
-        "onionbraid_pow_solutions_verified_total",
-        "solutions were right",
-    ),
+    ("services[].load.pow.verified", "onionbraid_pow_solutions_verified_total", "right solutions"),
     ("services[].load.rendezvous_limit", "onionbraid_rendezvous_under_way_limit", "of 1024"),
     ("services[].load.rendezvous_under_way", "onionbraid_rendezvous_under_way", "5 of"),
     (

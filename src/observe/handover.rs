@@ -6,6 +6,7 @@
 //! on every HSDir, whoever brought it there.
 
 use super::snapshot::{BackendState, HsdirState, Service, ServiceState, Word};
+use super::words::counted;
 
 /// What to say of it; `None` where there is no other publisher.
 pub(super) fn words(service: &Service) -> Option<String> {
@@ -43,7 +44,7 @@ fn missing(service: &Service) -> Option<String> {
     let all = hsdirs().count();
     let have = if open == 1 { "has" } else { "have" };
     (open > 0 || all == 0)
-        .then(|| format!("{open} of {all} HSDirs {have} not got its descriptor yet"))
+        .then(|| format!("{open} of {} {have} not got its descriptor yet", counted(all, "HSDir")))
 }
 
 #[cfg(test)]

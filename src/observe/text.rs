@@ -13,7 +13,9 @@ use super::snapshot::{
 };
 use super::table::table;
 use super::troubles::{of_process, of_tor, troubles};
-use super::words::{backend_state, canary_outcome, origin_state, printable, service_state};
+use super::words::{
+    backend_state, canary_outcome, counted, origin_state, printable, service_state,
+};
 
 /// Renders a Snapshot as text.
 pub fn render(snapshot: &Snapshot) -> String {
@@ -122,14 +124,16 @@ fn write_pow(out: &mut String, pow: &Pow) -> fmt::Result {
     write!(out, "  proof of work: effort {effort}, {queue} of {queue_limit} waiting, ")?;
     let refused: u64 = refused.values().sum();
     let dropped = trimmed + expired;
-    writeln!(out, "{verified} solutions verified, {refused} refused, {dropped} dropped")
+    let verified = counted(*verified, "solution");
+    writeln!(out, "{verified} verified, {refused} refused, {dropped} dropped")
 }
 
 /// What its HTTP reverse proxy has done.
 fn write_http(out: &mut String, http: &Http) -> fmt::Result {
     let StatusClasses { informational, success, redirection, client_error, server_error } =
         http.by_class;
-    write!(out, "  {} requests, answered 1xx {informational}, 2xx {success}, ", http.requests)?;
+    let requests = counted(http.requests, "request");
+    write!(out, "  {requests}, answered 1xx {informational}, 2xx {success}, ")?;
     writeln!(out, "3xx {redirection}, 4xx {client_error}, 5xx {server_error}")?;
     if !http.failures.is_empty() {
         let failures: Vec<_> =
@@ -151,12 +155,12 @@ fn write_http(out: &mut String, http: &Http) -> fmt::Result {
 
 fn write_descriptor(out: &mut String, descriptor: &Descriptor) -> fmt::Result {
     let current = if descriptor.current { "current" } else { "other" };
-    let (hsdirs, points) = (&descriptor.hsdirs, descriptor.intro_points);
-    write!(out, "  {current} period {}: {points} points ", descriptor.period)?;
+    let (hsdirs, points) = (&descriptor.hsdirs, counted(descriptor.intro_points, "point"));
+    write!(out, "  {current} period {}: {points} ", descriptor.period)?;
     if descriptor.distinct {
         out.write_str("in distinct descriptors ")?;
     }
-    write!(out, "on {} of {} HSDirs", uploaded(hsdirs), hsdirs.len())?;
+    write!(out, "on {} of {}", uploaded(hsdirs), counted(hsdirs.len(), "HSDir"))?;
     match descriptor.published_at {
         Some(at) => writeln!(out, ", last at {at}")?,
         None => writeln!(out)?,
@@ -265,7 +269,7 @@ shop
         let shop = service("shop", Vec::new(), vec![distinct]);
         let text = render(&Snapshot { reload, ..snapshot(vec![shop]) });
         let expected = "
-  current period 20780: 24 points in distinct descriptors on 1 of 1 HSDirs, last at \
+  current period 20780: 24 points in distinct descriptors on 1 of 1 HSDir, last at \
                         1970-01-01T00:00:00Z
     HSDirs asked at 1970-01-01T00:00:00Z: one held none that can be used and gets it again
 ";

@@ -4,6 +4,7 @@ use super::limits;
 use super::snapshot::{
     Backend, BackendState, OriginState, Service, ServiceState, Snapshot, Tor, Word,
 };
+use super::words::counted;
 
 /// So many backends with the same trouble are named; the others are counted.
 const NAMED: usize = 3;
@@ -101,7 +102,8 @@ fn refusing(service: &Service) -> Option<String> {
     let failing = || all().filter(|hsdir| hsdir.last_error.is_some());
     let worst = failing().max_by_key(|hsdir| hsdir.attempts)?;
     let error = worst.last_error.as_deref().unwrap_or_default();
-    let one = format!("HSDir {} after {} attempts: {error}", worst.relay, worst.attempts);
+    let attempts = counted(worst.attempts, "attempt");
+    let one = format!("HSDir {} after {attempts}: {error}", worst.relay);
     Some(match failing().count() {
         1 => one,
         count => format!("{count} of {} HSDirs have not taken it, {one}", all().count()),

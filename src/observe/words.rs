@@ -1,6 +1,7 @@
 //! The words for states, the same in every rendering. What needs the operator is
 //! in capitals: it has to be found without colour.
 
+use std::fmt::Display;
 use std::time::Duration;
 
 use super::snapshot::{
@@ -87,6 +88,12 @@ pub(super) fn rate(per_second: f64) -> String {
     }
 }
 
+/// A number of things, whose plural ends in s.
+pub(crate) fn counted<N: Display + PartialEq + From<u8>>(number: N, thing: &str) -> String {
+    let plural = if number == N::from(1) { "" } else { "s" };
+    format!("{number} {thing}{plural}")
+}
+
 /// A count that was calculated with.
 pub(super) fn number(count: f64) -> String {
     format!("{count:.0}")
@@ -138,6 +145,12 @@ mod tests {
     fn a_text_cannot_steer_the_terminal() {
         assert_eq!(printable("a\x1b[2J\u{9b}b\r\n").collect::<String>(), "a?[2J?b??");
         assert_eq!(printable_text("a\x1b[2J\u{9b}b\r\n\tc"), "a?[2J?b?\n\tc");
+    }
+
+    #[test]
+    fn one_thing_is_no_plural() {
+        let points = [0_u64, 1, 2].map(|number| counted(number, "point"));
+        assert_eq!(points, ["0 points", "1 point", "2 points"]);
     }
 
     #[test]

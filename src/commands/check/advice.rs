@@ -3,6 +3,7 @@
 
 use crate::inquiry::points::{Finding, PointFinding, Whose};
 use crate::inquiry::tries::Standing;
+use crate::observe::counted;
 use crate::tor::probe::{Refusal, Verdict};
 use onionbraid_balancer::fact::FetchFailure;
 use onionbraid_balancer::onion::OnionAddress;
@@ -65,10 +66,12 @@ fn in_doubt(found: &PointFinding) -> String {
     let tries = found.tries;
     match &found.verdict {
         Verdict::Inconclusive(error) => {
-            format!("is in doubt: it could not be tried ({tries} times), {error}")
+            format!("is in doubt: it could not be tried ({}), {error}", counted(tries, "time"))
         }
         verdict => format!(
-            "is in doubt: {verdict}, in {tries} tries; but nothing else answered meanwhile, so              the\n    trouble may be this machine's own network: ask again"
+            "is in doubt: {verdict}, in {}; but nothing else answered meanwhile, so the\n    trouble \
+             may be this machine's own network: ask again",
+            if tries == 1 { "one try".to_owned() } else { format!("{tries} tries") }
         ),
     }
 }

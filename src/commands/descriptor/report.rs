@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use std::time::SystemTime;
 
 use crate::inquiry::published::{Descriptor, Hsdir, HsdirState, Published};
+use crate::observe::counted;
 use crate::observe::snapshot::Timestamp;
 use crate::observe::table::table;
 
@@ -18,7 +19,8 @@ pub(super) fn write(
     out: &mut impl Write,
 ) -> io::Result<()> {
     let Published { address, period: number, period_minutes: minutes, .. } = published;
-    writeln!(out, "{address}, time period {number} ({minutes} minutes)")?;
+    let length = counted(*minutes, "minute");
+    writeln!(out, "{address}, time period {number} ({length})")?;
     if let Some(service) = &published.service {
         writeln!(out, "published here as service \"{service}\"")?;
     }
@@ -37,8 +39,12 @@ fn agreement(published: &Published) -> String {
     let holding = published.hsdirs.iter().filter(|h| h.state == HsdirState::Held).count();
     let different = published.descriptors.len();
     let who = match holding == all {
+        true if all == 1 => "The only HSDir holds".to_owned(),
         true => format!("All {all} HSDirs hold"),
-        false => format!("{holding} of {all} HSDirs hold"),
+        false => {
+            let hold = if holding == 1 { "holds" } else { "hold" };
+            format!("{holding} of {} {hold}", counted(all, "HSDir"))
+        }
     };
     let revisions: BTreeSet<u64> = published.descriptors.iter().map(|it| it.revision).collect();
     match (different, revisions.len(), published.distinct) {
@@ -82,10 +88,10 @@ fn write_one(
     out: &mut impl Write,
 ) -> io::Result<()> {
     let Descriptor { revision, hsdirs, bytes, .. } = descriptor;
-    write!(out, "\nDescriptor {number}, revision {revision}, on {hsdirs} ")?;
-    write!(out, "HSDir{}: {bytes} bytes", if *hsdirs == 1 { "" } else { "s" })?;
+    write!(out, "\nDescriptor {number}, revision {revision}, on ")?;
+    write!(out, "{}: {bytes} bytes", counted(*hsdirs, "HSDir"))?;
     if let Some(minutes) = descriptor.lifetime_minutes {
-        write!(out, ", kept for {minutes} minutes")?;
+        write!(out, ", kept for {}", counted(minutes, "minute"))?;
     }
     if let Some(Timestamp(until)) = descriptor.certified_until {
         write!(out, ", certified until {}", humantime::format_rfc3339_seconds(until))?;
@@ -174,6 +180,6 @@ mod tests {
         assert!(!report.can_be_found() && !report.all_agree);
         let text = text(&report);
         assert!(text.contains("none") && text.contains("UNREACHABLE: no circuit"), "{text}");
-        assert!(text.contains("1 of 4 HSDirs hold a descriptor, all the same one."), "{text}");
+        assert!(text.contains("1 of 4 HSDirs holds a descriptor, all the same one."), "{text}");
     }
 }

@@ -10,7 +10,8 @@ use crate::observe::snapshot::{
     Rates, Timestamp, Word,
 };
 use crate::observe::words::{
-    backend_state, canary_outcome, duration, hsdir_state, number, origin_state, rate, seconds,
+    backend_state, canary_outcome, counted, duration, hsdir_state, number, origin_state, rate,
+    seconds,
 };
 
 /// What clients want of a service.
@@ -47,7 +48,7 @@ pub(super) fn load(load: &Load) -> Markup {
                 }
                 dt { "Work of clients" }
                 dd {
-                    (pow.verified) " solutions were right; dropped: " (pow.trimmed)
+                    (counted(pow.verified, "right solution")) "; dropped: " (pow.trimmed)
                     " for better ones, of effort " (pow.trimmed_effort) " at most lately, "
                     (pow.expired) " after too long a wait"
                     @for (reason, count) in &pow.refused { "; refused: " (count) " " (reason) }
@@ -164,7 +165,7 @@ pub(super) fn proxy(http: &Http) -> Markup {
     let titles = ["State", "Requests", "Failed", "Under way", "Median", "95 of 100", "Why"];
     html! {
         p {
-            (http.requests) " requests, answered 1xx " (classes.informational) ", 2xx "
+            (counted(http.requests, "request")) ", answered 1xx " (classes.informational) ", 2xx "
             (classes.success) ", 3xx " (classes.redirection) ", 4xx " (classes.client_error)
             ", 5xx " (classes.server_error)
         }
@@ -203,9 +204,9 @@ pub(super) fn descriptor(descriptor: &Descriptor, now: Timestamp) -> Markup {
     html! {
         h2 id=(heading) { "Descriptor of the " (which) " period, " (descriptor.period) }
         p {
-            (descriptor.intro_points) " introduction points "
+            (counted(descriptor.intro_points, "introduction point")) " "
             @if descriptor.distinct { "in distinct descriptors " }
-            "on " (uploaded(&descriptor.hsdirs)) " of " (descriptor.hsdirs.len()) " HSDirs"
+            "on " (uploaded(&descriptor.hsdirs)) " of " (counted(descriptor.hsdirs.len(), "HSDir"))
             @if let Some(at) = descriptor.published_at {
                 ", last " (duration(now.0.duration_since(at.0).unwrap_or_default())) " ago"
             }
