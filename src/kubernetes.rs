@@ -49,9 +49,12 @@ pub fn check(service: &str, image: &str) -> Result<(), String> {
              within can, up to {MAX_NAME} of them"
         ));
     }
-    let letters = |c: char| c.is_ascii_alphanumeric() || "._/:@-".contains(c);
+    let letters = |c: char| c.is_ascii_alphanumeric() || "._/:-".contains(c);
     let begins = image.starts_with(|c: char| c.is_ascii_alphanumeric());
-    if !begins || image.len() > 255 || image.ends_with(':') || !image.chars().all(letters) {
+    let (name, digest) = image.split_once("@sha256:").unwrap_or((image, "0"));
+    let is_digest = !digest.is_empty() && digest.chars().all(|c| c.is_ascii_hexdigit());
+    let is_name = begins && !name.ends_with(':') && name.chars().all(letters);
+    if !is_name || !is_digest || image.len() > 255 {
         return Err(format!("{image:?} is no name of an image, such as registry/onionbraid:1.0"));
     }
     Ok(())

@@ -282,7 +282,7 @@ fn what_no_cluster_could_take_is_refused_before_anything_is_written() {
         let (code, said) = run(&["--to", "http://shop:80", "--", name]);
         assert_eq!(code, Some(2), "{name}: {said}");
     }
-    for image in ["", "a b", "a\"b", "image:", "$(x)", "a\nb"] {
+    for image in ["", "a b", "a\"b", "image:", "$(x)", "a\nb", "a@TARGET@", "a@sha256:x"] {
         let (code, said) = run(&["shop", "--to", "http://shop:80", "--image", image]);
         assert_eq!(code, Some(2), "{image}: {said}");
     }
