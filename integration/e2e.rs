@@ -19,6 +19,7 @@ pub mod e2e {
     #[cfg(feature = "pow")]
     mod cockpit;
     mod continuity;
+    mod crowd;
     mod descriptor;
     mod distinct_descriptors;
     mod failing_relays;

@@ -16,12 +16,14 @@
 //! | [`consensus`], [`period`] | what the consensus says, when time periods change |
 //! | [`client`], [`service`] | C tor as a visitor, as a backend |
 //! | [`origin`], [`fetch`] | the server behind, and the page in front |
+//! | [`published`], [`anatomy`] | what HSDirs hold of an address, and how it was made |
 //! | [`web`] | real web servers behind the reverse proxy |
 //! | [`daemon`] | the program under test |
 //! | [`small_disk`], [`slow_link`] | a disk for it that can be filled, a slow way to the network |
 
 #![allow(dead_code, reason = "the tests and the demo use different parts of one network")]
 
+pub mod anatomy;
 pub mod browser;
 pub mod client;
 pub mod consensus;
@@ -34,6 +36,7 @@ pub mod period;
 pub mod place;
 pub mod process;
 pub mod prometheus;
+pub mod published;
 pub mod service;
 pub mod slow_link;
 pub mod small_disk;

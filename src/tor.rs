@@ -19,6 +19,7 @@ pub mod watch;
 
 mod attempts;
 mod clock_watch;
+mod derived;
 mod diagnosis;
 mod directory_request;
 mod full_disk;

@@ -174,6 +174,28 @@ impl Node {
             .with_context(|| format!("{}: `{command}`", self.name))
     }
 
+    /// Sends commands to the control port and collects what tor says, events too,
+    /// until `enough` of it is there.
+    pub async fn listen(
+        &self,
+        commands: &str,
+        limit: Duration,
+        mut enough: impl FnMut(&str) -> bool,
+    ) -> Result<String> {
+        let mut stream = TcpStream::connect(self.control).await?;
+        stream.write_all(format!("AUTHENTICATE\r\n{commands}\r\n").as_bytes()).await?;
+        let mut said = Vec::new();
+        let heard = async {
+            while !enough(&String::from_utf8_lossy(&said)) {
+                ensure!(stream.read_buf(&mut said).await? > 0, "the control port closes");
+            }
+            Ok(())
+        };
+        let heard = tokio::time::timeout(limit, heard).await;
+        heard.with_context(|| format!("{} has not said enough", self.name))??;
+        Ok(String::from_utf8_lossy(&said).replace("\r\n", "\n"))
+    }
+
     async fn exchange(&self, command: &str) -> Result<String> {
         let mut stream = TcpStream::connect(self.control).await?;
         stream.write_all(format!("AUTHENTICATE\r\n{command}\r\nQUIT\r\n").as_bytes()).await?;

@@ -20,6 +20,11 @@ pub fn length(voting_interval: Duration) -> Duration {
     INTERVALS * voting_interval
 }
 
+/// How long after multiples of that periods begin.
+pub fn offset(voting_interval: Duration) -> Duration {
+    OFFSET * voting_interval
+}
+
 /// One time period.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Period {

@@ -1,40 +1,32 @@
 //! Building and signing a merged descriptor, and introduction points from and
 //! to Arti's types.
 
-use std::collections::BTreeMap;
+mod document;
+mod layer;
+mod period_keys;
+
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use tor_bytes::{EncodeResult, Writeable as _};
-use tor_cell::chancell::msg::HandshakeType;
-use tor_hscrypto::RevisionCounter;
 use tor_hscrypto::ope::{AesOpeKey, SrvPeriodOffset};
 use tor_hscrypto::pk::{HsBlindIdKeypair, HsIdKeypair};
 use tor_hscrypto::time::TimePeriod;
 use tor_linkspec::{EncodedLinkSpec, LinkSpec};
 use tor_llcrypto::pk::{curve25519, ed25519};
-use tor_netdoc::NetdocBuilder as _;
-use tor_netdoc::doc::hsdesc::pow::PowParams;
-use tor_netdoc::doc::hsdesc::{HsDescBuilder, IntroPointDesc, create_desc_sign_key_cert};
-use tor_units::IntegerMinutes;
+use tor_netdoc::doc::hsdesc::IntroPointDesc;
 use zeroize::Zeroizing;
 
 use super::hsdirs::to_arti;
 use super::network::Network;
-#[cfg(feature = "pow")]
 use super::puzzles::Puzzles;
-use super::{protocols, wiped};
+use super::wiped;
+use document::{Document, DocumentError, PublishedPuzzle};
 use onionbraid_balancer::command::Publication;
 use onionbraid_balancer::onion::{
-    Flaw, IntroPoint, LinkSpecifier, MAX_INTRO_POINTS, Period, RelayId, SessionId,
+    Flaw, IntroPoint, LinkSpecifier, MAX_INTRO_POINTS, RelayId, SessionId,
 };
-use onionbraid_balancer::pow::Puzzle;
-
-/// How long HSDirs may keep a descriptor, in minutes: what C tor and Arti write.
-const LIFETIME_MINUTES: u16 = 180;
-
-/// How long the certificates in a descriptor are valid: what C tor and Arti use.
-const CERTIFICATE_LIFETIME: Duration = Duration::from_hours(54);
+use period_keys::PeriodKeys;
 
 /// A descriptor ready for upload.
 #[derive(Clone, Debug)]
@@ -66,42 +58,47 @@ pub enum DescriptorError {
     /// The signing key could not be blinded for the period.
     #[error("cannot blind the identity key")]
     Blinding(#[source] tor_llcrypto::pk::keymanip::BlindingError),
-    /// The certificate over the descriptor signing key could not be made.
-    #[error("cannot certify the descriptor signing key")]
+    /// A certificate in it could not be made.
+    #[error("cannot certify a key of the descriptor")]
     Certificate(#[source] tor_cert::CertEncodeError),
-    /// The document could not be built, or is longer than HSDirs accept.
-    #[error("cannot build the descriptor")]
-    Build(#[source] tor_bytes::EncodeError),
+    /// The document is longer than HSDirs accept.
+    #[error("the descriptor has {length} bytes, HSDirs accept less than {limit}")]
+    TooLong {
+        /// Its length in bytes.
+        length: usize,
+        /// What HSDirs refuse, in bytes.
+        limit: usize,
+    },
+}
+
+impl From<DocumentError> for DescriptorError {
+    fn from(error: DocumentError) -> Self {
+        match error {
+            DocumentError::Certificate(cause) => Self::Certificate(cause),
+            DocumentError::Point => Self::InvalidPoint,
+        }
+    }
 }
 
 /// Builds and signs the descriptors of one address.
 pub(crate) struct Signer {
     /// The address's identity; zeroized when dropped.
     identity: Arc<HsIdKeypair>,
-    /// The descriptors of each period's last round, so that all HSDirs that get
-    /// the same points get the very same document.
-    last: BTreeMap<Period, Vec<(Publication, Signed)>>,
 }
-
-/// How many different descriptors of a period's round are kept: at most one for
-/// each place at which clients ask, 6 on the public network.
-const KEPT: usize = 32;
 
 impl Signer {
     /// Signs with this identity.
     pub(crate) fn new(identity: Arc<HsIdKeypair>) -> Self {
-        Self { identity, last: BTreeMap::new() }
+        Self { identity }
     }
 
-    /// The signed descriptor for a publication.
+    /// The signed descriptor for a publication. Two HSDirs never get the same
+    /// ciphertext.
     pub(crate) fn sign(
-        &mut self,
+        &self,
         publication: &Publication,
         network: &Network,
     ) -> Result<Signed, DescriptorError> {
-        if let Some(signed) = self.kept(publication) {
-            return Ok(signed);
-        }
         let directory = network.directory().map_err(|_| DescriptorError::NoDirectory)?;
         let period = to_arti(publication.period);
         let beginning = directory
@@ -115,33 +112,7 @@ impl Signer {
         let offset = offset_since(beginning, publication.as_of).ok_or(DescriptorError::Clock)?;
         let max_length = usize::try_from(directory.params().hsdir_max_desc_size.get()).unwrap_or(0);
         drop(directory);
-        let signed = wiped(|| build(&self.identity, publication, offset, max_length))?;
-        self.keep(publication, &signed);
-        Ok(signed)
-    }
-
-    /// The document for another HSDir of the same round that says the same.
-    fn kept(&self, publication: &Publication) -> Option<Signed> {
-        let same = |(last, _): &&(Publication, Signed)| {
-            last.as_of == publication.as_of
-                && last.points == publication.points
-                && last.capabilities == publication.capabilities
-                && last.puzzle == publication.puzzle
-        };
-        let (_, signed) = self.last.get(&publication.period)?.iter().find(same)?;
-        Some(signed.clone())
-    }
-
-    fn keep(&mut self, publication: &Publication, signed: &Signed) {
-        let round = self.last.entry(publication.period).or_default();
-        round.retain(|(last, _)| last.as_of == publication.as_of);
-        if round.len() < KEPT {
-            round.push((publication.clone(), signed.clone()));
-        }
-        // Two periods are published at a time; keep no more than can be current.
-        while self.last.len() > 3 {
-            self.last.pop_first();
-        }
+        wiped(|| build(&self.identity, publication, offset, max_length))
     }
 }
 
@@ -168,13 +139,25 @@ fn offset_since(beginning: SystemTime, moment: SystemTime) -> Option<SrvPeriodOf
     Some(u32::try_from(seconds).ok()?.into())
 }
 
-/// Builds one descriptor (rend-spec-v3, section 2.4 and 2.5) of at most
+/// Builds one descriptor (rend-spec-v3, section 2.4 and 2.5) of less than
 /// `max_length` bytes; `offset` is the age of the period's shared random value.
 ///
 /// # Errors
 ///
-/// See [`DescriptorError`]; a document longer than `max_length` is an error too.
+/// See [`DescriptorError`]; a document of `max_length` bytes is an error too, since
+/// C tor refuses it.
 pub fn build(
+    identity: &HsIdKeypair,
+    publication: &Publication,
+    offset: SrvPeriodOffset,
+    max_length: usize,
+) -> Result<Signed, DescriptorError> {
+    build_for(&[], identity, publication, offset, max_length)
+}
+
+/// The same, for these clients alone; for everyone, if there is none.
+fn build_for(
+    clients: &[curve25519::PublicKey],
     identity: &HsIdKeypair,
     publication: &Publication,
     offset: SrvPeriodOffset,
@@ -184,71 +167,32 @@ pub fn build(
     if points.is_empty() || points.len() > MAX_INTRO_POINTS {
         return Err(DescriptorError::PointCount(points.len()));
     }
-    let (blinded_public, blinded, subcredential) =
+    if points.iter().any(|point| to_arti_point(point).is_none() || point.flaw().is_some()) {
+        return Err(DescriptorError::InvalidPoint);
+    }
+    let (_, blinded, subcredential) =
         identity.compute_blinded_key(to_arti(*period)).map_err(DescriptorError::Blinding)?;
     let revision = revision_key(&blinded).encrypt(offset);
-
-    let mut rng = super::rng();
-    let signing_key = ed25519::Keypair::generate(&mut rng);
-    let expiry = *as_of + CERTIFICATE_LIFETIME;
-    let certificate = create_desc_sign_key_cert(&signing_key.verifying_key(), &blinded, expiry)
-        .map_err(DescriptorError::Certificate)?;
-    let intro_points = points
-        .iter()
-        .map(|point| to_arti_point(point).filter(|_| point.flaw().is_none()))
-        .collect::<Option<Vec<_>>>()
-        .ok_or(DescriptorError::InvalidPoint)?;
-    let asked = puzzle.and_then(|puzzle| pow_params(identity, *period, puzzle));
-    let text = asking(HsDescBuilder::default(), asked.as_ref())
-        .blinded_id(&blinded_public)
-        .hs_desc_sign(&signing_key)
-        .hs_desc_sign_cert(certificate)
-        .create2_formats(&[HandshakeType::NTOR])
-        .auth_required(None)
-        .is_single_onion_service(capabilities.single_onion)
-        .intro_points(&intro_points)
-        .intro_auth_key_cert_expiry(expiry)
-        .intro_enc_key_cert_expiry(expiry)
-        .flow_control(
-            capabilities.flow_control.as_ref().map(|(p, inc)| (protocols::to_arti(p), *inc)),
-        )
-        .supported_protocols(protocols::to_arti(&capabilities.protocols))
-        .lifetime(IntegerMinutes::new(LIFETIME_MINUTES))
-        .revision_counter(RevisionCounter::from(revision))
-        .subcredential(subcredential)
-        .max_generated_len(max_length)
-        .build_sign(&mut rng)
-        .map_err(DescriptorError::Build)?;
+    let document = Document {
+        keys: &PeriodKeys::new(identity, *period),
+        blinded: &blinded,
+        subcredential: &subcredential,
+        revision,
+        as_of: *as_of,
+        points,
+        capabilities,
+        puzzle: puzzle.map(|puzzle| PublishedPuzzle {
+            seed: Puzzles::of(identity).seed(*period, puzzle.slot),
+            effort: puzzle.effort,
+            expires: puzzle.expires,
+        }),
+        clients,
+    };
+    let text = document.text()?;
+    if text.len() >= max_length {
+        return Err(DescriptorError::TooLong { length: text.len(), limit: max_length });
+    }
     Ok(Signed { text: text.into(), revision })
-}
-
-/// The `pow-params` of a descriptor (torspec hspow-spec, section "Parameter
-/// descriptor").
-#[cfg(feature = "pow")]
-fn pow_params(identity: &HsIdKeypair, period: Period, puzzle: Puzzle) -> Option<PowParams> {
-    use tor_checkable::timed::TimeRangeBound;
-    use tor_hscrypto::pow::v1::Effort;
-    use tor_netdoc::doc::hsdesc::pow::v1::PowParamsV1;
-
-    let seed = Puzzles::of(identity).seed(period, puzzle.slot).into();
-    let seed = TimeRangeBound::new(seed, ..puzzle.expires);
-    Some(PowParams::V1(PowParamsV1::new(seed, Effort::new(puzzle.effort))))
-}
-
-#[cfg(feature = "pow")]
-fn asking<'a>(builder: HsDescBuilder<'a>, params: Option<&'a PowParams>) -> HsDescBuilder<'a> {
-    builder.pow_params(params)
-}
-
-/// Without the feature no puzzle is ever published.
-#[cfg(not(feature = "pow"))]
-fn pow_params(_: &HsIdKeypair, _: Period, _: Puzzle) -> Option<PowParams> {
-    None
-}
-
-#[cfg(not(feature = "pow"))]
-fn asking<'a>(builder: HsDescBuilder<'a>, _: Option<&PowParams>) -> HsDescBuilder<'a> {
-    builder
 }
 
 /// The key of the revision counter: C tor's derivation, a zero byte and the 64
@@ -332,6 +276,7 @@ pub(crate) fn to_arti_point(point: &IntroPoint) -> Option<IntroPointDesc> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
     use std::time::UNIX_EPOCH;
 
     use proptest::prelude::*;
@@ -340,8 +285,10 @@ mod tests {
     use tor_linkspec::LinkSpecType;
     use tor_netdoc::doc::hsdesc::HsDesc;
 
+    use super::super::protocols;
     use super::*;
-    use onionbraid_balancer::onion::{Capabilities, LINK_SPECIFIER_BYTES};
+    use onionbraid_balancer::onion::{Capabilities, LINK_SPECIFIER_BYTES, Period};
+    use onionbraid_balancer::pow::Puzzle;
 
     /// What HSDirs accept unless the consensus says otherwise.
     const MAX_LENGTH: usize = 50_000;
@@ -403,36 +350,11 @@ mod tests {
         build(&identity(), &publication, 1000.into(), MAX_LENGTH).unwrap();
     }
 
-    #[test]
-    fn hsdirs_with_the_same_points_get_one_document_and_the_next_round_another() {
-        let mut signer = Signer::new(Arc::new(identity()));
-        let sets =
-            [publication(1, Capabilities::default()), publication(2, Capabilities::default())];
-        for (n, publication) in (0..).zip(&sets) {
-            assert!(signer.kept(publication).is_none());
-            let signed = build(&signer.identity, publication, 1000.into(), MAX_LENGTH).unwrap();
-            signer.keep(publication, &Signed { revision: n, ..signed });
-        }
-        for (n, publication) in (0..).zip(&sets) {
-            let other = Publication { hsdir: RelayId([1; 20]), ..publication.clone() };
-            assert_eq!(signer.kept(&other).unwrap().revision, n);
-        }
-        let later =
-            Publication { as_of: sets[0].as_of + Duration::from_secs(2), ..sets[0].clone() };
-        assert!(signer.kept(&later).is_none());
-        let signed = signer.kept(&sets[0]).unwrap();
-        signer.keep(&later, &signed);
-        assert!(signer.kept(&sets[0]).is_none());
-        for _ in 0..2 * KEPT {
-            signer.keep(&later, &signed);
-        }
-        assert_eq!(signer.last[&PERIOD].len(), KEPT);
-    }
-
     #[cfg(feature = "pow")]
     #[test]
     fn a_puzzle_is_what_a_client_reads_and_none_where_there_is_none() {
         use onionbraid_balancer::pow::SeedSlot;
+        use tor_netdoc::doc::hsdesc::pow::PowParams;
 
         let identity = identity();
         let expires = UNIX_EPOCH + Duration::from_secs(1_700_005_000);
@@ -486,7 +408,10 @@ mod tests {
                     .if_valid_at(&publication.as_of)
                     .unwrap();
             let read_points: Vec<_> = read.intro_points().iter().filter_map(|it| from_arti(it).ok()).collect();
-            prop_assert_eq!(&*read_points, &*publication.points);
+            let by_key = |points: &[IntroPoint]| {
+                points.iter().map(|point| (point.session_id, point.clone())).collect::<BTreeMap<_, _>>()
+            };
+            prop_assert_eq!(by_key(&read_points), by_key(&publication.points));
             prop_assert_eq!(u64::from(read.revision()), signed.revision);
             let flow_control = read.flow_control().map(|(p, inc)| (protocols::from_arti(&p), inc.get()));
             prop_assert_eq!(flow_control, capabilities.flow_control);
@@ -495,11 +420,97 @@ mod tests {
     }
 
     #[test]
-    fn up_to_nine_points_have_the_size_of_an_ordinary_service() {
+    fn up_to_eight_points_have_the_size_of_an_ordinary_service() {
         let length = |points| built(points).unwrap().text.len();
-        assert_eq!(length(1), length(9));
-        assert!(length(10) > length(9));
+        // That of a C tor service but for the digits of the revision counter.
+        let (one, eight) = (length(1), length(8));
+        assert!(one.abs_diff(14_109) < 12, "{one}");
+        assert!(one.abs_diff(eight) < 12, "{eight}");
+        assert!(length(9) > 20_000);
         assert!(length(20) < MAX_LENGTH);
+    }
+
+    #[test]
+    fn what_is_as_long_as_hsdirs_refuse_is_an_error() {
+        let publication = publication(1, Capabilities::default());
+        let identity = identity();
+        let text = build(&identity, &publication, 1000.into(), MAX_LENGTH).unwrap().text;
+        let refused = build(&identity, &publication, 1000.into(), text.len());
+        assert!(matches!(refused, Err(DescriptorError::TooLong { .. })), "{refused:?}");
+        build(&identity, &publication, 1000.into(), text.len() + 1).unwrap();
+    }
+
+    #[test]
+    fn each_hsdir_gets_a_ciphertext_of_its_own_signed_by_one_key_for_the_whole_period() {
+        let identity = identity();
+        let mut publication = publication(3, Capabilities::default());
+        let mut parts = |as_of: u64| {
+            publication.as_of = UNIX_EPOCH + Duration::from_secs(as_of);
+            let text = build(&identity, &publication, 1000.into(), MAX_LENGTH).unwrap().text;
+            let (head, sealed) = text.split_once("superencrypted").unwrap();
+            (head.to_owned(), sealed.to_owned())
+        };
+        let (first, second) = (parts(1_700_000_000), parts(1_700_000_000));
+        assert_eq!(first.0, second.0);
+        assert_ne!(first.1, second.1);
+        // 20 minutes before the hour and later in it: C tor signs the same, too.
+        assert_eq!(parts(1_700_002_801).0, parts(1_700_002_802).0);
+        assert_ne!(parts(1_700_002_801).0, parts(1_700_010_000).0);
+        let key = |period| PeriodKeys::new(&identity, period).signing.verifying_key();
+        assert_eq!(key(PERIOD), key(PERIOD));
+        assert_ne!(key(PERIOD), key(PERIOD.next().unwrap()));
+        assert_ne!(key(PERIOD), PeriodKeys::new(&self::identity(), PERIOD).signing.verifying_key());
+    }
+
+    #[test]
+    fn points_keep_their_places_whatever_is_added_and_are_not_sorted_by_any_key() {
+        let keys = PeriodKeys::new(&identity(), PERIOD);
+        let mut points: Vec<_> = (0..20).map(point).collect();
+        let listed = |points: &[IntroPoint]| {
+            keys.in_order(points).into_iter().map(|point| point.session_id).collect::<Vec<_>>()
+        };
+        let all = listed(&points);
+        points.reverse();
+        assert_eq!(listed(&points), all);
+        let left: Vec<_> = all.iter().copied().filter(|id| *id != points[5].session_id).collect();
+        points.remove(5);
+        assert_eq!(listed(&points), left);
+        assert!(!all.is_sorted());
+        let by_relay = |id: &SessionId| points.iter().position(|point| point.session_id == *id);
+        assert!(!left.iter().map(by_relay).is_sorted());
+    }
+
+    #[test]
+    fn only_clients_that_are_authorized_can_read_a_descriptor_that_names_some() {
+        use tor_hscrypto::pk::{HsClientDescEncKeypair, HsClientDescEncSecretKey};
+
+        let identity = identity();
+        let publication = publication(3, Capabilities::default());
+        let pair = || {
+            let secret = curve25519::StaticSecret::random_from_rng(crate::tor::rng());
+            let public = curve25519::PublicKey::from(&secret);
+            let pair =
+                HsClientDescEncKeypair::new(public.into(), HsClientDescEncSecretKey::from(secret));
+            (public, pair)
+        };
+        let key = HsIdKey::from(&identity);
+        let (blinded, subcredential) = key.compute_blinded_key(to_arti(PERIOD)).unwrap();
+        for number in [1, 16, 17] {
+            let clients: Vec<_> = (0..number).map(|_| pair()).collect();
+            let public: Vec<_> = clients.iter().map(|(public, _)| *public).collect();
+            let signed = build_for(&public, &identity, &publication, 1000.into(), MAX_LENGTH);
+            let text = signed.unwrap().text;
+            let read = |pair: Option<&HsClientDescEncKeypair>| {
+                HsDesc::parse_decrypt_validate(&text, &blinded.id(), &subcredential, pair)
+                    .map(|read| read.dangerously_assume_timely().intro_points().len())
+            };
+            assert!(clients.iter().all(|(_, pair)| read(Some(pair)).unwrap() == 3));
+            read(None).unwrap_err();
+            read(Some(&pair().1)).unwrap_err();
+            let keys = PeriodKeys::new(&identity, PERIOD);
+            let lines = keys.clients(&public, &subcredential).len();
+            assert_eq!(lines, if number <= 16 { 16 } else { 32 });
+        }
     }
 
     #[test]

@@ -5,13 +5,9 @@
 
 use std::time::SystemTime;
 
-use hkdf::Hkdf;
-use sha2::Sha256;
 use tor_hscrypto::pk::HsIdKeypair;
-use tor_llcrypto::pk::ed25519;
-use zeroize::Zeroizing;
 
-use super::super::wiped;
+use super::super::derived::{Derivation, named};
 use onionbraid_balancer::onion::Period;
 use onionbraid_balancer::pow::{Effort, Puzzle, Seed, SeedSchedule, SeedSlot, distinct_seed};
 
@@ -40,21 +36,15 @@ pub(crate) enum Refusal {
 
 /// What the seeds of an address follow from.
 pub(crate) struct Puzzles {
-    /// Extracted from the identity key (RFC 5869, section 2.2); says nothing of it.
-    secret: Zeroizing<[u8; 32]>,
+    secret: Derivation,
     schedule: SeedSchedule,
 }
 
 impl Puzzles {
     /// Those of the address with this identity.
     pub(crate) fn of(identity: &HsIdKeypair) -> Self {
-        let secret = wiped(|| {
-            let keypair: &ed25519::ExpandedKeypair = identity.as_ref();
-            let key = Zeroizing::new(keypair.to_secret_key_bytes());
-            let (extracted, _) = Hkdf::<Sha256>::extract(Some(SALT), &*key);
-            Zeroizing::new(extracted.into())
-        });
-        let schedule = SeedSchedule::new(*expanded(&secret, &[b"slots"]));
+        let secret = Derivation::of(identity, SALT);
+        let schedule = SeedSchedule::new(*secret.expanded(&[b"slots"]));
         Self { secret, schedule }
     }
 
@@ -72,37 +62,20 @@ impl Puzzles {
     /// The seed of a slot in a time period: public, once it is published.
     pub(crate) fn seed(&self, period: Period, slot: SeedSlot) -> Seed {
         let derive = |period: Period, SeedSlot(slot): SeedSlot, attempt: u8| {
-            let Period { number, length_minutes, offset_seconds } = period;
-            *expanded(
-                &self.secret,
-                &[
-                    b"seed",
-                    &number.to_be_bytes(),
-                    &u64::from(length_minutes).to_be_bytes(),
-                    &u64::from(offset_seconds).to_be_bytes(),
-                    &slot.to_be_bytes(),
-                    &[attempt],
-                ],
-            )
+            let [number, length, offset] = named(period);
+            let slot = slot.to_be_bytes();
+            *self.secret.expanded(&[b"seed", &number, &length, &offset, &slot, &[attempt]])
         };
         distinct_seed(derive, period, slot)
     }
-}
-
-/// A key for one purpose (RFC 5869, section 2.3).
-fn expanded(secret: &[u8; 32], purpose: &[&[u8]]) -> Zeroizing<[u8; 32]> {
-    let mut key = Zeroizing::new([0; 32]);
-    // The lengths are those of SHA-256, with which neither can fail.
-    if let Ok(hkdf) = Hkdf::<Sha256>::from_prk(secret) {
-        let _ = hkdf.expand_multi_info(purpose, &mut *key);
-    }
-    key
 }
 
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
     use std::time::{Duration, UNIX_EPOCH};
+
+    use tor_llcrypto::pk::ed25519;
 
     use super::*;
 
