@@ -39,14 +39,14 @@ impl Screen {
         let files = frontend.paths();
         let files: Vec<_> = files.iter().map(|file| format!("-c '{}'", file.display())).collect();
         let watch = format!(
-            "stty cols 80 rows 40; exec '{}' status --watch {}",
+            "stty cols 80 rows 40; exec timeout --foreground 600 '{}' status --watch {}",
             program().display(),
             files.join(" ")
         );
         let log = dir.join("screen.log");
-        // No longer than the test, however that ends.
-        let mut command = Command::new("timeout");
-        command.args(["600", "script", "-qfec", &watch, "/dev/null"]).kill_on_drop(true);
+        // Without script(1) the terminal is gone, and what runs on it ends.
+        let mut command = Command::new("script");
+        command.args(["-qfec", &watch, "/dev/null"]).kill_on_drop(true);
         command.env("SHELL", "/bin/sh").stdin(Stdio::piped()).stdout(File::create(&log)?);
         Ok(Screen { _script: command.spawn()?, log })
     }
