@@ -157,7 +157,11 @@ fn the_check_tells_how_instances_count_and_how_backends_are_probed() {
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
     let said = stdout(&output);
     assert!(said.contains("with 1 introduction point each (weight 3)"), "{said}");
-    assert!(said.contains("probed on port 80 every 1m") && !said.contains("hint"), "{said}");
+    assert!(
+        said.contains("probed on port 80 every 1m in doubt, else every 5m")
+            && !said.contains("hint"),
+        "{said}"
+    );
 }
 
 #[test]

@@ -15,7 +15,7 @@ use std::process::ExitCode;
 
 use super::{Failure, finish, load};
 use crate::causes;
-use crate::config::{Config, Environment, ProofOfWork, ServiceConfig};
+use crate::config::{Config, Environment, Probe, ProofOfWork, ServiceConfig};
 use crate::daemon;
 use crate::exit::Exit;
 use crate::observe::counted;
@@ -184,8 +184,12 @@ fn write_service(
         writeln!(out, "    backend {}: {} (weight {weight})", backend.name, backend.address)?;
     }
     if let Some(probe) = &service.probe {
-        let interval = humantime::format_duration(probe.interval);
-        writeln!(out, "    backends are probed on port {} every {interval}", probe.port)?;
+        let interval = humantime::format_duration(probe.interval.unwrap_or(Probe::IN_DOUBT));
+        let seldom = match probe.interval {
+            Some(_) => String::new(),
+            None => format!(" in doubt, else every {}", humantime::format_duration(Probe::CALM)),
+        };
+        writeln!(out, "    backends are probed on port {} every {interval}{seldom}", probe.port)?;
     }
     match service.distinct_descriptors {
         Distinct::Auto => {}

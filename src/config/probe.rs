@@ -13,8 +13,11 @@ use super::units;
 pub struct Probe {
     /// The virtual port to connect to.
     pub port: u16,
-    /// How long after a check the next one follows, 10 s to 1 h.
-    pub interval: Duration,
+    /// How long after a check of a point the next one follows, on average, 10 s to
+    /// 1 h. Without it, [`IN_DOUBT`](Self::IN_DOUBT) while something speaks against
+    /// a backend, and [`CALM`](Self::CALM) from one check of a backend to the next
+    /// while nothing does.
+    pub interval: Option<Duration>,
     /// What to ask an HTTP server for; without it, a connection is enough.
     pub path: Option<String>,
     /// The status that the server has to answer with, 100 to 599; without it, any
@@ -22,8 +25,13 @@ pub struct Probe {
     pub status: Option<u16>,
 }
 
-/// Where nothing else is said.
-const INTERVAL: Duration = Duration::from_secs(60);
+impl Probe {
+    /// Where nothing else is said, and something speaks against a backend.
+    pub const IN_DOUBT: Duration = Duration::from_secs(60);
+    /// Where nothing else is said, and nothing does: so rarely that checks do not
+    /// stand out among the visitors of a site.
+    pub const CALM: Duration = Duration::from_secs(5 * 60);
+}
 
 /// More often would be load on the network, more rarely no check.
 const INTERVALS: RangeInclusive<Duration> = Duration::from_secs(10)..=Duration::from_secs(3600);
@@ -33,7 +41,7 @@ const INTERVALS: RangeInclusive<Duration> = Duration::from_secs(10)..=Duration::
 pub(crate) fn read(item: &Item<'_>, port: u16, report: &mut Report) -> Option<Probe> {
     match item.node.value {
         Value::Scalar(toml::Value::Boolean(wanted)) => {
-            let probe = Probe { port, interval: INTERVAL, path: None, status: None };
+            let probe = Probe { port, interval: None, path: None, status: None };
             return wanted.then_some(probe);
         }
         Value::Table(_) => {}
@@ -51,10 +59,7 @@ pub(crate) fn read(item: &Item<'_>, port: u16, report: &mut Report) -> Option<Pr
             None
         }
     };
-    let interval = match table.get("interval") {
-        Some(item) => units::time(&item, INTERVALS, report),
-        None => Some(INTERVAL),
-    };
+    let interval = table.get("interval").map(|item| units::time(&item, INTERVALS, report));
     let path_item = table.get("path");
     let path = path_item.as_ref().map(|item| path(item, report));
     let status = table.get("status").map(|item| {
@@ -67,7 +72,7 @@ pub(crate) fn read(item: &Item<'_>, port: u16, report: &mut Report) -> Option<Pr
     // Where a key is given and wrong, there is no probe.
     Some(Probe {
         port: port?,
-        interval: interval?,
+        interval: interval.map_or(Some(None), |interval| interval.map(Some))?,
         path: path.map_or(Some(None), |path| path.map(Some))?,
         status: status.map_or(Some(None), |status| status.map(Some))?,
     })

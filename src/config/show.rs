@@ -138,8 +138,10 @@ impl Probe {
     fn to_toml(&self) -> Value {
         let mut entries = Table::new();
         entries.insert("port".to_owned(), i64::from(self.port).into());
-        let interval = humantime::format_duration(self.interval).to_string();
-        entries.insert("interval".to_owned(), interval.into());
+        if let Some(interval) = self.interval {
+            let interval = humantime::format_duration(interval).to_string();
+            entries.insert("interval".to_owned(), interval.into());
+        }
         if let Some(path) = &self.path {
             entries.insert("path".to_owned(), path.clone().into());
         }

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use crate::config::{ProofOfWork, ServiceConfig};
+use crate::config::{Probe, ProofOfWork, ServiceConfig};
 use crate::instance;
 use onionbraid_balancer::fact::BackendId;
 use onionbraid_balancer::onion::OnionAddress;
@@ -62,7 +62,11 @@ impl Ids {
             max_points: config.max_intro_points,
             distinct: config.distinct_descriptors,
             publishers: config.publishers,
-            probe_every: config.probe.as_ref().map(|probe| probe.interval),
+            probe_every: config.probe.as_ref().map(|it| it.interval.unwrap_or(Probe::IN_DOUBT)),
+            probe_calm: config
+                .probe
+                .as_ref()
+                .and_then(|it| it.interval.is_none().then_some(Probe::CALM)),
         }
     }
 }

@@ -191,6 +191,19 @@ impl TrackedBackend {
         }
     }
 
+    /// Whether its points in the current period are known; those of a local instance
+    /// are the same in all.
+    pub(super) fn is_found_in_period(&self) -> bool {
+        self.remote.as_ref().is_none_or(RemoteDescriptor::is_found_in_period)
+    }
+
+    /// Whether probes see, too, when its points fail.
+    pub(super) fn set_probed(&mut self, probed: bool) {
+        if let Some(remote) = &mut self.remote {
+            remote.set_probed(probed);
+        }
+    }
+
     /// The machine has slept: see [`RemoteDescriptor::slept`].
     pub(super) fn slept(&mut self, now: Now, rng: &mut impl Rng) {
         if let Some(remote) = &mut self.remote {

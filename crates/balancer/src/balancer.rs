@@ -18,7 +18,7 @@ use crate::onion::SessionId;
 use crate::operator::Word;
 use crate::pause::Clocks;
 use crate::probing::Probing;
-use crate::publish::Publisher;
+use crate::publish::{Publisher, Readiness};
 use crate::schedule::Alarm;
 use crate::settings::BalancerSettings;
 use crate::status::{BackendState, Belief, ServiceState, Status};
@@ -49,8 +49,10 @@ pub struct Balancer {
 impl Balancer {
     /// A balancer that knows nothing of the network and its backends yet.
     pub fn new(settings: BalancerSettings) -> Self {
+        let mut backends: Vec<_> = settings.backends.into_iter().map(TrackedBackend::new).collect();
+        backends.iter_mut().for_each(|it| it.set_probed(settings.probe_every.is_some()));
         Self {
-            backends: settings.backends.into_iter().map(TrackedBackend::new).collect(),
+            backends,
             absent: Absent::default(),
             choice: ContentPolicy::new(settings.max_points, settings.distinct, settings.publishers),
             network: None,
@@ -58,7 +60,7 @@ impl Balancer {
             withdrawing: false,
             puzzles: Puzzles::default(),
             clocks: Clocks::default(),
-            probing: Probing::new(settings.probe_every),
+            probing: Probing::new(settings.probe_every, settings.probe_calm),
             publisher: Publisher::new(settings.publishers),
             commands: VecDeque::new(),
             timeout: None,
@@ -73,6 +75,7 @@ impl Balancer {
     /// What the operator said of one holds again when it comes back.
     pub fn reconfigure(&mut self, settings: BalancerSettings, now: Now, rng: &mut impl Rng) {
         let mut known = std::mem::take(&mut self.backends);
+        let probed = settings.probe_every.is_some();
         for settings in settings.backends {
             let same = known.iter().position(|backend| backend.is_meant_by(&settings));
             let mut backend = match same {
@@ -82,6 +85,7 @@ impl Balancer {
             if let Some(view) = self.network.as_ref().filter(|_| same.is_none()) {
                 backend.network_changed(view, now, rng);
             }
+            backend.set_probed(probed);
             self.backends.push(backend);
         }
         self.absent.gone(&known);
@@ -93,7 +97,7 @@ impl Balancer {
         self.choice.distinct = settings.distinct;
         self.choice.publishers = settings.publishers;
         self.publisher.with_publishers(settings.publishers);
-        self.probing.set_interval(settings.probe_every, now);
+        self.probing.set_interval(settings.probe_every, settings.probe_calm, now);
         self.progress(now, rng);
     }
 
@@ -300,7 +304,10 @@ impl Balancer {
         let listed = self.publisher.listed().clone();
         let wanted = self.wanted(&listed, now, &mut alarm);
         let settled = self.backends.iter().all(TrackedBackend::is_settled);
-        self.publisher.progress(wanted, settled, now, &mut alarm, rng, &mut self.commands);
+        let in_period = |b: &TrackedBackend| !b.is_live() || b.is_found_in_period();
+        let gathered = self.backends.iter().all(in_period);
+        let ready = Readiness { settled, gathered };
+        self.publisher.progress(wanted, ready, now, &mut alarm, rng, &mut self.commands);
         self.timeout = alarm.next();
     }
 

@@ -1,12 +1,13 @@
 //! Watches whether HSDirs still hold what they took, and whether anybody else
 //! publishes the address.
 //!
-//! Some seconds after each round, and again and again, one HSDir of every
-//! replica that clients ask in the current period is asked for our descriptor.
-//! When, and what to think of the answers, is decided here; what follows from
-//! it, in [`publish`](super::publish).
+//! Now and then, at times that nobody can foresee, one HSDir that clients ask in
+//! the current period is asked for our descriptor, as a client would. Services
+//! never fetch their own: so it is seldom, and never soon after an upload. When,
+//! and what to think of the answers, is decided here; what follows from it, in
+//! [`publish`](super::publish).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use rand::{Rng, RngExt as _};
@@ -14,18 +15,24 @@ use rand::{Rng, RngExt as _};
 use super::fact::{FetchFailure, FetchedDescriptor, Now};
 use super::hsdir::Taken;
 use super::ring::Ring;
-use super::schedule::{Alarm, between};
+use super::schedule::{Alarm, between, exponential};
+use super::settings::Publishers;
 use crate::onion::{Period, RelayId, SessionId};
 use crate::status::{Canary as Report, CanaryOutcome, Timestamp};
 
-/// When to look after a round, or after a reason for doubt ...
+/// How long after one look the next follows, on average. Rounds bring HSDirs
+/// what they have lost long before.
+const PACE: Duration = Duration::from_secs(210 * 60);
+/// The same where others publish, too: looks are all that is known of them.
+const PACE_AMONG_SEVERAL: Duration = Duration::from_secs(30 * 60);
+/// An HSDir that took a descriptor is not asked for so long.
+const QUIET: Duration = Duration::from_secs(30 * 60);
+/// In short periods these are such parts of them.
+const PARTS: (u32, u32) = (7, 48);
+/// When to look after a reason for doubt ...
 const SOON: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(15));
-/// ... but not more often than this, however often the points change.
-const NOT_BEFORE: Duration = Duration::from_secs(60);
-/// How long after one look the next follows: between this and twice as much ...
-const PACE: Duration = Duration::from_secs(10 * 60);
-/// ... and in short periods, between such a part of them and twice as much.
-const PART_OF_PERIOD: u32 = 12;
+/// ... but not more often than this.
+const NOT_BEFORE: Duration = Duration::from_secs(10 * 60);
 /// After so long the answer is given up as lost.
 const ANSWER_LIMIT: Duration = Duration::from_secs(2 * 60);
 /// How long another publisher is remembered: by then no HSDir holds anything
@@ -35,15 +42,11 @@ const STRANGER: Duration = Duration::from_secs(3 * 60 * 60);
 /// What was asked and seen.
 #[derive(Debug, Default)]
 pub(super) struct CanaryWatch {
-    /// The round after which was looked last.
-    round: Option<(Period, u64)>,
     look_at: Option<Instant>,
     looked_at: Option<Instant>,
-    asked: BTreeMap<RelayId, Inspection>,
-    /// HSDirs to ask besides, because they refused an upload.
+    asked: Option<Inspection>,
+    /// HSDirs to ask before others, because they refused an upload.
     suspects: BTreeSet<RelayId>,
-    /// Whether the next answer is the first one of a look.
-    first_answer: bool,
     report: Option<Report>,
     stranger: Option<(Instant, String)>,
 }
@@ -51,10 +54,21 @@ pub(super) struct CanaryWatch {
 /// An HSDir that is being asked.
 #[derive(Debug)]
 struct Inspection {
+    relay: RelayId,
     period: Period,
     since: Instant,
     /// What was known of it then; if that changes, the answer says nothing.
     taken: Taken,
+}
+
+/// How long after a look the next one follows, on average, and how long an HSDir
+/// is left alone that took a descriptor.
+pub(super) fn pace(publishers: Publishers, period: Period) -> (Duration, Duration) {
+    let (pace, part) = match publishers {
+        Publishers::One => (PACE, PARTS.0),
+        Publishers::Several => (PACE_AMONG_SEVERAL, PARTS.1),
+    };
+    (pace.min(period.part(part)), QUIET.min(period.part(PARTS.1)))
 }
 
 impl CanaryWatch {
@@ -62,79 +76,80 @@ impl CanaryWatch {
     pub(super) fn due(
         &mut self,
         ring: &Ring,
+        publishers: Publishers,
         alarm: &mut Alarm,
         rng: &mut impl Rng,
-    ) -> Vec<RelayId> {
+    ) -> Option<RelayId> {
         let now = alarm.now();
-        self.asked.retain(|_, asked| !alarm.reached(asked.since + ANSWER_LIMIT));
+        self.asked.take_if(|asked| alarm.reached(asked.since + ANSWER_LIMIT));
         if self.stranger.as_ref().is_some_and(|(seen, _)| alarm.reached(*seen + STRANGER)) {
             self.stranger = None;
         }
-        let round = (ring.view.period, ring.round);
-        if self.round != Some(round) && ring.is_done() && ring.is_found() {
-            self.round = Some(round);
-            self.look_soon(NOT_BEFORE, now, rng);
-        }
-        let Some(at) = self.look_at else { return Vec::new() };
+        let (pace, quiet) = pace(publishers, ring.view.period);
+        let at = match self.look_at {
+            Some(at) => at,
+            None if ring.is_done() && ring.is_found() => {
+                *self.look_at.insert(now + exponential(pace, rng))
+            }
+            None => return None,
+        };
         if !alarm.reached(at) {
-            return Vec::new();
+            return None;
         }
-        let minutes = u64::from(ring.view.period.length_minutes);
-        let pace = PACE.min(Duration::from_secs(minutes * 60) / PART_OF_PERIOD);
-        let next = now + between(pace, 2 * pace, rng).max(Duration::from_secs(1));
+        let chosen = self.choose(ring, quiet, alarm, rng);
+        let next = match chosen {
+            Some(_) => now + exponential(pace, rng).max(Duration::from_secs(1)),
+            // All of them took something lately.
+            None => now + between(quiet / 4, quiet / 2, rng).max(Duration::from_secs(1)),
+        };
         self.look_at = Some(next);
-        self.looked_at = Some(now);
-        self.first_answer = true;
         alarm.reached(next);
-
-        let relays = self.choose(ring, rng);
-        for relay in &relays {
-            let taken = ring.hsdirs.get(relay).map(|hsdir| hsdir.taken()).unwrap_or_default();
-            self.asked.insert(*relay, Inspection { period: ring.view.period, since: now, taken });
-            alarm.reached(now + ANSWER_LIMIT);
-        }
-        relays
+        let relay = chosen?;
+        self.looked_at = Some(now);
+        let taken = ring.hsdirs.get(&relay).map(|hsdir| hsdir.taken()).unwrap_or_default();
+        self.asked = Some(Inspection { relay, period: ring.view.period, since: now, taken });
+        alarm.reached(now + ANSWER_LIMIT);
+        Some(relay)
     }
 
-    /// One HSDir of each replica, and those under suspicion.
-    fn choose(&mut self, ring: &Ring, rng: &mut impl Rng) -> Vec<RelayId> {
-        let mut of_replica: BTreeMap<u8, Vec<RelayId>> = BTreeMap::new();
-        let mut relays = Vec::new();
-        for (it, hsdir) in ring.asked() {
-            let taken = hsdir.taken();
-            let of_interest = hsdir.holds_any() || taken.refused;
-            if !of_interest || hsdir.is_uploading() || self.asked.contains_key(&it.relay) {
-                continue;
-            }
-            if self.suspects.contains(&it.relay) {
-                relays.push(it.relay);
-            } else {
-                of_replica.entry(it.replica).or_default().push(it.relay);
-            }
-        }
-        self.suspects.clear();
-        for candidates in of_replica.into_values() {
-            relays.push(candidates[rng.random_range(0..candidates.len())]);
+    /// One HSDir that clients ask: under suspicion, if there is such a one.
+    fn choose(
+        &mut self,
+        ring: &Ring,
+        quiet: Duration,
+        alarm: &mut Alarm,
+        rng: &mut impl Rng,
+    ) -> Option<RelayId> {
+        let fit = |hsdir: &super::hsdir::HsdirUploads, alarm: &mut Alarm| {
+            (hsdir.holds_any() || hsdir.taken().refused)
+                && !hsdir.is_uploading()
+                && hsdir.accepted_at().is_none_or(|at| alarm.reached(at + quiet))
+        };
+        let mut relays: Vec<RelayId> =
+            ring.asked().filter(|(_, hsdir)| fit(hsdir, alarm)).map(|(it, _)| it.relay).collect();
+        let suspects = std::mem::take(&mut self.suspects);
+        if relays.iter().any(|relay| suspects.contains(relay)) {
+            relays.retain(|relay| suspects.contains(relay));
         }
         relays.sort_unstable();
         relays.dedup();
-        relays
+        (!relays.is_empty()).then(|| relays[rng.random_range(0..relays.len())])
     }
 
     /// An HSDir refused an upload: it may hold somebody else's.
     pub(super) fn suspect(&mut self, relay: RelayId, now: Instant, rng: &mut impl Rng) {
         // Once; while it goes on refusing, the ordinary pace will do.
         self.suspects.insert(relay);
-        self.look_soon(PACE, now, rng);
+        self.look_soon(now, rng);
     }
 
     /// The machine has slept: HSDirs may have lost what they held.
     pub(super) fn slept(&mut self, now: Instant, rng: &mut impl Rng) {
-        self.look_soon(NOT_BEFORE, now, rng);
+        self.look_soon(now, rng);
     }
 
-    fn look_soon(&mut self, gap: Duration, now: Instant, rng: &mut impl Rng) {
-        let earliest = self.looked_at.map_or(now, |at| at + gap);
+    fn look_soon(&mut self, now: Instant, rng: &mut impl Rng) {
+        let earliest = self.looked_at.map_or(now, |at| at + NOT_BEFORE);
         let soon = (now + between(SOON.0, SOON.1, rng)).max(earliest);
         self.look_at = Some(self.look_at.map_or(soon, |at| at.min(soon)));
     }
@@ -142,15 +157,12 @@ impl CanaryWatch {
     /// Whether an answer belongs to what was asked, and nothing has been
     /// uploaded meanwhile.
     pub(super) fn expects(&mut self, period: Period, relay: RelayId, taken: Taken) -> bool {
-        let asked = self.asked.remove(&relay);
+        let asked = self.asked.take_if(|asked| asked.relay == relay);
         asked.is_some_and(|asked| asked.period == period && asked.taken == taken)
     }
 
     /// Notes what came out.
     pub(super) fn note(&mut self, outcome: CanaryOutcome, now: Now) {
-        let before = self.report.filter(|_| !self.first_answer).map(|report| report.outcome);
-        self.first_answer = false;
-        let outcome = before.map_or(outcome, |before| outcome.max(before));
         self.report = Some(Report { checked_at: Timestamp(now.wall), outcome });
     }
 
@@ -252,15 +264,17 @@ mod tests {
     }
 
     #[test]
-    fn a_look_tells_the_worst_of_its_answers_and_the_next_one_begins_anew() {
-        let mut canary = CanaryWatch { first_answer: true, ..CanaryWatch::default() };
-        let outcome = |canary: &CanaryWatch| canary.report().unwrap().outcome;
-        canary.note(CanaryOutcome::Missing, start());
-        canary.note(CanaryOutcome::Ok, start());
-        assert_eq!(outcome(&canary), CanaryOutcome::Missing);
-        canary.first_answer = true;
-        canary.note(CanaryOutcome::Ok, start());
-        assert_eq!(outcome(&canary), CanaryOutcome::Ok);
+    fn a_look_takes_place_every_few_hours_and_more_often_only_among_several_publishers() {
+        let day = Period { number: 1, length_minutes: 1440, offset_seconds: 0 };
+        let minutes = |publishers, period| {
+            let (pace, quiet) = pace(publishers, period);
+            (pace.as_secs() / 60, quiet.as_secs() / 60)
+        };
+        assert_eq!(minutes(Publishers::One, day), (205, 30));
+        assert_eq!(minutes(Publishers::Several, day), (30, 30));
+        // A private network's periods are over before.
+        let short = Period { length_minutes: 48, ..day };
+        assert_eq!(minutes(Publishers::One, short), (6, 1));
     }
 
     #[test]
@@ -268,8 +282,8 @@ mod tests {
         let mut canary = CanaryWatch::default();
         let taken = Taken { revision: Some(1), ..Taken::default() };
         let ask = |canary: &mut CanaryWatch| {
-            let asked = Inspection { period: period(1), since: start().monotonic, taken };
-            canary.asked.insert(relay(1), asked);
+            let (relay, since) = (relay(1), start().monotonic);
+            canary.asked = Some(Inspection { relay, period: period(1), since, taken });
         };
         ask(&mut canary);
         assert!(canary.expects(period(1), relay(1), taken));
@@ -280,7 +294,7 @@ mod tests {
     }
 
     #[test]
-    fn hsdirs_that_go_on_refusing_are_asked_at_the_ordinary_pace() {
+    fn hsdirs_that_go_on_refusing_are_not_asked_all_the_time() {
         let now = start().monotonic;
         let mut canary = CanaryWatch::default();
         canary.suspect(relay(1), now, &mut rng());
@@ -288,6 +302,6 @@ mod tests {
         canary.looked_at = Some(now);
         canary.look_at = None;
         canary.suspect(relay(1), now, &mut rng());
-        assert_eq!(canary.look_at, Some(now + PACE));
+        assert_eq!(canary.look_at, Some(now + NOT_BEFORE));
     }
 }

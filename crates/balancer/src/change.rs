@@ -22,6 +22,8 @@ const CHANGES: Allowance = Allowance::new(6, Duration::from_secs(2 * 60));
 pub(super) struct Changes {
     pending: Option<PendingChange>,
     allowance: Allowance,
+    /// Whether the next change is one that somebody waits for.
+    hurried: bool,
 }
 
 #[derive(Debug)]
@@ -33,7 +35,7 @@ struct PendingChange {
 
 impl Default for Changes {
     fn default() -> Self {
-        Self { pending: None, allowance: CHANGES }
+        Self { pending: None, allowance: CHANGES, hurried: false }
     }
 }
 
@@ -60,12 +62,14 @@ impl Changes {
     ///
     /// The first one waits until the backends are `settled`, the others while
     /// HSDirs are `uploading`, so that few of them get two descriptors in a row;
-    /// slow ones hold the others up only so long.
+    /// slow ones hold the others up only so long. `at_once`: nothing more is to be
+    /// waited for.
     pub(super) fn take_due(
         &mut self,
         published: Option<&Content>,
         settled: bool,
         uploading: bool,
+        at_once: bool,
         alarm: &mut Alarm,
     ) -> Option<Content> {
         let change = self.pending.as_ref()?;
@@ -76,11 +80,12 @@ impl Changes {
                 let (quiet, patience) = if adds { ADDITION } else { URGENT };
                 let latest = change.first + patience;
                 let at = if uploading { latest } else { latest.min(change.last + quiet) };
-                alarm.reached(at) && self.allowance.permits(alarm)
+                (at_once || alarm.reached(at)) && self.allowance.permits(alarm)
             }
         };
         if due && published.is_some() {
             self.allowance.take(alarm.now());
+            self.hurried = false;
         }
         self.pending.take_if(|_| due).map(|change| change.content)
     }
@@ -95,8 +100,16 @@ impl Changes {
     }
 
     /// Lets the next changes be published at once, however many there were
-    /// before.
+    /// before, and whatever HSDirs took a moment ago.
     pub(super) fn allow(&mut self) {
         self.allowance = CHANGES;
+        self.hurried = true;
+    }
+
+    /// Whether clients would lose something by waiting for what is pending: it was
+    /// asked for, or nothing of what is `published` is left in it.
+    pub(super) fn hurries(&self, published: Option<&Content>) -> bool {
+        let Some(change) = &self.pending else { return false };
+        self.hurried || published.is_some_and(|published| !change.content.keeps_any_of(published))
     }
 }

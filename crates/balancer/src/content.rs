@@ -59,6 +59,12 @@ impl Content {
         self.listed().into_iter().flatten().collect::<BTreeSet<_>>().len()
     }
 
+    /// Whether any point of this one is left.
+    pub(super) fn keeps_any_of(&self, before: &Content) -> bool {
+        let before: BTreeSet<_> = before.listed().into_iter().flatten().collect();
+        self.listed().iter().flatten().any(|point| before.contains(point))
+    }
+
     /// Whether it has only more points than this one, and promises the same.
     pub(super) fn adds_to(&self, before: &Content) -> bool {
         self.sets.len() == before.sets.len()

@@ -23,6 +23,9 @@ const UPLOAD_LIMIT: Duration = Duration::from_secs(2 * 60);
 /// An HSDir keeps a descriptor for its lifetime field, 180 minutes
 /// (`descriptor-lifetime`; rend-spec-v3, section 2.4); then it holds nothing of ours.
 pub(super) const LIFETIME: Duration = Duration::from_secs(180 * 60);
+/// An HSDir that took a descriptor gets the next one no sooner, as from other
+/// services, unless clients would lose something by it.
+pub(super) const GAP: Duration = Duration::from_secs(60);
 /// Revision counters are a function of whole seconds, and an HSDir refuses one
 /// that is not higher than its own. Two seconds leave no room for rounding.
 pub(super) const REVISION_STEP: Duration = Duration::from_secs(2);
@@ -66,6 +69,8 @@ pub(super) struct HsdirUploads {
     not_before: Instant,
     in_flight: Option<UploadUnderWay>,
     holds: Option<HeldDescriptor>,
+    /// When it took a descriptor of ours last.
+    accepted_at: Option<Instant>,
     taken: Taken,
     /// What it was last seen to hold, and when: a newer descriptor of another
     /// publisher's came later.
@@ -103,6 +108,7 @@ impl HsdirUploads {
             not_before,
             in_flight: None,
             holds: None,
+            accepted_at: None,
             taken: Taken::default(),
             seen: None,
             attempts: 0,
@@ -122,6 +128,11 @@ impl HsdirUploads {
         self.holds.is_some()
     }
 
+    /// When it took a descriptor of ours last.
+    pub(super) fn accepted_at(&self) -> Option<Instant> {
+        self.accepted_at
+    }
+
     pub(super) fn taken(&self) -> Taken {
         self.taken
     }
@@ -131,10 +142,12 @@ impl HsdirUploads {
         self.holds.as_ref().is_some_and(|held| held.target == target)
     }
 
-    /// Whether to upload what it should hold now.
+    /// Whether to upload what it should hold now: no sooner than the `gap` after
+    /// what it took last.
     pub(super) fn upload_due(
         &mut self,
         target: UploadTarget,
+        gap: Duration,
         alarm: &mut Alarm,
         rng: &mut impl Rng,
     ) -> bool {
@@ -151,6 +164,7 @@ impl HsdirUploads {
         self.in_flight.is_none()
             && !self.holds(target)
             && alarm.reached(self.not_before)
+            && self.accepted_at.is_none_or(|at| alarm.reached(at + gap))
             && self.allowance.permits(alarm)
     }
 
@@ -180,6 +194,7 @@ impl HsdirUploads {
             Ok(revision) => {
                 let since = now.monotonic;
                 self.holds = Some(HeldDescriptor { target: upload.target, since, foreign: false });
+                self.accepted_at = Some(since);
                 let revision = self.taken.revision.max(Some(revision));
                 self.taken = Taken { revision, ..Taken::default() };
                 self.seen = revision.map(|revision| (revision, since));
@@ -252,6 +267,7 @@ impl HsdirUploads {
         let older = |at: Instant| at.checked_sub(slept);
         self.holds =
             self.holds.take().and_then(|it| Some(HeldDescriptor { since: older(it.since)?, ..it }));
+        self.accepted_at = self.accepted_at.and_then(older);
         self.seen = self.seen.and_then(|(revision, at)| Some((revision, older(at)?)));
     }
 
@@ -307,6 +323,7 @@ mod tests {
         hsdir: &mut HsdirUploads,
         mut now: Now,
         time: Duration,
+        gap: Duration,
         outcome: impl Fn(u64) -> Option<Result<u64, UploadFailure>>,
     ) -> Vec<Duration> {
         let began = now.monotonic;
@@ -315,7 +332,7 @@ mod tests {
         while now.monotonic - began < time {
             let round = (now.monotonic - began).as_secs();
             let mut alarm = Alarm::new(now.monotonic);
-            if hsdir.upload_due(target(round), &mut alarm, &mut rng) {
+            if hsdir.upload_due(target(round), gap, &mut alarm, &mut rng) {
                 hsdir.upload(target(round), now.wall, &mut alarm);
                 uploads.push(now.monotonic - began);
                 if let Some(outcome) = outcome(round) {
@@ -335,7 +352,7 @@ mod tests {
     fn a_refused_upload_is_tried_again_ever_more_seldom_and_for_ever() {
         let now = start();
         let mut hsdir = HsdirUploads::new(now.monotonic, None);
-        let uploads = run(&mut hsdir, now, 120 * MINUTE, |_| Some(refused()));
+        let uploads = run(&mut hsdir, now, 120 * MINUTE, GAP, |_| Some(refused()));
         let gaps: Vec<_> = uploads.windows(2).map(|two| (two[1] - two[0]).as_secs()).collect();
         assert!(gaps[0] <= 2 && gaps[3] >= 8 && gaps[3] <= 13, "{gaps:?}");
         assert!(gaps[10..].iter().all(|gap| (60..=91).contains(gap)), "{gaps:?}");
@@ -349,15 +366,18 @@ mod tests {
     fn uploads_are_bounded_even_if_every_second_brought_a_new_round() {
         let now = start();
         let mut hsdir = HsdirUploads::new(now.monotonic, None);
-        let uploads = run(&mut hsdir, now, 60 * MINUTE, |_| Some(Ok(1)));
+        let uploads = run(&mut hsdir, now, 60 * MINUTE, Duration::ZERO, |_| Some(Ok(1)));
         assert_eq!(uploads.len(), 30 + 59);
+        let mut hsdir = HsdirUploads::new(now.monotonic, None);
+        let uploads = run(&mut hsdir, now, 60 * MINUTE, GAP, |_| Some(Ok(1)));
+        assert!(uploads.windows(2).all(|two| two[1] - two[0] == GAP), "{uploads:?}");
     }
 
     #[test]
     fn a_lost_answer_counts_as_a_failure_and_a_late_one_is_ignored() {
         let now = start();
         let mut hsdir = HsdirUploads::new(now.monotonic, None);
-        let uploads = run(&mut hsdir, now, 3 * MINUTE, |_| None);
+        let uploads = run(&mut hsdir, now, 3 * MINUTE, GAP, |_| None);
         assert_eq!(uploads.len(), 2);
         assert!(uploads[1] >= UPLOAD_LIMIT);
         assert!(!hsdir.uploaded(now.wall, Ok(1), now, &mut rng()));
@@ -371,10 +391,10 @@ mod tests {
         let mut alarm = Alarm::new(now.monotonic);
         hsdir.upload(target(1), now.wall, &mut alarm);
         assert!(hsdir.uploaded(now.wall, Ok(1), now, &mut rng()));
-        assert!(!hsdir.upload_due(target(1), &mut alarm, &mut rng()));
+        assert!(!hsdir.upload_due(target(1), GAP, &mut alarm, &mut rng()));
         assert_eq!(alarm.next(), Some(now.monotonic + UPLOAD_LIMIT));
         let mut alarm = Alarm::new(now.monotonic + LIFETIME);
-        assert!(hsdir.upload_due(target(1), &mut alarm, &mut rng()));
+        assert!(hsdir.upload_due(target(1), GAP, &mut alarm, &mut rng()));
         assert!(!hsdir.holds_any());
     }
 
@@ -393,7 +413,10 @@ mod tests {
         for repaired in [true, false, false, false, false, true] {
             hsdir.repair(now.monotonic);
             let mut alarm = Alarm::new(now.monotonic);
-            assert_eq!(hsdir.upload_due(target(1), &mut alarm, &mut rng()), repaired);
+            assert_eq!(
+                hsdir.upload_due(target(1), Duration::ZERO, &mut alarm, &mut rng()),
+                repaired
+            );
             hsdir.upload(target(1), now.wall, &mut alarm);
             assert!(hsdir.uploaded(now.wall, Ok(8), now, &mut rng()));
             now = later(now, MINUTE);
@@ -424,10 +447,10 @@ mod tests {
         let mut hsdir = taken(now);
         hsdir.slept(LIFETIME - MINUTE);
         let mut alarm = Alarm::new(now.monotonic);
-        assert!(!hsdir.upload_due(target(1), &mut alarm, &mut rng()) && hsdir.holds_any());
+        assert!(!hsdir.upload_due(target(1), GAP, &mut alarm, &mut rng()) && hsdir.holds_any());
         assert_eq!(alarm.next(), Some(now.monotonic + MINUTE));
         hsdir.slept(MINUTE);
-        assert!(hsdir.upload_due(target(1), &mut Alarm::new(now.monotonic), &mut rng()));
+        assert!(hsdir.upload_due(target(1), GAP, &mut Alarm::new(now.monotonic), &mut rng()));
         assert!(!hsdir.holds_any());
         // What another publisher was seen to have brought does so too.
         let mut hsdir = taken(now);
@@ -443,6 +466,8 @@ mod tests {
         let mut hsdir = taken(start());
         let other = UploadTarget { round: 1, set: 3 };
         assert!(hsdir.holds(target(1)) && !hsdir.holds(other) && hsdir.lags(other));
-        assert!(hsdir.upload_due(other, &mut Alarm::new(start().monotonic), &mut rng()));
+        let mut due = |at| hsdir.upload_due(other, GAP, &mut Alarm::new(at), &mut rng());
+        assert!(!due(start().monotonic));
+        assert!(due(start().monotonic + GAP));
     }
 }

@@ -2,7 +2,8 @@
 //! the backends when none succeeds.
 //!
 //! One probe at a time for each backend, its points in turn, so that each point
-//! is asked once in the interval that the operator wants; a few at a time over
+//! is asked about once in the interval that the operator wants, at times that
+//! nobody can foresee, and more seldom while nothing is wrong; a few at a time over
 //! the whole service. A probe that is slow to end holds up nobody: meanwhile the
 //! backend's other points are asked. A result that contradicts what is believed
 //! is followed by others soon, at this backend's points and at one of another
@@ -26,7 +27,7 @@ use super::command::Command;
 use super::fact::{BackendId, Now, ProbeFailure};
 use super::health::BackendHealth;
 use super::memory::FailingPoint;
-use super::schedule::{Alarm, Allowance, between};
+use super::schedule::{Alarm, Allowance, between, exponential};
 use crate::onion::{IntroPoint, SessionId};
 
 /// How many probes are under way at a time, over the whole service, slow ones
@@ -56,6 +57,8 @@ const REPLACEMENTS: Allowance = Allowance::new(1, Duration::from_secs(60));
 #[derive(Debug)]
 pub(super) struct Probing {
     every: Option<Duration>,
+    /// The time between two probes of a backend while nothing speaks against it.
+    calm: Option<Duration>,
     backends: BTreeMap<BackendId, Probed>,
     /// How many probes have succeeded, of all backends.
     successes: u64,
@@ -96,18 +99,24 @@ struct ProbeUnderWay {
 }
 
 impl Probing {
-    /// Probes every point once in `every`; `None`: no probes.
-    pub(super) fn new(every: Option<Duration>) -> Self {
-        Self { every, backends: BTreeMap::new(), successes: 0, reason: String::new() }
+    /// Probes every point once in `every`; `None`: no probes. A backend that nothing
+    /// speaks against is probed once in `calm` instead, if that is given.
+    pub(super) fn new(every: Option<Duration>, calm: Option<Duration>) -> Self {
+        Self { every, calm, backends: BTreeMap::new(), successes: 0, reason: String::new() }
     }
 
-    /// From now on every point is probed once in `every`. Without probes
-    /// nothing is known that was known from them.
-    pub(super) fn set_interval(&mut self, every: Option<Duration>, now: Now) {
-        if self.every == every {
+    /// From now on every point is probed once in `every`, in `calm` as in `new`.
+    /// Without probes nothing is known that was known from them.
+    pub(super) fn set_interval(
+        &mut self,
+        every: Option<Duration>,
+        calm: Option<Duration>,
+        now: Now,
+    ) {
+        if (self.every, self.calm) == (every, calm) {
             return;
         }
-        self.every = every;
+        (self.every, self.calm) = (every, calm);
         match every {
             Some(every) => {
                 let latest = now.monotonic + every;
@@ -261,8 +270,16 @@ impl Probing {
     ) {
         let Some(probed) = self.backends.get_mut(&backend) else { return };
         let in_doubt = probed.health.is_in_doubt() && !blind;
-        let delay = probed.pace(if in_doubt { soon(every) } else { every });
-        probed.next_at = now + between(delay * 4 / 5, delay * 6 / 5, rng);
+        let calm = self.calm.filter(|_| probed.is_calm());
+        let delay = match calm {
+            _ if in_doubt => {
+                let delay = probed.pace(soon(every));
+                between(delay * 4 / 5, delay * 6 / 5, rng)
+            }
+            Some(calm) => exponential(calm, rng),
+            None => exponential(probed.pace(every), rng),
+        };
+        probed.next_at = now + delay;
     }
 
     /// Asks the backend next that is best fit to show that our side works.
@@ -375,6 +392,12 @@ impl Probed {
         self.under_way.iter().any(|asked| !alarm.reached(asked.since + SLOW))
     }
 
+    /// Whether nothing speaks against it.
+    fn is_calm(&self) -> bool {
+        let fails = |session: &SessionId| self.health.fails(*session);
+        !self.health.is_in_doubt() && self.health.down().is_none() && !self.queue.iter().any(fails)
+    }
+
     /// The time between two probes, where a lap of all points takes so long.
     fn pace(&self, lap: Duration) -> Duration {
         lap / u32::try_from(self.queue.len()).unwrap_or(u32::MAX).max(1)
@@ -451,7 +474,7 @@ mod tests {
         fn new(local: u16, remote: u16) -> Self {
             let now = start();
             let mut world = Self {
-                probing: Probing::new(Some(EVERY)),
+                probing: Probing::new(Some(EVERY), None),
                 backends: Vec::new(),
                 now,
                 began: now,
@@ -593,16 +616,43 @@ mod tests {
         for number in [1, 2, 3, 11, 12, 13, 21, 22, 23, 31, 32, 33] {
             let times = world.times(number);
             assert!(times[0] <= EVERY + 10 * SECOND, "{times:?}");
-            assert!((100..=120).contains(&times.len()), "{}", times.len());
-            let spread = |two: &[Duration]| (20..45).contains(&(two[1] - two[0]).as_secs());
-            assert!(times.windows(2).all(spread), "{times:?}");
+            assert!((90..=150).contains(&times.len()), "{}", times.len());
+            let longest = times.windows(2).map(|two| two[1] - two[0]).max().unwrap();
+            assert!(longest <= 3 * EVERY + 5 * SECOND, "{times:?}");
         }
-        // Not all at once: each backend's points are spread over the interval.
+        // Neither all at once nor in step: nobody can tell when the next one comes.
         assert!(world.most_at_once <= AT_ONCE);
         for backend in 0..4 {
             let times: Vec<_> = world.asked.iter().filter(|(_, b, _)| *b == backend).collect();
-            assert!(times.windows(2).all(|two| two[1].0 - two[0].0 >= 8 * SECOND));
+            let gaps: Vec<f64> =
+                times.windows(2).map(|two| (two[1].0 - two[0].0).as_secs_f64()).collect();
+            let mean = gaps.iter().sum::<f64>() / gaps.len() as f64;
+            let variance =
+                gaps.iter().map(|gap| (gap - mean).powi(2)).sum::<f64>() / gaps.len() as f64;
+            assert!((0.5..1.1).contains(&(variance.sqrt() / mean)), "{gaps:?}");
         }
+    }
+
+    #[test]
+    fn while_nothing_is_wrong_a_backend_is_asked_every_few_minutes_and_in_doubt_at_once() {
+        let mut world = World::new(0, 3);
+        world.probing.set_interval(Some(EVERY), Some(5 * MINUTE), world.now);
+        world.pass(MINUTE, good);
+        world.forget();
+        world.pass(20 * 60 * MINUTE, good);
+        for backend in 0..3 {
+            let asked = world.asked.iter().filter(|(_, b, _)| *b == backend).count();
+            assert!((200..=300).contains(&asked), "{backend}: {asked} in 20 hours");
+        }
+        // The first failure is followed by others within seconds.
+        world.forget();
+        world.pass(20 * MINUTE, dead_is(1));
+        assert_eq!(world.states()[1], BackendState::Down);
+        let of_dead: Vec<_> = world.asked.iter().filter(|(_, b, _)| *b == 1).collect();
+        assert!(of_dead[3].0 - of_dead[0].0 <= 15 * SECOND, "{of_dead:?}");
+        // It is asked as often as the operator wants until it is well again.
+        let last = of_dead.last().unwrap().0;
+        assert!(world.now.monotonic - world.began.monotonic - last <= EVERY);
     }
 
     #[test]
@@ -654,7 +704,7 @@ mod tests {
             world.rng = rand::SeedableRng::seed_from_u64(seed);
             world.fails_after = 36 * SECOND;
             world.pass(10 * MINUTE + seed as u32 * SECOND / 7, good);
-            world.pass(100 * SECOND, dead_is(1));
+            world.pass(110 * SECOND, dead_is(1));
             use BackendState::{Down, Up};
             assert_eq!(world.states(), [Up, Down, Up], "seed {seed}");
             assert!(world.most_at_once <= 3);
@@ -671,7 +721,7 @@ mod tests {
         world.pass(10 * MINUTE, |n| if n >= 10 { dead() } else { good(n) });
         world.forget();
         world.pass(60 * MINUTE, |n| if n >= 10 { dead() } else { good(n) });
-        let often = |two: &[Duration]| two[1] - two[0] < 2 * EVERY;
+        let often = |two: &[Duration]| two[1] - two[0] < 4 * EVERY;
         assert!(world.times(1).windows(2).all(often), "{:?}", world.times(1));
         // Two minutes for each answer: no point is asked twice at a time.
         assert!((25..=30).contains(&world.times(11).len()), "{:?}", world.times(11));
@@ -833,13 +883,13 @@ mod tests {
         let mut world = World::new(0, 2);
         world.pass(5 * MINUTE, dead_is(1));
         assert_eq!(world.states()[1], BackendState::Down);
-        world.probing.set_interval(None, world.now);
+        world.probing.set_interval(None, None, world.now);
         world.forget();
         world.pass(5 * MINUTE, good);
         assert_eq!(world.states(), [BackendState::Up; 2]);
         assert!(world.asked.is_empty());
-        world.probing.set_interval(Some(MINUTE), world.now);
+        world.probing.set_interval(Some(MINUTE), None, world.now);
         world.pass(10 * MINUTE, good);
-        assert!((8..=13).contains(&world.times(11).len()));
+        assert!((5..=20).contains(&world.times(11).len()));
     }
 }

@@ -17,7 +17,7 @@ use super::change::Changes;
 use super::command::{Command, Publication};
 use super::content::{Content, Listed};
 use super::fact::{FetchFailure, FetchedDescriptor, NetworkView, Now, UploadFailure};
-use super::hsdir::{HsdirUploads, REVISION_STEP};
+use super::hsdir::{GAP, HsdirUploads, REVISION_STEP};
 use super::memory::{self, CountedPeriod};
 use super::others::{self, Comparison, LivePoints, OwnPoints};
 use super::ring::{self, Ring};
@@ -31,6 +31,13 @@ use crate::status::{self, CanaryOutcome};
 /// By how much uploads to newly responsible HSDirs are spread, so that not all
 /// services of the network come at the moment of a new consensus.
 const NEW_HSDIRS: Duration = Duration::from_secs(5);
+
+/// How long after a change of the period nothing is uploaded, if not all backends
+/// have been found in the new one before: each has other points there, and HSDirs
+/// get one descriptor from an ordinary service then.
+const GATHER: Duration = Duration::from_secs(90);
+/// In short periods that and the gap between uploads are such a part of them.
+const PART_OF_PERIOD: u32 = 24;
 
 /// How many periods away from a published one it is still known from which
 /// moments revisions were counted.
@@ -49,6 +56,12 @@ pub(super) struct Publisher {
     /// they ask have taken.
     found: Vec<Chosen>,
     changes: Changes,
+    /// Until when at most what backends have in a new period is waited for.
+    gathering: Option<Instant>,
+    /// Whether clients would lose something if the last round waited.
+    hurried: bool,
+    /// When the last round was decided.
+    decided_at: Option<Instant>,
     /// The number of the last round.
     round: u64,
     /// The periods of the network view, in its order.
@@ -62,6 +75,15 @@ pub(super) struct Publisher {
     ours: OwnPoints,
     /// What would be listed if we went along with another publisher.
     seen: Option<Listed>,
+}
+
+/// What need not be waited for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Readiness {
+    /// Nothing more is to be expected at the start.
+    pub(super) settled: bool,
+    /// Every backend has been found in the current period.
+    pub(super) gathered: bool,
 }
 
 #[derive(Debug)]
@@ -79,6 +101,9 @@ impl Publisher {
             listed: Vec::new(),
             found: Vec::new(),
             changes: Changes::default(),
+            gathering: None,
+            hurried: false,
+            decided_at: None,
             round: 0,
             rings: Vec::new(),
             replicas: Vec::new(),
@@ -141,6 +166,12 @@ impl Publisher {
     /// kept; those that go are forgotten.
     pub(super) fn network_changed(&mut self, view: NetworkView, now: Now, rng: &mut impl Rng) {
         let now = now.monotonic;
+        let current = |ring: &Ring| ring.view.current.then_some(ring.view.period);
+        let before = self.rings.iter().find_map(current);
+        let after = view.periods.iter().find(|it| it.current).map(|it| it.period);
+        if let (Some(_), Some(after), true) = (before, after, before != after) {
+            self.gathering = Some(now + GATHER.min(after.part(PART_OF_PERIOD)));
+        }
         let asked = ring::asked(&view.periods);
         self.replicas = asked
             .iter()
@@ -234,9 +265,10 @@ impl Publisher {
                         self.seen = Some(vec![points]);
                     }
                     Comparison::Tolerated => hsdir.saw(seen.revision, at),
+                    // It went to all HSDirs.
                     Comparison::Worse => {
                         hsdir.saw(seen.revision, at);
-                        hsdir.correct(at);
+                        ring.hsdirs.values_mut().for_each(|hsdir| hsdir.correct(at));
                     }
                 }
                 CanaryOutcome::Ok
@@ -278,12 +310,11 @@ impl Publisher {
     }
 
     /// Looks at everything again. `wanted` is what should be published, `None`
-    /// to leave things as they are; `settled` if nothing more is to be
-    /// expected at the start.
+    /// to leave things as they are.
     pub(super) fn progress(
         &mut self,
         wanted: Option<Content>,
-        settled: bool,
+        Readiness { settled, gathered }: Readiness,
         now: Now,
         alarm: &mut Alarm,
         rng: &mut impl Rng,
@@ -291,11 +322,29 @@ impl Publisher {
     ) {
         let published = self.published.as_ref().map(|published| &published.content);
         self.changes.note(wanted, published, alarm.now());
+        let hurries = self.changes.hurries(published);
+        let was_gathering = self.gathering.is_some();
+        if let Some(until) = self.gathering
+            && (gathered || hurries || alarm.reached(until))
+        {
+            self.gathering = None;
+        }
+        let at_once = was_gathering && self.gathering.is_none();
+        // Decided when HSDirs may get it, it says what is known by then.
+        let gap = self.rings.iter().map(|ring| gap(ring.view.period)).min().unwrap_or_default();
+        let spaced = !self.changes.is_pending()
+            || hurries
+            || self.decided_at.is_none_or(|at| alarm.reached(at + gap));
         let uploading =
             self.rings.iter().any(|ring| ring.hsdirs.values().any(HsdirUploads::is_uploading));
         if !self.rings.is_empty()
-            && let Some(content) = self.changes.take_due(published, settled, uploading, alarm)
+            && self.gathering.is_none()
+            && spaced
+            && let Some(content) =
+                self.changes.take_due(published, settled, uploading, at_once, alarm)
         {
+            self.hurried = hurries;
+            self.decided_at = Some(alarm.now());
             self.round += 1;
             for ring in &mut self.rings {
                 ring.round = self.round;
@@ -306,8 +355,11 @@ impl Publisher {
         if self.published.is_none() {
             return;
         }
-        for ring in &mut self.rings {
-            ring.publish_again(&mut self.round, alarm, rng);
+        for ring in self.rings.iter_mut().filter(|_| self.gathering.is_none()) {
+            if ring.publish_again(&mut self.round, alarm, rng) {
+                self.hurried = false;
+                self.decided_at = Some(alarm.now());
+            }
         }
         self.upload(now, alarm, rng, commands);
         self.look(alarm, rng, commands);
@@ -332,7 +384,7 @@ impl Publisher {
                 .collect();
         }
         let period = ring.view.period;
-        for hsdir in self.canary.due(ring, alarm, rng) {
+        if let Some(hsdir) = self.canary.due(ring, self.publishers, alarm, rng) {
             commands.push_back(Command::Inspect { period, hsdir });
         }
     }
@@ -399,11 +451,17 @@ impl Publisher {
         let mut as_of = now.wall;
         let mut due = Vec::new();
         for (index, ring) in self.rings.iter_mut().enumerate() {
+            // Where clients find nothing, nothing is waited for.
+            let lost = ring.view.current && !ring.is_found();
+            if self.gathering.is_some() && !lost {
+                continue;
+            }
+            let gap = if self.hurried || lost { Duration::ZERO } else { gap(ring.view.period) };
             let relays: Vec<RelayId> = ring.hsdirs.keys().copied().collect();
             for relay in relays {
                 let target = ring.target(&relay);
                 let Some(hsdir) = ring.hsdirs.get_mut(&relay) else { continue };
-                if hsdir.upload_due(target, alarm, rng) {
+                if hsdir.upload_due(target, gap, alarm, rng) {
                     due.push((index, relay, target));
                     let seen = hsdir.newest_as_of.map(|seen| seen + REVISION_STEP);
                     as_of = seen.map_or(as_of, |seen| as_of.max(seen));
@@ -428,4 +486,9 @@ impl Publisher {
             }));
         }
     }
+}
+
+/// How long after a descriptor an HSDir gets the next one at the earliest.
+fn gap(period: Period) -> Duration {
+    GAP.min(period.part(PART_OF_PERIOD))
 }

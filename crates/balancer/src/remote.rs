@@ -13,7 +13,7 @@ use rand::Rng;
 use super::fact::{FetchFailure, FetchedDescriptor, NetworkView, Now};
 use super::memory::{self, KnownBackend, KnownDescriptor};
 use super::offer::Offer;
-use super::schedule::{Alarm, Allowance, backoff, between, stretched};
+use super::schedule::{Alarm, Allowance, backoff, between, exponential, stretched};
 use crate::onion::{OnionAddress, Period};
 use crate::status::BackendState;
 use crate::status::Timestamp;
@@ -34,14 +34,19 @@ const RETRY_UNUSABLE: Duration = Duration::from_secs(2 * 60);
 /// The delay while the points change. C tor publishes a change of its points
 /// within a minute, so looking more often shows little more.
 const CHANGING: Duration = Duration::from_secs(60);
-/// The longest delay while nothing changes. A point whose relay has gone is
-/// replaced in the backend's descriptor and costs our clients retries until we
-/// see it. Reached by steps of one half.
-const CALM: Duration = Duration::from_secs(5 * 60);
+/// When to look while nothing changes. A point whose relay has gone is replaced
+/// in the backend's descriptor and costs our clients retries until we see it.
+/// Reached by doubling.
+const CALM: (Duration, Duration) = (Duration::from_secs(10 * 60), Duration::from_secs(20 * 60));
+/// The same, on average, where probes see that: HSDirs know nobody else who asks
+/// for ever.
+const CALM_WHILE_PROBED: Duration = Duration::from_secs(45 * 60);
 /// When to look after the time period has changed. C tor has other points in
 /// the descriptor of the next period, which clients now look for
 /// (rend-spec-v3, section 2.2.4), and may drop the old ones.
 const NEW_PERIOD: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(30));
+/// In short periods to look is due after such a part of them.
+const PART_OF_PERIOD: u32 = 10;
 /// When to look after a probe has failed: the backend may have moved on, and
 /// publishes that in a moment; or after a sleep, in which it may have.
 const MOVED: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(5));
@@ -80,6 +85,8 @@ pub(super) struct RemoteDescriptor {
     fetching_since: Option<Instant>,
     /// The delay after a success.
     pace: Duration,
+    /// Whether probes tell as well when points fail.
+    probed: bool,
     /// Whether any fetch has ended, in whatever way.
     answered: bool,
     /// The period in which clients look.
@@ -139,6 +146,7 @@ impl RemoteDescriptor {
             looks: LOOKS,
             fetching_since: None,
             pace: CHANGING,
+            probed: false,
             answered: false,
             current: None,
             revisions: BTreeMap::new(),
@@ -147,6 +155,15 @@ impl RemoteDescriptor {
             not_found: None,
             unusable: None,
         }
+    }
+
+    pub(super) fn set_probed(&mut self, probed: bool) {
+        self.probed = probed;
+    }
+
+    /// Whether the newest descriptor that is known is of the current period.
+    pub(super) fn is_found_in_period(&self) -> bool {
+        self.known.as_ref().is_none_or(|known| Some(known.period) == self.current)
     }
 
     pub(super) fn answered(&self) -> bool {
@@ -287,8 +304,15 @@ impl RemoteDescriptor {
         });
         let offer = Offer::new(points, capabilities, flaw, offered);
         let changed = !old_copy && !old_period && offer != *offered;
-        self.pace = if changed { CHANGING } else { (self.pace * 3 / 2).min(CALM) };
-        self.fetch_at = Some(now + stretched(self.pace, rng));
+        self.pace = if changed { CHANGING } else { (self.pace * 2).min(CALM.0) };
+        let delay = match self.pace {
+            _ if self.probed => exponential(CALM_WHILE_PROBED, rng),
+            pace if pace == CALM.0 => between(CALM.0, CALM.1, rng),
+            pace => stretched(pace, rng),
+        };
+        // In a short period it changes before.
+        let period = self.current.unwrap_or(period);
+        self.fetch_at = Some(now + delay.min(period.part(PART_OF_PERIOD).max(CHANGING)));
 
         if old_copy || old_period {
             if let Some(known) = &mut self.known {
@@ -484,9 +508,33 @@ mod tests {
             waited.push(world.wait());
         }
         assert!(waited[0] >= CHANGING && waited[0] <= CHANGING * 3 / 2);
-        assert!(*waited.last().unwrap() >= CALM);
+        assert!((CALM.0..=CALM.1).contains(waited.last().unwrap()));
         world.finds(1, 9, 2);
         assert!(world.wait() <= CHANGING * 3 / 2);
+    }
+
+    #[test]
+    fn while_probes_watch_a_backend_it_is_fetched_less_than_twice_an_hour() {
+        let mut world = World::new();
+        world.remote.set_probed(true);
+        world.wait();
+        let mut waited = Vec::new();
+        let mut rng = rng();
+        for revision in 1..200 {
+            let descriptor = FetchedDescriptor {
+                period: period(1),
+                revision,
+                points: vec![point(1, 1)],
+                flaw: None,
+                capabilities: Capabilities::default(),
+            };
+            world.remote.fetched(descriptor, &world.offer, world.now, &mut rng);
+            waited.push(world.wait());
+        }
+        let mean = waited.iter().sum::<Duration>() / 199;
+        assert!((35 * MINUTE..50 * MINUTE).contains(&mean), "{mean:?}");
+        // Else one that has died would look alive for longer than HSDirs keep it.
+        assert!(waited.iter().all(|it| *it <= REVISION_UNMOVED));
     }
 
     #[test]

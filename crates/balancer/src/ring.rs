@@ -114,11 +114,16 @@ impl Ring {
         self.published_at = Some(at);
     }
 
-    /// Begins a round of its own when the last one is old enough.
-    pub(super) fn publish_again(&mut self, round: &mut u64, alarm: &mut Alarm, rng: &mut impl Rng) {
+    /// Begins a round of its own when the last one is old enough. Whether it has.
+    pub(super) fn publish_again(
+        &mut self,
+        round: &mut u64,
+        alarm: &mut Alarm,
+        rng: &mut impl Rng,
+    ) -> bool {
         let due = self.again_at.is_some_and(|at| alarm.reached(at));
         if !due && self.again_at.is_some() {
-            return;
+            return false;
         }
         let next = alarm.now() + between(AGAIN.0, AGAIN.1, rng);
         self.again_at = Some(next);
@@ -136,6 +141,7 @@ impl Ring {
             }
             self.round = *round;
         }
+        due
     }
 
     /// The machine has slept for so long: what was to be published again

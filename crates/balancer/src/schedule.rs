@@ -51,6 +51,13 @@ pub(super) fn between(low: Duration, high: Duration, rng: &mut impl Rng) -> Dura
     rng.random_range(low..=high)
 }
 
+/// A delay of which nobody can tell when it ends: exponentially distributed with
+/// about this mean, and never longer than three times as much.
+pub(super) fn exponential(mean: Duration, rng: &mut impl Rng) -> Duration {
+    let chance: f64 = rng.random_range(0.0..1.0);
+    mean.mul_f64((-(1.0 - chance).ln()).min(3.0))
+}
+
 /// The delay before the next attempt after `failures` (at least 1) in a row:
 /// `first`, doubled each time, never above `most`; without jitter.
 pub(super) fn backoff(failures: u32, first: Duration, most: Duration) -> Duration {
@@ -119,6 +126,18 @@ mod tests {
         let delays: Vec<u64> =
             [1, 2, 3, 7, 40, u32::MAX].map(|n| backoff(n, SECOND, 60 * SECOND).as_secs()).into();
         assert_eq!(delays, [1, 2, 4, 60, 60, 60]);
+    }
+
+    #[test]
+    fn an_exponential_delay_has_its_mean_no_memory_and_an_end() {
+        let mut rng = rand::rngs::StdRng::seed_from_u64(1);
+        let mut delays: Vec<f64> =
+            (0..4000).map(|_| exponential(100 * SECOND, &mut rng).as_secs_f64()).collect();
+        let mean = delays.iter().sum::<f64>() / 4000.0;
+        assert!((90.0..100.0).contains(&mean), "{mean}");
+        delays.sort_by(f64::total_cmp);
+        assert!((delays[2000] - 69.3).abs() < 5.0, "the median: {}", delays[2000]);
+        assert!(delays[3999] <= 300.0);
     }
 
     #[test]

@@ -21,6 +21,9 @@ pub struct BalancerSettings {
     pub publishers: Publishers,
     /// How long after a probe of a point the next one follows; `None`: no probes.
     pub probe_every: Option<Duration>,
+    /// How long instead after a probe of a backend the next one of it follows, on
+    /// average, while nothing speaks against it; `None`: as ever.
+    pub probe_calm: Option<Duration>,
 }
 
 /// Whether different HSDirs get different points, so that more than one

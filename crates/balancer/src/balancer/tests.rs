@@ -9,7 +9,7 @@ use rand::rngs::StdRng;
 
 use super::*;
 use crate::command::Publication;
-use crate::fact::{FetchFailure, FetchedDescriptor, ProbeFailure, UploadFailure};
+use crate::fact::{FetchFailure, FetchedDescriptor, PeriodView, ProbeFailure, UploadFailure};
 use crate::onion::{Capabilities, IntroPoint, OnionAddress};
 use crate::operator::{OperatorOrder, Refused, Verb};
 use crate::pow::{Puzzle, SeedSlot};
@@ -212,14 +212,79 @@ fn a_dead_point_leaves_sooner_than_a_new_one_comes_and_a_burst_is_one_round() {
     let mut world = World::on_network(2, 0);
     world.local(0, &[1, 2, 3]);
     world.local(1, &[4, 5]);
-    world.pass(10 * SECOND);
+    world.pass(70 * SECOND);
     world.local(1, &[4, 5, 6]);
-    world.pass(20 * SECOND);
+    world.pass(80 * SECOND);
     world.local(1, &[5, 6]);
     world.pass(SECOND);
     world.local(1, &[5]);
     world.pass(10 * SECOND);
-    assert_eq!(world.rounds(), [(1, 5), (15, 6), (33, 3)]);
+    assert_eq!(world.rounds(), [(1, 5), (75, 6), (153, 3)]);
+}
+
+#[test]
+fn an_hsdir_gets_one_descriptor_a_minute_unless_clients_would_lose_by_it() {
+    // Two points come one after the other: whoever has a descriptor can wait.
+    let mut world = World::on_network(1, 1);
+    world.local(0, &[1, 2, 3]);
+    world.fetched(1, 1, &[11, 12]);
+    world.pass(5 * SECOND);
+    world.fetched(1, 2, &[11, 12, 13]);
+    world.pass(20 * SECOND);
+    world.fetched(1, 3, &[12, 13, 14]);
+    world.pass(MINUTE);
+    assert_eq!(world.rounds(), [(0, 5), (60, 6)]);
+    // An operator waits for it.
+    world.say(1, Verb::Maintenance, false).unwrap();
+    world.pass(10 * SECOND);
+    assert_eq!(world.rounds()[2..], [(87, 3)]);
+    // Clients find nothing where the last point has gone.
+    world.local(0, &[4, 5, 6]);
+    world.pass(10 * SECOND);
+    assert_eq!(world.newest(), points(&[4, 5, 6]));
+}
+
+#[test]
+fn after_a_change_of_the_period_hsdirs_get_one_descriptor_with_what_every_backend_has_there() {
+    let both = |current: u64, other: u64| {
+        let of = |number: u64| network(number, [1, 2].map(|n| 10 * number as u16 + n));
+        let (mut view, other) = (of(current), of(other).periods.remove(0));
+        view.periods.push(PeriodView { current: false, ..other });
+        Fact::Network(view)
+    };
+    let mut world = World::new(1, 2);
+    world.tell(both(1, 2));
+    world.local(0, &[1, 2, 3]);
+    world.fetched(1, 1, &[11, 12, 13]);
+    world.fetched(2, 1, &[21, 22, 23]);
+    world.pass(30 * MINUTE);
+    let uploads = world.uploads.len();
+    assert_eq!(uploads, 4);
+    world.tell(both(2, 3));
+    let found = |world: &mut World, backend: u32, sessions: &[u16]| {
+        let points = sessions.iter().map(|n| point(*n, *n)).collect();
+        let descriptor = FetchedDescriptor {
+            period: period(2),
+            revision: 1,
+            points,
+            flaw: None,
+            capabilities: Capabilities::default(),
+        };
+        world.tell(Fact::Fetched { backend: BackendId(backend), outcome: Ok(descriptor) });
+    };
+    world.pass(20 * SECOND);
+    found(&mut world, 1, &[14, 15, 16]);
+    world.pass(30 * SECOND);
+    assert_eq!(world.uploads.len(), uploads, "the other one may have other points, too");
+    found(&mut world, 2, &[24, 25, 26]);
+    world.pass(30 * MINUTE);
+    assert_eq!(world.uploads.len(), uploads + 4, "one for each HSDir of each period");
+    // One that cannot be fetched is not waited for long.
+    world.tell(both(3, 4));
+    world.pass(89 * SECOND);
+    assert_eq!(world.uploads.len(), uploads + 4);
+    world.pass(10 * SECOND);
+    assert_eq!(world.uploads.len(), uploads + 6, "those of the new period");
 }
 
 #[test]
@@ -304,11 +369,11 @@ fn a_change_waits_for_uploads_under_way_but_not_for_long() {
     world.pass(9 * SECOND);
     let Publication { period, hsdir, as_of, .. } = world.uploads[0].1.clone();
     assert_eq!(world.uploads.len(), 2);
-    // One is slow: after ten seconds the other goes ahead.
+    // One is slow: a minute after its descriptor the other goes ahead.
     world.tell(Fact::Uploaded { period, hsdir, as_of, outcome: Ok(1) });
     assert_eq!(world.uploads.len(), 2);
-    world.pass(2 * SECOND);
-    assert_eq!(world.rounds(), [(0, 3), (10, 2)]);
+    world.pass(65 * SECOND);
+    assert_eq!(world.rounds(), [(0, 3), (69, 2)]);
     assert_eq!(world.uploads.len(), 3);
 }
 
@@ -324,7 +389,7 @@ fn the_last_points_stay_published_when_every_backend_goes() {
         world.pass(MINUTE);
     }
     assert_eq!(world.state(), ServiceState::Down);
-    assert_eq!(world.rounds(), [(0, 6), (2, 3)]);
+    assert_eq!(world.rounds(), [(0, 6), (60, 3)]);
     // Still published again in its time, and in a new period.
     world.pass(125 * MINUTE);
     world.tell(Fact::Network(network(2, [3, 4])));
@@ -599,7 +664,7 @@ fn a_reload_moves_nothing_of_the_backends_that_it_leaves_alone() {
     assert!(!world.balancer.may_be_found(BackendId(0)));
     assert!(world.balancer.may_be_found(BackendId(1)));
     world.fetched(3, 1, &[10, 11, 12]);
-    world.pass(20 * SECOND);
+    world.pass(70 * SECOND);
     assert_eq!(world.newest(), points(&[4, 5, 6, 7, 8, 9, 10, 11, 12]));
     let status = world.balancer.status();
     let shown: Vec<_> = status.backends.iter().map(|b| (&b.name[..], b.revision)).collect();
@@ -745,8 +810,10 @@ fn a_reload_that_takes_out_an_instance_does_not_wait_for_the_changes_before_it()
 fn another_publisher_is_no_stranger_once_several_are_expected() {
     let mut world = World::on_network(1, 0);
     world.local(0, &[1, 2, 3]);
-    // Until the HSDirs are asked what they hold.
-    world.pass(20 * SECOND);
+    // Until one of the HSDirs is asked what it holds.
+    while world.fetches == 0 {
+        world.pass(10 * SECOND);
+    }
     let found = FetchedDescriptor {
         period: period(1),
         revision: 1_000,
@@ -754,7 +821,10 @@ fn another_publisher_is_no_stranger_once_several_are_expected() {
         flaw: None,
         capabilities: Capabilities::default(),
     };
-    world.tell(Fact::Inspected { period: period(1), hsdir: relay(1), outcome: Ok(found) });
+    for hsdir in [relay(1), relay(2)] {
+        let outcome = Ok(found.clone());
+        world.tell(Fact::Inspected { period: period(1), hsdir, outcome });
+    }
     assert!(world.balancer.status().problems[0].contains("another publisher"));
     // A reload that changes something else leaves the alarm.
     world.reconfigure(World::settings(1, 0));
@@ -779,7 +849,7 @@ fn local_instances_are_down_while_their_origins_are_and_back_at_once() {
     assert_eq!(world.newest(), points(&[4, 5, 6]));
     world.tell(Fact::Origins(Ok(())));
     assert_eq!(world.balancer.status().backends[0].state, BackendState::Up);
-    world.pass(10 * SECOND);
+    world.pass(MINUTE);
     assert_eq!(world.newest(), points(&[4, 5, 6, 1, 2, 3]));
 }
 

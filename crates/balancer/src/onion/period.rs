@@ -1,5 +1,7 @@
 //! A time period of the onion service protocol.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 /// A time period (rend-spec-v3, section 2.2.1): blinded keys, subcredentials
@@ -18,6 +20,11 @@ pub struct Period {
 }
 
 impl Period {
+    /// Such a part of its length: 1/n.
+    pub fn part(self, n: u32) -> Duration {
+        Duration::from_secs(u64::from(self.length_minutes) * 60) / n.max(1)
+    }
+
     /// The period before this one, if there is one.
     pub fn previous(self) -> Option<Self> {
         Some(Self { number: self.number.checked_sub(1)?, ..self })

@@ -78,6 +78,11 @@ pub(crate) struct Site {
     since: BTreeMap<(Period, RelayId), Instant>,
     /// The uploads to each HSDir.
     uploads: BTreeMap<(Period, RelayId), Vec<Instant>>,
+    /// The times between two of them, each since one that was accepted, ...
+    gaps: Vec<Duration>,
+    /// ... and from one that was accepted to a look.
+    quiet: Vec<Duration>,
+    looks: usize,
     owners: BTreeMap<SessionId, usize>,
 }
 
@@ -92,6 +97,9 @@ impl Site {
             publishers: Vec::new(),
             since: BTreeMap::new(),
             uploads: BTreeMap::new(),
+            gaps: Vec::new(),
+            quiet: Vec::new(),
+            looks: 0,
             owners: BTreeMap::new(),
         };
         for n in 0..plan.publishers {
@@ -292,7 +300,10 @@ impl Site {
         self.network.stored.get(&place).filter(|stored| fresh && !stored.points.is_empty())
     }
 
-    fn inspected(&self, period: Period, hsdir: RelayId) -> Fact {
+    fn inspected(&mut self, period: Period, hsdir: RelayId) -> Fact {
+        self.looks += 1;
+        let accepted = self.since.get(&(period, hsdir));
+        self.quiet.extend(accepted.map(|at| self.time.now.monotonic - *at));
         let descriptor = |stored: &Stored| FetchedDescriptor {
             period,
             revision: stored.revision,
@@ -311,6 +322,8 @@ impl Site {
         self.check(relays.len() == points.len(), "one point at each relay");
         let revision = as_of.duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();
         let place = (period, hsdir);
+        let accepted = self.since.get(&place).map(|at| self.time.now.monotonic - *at);
+        self.gaps.extend(accepted);
         self.uploads.entry(place).or_default().push(self.time.now.monotonic);
         let held = self.held(place).map_or(0, |stored| stored.revision);
         let outcome = if revision > held {
@@ -352,7 +365,8 @@ impl Site {
     pub(crate) fn check_coverage(&self, replicas: usize) {
         for (who, backend) in self.backends.iter().enumerate() {
             let age = self.time.now.wall.duration_since(backend.changed_at).unwrap();
-            if !backend.alive || age < 10 * MINUTE {
+            // A descriptor is fetched every 20 minutes at the latest.
+            if !backend.alive || age < 25 * MINUTE {
                 continue;
             }
             let found: BTreeSet<u8> = self
@@ -378,6 +392,21 @@ impl Site {
     pub(crate) fn most_uploads(&self, time: Duration) -> usize {
         let recent = |at: &&Instant| self.time.now.monotonic - **at < time;
         self.uploads.values().map(|all| all.iter().filter(recent).count()).max().unwrap_or(0)
+    }
+
+    /// The shortest time after a descriptor in which an HSDir got another one.
+    pub(crate) fn shortest_gap(&self) -> Duration {
+        self.gaps.iter().min().copied().unwrap_or_default()
+    }
+
+    /// The shortest time after a descriptor in which an HSDir was asked for it.
+    pub(crate) fn soonest_look(&self) -> Option<Duration> {
+        self.quiet.iter().min().copied()
+    }
+
+    /// How often HSDirs were asked what they hold.
+    pub(crate) fn looks(&self) -> usize {
+        self.looks
     }
 
     /// The fewest uploads in the last `time` that an HSDir which clients ask got.
