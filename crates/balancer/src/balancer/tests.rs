@@ -369,11 +369,11 @@ fn a_change_waits_for_uploads_under_way_but_not_for_long() {
     world.pass(9 * SECOND);
     let Publication { period, hsdir, as_of, .. } = world.uploads[0].1.clone();
     assert_eq!(world.uploads.len(), 2);
-    // One is slow: a minute after its descriptor the other goes ahead.
+    // One is slow: a minute after the first round the other goes ahead.
     world.tell(Fact::Uploaded { period, hsdir, as_of, outcome: Ok(1) });
     assert_eq!(world.uploads.len(), 2);
     world.pass(65 * SECOND);
-    assert_eq!(world.rounds(), [(0, 3), (69, 2)]);
+    assert_eq!(world.rounds(), [(0, 3), (60, 2)]);
     assert_eq!(world.uploads.len(), 3);
 }
 
