@@ -73,6 +73,7 @@ const VALUES: &[&str] = &[
     "rand",
     "thiserror",
     "serde",
+    "serde_json",
     "data_encoding",
     "sha2",
     "sha3",

@@ -35,6 +35,7 @@
 //! | [`canary`] | whether HSDirs still hold it, and whether somebody else publishes |
 //! | [`others`] | whose a descriptor is, and what another publisher's is worth |
 //! | [`operator`] | what an operator says of one backend |
+//! | [`link`] | what publishers and backends say to each other over control links |
 //! | [`pow`] | proof of work: who is met first, and how much work clients do |
 //! | [`memory`] | what outlives the process |
 //! | [`schedule`], [`pause`] | how to wait, and whether the machine has slept |
@@ -45,6 +46,7 @@
 
 pub mod command;
 pub mod fact;
+pub mod link;
 pub mod memory;
 pub mod onion;
 pub mod operator;
