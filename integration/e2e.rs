@@ -32,6 +32,7 @@ pub mod e2e {
     mod impatient;
     mod keys;
     mod leftovers;
+    mod links;
     mod local_instances;
     mod many_backends;
     mod migration;

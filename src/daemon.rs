@@ -14,7 +14,7 @@
 //! | `backends_files` | which backends does another program list? |
 //! | `service`, `event_loop` | how is one reached from outside, and what does it do? |
 //! | `settings`, `instances`, `drain` | which backends has it, and how do those in this process come and go? |
-//! | `work`, `fetches` | who carries out its balancer's commands? |
+//! | `work`, `fetches`, `links` | who carries out its balancer's commands? |
 //! | `streams`, `proxies` | where do clients' streams go, and who serves them? |
 //! | `file_handles` | how many of them may there be? |
 //! | `origins` | does anybody answer there? |
@@ -30,6 +30,7 @@ mod fetches;
 mod file_handles;
 mod inquiries;
 mod instances;
+mod links;
 mod log_lines;
 #[cfg(test)]
 mod logged;

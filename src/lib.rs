@@ -15,6 +15,7 @@
 //! | [`daemon`] | assembles everything for `run`: services, signals, reloads, state; carries facts to the balancers and their commands out |
 //! | [`tor`] | bootstraps Arti; fetches, signs, uploads and probes when asked; reads keys |
 //! | [`instance`] | is one backend inside this process: introduction points, rendezvous, streams |
+//! | [`link`] | holds control links between publishers and backends: both ends |
 //! | [`observe`] | describes the daemon at one moment and renders that |
 //! | [`admin`] | serves it over HTTP on a socket |
 //! | [`inquiry`] | asks the network what an operator wants to know now |
@@ -23,7 +24,7 @@
 //! | [`trust`] | finds out who else on this system can read a file |
 //! | [`clock`], [`durable`] | read the clocks; replace files whole |
 //!
-//! Only [`tor`] and [`instance`] touch circuits, cells and descriptors of Arti.
+//! Only [`tor`], [`instance`] and [`link`] touch circuits, cells and descriptors of Arti.
 //! [`instance`] hands a client's stream to whoever implements
 //! [`instance::Serve`]: [`daemon`] does, with a proxy for each port.
 //!
@@ -46,6 +47,7 @@ pub mod import;
 pub mod inquiry;
 pub mod instance;
 pub mod kubernetes;
+mod link;
 pub mod logging;
 pub mod observe;
 mod spare_handle;

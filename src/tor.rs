@@ -4,6 +4,7 @@
 //! when and whether, the balancer decides. Arti's interface moves with every
 //! release, so no other part but `instance` names a `tor-*` type.
 
+pub(crate) mod binding;
 pub mod bootstrap;
 pub mod descriptor;
 pub mod fetch;
@@ -30,6 +31,7 @@ mod stack;
 mod unanswered;
 
 pub use diagnosis::Trouble;
+pub(crate) use private_address::without_private;
 pub(crate) use stack::wiped;
 
 /// The source of randomness for keys and choices on this side of the border.

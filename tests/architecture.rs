@@ -162,6 +162,25 @@ const PARTS: &[Part] = &[
         ],
     },
     Part {
+        name: "link",
+        files: &["src/link.rs", "src/link/"],
+        only: &[],
+        never: &[
+            "std::fs",
+            "std::net",
+            "onionbraid_balancer",
+            "onionbraid_proxy",
+            "crate::config",
+            "crate::commands",
+            "crate::daemon",
+        ],
+        save: &[
+            "onionbraid_balancer::fact",
+            "onionbraid_balancer::link",
+            "onionbraid_balancer::onion",
+        ],
+    },
+    Part {
         name: "inquiry",
         files: &["src/inquiry.rs", "src/inquiry/"],
         only: &[],
@@ -266,6 +285,7 @@ const CRATES: &[&str] = &[
     "arti_client",
     "cap_std",
     "clap",
+    "data_encoding",
     "fs_mistrust",
     "futures",
     "h2",

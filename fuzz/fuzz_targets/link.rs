@@ -20,12 +20,12 @@ fn read<T: Serialize + DeserializeOwned + PartialEq + std::fmt::Debug>(bytes: &[
         if lines.push(piece).is_err() {
             return;
         }
-        while let Some(message) = lines.next::<T>() {
+        while let Some(message) = lines.message::<T>() {
             let Ok(message) = message else { return };
             let mut again = Lines::default();
             // Escapes and numbers may take more room than they came in.
             if again.push(&line(&message)).is_ok() {
-                assert_eq!(again.next(), Some(Ok(message)));
+                assert_eq!(again.message(), Some(Ok(message)));
             }
         }
     }

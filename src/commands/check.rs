@@ -22,7 +22,7 @@ use crate::observe::counted;
 use crate::tor::keys;
 use onionbraid_balancer::onion::OnionAddress;
 use onionbraid_balancer::pow::CLIENT_MAX_EFFORT;
-use onionbraid_balancer::{Distinct, Publishers};
+use onionbraid_balancer::{Distinct, Links, Publishers};
 
 use online::Asked;
 
@@ -190,6 +190,11 @@ fn write_service(
             None => format!(" in doubt, else every {}", humantime::format_duration(Probe::CALM)),
         };
         writeln!(out, "    backends are probed on port {} every {interval}{seldom}", probe.port)?;
+    }
+    match service.link {
+        Links::Auto => {}
+        Links::Always => writeln!(out, "    all backends are expected to have control links")?,
+        Links::Never => writeln!(out, "    there are no control links")?,
     }
     match service.distinct_descriptors {
         Distinct::Auto => {}

@@ -17,7 +17,7 @@ use super::probe::{self, Probe};
 use super::proof_of_work::{self, ProofOfWork};
 use super::reader::{Item, Reader};
 use onionbraid_balancer::onion::{MAX_INTRO_POINTS, OnionAddress};
-use onionbraid_balancer::{Distinct, Publishers};
+use onionbraid_balancer::{Distinct, Links, Publishers};
 use onionbraid_proxy::rules::{ProxyRule, ProxyRules, ProxyTarget};
 use onionbraid_proxy::settings::HttpSettings;
 
@@ -64,6 +64,9 @@ pub struct ServiceConfig {
     pub frontends: Vec<OnionAddress>,
     /// How remote backends are checked through Tor, if they are.
     pub probe: Option<Probe>,
+    /// Whether there are control links to its backends, and to the publishers of its
+    /// frontends.
+    pub link: Links,
     /// The most introduction points in a descriptor, 1 to 20; `None` where
     /// onionbraid decides ("auto").
     pub max_intro_points: Option<u8>,
@@ -98,6 +101,7 @@ impl ServiceConfig {
             backends_file: None,
             frontends: Vec::new(),
             probe: None,
+            link: Links::default(),
             max_intro_points: None,
             distinct_descriptors: Distinct::default(),
             publishers: Publishers::default(),
@@ -280,6 +284,9 @@ fn keys(
     }
     let port = config.first_port();
     config.probe = table.get("probe").and_then(|item| probe::read(&item, port, report));
+    if let Some(value) = table.get("link").and_then(|item| link(&item, report)) {
+        config.link = value;
+    }
     config.max_intro_points =
         table.get("max_intro_points").and_then(|item| max_intro_points(&item, report));
     if let Some(value) =
@@ -374,11 +381,24 @@ fn max_intro_points(item: &Item<'_>, report: &mut Report) -> Option<u8> {
     }
 }
 
+fn link(item: &Item<'_>, report: &mut Report) -> Option<Links> {
+    auto_or_not(item, [Links::Auto, Links::Always, Links::Never], report)
+}
+
 fn distinct_descriptors(item: &Item<'_>, report: &mut Report) -> Option<Distinct> {
+    auto_or_not(item, [Distinct::Auto, Distinct::Always, Distinct::Never], report)
+}
+
+/// Reads "auto", true or false, and gives the value for each.
+fn auto_or_not<T>(
+    item: &Item<'_>,
+    [auto, always, never]: [T; 3],
+    report: &mut Report,
+) -> Option<T> {
     match &item.node.value {
-        Value::Scalar(toml::Value::Boolean(true)) => Some(Distinct::Always),
-        Value::Scalar(toml::Value::Boolean(false)) => Some(Distinct::Never),
-        _ if item.as_text() == Some("auto") => Some(Distinct::Auto),
+        Value::Scalar(toml::Value::Boolean(true)) => Some(always),
+        Value::Scalar(toml::Value::Boolean(false)) => Some(never),
+        _ if item.as_text() == Some("auto") => Some(auto),
         _ => {
             item.wrong("this must be \"auto\", true or false", report);
             None

@@ -7,7 +7,7 @@ use super::units::{path, table};
 use super::{
     Config, Probe, ProofOfWork, ServiceConfig, Shutdown, http, keys, logging, ports, units,
 };
-use onionbraid_balancer::{Distinct, Publishers};
+use onionbraid_balancer::{Distinct, Links, Publishers};
 use onionbraid_proxy::rules::{PortRange, ProxyRule, ProxyRules, ProxyTarget};
 use onionbraid_proxy::settings::HttpSettings;
 
@@ -105,6 +105,12 @@ impl ServiceConfig {
         if let Some(probe) = &self.probe {
             entries.push(("probe", probe.to_toml()));
         }
+        let link = match self.link {
+            Links::Auto => "auto".into(),
+            Links::Always => true.into(),
+            Links::Never => false.into(),
+        };
+        entries.push(("link", link));
         let max = self.max_intro_points.map_or_else(|| "auto".into(), |max| i64::from(max).into());
         entries.push(("max_intro_points", max));
         let distinct = match self.distinct_descriptors {

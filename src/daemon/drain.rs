@@ -53,7 +53,13 @@ impl Drain {
         Self { finish_at: Some(now), without_grace: true, ..Self::begin(times, now) }
     }
 
-    /// Whether it began without one.
+    /// There is nowhere else that clients could go, as has turned out.
+    pub(super) fn forgo_grace(&mut self, now: Instant) {
+        self.finish_at = Some(self.finish_at.map_or(now, |at| at.min(now)));
+        self.without_grace = true;
+    }
+
+    /// Whether it goes without one.
     pub(super) fn is_without_grace(&self) -> bool {
         self.without_grace
     }
@@ -109,6 +115,16 @@ mod tests {
         assert_eq!(drain.step(false, start + 29 * SECOND), Step::Wait(start + 30 * SECOND));
         assert_eq!(drain.step(true, start + 29 * SECOND), Step::Wait(start + 30 * SECOND));
         assert_eq!(drain.step(true, start + 30 * SECOND), Step::Drop);
+    }
+
+    #[test]
+    fn a_grace_that_turns_out_to_be_for_nothing_ends() {
+        let start = now().monotonic;
+        let mut drain = Drain::begin(TIMES, start);
+        assert_eq!(drain.step(true, start + SECOND), Step::Wait(start + 11 * SECOND));
+        drain.forgo_grace(start + 2 * SECOND);
+        assert!(drain.is_without_grace());
+        assert_eq!(drain.step(false, start + 2 * SECOND), Step::Finish);
     }
 
     #[test]

@@ -20,15 +20,16 @@ use crate::admin::orders::BackendOrder;
 use crate::clock::{now, sleep_until};
 use crate::config::ServiceConfig;
 use crate::instance::Defence;
+use crate::link::listen::Listener;
 use crate::throttle::Throttle;
 use crate::tor::hsdirs;
 use crate::tor::network::Network;
 use crate::tor::subcredentials::Subcredentials;
-use onionbraid_balancer::Balancer;
 use onionbraid_balancer::fact::{Fact, Now};
 use onionbraid_balancer::onion::OnionAddress;
 use onionbraid_balancer::operator::{OperatorOrder, Refused};
 use onionbraid_balancer::pow::Puzzle;
+use onionbraid_balancer::{Balancer, Links};
 use onionbraid_proxy::rules::ProxyRules;
 
 use super::drain::{Drain, Step};
@@ -123,6 +124,8 @@ struct EventLoop {
     subcredentials: Arc<Subcredentials>,
     /// Orders their introductions, while clients are asked for work.
     defence: Arc<Defence>,
+    /// Answers the publishers of the frontends.
+    listener: Arc<Listener>,
     /// Where their streams are led ...
     rules: watch::Sender<Arc<ProxyRules>>,
     /// ... and by whom.
@@ -159,8 +162,15 @@ impl EventLoop {
         let proxies = Proxies::new(Arc::clone(&rules.borrow()), for_clients.clone());
         let proxies = Arc::new(proxies);
         let failed = Arc::new(Notify::new());
-        let serve =
-            ByPort::new(Arc::clone(&proxies), service.address, Arc::clone(&failed), for_clients);
+        let listener = Arc::new(Listener::new(service.address, network.clone()));
+        listener.answer_for(linked_frontends(&config));
+        let serve = ByPort::new(
+            Arc::clone(&proxies),
+            service.address,
+            Arc::clone(&failed),
+            for_clients,
+            Arc::clone(&listener),
+        );
         let mut background = JoinSet::new();
         background.spawn(Arc::clone(&proxies).follow(watched));
         let origins = Origins { in_force: proxies.watch(), failed, told: told.clone() };
@@ -200,6 +210,7 @@ impl EventLoop {
             instances,
             subcredentials,
             defence,
+            listener,
             rules,
             proxies,
             facts,
@@ -245,6 +256,7 @@ impl EventLoop {
                     Err(_) => break Ok(()),
                 },
                 Some(order) = self.service.orders.recv() => self.obey(order),
+                () = self.listener.changed() => {}
                 () = sleep_until(wake) => self.decide(Balancer::handle_timeout),
                 () = beat.next() => {}
             }
@@ -281,13 +293,14 @@ impl EventLoop {
         let monotonic = now().monotonic;
         if end {
             self.decide(Balancer::withdraw);
-            let nothing_to_wait_for = self.balancer.is_withdrawn();
+            let nothing_to_wait_for = self.balancer.is_withdrawn() && !self.listener.has_links();
             let begin = if nothing_to_wait_for { Drain::begin_without_grace } else { Drain::begin };
             self.drain.get_or_insert_with(|| begin(times, monotonic));
             return;
         }
         let settings = self.ids.settings(&config);
         self.subcredentials.replace(identities(&self.service.address, &config));
+        self.listener.answer_for(linked_frontends(&config));
         // Also if they are the same: files that they name may have changed.
         self.rules.send_replace(Arc::new(config.proxy_ports.clone()));
         self.work.apply(&settings, config.probe.clone());
@@ -349,8 +362,10 @@ impl EventLoop {
         if self.remember_at.is_some_and(|at| at <= now.monotonic) {
             self.remember(now);
         }
-        let balancer = &self.balancer;
-        let may_be_found = |id| balancer.may_be_found(id);
+        self.work.tell_standing(&self.balancer);
+        self.listener.offer(self.balancer.offered());
+        let (balancer, released) = (&self.balancer, self.listener.is_released());
+        let may_be_found = |id| balancer.may_be_found(id) || !released;
         let grace = self.service.updates.borrow().times.grace;
         let word = |id| balancer.word(id);
         let holding = self.instances.heed(word, may_be_found, grace, now.monotonic);
@@ -363,10 +378,14 @@ impl EventLoop {
     /// Goes on with the end, since it was told to; the same answer.
     fn end_in_order(&mut self, now: Instant) -> ControlFlow<(), Option<Instant>> {
         let Some(drain) = &mut self.drain else { return Continue(None) };
-        let out = self.balancer.is_withdrawn();
+        let out = self.balancer.is_withdrawn() && self.listener.is_released();
+        if out && !self.balancer.has_others() && self.listener.is_alone() {
+            drain.forgo_grace(now);
+        }
         let mut step = drain.step(out, now);
         if step == Step::Finish {
             self.instances.finish();
+            self.listener.answer_for(Vec::new());
             step = drain.step(out, now);
         }
         match step {
@@ -449,6 +468,11 @@ async fn tell_puzzle(
 fn identities(address: &OnionAddress, config: &ServiceConfig) -> Vec<HsIdKey> {
     let addresses = std::iter::once(address).chain(&config.frontends);
     addresses.filter_map(hsdirs::identity_key).collect()
+}
+
+/// The frontends whose publishers may hold control links.
+fn linked_frontends(config: &ServiceConfig) -> Vec<OnionAddress> {
+    if config.link == Links::Never { Vec::new() } else { config.frontends.clone() }
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use crate::clock::now;
 use crate::observe::snapshot::{Backend, BackendState, ServiceState, Word};
 use crate::throttle::Throttle;
-use onionbraid_balancer::fact::{BackendId, Fact};
+use onionbraid_balancer::fact::{BackendId, Fact, LinkNews};
 use onionbraid_balancer::operator::Verb;
 use onionbraid_balancer::{Balancer, Belief};
 
@@ -55,6 +55,10 @@ pub(super) fn fact(service: &str, balancer: &Balancer, fact: &Fact, uploads: &mu
             let point = session.prefix();
             tracing::debug!(service, backend = name(backend), point, %error, "probe failed");
         }
+        Fact::Link { backend, news } => {
+            let was_up = balancer.standing(*backend).is_some();
+            control_link(service, name(backend), was_up, news);
+        }
         Fact::Puzzle(Some(puzzle)) => {
             let effort = puzzle.effort;
             tracing::debug!(service, effort, "proof of work parameters changed");
@@ -70,6 +74,22 @@ pub(super) fn fact(service: &str, balancer: &Balancer, fact: &Fact, uploads: &mu
             tracing::debug!(service, period = period.number, %hsdir, %error, "descriptor not inspected");
         }
         Fact::Network(_) => {}
+    }
+}
+
+fn control_link(service: &str, backend: &str, was_up: bool, news: &LinkNews) {
+    match news {
+        LinkNews::Reported { .. } if !was_up => {
+            tracing::info!(service, backend, "control link established");
+        }
+        LinkNews::Reported { number, offered, .. } => {
+            let points = offered.points.len();
+            tracing::debug!(service, backend, number, points, "backend reported");
+        }
+        LinkNews::Lost(why) => tracing::info!(service, backend, why, "control link lost"),
+        LinkNews::NotDialled(error) => {
+            tracing::debug!(service, backend, %error, "no control link");
+        }
     }
 }
 

@@ -62,6 +62,7 @@ impl Ids {
             max_points: config.max_intro_points,
             distinct: config.distinct_descriptors,
             publishers: config.publishers,
+            links: config.link,
             probe_every: config.probe.as_ref().map(|it| it.interval.unwrap_or(Probe::IN_DOUBT)),
             probe_calm: config
                 .probe

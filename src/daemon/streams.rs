@@ -13,6 +13,7 @@ use tokio::sync::Notify;
 
 use crate::clock::now;
 use crate::instance::{CircuitHandle, ClientStream, Serve};
+use crate::link::listen::Listener;
 use crate::throttle::Throttle;
 use onionbraid_balancer::onion::OnionAddress;
 use onionbraid_proxy::http::{CircuitControl, Proxy};
@@ -40,6 +41,8 @@ struct StreamContext {
     failed: Arc<Notify>,
     /// The file handles that clients may take.
     for_clients: Shares,
+    /// Knows the publishers of the frontends.
+    listener: Arc<Listener>,
     /// When the log was last told of an origin that does not answer.
     complained: Mutex<Throttle>,
 }
@@ -50,15 +53,18 @@ const COMPLAIN_EVERY: Duration = Duration::from_secs(60);
 
 impl ByPort {
     /// By these rules, for the service of this address; `failed` is told of
-    /// every origin that does not answer.
+    /// every origin that does not answer. Who is a publisher to the `listener` is
+    /// led there.
     pub(super) fn new(
         proxies: Arc<Proxies>,
         address: OnionAddress,
         failed: Arc<Notify>,
         for_clients: Shares,
+        listener: Arc<Listener>,
     ) -> Self {
         let (onion, complained) = (address.to_string(), Mutex::new(Throttle::new(COMPLAIN_EVERY)));
-        Self { shared: Arc::new(StreamContext { proxies, onion, failed, for_clients, complained }) }
+        let shared = StreamContext { proxies, onion, failed, for_clients, listener, complained };
+        Self { shared: Arc::new(shared) }
     }
 }
 
@@ -66,6 +72,12 @@ impl Serve for ByPort {
     fn serve(&self, stream: ClientStream) -> BoxFuture<'static, ()> {
         let shared = Arc::clone(&self.shared);
         async move {
+            if let Some(frontend) = shared.listener.recognises(&stream) {
+                if let Ok(accepted) = stream.accept().await {
+                    shared.listener.serve(frontend, accepted.stream).await;
+                }
+                return;
+            }
             let served = shared.proxies.serving(stream.port());
             // A client that goes before it has its answer is no event.
             let _ = match (&served.target, &served.setup) {

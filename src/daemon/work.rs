@@ -19,11 +19,12 @@ use crate::tor::{held, upload};
 use onionbraid_balancer::command::{Command, Publication};
 use onionbraid_balancer::fact::{BackendId, Fact, ProbeFailure, UploadFailure};
 use onionbraid_balancer::onion::{IntroPoint, OnionAddress, Period, RelayId};
-use onionbraid_balancer::{BackendPlace, BalancerSettings};
+use onionbraid_balancer::{BackendPlace, Balancer, BalancerSettings};
 use onionbraid_proxy::histogram::Histogram;
 
 use super::fetches::{Answer, Fetches};
 use super::instances::Instances;
+use super::links::Links;
 
 /// What a service has to do, and what it takes.
 pub(super) struct Work {
@@ -36,6 +37,8 @@ pub(super) struct Work {
     answers: broadcast::Receiver<Answer>,
     /// The addresses of remote backends.
     remote: BTreeMap<BackendId, OnionAddress>,
+    /// The control links to them.
+    links: Links,
     /// How remote backends are probed.
     probe: Option<Probe>,
     /// What is under way; each ends with a fact.
@@ -64,6 +67,7 @@ impl Work {
         fetches: Fetches,
     ) -> Self {
         Self {
+            links: Links::new(network.clone(), Arc::clone(&identity), address),
             network,
             address,
             signer: Signer::new(identity),
@@ -89,6 +93,8 @@ impl Work {
         };
         let backends = settings.backends.iter();
         self.remote = backends.filter_map(|b| Some((b.id, remote(&b.kind)?))).collect();
+        let wanted = settings.links != onionbraid_balancer::Links::Never;
+        self.links.keep(|id| wanted && self.remote.contains_key(&id));
         self.probe = probe;
     }
 
@@ -102,6 +108,7 @@ impl Work {
                     // The balancer waits no longer than for any lost answer.
                     Err(error) => tracing::error!(%error, "a command of the balancer panicked"),
                 },
+                fact = self.links.next() => return fact,
                 answer = self.answers.recv() => match answer {
                     Ok(answer) => if let Some(fact) = self.fetched(&answer) {
                         return fact;
@@ -119,10 +126,20 @@ impl Work {
             Command::Probe { backend, point } => {
                 self.probe(backend, point, instances.counters(backend));
             }
+            Command::Dial { backend, points } => {
+                if let Some(address) = self.remote.get(&backend) {
+                    self.links.dial(backend, *address, points);
+                }
+            }
             Command::Replace { backend, session } => instances.replace(backend, session),
             Command::Inspect { period, hsdir } => self.inspect(period, hsdir),
             Command::Publish(publication) => self.publish(&publication),
         }
+    }
+
+    /// Tells backends with a control link what has become of their points.
+    pub(super) fn tell_standing(&self, balancer: &Balancer) {
+        self.links.tell_standing(balancer);
     }
 
     /// Asks for the descriptor of a remote backend, for all services that list it.

@@ -28,8 +28,9 @@ use super::counters::{Counted, Counters};
 use super::intro::{Introduction, PointKeys};
 use super::limits::{FIRST_STREAM_WITHIN, IDLE_FOR, IDLE_WHILE_FINISHING, Limit};
 use super::room::{Circuits, MadeRoom};
-use super::streams::{Circuit, ClientStream, Serve};
+use super::streams::{Circuit, ClientStream, OnCircuit, Serve};
 use crate::clock::now;
+use crate::tor::binding::{Binding, Exporting};
 use crate::tor::network::Network;
 use crate::tor::subcredentials::Subcredentials;
 
@@ -145,11 +146,11 @@ fn meet_when_opened(
             .unwrap_or(Err(RendezvousError::TimedOut));
         drop((until_met, under_way));
         match met {
-            Ok((tunnel, requests)) => {
+            Ok((tunnel, requests, binding)) => {
                 tracing::debug!("client met");
                 context.counters.rendezvous_succeeded.fetch_add(1, Ordering::Relaxed);
                 let _open = Counted::new(&context.counters, |counters| &counters.open_circuits);
-                serve_streams(&context, Arc::new(tunnel), requests).await;
+                serve_streams(&context, Arc::new(tunnel), requests, binding).await;
             }
             Err(error) => {
                 context.counters.failed_with(&error);
@@ -168,7 +169,7 @@ async fn connect(
     context: &Context,
     opened: Opened,
     is_full: bool,
-) -> Result<(ServiceOnionServiceDataTunnel, Requests), RendezvousError> {
+) -> Result<(ServiceOnionServiceDataTunnel, Requests, Arc<Option<Binding>>), RendezvousError> {
     let Opened { key_generator, reply, payload } = opened;
     let directory = context.network.directory().map_err(|_| RendezvousError::NoDirectory)?;
     let OnionKey::NtorOnionKey(onion_key) = payload.onion_key() else {
@@ -202,11 +203,12 @@ async fn connect(
         Protocols::new()
     };
     let last_relay = tunnel.last_hop().map_err(RendezvousError::Answer)?;
+    let mut binding = None;
     tunnel
         .extend_virtual(
             RelayProtocol::HsV3,
             HandshakeRole::Responder,
-            key_generator,
+            Exporting::new(key_generator, &mut binding),
             parameters,
             &negotiated,
         )
@@ -221,7 +223,7 @@ async fn connect(
         .boxed();
     let message = Rendezvous1::new(*payload.cookie(), filled(reply));
     tunnel.send_raw_msg(message.into(), last_relay).await.map_err(RendezvousError::Answer)?;
-    Ok((tunnel, requests))
+    Ok((tunnel, requests, Arc::new(binding)))
 }
 
 /// A handshake with chance behind it: as long as C tor's, which are as long as
@@ -277,6 +279,7 @@ async fn serve_streams(
     context: &Context,
     tunnel: Arc<ServiceOnionServiceDataTunnel>,
     mut requests: Requests,
+    binding: Arc<Option<Binding>>,
 ) {
     let circuit = Circuit::next();
     let served = context.circuits.enter(now().monotonic);
@@ -296,11 +299,13 @@ async fn serve_streams(
                     break;
                 };
                 had_stream = true;
-                let Some(stream) =
-                    ClientStream::new(request, Arc::clone(&tunnel), circuit, served.activity())
-                else {
-                    continue;
+                let on = OnCircuit {
+                    tunnel: Arc::clone(&tunnel),
+                    circuit,
+                    binding: Arc::clone(&binding),
+                    activity: served.activity(),
                 };
+                let Some(stream) = ClientStream::new(request, on) else { continue };
                 idle_for = IDLE_FOR;
                 context.counters.streams.fetch_add(1, Ordering::Relaxed);
                 let open = Counted::new(&context.counters, |counters| &counters.open_streams);

@@ -11,6 +11,7 @@ use tor_proto::client::stream::DataStream;
 use tor_proto::stream::{IncomingStream, IncomingStreamRequest};
 
 use super::activity::{Activity, Counting};
+use crate::tor::binding::Binding;
 
 /// How long an END message has until its circuit is closed.
 const END_ON_ITS_WAY: Duration = Duration::from_millis(100);
@@ -30,14 +31,22 @@ pub struct Circuit(pub u64);
 pub struct ClientStream {
     /// The request, not answered yet.
     incoming: IncomingStream,
-    /// Kept while the stream lives: the circuit closes with the last holder.
-    tunnel: Arc<ServiceOnionServiceDataTunnel>,
-    /// On which circuit.
-    circuit: Circuit,
-    /// What moves on it.
-    activity: Arc<Activity>,
-    /// To which port.
+    on: OnCircuit,
+    /// To which port, ...
     port: u16,
+    /// ... and to which host, if the client names one: an onion service has none.
+    host: Vec<u8>,
+}
+
+/// The circuit of a stream.
+pub(super) struct OnCircuit {
+    /// Kept while the stream lives: the circuit closes with the last holder.
+    pub(super) tunnel: Arc<ServiceOnionServiceDataTunnel>,
+    pub(super) circuit: Circuit,
+    /// What both of its ends know.
+    pub(super) binding: Arc<Option<Binding>>,
+    /// What moves on it.
+    pub(super) activity: Arc<Activity>,
 }
 
 /// The stream of a client, accepted.
@@ -67,15 +76,21 @@ impl Circuit {
 impl ClientStream {
     /// `None` for anything but BEGIN, which no other request gets past the
     /// circuit's own check.
-    pub(super) fn new(
-        incoming: IncomingStream,
-        tunnel: Arc<ServiceOnionServiceDataTunnel>,
-        circuit: Circuit,
-        activity: Arc<Activity>,
-    ) -> Option<Self> {
+    pub(super) fn new(incoming: IncomingStream, on: OnCircuit) -> Option<Self> {
         let IncomingStreamRequest::Begin(begin) = incoming.request() else { return None };
-        let port = begin.port();
-        Some(Self { incoming, tunnel, circuit, activity, port })
+        let (port, host) = (begin.port(), begin.addr().to_vec());
+        Some(Self { incoming, on, port, host })
+    }
+
+    /// The host that the client wants, which means nothing to an onion service: as
+    /// a rule there is none.
+    pub fn host(&self) -> &[u8] {
+        &self.host
+    }
+
+    /// What both ends of the circuit know, and nobody else.
+    pub(crate) fn binding(&self) -> Option<&Binding> {
+        self.on.binding.as_ref().as_ref()
     }
 
     /// The virtual port that the client wants.
@@ -85,14 +100,14 @@ impl ClientStream {
 
     /// The client's circuit.
     pub fn circuit(&self) -> Circuit {
-        self.circuit
+        self.on.circuit
     }
 
     /// Accepts the stream (CONNECTED without an address, as C tor answers).
     pub async fn accept(self) -> Result<AcceptedStream, ClientGone> {
         let stream = self.incoming.accept_data(Connected::new_empty()).await?;
-        let stream = Counting::new(stream, self.activity);
-        Ok(AcceptedStream { stream, handle: CircuitHandle(self.tunnel) })
+        let stream = Counting::new(stream, self.on.activity);
+        Ok(AcceptedStream { stream, handle: CircuitHandle(self.on.tunnel) })
     }
 
     /// Refuses the stream as C tor refuses an unknown port.
@@ -116,7 +131,7 @@ impl ClientStream {
     pub async fn destroy_circuit(self) -> Result<(), ClientGone> {
         let refused = self.incoming.reject(End::new_with_reason(EndReason::DONE)).await;
         tokio::time::sleep(END_ON_ITS_WAY).await;
-        self.tunnel.terminate();
+        self.on.tunnel.terminate();
         Ok(refused?)
     }
 }

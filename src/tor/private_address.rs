@@ -10,7 +10,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use tor_linkspec::HasAddrs as _;
 use tor_netdir::NetDir;
 
-use super::network::relay;
+use super::network::{Network, relay};
 use onionbraid_balancer::onion::{Flaw, IntroPoint, LinkSpecifier, RelayId};
 
 /// The point, unless it names a private address at which the directory does not
@@ -23,6 +23,24 @@ pub(super) fn checked(point: IntroPoint, directory: &NetDir) -> Result<IntroPoin
         true => Ok(point),
         false => Err(Flaw::PrivateAddress),
     }
+}
+
+/// Those of the points that name no such address, and what is wrong with the
+/// others. Without a directory nothing is wrong with any.
+pub(crate) fn without_private(
+    points: Vec<IntroPoint>,
+    network: &Network,
+) -> (Vec<IntroPoint>, Option<Flaw>) {
+    let Ok(directory) = network.directory() else { return (points, None) };
+    let mut flaw = None;
+    let reachable = points.into_iter().filter_map(|point| match checked(point, &directory) {
+        Ok(point) => Some(point),
+        Err(found) => {
+            flaw = Some(found);
+            None
+        }
+    });
+    (reachable.collect(), flaw)
 }
 
 fn is_reachable(point: &IntroPoint, is_listed: impl Fn(RelayId, SocketAddr) -> bool) -> bool {

@@ -6,6 +6,7 @@
 //! probe or anything else, and repeats only what chance can spoil; when and how
 //! often to probe, others decide.
 
+mod anywhere;
 mod handshake;
 mod meeting;
 mod replies;
@@ -21,8 +22,9 @@ use tokio::time::{Instant, sleep, timeout};
 use onionbraid_balancer::onion::{IntroPoint, OnionAddress};
 
 use super::network::Network;
-use meeting::rendezvous_point_within;
-pub(crate) use meeting::{Meeting, meet};
+pub(crate) use anywhere::meet_at_any;
+pub(crate) use meeting::{Meeting, OpenStream, meet};
+use meeting::{SLOW, rendezvous_point_within};
 pub use request::Request;
 pub use verdict::{Refusal, Steps, Verdict};
 
@@ -36,11 +38,6 @@ const DOUBT: Duration = Duration::from_secs(5);
 
 /// How long that may take beyond the silence itself.
 const MEANING_WITHIN: Duration = Duration::from_secs(15);
-
-/// A rendezvous point, at a relay of our own choice, is there within a second or
-/// two. Where that takes longer, our own side of the network is slow, and whoever
-/// is silent may only be late.
-const SLOW: Duration = Duration::from_secs(5);
 
 /// What a probe shall find out.
 #[derive(Clone, Debug, PartialEq, Eq)]

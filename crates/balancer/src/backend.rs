@@ -2,7 +2,8 @@
 //! work.
 //!
 //! A local instance says so itself; a remote backend is judged by the
-//! descriptors that it publishes ([`RemoteDescriptor`]). What probes say ([`BackendHealth`]) and
+//! descriptors that it publishes ([`RemoteDescriptor`]), and by its control link
+//! where there is one ([`BackendLink`]). What probes say ([`BackendHealth`]) and
 //! what is known of the origins comes on top of that. Called by the balancer with
 //! every fact that concerns the backend, and at every wake-up.
 
@@ -10,14 +11,15 @@ use std::time::SystemTime;
 
 use rand::Rng;
 
-use super::fact::{BackendId, FetchFailure, FetchedDescriptor, NetworkView, Now};
+use super::fact::{BackendId, FetchFailure, FetchedDescriptor, LinkNews, NetworkView, Now};
 use super::health::BackendHealth;
+use super::linked::BackendLink;
 use super::memory::{KnownBackend, written};
 use super::offer::Offer;
 use super::operator::{OperatorOrder, Override};
 use super::remote::{News, RemoteDescriptor};
 use super::schedule::Alarm;
-use super::settings::{BackendPlace, BackendSettings, Order};
+use super::settings::{BackendPlace, BackendSettings, Links, Order};
 use crate::onion::{Capabilities, IntroPoint};
 use crate::status::{self, BackendState, Belief, Timestamp};
 
@@ -27,7 +29,7 @@ pub(super) struct TrackedBackend {
     settings: BackendSettings,
     offer: Offer,
     /// `Some` for a remote backend.
-    remote: Option<RemoteDescriptor>,
+    remote: Option<Remote>,
     /// The judgement at the last wake-up without what probes say ...
     base: Judgement,
     /// ... and with it.
@@ -40,6 +42,15 @@ pub(super) struct TrackedBackend {
     operator: Override,
 }
 
+/// What is known of a remote backend from outside.
+#[derive(Debug)]
+struct Remote {
+    descriptor: RemoteDescriptor,
+    /// What the newest descriptor offers.
+    described: Offer,
+    link: BackendLink,
+}
+
 /// What to think of a backend, and why.
 type Judgement = (BackendState, Option<String>);
 
@@ -47,7 +58,11 @@ impl TrackedBackend {
     pub(super) fn new(settings: BackendSettings) -> Self {
         let remote = match settings.kind {
             BackendPlace::Local { .. } => None,
-            BackendPlace::Remote { .. } => Some(RemoteDescriptor::new()),
+            BackendPlace::Remote { .. } => Some(Remote {
+                descriptor: RemoteDescriptor::new(),
+                described: Offer::default(),
+                link: BackendLink::new(Links::default()),
+            }),
         };
         Self {
             settings,
@@ -145,7 +160,9 @@ impl TrackedBackend {
     /// Whether all that is to be expected of it at the start is there.
     pub(super) fn is_settled(&self) -> bool {
         match (&self.remote, &self.settings.kind) {
-            (Some(remote), _) => remote.answered() || remote.is_remembered(),
+            (Some(Remote { descriptor, .. }), _) => {
+                descriptor.answered() || descriptor.is_remembered()
+            }
             (None, BackendPlace::Local { expected_points }) => {
                 self.offer.points().len() >= usize::from(*expected_points)
             }
@@ -167,7 +184,8 @@ impl TrackedBackend {
     /// instance, which tells of its points by itself.
     pub(super) fn memory(&self, health: Option<&BackendHealth>, now: Now) -> Option<KnownBackend> {
         let BackendPlace::Remote { address } = self.settings.kind else { return None };
-        let known = self.remote.as_ref()?.memory(address, &self.offer, self.is_live(), now);
+        let descriptor = &self.remote.as_ref()?.descriptor;
+        let known = descriptor.memory(address, &self.offer, self.is_live(), now);
         Some(KnownBackend {
             failing: health.map(BackendHealth::failing).unwrap_or_default(),
             broken: health.and_then(BackendHealth::broken).map(str::to_owned),
@@ -179,7 +197,8 @@ impl TrackedBackend {
     pub(super) fn recall(&mut self, known: KnownBackend, now: Now) {
         let Some(remote) = &mut self.remote else { return };
         self.last_seen = known.descriptor.as_ref().map(|descriptor| descriptor.last_seen.0);
-        if let Some(offer) = remote.recall(known, now) {
+        if let Some(offer) = remote.descriptor.recall(known, now) {
+            remote.described = offer.clone();
             self.offer = offer;
         }
     }
@@ -187,27 +206,27 @@ impl TrackedBackend {
     /// See [`RemoteDescriptor::network_changed`].
     pub(super) fn network_changed(&mut self, view: &NetworkView, now: Now, rng: &mut impl Rng) {
         if let Some(remote) = &mut self.remote {
-            remote.network_changed(view, now.monotonic, rng);
+            remote.descriptor.network_changed(view, now.monotonic, rng);
         }
     }
 
     /// Whether its points in the current period are known; those of a local instance
     /// are the same in all.
     pub(super) fn is_found_in_period(&self) -> bool {
-        self.remote.as_ref().is_none_or(RemoteDescriptor::is_found_in_period)
+        self.remote.as_ref().is_none_or(|remote| remote.descriptor.is_found_in_period())
     }
 
     /// Whether probes see, too, when its points fail.
     pub(super) fn set_probed(&mut self, probed: bool) {
         if let Some(remote) = &mut self.remote {
-            remote.set_probed(probed);
+            remote.descriptor.set_probed(probed);
         }
     }
 
     /// The machine has slept: see [`RemoteDescriptor::slept`].
     pub(super) fn slept(&mut self, now: Now, rng: &mut impl Rng) {
         if let Some(remote) = &mut self.remote {
-            remote.slept(now.monotonic, rng);
+            remote.descriptor.slept(now.monotonic, rng);
         }
     }
 
@@ -234,10 +253,13 @@ impl TrackedBackend {
         let Some(remote) = &mut self.remote else { return };
         let descriptor = match outcome {
             Ok(descriptor) => descriptor,
-            Err(failure) => return remote.failed(failure, now.monotonic, rng),
+            Err(failure) => return remote.descriptor.failed(failure, now.monotonic, rng),
         };
-        match remote.fetched(descriptor, &self.offer, now.monotonic, rng) {
-            News::Offer(offer) => self.offer = offer,
+        match remote.descriptor.fetched(descriptor, &remote.described, now.monotonic, rng) {
+            News::Offer(offer) => {
+                remote.described = offer;
+                remote.link.descriptor_changed(now.monotonic, rng);
+            }
             News::Confirmed => {}
             News::Nothing => return,
         }
@@ -247,8 +269,52 @@ impl TrackedBackend {
     /// A probe says that a remote backend may have other points by now.
     pub(super) fn may_have_moved(&mut self, now: Now, rng: &mut impl Rng) {
         if let Some(remote) = &mut self.remote {
-            remote.may_have_moved(now.monotonic, rng);
+            remote.descriptor.may_have_moved(now.monotonic, rng);
         }
+    }
+
+    /// Something has happened to the control link to it.
+    pub(super) fn link_news(&mut self, news: LinkNews, now: Now, rng: &mut impl Rng) {
+        let Some(remote) = &mut self.remote else { return };
+        if matches!(news, LinkNews::Reported { .. }) {
+            self.last_seen = Some(now.wall);
+        }
+        if remote.link.news(news, now.monotonic, rng) {
+            remote.descriptor.may_have_moved(now.monotonic, rng);
+        }
+        remote.descriptor.linked(remote.link.is_up(), now.monotonic, rng);
+    }
+
+    /// Whether the operator wants a control link to it.
+    pub(super) fn wanting_link(mut self, wanted: Links) -> Self {
+        if let Some(remote) = &mut self.remote {
+            remote.link.want(wanted);
+        }
+        self
+    }
+
+    /// Whether its control link is up, and if so the number of the newest report
+    /// that is taken into account.
+    pub(super) fn linked(&self) -> Option<u64> {
+        let link = &self.remote.as_ref()?.link;
+        link.is_up().then(|| link.heard())
+    }
+
+    /// Whether it has just left, and may have that published at once.
+    pub(super) fn take_departure(&mut self) -> bool {
+        self.remote.as_mut().is_some_and(|remote| remote.link.take_departure())
+    }
+
+    /// Where to dial its control link now, if it is time.
+    pub(super) fn dial(
+        &mut self,
+        alarm: &mut Alarm,
+        rng: &mut impl Rng,
+    ) -> Option<Vec<IntroPoint>> {
+        let Remote { described, link, .. } = self.remote.as_mut()?;
+        // One that has taken its points back may have them again.
+        let offered = if self.offer.points().is_empty() { described } else { &self.offer };
+        link.dial(offered.points(), alarm, rng)
     }
 
     /// Looks at everything again: judges the backend anew and says whether to
@@ -260,9 +326,21 @@ impl TrackedBackend {
         alarm: &mut Alarm,
         rng: &mut impl Rng,
     ) -> bool {
-        let fetch = self.remote.as_mut().is_some_and(|remote| remote.fetch_due(alarm, rng));
+        let fetch = match &mut self.remote {
+            Some(remote) => {
+                remote.link.progress(alarm);
+                let offer = remote.link.offer(alarm).unwrap_or(&remote.described);
+                if self.offer != *offer {
+                    self.offer = offer.clone();
+                }
+                remote.descriptor.fetch_due(alarm, rng)
+            }
+            None => false,
+        };
         self.base = match (&self.remote, origins_down) {
-            (Some(remote), _) => remote.judge(&self.offer, alarm),
+            (Some(Remote { descriptor, link, .. }), _) => {
+                link.judge(alarm).unwrap_or_else(|| descriptor.judge(&self.offer, alarm))
+            }
             (None, Some(reason)) => (BackendState::Down, Some(reason.to_owned())),
             (None, None) if !self.offer.points().is_empty() => (BackendState::Up, None),
             (None, None) if self.last_seen.is_none() => (BackendState::Unknown, None),
@@ -336,9 +414,9 @@ impl TrackedBackend {
             operator: self.operator.word,
             operator_since: self.operator.says_something().then_some(self.operator.since),
             operator_by: self.operator.by.filter(|_| self.operator.says_something()),
-            link: None,
+            link: self.remote.as_ref().and_then(|remote| remote.link.state()),
             last_seen: self.last_seen.map(Timestamp),
-            revision: self.remote.as_ref().and_then(RemoteDescriptor::revision),
+            revision: self.remote.as_ref().and_then(|remote| remote.descriptor.revision()),
             activity: status::Activity::default(),
         }
     }

@@ -4,7 +4,7 @@
 mod operated;
 mod restart;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::time::Instant;
 
 use rand::Rng;
@@ -14,6 +14,8 @@ use crate::command::Command;
 use crate::content::{Content, ContentPolicy, Listed, Live};
 use crate::fact::{BackendId, Fact, NetworkView, Now};
 use crate::held_back::{self, Listable, Puzzles};
+use crate::link::{MAX_LISTED, Offered, Standing};
+use crate::offered;
 use crate::onion::SessionId;
 use crate::operator::Word;
 use crate::pause::Clocks;
@@ -49,7 +51,9 @@ pub struct Balancer {
 impl Balancer {
     /// A balancer that knows nothing of the network and its backends yet.
     pub fn new(settings: BalancerSettings) -> Self {
-        let mut backends: Vec<_> = settings.backends.into_iter().map(TrackedBackend::new).collect();
+        let links = settings.links;
+        let with_link = |settings| TrackedBackend::new(settings).wanting_link(links);
+        let mut backends: Vec<_> = settings.backends.into_iter().map(with_link).collect();
         backends.iter_mut().for_each(|it| it.set_probed(settings.probe_every.is_some()));
         Self {
             backends,
@@ -74,6 +78,7 @@ impl Balancer {
     /// of those that are gone leave the descriptor like any point that is gone.
     /// What the operator said of one holds again when it comes back.
     pub fn reconfigure(&mut self, settings: BalancerSettings, now: Now, rng: &mut impl Rng) {
+        let links = settings.links;
         let mut known = std::mem::take(&mut self.backends);
         let probed = settings.probe_every.is_some();
         for settings in settings.backends {
@@ -81,7 +86,8 @@ impl Balancer {
             let mut backend = match same {
                 Some(index) => known.swap_remove(index).with_settings(settings),
                 None => self.absent.back(TrackedBackend::new(settings)),
-            };
+            }
+            .wanting_link(links);
             if let Some(view) = self.network.as_ref().filter(|_| same.is_none()) {
                 backend.network_changed(view, now, rng);
             }
@@ -118,8 +124,14 @@ impl Balancer {
     pub fn is_withdrawn(&self) -> bool {
         let local = |id| self.backends.iter().any(|b| b.id() == id && b.is_local());
         let listed = self.publisher.listed().iter().flatten().any(|(id, _)| local(*id));
-        let others = self.backends.iter().any(|b| b.is_live() && !b.is_local());
-        self.withdrawing && (!others || (!listed && self.publisher.has_replaced_all()))
+        let replaced = !listed && self.publisher.has_replaced_all();
+        self.withdrawing && (!self.has_others() || replaced)
+    }
+
+    /// Whether a remote backend is live, which could take the clients of the local
+    /// instances.
+    pub fn has_others(&self) -> bool {
+        self.backends.iter().any(|b| b.is_live() && !b.is_local())
     }
 
     /// Whether clients may find points of a backend still: they are in the
@@ -128,6 +140,31 @@ impl Balancer {
     pub fn may_be_found(&self, backend: BackendId) -> bool {
         let listed = self.publisher.listed().iter().flatten().any(|(id, _)| *id == backend);
         listed || !self.publisher.has_replaced_all()
+    }
+
+    /// What a remote backend whose control link is up has to know: the number of
+    /// its newest report that is taken into account, and what has become of its
+    /// points.
+    pub fn standing(&self, backend: BackendId) -> Option<(u64, Standing)> {
+        let heard = self.backends.iter().find(|it| it.id() == backend)?.linked()?;
+        let of_it = |(id, session): &(BackendId, SessionId)| (*id == backend).then_some(*session);
+        let listed: BTreeSet<_> =
+            self.publisher.listed().iter().flatten().filter_map(of_it).collect();
+        let live = live(&self.backends, self.withdrawing);
+        let standing = Standing {
+            listed: listed.into_iter().take(MAX_LISTED).collect(),
+            changing: !self.publisher.has_replaced_all(),
+            alone: live.iter().all(|live| live.id() == backend),
+        };
+        Some((heard, standing))
+    }
+
+    /// What the local instances offer to publishers of other addresses.
+    pub fn offered(&self) -> Offered {
+        let local: Vec<_> = self.backends.iter().filter(|backend| backend.is_local()).collect();
+        let live = live(&self.backends, self.withdrawing);
+        let live = live.into_iter().filter(|backend| backend.is_local());
+        offered::offered(&local, live, self.withdrawing, self.origins_down.is_some())
     }
 
     /// Something has happened. Facts about backends that the settings do not
@@ -164,6 +201,11 @@ impl Balancer {
                     live.flat_map(|b| points(b).into_iter().map(|it| (it.session_id, b.id())));
                 let live = owned.collect();
                 self.publisher.inspected((period, hsdir), &outcome, &live, now);
+            }
+            Fact::Link { backend, news } => {
+                if let Some(backend) = self.backend(backend) {
+                    backend.link_news(news, now, rng);
+                }
             }
             Fact::Probed { backend, session, outcome } => {
                 let moved = self.probing.probed(backend, session, &outcome, now, rng);
@@ -287,6 +329,12 @@ impl Balancer {
         for backend in &mut self.backends {
             if backend.progress(self.origins_down.as_deref(), &mut alarm, rng) {
                 self.commands.push_back(Command::Fetch { backend: backend.id() });
+            }
+            if let Some(points) = backend.dial(&mut alarm, rng) {
+                self.commands.push_back(Command::Dial { backend: backend.id(), points });
+            }
+            if backend.take_departure() {
+                self.publisher.allow_changes();
             }
         }
         self.probing.progress(&self.backends, now, &mut alarm, rng, &mut self.commands);

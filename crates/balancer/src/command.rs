@@ -17,6 +17,9 @@ pub enum Command {
     /// Do what a client would do at one introduction point, to the end, and
     /// report with `Fact::Probed`.
     Probe { backend: BackendId, point: IntroPoint },
+    /// Meet a remote backend at any of these points, tried at the same time, ask
+    /// it for a control link, keep that, and report with `Fact::Link`.
+    Dial { backend: BackendId, points: Vec<IntroPoint> },
     /// A local instance's point hangs at its relay: give it up and establish
     /// another elsewhere. The instance reports with `Fact::LocalPoints`.
     Replace { backend: BackendId, session: SessionId },

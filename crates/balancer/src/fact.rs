@@ -6,6 +6,7 @@ use std::time::{Instant, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
+use crate::link::Offered;
 use crate::onion::{Capabilities, Flaw, IntroPoint, Period, RelayId, SessionId};
 use crate::pow::Puzzle;
 
@@ -50,6 +51,8 @@ pub enum Fact {
         /// Whether a client would have been served there.
         outcome: Result<(), ProbeFailure>,
     },
+    /// Something has happened to the control link to a remote backend.
+    Link { backend: BackendId, news: LinkNews },
     /// Whether the origins behind the local instances can be reached; `Err`
     /// says why none of them can. All local instances of a service share them.
     Origins(Result<(), String>),
@@ -149,6 +152,38 @@ pub enum ProbeFailure {
     /// is in trouble, which no other point of it would mend.
     #[error("{0}")]
     Application(String),
+}
+
+/// What has happened to a control link. One that was asked for is reported over
+/// until it is lost, or was not dialled.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LinkNews {
+    /// The backend says this of itself now.
+    Reported {
+        /// The number of the report, 1 or higher, which grows.
+        number: u64,
+        offered: Offered,
+        /// What is wrong with points that were left out, if there are any.
+        flaw: Option<Flaw>,
+    },
+    /// It is no more.
+    Lost(String),
+    /// There is none.
+    NotDialled(DialFailure),
+}
+
+/// Why there is no control link.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DialFailure {
+    /// The trouble is on our side of the network: nothing is known of the backend.
+    #[error("not known: {0}")]
+    Inconclusive(String),
+    /// Nobody answers at any of the points that were tried.
+    #[error("nobody met: {0}")]
+    Unmet(String),
+    /// The backend answers, and has no link for us.
+    #[error("met; it offers no control link")]
+    NotOffered,
 }
 
 /// Why an HSDir did not take a descriptor.

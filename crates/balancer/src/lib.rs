@@ -22,7 +22,9 @@
 //! | [`balancer`] | what happens when: calls every part below |
 //! | [`backend`] | whether one backend is live, and with which points |
 //! | [`offer`] | which of a backend's points may be offered to clients |
+//! | [`offered`] | what the local instances offer to publishers of other addresses |
 //! | [`remote`] | what a remote backend's own descriptor says, and when to fetch it again |
+//! | [`linked`] | when to dial a remote backend's control link, and what it says of the backend |
 //! | [`probing`], [`health`] | which point is probed when, and what the answers say |
 //! | [`content`] | what the descriptors should say |
 //! | [`held_back`] | which backends leave while clients are asked for work |
@@ -62,7 +64,9 @@ mod distinct;
 mod health;
 mod held_back;
 mod hsdir;
+mod linked;
 mod offer;
+mod offered;
 mod others;
 mod pause;
 mod probing;
@@ -80,5 +84,7 @@ mod timestamp;
 mod turns;
 
 pub use self::balancer::Balancer;
-pub use self::settings::{BackendPlace, BackendSettings, BalancerSettings, Distinct, Publishers};
+pub use self::settings::{
+    BackendPlace, BackendSettings, BalancerSettings, Distinct, Links, Publishers,
+};
 pub use self::status::{Belief, Status};

@@ -32,7 +32,7 @@ pub const MAX_LISTED: usize = 128;
 /// for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Report {
-    /// Counts the reports of one link, from 1 on.
+    /// Grows from one report of a link to the next, from 1 on.
     pub number: u64,
     /// What it is at.
     #[serde(flatten)]
@@ -74,7 +74,7 @@ pub enum Condition {
 /// What a publisher says to a backend.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Orders {
-    /// Counts the orders of one link, from 1 on.
+    /// Grows from one of a link to the next, from 1 on.
     pub number: u64,
     /// The number of the newest report that they take into account.
     pub answers: u64,
@@ -108,12 +108,16 @@ impl Condition {
 }
 
 impl Orders {
-    /// Whether the backend may go without that clients notice: this publisher has
-    /// seen the report with that `number`, and clients find none of its points any
-    /// more, or would find nobody else.
-    pub fn release(&self, number: u64) -> bool {
+    /// Whether the backend may let go of everything that the `report` does not
+    /// offer: the publisher has taken it into account, and clients find nothing
+    /// else any more, or would find nobody else.
+    pub fn release(&self, report: &Report) -> bool {
         let Standing { listed, changing, alone } = &self.standing;
-        self.answers >= number && (*alone || (listed.is_empty() && !changing))
+        let offered = |session: &SessionId| {
+            report.offer.points.iter().any(|point| point.session_id == *session)
+        };
+        let replaced = !changing && listed.iter().all(offered);
+        self.answers >= report.number && (*alone || replaced)
     }
 }
 
@@ -192,7 +196,7 @@ mod tests {
         assert!(written.len() < MAX_LINE, "{}", written.len());
         let mut lines = Lines::default();
         lines.push(&written).unwrap();
-        assert_eq!(lines.next::<Report>(), Some(Ok(report)));
+        assert_eq!(lines.message::<Report>(), Some(Ok(report)));
         let standing = Standing {
             listed: vec![SessionId([255; 32]); MAX_LISTED],
             changing: false,
@@ -211,18 +215,20 @@ mod tests {
     }
 
     #[test]
-    fn a_backend_is_released_by_orders_that_know_its_report_and_list_nothing_of_it() {
-        let orders = |answers, listed: usize, changing, alone| Orders {
-            number: 9,
-            answers,
-            standing: Standing { listed: vec![SessionId([1; 32]); listed], changing, alone },
+    fn a_backend_is_released_by_orders_that_know_its_report_and_list_nothing_else_of_it() {
+        let orders = |answers, listed: &[u16], changing, alone| {
+            let listed = listed.iter().map(|n| point(*n, *n).session_id).collect();
+            Orders { number: 9, answers, standing: Standing { listed, changing, alone } }
         };
-        assert!(orders(3, 0, false, false).release(3));
-        // It was not listed yet when these were written.
-        assert!(!orders(2, 0, false, false).release(3));
-        assert!(!orders(3, 1, false, false).release(3));
-        assert!(!orders(3, 0, true, false).release(3));
+        // Number 7, of the points 1 and 2.
+        let report = report(2);
+        assert!(orders(7, &[], false, false).release(&report));
+        assert!(orders(8, &[1, 2], false, false).release(&report));
+        // They were written before.
+        assert!(!orders(6, &[], false, false).release(&report));
+        assert!(!orders(7, &[1, 3], false, false).release(&report));
+        assert!(!orders(7, &[], true, false).release(&report));
         // Nobody else could take its clients.
-        assert!(orders(4, 1, true, true).release(3));
+        assert!(orders(7, &[3], true, true).release(&report));
     }
 }

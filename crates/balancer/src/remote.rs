@@ -38,7 +38,7 @@ const CHANGING: Duration = Duration::from_secs(60);
 /// in the backend's descriptor and costs our clients retries until we see it.
 /// Reached by doubling.
 const CALM: (Duration, Duration) = (Duration::from_secs(10 * 60), Duration::from_secs(20 * 60));
-/// The same, on average, where probes see that: HSDirs know nobody else who asks
+/// The same, on average, where probes or a control link see that: HSDirs know nobody else who asks
 /// for ever.
 const CALM_WHILE_PROBED: Duration = Duration::from_secs(45 * 60);
 /// When to look after the time period has changed. C tor has other points in
@@ -87,6 +87,8 @@ pub(super) struct RemoteDescriptor {
     pace: Duration,
     /// Whether probes tell as well when points fail.
     probed: bool,
+    /// Whether its control link is up.
+    linked: bool,
     /// Whether any fetch has ended, in whatever way.
     answered: bool,
     /// The period in which clients look.
@@ -147,6 +149,7 @@ impl RemoteDescriptor {
             fetching_since: None,
             pace: CHANGING,
             probed: false,
+            linked: false,
             answered: false,
             current: None,
             revisions: BTreeMap::new(),
@@ -253,6 +256,16 @@ impl RemoteDescriptor {
         }
     }
 
+    /// Whether its control link is up, which says sooner what its descriptor does.
+    pub(super) fn linked(&mut self, linked: bool, now: Instant, rng: &mut impl Rng) {
+        if self.linked && !linked {
+            self.pace = CHANGING;
+            let latest = now + stretched(CHANGING, rng);
+            self.fetch_at = self.fetch_at.map(|at| at.min(latest));
+        }
+        self.linked = linked;
+    }
+
     /// The machine has slept, so what was seen last is old. How long a revision
     /// has not moved counts in time awake still: a wall clock that was set right
     /// looks like a sleep and must not make every backend stale.
@@ -306,7 +319,7 @@ impl RemoteDescriptor {
         let changed = !old_copy && !old_period && offer != *offered;
         self.pace = if changed { CHANGING } else { (self.pace * 2).min(CALM.0) };
         let delay = match self.pace {
-            _ if self.probed => exponential(CALM_WHILE_PROBED, rng),
+            _ if self.probed || self.linked => exponential(CALM_WHILE_PROBED, rng),
             pace if pace == CALM.0 => between(CALM.0, CALM.1, rng),
             pace => stretched(pace, rng),
         };
@@ -535,6 +548,17 @@ mod tests {
         assert!((35 * MINUTE..50 * MINUTE).contains(&mean), "{mean:?}");
         // Else one that has died would look alive for longer than HSDirs keep it.
         assert!(waited.iter().all(|it| *it <= REVISION_UNMOVED));
+    }
+
+    #[test]
+    fn one_with_a_control_link_is_fetched_seldom_and_soon_after_it_is_lost() {
+        let mut world = World::new();
+        let mut rng = rng();
+        world.wait();
+        world.remote.linked(true, world.now, &mut rng);
+        world.finds(1, 1, 1);
+        world.remote.linked(false, world.now, &mut rng);
+        assert!(world.wait() <= CHANGING * 3 / 2);
     }
 
     #[test]

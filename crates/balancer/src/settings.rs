@@ -19,6 +19,8 @@ pub struct BalancerSettings {
     pub distinct: Distinct,
     /// Who else publishes the address.
     pub publishers: Publishers,
+    /// Whether remote backends are asked for control links.
+    pub links: Links,
     /// How long after a probe of a point the next one follows; `None`: no probes.
     pub probe_every: Option<Duration>,
     /// How long instead after a probe of a backend the next one of it follows, on
@@ -48,6 +50,18 @@ pub enum Publishers {
     One,
     /// Other processes with the same key and the same remote backends too.
     Several,
+}
+
+/// Whether remote backends are asked for control links.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Links {
+    /// Those that turn out to have one; the others rarely.
+    #[default]
+    Auto,
+    /// All are expected to have one.
+    Always,
+    /// None.
+    Never,
 }
 
 /// One backend.

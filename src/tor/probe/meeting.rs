@@ -27,6 +27,7 @@ use super::handshake::Handshake;
 use super::replies::{AtIntroPoint, AtRendezvousPoint};
 use super::verdict::{Refusal, Steps, Verdict};
 use crate::causes::is_out_of_handles;
+use crate::tor::binding::{Binding, Exporting};
 use crate::tor::network::Network;
 use crate::tor::{descriptor, hsdirs};
 use onionbraid_balancer::onion::{IntroPoint, OnionAddress};
@@ -44,6 +45,11 @@ const MEET_WITHIN: Duration = Duration::from_secs(30);
 /// How long the service's origin may take to accept a stream.
 const STREAM_WITHIN: Duration = Duration::from_secs(30);
 
+/// A rendezvous point, at a relay of our own choice, is there within a second or
+/// two. Where that takes longer, our own side of the network is slow, and whoever
+/// is silent may only be late.
+pub(super) const SLOW: Duration = Duration::from_secs(5);
+
 /// Each call of the circuit pool is one attempt, which can fail by chance.
 const CIRCUIT_ATTEMPTS: usize = 3;
 
@@ -51,6 +57,8 @@ const CIRCUIT_ATTEMPTS: usize = 3;
 /// is dropped.
 pub(crate) struct Meeting {
     tunnel: ClientOnionServiceDataTunnel,
+    /// What both ends of the circuit know; `None` never comes of a handshake.
+    binding: Option<Binding>,
 }
 
 /// A stream on the circuit of a meeting.
@@ -58,7 +66,7 @@ pub(crate) struct OpenStream {
     /// The data.
     pub(crate) stream: DataStream,
     /// Keeps the circuit open.
-    _meeting: Meeting,
+    pub(crate) meeting: Meeting,
 }
 
 /// A rendezvous point that waits for a service.
@@ -129,26 +137,44 @@ pub(crate) async fn meet(
     // No extension was requested, so none is negotiated.
     let none = Protocols::new();
     let (protocol, role) = (RelayProtocol::HsV3, HandshakeRole::Initiator);
+    let mut binding = None;
+    let keys = Exporting::new(keys, &mut binding);
     rendezvous
         .tunnel
         .extend_virtual(protocol, role, keys, parameters, &none)
         .await
         .map_err(|error| ours(&error.to_string()))?;
-    Ok(Meeting { tunnel: rendezvous.tunnel })
+    Ok(Meeting { tunnel: rendezvous.tunnel, binding })
 }
 
 impl Meeting {
+    /// What both ends of the circuit know, and nobody else.
+    pub(crate) fn binding(&self) -> Option<&Binding> {
+        self.binding.as_ref()
+    }
+
     /// Opens a stream to a port of the service.
     ///
     /// # Errors
     ///
     /// [`Verdict::Refused`] or [`Verdict::StreamSilent`].
     pub(crate) async fn open(self, port: u16, steps: &mut Steps) -> Result<OpenStream, Verdict> {
+        self.open_with("", port, steps).await
+    }
+
+    /// The same with words for the service where BEGIN has a host for exit relays:
+    /// onion services look at the port alone.
+    pub(crate) async fn open_with(
+        self,
+        words: &str,
+        port: u16,
+        steps: &mut Steps,
+    ) -> Result<OpenStream, Verdict> {
         let started = Instant::now();
-        match timeout(STREAM_WITHIN, self.tunnel.begin_stream("", port, None)).await {
+        match timeout(STREAM_WITHIN, self.tunnel.begin_stream(words, port, None)).await {
             Ok(Ok(stream)) => {
                 steps.stream = Some(started.elapsed());
-                Ok(OpenStream { stream, _meeting: self })
+                Ok(OpenStream { stream, meeting: self })
             }
             Ok(Err(error)) => Err(Verdict::Refused(refusal(&error))),
             Err(_) => Err(Verdict::StreamSilent),

@@ -2,6 +2,8 @@
 
 #![cfg(test)]
 
+mod links;
+
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -9,7 +11,9 @@ use rand::rngs::StdRng;
 
 use super::*;
 use crate::command::Publication;
-use crate::fact::{FetchFailure, FetchedDescriptor, PeriodView, ProbeFailure, UploadFailure};
+use crate::fact::{
+    DialFailure, FetchFailure, FetchedDescriptor, LinkNews, PeriodView, ProbeFailure, UploadFailure,
+};
 use crate::onion::{Capabilities, IntroPoint, OnionAddress};
 use crate::operator::{OperatorOrder, Refused, Verb};
 use crate::pow::{Puzzle, SeedSlot};
@@ -23,6 +27,10 @@ struct World {
     now: Now,
     rng: StdRng,
     fetches: usize,
+    /// When a control link was dialled, to which backend and at how many points.
+    dials: Vec<(Duration, u32, usize)>,
+    /// How dials end, if they do.
+    undialled: Option<DialFailure>,
     uploads: Vec<(Duration, Publication)>,
     began: Instant,
     deaf: bool,
@@ -40,6 +48,8 @@ impl World {
             now,
             rng: rng(),
             fetches: 0,
+            dials: Vec::new(),
+            undialled: None,
             uploads: Vec::new(),
             began: now.monotonic,
             deaf: false,
@@ -95,6 +105,15 @@ impl World {
                 Command::Publish(publication) => publication,
                 Command::Probe { backend, point } => {
                     self.probed(backend, &point);
+                    continue;
+                }
+                Command::Dial { backend, points } => {
+                    self.dials.push((self.now.monotonic - self.began, backend.0, points.len()));
+                    if let Some(failure) = self.undialled.clone() {
+                        let news = LinkNews::NotDialled(failure);
+                        let answer = Fact::Link { backend, news };
+                        self.balancer.handle_fact(answer, self.now, &mut self.rng);
+                    }
                     continue;
                 }
                 _ => {

@@ -28,23 +28,21 @@ pub enum Malformed {
 pub struct Lines {
     /// What has come and was not given out.
     kept: Vec<u8>,
+    /// How many bytes of it hold no end of a line: who sends byte by byte does not
+    /// have us look through the whole line each time.
+    searched: usize,
 }
 
 impl Lines {
-    /// More bytes have come. To be called when [`next`](Self::next) has nothing
+    /// More bytes have come. To be called when [`message`](Self::message) has nothing
     /// left to give.
     ///
     /// # Errors
     ///
     /// If they make no message, however they go on.
     pub fn push(&mut self, bytes: &[u8]) -> Result<(), Malformed> {
-        let unfinished = match self.kept.contains(&b'\n') {
-            true => 0,
-            false => {
-                self.kept.len() + bytes.iter().position(|b| *b == b'\n').unwrap_or(bytes.len())
-            }
-        };
-        if unfinished >= MAX_LINE {
+        let rest = bytes.iter().position(|byte| *byte == b'\n').unwrap_or(bytes.len());
+        if self.kept.len() + rest >= MAX_LINE {
             return Err(Malformed::TooLong);
         }
         self.kept.extend_from_slice(bytes);
@@ -56,9 +54,14 @@ impl Lines {
     /// # Errors
     ///
     /// If the line is no such message.
-    pub fn next<T: DeserializeOwned>(&mut self) -> Option<Result<T, Malformed>> {
-        let end = self.kept.iter().position(|byte| *byte == b'\n')?;
-        let line: Vec<u8> = self.kept.drain(..=end).collect();
+    pub fn message<T: DeserializeOwned>(&mut self) -> Option<Result<T, Malformed>> {
+        let new = self.kept.get(self.searched..).unwrap_or_default();
+        let Some(end) = new.iter().position(|byte| *byte == b'\n') else {
+            self.searched = self.kept.len();
+            return None;
+        };
+        let line: Vec<u8> = self.kept.drain(..=self.searched + end).collect();
+        self.searched = 0;
         if line.len() > MAX_LINE {
             return Some(Err(Malformed::TooLong));
         }
@@ -91,7 +94,7 @@ mod tests {
             let mut found = Vec::new();
             for piece in bytes.chunks(piece) {
                 lines.push(piece).unwrap();
-                while let Some(message) = lines.next::<Orders>() {
+                while let Some(message) = lines.message::<Orders>() {
                     found.push(message.unwrap().number);
                 }
             }
@@ -114,7 +117,7 @@ mod tests {
         for text in ["[".repeat(60_000), "9".repeat(60_000), "\"\\u0000\"".into(), "{}".into()] {
             let mut lines = Lines::default();
             lines.push(format!("{text}\n").as_bytes()).unwrap();
-            assert_eq!(lines.next::<Report>(), Some(Err(Malformed::NoMessage)));
+            assert_eq!(lines.message::<Report>(), Some(Err(Malformed::NoMessage)));
         }
     }
 
@@ -128,7 +131,7 @@ mod tests {
                 if lines.push(&piece).is_err() {
                     break;
                 }
-                while let Some(message) = lines.next::<Report>() {
+                while let Some(message) = lines.message::<Report>() {
                     if message.is_err() {
                         break;
                     }

@@ -454,7 +454,7 @@ impl Judging {
                 Command::Probe { backend, point } => self.probe(backend, point.session_id),
                 Command::Replace { backend, session } => self.replace(backend, session),
                 Command::Publish(publication) => self.store(publication),
-                Command::Inspect { .. } => {}
+                Command::Inspect { .. } | Command::Dial { .. } => {}
             }
         }
         if let Some(at) = self.balancer.poll_timeout() {

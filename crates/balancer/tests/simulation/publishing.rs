@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use onionbraid_balancer::command::{Command, Publication};
 use onionbraid_balancer::fact::{
-    BackendId, Fact, FetchFailure, FetchedDescriptor, Now, UploadFailure,
+    BackendId, DialFailure, Fact, FetchFailure, FetchedDescriptor, LinkNews, Now, UploadFailure,
 };
 use onionbraid_balancer::onion::{
     Capabilities, IntroPoint, OnionAddress, Period, RelayId, SessionId,
@@ -275,6 +275,9 @@ impl Site {
                 Command::Fetch { backend } => self.fetched(backend),
                 Command::Publish(publication) => self.store(publication),
                 Command::Inspect { period, hsdir } => self.inspected(period, hsdir),
+                Command::Dial { backend, .. } => {
+                    Fact::Link { backend, news: LinkNews::NotDialled(DialFailure::NotOffered) }
+                }
                 Command::Probe { .. } | Command::Replace { .. } => unreachable!("not wanted"),
             };
             let delay = self.between(SECOND / 10, 5 * SECOND);

@@ -299,6 +299,7 @@ impl Simulation {
                 Command::Fetch { backend } => self.fetch(backend),
                 Command::Publish(publication) => self.store(publication),
                 Command::Inspect { period, hsdir } => self.inspect(period, hsdir),
+                Command::Dial { .. } => {}
                 Command::Probe { .. } | Command::Replace { .. } => unreachable!("not wanted"),
             }
         }

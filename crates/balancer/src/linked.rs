@@ -1,0 +1,351 @@
+//! When to dial the control link to a remote backend, and what to think of the
+//! backend by it.
+//!
+//! A link is never the only truth. While it is up, the backend's points are those
+//! that it reports. When it is lost, the backend is dialled again at once: if it
+//! is met, nothing has happened; if nobody answers at any point that is tried, it
+//! is gone, as clients would find; and if neither is known after a while, its own
+//! descriptor says again what to think of it. One that has taken its points back
+//! stays out until it has others to offer, over a link or in a new descriptor.
+//!
+//! Whether a backend has a link to offer is found out by asking: with
+//! [`Links::Auto`] once after the start and once a day, for C tor never has one.
+//! Called by [`TrackedBackend`](super::backend::TrackedBackend).
+
+use std::time::{Duration, Instant};
+
+use rand::Rng;
+use rand::seq::IndexedRandom as _;
+
+use super::fact::{DialFailure, LinkNews};
+use super::link::{Condition, Offered};
+use super::offer::Offer;
+use super::schedule::{Alarm, Allowance, backoff, between, stretched};
+use super::settings::Links;
+use crate::onion::{Flaw, IntroPoint};
+use crate::status::{BackendState, LinkState};
+
+/// How soon a backend is asked whose points have just become known: not all
+/// backends of a service at the same moment.
+const FIRST: (Duration, Duration) = (Duration::ZERO, Duration::from_secs(10));
+/// After so long one that was met and has no link for us is asked again ...
+const NOT_OFFERED: Duration = Duration::from_secs(24 * 60 * 60);
+/// ... unless it should have one: then in steps from here ...
+const MISSING_FIRST: Duration = Duration::from_secs(30);
+/// ... to here.
+const MISSING_MOST: Duration = Duration::from_secs(10 * 60);
+/// The delay after the first dial that failed, where there was a link before ...
+const REDIAL_FIRST: Duration = Duration::from_secs(2);
+/// ... and at most: a backend that was restarted with the points that it had is
+/// found by this alone.
+const REDIAL_MOST: Duration = Duration::from_secs(60);
+/// The same where there was none: the backend is likely no better reached by its
+/// clients, which probes and fetches look after.
+const UNMET_FIRST: Duration = Duration::from_secs(60);
+/// See [`UNMET_FIRST`].
+const UNMET_MOST: Duration = Duration::from_secs(60 * 60);
+/// After so long the answer to a dial is given up as lost.
+const DIAL_LIMIT: Duration = Duration::from_secs(3 * 60);
+/// How many points are tried at the same time where there was a link. One is
+/// enough to ask for the first time, and all that C tor backends get.
+const TRIED_AT_ONCE: usize = 3;
+/// How long what a lost link said last is truer than the backend's descriptor: a
+/// change of its points is in there within a minute.
+const TRUSTED_FOR: Duration = Duration::from_secs(2 * 60);
+/// How often the reports of one backend can change what is wanted: about as often
+/// as its descriptor could.
+const CHANGES: Allowance = Allowance::new(6, Duration::from_secs(60));
+/// How often one backend is dialled at once that has lost its link.
+const REDIALS: Allowance = Allowance::new(3, Duration::from_secs(60));
+/// How often one backend that leaves has it published at once, however often the
+/// descriptor has changed before.
+const DEPARTURES: Allowance = Allowance::new(2, Duration::from_secs(5 * 60));
+
+/// The control link to one backend.
+#[derive(Debug)]
+pub(super) struct BackendLink {
+    wanted: Links,
+    phase: Phase,
+    /// When to dial next; `None` until there is a point to dial at.
+    dial_at: Option<Instant>,
+    /// Dials that failed in a row, and whether the last one met nobody.
+    failures: u32,
+    unmet: bool,
+    /// Whether there was a link since the start.
+    speaks: bool,
+    /// What the backend said last.
+    said: Option<Said>,
+    /// What it has said since, too soon after other changes.
+    waiting: Option<(u64, Said)>,
+    /// The number of the last report that was taken into account.
+    heard: u64,
+    changes: Allowance,
+    departures: Allowance,
+    redials: Allowance,
+    /// Whether it has left since [`take_departure`](Self::take_departure).
+    left: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Down,
+    Dialling { since: Instant },
+    Up,
+}
+
+/// What a backend has reported.
+#[derive(Clone, Debug)]
+struct Said {
+    condition: Condition,
+    offer: Offer,
+    /// When the link was lost that it came over.
+    lost_at: Option<Instant>,
+    /// Whether nobody has answered since.
+    gone: bool,
+}
+
+impl BackendLink {
+    pub(super) fn new(wanted: Links) -> Self {
+        Self {
+            wanted,
+            phase: Phase::Down,
+            dial_at: None,
+            failures: 0,
+            unmet: false,
+            speaks: false,
+            said: None,
+            waiting: None,
+            heard: 0,
+            changes: CHANGES,
+            departures: DEPARTURES,
+            redials: REDIALS,
+            left: false,
+        }
+    }
+
+    /// From now on it is wanted so. If that is new, one that is not there is asked
+    /// for again.
+    pub(super) fn want(&mut self, wanted: Links) {
+        if self.wanted == wanted {
+            return;
+        }
+        self.wanted = wanted;
+        self.failures = 0;
+        if self.phase == Phase::Down {
+            self.dial_at = None;
+        }
+        if wanted == Links::Never {
+            *self = Self::new(wanted);
+        }
+    }
+
+    /// How it is, where the backend can have one.
+    pub(super) fn state(&self) -> Option<LinkState> {
+        match self.phase {
+            Phase::Up => Some(LinkState::Up),
+            _ if self.speaks || self.wanted == Links::Always => Some(LinkState::Down),
+            _ => None,
+        }
+    }
+
+    pub(super) fn is_up(&self) -> bool {
+        self.phase == Phase::Up
+    }
+
+    /// The number of the newest report that is taken into account.
+    pub(super) fn heard(&self) -> u64 {
+        self.heard
+    }
+
+    /// Whether the backend has just left and may have that published at once.
+    pub(super) fn take_departure(&mut self) -> bool {
+        std::mem::take(&mut self.left)
+    }
+
+    /// Something has happened to the link. True if the backend may have other
+    /// points by now, which its descriptor would tell.
+    pub(super) fn news(&mut self, news: LinkNews, now: Instant, rng: &mut impl Rng) -> bool {
+        if self.wanted == Links::Never {
+            return false;
+        }
+        match news {
+            LinkNews::Reported { number, offered, flaw } => {
+                self.reported(number, offered, flaw);
+                false
+            }
+            LinkNews::Lost(_) => {
+                self.lost(now, rng);
+                true
+            }
+            LinkNews::NotDialled(failure) => self.not_dialled(&failure, now, rng),
+        }
+    }
+
+    fn reported(&mut self, number: u64, offered: Offered, flaw: Option<Flaw>) {
+        if self.phase != Phase::Up {
+            // Each link counts from 1.
+            self.heard = 0;
+        }
+        (self.phase, self.speaks, self.failures, self.unmet) = (Phase::Up, true, 0, false);
+        let Offered { condition, points, capabilities } = offered;
+        let before = self.said.take();
+        let nothing = Offer::default();
+        let known = before.as_ref().map_or(&nothing, |said| &said.offer);
+        let offer = Offer::new(points, capabilities, flaw, known);
+        let said = Said { condition, offer, lost_at: None, gone: false };
+        match before {
+            // It says the same, perhaps over another link.
+            Some(before) if before.offer == said.offer && before.condition == condition => {
+                self.said = Some(said);
+                self.heard = number;
+                self.waiting = None;
+            }
+            before => {
+                let before = before.filter(|before| !before.gone);
+                self.said = before.map(|before| Said { lost_at: None, ..before });
+                self.waiting = Some((number, said));
+            }
+        }
+    }
+
+    /// Takes into account what has been reported, as far as that may be now.
+    pub(super) fn progress(&mut self, alarm: &mut Alarm) {
+        if self.waiting.is_none() || !self.changes.permits(alarm) {
+            return;
+        }
+        let Some((number, said)) = self.waiting.take() else { return };
+        self.changes.take(alarm.now());
+        if said.offer.points().is_empty() {
+            self.leaves(alarm);
+        }
+        self.said = Some(said);
+        self.heard = number;
+    }
+
+    /// The points of the backend leave all at once.
+    fn leaves(&mut self, alarm: &mut Alarm) {
+        let had_points = self.said.as_ref().is_none_or(|said| !said.offer.points().is_empty());
+        if had_points && self.departures.permits(alarm) {
+            self.departures.take(alarm.now());
+            self.left = true;
+        }
+    }
+
+    fn lost(&mut self, now: Instant, rng: &mut impl Rng) {
+        if self.phase == Phase::Up
+            && let Some(said) = &mut self.said
+        {
+            said.lost_at = Some(now);
+        }
+        self.phase = Phase::Down;
+        self.waiting = None;
+        let at_once = self.redials.permits(&mut Alarm::new(now));
+        self.dial_at = Some(match at_once {
+            true => now,
+            false => now + stretched(REDIAL_MOST, rng),
+        });
+        self.redials.take(now);
+    }
+
+    fn not_dialled(&mut self, failure: &DialFailure, now: Instant, rng: &mut impl Rng) -> bool {
+        self.phase = Phase::Down;
+        self.failures = self.failures.saturating_add(1);
+        self.unmet = matches!(failure, DialFailure::Unmet(_));
+        let delay = match failure {
+            DialFailure::NotOffered => {
+                // It is alive, and its descriptor all there is.
+                self.said = None;
+                match self.speaks || self.wanted == Links::Always {
+                    true => backoff(self.failures, MISSING_FIRST, MISSING_MOST),
+                    false => NOT_OFFERED,
+                }
+            }
+            DialFailure::Unmet(_) | DialFailure::Inconclusive(_) => match self.speaks {
+                true => backoff(self.failures, REDIAL_FIRST, REDIAL_MOST),
+                false => backoff(self.failures, UNMET_FIRST, UNMET_MOST),
+            },
+        };
+        self.dial_at = Some(now + stretched(delay, rng));
+        let lost = self.said.as_mut().filter(|said| said.lost_at.is_some());
+        match lost {
+            Some(said) if self.unmet && !said.gone => {
+                said.gone = true;
+                self.leaves(&mut Alarm::new(now));
+                true
+            }
+            _ => self.unmet,
+        }
+    }
+
+    /// The backend's own descriptor says something new. While the link is up it
+    /// knows better; once it is lost, that is the newest there is.
+    pub(super) fn descriptor_changed(&mut self, now: Instant, rng: &mut impl Rng) {
+        if self.phase == Phase::Up {
+            return;
+        }
+        self.said = None;
+        if self.unmet {
+            // It may be met at its new points.
+            self.dial_at = Some(now + between(FIRST.0, FIRST.1, rng));
+            self.unmet = false;
+        }
+    }
+
+    /// The points to dial at now, if it is time. `points` are those known of the
+    /// backend, whether it is live or not.
+    pub(super) fn dial(
+        &mut self,
+        points: &[IntroPoint],
+        alarm: &mut Alarm,
+        rng: &mut impl Rng,
+    ) -> Option<Vec<IntroPoint>> {
+        if let Phase::Dialling { since } = self.phase
+            && alarm.reached(since + DIAL_LIMIT)
+        {
+            let lost = DialFailure::Inconclusive("no answer in time".into());
+            self.not_dialled(&lost, alarm.now(), rng);
+        }
+        if self.wanted == Links::Never || self.phase != Phase::Down || points.is_empty() {
+            return None;
+        }
+        let at = *self.dial_at.get_or_insert_with(|| alarm.now() + between(FIRST.0, FIRST.1, rng));
+        if !alarm.reached(at) {
+            return None;
+        }
+        let expected = self.speaks || self.wanted == Links::Always;
+        let tried = if expected { TRIED_AT_ONCE } else { 1 };
+        self.phase = Phase::Dialling { since: alarm.now() };
+        alarm.reached(alarm.now() + DIAL_LIMIT);
+        Some(points.sample(rng, tried).cloned().collect())
+    }
+
+    /// What the backend offers by its own word, while that is worth more than its
+    /// descriptor.
+    pub(super) fn offer(&self, alarm: &mut Alarm) -> Option<&Offer> {
+        self.trusted(alarm).map(|said| &said.offer)
+    }
+
+    /// What to think of the backend by that, and why.
+    pub(super) fn judge(&self, alarm: &mut Alarm) -> Option<(BackendState, Option<String>)> {
+        use BackendState::{Down, Up};
+        let said = self.trusted(alarm)?;
+        Some(if said.gone {
+            (Down, Some("its control link is lost, and none of its points asked answers".into()))
+        } else if said.offer.points().is_empty() {
+            let flaw = said.offer.flaw().map(|flaw| format!("; one that it has has {flaw}"));
+            let reason = said.condition.reason();
+            (Down, Some(format!("{reason}{}", flaw.unwrap_or_default())))
+        } else {
+            (Up, said.lost_at.map(|_| "its control link is lost; dialling again".into()))
+        })
+    }
+
+    fn trusted(&self, alarm: &mut Alarm) -> Option<&Said> {
+        let said = self.said.as_ref()?;
+        let outdated = |at: Instant| alarm.reached(at + TRUSTED_FOR);
+        // Its descriptor lists the points of one that has ended, or whose origins are
+        // down, as long as it does not publish again.
+        let has_left = said.gone || said.offer.points().is_empty();
+        (has_left || !said.lost_at.is_some_and(outdated)).then_some(said)
+    }
+}

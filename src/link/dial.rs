@@ -1,0 +1,81 @@
+//! The publisher's end of one control link: dials a backend once and keeps the
+//! link until it breaks.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch};
+use tor_hscrypto::pk::HsIdKeypair;
+
+use super::proof;
+use super::speak::speak;
+use crate::clock::now;
+use crate::tor::network::Network;
+use crate::tor::probe::{OpenStream, Refusal, Steps, Verdict, meet_at_any};
+use crate::tor::without_private;
+use onionbraid_balancer::fact::{DialFailure, LinkNews};
+use onionbraid_balancer::link::{self, Offered, Report, Standing};
+use onionbraid_balancer::onion::{IntroPoint, OnionAddress};
+
+/// How long it may take to meet a backend. Where all is well that is a second or
+/// two; who is not there by then is dialled again.
+const MEET_WITHIN: Duration = Duration::from_secs(8);
+
+/// What is needed to dial.
+pub(crate) struct Dial {
+    /// Circuits and directory.
+    pub(crate) network: Network,
+    /// The key of the address that we publish, ...
+    pub(crate) identity: Arc<HsIdKeypair>,
+    /// ... and the address.
+    pub(crate) frontend: OnionAddress,
+    /// Whom to dial.
+    pub(crate) backend: OnionAddress,
+    /// Where to meet it.
+    pub(crate) points: Vec<IntroPoint>,
+    /// What it has to know: the newest report that is taken into account, and what
+    /// has become of its points.
+    pub(crate) standing: watch::Receiver<(u64, Standing)>,
+}
+
+impl Dial {
+    /// Dials, and tells what the backend reports as long as the link lasts. Gives
+    /// back how it ended.
+    pub(crate) async fn run(self, told: mpsc::Sender<LinkNews>) -> LinkNews {
+        match self.open().await {
+            Ok(OpenStream { stream, meeting: _circuit }) => {
+                let look = |report| self.looked_at(report);
+                speak(stream, self.standing.clone(), &told, look).await
+            }
+            Err(failure) => LinkNews::NotDialled(failure),
+        }
+    }
+
+    /// A stream to the backend's end.
+    async fn open(&self) -> Result<OpenStream, DialFailure> {
+        let unknown = |why: &str| DialFailure::Inconclusive(why.to_owned());
+        let meeting = meet_at_any(&self.network, &self.points, &self.backend, MEET_WITHIN).await?;
+        let directory = self.network.directory().map_err(|error| unknown(&error.to_string()))?;
+        let period = directory.hs_time_period();
+        drop(directory);
+        let binding = meeting.binding().ok_or_else(|| unknown("the circuit has no binding"))?;
+        let proof = crate::tor::wiped(|| {
+            proof::prove(&self.identity, period, &self.backend, binding, now().wall)
+        });
+        let proof = proof.ok_or_else(|| unknown("no proof can be made with the key"))?;
+        let port = link::port(&self.backend, &self.frontend);
+        let opened = meeting.open_with(&proof, port, &mut Steps::default()).await;
+        opened.map_err(|verdict| match verdict {
+            Verdict::Refused(Refusal::Broken(why)) => DialFailure::Inconclusive(why),
+            _ => DialFailure::NotOffered,
+        })
+    }
+
+    /// A report without the points that no client could use.
+    fn looked_at(&self, report: Report) -> LinkNews {
+        let Report { number, offer: Offered { condition, points, capabilities } } = report;
+        let (points, flaw) = without_private(points, &self.network);
+        let offered = Offered { condition, points, capabilities };
+        LinkNews::Reported { number, offered, flaw }
+    }
+}

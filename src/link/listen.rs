@@ -1,0 +1,177 @@
+//! The backend's end of control links: recognises the publishers of its frontends
+//! and answers them.
+//!
+//! Whoever is not one of them is none of its business: the stream goes on to
+//! whatever the service has at that port, as if there were no links.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{Method, Request, Response, StatusCode};
+use hyper::body::Incoming;
+use hyper::server::conn::http2;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use parking_lot::Mutex;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::watch;
+
+use super::proof;
+use super::seats::{Seat, Seats};
+use super::wire::{HEADS, Reader, States, Tasks, WINDOW, nothing, states};
+use crate::clock::now;
+use crate::instance::ClientStream;
+use crate::tor::hsdirs::identity_key;
+use crate::tor::network::Network;
+use onionbraid_balancer::link::{self, Offered, Orders, Path, Report};
+use onionbraid_balancer::onion::OnionAddress;
+
+/// How often a publisher that is silent is asked whether it is there, and how long
+/// it may take to say so: nothing hurries here, its own pings come sooner.
+const PING: Duration = Duration::from_secs(30);
+
+/// Requests that a link may have open: the two that there are, and those that come
+/// in their place.
+const REQUESTS: u32 = 8;
+
+/// Answers the publishers of the addresses that a service is a backend of.
+pub(crate) struct Listener {
+    /// The service's own address.
+    backend: OnionAddress,
+    network: Network,
+    frontends: Mutex<Vec<OnionAddress>>,
+    /// What they are told.
+    report: watch::Sender<Report>,
+    seats: Arc<Seats>,
+}
+
+impl Listener {
+    /// For the service of this address; it knows no frontend yet.
+    pub(crate) fn new(backend: OnionAddress, network: Network) -> Self {
+        let (report, _) = watch::channel(Report { number: 1, offer: Offered::default() });
+        Self { backend, network, frontends: Mutex::default(), report, seats: Arc::default() }
+    }
+
+    /// Answers the publishers of these addresses from now on, and no others.
+    pub(crate) fn answer_for(&self, frontends: Vec<OnionAddress>) {
+        self.seats.keep(&frontends);
+        *self.frontends.lock() = frontends;
+    }
+
+    /// This is what the service offers now.
+    pub(crate) fn offer(&self, offered: Offered) {
+        self.report.send_if_modified(|report| {
+            let is_new = report.offer != offered;
+            if is_new {
+                *report = Report { number: report.number + 1, offer: offered };
+            }
+            is_new
+        });
+    }
+
+    /// Whether publishers hold a link to it.
+    pub(crate) fn has_links(&self) -> bool {
+        !self.seats.is_empty()
+    }
+
+    /// Whether no client finds through any of them what is not offered any more, or
+    /// would find nothing else.
+    pub(crate) fn is_released(&self) -> bool {
+        self.seats.release(&self.report.borrow())
+    }
+
+    /// Whether none of them has another backend that is live.
+    pub(crate) fn is_alone(&self) -> bool {
+        self.seats.are_alone()
+    }
+
+    /// Waits until something has changed of who holds links, or of what they say.
+    pub(crate) async fn changed(&self) {
+        self.seats.changed().await;
+    }
+
+    /// The frontend whose publisher asks for this stream, if it does.
+    pub(crate) fn recognises(&self, stream: &ClientStream) -> Option<OnionAddress> {
+        if stream.host().is_empty() {
+            return None;
+        }
+        let frontends = self.frontends.lock().clone();
+        let asked = |frontend: &OnionAddress| link::port(&self.backend, frontend) == stream.port();
+        let frontend = frontends.into_iter().find(asked)?;
+        let (key, binding) = (identity_key(&frontend)?, stream.binding()?);
+        let current = self.network.directory().ok()?.hs_time_period();
+        let periods: Vec<_> =
+            [Some(current), current.prev(), current.next()].into_iter().flatten().collect();
+        let (proof, now) = (stream.host(), now().wall);
+        proof::is_proven(proof, &key, &periods, &self.backend, binding, now).then_some(frontend)
+    }
+
+    /// Serves the link of a publisher of this address until it ends.
+    pub(crate) async fn serve<S>(&self, frontend: OnionAddress, stream: S)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        serve(stream, self.report.subscribe(), self.seats.take(frontend)).await;
+    }
+}
+
+/// Answers on the stream until the link breaks or the seat is to be left.
+pub(super) async fn serve<S>(stream: S, report: watch::Receiver<Report>, seat: Seat)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    tracing::debug!("a publisher holds a control link");
+    let seat = Arc::new(seat);
+    let service = service_fn(|request| answer(request, report.clone(), Arc::clone(&seat)));
+    let tasks = Tasks::default();
+    let connection = http2::Builder::new(tasks.spawner())
+        .timer(TokioTimer::new())
+        .keep_alive_interval(PING)
+        .keep_alive_timeout(PING)
+        .initial_stream_window_size(WINDOW)
+        .initial_connection_window_size(WINDOW)
+        .max_header_list_size(HEADS)
+        .max_concurrent_streams(REQUESTS)
+        .serve_connection(TokioIo::new(stream), service);
+    tokio::select! {
+        ended = connection => if let Err(error) = ended {
+            tracing::debug!(%error, "a control link broke");
+        },
+        () = seat.leave.cancelled() => {}
+    }
+}
+
+async fn answer(
+    request: Request<Incoming>,
+    report: watch::Receiver<Report>,
+    seat: Arc<Seat>,
+) -> Result<Response<States>, Infallible> {
+    let (status, body) = match (request.method(), request.uri().path()) {
+        (&Method::GET, path) if path == Path::State.as_str() => {
+            (StatusCode::OK, states(report, |report, _| report.clone()))
+        }
+        (&Method::POST, path) if path == Path::Orders.as_str() => {
+            (take_orders(request.into_body(), &seat).await, nothing())
+        }
+        _ => (StatusCode::NOT_FOUND, nothing()),
+    };
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    Ok(response)
+}
+
+/// Listens to orders until there are no more.
+async fn take_orders(body: Incoming, seat: &Seat) -> StatusCode {
+    let mut orders = Reader::new(body);
+    loop {
+        match orders.next(|orders: &Orders| orders.number).await {
+            Ok(orders) => seat.heard(orders),
+            Err(error) => {
+                tracing::debug!(%error, "no more orders of a publisher");
+                return StatusCode::NO_CONTENT;
+            }
+        }
+        orders.pause().await;
+    }
+}

@@ -1,0 +1,160 @@
+//! The publishers that hold a link to this backend, and what each has said last.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+use onionbraid_balancer::link::{Orders, Report};
+use onionbraid_balancer::onion::OnionAddress;
+
+/// Links of the publishers of one address at the same time. One more takes the
+/// place of the oldest: a publisher that was cut off dials anew before we notice.
+const MOST: usize = 8;
+
+/// Everybody who holds a link.
+#[derive(Default)]
+pub(super) struct Seats {
+    taken: Mutex<Taken>,
+    /// Told of everything that changes.
+    changed: Notify,
+}
+
+#[derive(Default)]
+struct Taken {
+    /// The number of the next one.
+    next: u64,
+    by: BTreeMap<u64, Holder>,
+}
+
+struct Holder {
+    frontend: OnionAddress,
+    orders: Option<Orders>,
+    /// Ends the link.
+    leave: CancellationToken,
+}
+
+/// A place among them, given up when it is dropped.
+pub(super) struct Seat {
+    seats: Arc<Seats>,
+    number: u64,
+    /// Cancelled when the link is to end.
+    pub(super) leave: CancellationToken,
+}
+
+impl Seats {
+    /// A place for a publisher of this address.
+    pub(super) fn take(self: &Arc<Self>, frontend: OnionAddress) -> Seat {
+        let leave = CancellationToken::new();
+        let mut taken = self.taken.lock();
+        let of_it = taken.by.values().filter(|holder| holder.frontend == frontend);
+        if of_it.clone().count() >= MOST
+            && let Some(oldest) = of_it.into_iter().next()
+        {
+            oldest.leave.cancel();
+        }
+        let number = taken.next;
+        taken.next += 1;
+        taken.by.insert(number, Holder { frontend, orders: None, leave: leave.clone() });
+        drop(taken);
+        self.changed.notify_one();
+        Seat { seats: Arc::clone(self), number, leave }
+    }
+
+    /// Ends the links of the publishers of other addresses than these.
+    pub(super) fn keep(&self, frontends: &[OnionAddress]) {
+        let taken = self.taken.lock();
+        let others = taken.by.values().filter(|holder| !frontends.contains(&holder.frontend));
+        others.for_each(|holder| holder.leave.cancel());
+    }
+
+    /// Whether each of them releases what the report does not offer.
+    pub(super) fn release(&self, report: &Report) -> bool {
+        self.all(|orders| orders.is_some_and(|orders| orders.release(report)))
+    }
+
+    /// Whether none of them has anybody else for clients.
+    pub(super) fn are_alone(&self) -> bool {
+        self.all(|orders| orders.is_some_and(|orders| orders.standing.alone))
+    }
+
+    fn all(&self, is: impl Fn(Option<&Orders>) -> bool) -> bool {
+        let taken = self.taken.lock();
+        let mut staying = taken.by.values().filter(|holder| !holder.leave.is_cancelled());
+        staying.all(|holder| is(holder.orders.as_ref()))
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.all(|_| false)
+    }
+
+    /// Waits until something has changed.
+    pub(super) async fn changed(&self) {
+        self.changed.notified().await;
+    }
+}
+
+impl Seat {
+    /// Its publisher says this now.
+    pub(super) fn heard(&self, orders: Orders) {
+        if let Some(holder) = self.seats.taken.lock().by.get_mut(&self.number) {
+            holder.orders = Some(orders);
+        }
+        self.seats.changed.notify_one();
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.seats.taken.lock().by.remove(&self.number);
+        self.seats.changed.notify_one();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use onionbraid_balancer::link::{Offered, Standing};
+
+    use super::*;
+
+    fn address(n: u8) -> OnionAddress {
+        OnionAddress::from_public_key([n; 32])
+    }
+
+    #[test]
+    fn one_publisher_too_many_takes_the_place_of_the_oldest_of_its_address() {
+        let seats = Arc::new(Seats::default());
+        let other = seats.take(address(2));
+        let held: Vec<_> = (0..MOST).map(|_| seats.take(address(1))).collect();
+        assert!(held.iter().all(|seat| !seat.leave.is_cancelled()));
+        let _newest = seats.take(address(1));
+        assert!(held[0].leave.is_cancelled() && !held[1].leave.is_cancelled());
+        assert!(!other.leave.is_cancelled());
+        seats.keep(&[address(1)]);
+        assert!(other.leave.is_cancelled() && !held[1].leave.is_cancelled());
+    }
+
+    #[test]
+    fn what_was_offered_is_released_when_every_publisher_has_said_so() {
+        let seats = Arc::new(Seats::default());
+        let report = Report { number: 3, offer: Offered::default() };
+        assert!(seats.release(&report), "nobody to wait for");
+        let (one, two) = (seats.take(address(1)), seats.take(address(2)));
+        let orders = |answers, alone| Orders {
+            number: 1,
+            answers,
+            standing: Standing { alone, ..Standing::default() },
+        };
+        assert!(!seats.release(&report), "they have said nothing yet");
+        one.heard(orders(3, false));
+        assert!(!seats.release(&report));
+        two.heard(orders(2, true));
+        assert!(!seats.release(&report), "it does not know the report");
+        two.heard(orders(3, true));
+        assert!(seats.release(&report) && !seats.are_alone());
+        drop(one);
+        assert!(seats.are_alone());
+    }
+}

@@ -1,0 +1,239 @@
+//! Both ends of a link in memory, and ends that lie.
+
+#![cfg(test)]
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+use super::listen::serve;
+use super::seats::Seats;
+use super::speak::speak;
+use onionbraid_balancer::fact::{DialFailure, LinkNews};
+use onionbraid_balancer::link::{Condition, Offered, Report, Standing, line};
+use onionbraid_balancer::onion::OnionAddress;
+
+const SOON: Duration = Duration::from_secs(60);
+
+/// Both ends, and what can be done to them.
+struct Ends {
+    report: watch::Sender<Report>,
+    standing: watch::Sender<(u64, Standing)>,
+    seats: Arc<Seats>,
+    news: mpsc::Receiver<LinkNews>,
+    tasks: JoinSet<Option<LinkNews>>,
+}
+
+impl Ends {
+    /// A publisher on one end of a stream.
+    fn publisher() -> (Self, DuplexStream) {
+        let (near, far) = duplex(64 * 1024);
+        let (report, _) = watch::channel(report(1, Condition::Serving));
+        let (standing, watched) = watch::channel((0, Standing::default()));
+        let (told, news) = mpsc::channel(4);
+        let mut tasks = JoinSet::new();
+        tasks.spawn(async move { Some(speak(near, watched, &told, reported).await) });
+        (Self { report, standing, seats: Arc::default(), news, tasks }, far)
+    }
+
+    /// And a backend on the other one.
+    fn linked() -> Self {
+        let (mut ends, far) = Self::publisher();
+        ends.serve(far);
+        ends
+    }
+
+    fn serve(&mut self, stream: DuplexStream) {
+        let seat = self.seats.take(OnionAddress::from_public_key([1; 32]));
+        let report = self.report.subscribe();
+        self.tasks.spawn(async move {
+            serve(stream, report, seat).await;
+            None
+        });
+    }
+
+    async fn next(&mut self) -> Option<LinkNews> {
+        timeout(SOON, self.news.recv()).await.unwrap()
+    }
+
+    /// How the publisher's end has ended.
+    async fn ended(&mut self) -> LinkNews {
+        while let Some(ended) = timeout(SOON, self.tasks.join_next()).await.unwrap() {
+            if let Some(news) = ended.unwrap() {
+                return news;
+            }
+        }
+        panic!("it has not ended");
+    }
+}
+
+fn report(number: u64, condition: Condition) -> Report {
+    Report { number, offer: Offered { condition, ..Offered::default() } }
+}
+
+fn reported(report: Report) -> LinkNews {
+    LinkNews::Reported { number: report.number, offered: report.offer, flaw: None }
+}
+
+fn says(number: u64, condition: Condition) -> Option<LinkNews> {
+    Some(reported(report(number, condition)))
+}
+
+#[tokio::test(start_paused = true)]
+async fn reports_go_up_and_orders_come_down_the_moment_they_change() {
+    let mut ends = Ends::linked();
+    assert_eq!(ends.next().await, says(1, Condition::Serving));
+    let last = report(7, Condition::Ending);
+    ends.report.send_replace(last.clone());
+    assert_eq!(ends.next().await, says(7, Condition::Ending));
+    assert!(!ends.seats.release(&last));
+    ends.standing.send_replace((7, Standing::default()));
+    timeout(SOON, async {
+        while !ends.seats.release(&last) {
+            ends.seats.changed().await;
+        }
+    })
+    .await
+    .unwrap();
+    // The publisher goes.
+    ends.seats.keep(&[]);
+    assert!(matches!(ends.ended().await, LinkNews::Lost(_)));
+    assert!(ends.seats.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn changes_without_end_are_sent_together_and_the_newest_arrives() {
+    let mut ends = Ends::linked();
+    for number in 2..=1000 {
+        ends.report.send_replace(report(number, Condition::Serving));
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        // Read as fast as they come.
+        while ends.news.try_recv().is_ok() {}
+    }
+    ends.report.send_replace(report(1001, Condition::Ending));
+    let mut more = 0;
+    while ends.next().await != says(1001, Condition::Ending) {
+        more += 1;
+    }
+    assert!(more < 3, "{more}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_backend_that_stands_still_is_noticed_within_ten_seconds() {
+    let (mut ends, far) = Ends::publisher();
+    let (near, wire) = duplex(64 * 1024);
+    ends.serve(near);
+    // What is between them passes nothing on after a while, and closes nothing.
+    let still = tokio::time::Instant::now() + Duration::from_secs(20);
+    let (mut to, mut from) = (far, wire);
+    ends.tasks.spawn(async move {
+        let copy = tokio::io::copy_bidirectional(&mut to, &mut from);
+        let _ = tokio::time::timeout_at(still, copy).await;
+        std::future::pending().await
+    });
+    assert_eq!(ends.next().await, says(1, Condition::Serving));
+    let ended = ends.ended().await;
+    assert!(matches!(ended, LinkNews::Lost(_)), "{ended:?}");
+    let took = still.elapsed();
+    assert!(took <= Duration::from_secs(10), "{took:?}");
+}
+
+/// A backend that accepts the stream and answers with these bytes of its own.
+async fn answered_with(bytes: &[u8]) -> LinkNews {
+    let (mut ends, mut far) = Ends::publisher();
+    let _ = far.write_all(bytes).await;
+    let mut heard = vec![0; 1024];
+    let read = async {
+        while far.read(&mut heard).await.is_ok_and(|read| read > 0) {}
+        std::future::pending::<()>().await;
+    };
+    tokio::select! {
+        ended = ends.ended() => ended,
+        () = read => unreachable!("it does not end"),
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_speaks_no_http2_or_says_nothing_has_no_link_to_offer() {
+    let not_offered = LinkNews::NotDialled(DialFailure::NotOffered);
+    for bytes in
+        [&b""[..], b"SSH-2.0-OpenSSH_9\r\n", b"HTTP/1.1 400 Bad Request\r\n\r\n", &[0xff; 9000]]
+    {
+        assert_eq!(answered_with(bytes).await, not_offered);
+    }
+}
+
+/// A backend of another making: answers the first request with this status and
+/// body, and the others with nothing.
+async fn answered_by(status: u16, body: Vec<u8>) -> (Vec<LinkNews>, LinkNews) {
+    use http_body_util::Full;
+    use hyper::body::Bytes;
+    use hyper::server::conn::http2;
+    use hyper_util::rt::{TokioExecutor, TokioIo};
+
+    let (mut ends, far) = Ends::publisher();
+    ends.tasks.spawn(async move {
+        let service = hyper::service::service_fn(move |request: http::Request<_>| {
+            let _: &hyper::body::Incoming = request.body();
+            let body = body.clone();
+            async move {
+                if request.method() == http::Method::POST {
+                    std::future::pending::<()>().await;
+                }
+                let body = Full::new(Bytes::from(body));
+                http::Response::builder().status(status).body(body)
+            }
+        });
+        let server = http2::Builder::new(TokioExecutor::new());
+        let _ = server.serve_connection(TokioIo::new(far), service).await;
+        None
+    });
+    let mut news = Vec::new();
+    loop {
+        tokio::select! {
+            biased;
+            Some(next) = ends.news.recv() => news.push(next),
+            ended = ends.tasks.join_next() => if let Some(ended) = ended.unwrap().unwrap() {
+                return (news, ended);
+            },
+        }
+    }
+}
+
+#[tokio::test]
+async fn another_version_is_no_link_and_what_is_no_newer_report_ends_one() {
+    let not_offered = LinkNews::NotDialled(DialFailure::NotOffered);
+    for status in [404, 301, 500] {
+        assert_eq!(answered_by(status, Vec::new()).await, (Vec::new(), not_offered.clone()));
+    }
+    let good = line(&report(2, Condition::Serving));
+    let again = good.clone();
+    let garbage = b"{\"number\":3}\n".to_vec();
+    let endless = vec![b'x'; 200_000];
+    for bad in [again, garbage, endless, Vec::new()] {
+        let (news, ended) = answered_by(200, [good.clone(), bad.clone()].concat()).await;
+        assert_eq!(news, [reported(report(2, Condition::Serving))]);
+        assert!(matches!(ended, LinkNews::Lost(_)), "{ended:?}");
+        // Nothing good before it: never a link.
+        assert_eq!(
+            answered_by(200, bad.clone()).await.1,
+            match bad == good {
+                true => LinkNews::Lost("it has ended the link".into()),
+                false => not_offered.clone(),
+            }
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_backend_that_floods_is_read_ten_times_a_second_at_most() {
+    let flood: Vec<u8> = (1..400).flat_map(|n| line(&report(n, Condition::Serving))).collect();
+    let began = tokio::time::Instant::now();
+    let (news, _) = answered_by(200, flood).await;
+    assert_eq!(news.len(), 399);
+    assert!(began.elapsed() >= Duration::from_secs(39), "{:?}", began.elapsed());
+}
