@@ -9,7 +9,8 @@ use std::fmt::{self, Write as _};
 use super::glance::{Glance, uploaded};
 use super::handover;
 use super::snapshot::{
-    Activity, Backend, BackendKind, Descriptor, Http, Pow, Reload, Service, Snapshot, StatusClasses,
+    Activity, Backend, BackendKind, Descriptor, Http, LinkState, Pow, Reload, Service, Snapshot,
+    StatusClasses,
 };
 use super::table::table;
 use super::troubles::{of_process, of_tor, troubles};
@@ -95,6 +96,7 @@ fn write_service(out: &mut String, service: &Service) -> fmt::Result {
     let mut lines = vec![titles.map(str::to_owned).to_vec()];
     lines.extend(service.backends.iter().map(backend_line));
     out.write_str(&table("  ", &lines))?;
+    write_links(out, &service.backends)?;
     service.load.pow.as_ref().map_or(Ok(()), |pow| write_pow(out, pow))?;
     service.http.as_ref().map_or(Ok(()), |http| write_http(out, http))?;
     service.descriptors.iter().try_for_each(|descriptor| write_descriptor(out, descriptor))
@@ -119,6 +121,22 @@ fn backend_line(backend: &Backend) -> Vec<String> {
 }
 
 /// What its clients are asked for.
+/// The control links, where there are or should be any.
+fn write_links(out: &mut String, backends: &[Backend]) -> fmt::Result {
+    let which = |state| backends.iter().filter(move |backend| backend.link == Some(state));
+    let (up, down) = (which(LinkState::Up).count(), which(LinkState::Down).count());
+    if up + down == 0 {
+        return Ok(());
+    }
+    write!(out, "  control links: {up} up")?;
+    let down = which(LinkState::Down).map(|backend| backend.name.as_str()).collect::<Vec<_>>();
+    match down.as_slice() {
+        [] => writeln!(out),
+        few if few.len() <= 5 => writeln!(out, ", {} down", few.join(", ")),
+        many => writeln!(out, ", {} down", many.len()),
+    }
+}
+
 fn write_pow(out: &mut String, pow: &Pow) -> fmt::Result {
     let Pow { effort, queue, queue_limit, trimmed, expired, verified, refused, .. } = pow;
     write!(out, "  proof of work: effort {effort}, {queue} of {queue_limit} waiting, ")?;
@@ -235,6 +253,26 @@ shop
   current period 20780: 3 points on 1 of 2 HSDirs, last at 1970-01-01T00:00:00Z
 ";
         assert_eq!(render(&snapshot), expected);
+    }
+
+    #[test]
+    fn control_links_are_one_line_and_nothing_where_there_are_none() {
+        let backends = |links: &[Option<LinkState>]| {
+            let linked = |(n, link): (usize, &Option<LinkState>)| Backend {
+                link: *link,
+                ..backend(&format!("b{n}"), BackendKind::Remote, BackendState::Up)
+            };
+            links.iter().enumerate().map(linked).collect::<Vec<_>>()
+        };
+        let written = |links: &[Option<LinkState>]| {
+            let text = render(&snapshot(vec![service("shop", backends(links), Vec::new())]));
+            text.lines().find(|line| line.contains("control links")).map(str::to_owned)
+        };
+        let (up, down) = (Some(LinkState::Up), Some(LinkState::Down));
+        assert_eq!(written(&[None, None]), None);
+        assert_eq!(written(&[up, None, up]).as_deref(), Some("  control links: 2 up"));
+        assert_eq!(written(&[up, down]).as_deref(), Some("  control links: 1 up, b1 down"));
+        assert_eq!(written(&[down; 9]).as_deref(), Some("  control links: 0 up, 9 down"));
     }
 
     #[test]
