@@ -363,7 +363,9 @@ impl EventLoop {
             self.remember(now);
         }
         self.work.tell_standing(&self.balancer);
-        self.listener.offer(self.balancer.offered());
+        if self.listener.has_frontends() {
+            self.listener.offer(self.balancer.offered());
+        }
         let (balancer, released) = (&self.balancer, self.listener.is_released());
         let may_be_found = |id| balancer.may_be_found(id) || !released;
         let grace = self.service.updates.borrow().times.grace;

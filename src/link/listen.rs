@@ -59,6 +59,11 @@ impl Listener {
         *self.frontends.lock() = frontends;
     }
 
+    /// Whether there is anybody to offer anything to.
+    pub(crate) fn has_frontends(&self) -> bool {
+        !self.frontends.lock().is_empty()
+    }
+
     /// This is what the service offers now.
     pub(crate) fn offer(&self, offered: Offered) {
         self.report.send_if_modified(|report| {

@@ -257,8 +257,8 @@ impl TrackedBackend {
         };
         match remote.descriptor.fetched(descriptor, &remote.described, now.monotonic, rng) {
             News::Offer(offer) => {
+                remote.link.descriptor_changed(offer.points(), now.monotonic, rng);
                 remote.described = offer;
-                remote.link.descriptor_changed(now.monotonic, rng);
             }
             News::Confirmed => {}
             News::Nothing => return,
@@ -282,7 +282,6 @@ impl TrackedBackend {
         if remote.link.news(news, now.monotonic, rng) {
             remote.descriptor.may_have_moved(now.monotonic, rng);
         }
-        remote.descriptor.linked(remote.link.is_up(), now.monotonic, rng);
     }
 
     /// Whether the operator wants a control link to it.
@@ -329,6 +328,7 @@ impl TrackedBackend {
         let fetch = match &mut self.remote {
             Some(remote) => {
                 remote.link.progress(alarm);
+                remote.descriptor.linked(remote.link.is_up(), alarm.now(), rng);
                 let offer = remote.link.offer(alarm).unwrap_or(&remote.described);
                 if self.offer != *offer {
                     self.offer = offer.clone();

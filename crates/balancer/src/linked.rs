@@ -12,6 +12,7 @@
 //! [`Links::Auto`] once after the start and once a day, for C tor never has one.
 //! Called by [`TrackedBackend`](super::backend::TrackedBackend).
 
+use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use rand::Rng;
@@ -22,7 +23,7 @@ use super::link::{Condition, Offered};
 use super::offer::Offer;
 use super::schedule::{Alarm, Allowance, backoff, between, stretched};
 use super::settings::Links;
-use crate::onion::{Flaw, IntroPoint};
+use crate::onion::{Flaw, IntroPoint, SessionId};
 use crate::status::{BackendState, LinkState};
 
 /// How soon a backend is asked whose points have just become known: not all
@@ -52,6 +53,9 @@ const TRIED_AT_ONCE: usize = 3;
 /// How long what a lost link said last is truer than the backend's descriptor: a
 /// change of its points is in there within a minute.
 const TRUSTED_FOR: Duration = Duration::from_secs(2 * 60);
+/// How many of the points that a backend has reported are remembered, to know them
+/// again in its descriptor: those of hours, where points last for a day.
+const REMEMBERED: usize = 64;
 /// How often the reports of one backend can change what is wanted: about as often
 /// as its descriptor could.
 const CHANGES: Allowance = Allowance::new(6, Duration::from_secs(60));
@@ -79,6 +83,8 @@ pub(super) struct BackendLink {
     waiting: Option<(u64, Said)>,
     /// The number of the last report that was taken into account.
     heard: u64,
+    /// The points that it has reported, the newest last.
+    reported: VecDeque<SessionId>,
     changes: Allowance,
     departures: Allowance,
     redials: Allowance,
@@ -116,6 +122,7 @@ impl BackendLink {
             said: None,
             waiting: None,
             heard: 0,
+            reported: VecDeque::new(),
             changes: CHANGES,
             departures: DEPARTURES,
             redials: REDIALS,
@@ -192,6 +199,13 @@ impl BackendLink {
         let nothing = Offer::default();
         let known = before.as_ref().map_or(&nothing, |said| &said.offer);
         let offer = Offer::new(points, capabilities, flaw, known);
+        for point in offer.points() {
+            if !self.reported.contains(&point.session_id) {
+                self.reported.push_back(point.session_id);
+            }
+        }
+        let old = self.reported.len().saturating_sub(REMEMBERED);
+        self.reported.drain(..old);
         let said = Said { condition, offer, lost_at: None, gone: false };
         match before {
             // It says the same, perhaps over another link.
@@ -277,10 +291,17 @@ impl BackendLink {
         }
     }
 
-    /// The backend's own descriptor says something new. While the link is up it
-    /// knows better; once it is lost, that is the newest there is.
-    pub(super) fn descriptor_changed(&mut self, now: Instant, rng: &mut impl Rng) {
-        if self.phase == Phase::Up {
+    /// The backend's own descriptor is a newer one, with these points. While the link
+    /// is up it knows better. Once it is lost, only points that the backend never
+    /// reported tell something: the others may be as dead as the link.
+    pub(super) fn descriptor_changed(
+        &mut self,
+        points: &[IntroPoint],
+        now: Instant,
+        rng: &mut impl Rng,
+    ) {
+        let is_new = |point: &IntroPoint| !self.reported.contains(&point.session_id);
+        if self.phase == Phase::Up || !points.iter().any(is_new) {
             return;
         }
         self.said = None;

@@ -95,6 +95,39 @@ fn while_backends_only_rotate_points_no_working_point_leaves_the_descriptor() {
 }
 
 #[test]
+fn links_that_come_and_go_take_no_working_point_out_of_the_descriptor() {
+    for seed in seeds(420, 4) {
+        let plan =
+            Plan { seed, locals: 1, remotes: 3, deaths: false, links: true, ..Plan::default() };
+        let mut simulation = Simulation::new(plan);
+        simulation.run(30 * MINUTE, false);
+        simulation.forbid_removals();
+        simulation.run(48 * HOUR, true);
+        let (broken, _) = simulation.lost_links();
+        assert!(broken > 50, "seed {seed}: {broken}");
+    }
+}
+
+#[test]
+fn who_dies_with_a_link_is_out_of_the_descriptor_within_a_minute() {
+    let (mut worlds, mut deaths) = (0, 0);
+    for seed in seeds(440, 8) {
+        let plan = Plan { seed, locals: 1, remotes: 4, links: true, ..Plan::default() };
+        let mut simulation = Simulation::new(plan);
+        for _ in 0..8 {
+            simulation.run(3 * HOUR - 25 * MINUTE, true);
+            simulation.run(25 * MINUTE, false);
+            simulation.check_calm();
+        }
+        let (broken, noticed) = simulation.lost_links();
+        assert!(broken > 20, "seed {seed}: {broken}");
+        worlds += 1;
+        deaths += noticed;
+    }
+    assert!(deaths > 3 * worlds, "{deaths} in {worlds} worlds");
+}
+
+#[test]
 fn of_twenty_five_backends_each_gets_its_turn_within_a_day_and_two() {
     let plan = Plan { seed: 500, locals: 25, remotes: 0, deaths: false, ..Plan::default() };
     let mut simulation = Simulation::new(plan);

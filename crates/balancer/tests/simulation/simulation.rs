@@ -6,11 +6,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant, SystemTime};
 
 use onionbraid_balancer::command::{Command, Publication};
-use onionbraid_balancer::fact::{BackendId, Fact, FetchFailure, FetchedDescriptor, UploadFailure};
+use onionbraid_balancer::fact::{
+    BackendId, DialFailure, Fact, FetchFailure, FetchedDescriptor, LinkNews, UploadFailure,
+};
+use onionbraid_balancer::link::{Condition, Offered};
 use onionbraid_balancer::onion::{
     Capabilities, IntroPoint, OnionAddress, Period, RelayId, SessionId,
 };
-use onionbraid_balancer::status::{BackendState, ServiceState};
+use onionbraid_balancer::status::{Backend, BackendState, ServiceState};
 use onionbraid_balancer::{BackendPlace, BackendSettings, Balancer, BalancerSettings, Distinct};
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
@@ -33,6 +36,8 @@ pub(crate) struct Plan {
     pub(crate) intro_relays: u16,
     /// Whether backends die and come back.
     pub(crate) deaths: bool,
+    /// Whether remote backends have control links, which come and go.
+    pub(crate) links: bool,
 }
 
 impl Default for Plan {
@@ -44,6 +49,7 @@ impl Default for Plan {
             period_minutes: 1440,
             intro_relays: u16::MAX,
             deaths: true,
+            links: false,
         }
     }
 }
@@ -62,6 +68,14 @@ enum Event {
     Republished(usize, u64),
     Die(usize),
     Revive(usize),
+    /// A backend was met where it was dialled.
+    Linked(usize, u64),
+    /// It reports its points, as of now, over the link with this number.
+    Report(usize, u64),
+    /// The link breaks, whatever becomes of the backend.
+    Break(usize, u64),
+    /// One that had a link when it died this death is out of the descriptor.
+    Out(usize, u64),
 }
 
 pub(crate) struct Simulation {
@@ -86,6 +100,11 @@ pub(crate) struct Simulation {
     fetches: BTreeMap<BackendId, Vec<Instant>>,
     removals_forbidden: bool,
     rotations: usize,
+    /// The links that are up, by the number of each.
+    links: BTreeMap<usize, u64>,
+    /// How many were lost, and how many deaths were noticed by that.
+    broken: usize,
+    noticed: usize,
 }
 
 impl Simulation {
@@ -125,6 +144,9 @@ impl Simulation {
             fetches: BTreeMap::new(),
             removals_forbidden: false,
             rotations: 0,
+            links: BTreeMap::new(),
+            broken: 0,
+            noticed: 0,
         };
         simulation.time.schedule(Duration::ZERO, Event::Consensus);
         for who in 0..simulation.backends.len() {
@@ -238,10 +260,53 @@ impl Simulation {
                 }
                 let delay = self.between(MINUTE, 6 * HOUR);
                 self.time.schedule(delay, Event::Revive(who));
+                if let Some(link) = self.links.get(&who).copied() {
+                    // At once, or when the pings find out.
+                    let delay = self.between(SECOND / 10, 10 * SECOND);
+                    self.time.schedule(delay, Event::Break(who, link));
+                    self.time.schedule(MINUTE, Event::Out(who, self.backends[who].life));
+                }
+            }
+            Event::Linked(who, life) if self.backends[who].life == life => {
+                let link = self.time.number();
+                self.links.insert(who, link);
+                self.time.schedule(Duration::ZERO, Event::Report(who, link));
+                let delay = self.between(MINUTE, 2 * HOUR);
+                self.time.schedule(delay, Event::Break(who, link));
+            }
+            Event::Linked(who, _) => {
+                let failure = DialFailure::Unmet("it died meanwhile".into());
+                self.link(who, LinkNews::NotDialled(failure));
+            }
+            Event::Report(who, link) if self.links.get(&who) == Some(&link) => {
+                let points = self.backends[who].points.clone();
+                let condition = match points.as_slice() {
+                    [] => Condition::Unestablished,
+                    _ => Condition::Serving,
+                };
+                let offered = Offered { condition, points, capabilities: Capabilities::default() };
+                let number = self.time.number();
+                self.link(who, LinkNews::Reported { number, offered, flaw: None });
+            }
+            Event::Break(who, link) if self.links.get(&who) == Some(&link) => {
+                self.links.remove(&who);
+                self.broken += 1;
+                self.link(who, LinkNews::Lost("the circuit broke".into()));
+            }
+            Event::Out(who, life) if self.backends[who].life == life => {
+                let id = BackendId(who as u32);
+                let status = self.balancer.status();
+                let up = |b: &Backend| matches!(b.state, BackendState::Up | BackendState::Stale);
+                let others = (0..).zip(&status.backends).any(|(n, b)| n != who && up(b));
+                if others && !self.backends[who].alive {
+                    self.check(!self.listed().contains(&id), "the dead are out in a minute");
+                    self.noticed += 1;
+                }
             }
             Event::Revive(who) => self.begin_life(who),
             Event::Die(who) => self.next_trouble(who),
             Event::Establish(..) | Event::Republish(..) | Event::Republished(..) => {}
+            Event::Report(..) | Event::Break(..) | Event::Out(..) => {}
         }
     }
 
@@ -291,6 +356,37 @@ impl Simulation {
             let delay = self.between(SECOND, 30 * SECOND);
             self.time.schedule(delay, Event::Republished(who, self.backends[who].life));
         }
+        if let Some(link) = self.links.get(&who).copied() {
+            let delay = self.between(SECOND / 10, SECOND);
+            self.time.schedule(delay, Event::Report(who, link));
+        }
+    }
+
+    fn link(&mut self, who: usize, news: LinkNews) {
+        self.tell(Fact::Link { backend: BackendId(who as u32), news });
+    }
+
+    /// Somebody is met at points that are current.
+    fn dial(&mut self, backend: BackendId, points: &[IntroPoint]) {
+        let who = backend.0 as usize;
+        let ours = self.chance(0.1);
+        let met = points.iter().any(|point| self.backends[who].points.contains(point));
+        let event = if ours || !met {
+            let failure = match ours {
+                true => DialFailure::Inconclusive("no circuit".into()),
+                false => DialFailure::Unmet("the relays do not know its points".into()),
+            };
+            Event::Tell(Fact::Link { backend, news: LinkNews::NotDialled(failure) })
+        } else {
+            Event::Linked(who, self.backends[who].life)
+        };
+        let delay = self.between(SECOND / 2, 8 * SECOND);
+        self.time.schedule(delay, event);
+    }
+
+    /// How many links were lost, and how many deaths were noticed in time by that.
+    pub(crate) fn lost_links(&self) -> (usize, usize) {
+        (self.broken, self.noticed)
     }
 
     fn obey(&mut self) {
@@ -299,6 +395,9 @@ impl Simulation {
                 Command::Fetch { backend } => self.fetch(backend),
                 Command::Publish(publication) => self.store(publication),
                 Command::Inspect { period, hsdir } => self.inspect(period, hsdir),
+                Command::Dial { backend, points } if self.plan.links => {
+                    self.dial(backend, &points);
+                }
                 Command::Dial { .. } => {}
                 Command::Probe { .. } | Command::Replace { .. } => unreachable!("not wanted"),
             }

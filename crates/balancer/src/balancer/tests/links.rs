@@ -145,6 +145,26 @@ fn a_backend_whose_link_is_lost_and_that_nobody_meets_is_out_within_seconds() {
 }
 
 #[test]
+fn a_descriptor_from_before_its_death_does_not_bring_a_backend_back() {
+    let mut world = World::with_links();
+    world.reports(0, 2, &[1, 2, 8]);
+    world.pass(10 * SECOND);
+    world.undialled = Some(unmet());
+    world.loses(0);
+    // Nobody has looked at its descriptor for half an hour.
+    world.fetched(0, 6, &[1, 2, 3]);
+    world.pass(20 * SECOND);
+    assert_eq!(world.sessions(), [4, 5, 6]);
+    world.fetched(0, 7, &[1, 2, 8]);
+    world.pass(20 * SECOND);
+    assert_eq!(world.sessions(), [4, 5, 6]);
+    // Points that it did not have are those of another life.
+    world.fetched(0, 8, &[1, 2, 9]);
+    world.pass(20 * SECOND);
+    assert_eq!(world.sessions(), [1, 2, 4, 5, 6, 9]);
+}
+
+#[test]
 fn a_link_that_is_lost_and_found_again_changes_nothing() {
     let mut world = World::with_links();
     let uploads = world.uploads.len();
