@@ -132,15 +132,16 @@ fn a_backend_whose_link_is_lost_and_that_nobody_meets_is_out_within_seconds() {
     world.fails(0, unmet());
     world.pass(3 * SECOND);
     assert_eq!(world.sessions(), [4, 5, 6]);
-    // It comes back with the points that it had, or with others.
+    // It comes back with the points that it had, or with others. No HSDir gets
+    // descriptors of two rounds within a minute.
     world.reports(0, 1, &[1, 2, 3]);
-    world.pass(10 * SECOND);
+    world.pass(2 * MINUTE);
     assert_eq!(world.sessions(), [1, 2, 3, 4, 5, 6]);
     world.loses(0);
     world.fails(0, unmet());
     world.pass(3 * SECOND);
     world.fetched(0, 6, &[7, 8, 9]);
-    world.pass(20 * SECOND);
+    world.pass(2 * MINUTE);
     assert_eq!(world.sessions(), [4, 5, 6, 7, 8, 9]);
 }
 
@@ -181,6 +182,7 @@ fn a_link_that_is_lost_and_found_again_changes_nothing() {
 #[test]
 fn while_nothing_is_known_after_a_loss_its_word_holds_for_minutes_and_then_its_descriptor() {
     let mut world = World::with_links();
+    world.pass(2 * MINUTE);
     world.reports(0, 2, &[1, 2, 8]);
     world.pass(10 * SECOND);
     world.loses(0);
@@ -196,7 +198,7 @@ fn while_nothing_is_known_after_a_loss_its_word_holds_for_minutes_and_then_its_d
     world.pass(10 * SECOND);
     world.loses(0);
     world.fails(0, DialFailure::NotOffered);
-    world.pass(20 * SECOND);
+    world.pass(2 * MINUTE);
     assert_eq!(world.sessions(), [1, 2, 3, 4, 5, 6]);
     assert_eq!(world.link(0), Some(LinkState::Down));
 }
