@@ -12,6 +12,8 @@ const GATHER: Duration = Duration::from_secs(1);
 /// How long after a change further ones are waited for, and for how long at
 /// most. A point that does not work costs clients retries ...
 const URGENT: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(10));
+/// ... somebody waits for what was asked for, ...
+const ASKED_FOR: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(2));
 /// ... one that is not listed yet costs nobody anything.
 const ADDITION: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(15));
 /// However often the points change, a change is published at most 6 times at
@@ -77,7 +79,11 @@ impl Changes {
             None => settled || alarm.reached(change.first + GATHER),
             Some(published) => {
                 let adds = change.content.adds_to(published);
-                let (quiet, patience) = if adds { ADDITION } else { URGENT };
+                let (quiet, patience) = match adds {
+                    _ if self.hurried => ASKED_FOR,
+                    true => ADDITION,
+                    false => URGENT,
+                };
                 let latest = change.first + patience;
                 let at = if uploading { latest } else { latest.min(change.last + quiet) };
                 (at_once || alarm.reached(at)) && self.allowance.permits(alarm)

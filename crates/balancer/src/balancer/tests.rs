@@ -256,7 +256,7 @@ fn an_hsdir_gets_one_descriptor_a_minute_unless_clients_would_lose_by_it() {
     // An operator waits for it.
     world.say(1, Verb::Maintenance, false).unwrap();
     world.pass(10 * SECOND);
-    assert_eq!(world.rounds()[2..], [(87, 3)]);
+    assert_eq!(world.rounds()[2..], [(85, 3)]);
     // Clients find nothing where the last point has gone.
     world.local(0, &[4, 5, 6]);
     world.pass(10 * SECOND);
