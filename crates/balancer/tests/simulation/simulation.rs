@@ -549,9 +549,9 @@ impl Simulation {
         let listed = self.listed();
         for (n, backend) in self.backends.iter().enumerate() {
             let id = BackendId(n as u32);
-            // A fetch every 5 to 7.5 minutes sees every change.
+            // A fetch every 10 to 20 minutes sees every change.
             let age = self.time.now.wall.duration_since(backend.changed_at).unwrap_or_default();
-            let settled = backend.points.len() == 3 && age > 10 * MINUTE;
+            let settled = backend.points.len() == 3 && age > 25 * MINUTE;
             if backend.alive && settled {
                 lives = true;
                 self.check(listed.contains(&id), "every live backend is listed");
