@@ -38,8 +38,8 @@ const CHANGING: Duration = Duration::from_secs(60);
 /// in the backend's descriptor and costs our clients retries until we see it.
 /// Reached by doubling.
 const CALM: (Duration, Duration) = (Duration::from_secs(10 * 60), Duration::from_secs(20 * 60));
-/// The same, on average, where probes or a control link see that: HSDirs know nobody else who asks
-/// for ever.
+/// The same, on average, where probes or a control link see that: HSDirs know
+/// nobody else who asks for ever.
 const CALM_WHILE_PROBED: Duration = Duration::from_secs(45 * 60);
 /// When to look after the time period has changed. C tor has other points in
 /// the descriptor of the next period, which clients now look for
