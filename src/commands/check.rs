@@ -71,6 +71,7 @@ fn write_check(files: &[PathBuf], online: bool, out: &mut impl Write) -> Result<
             ));
         }
     }
+    hints.extend(hints::on_all(&config.services));
     if !config.storage.explicit && !config.files.is_empty() {
         writeln!(
             out,

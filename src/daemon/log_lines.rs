@@ -21,11 +21,10 @@ pub(super) fn fact(service: &str, balancer: &Balancer, fact: &Fact, uploads: &mu
         }
         Fact::Uploaded { period, hsdir, outcome: Err(error), .. } => {
             let period = period.number;
-            match uploads.permits(now().monotonic) {
-                Some(more) => tracing::info!(
-                    service, period, %hsdir, %error, more, "descriptor not stored; retrying"
-                ),
-                None => tracing::debug!(service, period, %hsdir, %error, "descriptor not stored"),
+            tracing::debug!(service, period, %hsdir, %error, "descriptor not stored");
+            // HSDirs tell whose service it is, so a log that is kept does not name them.
+            if let Some(more) = uploads.permits(now().monotonic) {
+                tracing::info!(service, more, "descriptor not stored by an HSDir; retrying");
             }
         }
         Fact::Fetched { backend, outcome: Err(error) } => {

@@ -24,9 +24,20 @@ pub(super) fn on(
         take_turns(service),
         names_of_another(service),
         held_back(service),
+        shares_a_backend(service, all),
     ];
     let hint = |hint| format!("service \"{}\": {hint}", service.nickname);
     hints.into_iter().flatten().map(hint).collect()
+}
+
+/// The same, of all services together.
+pub(super) fn on_all(services: &[ServiceConfig]) -> Option<String> {
+    let enabled = services.iter().filter(|service| service.enabled).count();
+    (enabled > 1).then(|| {
+        format!(
+            "{enabled} services share guards and are published in the same moments, so whoever              watches those can tell that they belong together; where nobody may know, give each a              process and a machine of its own (docs/threat-model.md)"
+        )
+    })
 }
 
 /// The backends that get traffic while all of them are well.
@@ -85,6 +96,22 @@ fn held_back(service: &ServiceConfig) -> Option<String> {
          (docs/proof-of-work.md)"
             .to_owned()
     })
+}
+
+/// What two services list can be seen in the descriptors of both.
+fn shares_a_backend(service: &ServiceConfig, all: &[ServiceConfig]) -> Option<String> {
+    let lists = |other: &ServiceConfig, address| {
+        other.backends.iter().any(|backend| backend.address == address)
+    };
+    let others = all.iter().filter(|it| it.enabled && it.nickname != service.nickname);
+    let (other, backend) = others
+        .flat_map(|other| service.backends.iter().map(move |backend| (other, backend)))
+        .find(|(other, backend)| lists(other, backend.address))?;
+    Some(format!(
+        "its backend \"{}\" answers for service \"{}\", too: whoever knows both addresses sees the \
+         same introduction points in both descriptors (docs/threat-model.md)",
+        backend.name, other.nickname
+    ))
 }
 
 /// Clients of a frontend do not know the address that "self" stands for.
@@ -167,6 +194,27 @@ mod tests {
         assert_one(&hints_on(&format!("{mixed} true")), "docs/proof-of-work.md");
         assert!(hints_on(&format!("{mixed} false")).is_empty());
         assert!(hints_on("local_instances = 2\nenable_pow = true").is_empty());
+    }
+
+    #[test]
+    fn services_that_can_be_seen_to_belong_together_are_mentioned() {
+        let service = |name: &str, keys: &str| {
+            format!(
+                "[onion_services.{name}]\nprobe = true\nproxy_ports = [[80, \"[::1]:1\"]]\n{keys}\n"
+            )
+        };
+        let backends = format!("backends = [\"{SECOND}\"]\n");
+        let one = service("a", &backends);
+        let both = one.clone() + &service("b", &backends);
+        assert_one(&hints(&both), "\"remote-0\" answers for service \"b\", too");
+        let off = one.clone() + &service("b", &format!("enabled = false\n{backends}"));
+        assert!(hints(&off).is_empty());
+        let all = |text: &str| {
+            let environment = Environment::new([("HOME", "/home/user")]);
+            on_all(&Config::from_text(text, &environment).unwrap().services)
+        };
+        assert!(all(&both).unwrap().starts_with("2 services share guards"));
+        assert_eq!([all(&one), all(&off)], [None, None]);
     }
 
     #[test]
