@@ -45,6 +45,10 @@ use super::state::StateDir;
 use super::streams::ByPort;
 use super::work::Work;
 
+/// How long a publisher may keep a backend from going that has taken its points
+/// back: as long as an upload to every HSDir takes, and less than an end may take.
+const RELEASED_WITHIN: Duration = Duration::from_secs(15);
+
 /// Facts that may wait at a time.
 const FACT_QUEUE: usize = 64;
 
@@ -119,6 +123,8 @@ struct EventLoop {
     state: Option<StateDir>,
     /// When to write that down, if something has changed.
     remember_at: Option<Instant>,
+    /// The last report that a publisher has not released, and since when.
+    held: Option<(u64, Instant)>,
     instances: Instances,
     /// What introductions the instances accept.
     subcredentials: Arc<Subcredentials>,
@@ -207,6 +213,7 @@ impl EventLoop {
             work,
             state,
             remember_at: None,
+            held: None,
             instances,
             subcredentials,
             defence,
@@ -366,21 +373,37 @@ impl EventLoop {
         if self.listener.has_frontends() {
             self.listener.offer(self.balancer.offered());
         }
-        let (balancer, released) = (&self.balancer, self.listener.is_released());
+        let (released, held_until) = self.released(now.monotonic);
+        let balancer = &self.balancer;
         let may_be_found = |id| balancer.may_be_found(id) || !released;
         let grace = self.service.updates.borrow().times.grace;
         let word = |id| balancer.word(id);
         let holding = self.instances.heed(word, may_be_found, grace, now.monotonic);
         let taking_out = self.instances.take_out(may_be_found, now.monotonic);
-        let ending = self.end_in_order(now.monotonic)?;
-        let wakes = [self.remember_at, self.balancer.poll_timeout(), holding, taking_out, ending];
+        let ending = self.end_in_order(released, now.monotonic)?;
+        let next = self.balancer.poll_timeout();
+        let wakes = [self.remember_at, next, holding, taking_out, ending, held_until];
         Continue(wakes.into_iter().flatten().min())
     }
 
+    /// Whether no publisher keeps us from going, and until when one may: a link that
+    /// is up does not prove that its publisher works.
+    fn released(&mut self, now: Instant) -> (bool, Option<Instant>) {
+        if self.listener.is_released() {
+            self.held = None;
+            return (true, None);
+        }
+        let report = self.listener.report_number();
+        let since = self.held.filter(|(held, _)| *held == report).map_or(now, |(_, since)| since);
+        self.held = Some((report, since));
+        let until = since + RELEASED_WITHIN;
+        (now >= until, (now < until).then_some(until))
+    }
+
     /// Goes on with the end, since it was told to; the same answer.
-    fn end_in_order(&mut self, now: Instant) -> ControlFlow<(), Option<Instant>> {
+    fn end_in_order(&mut self, released: bool, now: Instant) -> ControlFlow<(), Option<Instant>> {
         let Some(drain) = &mut self.drain else { return Continue(None) };
-        let out = self.balancer.is_withdrawn() && self.listener.is_released();
+        let out = self.balancer.is_withdrawn() && released;
         if out && !self.balancer.has_others() && self.listener.is_alone() {
             drain.forgo_grace(now);
         }

@@ -73,6 +73,7 @@ impl Serve for ByPort {
         let shared = Arc::clone(&self.shared);
         async move {
             if let Some(frontend) = shared.listener.recognises(&stream) {
+                stream.keep_circuit();
                 if let Ok(accepted) = stream.accept().await {
                     shared.listener.serve(frontend, accepted.stream).await;
                 }

@@ -3,7 +3,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
@@ -28,6 +28,8 @@ pub(super) struct Activity {
     bytes: AtomicU64,
     /// In the window before it.
     bytes_before: AtomicU64,
+    /// Whether the circuit makes room for nobody.
+    is_kept: AtomicBool,
 }
 
 impl Activity {
@@ -39,7 +41,17 @@ impl Activity {
             window: AtomicU64::new(0),
             bytes: AtomicU64::new(0),
             bytes_before: AtomicU64::new(0),
+            is_kept: AtomicBool::new(false),
         }
+    }
+
+    /// From now on the circuit makes room for nobody.
+    pub(super) fn keep(&self) {
+        self.is_kept.store(true, Relaxed);
+    }
+
+    pub(super) fn is_kept(&self) -> bool {
+        self.is_kept.load(Relaxed)
     }
 
     /// So many bytes have passed, in either direction; or, with none, a stream

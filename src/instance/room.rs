@@ -121,18 +121,19 @@ impl Circuits {
 
 impl All {
     fn least_used(&self, now: Instant) -> Option<(u64, MadeRoom)> {
-        let idle = self.circuits.iter().filter_map(|(n, it)| Some((it.idle_since?, *n)));
+        let circuits = || self.circuits.iter().filter(|(_, it)| !it.activity.is_kept());
+        let idle = circuits().filter_map(|(n, it)| Some((it.idle_since?, *n)));
         if let Some((_, number)) = idle.min() {
             return Some((number, MadeRoom::Idle));
         }
-        let quiet = self.circuits.iter().map(|(n, it)| (it.activity.silent_for(now), *n));
+        let quiet = circuits().map(|(n, it)| (it.activity.silent_for(now), *n));
         if let Some((silence, number)) = quiet.max()
             && silence >= SILENT_FOR
         {
             return Some((number, MadeRoom::Silent));
         }
         let for_long = |it: &Entry| now.saturating_duration_since(it.busy_since) >= SLOW_AFTER;
-        let grown = self.circuits.iter().filter(|(_, it)| for_long(it));
+        let grown = circuits().filter(|(_, it)| for_long(it));
         let (bytes, number) = grown.map(|(n, it)| (it.activity.lately(now), *n)).min()?;
         (bytes < SLOW_BELOW).then_some((number, MadeRoom::Slow))
     }
@@ -207,6 +208,18 @@ mod tests {
 
     fn told(served: &Served) -> bool {
         served.makes_room().now_or_never().is_some()
+    }
+
+    #[test]
+    fn a_circuit_that_is_kept_makes_room_for_nobody() {
+        let mut world = World::new();
+        let kept = world.client();
+        kept.activity().keep();
+        world.pass(600);
+        assert_eq!((world.make_room(), told(&kept)), (None, false));
+        let client = world.client();
+        world.pass(600);
+        assert_eq!((world.make_room(), told(&client)), (Some(MadeRoom::Silent), true));
     }
 
     #[test]

@@ -93,6 +93,11 @@ impl ClientStream {
         self.on.binding.as_ref().as_ref()
     }
 
+    /// The circuit makes room for nobody from now on: who holds it is no client.
+    pub(crate) fn keep_circuit(&self) {
+        self.on.activity.keep();
+    }
+
     /// The virtual port that the client wants.
     pub fn port(&self) -> u16 {
         self.port

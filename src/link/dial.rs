@@ -67,6 +67,7 @@ impl Dial {
         let opened = meeting.open_with(&proof, port, &mut Steps::default()).await;
         opened.map_err(|verdict| match verdict {
             Verdict::Refused(Refusal::Broken(why)) => DialFailure::Inconclusive(why),
+            Verdict::StreamSilent => unknown("no answer to the stream"),
             _ => DialFailure::NotOffered,
         })
     }

@@ -86,6 +86,11 @@ impl Listener {
         self.seats.release(&self.report.borrow())
     }
 
+    /// The number of what is reported now.
+    pub(crate) fn report_number(&self) -> u64 {
+        self.report.borrow().number
+    }
+
     /// Whether none of them has another backend that is live.
     pub(crate) fn is_alone(&self) -> bool {
         self.seats.are_alone()

@@ -77,7 +77,7 @@ impl Seats {
 
     /// Whether none of them has anybody else for clients.
     pub(super) fn are_alone(&self) -> bool {
-        self.all(|orders| orders.is_some_and(|orders| orders.standing.alone))
+        !self.is_empty() && self.all(|orders| orders.is_some_and(|orders| orders.standing.alone))
     }
 
     fn all(&self, is: impl Fn(Option<&Orders>) -> bool) -> bool {

@@ -26,14 +26,19 @@ pub(super) fn checked(point: IntroPoint, directory: &NetDir) -> Result<IntroPoin
 }
 
 /// Those of the points that name no such address, and what is wrong with the
-/// others. Without a directory nothing is wrong with any.
+/// others. Without a directory no relay is listed at one.
 pub(crate) fn without_private(
     points: Vec<IntroPoint>,
     network: &Network,
 ) -> (Vec<IntroPoint>, Option<Flaw>) {
-    let Ok(directory) = network.directory() else { return (points, None) };
+    let directory = network.directory().ok();
+    let check = |point| match &directory {
+        Some(directory) => checked(point, directory),
+        None if is_reachable(&point, |_, _| false) => Ok(point),
+        None => Err(Flaw::PrivateAddress),
+    };
     let mut flaw = None;
-    let reachable = points.into_iter().filter_map(|point| match checked(point, &directory) {
+    let reachable = points.into_iter().filter_map(|point| match check(point) {
         Ok(point) => Some(point),
         Err(found) => {
             flaw = Some(found);

@@ -334,7 +334,7 @@ impl Balancer {
                 self.commands.push_back(Command::Dial { backend: backend.id(), points });
             }
             if backend.take_departure() {
-                self.publisher.allow_changes();
+                self.publisher.allow_one_change(now.monotonic);
             }
         }
         self.probing.progress(&self.backends, now, &mut alarm, rng, &mut self.commands);

@@ -51,7 +51,11 @@ impl Changes {
     ) {
         self.pending = match (self.pending.take(), wanted) {
             (_, None) => None,
-            (_, Some(content)) if published == Some(&content) => None,
+            (_, Some(content)) if published == Some(&content) => {
+                // Nothing came of what was asked for.
+                self.hurried = false;
+                None
+            }
             (Some(change), Some(content)) if change.content == content => Some(change),
             (change, Some(content)) => {
                 let first = change.map_or(now, |change| change.first);
@@ -103,6 +107,13 @@ impl Changes {
 
     pub(super) fn is_pending(&self) -> bool {
         self.pending.is_some()
+    }
+
+    /// Lets one more change be published at once, and whatever HSDirs took a moment
+    /// ago: a backend has left.
+    pub(super) fn allow_one(&mut self, now: Instant) {
+        self.allowance.grant_one(now);
+        self.hurried = true;
     }
 
     /// Lets the next changes be published at once, however many there were

@@ -181,6 +181,10 @@ pub enum DialFailure {
     /// Nobody answers at any of the points that were tried.
     #[error("nobody met: {0}")]
     Unmet(String),
+    /// The relays of all points that were tried refuse: the points are lost, or
+    /// somebody floods them.
+    #[error("nobody met: {0}")]
+    Refused(String),
     /// The backend answers, and has no link for us.
     #[error("met; it offers no control link")]
     NotOffered,

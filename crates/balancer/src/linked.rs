@@ -90,7 +90,15 @@ pub(super) struct BackendLink {
     redials: Allowance,
     /// Whether it has left since [`take_departure`](Self::take_departure).
     left: bool,
+    /// Since when all relays that were asked refuse.
+    refused_since: Option<Instant>,
 }
+
+/// A relay refuses introductions for a point that is lost, and for one that is
+/// flooded: only when that has gone on for so long is the backend taken for gone ...
+const REFUSED_FOR: Duration = Duration::from_secs(25);
+/// ... and meanwhile it is asked again after this.
+const REFUSED_AGAIN: Duration = Duration::from_secs(8);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
@@ -127,6 +135,7 @@ impl BackendLink {
             departures: DEPARTURES,
             redials: REDIALS,
             left: false,
+            refused_since: None,
         }
     }
 
@@ -194,6 +203,7 @@ impl BackendLink {
             self.heard = 0;
         }
         (self.phase, self.speaks, self.failures, self.unmet) = (Phase::Up, true, 0, false);
+        self.refused_since = None;
         let Offered { condition, points, capabilities } = offered;
         let before = self.said.take();
         let nothing = Offer::default();
@@ -262,22 +272,36 @@ impl BackendLink {
     }
 
     fn not_dialled(&mut self, failure: &DialFailure, now: Instant, rng: &mut impl Rng) -> bool {
+        if self.phase == Phase::Up
+            && let Some(said) = &mut self.said
+        {
+            said.lost_at = Some(now);
+        }
         self.phase = Phase::Down;
         self.failures = self.failures.saturating_add(1);
-        self.unmet = matches!(failure, DialFailure::Unmet(_));
+        self.refused_since = match failure {
+            DialFailure::Refused(_) => self.refused_since.or(Some(now)),
+            _ => None,
+        };
+        let refused = self.refused_since.is_some_and(|since| now >= since + REFUSED_FOR);
+        self.unmet = refused || matches!(failure, DialFailure::Unmet(_));
         let delay = match failure {
             DialFailure::NotOffered => {
                 // It is alive, and its descriptor all there is.
-                self.said = None;
+                // What it has taken back stays so.
+                self.said.take_if(|said| !said.offer.points().is_empty());
                 match self.speaks || self.wanted == Links::Always {
                     true => backoff(self.failures, MISSING_FIRST, MISSING_MOST),
                     false => NOT_OFFERED,
                 }
             }
-            DialFailure::Unmet(_) | DialFailure::Inconclusive(_) => match self.speaks {
-                true => backoff(self.failures, REDIAL_FIRST, REDIAL_MOST),
-                false => backoff(self.failures, UNMET_FIRST, UNMET_MOST),
-            },
+            DialFailure::Refused(_) if self.speaks && !refused => REFUSED_AGAIN,
+            DialFailure::Unmet(_) | DialFailure::Refused(_) | DialFailure::Inconclusive(_) => {
+                match self.speaks {
+                    true => backoff(self.failures, REDIAL_FIRST, REDIAL_MOST),
+                    false => backoff(self.failures, UNMET_FIRST, UNMET_MOST),
+                }
+            }
         };
         self.dial_at = Some(now + stretched(delay, rng));
         let lost = self.said.as_mut().filter(|said| said.lost_at.is_some());
@@ -287,7 +311,7 @@ impl BackendLink {
                 self.leaves(&mut Alarm::new(now));
                 true
             }
-            _ => self.unmet,
+            _ => self.unmet || self.refused_since == Some(now),
         }
     }
 

@@ -169,7 +169,8 @@ impl Publisher {
         let current = |ring: &Ring| ring.view.current.then_some(ring.view.period);
         let before = self.rings.iter().find_map(current);
         let after = view.periods.iter().find(|it| it.current).map(|it| it.period);
-        if let (Some(_), Some(after), true) = (before, after, before != after) {
+        let change = (before, after, before != after && self.published.is_some());
+        if let (Some(_), Some(after), true) = change {
             self.gathering = Some(now + GATHER.min(after.part(PART_OF_PERIOD)));
         }
         let asked = ring::asked(&view.periods);
@@ -411,6 +412,11 @@ impl Publisher {
             && self.rings.iter().filter(|ring| ring.view.current).all(|ring| {
                 ring.asked().all(|(it, hsdir)| hsdir.has_replaced(ring.target(&it.relay)))
             })
+    }
+
+    /// Lets one change be published at once: a backend has left.
+    pub(super) fn allow_one_change(&mut self, now: Instant) {
+        self.changes.allow_one(now);
     }
 
     /// Lets the next changes be published at once, however many there were

@@ -80,7 +80,9 @@ impl Document<'_> {
         middle.resize(middle.len().next_multiple_of(PADDING), 0);
         let middle = sealer.seal(&Layer::Middle, &middle);
 
-        let expiry = self.as_of + CERTIFICATE_LIFETIME;
+        // C tor counts in seconds; a part of one would be another hour.
+        let seconds = self.as_of.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        let expiry = UNIX_EPOCH + Duration::from_secs(seconds) + CERTIFICATE_LIFETIME;
         let signing = &self.keys.signing;
         let certificate =
             create_desc_sign_key_cert(&signing.verifying_key(), self.blinded, expiry)?;

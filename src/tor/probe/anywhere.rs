@@ -15,6 +15,10 @@ use crate::tor::network::Network;
 use onionbraid_balancer::fact::DialFailure;
 use onionbraid_balancer::onion::{IntroPoint, OnionAddress};
 
+/// So long an introduction that was acknowledged must have been waited for to say
+/// anything of the backend.
+const WAITED: Duration = Duration::from_secs(4);
+
 /// The meeting at the point that is the first to answer.
 ///
 /// # Errors
@@ -49,16 +53,26 @@ async fn meet_within(
 ) -> Result<Meeting, Verdict> {
     let mut steps = Steps::default();
     let met = timeout(within, meet(network, point, address, &mut steps)).await;
-    met.unwrap_or_else(|_| {
-        Err(match steps.acknowledged {
-            Some(_) => Verdict::Silent,
-            None => Verdict::Inconclusive("circuits are slow to come about".into()),
-        })
-    })
+    met.unwrap_or_else(|_| Err(silence(&steps, within)))
 }
 
-/// What failures at all points say together.
+/// What it means that nobody has come in this time: nothing, where most of it went
+/// into what we did ourselves.
+fn silence(steps: &Steps, within: Duration) -> Verdict {
+    let slow = || Verdict::Inconclusive("circuits are slow to come about".into());
+    let (Some(rendezvous), Some(circuit), Some(acknowledged)) =
+        (steps.rendezvous_point, steps.circuit, steps.acknowledged)
+    else {
+        return slow();
+    };
+    let ours = rendezvous.max(circuit) + acknowledged;
+    if within.saturating_sub(ours) < WAITED { slow() } else { Verdict::Silent }
+}
+
+/// What failures at all points say together. A relay refuses for a point that is
+/// lost, and for one that somebody floods.
 fn failure(verdicts: Vec<Verdict>, is_slow: bool) -> DialFailure {
+    let all_refused = verdicts.iter().all(|it| matches!(it, Verdict::UnknownPoint(_)));
     let mut said = "no point is known".to_owned();
     for verdict in verdicts {
         match verdict.on_a_network(is_slow) {
@@ -66,12 +80,30 @@ fn failure(verdicts: Vec<Verdict>, is_slow: bool) -> DialFailure {
             verdict => said = verdict.to_string(),
         }
     }
-    DialFailure::Unmet(said)
+    if all_refused { DialFailure::Refused(said) } else { DialFailure::Unmet(said) }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn silence_counts_only_if_the_time_did_not_go_into_our_own_circuits() {
+        let seconds = Duration::from_secs;
+        let after = |rendezvous, circuit, acknowledged| {
+            let steps = Steps {
+                rendezvous_point: Some(seconds(rendezvous)),
+                circuit: Some(seconds(circuit)),
+                acknowledged: Some(seconds(acknowledged)),
+                ..Steps::default()
+            };
+            silence(&steps, seconds(8))
+        };
+        assert_eq!(after(1, 1, 1), Verdict::Silent);
+        assert!(matches!(after(5, 1, 0), Verdict::Inconclusive(_)));
+        assert!(matches!(after(1, 3, 2), Verdict::Inconclusive(_)));
+        assert!(matches!(silence(&Steps::default(), seconds(8)), Verdict::Inconclusive(_)));
+    }
 
     #[test]
     fn nobody_is_gone_while_one_point_is_in_doubt_or_our_side_is_slow() {
@@ -80,7 +112,9 @@ mod tests {
         let is_unmet =
             |verdicts, is_slow| matches!(failure(verdicts, is_slow), DialFailure::Unmet(_));
         assert!(is_unmet(vec![lost(), Verdict::Silent, lost()], false));
-        assert!(is_unmet(vec![lost(), lost()], true));
+        assert!(is_unmet(vec![Verdict::Silent, lost()], false));
+        let refused = failure(vec![lost(), lost()], true);
+        assert!(matches!(refused, DialFailure::Refused(_)), "{refused}");
         assert!(!is_unmet(vec![lost(), Verdict::Silent], true));
         assert!(!is_unmet(vec![lost(), ours(), lost()], false));
     }

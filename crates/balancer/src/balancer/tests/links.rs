@@ -166,6 +166,19 @@ fn a_descriptor_from_before_its_death_does_not_bring_a_backend_back() {
 }
 
 #[test]
+fn relays_that_refuse_condemn_a_backend_only_if_that_goes_on() {
+    let refused = || DialFailure::Refused("the relay does not know the point".into());
+    let mut world = World::with_links();
+    world.pass(2 * MINUTE);
+    world.undialled = Some(refused());
+    world.loses(0);
+    world.pass(20 * SECOND);
+    assert_eq!(world.sessions(), [1, 2, 3, 4, 5, 6], "somebody floods them, perhaps");
+    world.pass(30 * SECOND);
+    assert_eq!(world.sessions(), [4, 5, 6]);
+}
+
+#[test]
 fn a_link_that_is_lost_and_found_again_changes_nothing() {
     let mut world = World::with_links();
     let uploads = world.uploads.len();
