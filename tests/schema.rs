@@ -138,6 +138,6 @@ fn taplo_accepts_the_example_by_the_schema_and_refuses_what_is_wrong() {
     ] {
         let file = format!("{}/tests/config/{wrong}.toml", env!("CARGO_MANIFEST_DIR"));
         let (accepts, said) = taplo(file.as_ref());
-        assert!(!accepts && said.contains("schema validation failed"), "{wrong}: {said}");
+        assert!(!accepts && said.contains("error: "), "{wrong}: {said}");
     }
 }

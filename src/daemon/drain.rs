@@ -5,7 +5,7 @@
 //! before have a while to come (`grace`), then it takes nobody new and what is
 //! open may come to its end, and all that within a limit.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::config::Shutdown;
 
@@ -24,6 +24,17 @@ pub(super) struct Drain {
     without_grace: bool,
 }
 
+/// Who is on the way out may be held by a publisher that still lists its points.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Held {
+    /// The last report that was not released, and since when.
+    by: Option<(u64, Instant)>,
+}
+
+/// How long a publisher may hold it: as long as an upload to every HSDir takes, and
+/// less than an end may take. That its link is up does not prove that it works.
+const RELEASED_WITHIN: Duration = Duration::from_secs(15);
+
 /// What to do now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Step {
@@ -33,6 +44,21 @@ pub(super) enum Step {
     Finish,
     /// Drop it, with whatever is open.
     Drop,
+}
+
+impl Held {
+    /// Whether nobody holds it any more, and until when somebody may. `report` is the
+    /// number of the report that not every publisher has released.
+    pub(super) fn released(
+        &mut self,
+        report: Option<u64>,
+        now: Instant,
+    ) -> (bool, Option<Instant>) {
+        let since = self.by.filter(|(held, _)| Some(*held) == report).map_or(now, |it| it.1);
+        self.by = report.map(|report| (report, since));
+        let until = self.by.map(|_| since + RELEASED_WITHIN).filter(|until| now < *until);
+        (until.is_none(), until)
+    }
 }
 
 impl Drain {
@@ -85,14 +111,24 @@ impl Drain {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
     use crate::clock::now;
 
     const SECOND: Duration = Duration::from_secs(1);
     const TIMES: Shutdown =
         Shutdown { grace: Duration::from_secs(10), limit: Duration::from_secs(30) };
+
+    #[test]
+    fn a_publisher_that_answers_nothing_holds_each_report_for_a_while() {
+        let (start, mut held) = (now().monotonic, Held::default());
+        assert_eq!(held.released(None, start), (true, None));
+        let until = start + RELEASED_WITHIN;
+        assert_eq!(held.released(Some(1), start), (false, Some(until)));
+        assert_eq!(held.released(Some(1), until - SECOND), (false, Some(until)));
+        assert_eq!(held.released(Some(1), until), (true, None));
+        assert_eq!(held.released(Some(2), until), (false, Some(until + RELEASED_WITHIN)));
+        assert_eq!(held.released(None, until), (true, None));
+    }
 
     #[test]
     fn the_grace_begins_when_clients_no_longer_find_the_points() {

@@ -32,7 +32,7 @@ use onionbraid_balancer::pow::Puzzle;
 use onionbraid_balancer::{Balancer, Links};
 use onionbraid_proxy::rules::ProxyRules;
 
-use super::drain::{Drain, Step};
+use super::drain::{Drain, Held, Step};
 use super::instances::{Instances, Shared};
 use super::log_lines::{self, LoggedState};
 use super::orders::{BackendOrderOf, Obeyed};
@@ -44,10 +44,6 @@ use super::snapshot::AtWork;
 use super::state::StateDir;
 use super::streams::ByPort;
 use super::work::Work;
-
-/// How long a publisher may keep a backend from going that has taken its points
-/// back: as long as an upload to every HSDir takes, and less than an end may take.
-const RELEASED_WITHIN: Duration = Duration::from_secs(15);
 
 /// Facts that may wait at a time.
 const FACT_QUEUE: usize = 64;
@@ -123,8 +119,7 @@ struct EventLoop {
     state: Option<StateDir>,
     /// When to write that down, if something has changed.
     remember_at: Option<Instant>,
-    /// The last report that a publisher has not released, and since when.
-    held: Option<(u64, Instant)>,
+    held: Held,
     instances: Instances,
     /// What introductions the instances accept.
     subcredentials: Arc<Subcredentials>,
@@ -213,7 +208,7 @@ impl EventLoop {
             work,
             state,
             remember_at: None,
-            held: None,
+            held: Held::default(),
             instances,
             subcredentials,
             defence,
@@ -373,7 +368,8 @@ impl EventLoop {
         if self.listener.has_frontends() {
             self.listener.offer(self.balancer.offered());
         }
-        let (released, held_until) = self.released(now.monotonic);
+        let report = (!self.listener.is_released()).then(|| self.listener.report_number());
+        let (released, held_until) = self.held.released(report, now.monotonic);
         let balancer = &self.balancer;
         let may_be_found = |id| balancer.may_be_found(id) || !released;
         let grace = self.service.updates.borrow().times.grace;
@@ -384,20 +380,6 @@ impl EventLoop {
         let next = self.balancer.poll_timeout();
         let wakes = [self.remember_at, next, holding, taking_out, ending, held_until];
         Continue(wakes.into_iter().flatten().min())
-    }
-
-    /// Whether no publisher keeps us from going, and until when one may: a link that
-    /// is up does not prove that its publisher works.
-    fn released(&mut self, now: Instant) -> (bool, Option<Instant>) {
-        if self.listener.is_released() {
-            self.held = None;
-            return (true, None);
-        }
-        let report = self.listener.report_number();
-        let since = self.held.filter(|(held, _)| *held == report).map_or(now, |(_, since)| since);
-        self.held = Some((report, since));
-        let until = since + RELEASED_WITHIN;
-        (now >= until, (now < until).then_some(until))
     }
 
     /// Goes on with the end, since it was told to; the same answer.
