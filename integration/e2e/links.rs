@@ -167,7 +167,6 @@ async fn visit(client: &Client, onion: &str, until: &tokio::sync::Notify) -> usi
         tokio::select! {
             page = page => {
                 if let Err(error) = page {
-                    println!("visit {visits} failed: {error:#}");
                     failed += 1;
                     assert!(failed < 2, "visit {visits} failed, and one before it: {error:#}");
                     client.get("again", onion, "/", PAGE).await.unwrap();
