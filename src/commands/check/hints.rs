@@ -35,7 +35,9 @@ pub(super) fn on_all(services: &[ServiceConfig]) -> Option<String> {
     let enabled = services.iter().filter(|service| service.enabled).count();
     (enabled > 1).then(|| {
         format!(
-            "{enabled} services share guards and are published in the same moments, so whoever              watches those can tell that they belong together; where nobody may know, give each a              process and a machine of its own (docs/threat-model.md)"
+            "{enabled} services share guards and are published in the same moments, so whoever \
+             watches those can tell that they belong together; where nobody may know, give each a \
+             process and a machine of its own (docs/threat-model.md)"
         )
     })
 }
@@ -151,6 +153,7 @@ mod tests {
 
     fn assert_one(hints: &[String], text: &str) {
         assert!(hints.len() == 1 && hints[0].contains(text), "{text:?}: {hints:?}");
+        assert!(!hints[0].contains("  "), "a run of blanks: {hints:?}");
     }
 
     #[test]
@@ -213,7 +216,8 @@ mod tests {
             let environment = Environment::new([("HOME", "/home/user")]);
             on_all(&Config::from_text(text, &environment).unwrap().services)
         };
-        assert!(all(&both).unwrap().starts_with("2 services share guards"));
+        let said = all(&both).unwrap();
+        assert!(said.starts_with("2 services share guards") && !said.contains("  "), "{said}");
         assert_eq!([all(&one), all(&off)], [None, None]);
     }
 
