@@ -178,6 +178,7 @@ const PARTS: &[Part] = &[
             "onionbraid_balancer::fact",
             "onionbraid_balancer::link",
             "onionbraid_balancer::onion",
+            "onionbraid_proxy::tasks",
         ],
     },
     Part {

@@ -19,13 +19,14 @@ use tokio::sync::watch;
 
 use super::proof;
 use super::seats::{Seat, Seats};
-use super::wire::{HEADS, Reader, States, Tasks, WINDOW, nothing, states};
+use super::wire::{HEADS, Reader, States, WINDOW, nothing, states};
 use crate::clock::now;
 use crate::instance::ClientStream;
 use crate::tor::hsdirs::identity_key;
 use crate::tor::network::Network;
 use onionbraid_balancer::link::{self, Offered, Orders, Path, Report};
 use onionbraid_balancer::onion::OnionAddress;
+use onionbraid_proxy::tasks::Tasks;
 
 /// How often a publisher that is silent is asked whether it is there, and how long
 /// it may take to say so: nothing hurries here, its own pings come sooner.

@@ -10,9 +10,10 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 
-use super::wire::{HEADS, Reader, Spawner, States, Tasks, WINDOW, nothing, states};
+use super::wire::{HEADS, Reader, States, WINDOW, nothing, states};
 use onionbraid_balancer::fact::{DialFailure, LinkNews};
 use onionbraid_balancer::link::{Orders, Path, Report, Standing};
+use onionbraid_proxy::tasks::{Spawner, Tasks};
 
 /// How long a backend that was met may take to say something.
 const ANSWER_WITHIN: Duration = Duration::from_secs(15);

@@ -5,18 +5,14 @@
 
 use std::convert::Infallible;
 use std::pin::Pin;
-use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use futures::stream;
 use http_body_util::{BodyExt as _, StreamBody};
 use hyper::body::{Body, Bytes, Frame, Incoming};
-use hyper::rt::Executor;
-use parking_lot::Mutex;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::watch;
-use tokio::task::JoinSet;
 use tokio::time::sleep;
 
 use onionbraid_balancer::link::{Lines, Malformed, line};
@@ -121,33 +117,5 @@ impl Reader {
     /// Waits before the next one is read.
     pub(super) async fn pause(&self) {
         sleep(GAP).await;
-    }
-}
-
-/// What hyper wants run beside a connection. It ends when this is dropped.
-#[derive(Default)]
-pub(super) struct Tasks(Arc<Mutex<JoinSet<()>>>);
-
-/// Starts tasks among these.
-#[derive(Clone)]
-pub(super) struct Spawner(Weak<Mutex<JoinSet<()>>>);
-
-impl Tasks {
-    pub(super) fn spawner(&self) -> Spawner {
-        Spawner(Arc::downgrade(&self.0))
-    }
-}
-
-impl<F> Executor<F> for Spawner
-where
-    F: Future<Output: Send> + Send + 'static,
-{
-    fn execute(&self, future: F) {
-        let Some(tasks) = self.0.upgrade() else { return };
-        let mut tasks = tasks.lock();
-        while tasks.try_join_next().is_some() {}
-        tasks.spawn(async {
-            let _ = future.await;
-        });
     }
 }

@@ -40,6 +40,7 @@ use tokio::time::timeout;
 use super::body::Body;
 use super::failure::Failure;
 use super::settings::{OriginProtocol, STREAMS_OF_A_CIRCUIT};
+use super::tasks::{Spawner, Tasks};
 use super::visitor::Visitor;
 
 use activity::Activity;
@@ -49,7 +50,7 @@ use framing::Limits;
 use gate::{Gate, PAGE_PATIENCE, Patience, Protocol};
 pub use proxy::{CircuitControl, Proxy, requests_under_way};
 use refusals::Refusals;
-use tasks::{Spawner, Tasks, answering};
+use tasks::{Answering, answering};
 use turns::{ConnectionTurn, Turn};
 
 /// Bytes of a body that hyper holds for a client of HTTP/1 who does not read, or
@@ -138,7 +139,7 @@ impl Proxy {
     async fn serve_http2(&self, gate: Gate, exchange: Arc<Exchange>, tasks: Spawner) {
         let activity = Arc::clone(&exchange.activity);
         let guard = &self.settings.guard;
-        let connection = http2::Builder::new(tasks)
+        let connection = http2::Builder::new(Answering(tasks))
             .timer(TokioTimer::new())
             .initial_stream_window_size(BUFFER)
             .initial_connection_window_size(CONNECTION_WINDOW)

@@ -24,8 +24,9 @@
 //! Values that several of these share: [`settings`] from the configuration,
 //! [`visitor`] for the client, [`body`] for what passes through, [`host`] and
 //! [`token`] for names in HTTP, [`proxy_line`] for the PROXY protocol,
-//! [`shares`] for what one circuit may take of scarce things, [`status`] for
-//! what is counted, [`histogram`] for how long it took, [`causes`] for what errors say.
+//! [`shares`] for what one circuit may take of scarce things, [`tasks`] for what ends
+//! with a client, [`status`] for what is counted, [`histogram`] for how long it took,
+//! [`causes`] for what errors say.
 
 pub mod answer;
 pub mod body;
@@ -50,6 +51,7 @@ pub mod settings;
 pub mod setup;
 pub mod shares;
 pub mod status;
+pub mod tasks;
 pub mod token;
 pub mod upstream;
 pub mod visitor;

@@ -22,7 +22,7 @@ use super::record::Record;
 use super::refusals::Refusals;
 use super::request_body::RequestBody;
 use super::response_body::ResponseBody;
-use super::tasks::{Spawner, live_by};
+use super::tasks::live_by;
 use super::turns::Turn;
 use super::upgrade;
 use crate::answer;
@@ -30,6 +30,7 @@ use crate::body::Body;
 use crate::failure::Failure;
 use crate::headers::{self, Sites};
 use crate::pace::Pace;
+use crate::tasks::Spawner;
 use crate::upstream::FromOrigin;
 use crate::visitor::Visitor;
 

@@ -1,66 +1,35 @@
-//! Who runs what hyper wants run beside a connection, and who ends it?
+//! Who ends what hyper runs beside a connection?
 //!
-//! Everything that serves one client lives in one set: it ends with the client.
-//! And whatever serves one request can be ended alone when the request makes no
+//! Everything that serves one client lives in one set of [`tasks`](crate::tasks):
+//! it ends with the client. And whatever serves one request can be ended alone when the request makes no
 //! progress, whether the client reads or not: the whole connection in HTTP/1,
 //! one stream of it in HTTP/2.
 
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 
 use hyper::rt::Executor;
-use parking_lot::Mutex;
 use tokio::sync::watch;
-use tokio::task::JoinSet;
 
 use super::progress::Progress;
+use crate::tasks::Spawner;
 
 tokio::task_local! {
     /// The request whose response is on its way in this task.
     static ANSWERING: watch::Sender<Option<Arc<Progress>>>;
 }
 
-/// The tasks of one client. They end when this is dropped.
-#[derive(Default)]
-pub(super) struct Tasks(Arc<Mutex<JoinSet<()>>>);
-
-/// Starts tasks among those of one client, as long as they live.
+/// Runs what hyper starts for one client among the client's tasks, each for as long
+/// as the response that it sends makes progress.
 #[derive(Clone)]
-pub(super) struct Spawner(Weak<Mutex<JoinSet<()>>>);
-
-impl Tasks {
-    /// Starts tasks among these. It may be held by one of them.
-    pub(super) fn spawner(&self) -> Spawner {
-        Spawner(Arc::downgrade(&self.0))
-    }
-
-    /// Waits until all have ended. None can be started any more.
-    pub(super) async fn ended(self) {
-        let mut tasks = {
-            let mut tasks = self.0.lock();
-            std::mem::take(&mut *tasks)
-        };
-        drop(self);
-        while tasks.join_next().await.is_some() {}
-    }
-}
-
-impl Spawner {
-    /// Runs something until it or the client ends.
-    pub(super) fn run(&self, task: impl Future<Output = ()> + Send + 'static) {
-        let Some(tasks) = self.0.upgrade() else { return };
-        let mut tasks = tasks.lock();
-        while tasks.try_join_next().is_some() {}
-        tasks.spawn(task);
-    }
-}
+pub(super) struct Answering(pub(super) Spawner);
 
 /// What hyper starts: a task for each stream of HTTP/2.
-impl<F> Executor<F> for Spawner
+impl<F> Executor<F> for Answering
 where
     F: Future<Output: Send> + Send + 'static,
 {
     fn execute(&self, future: F) {
-        self.run(async {
+        self.0.run(async {
             let _ = answering(future).await;
         });
     }
