@@ -4,6 +4,7 @@
 //! with it.
 
 use std::fs::File;
+use std::io;
 
 use parking_lot::Mutex;
 
@@ -14,7 +15,7 @@ pub(crate) struct SpareHandle(Mutex<Option<File>>);
 impl SpareHandle {
     /// Takes one.
     pub(crate) fn take() -> Self {
-        Self(Mutex::new(open()))
+        Self(Mutex::new(open().ok()))
     }
 
     /// Gives it up for another use; whether there was one.
@@ -26,18 +27,28 @@ impl SpareHandle {
     pub(crate) fn regain(&self) {
         let mut spare = self.0.lock();
         if spare.is_none() {
-            *spare = open();
+            *spare = open().ok();
         }
     }
 }
 
 /// Whether the process, or the machine, has no handle left at this moment.
 pub(crate) fn none_left() -> bool {
-    File::open("/dev/null").is_err_and(|error| crate::causes::is_out_of_handles(&error))
+    are_left(1).is_err_and(|error| crate::causes::is_out_of_handles(&error))
 }
 
-fn open() -> Option<File> {
-    File::open("/dev/null").ok()
+/// Takes so many handles at the same time, and gives them back.
+///
+/// # Errors
+///
+/// Those of the system.
+pub(crate) fn are_left(count: usize) -> io::Result<()> {
+    let handles = (0..count).map(|_| open());
+    handles.collect::<io::Result<Vec<_>>>().map(drop)
+}
+
+fn open() -> io::Result<File> {
+    File::open("/dev/null")
 }
 
 #[cfg(test)]

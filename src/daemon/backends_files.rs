@@ -19,6 +19,7 @@ use tor_hsservice::HsNickname;
 use crate::causes::on_one_line;
 use crate::clock::now;
 use crate::config::{BackendsFile, Config, ConfigErrors, ServiceConfig};
+use crate::observe::counted;
 use crate::throttle::Throttle;
 
 use super::services::Services;
@@ -126,13 +127,11 @@ impl BackendsFiles {
 /// Where the first of the mistakes is, for the log, and what it is, for the status.
 fn brief(errors: &ConfigErrors) -> (String, String) {
     let Some(first) = errors.0.first() else { return Default::default() };
-    let text = first.to_string();
-    let mut text = on_one_line(&text).to_string();
-    match errors.0.len() - 1 {
-        0 => {}
-        1 => text.push_str("; and 1 more mistake"),
-        more => text.push_str(&format!("; and {more} more mistakes")),
-    }
+    let text = on_one_line(&first.to_string());
+    let text = match errors.0.len() - 1 {
+        0 => text,
+        more => format!("{text}; and {}", counted(more, "more mistake")),
+    };
     (first.place_and_key(), text)
 }
 

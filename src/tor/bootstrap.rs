@@ -3,7 +3,6 @@
 
 use std::convert::Infallible;
 use std::error::Error;
-use std::fs::File;
 use std::future::{Future as _, poll_fn};
 use std::io;
 use std::path::PathBuf;
@@ -24,6 +23,7 @@ use super::known::Known;
 use super::network::{Network, Runtime};
 use crate::causes::{in_one_line, is_disk_full, is_out_of_handles};
 use crate::clock::now;
+use crate::spare_handle;
 use crate::throttle::Throttle;
 
 /// Between two attempts to bootstrap, once Arti's own retries are used up.
@@ -187,8 +187,7 @@ impl Tor {
     /// Whether Arti can read and write its store now, as far as file handles and
     /// space go.
     fn store_is_usable(&self) -> io::Result<()> {
-        let handles = (0..HANDLES_TO_READ).map(|_| File::open("/dev/null"));
-        handles.collect::<io::Result<Vec<_>>>()?;
+        spare_handle::are_left(HANDLES_TO_READ)?;
         // Where the cache is left unwritten, Arti does with what is there.
         match self.unwritten.lock().is_some() || full_disk::has_room(&self.cache_dir) {
             true => Ok(()),

@@ -65,6 +65,12 @@ const REDIALS: Allowance = Allowance::new(3, Duration::from_secs(60));
 /// descriptor has changed before.
 const DEPARTURES: Allowance = Allowance::new(2, Duration::from_secs(5 * 60));
 
+/// A relay refuses introductions for a point that is lost, and for one that is
+/// flooded: only when that has gone on for so long is the backend taken for gone ...
+const REFUSED_FOR: Duration = Duration::from_secs(25);
+/// ... and meanwhile it is asked again after this.
+const REFUSED_AGAIN: Duration = Duration::from_secs(8);
+
 /// The control link to one backend.
 #[derive(Debug)]
 pub(super) struct BackendLink {
@@ -93,12 +99,6 @@ pub(super) struct BackendLink {
     /// Since when all relays that were asked refuse.
     refused_since: Option<Instant>,
 }
-
-/// A relay refuses introductions for a point that is lost, and for one that is
-/// flooded: only when that has gone on for so long is the backend taken for gone ...
-const REFUSED_FOR: Duration = Duration::from_secs(25);
-/// ... and meanwhile it is asked again after this.
-const REFUSED_AGAIN: Duration = Duration::from_secs(8);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
@@ -255,13 +255,18 @@ impl BackendLink {
         }
     }
 
-    fn lost(&mut self, now: Instant, rng: &mut impl Rng) {
+    /// There is no link from now on. What was said over one was said until now.
+    fn is_down(&mut self, now: Instant) {
         if self.phase == Phase::Up
             && let Some(said) = &mut self.said
         {
             said.lost_at = Some(now);
         }
         self.phase = Phase::Down;
+    }
+
+    fn lost(&mut self, now: Instant, rng: &mut impl Rng) {
+        self.is_down(now);
         self.waiting = None;
         let at_once = self.redials.permits(&mut Alarm::new(now));
         self.dial_at = Some(match at_once {
@@ -272,12 +277,7 @@ impl BackendLink {
     }
 
     fn not_dialled(&mut self, failure: &DialFailure, now: Instant, rng: &mut impl Rng) -> bool {
-        if self.phase == Phase::Up
-            && let Some(said) = &mut self.said
-        {
-            said.lost_at = Some(now);
-        }
-        self.phase = Phase::Down;
+        self.is_down(now);
         self.failures = self.failures.saturating_add(1);
         self.refused_since = match failure {
             DialFailure::Refused(_) => self.refused_since.or(Some(now)),
@@ -287,8 +287,8 @@ impl BackendLink {
         self.unmet = refused || matches!(failure, DialFailure::Unmet(_));
         let delay = match failure {
             DialFailure::NotOffered => {
-                // It is alive, and its descriptor all there is.
-                // What it has taken back stays so.
+                // It is alive, and its descriptor all there is, but for points that it
+                // has taken back.
                 self.said.take_if(|said| !said.offer.points().is_empty());
                 match self.speaks || self.wanted == Links::Always {
                     true => backoff(self.failures, MISSING_FIRST, MISSING_MOST),

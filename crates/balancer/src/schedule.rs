@@ -87,15 +87,17 @@ impl Allowance {
     /// Whether it may happen now; if not, the alarm rings when it may.
     pub(super) fn permits(&self, alarm: &mut Alarm) -> bool {
         let Some(full_at) = self.full_at else { return true };
-        let spare = self.interval * self.burst.saturating_sub(1);
-        // One token is there when all others would be there `spare` later.
-        full_at.checked_sub(spare).is_none_or(|at| alarm.reached(at))
+        full_at.checked_sub(self.spare()).is_none_or(|at| alarm.reached(at))
     }
 
     /// Lets it happen once now, whatever has been taken before.
     pub(super) fn grant_one(&mut self, now: Instant) {
-        let spare = self.interval * self.burst.saturating_sub(1);
-        self.full_at = self.full_at.map(|full_at| full_at.min(now + spare));
+        self.full_at = self.full_at.map(|full_at| full_at.min(now + self.spare()));
+    }
+
+    /// How long before all tokens the first one is there.
+    fn spare(&self) -> Duration {
+        self.interval * self.burst.saturating_sub(1)
     }
 
     /// It happens now.

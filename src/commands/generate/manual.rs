@@ -65,18 +65,20 @@ enum Block<'a> {
 /// What is left of the example.
 struct Lines<'a>(std::iter::Peekable<std::str::Lines<'a>>);
 
-/// What one line is.
-enum Line<'a> {
+/// What a line is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
     Empty,
     Section,
-    Table(&'a str),
-    Words(&'a str),
-    Key(&'a str),
-    Example(&'a str),
+    Table,
+    Words,
+    Key,
+    Example,
 }
 
-/// Looks at a line: a key without a default begins with `# ` as words do.
-fn look(line: &str) -> Line<'_> {
+/// Looks at a line: what it is, and what it says. A key without a default begins with
+/// `# ` as words do.
+fn look(line: &str) -> (Kind, &str) {
     let is_key = |text: &str| {
         text.split_once(" = ").is_some_and(|(key, _)| {
             let letter = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
@@ -84,16 +86,16 @@ fn look(line: &str) -> Line<'_> {
         })
     };
     match line.strip_prefix('#') {
-        None if line.trim().is_empty() => Line::Empty,
-        None if line.starts_with('[') => Line::Table(line),
-        None => Line::Key(line),
+        None if line.trim().is_empty() => (Kind::Empty, line),
+        None if line.starts_with('[') => (Kind::Table, line),
+        None => (Kind::Key, line),
         Some(comment) => match comment.strip_prefix(' ') {
-            None if comment.is_empty() => Line::Empty,
-            None => Line::Key(line),
-            Some(rule) if rule.starts_with("---") => Line::Section,
-            Some(text) if text.starts_with("    ") => Line::Example(&text[4..]),
-            Some(text) if is_key(text) => Line::Key(line),
-            Some(text) => Line::Words(text),
+            None if comment.is_empty() => (Kind::Empty, line),
+            None => (Kind::Key, line),
+            Some(rule) if rule.starts_with("---") => (Kind::Section, line),
+            Some(text) if text.starts_with("    ") => (Kind::Example, &text[4..]),
+            Some(text) if is_key(text) => (Kind::Key, line),
+            Some(text) => (Kind::Words, text),
         },
     }
 }
@@ -103,12 +105,11 @@ impl<'a> Lines<'a> {
         Self(text.lines().peekable())
     }
 
-    /// The first line and those after it that are of its kind.
-    fn more(&mut self, first: &'a str, same: impl Fn(Line<'a>) -> Option<&'a str>) -> Vec<&'a str> {
+    /// A text and those of the lines after it that are of its kind.
+    fn with_more(&mut self, kind: Kind, first: &'a str) -> Vec<&'a str> {
         let mut all = vec![first];
-        while let Some(text) = self.0.peek().and_then(|line| same(look(line))) {
-            all.push(text);
-            self.0.next();
+        while let Some(line) = self.0.next_if(|line| look(line).0 == kind) {
+            all.push(look(line).1);
         }
         all
     }
@@ -116,29 +117,14 @@ impl<'a> Lines<'a> {
     /// The next part: lines of one kind that follow each other.
     fn next_block(&mut self) -> Option<Block<'a>> {
         loop {
-            match look(self.0.next()?) {
-                Line::Empty => {}
-                Line::Section => return Some(Block::Section),
-                Line::Table(name) => return Some(Block::Table(name)),
-                Line::Words(first) => {
-                    return Some(Block::Words(self.more(first, |line| match line {
-                        Line::Words(text) => Some(text),
-                        _ => None,
-                    })));
-                }
-                Line::Key(first) => {
-                    return Some(Block::Verbatim(self.more(first, |line| match line {
-                        Line::Key(text) => Some(text),
-                        _ => None,
-                    })));
-                }
-                Line::Example(first) => {
-                    return Some(Block::Verbatim(self.more(first, |line| match line {
-                        Line::Example(text) => Some(text),
-                        _ => None,
-                    })));
-                }
-            }
+            let (kind, text) = look(self.0.next()?);
+            return Some(match kind {
+                Kind::Empty => continue,
+                Kind::Section => Block::Section,
+                Kind::Table => Block::Table(text),
+                Kind::Words => Block::Words(self.with_more(kind, text)),
+                Kind::Key | Kind::Example => Block::Verbatim(self.with_more(kind, text)),
+            });
         }
     }
 }

@@ -80,9 +80,7 @@ impl Document<'_> {
         middle.resize(middle.len().next_multiple_of(PADDING), 0);
         let middle = sealer.seal(&Layer::Middle, &middle);
 
-        // C tor counts in seconds; a part of one would be another hour.
-        let seconds = self.as_of.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-        let expiry = UNIX_EPOCH + Duration::from_secs(seconds) + CERTIFICATE_LIFETIME;
+        let expiry = UNIX_EPOCH + Duration::from_secs(self.seconds()) + CERTIFICATE_LIFETIME;
         let signing = &self.keys.signing;
         let certificate =
             create_desc_sign_key_cert(&signing.verifying_key(), self.blinded, expiry)?;
@@ -171,6 +169,12 @@ impl Document<'_> {
         Ok(())
     }
 
+    /// From when its certificates count, as C tor counts: a part of a second would be
+    /// another hour.
+    fn seconds(&self) -> u64 {
+        self.as_of.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
+    }
+
     /// A certificate over a key of a point. It expires up to an hour before that
     /// over the signing key: C tor counts it from the beginning of the hour.
     fn certified(
@@ -178,8 +182,7 @@ impl Document<'_> {
         kind: CertType,
         key: ed25519::Ed25519Identity,
     ) -> Result<EncodedEd25519Cert, CertEncodeError> {
-        let since = self.as_of.duration_since(UNIX_EPOCH).unwrap_or_default();
-        let hour = Duration::from_hours(since.as_secs() / 3600);
+        let hour = Duration::from_hours(self.seconds() / 3600);
         let signing = &self.keys.signing;
         Ed25519Cert::builder()
             .cert_type(kind)
