@@ -5,10 +5,8 @@ use std::sync::Arc;
 
 use onionbraid::observe::Snapshot;
 use onionbraid::observe::snapshot::{Backend, BackendState, Word};
-use tokio::task::JoinSet;
-use tokio_util::sync::CancellationToken;
 
-use super::frontend::{CALM, Frontend, PAGE, Prepared, SOON, service, until_all_answered};
+use super::frontend::{CALM, Frontend, Prepared, SOON, Visitor, service, until_all_answered};
 use crate::network;
 use crate::network::fetch::eventually;
 use crate::network::origin::Origin;
@@ -55,21 +53,7 @@ async fn the_publishing_machine_and_the_backends_change_and_no_visitor_notices()
     assert!(!run(&old, "onionbraid status").await.contains("other publishers"));
 
     let client = Arc::new(network.client("visitor-of-changing").await.unwrap());
-    let stop = CancellationToken::new();
-    let mut visitor = JoinSet::new();
-    visitor.spawn({
-        let (client, onion, stop) = (Arc::clone(&client), onion.clone(), stop.clone());
-        async move {
-            let mut visits = 0;
-            while !stop.is_cancelled() {
-                let page = client.get(&format!("change-{visits}"), &onion, "/", PAGE).await;
-                let page = page.unwrap_or_else(|error| panic!("visit {visits}: {error:#}"));
-                assert_eq!(page.status, 200);
-                visits += 1;
-            }
-            visits
-        }
-    });
+    let visitor = Visitor::start(&client, &onion);
 
     // The publishing machine.
     let several = format!("publishers = 'several'\n{}", table(&[&at_berlin]));
@@ -128,7 +112,6 @@ async fn the_publishing_machine_and_the_backends_change_and_no_visitor_notices()
     let alone = |snapshot: &Snapshot| snapshot.ready && service(snapshot).backends.len() == 1;
     new.daemon.until("berlin alone", SOON, alone).await.unwrap();
 
-    stop.cancel();
-    let visits = visitor.join_next().await.unwrap().unwrap();
+    let visits = visitor.end().await;
     assert!(visits >= 10, "only {visits} visits");
 }

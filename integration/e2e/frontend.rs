@@ -17,6 +17,8 @@ use onionbraid::config::{Config, Environment};
 use onionbraid::observe::Snapshot;
 use onionbraid::observe::snapshot::{Backend, BackendState, HsdirState, Service};
 use onionbraid::tor::keys;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
 use tor_config::BoolOrAuto;
 use tor_rtcompat::PreferredRuntime;
 
@@ -296,6 +298,37 @@ pub async fn points_on_hsdirs(frontend: &Frontend, onion: &str) -> Result<BTreeS
     let descriptors = report["descriptors"].as_array().context("no descriptors")?;
     let points = descriptors.iter().flat_map(|one| one["intro_points"].as_array()).flatten();
     Ok(points.filter_map(|point| Some(point["session_id"].as_str()?.to_owned())).collect())
+}
+
+/// Somebody who visits all the time, over new circuits. Every page has to come.
+pub struct Visitor {
+    stop: CancellationToken,
+    visiting: JoinSet<usize>,
+}
+
+impl Visitor {
+    /// From now on.
+    pub fn start(client: &Arc<Client>, onion: &str) -> Visitor {
+        let (stop, mut visiting) = (CancellationToken::new(), JoinSet::new());
+        let (client, onion, stopped) = (Arc::clone(client), onion.to_owned(), stop.clone());
+        visiting.spawn(async move {
+            let mut visits = 0;
+            while !stopped.is_cancelled() {
+                let page = client.get(&format!("all-the-time-{visits}"), &onion, "/", PAGE).await;
+                let page = page.unwrap_or_else(|error| panic!("visit {visits}: {error:#}"));
+                assert_eq!(page.status, 200);
+                visits += 1;
+            }
+            visits
+        });
+        Visitor { stop, visiting }
+    }
+
+    /// Until now. How many pages came.
+    pub async fn end(mut self) -> usize {
+        self.stop.cancel();
+        self.visiting.join_next().await.unwrap().unwrap()
+    }
 }
 
 /// Fetches `/` over fresh circuits until every one of `names` has answered;

@@ -4,10 +4,8 @@ use std::sync::Arc;
 
 use onionbraid::observe::Snapshot;
 use onionbraid::observe::snapshot::Backend;
-use tokio::task::JoinSet;
-use tokio_util::sync::CancellationToken;
 
-use super::frontend::{CALM, Frontend, PAGE, SOON, service, until_all_answered};
+use super::frontend::{CALM, Frontend, PAGE, SOON, Visitor, service, until_all_answered};
 use crate::network;
 use crate::network::origin::Origin;
 
@@ -40,21 +38,7 @@ async fn backends_and_ports_change_under_way_and_no_visitor_of_the_others_notice
     let client = Arc::new(network.client("visitor-of-reloaded").await.unwrap());
 
     // Somebody visits all the time, over new circuits.
-    let stop = CancellationToken::new();
-    let mut visitor = JoinSet::new();
-    visitor.spawn({
-        let (client, onion, stop) = (Arc::clone(&client), onion.clone(), stop.clone());
-        async move {
-            let mut visits = 0;
-            while !stop.is_cancelled() {
-                let page = client.get(&format!("all-the-time-{visits}"), &onion, "/", PAGE).await;
-                let page = page.unwrap_or_else(|error| panic!("visit {visits}: {error:#}"));
-                assert_eq!(page.status, 200);
-                visits += 1;
-            }
-            visits
-        }
-    });
+    let visitor = Visitor::start(&client, &onion);
 
     // A backend comes, and a port leads elsewhere.
     let with_lisbon = format!(
@@ -109,7 +93,6 @@ async fn backends_and_ports_change_under_way_and_no_visitor_of_the_others_notice
     assert!(snapshot.ready && alone(&snapshot), "{snapshot:?}");
     assert!(frontend.daemon.status_text().await.unwrap().contains("! configuration read again"));
 
-    stop.cancel();
-    let visits = visitor.join_next().await.unwrap().unwrap();
+    let visits = visitor.end().await;
     assert!(visits >= 5, "only {visits} visits");
 }
