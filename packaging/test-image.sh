@@ -10,26 +10,14 @@ set -euo pipefail
 usage="usage: test-image.sh IMAGE-ARCHIVE DIRECTORY-OF-THE-DEBUG-BUILD"
 archive=${1:?$usage}
 build=${2:?$usage}
+here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
 work=$(mktemp -d)
 chmod 755 "$work"
 name="onionbraid-test-$$"
 limit=240
-demo=
 
-podman() {
-    command podman --log-level fatal --root "$work/storage" --runroot "$work/run" --tmpdir "$work/tmp" \
-        --storage-driver vfs --cgroup-manager cgroupfs --runtime runc --events-backend none "$@"
-}
-
-clean() {
-    podman rm --force --time 5 --volumes "$name" >/dev/null 2>&1 || true
-    if [ -n "$demo" ]; then
-        kill "$demo" 2>/dev/null || true
-        wait "$demo" 2>/dev/null || true
-    fi
-    rm -rf "$work"
-}
-trap clean EXIT
+# shellcheck source=packaging/private-network.sh
+. "$here/private-network.sh"
 
 fail() {
     echo "test-image: $1" >&2
@@ -38,23 +26,7 @@ fail() {
     exit 1
 }
 
-# until_true WHAT COMMAND...: tries it until it succeeds.
-until_true() {
-    local what=$1 end=$((SECONDS + limit))
-    shift
-    until "$@" >/dev/null 2>&1; do
-        [ "$SECONDS" -lt "$end" ] || fail "$what: not in $limit s"
-        sleep 0.5
-    done
-}
-
-KEEP=1 "$build/examples/demo" >"$work/demo.log" 2>&1 &
-demo=$!
-ready() { grep -q '^KEEP' "$work/demo.log" || ! kill -0 "$demo"; }
-until_true "the private network" ready
-socks=$(sed -n 's/.*socks5h:.*@\(127[0-9.:]*\) .*/\1/p' "$work/demo.log")
-network=$(sed -n 's/^ *config  //p' "$work/demo.log")
-[ -n "$socks" ] && [ -n "$network" ] || fail "the private network does not start: $(tail -3 "$work/demo.log")"
+start_network
 
 # What an operator brings: a configuration, a site, and a key as a secret.
 mkdir "$work/etc" "$work/www"
@@ -74,8 +46,7 @@ proxy_ports = [["80", "file:/srv"]]
 TOML
 chmod -R go=rX "$work/etc" "$work/www"
 
-gunzip <"$archive" | podman load --quiet >/dev/null
-image=$(podman images --format '{{.Repository}}:{{.Tag}}' | head -1)
+load_image "$archive"
 
 start() {
     # Podman 4 makes no mount point for a secret on a read-only root.

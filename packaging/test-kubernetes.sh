@@ -16,22 +16,9 @@ export PYTHONPATH="$here/../target/tools/validators"
 work=$(mktemp -d)
 chmod 755 "$work"
 limit=300
-children=()
 
-podman() {
-    command podman --log-level fatal --root "$work/storage" --runroot "$work/run" --tmpdir "$work/tmp" \
-        --storage-driver vfs --cgroup-manager cgroupfs --runtime runc --events-backend none "$@"
-}
-
-clean() {
-    podman rm --all --force --time 5 --volumes >/dev/null 2>&1 || true
-    for child in "${children[@]}"; do
-        kill "$child" 2>/dev/null || true
-        wait "$child" 2>/dev/null || true
-    done
-    rm -rf "$work"
-}
-trap clean EXIT
+# shellcheck source=packaging/private-network.sh
+. "$here/private-network.sh"
 
 fail() {
     echo "test-kubernetes: $1" >&2
@@ -43,23 +30,7 @@ fail() {
     exit 1
 }
 
-# until_true WHAT COMMAND...: tries it until it succeeds.
-until_true() {
-    local what=$1 end=$((SECONDS + limit))
-    shift
-    until "$@" >/dev/null 2>&1; do
-        [ "$SECONDS" -lt "$end" ] || fail "$what: not in $limit s"
-        sleep 1
-    done
-}
-
-KEEP=1 "$build/examples/demo" >"$work/demo.log" 2>&1 &
-children+=($!)
-ready() { grep -q '^KEEP' "$work/demo.log" || ! kill -0 "${children[0]}"; }
-until_true "the private network" ready
-socks=$(sed -n 's/.*socks5h:.*@\(127[0-9.:]*\) .*/\1/p' "$work/demo.log")
-network=$(sed -n 's/^ *config  //p' "$work/demo.log")
-[ -n "$socks" ] && [ -n "$network" ] || fail "the private network does not start: $(tail -3 "$work/demo.log")"
+start_network
 
 mkdir "$work/www"
 echo "a page of the shop" >"$work/www/index.html"
@@ -77,8 +48,7 @@ server.serve_forever()' "$work/www" >"$work/port" 2>/dev/null &
 children+=($!)
 until_true "a web server" test -s "$work/port"
 
-gunzip <"$archive" | podman load --quiet >/dev/null
-image=$(podman images --format '{{.Repository}}:{{.Tag}}' | head -1)
+load_image "$archive"
 
 # render SLOTS: the manifests, on this network. All pods share the machine's ports here.
 render() {
