@@ -91,17 +91,23 @@ fn of_these(
 /// An open connection in a line of the table (proc_pid_net(5)).
 fn connection(line: &str) -> Option<Connection> {
     const OPEN: &str = "01";
-    const SENDING_AGAIN: &str = "01";
     let mut fields = line.split_ascii_whitespace().skip(2);
     let (peer, state) = (fields.next()?, fields.next()?);
     let (_, timer) = (fields.next()?, fields.next()?);
-    let count = u32::from_str_radix(fields.next()?, 16).ok()?;
+    let sent_again = u32::from_str_radix(fields.next()?, 16).ok()?;
+    let (_, probes) = (fields.next()?, fields.next()?);
     if state != OPEN {
         return None;
     }
-    // The count of another timer is that of something else.
-    let waits = timer.split(':').next()? == SENDING_AGAIN;
-    Some(Connection { peer: address(peer)?, sent_again: if waits { count } else { 0 } })
+    let sent_again = match timer.split(':').next()? {
+        "01" => sent_again,
+        // Nothing is under way, and what waits was offered so often: the peer has no
+        // room and does not answer, or this machine's own firewall drops it.
+        "04" => probes.parse().ok()?,
+        // The count of another timer is that of something else.
+        _ => 0,
+    };
+    Some(Connection { peer: address(peer)?, sent_again })
 }
 
 /// An address as the table has it: words of 32 bits in the order of the machine.
@@ -167,6 +173,10 @@ mod tests {
             assert_eq!(connection(line), Some(read));
             let kept_alive = line.replace("01:000003F2", "02:000003F2");
             assert_eq!(connection(&kept_alive).unwrap().sent_again, 0);
+            // As where `nft` drops what goes out: it never was under way.
+            let dropped_here = line.replace("01:000003F2 00000005", "04:00000260 00000000");
+            let dropped_here = dropped_here.replace("        0 3596037", "       12 3596037");
+            assert_eq!(connection(&dropped_here).unwrap().sent_again, 12);
         }
         assert_eq!(connection(&line.replace(" 01 0", " 0A 0")), None);
         for garbage in
