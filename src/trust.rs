@@ -130,21 +130,20 @@ fn access_list(path: &Path) -> io::Result<Option<Vec<u8>>> {
     }
 }
 
-/// What Docker and Podman leave in a container.
+/// What Docker and Podman leave in a container, if they can write to its root.
 const CONTAINER: [&str; 2] = ["/.dockerenv", "/run/.containerenv"];
 
 /// Whether a file is a container's secret: below `/run/secrets`, root's, and mounted
-/// there for this container alone. A machine of several users has no such place.
+/// there for this container alone, with its directory or by itself. A machine of
+/// several users has no such place.
 fn is_delivered_by_a_container(file: &Path) -> bool {
-    if !CONTAINER.iter().any(|mark| Path::new(mark).exists()) {
-        return false;
-    }
     let secrets = Path::new(SECRETS);
     let device = |path: &Path| path.metadata().map(|found| found.dev()).ok();
     let mounted = |path: &Path| device(path) != path.parent().and_then(device);
-    file.starts_with(secrets)
-        && file.metadata().is_ok_and(|found| found.uid() == 0)
-        && file.ancestors().take_while(|path| path.starts_with(secrets)).any(mounted)
+    let mut mounts = file.ancestors().take_while(|path| path.starts_with(secrets));
+    file.metadata().is_ok_and(|found| found.uid() == 0)
+        && (mounts.next().is_some_and(mounted)
+            || mounts.any(mounted) && CONTAINER.iter().any(|mark| Path::new(mark).exists()))
 }
 
 #[cfg(test)]

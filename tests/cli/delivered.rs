@@ -250,6 +250,39 @@ fn a_key_is_refused_only_where_others_could_read_it_and_what_helps_there_is_said
     assert!(wrong.is_empty(), "{wrong}");
 }
 
+/// `check` where only this test sees what a script mounts.
+fn check_where(dir: &Path, mounted: &str) -> Output {
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "sh", "-ec", &format!("{mounted}; exec \"$@\""), "sh"]);
+    let program = service(dir, &[], &[]);
+    command.arg(program.get_program()).args(program.get_args());
+    command.args(["check", "-c", "arti.toml"]).current_dir(dir).env_remove("HOME");
+    command.output().unwrap()
+}
+
+#[test]
+fn a_secret_that_is_a_mount_by_itself_is_the_containers_without_any_other_mark() {
+    if !is_root() {
+        return;
+    }
+    let dir = place();
+    let dir = dir.path();
+    directory(&dir.join("volume"), SERVICE, SERVICE, 0o700);
+    configure(dir, "identity_key = \"/run/secrets/shop\"", "");
+    key(&dir.join("shop"), 0, 0, 0o444);
+    // As Podman does it, whose mark is missing where the root is read-only.
+    let run = "mount -t tmpfs -o mode=755 none /run; mkdir /run/secrets";
+    let own = "touch /run/secrets/shop; mount --bind shop /run/secrets/shop";
+    let taken = check_where(dir, &format!("{run}; {own}"));
+    assert_eq!(taken.status.code(), Some(0), "{}", stderr(&taken));
+    let copied = check_where(dir, &format!("{run}; cp -p shop /run/secrets/shop"));
+    assert_eq!(copied.status.code(), Some(77), "{}", stderr(&copied));
+    // Root's alone counts.
+    set(&dir.join("shop"), STRANGER, STRANGER, 0o444);
+    let refused = check_where(dir, &format!("{run}; {own}"));
+    assert_eq!(refused.status.code(), Some(77), "{}", stderr(&refused));
+}
+
 #[test]
 fn what_the_complaint_names_lets_the_key_in() {
     if !is_root() {

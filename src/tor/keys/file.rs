@@ -4,9 +4,9 @@
 //! bytes mean. A file that others may read is refused, one that exists is never
 //! overwritten.
 
-use std::fs::{DirBuilder, File, OpenOptions};
+use std::fs::{DirBuilder, File, Metadata, OpenOptions};
 use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -222,12 +222,28 @@ fn locate(path: &Path) -> Result<PathBuf, KeyFileError> {
 
 /// Reads one file; a secret key only if it is private.
 fn read(file: &Path, mistrust: &Mistrust) -> Result<Parsed, KeyFileError> {
-    let parsed = parse(&read_bytes(file)?)
+    let failed = |cause: io::Error| unreadable(file, cause);
+    let opened = File::open(file).map_err(failed)?;
+    let parsed = parse(&bytes(&opened).map_err(failed)?)
         .map_err(|cause| KeyFileError::Parse { path: file.to_owned(), cause })?;
     if let Parsed::Secret(_) = parsed {
         private(file, mistrust)?;
+        is_still(&opened, file)?;
     }
     Ok(parsed)
+}
+
+/// Whether a path leads to the file that was opened there: what was judged by the
+/// path must be what was read.
+fn is_still(opened: &File, path: &Path) -> Result<(), KeyFileError> {
+    let failed = |cause: io::Error| unreadable(path, cause);
+    let identity = |found: Metadata| (found.dev(), found.ino());
+    let read = opened.metadata().map(identity).map_err(failed)?;
+    let now = path.metadata().map(identity).map_err(failed)?;
+    match read == now {
+        true => Ok(()),
+        false => Err(failed(io::Error::other("it was exchanged while it was read: try again"))),
+    }
 }
 
 fn read_bytes(file: &Path) -> Result<Zeroizing<Vec<u8>>, KeyFileError> {
@@ -340,5 +356,23 @@ fn failed(path: &Path, error: io::Error) -> KeyFileError {
     match error.kind() {
         io::ErrorKind::AlreadyExists => KeyFileError::Exists(path.to_owned()),
         _ => KeyFileError::Write { path: path.to_owned(), cause: Arc::new(error) },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_is_exchanged_after_it_was_opened_is_not_the_one_that_is_judged() {
+        let dir = tempfile::tempdir().unwrap();
+        let [path, other] = ["key", "other"].map(|name| dir.path().join(name));
+        std::fs::write(&path, "one").unwrap();
+        std::fs::write(&other, "two").unwrap();
+        let opened = File::open(&path).unwrap();
+        is_still(&opened, &path).unwrap();
+        std::fs::rename(&other, &path).unwrap();
+        let refused = is_still(&opened, &path).unwrap_err();
+        assert!(matches!(refused, KeyFileError::Read { .. }), "{refused}");
     }
 }
