@@ -24,7 +24,7 @@ const SILENT_AFTER: Duration = Duration::from_secs(5);
 const PART_OF_THE_TIME: u32 = 1000;
 
 /// However long it takes, it is looked so often.
-const LOOK_AT_LEAST_EVERY: Duration = Duration::from_secs(15);
+const LOOK_AT_LEAST_EVERY: Duration = Duration::from_secs(5);
 
 /// What is known of the connections, at the last look.
 #[derive(Debug, Default)]
@@ -35,12 +35,14 @@ pub(super) struct Unanswered {
 }
 
 /// The relays that we are connected to.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Relays {
     /// Whether one of them may answer: nothing speaks against it.
     pub(super) answering: bool,
     /// Those that do not, if no other does.
     pub(super) lost: BTreeSet<SocketAddr>,
+    /// Since when nothing has come from any of them, if that is long.
+    pub(super) silent_for: Option<Duration>,
 }
 
 /// A connection that is open.
@@ -62,9 +64,10 @@ impl Unanswered {
         let tables = ["/proc/self/net/tcp", "/proc/self/net/tcp6"];
         let tables = tables.map(|table| fs::read_to_string(table).unwrap_or_default());
         let open = tables.iter().flat_map(|table| table.lines().filter_map(connection));
-        let is_silent =
-            tor_proto::time_since_last_incoming_traffic().is_some_and(|time| time >= SILENT_AFTER);
-        self.relays = of_these(open, relays, is_silent);
+        let silent_for = tor_proto::time_since_last_incoming_traffic()
+            .map(Duration::from)
+            .filter(|time| *time >= SILENT_AFTER);
+        self.relays = of_these(open, relays, silent_for);
         let ended = now().monotonic;
         let took = ended.saturating_duration_since(began);
         let pause = took.saturating_mul(PART_OF_THE_TIME).min(LOOK_AT_LEAST_EVERY);
@@ -78,14 +81,15 @@ impl Unanswered {
 fn of_these(
     open: impl Iterator<Item = Connection>,
     relays: &BTreeSet<SocketAddr>,
-    is_silent: bool,
+    silent_for: Option<Duration>,
 ) -> Relays {
     let open = open.filter(|it| relays.contains(&it.peer));
     let (stuck, others): (Vec<_>, Vec<_>) = open.partition(|it| it.sent_again >= SENT_AGAIN);
-    match stuck.is_empty() || !(is_silent || others.is_empty()) {
-        true => Relays { answering: !others.is_empty(), lost: BTreeSet::new() },
-        false => Relays { answering: false, lost: stuck.into_iter().map(|it| it.peer).collect() },
-    }
+    let lost = match silent_for.is_some() || others.is_empty() {
+        true => stuck.into_iter().map(|it| it.peer).collect(),
+        false => BTreeSet::new(),
+    };
+    Relays { answering: lost.is_empty() && !others.is_empty(), lost, silent_for }
 }
 
 /// An open connection in a line of the table (proc_pid_net(5)).
@@ -139,13 +143,14 @@ mod tests {
     #[test]
     fn relays_are_lost_only_if_none_of_those_that_are_connected_answers() {
         let relays = [relay(1), relay(2), relay(3)].into();
-        let looked = |all: &[(u8, u32)], is_silent| {
+        let looked = |all: &[(u8, u32)], is_silent: bool| {
             let connection = |(n, sent_again): &(u8, u32)| Connection {
                 peer: relay(*n),
                 sent_again: *sent_again,
             };
-            let Relays { answering, lost } =
-                of_these(all.iter().map(connection), &relays, is_silent);
+            let silent_for = is_silent.then_some(SILENT_AFTER);
+            let Relays { answering, lost, .. } =
+                of_these(all.iter().map(connection), &relays, silent_for);
             (answering, lost.len())
         };
         let open = |all: &[(u8, u32)]| looked(all, false);
@@ -197,8 +202,9 @@ mod tests {
             let tables = tables.into_iter().flatten().collect::<String>();
             let found = tables.lines().filter_map(connection).find(|it| it.peer == peer);
             assert_eq!(found, Some(Connection { peer, sent_again: 0 }));
-            let answering = Relays { answering: true, lost: BTreeSet::new() };
-            assert_eq!(*Unanswered::default().look(&[peer].into()), answering);
+            let mut unanswered = Unanswered::default();
+            let looked = unanswered.look(&[peer].into());
+            assert!(looked.answering && looked.lost.is_empty(), "{looked:?}");
         }
     }
 }

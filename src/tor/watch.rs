@@ -167,10 +167,19 @@ impl Watch {
         // That a guard was reached says nothing of what has failed since.
         let is_reached = |attempt: &Attempt| attempt.outcome == Outcome::Connected;
         let reached = attempts.iter().rposition(is_reached).filter(|_| usable);
-        let attempts = attempts.get(reached.map_or(0, |last| last + 1)..).unwrap_or_default();
+        let mut attempts = attempts.get(reached.map_or(0, |last| last + 1)..).unwrap_or_default();
+        let mut answering = relays.answering;
+        // A connection on which nothing is sent stays open on a way that is cut: what
+        // failed since something last came says more.
+        if let Some(silent_for) = relays.silent_for.filter(|_| answering) {
+            let since = attempts.partition_point(|it| age(it.at.monotonic) > silent_for);
+            if let Some(failed @ [_, ..]) = attempts.get(since..) {
+                (attempts, answering) = (failed, false);
+            }
+        }
         Observed {
             attempts: attempts.iter().map(|it| (it.address, it.outcome)).collect(),
-            answering: relays.answering,
+            answering,
             lost: relays.lost,
             clocks: self.clocks.iter().map(|(.., ahead)| *ahead).collect(),
             strange: self.strange.len(),
