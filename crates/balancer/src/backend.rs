@@ -258,9 +258,10 @@ impl TrackedBackend {
         match remote.descriptor.fetched(descriptor, &remote.described, now.monotonic, rng) {
             News::Offer(offer) => {
                 remote.link.descriptor_changed(offer.points(), now.monotonic, rng);
+                remote.link.descriptor_seen(true, now.monotonic, rng);
                 remote.described = offer;
             }
-            News::Confirmed => {}
+            News::Confirmed => remote.link.descriptor_seen(false, now.monotonic, rng),
             News::Nothing => return,
         }
         self.last_seen = Some(now.wall);

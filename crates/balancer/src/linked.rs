@@ -12,16 +12,19 @@
 //! [`Links::Auto`] once after the start and once a day, for C tor never has one.
 //! Called by [`TrackedBackend`](super::backend::TrackedBackend).
 
+mod absence;
+
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use rand::Rng;
 use rand::seq::IndexedRandom as _;
 
+use self::absence::{Absence, Outcome};
 use super::fact::{DialFailure, LinkNews};
 use super::link::{Condition, Offered};
 use super::offer::Offer;
-use super::schedule::{Alarm, Allowance, backoff, between, stretched};
+use super::schedule::{Alarm, Allowance, between, stretched};
 use super::settings::Links;
 use crate::onion::{Flaw, IntroPoint, SessionId};
 use crate::status::{BackendState, LinkState};
@@ -29,22 +32,6 @@ use crate::status::{BackendState, LinkState};
 /// How soon a backend is asked whose points have just become known: not all
 /// backends of a service at the same moment.
 const FIRST: (Duration, Duration) = (Duration::ZERO, Duration::from_secs(10));
-/// After so long one that was met and has no link for us is asked again ...
-const NOT_OFFERED: Duration = Duration::from_secs(24 * 60 * 60);
-/// ... unless it should have one: then in steps from here ...
-const MISSING_FIRST: Duration = Duration::from_secs(30);
-/// ... to here.
-const MISSING_MOST: Duration = Duration::from_secs(10 * 60);
-/// The delay after the first dial that failed, where there was a link before ...
-const REDIAL_FIRST: Duration = Duration::from_secs(2);
-/// ... and at most: a backend that was restarted with the points that it had is
-/// found by this alone.
-const REDIAL_MOST: Duration = Duration::from_secs(60);
-/// The same where there was none: the backend is likely no better reached by its
-/// clients, which probes and fetches look after.
-const UNMET_FIRST: Duration = Duration::from_secs(60);
-/// See [`UNMET_FIRST`].
-const UNMET_MOST: Duration = Duration::from_secs(60 * 60);
 /// After so long the answer to a dial is given up as lost.
 const DIAL_LIMIT: Duration = Duration::from_secs(3 * 60);
 /// How many points are tried at the same time where there was a link. One is
@@ -61,6 +48,8 @@ const REMEMBERED: usize = 64;
 const CHANGES: Allowance = Allowance::new(6, Duration::from_secs(60));
 /// How often one backend is dialled at once that has lost its link.
 const REDIALS: Allowance = Allowance::new(3, Duration::from_secs(60));
+/// After so long otherwise.
+const NOT_AT_ONCE: Duration = Duration::from_secs(60);
 /// How often one backend that leaves has it published at once, however often the
 /// descriptor has changed before.
 const DEPARTURES: Allowance = Allowance::new(2, Duration::from_secs(5 * 60));
@@ -78,8 +67,9 @@ pub(super) struct BackendLink {
     phase: Phase,
     /// When to dial next; `None` until there is a point to dial at.
     dial_at: Option<Instant>,
-    /// Dials that failed in a row, and whether the last one met nobody.
-    failures: u32,
+    /// Dials that failed in a row, ...
+    absence: Absence,
+    /// ... and whether the last one met nobody.
     unmet: bool,
     /// Whether there was a link since the start.
     speaks: bool,
@@ -124,7 +114,7 @@ impl BackendLink {
             wanted,
             phase: Phase::Down,
             dial_at: None,
-            failures: 0,
+            absence: Absence::default(),
             unmet: false,
             speaks: false,
             said: None,
@@ -146,7 +136,7 @@ impl BackendLink {
             return;
         }
         self.wanted = wanted;
-        self.failures = 0;
+        self.absence = Absence::default();
         if self.phase == Phase::Down {
             self.dial_at = None;
         }
@@ -202,8 +192,8 @@ impl BackendLink {
             // Each link counts from 1.
             self.heard = 0;
         }
-        (self.phase, self.speaks, self.failures, self.unmet) = (Phase::Up, true, 0, false);
-        self.refused_since = None;
+        (self.phase, self.speaks, self.unmet) = (Phase::Up, true, false);
+        (self.absence, self.refused_since) = (Absence::default(), None);
         let Offered { condition, points, capabilities } = offered;
         let before = self.said.take();
         let nothing = Offer::default();
@@ -271,37 +261,33 @@ impl BackendLink {
         let at_once = self.redials.permits(&mut Alarm::new(now));
         self.dial_at = Some(match at_once {
             true => now,
-            false => now + stretched(REDIAL_MOST, rng),
+            false => now + stretched(NOT_AT_ONCE, rng),
         });
         self.redials.take(now);
     }
 
     fn not_dialled(&mut self, failure: &DialFailure, now: Instant, rng: &mut impl Rng) -> bool {
         self.is_down(now);
-        self.failures = self.failures.saturating_add(1);
         self.refused_since = match failure {
             DialFailure::Refused(_) => self.refused_since.or(Some(now)),
             _ => None,
         };
         let refused = self.refused_since.is_some_and(|since| now >= since + REFUSED_FOR);
         self.unmet = refused || matches!(failure, DialFailure::Unmet(_));
+        let outcome = match failure {
+            DialFailure::NotOffered => Outcome::NotOffered,
+            DialFailure::Inconclusive(_) => Outcome::Unknown,
+            DialFailure::Unmet(_) | DialFailure::Refused(_) => Outcome::Away,
+        };
+        if outcome == Outcome::NotOffered {
+            // It is alive, and its descriptor all there is, but for points that it has
+            // taken back.
+            self.said.take_if(|said| !said.offer.points().is_empty());
+        }
+        self.absence.failed(outcome, now);
         let delay = match failure {
-            DialFailure::NotOffered => {
-                // It is alive, and its descriptor all there is, but for points that it
-                // has taken back.
-                self.said.take_if(|said| !said.offer.points().is_empty());
-                match self.speaks || self.wanted == Links::Always {
-                    true => backoff(self.failures, MISSING_FIRST, MISSING_MOST),
-                    false => NOT_OFFERED,
-                }
-            }
             DialFailure::Refused(_) if self.speaks && !refused => REFUSED_AGAIN,
-            DialFailure::Unmet(_) | DialFailure::Refused(_) | DialFailure::Inconclusive(_) => {
-                match self.speaks {
-                    true => backoff(self.failures, REDIAL_FIRST, REDIAL_MOST),
-                    false => backoff(self.failures, UNMET_FIRST, UNMET_MOST),
-                }
-            }
+            _ => self.absence.delay(self.speaks, self.wanted, now),
         };
         self.dial_at = Some(now + stretched(delay, rng));
         let lost = self.said.as_mut().filter(|said| said.lost_at.is_some());
@@ -312,6 +298,15 @@ impl BackendLink {
                 true
             }
             _ => self.unmet || self.refused_since == Some(now),
+        }
+    }
+
+    /// A fetch has brought the backend's own descriptor, a newer one than before or the
+    /// same.
+    pub(super) fn descriptor_seen(&mut self, is_newer: bool, now: Instant, rng: &mut impl Rng) {
+        if self.phase == Phase::Down && self.absence.is_over(is_newer) {
+            let soon = now + between(FIRST.0, FIRST.1, rng);
+            self.dial_at = self.dial_at.map(|at| at.min(soon));
         }
     }
 
@@ -329,8 +324,8 @@ impl BackendLink {
             return;
         }
         self.said = None;
-        if self.unmet {
-            // It may be met at its new points.
+        if self.unmet || self.speaks {
+            // It may be met at its new points, and may be another process.
             self.dial_at = Some(now + between(FIRST.0, FIRST.1, rng));
             self.unmet = false;
         }

@@ -240,6 +240,26 @@ fn one_that_has_ended_stays_out_and_is_dialled_where_it_was_until_it_is_back() {
 }
 
 #[test]
+fn one_that_is_decommissioned_is_dialled_daily_in_the_end_and_at_once_when_it_publishes_again() {
+    let mut world = World::with_links();
+    world.undialled = Some(unmet());
+    world.loses(0);
+    world.pass(40 * DAY);
+    let dials = world.dials_of(0);
+    assert!(dials.len() < 110, "{}", dials.len());
+    let last = dials.windows(2).next_back().map(|two| two[1].0 - two[0].0);
+    assert!(last.is_some_and(|last| last >= DAY.as_secs()), "{last:?}");
+    // What HSDirs had of it says nothing new.
+    world.fetched(0, 5, &[1, 2, 3]);
+    world.pass(MINUTE);
+    assert_eq!(world.dials_of(0).len(), dials.len());
+    // It is back, with the points that it had.
+    world.fetched(0, 6, &[1, 2, 3]);
+    world.pass(10 * SECOND);
+    assert_eq!(world.dials_of(0).len(), dials.len() + 1);
+}
+
+#[test]
 fn what_is_published_stays_where_nobody_is_met_at_any_backend() {
     let mut world = World::with_links();
     world.pass(MINUTE);
