@@ -70,13 +70,17 @@ fn silence(steps: &Steps, within: Duration) -> Verdict {
 }
 
 /// What failures at all points say together. A relay refuses for a point that is
-/// lost, and for one that somebody floods.
+/// lost, and for one that somebody floods. Where there is no circuit to a relay, that is
+/// the relay's doing or ours: the backend may be well.
 fn failure(verdicts: Vec<Verdict>, is_slow: bool) -> DialFailure {
     let all_refused = verdicts.iter().all(|it| matches!(it, Verdict::UnknownPoint(_)));
     let mut said = "no point is known".to_owned();
     for verdict in verdicts {
         match verdict.on_a_network(is_slow) {
             Verdict::Inconclusive(why) => return DialFailure::Inconclusive(why),
+            verdict @ Verdict::NoCircuit(_) => {
+                return DialFailure::Inconclusive(verdict.to_string());
+            }
             verdict => said = verdict.to_string(),
         }
     }
@@ -117,5 +121,9 @@ mod tests {
         assert!(matches!(refused, DialFailure::Refused(_)), "{refused}");
         assert!(!is_unmet(vec![lost(), Verdict::Silent], true));
         assert!(!is_unmet(vec![lost(), ours(), lost()], false));
+        let no_circuit = || Verdict::NoCircuit("no circuit within a minute".into());
+        assert!(!is_unmet(vec![lost(), no_circuit(), Verdict::Silent], false));
+        let failed = failure(vec![no_circuit(), no_circuit()], false);
+        assert!(matches!(failed, DialFailure::Inconclusive(_)), "{failed}");
     }
 }

@@ -107,7 +107,7 @@ pub(crate) async fn meet(
     let started = Instant::now();
     let tunnel = within(CIRCUIT_WITHIN, circuit_to(network, &point))
         .await
-        .unwrap_or_else(|| Err(Verdict::NoCircuit("no circuit within a minute".into())))?;
+        .unwrap_or_else(|| Err(ours("no circuit to the relay within a minute")))?;
     steps.circuit = Some(started.elapsed());
 
     let handshake =
@@ -243,12 +243,13 @@ async fn establish_once(network: &Network) -> Result<RendezvousPoint, String> {
     }
 }
 
-/// Builds a circuit to the relay of an introduction point.
+/// Builds a circuit to the relay of an introduction point. That there is none is held
+/// against the relay only if every attempt came as far as to the relay.
 async fn circuit_to(
     network: &Network,
     point: &IntroPointDesc,
 ) -> Result<ClientOnionServiceIntroTunnel, Verdict> {
-    let mut failure = String::new();
+    let (mut failure, mut reached) = (String::new(), true);
     for _ in 0..CIRCUIT_ATTEMPTS {
         let directory =
             network.directory().map_err(|error| Verdict::Inconclusive(error.to_string()))?;
@@ -261,10 +262,24 @@ async fn circuit_to(
             Err(error) if is_out_of_handles(&error) => {
                 return Err(Verdict::Inconclusive("no file handle is left".into()));
             }
-            Err(error) => failure = error.to_string(),
+            Err(error) => {
+                reached &= may_be_the_relays(&error);
+                failure = error.to_string();
+            }
         }
     }
-    Err(Verdict::NoCircuit(failure))
+    Err(match reached {
+        true => Verdict::NoCircuit(failure),
+        false => Verdict::Inconclusive(format!("no circuit of our own: {failure}")),
+    })
+}
+
+/// Whether the relay at the end of a circuit may be why it was not built. What fails
+/// before the last hop, our guards and the choice of a path among it, is ours.
+fn may_be_the_relays(error: &tor_circmgr::Error) -> bool {
+    use tor_circmgr::Error::{CircTimeout, Protocol};
+    // On the last hop no peer is named, and the circuit is.
+    matches!(error, Protocol { peer: None, .. } | CircTimeout(Some(_)))
 }
 
 /// INTRODUCE1: the header, and what only the service can read.
@@ -323,6 +338,33 @@ mod tests {
             error: tor_proto::Error::EndReceived(reason),
             unique_id: None,
         })
+    }
+
+    #[test]
+    fn only_a_circuit_that_came_to_its_last_hop_speaks_against_the_relay_there() {
+        use tor_circmgr::Error;
+        let last_hop = || Error::Protocol {
+            action: "extending to chosen HS hop",
+            peer: None,
+            error: tor_proto::Error::CircuitClosed,
+            unique_id: None,
+        };
+        assert!(may_be_the_relays(&last_hop()));
+        let no_relay = Error::NoRelay {
+            path_kind: "onion-service circuit",
+            role: "middle relay",
+            problem: "none is left".into(),
+        };
+        for ours in [
+            Error::RequestTimeout,
+            Error::CircCanceled,
+            Error::PendingCanceled,
+            Error::CircTimeout(None),
+            Error::PendingFailed(Box::new(last_hop())),
+            no_relay,
+        ] {
+            assert!(!may_be_the_relays(&ours), "{ours}");
+        }
     }
 
     #[test]
