@@ -74,8 +74,9 @@ impl Serve for ByPort {
         async move {
             if let Some(frontend) = shared.listener.recognises(&stream) {
                 stream.keep_circuit();
+                let finishing = stream.finishing();
                 if let Ok(accepted) = stream.accept().await {
-                    shared.listener.serve(frontend, accepted.stream).await;
+                    shared.listener.serve(frontend, accepted.stream, finishing).await;
                 }
                 return;
             }

@@ -304,6 +304,7 @@ async fn serve_streams(
                     circuit,
                     binding: Arc::clone(&binding),
                     activity: served.activity(),
+                    finishing: context.finishing.clone(),
                 };
                 let Some(stream) = ClientStream::new(request, on) else { continue };
                 idle_for = IDLE_FOR;

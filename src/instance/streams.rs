@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures::future::BoxFuture;
+use tokio_util::sync::CancellationToken;
 use tor_cell::relaycell::msg::{Connected, End, EndReason};
 use tor_circmgr::ServiceOnionServiceDataTunnel;
 use tor_proto::client::stream::DataStream;
@@ -47,6 +48,8 @@ pub(super) struct OnCircuit {
     pub(super) binding: Arc<Option<Binding>>,
     /// What moves on it.
     pub(super) activity: Arc<Activity>,
+    /// Cancelled when the instance takes no new clients any more.
+    pub(super) finishing: CancellationToken,
 }
 
 /// The stream of a client, accepted.
@@ -96,6 +99,11 @@ impl ClientStream {
     /// The circuit makes room for nobody from now on: who holds it is no client.
     pub(crate) fn keep_circuit(&self) {
         self.on.activity.keep();
+    }
+
+    /// Cancelled when the instance that the stream came to takes no new clients any more.
+    pub(crate) fn finishing(&self) -> CancellationToken {
+        self.on.finishing.clone()
     }
 
     /// The virtual port that the client wants.

@@ -13,9 +13,9 @@ use hyper::body::Incoming;
 use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 use super::proof;
 use super::seats::{Seat, Seats};
@@ -41,8 +41,7 @@ pub(crate) struct Listener {
     /// The service's own address.
     backend: OnionAddress,
     network: Network,
-    frontends: Mutex<Vec<OnionAddress>>,
-    /// What they are told.
+    /// What publishers are told.
     report: watch::Sender<Report>,
     seats: Arc<Seats>,
 }
@@ -51,18 +50,17 @@ impl Listener {
     /// For the service of this address; it knows no frontend yet.
     pub(crate) fn new(backend: OnionAddress, network: Network) -> Self {
         let (report, _) = watch::channel(Report { number: 1, offer: Offered::default() });
-        Self { backend, network, frontends: Mutex::default(), report, seats: Arc::default() }
+        Self { backend, network, report, seats: Arc::default() }
     }
 
     /// Answers the publishers of these addresses from now on, and no others.
     pub(crate) fn answer_for(&self, frontends: Vec<OnionAddress>) {
-        self.seats.keep(&frontends);
-        *self.frontends.lock() = frontends;
+        self.seats.answer_for(frontends);
     }
 
     /// Whether there is anybody to offer anything to.
     pub(crate) fn has_frontends(&self) -> bool {
-        !self.frontends.lock().is_empty()
+        !self.seats.frontends().is_empty()
     }
 
     /// This is what the service offers now.
@@ -107,9 +105,8 @@ impl Listener {
         if stream.host().is_empty() {
             return None;
         }
-        let frontends = self.frontends.lock().clone();
         let asked = |frontend: &OnionAddress| link::port(&self.backend, frontend) == stream.port();
-        let frontend = frontends.into_iter().find(asked)?;
+        let frontend = self.seats.frontends().into_iter().find(asked)?;
         let (key, binding) = (identity_key(&frontend)?, stream.binding()?);
         let current = self.network.directory().ok()?.hs_time_period();
         let periods: Vec<_> =
@@ -118,18 +115,29 @@ impl Listener {
         proof::is_proven(proof, &key, &periods, &self.backend, binding, now).then_some(frontend)
     }
 
-    /// Serves the link of a publisher of this address until it ends.
-    pub(crate) async fn serve<S>(&self, frontend: OnionAddress, stream: S)
-    where
+    /// Serves the link of a publisher of this address until it ends, or until what it
+    /// came through is `finishing`: its publisher finds another way then.
+    pub(crate) async fn serve<S>(
+        &self,
+        frontend: OnionAddress,
+        stream: S,
+        finishing: CancellationToken,
+    ) where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        serve(stream, self.report.subscribe(), self.seats.take(frontend)).await;
+        let Some(seat) = self.seats.take(frontend) else { return };
+        serve(stream, self.report.subscribe(), seat, finishing).await;
     }
 }
 
-/// Answers on the stream until the link breaks or the seat is to be left.
-pub(super) async fn serve<S>(stream: S, report: watch::Receiver<Report>, seat: Seat)
-where
+/// Answers on the stream until the link breaks, the seat is to be left, or what it came
+/// through is `finishing`.
+pub(super) async fn serve<S>(
+    stream: S,
+    report: watch::Receiver<Report>,
+    seat: Seat,
+    finishing: CancellationToken,
+) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     tracing::debug!("a publisher holds a control link");
@@ -150,6 +158,7 @@ where
             tracing::debug!(%error, "a control link broke");
         },
         () = seat.leave.cancelled() => {}
+        () = finishing.cancelled() => {}
     }
 }
 
@@ -158,6 +167,7 @@ async fn answer(
     report: watch::Receiver<Report>,
     seat: Arc<Seat>,
 ) -> Result<Response<States>, Infallible> {
+    seat.requests.turn().await;
     let (status, body) = match (request.method(), request.uri().path()) {
         (&Method::GET, path) if path == Path::State.as_str() => {
             (StatusCode::OK, states(report, |report, _| report.clone()))
@@ -176,6 +186,7 @@ async fn answer(
 async fn take_orders(body: Incoming, seat: &Seat) -> StatusCode {
     let mut orders = Reader::new(body);
     loop {
+        seat.orders.turn().await;
         match orders.next(|orders: &Orders| orders.number).await {
             Ok(orders) => seat.heard(orders),
             Err(error) => {
@@ -183,6 +194,5 @@ async fn take_orders(body: Incoming, seat: &Seat) -> StatusCode {
                 return StatusCode::NO_CONTENT;
             }
         }
-        orders.pause().await;
     }
 }

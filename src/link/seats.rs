@@ -2,17 +2,23 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
+use super::wire::{GAP, Pace};
 use onionbraid_balancer::link::{Orders, Report};
 use onionbraid_balancer::onion::OnionAddress;
 
 /// Links of the publishers of one address at the same time. One more takes the
 /// place of the oldest: a publisher that was cut off dials anew before we notice.
 const MOST: usize = 8;
+
+/// Requests that a link may make at once, and one more after each such time. A publisher
+/// makes two.
+const REQUESTS: (u32, Duration) = (4, Duration::from_secs(5));
 
 /// Everybody who holds a link.
 #[derive(Default)]
@@ -24,6 +30,8 @@ pub(super) struct Seats {
 
 #[derive(Default)]
 struct Taken {
+    /// The addresses whose publishers are answered.
+    frontends: Vec<OnionAddress>,
     /// The number of the next one.
     next: u64,
     by: BTreeMap<u64, Holder>,
@@ -42,13 +50,35 @@ pub(super) struct Seat {
     number: u64,
     /// Cancelled when the link is to end.
     pub(super) leave: CancellationToken,
+    /// How fast its publisher may ask ...
+    pub(super) requests: Pace,
+    /// ... and say what has become of the points.
+    pub(super) orders: Pace,
 }
 
 impl Seats {
-    /// A place for a publisher of this address.
-    pub(super) fn take(self: &Arc<Self>, frontend: OnionAddress) -> Seat {
+    /// Answers the publishers of these addresses from now on, and ends the links of
+    /// all others.
+    pub(super) fn answer_for(&self, frontends: Vec<OnionAddress>) {
+        let mut taken = self.taken.lock();
+        let others = taken.by.values().filter(|holder| !frontends.contains(&holder.frontend));
+        others.for_each(|holder| holder.leave.cancel());
+        taken.frontends = frontends;
+    }
+
+    /// The addresses whose publishers are answered.
+    pub(super) fn frontends(&self) -> Vec<OnionAddress> {
+        self.taken.lock().frontends.clone()
+    }
+
+    /// A place for a publisher of this address; `None` if it is not answered any more:
+    /// that may have changed since it was recognised.
+    pub(super) fn take(self: &Arc<Self>, frontend: OnionAddress) -> Option<Seat> {
         let leave = CancellationToken::new();
         let mut taken = self.taken.lock();
+        if !taken.frontends.contains(&frontend) {
+            return None;
+        }
         let of_it = taken.by.values().filter(|holder| holder.frontend == frontend);
         if of_it.clone().count() >= MOST
             && let Some(oldest) = of_it.into_iter().next()
@@ -60,14 +90,8 @@ impl Seats {
         taken.by.insert(number, Holder { frontend, orders: None, leave: leave.clone() });
         drop(taken);
         self.changed.notify_one();
-        Seat { seats: Arc::clone(self), number, leave }
-    }
-
-    /// Ends the links of the publishers of other addresses than these.
-    pub(super) fn keep(&self, frontends: &[OnionAddress]) {
-        let taken = self.taken.lock();
-        let others = taken.by.values().filter(|holder| !frontends.contains(&holder.frontend));
-        others.for_each(|holder| holder.leave.cancel());
+        let (requests, orders) = (Pace::new(REQUESTS.0, REQUESTS.1), Pace::new(1, GAP));
+        Some(Seat { seats: Arc::clone(self), number, leave, requests, orders })
     }
 
     /// Whether each of them releases what the report does not offer.
@@ -123,25 +147,41 @@ mod tests {
         OnionAddress::from_public_key([n; 32])
     }
 
+    fn seats() -> Arc<Seats> {
+        let seats = Arc::new(Seats::default());
+        seats.answer_for(vec![address(1), address(2)]);
+        seats
+    }
+
     #[test]
     fn one_publisher_too_many_takes_the_place_of_the_oldest_of_its_address() {
-        let seats = Arc::new(Seats::default());
-        let other = seats.take(address(2));
-        let held: Vec<_> = (0..MOST).map(|_| seats.take(address(1))).collect();
+        let seats = seats();
+        let other = seats.take(address(2)).unwrap();
+        let held: Vec<_> = (0..MOST).map(|_| seats.take(address(1)).unwrap()).collect();
         assert!(held.iter().all(|seat| !seat.leave.is_cancelled()));
         let _newest = seats.take(address(1));
         assert!(held[0].leave.is_cancelled() && !held[1].leave.is_cancelled());
         assert!(!other.leave.is_cancelled());
-        seats.keep(&[address(1)]);
+        seats.answer_for(vec![address(1)]);
         assert!(other.leave.is_cancelled() && !held[1].leave.is_cancelled());
     }
 
     #[test]
+    fn a_publisher_has_no_place_whose_address_was_taken_out_since_it_was_recognised() {
+        let seats = seats();
+        assert!(seats.take(address(2)).is_some());
+        seats.answer_for(vec![address(1)]);
+        assert!(seats.take(address(2)).is_none() && seats.is_empty());
+        seats.answer_for(Vec::new());
+        assert!(seats.take(address(1)).is_none() && seats.is_empty());
+    }
+
+    #[test]
     fn what_was_offered_is_released_when_every_publisher_has_said_so() {
-        let seats = Arc::new(Seats::default());
+        let seats = seats();
         let report = Report { number: 3, offer: Offered::default() };
         assert!(seats.release(&report), "nobody to wait for");
-        let (one, two) = (seats.take(address(1)), seats.take(address(2)));
+        let (one, two) = (seats.take(address(1)).unwrap(), seats.take(address(2)).unwrap());
         let orders = |answers, alone| Orders {
             number: 1,
             answers,

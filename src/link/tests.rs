@@ -9,12 +9,14 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 
 use super::listen::serve;
 use super::seats::Seats;
 use super::speak::speak;
+use super::wire::{GAP, Pace};
 use onionbraid_balancer::fact::{DialFailure, LinkNews};
-use onionbraid_balancer::link::{Condition, Offered, Report, Standing, line};
+use onionbraid_balancer::link::{Condition, Offered, Orders, Path, Report, Standing, line};
 use onionbraid_balancer::onion::OnionAddress;
 
 const SOON: Duration = Duration::from_secs(60);
@@ -24,6 +26,8 @@ struct Ends {
     report: watch::Sender<Report>,
     standing: watch::Sender<(u64, Standing)>,
     seats: Arc<Seats>,
+    /// Of the local instance that the link came through.
+    finishing: CancellationToken,
     news: mpsc::Receiver<LinkNews>,
     tasks: JoinSet<Option<LinkNews>>,
 }
@@ -37,7 +41,8 @@ impl Ends {
         let (told, news) = mpsc::channel(4);
         let mut tasks = JoinSet::new();
         tasks.spawn(async move { Some(speak(near, watched, &told, reported).await) });
-        (Self { report, standing, seats: Arc::default(), news, tasks }, far)
+        let (seats, finishing) = (Arc::default(), CancellationToken::new());
+        (Self { report, standing, seats, finishing, news, tasks }, far)
     }
 
     /// And a backend on the other one.
@@ -48,10 +53,12 @@ impl Ends {
     }
 
     fn serve(&mut self, stream: DuplexStream) {
-        let seat = self.seats.take(OnionAddress::from_public_key([1; 32]));
-        let report = self.report.subscribe();
+        let frontend = OnionAddress::from_public_key([1; 32]);
+        self.seats.answer_for(vec![frontend]);
+        let seat = self.seats.take(frontend).unwrap();
+        let (report, finishing) = (self.report.subscribe(), self.finishing.clone());
         self.tasks.spawn(async move {
-            serve(stream, report, seat).await;
+            serve(stream, report, seat, finishing).await;
             None
         });
     }
@@ -100,7 +107,7 @@ async fn reports_go_up_and_orders_come_down_the_moment_they_change() {
     .await
     .unwrap();
     // The publisher goes.
-    ends.seats.keep(&[]);
+    ends.seats.answer_for(Vec::new());
     assert!(matches!(ends.ended().await, LinkNews::Lost(_)));
     assert!(ends.seats.is_empty());
 }
@@ -140,6 +147,70 @@ async fn a_backend_that_stands_still_is_noticed_within_ten_seconds() {
     assert!(matches!(ended, LinkNews::Lost(_)), "{ended:?}");
     let took = still.elapsed();
     assert!(took <= Duration::from_secs(10), "{took:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_link_does_not_outlive_the_local_instance_that_it_came_through() {
+    let mut ends = Ends::linked();
+    assert_eq!(ends.next().await, says(1, Condition::Serving));
+    ends.finishing.cancel();
+    assert!(matches!(ends.ended().await, LinkNews::Lost(_)));
+    assert!(ends.seats.is_empty());
+}
+
+/// A publisher that asks without end: so many times for the state, or with orders.
+async fn asks(path: Path, times: u32) -> Duration {
+    use http_body_util::Full;
+    use hyper::body::Bytes;
+    use hyper::client::conn::http2;
+    use hyper_util::rt::{TokioExecutor, TokioIo};
+
+    let (mut ends, _) = Ends::publisher();
+    let (near, far) = duplex(64 * 1024);
+    ends.serve(far);
+    let handshake = http2::handshake(TokioExecutor::new(), TokioIo::new(near));
+    let (mut sender, connection) = handshake.await.unwrap();
+    ends.tasks.spawn(async move {
+        let _ = connection.await;
+        None
+    });
+    let began = tokio::time::Instant::now();
+    for number in 1..=times {
+        let (method, body) = match path {
+            Path::State => (http::Method::GET, Vec::new()),
+            Path::Orders => {
+                (http::Method::POST, line(&Orders { number: number.into(), ..Orders::default() }))
+            }
+        };
+        let request = http::Request::builder().method(method).uri(format!("http://link{path}"));
+        let request = request.body(Full::new(Bytes::from(body))).unwrap();
+        sender.ready().await.unwrap();
+        // What the answer says is not waited for.
+        drop(timeout(SOON, sender.send_request(request)).await.unwrap().unwrap());
+    }
+    began.elapsed()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_publisher_that_asks_again_and_again_is_answered_no_faster_than_one_may_ask() {
+    for path in [Path::State, Path::Orders] {
+        let took = asks(path, 24).await;
+        // Four at once, then one in five seconds.
+        assert!(took >= Duration::from_secs(95), "{path}: {took:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn orders_are_read_ten_times_a_second_at_most_however_many_requests_bring_them() {
+    let pace = Arc::new(Pace::new(1, GAP));
+    let began = tokio::time::Instant::now();
+    let turns = (0..8).map(|_| async {
+        for _ in 0..10 {
+            pace.turn().await;
+        }
+    });
+    futures::future::join_all(turns).await;
+    assert!(began.elapsed() >= 79 * GAP, "{:?}", began.elapsed());
 }
 
 /// A backend that accepts the stream and answers with these bytes of its own.

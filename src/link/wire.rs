@@ -12,14 +12,14 @@ use http_body_util::{BodyExt as _, StreamBody};
 use hyper::body::{Body, Bytes, Frame, Incoming};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tokio::sync::watch;
-use tokio::time::sleep;
+use tokio::sync::{Mutex, watch};
+use tokio::time::{Instant, sleep, sleep_until};
 
 use onionbraid_balancer::link::{Lines, Malformed, line};
 
 /// The least time between two states: what changes together is sent together, and
 /// a flood of states is read no faster than this.
-const GAP: Duration = Duration::from_millis(100);
+pub(super) const GAP: Duration = Duration::from_millis(100);
 
 /// What may be under way to us without having been read, in bytes.
 pub(super) const WINDOW: u32 = 64 * 1024;
@@ -29,6 +29,32 @@ pub(super) const HEADS: u32 = 4 * 1024;
 
 /// A body of states.
 pub(super) type States = Pin<Box<dyn Body<Data = Bytes, Error = Infallible> + Send>>;
+
+/// Bounds how often the other end has us do something, however many streams it opens for
+/// that: `burst` times at once, and once in `every` in the long run.
+pub(super) struct Pace {
+    burst: u32,
+    every: Duration,
+    /// When the burst is there again.
+    full_at: Mutex<Instant>,
+}
+
+impl Pace {
+    pub(super) fn new(burst: u32, every: Duration) -> Self {
+        Self { burst, every, full_at: Mutex::new(Instant::now()) }
+    }
+
+    /// Waits for the next turn and takes it; in the order of asking. If it is dropped
+    /// before, nothing is taken.
+    pub(super) async fn turn(&self) {
+        let mut full_at = self.full_at.lock().await;
+        let spare = self.every * self.burst.saturating_sub(1);
+        if let Some(at) = full_at.checked_sub(spare) {
+            sleep_until(at).await;
+        }
+        *full_at = full_at.max(Instant::now()) + self.every;
+    }
+}
 
 /// Why no state comes any more.
 #[derive(Debug, thiserror::Error)]
