@@ -75,32 +75,46 @@ pub(super) fn run(
     }
 }
 
+/// Said while another service ends.
+const WAITS_FOR_ANOTHER: &str =
+    "waits until the service that has its directory or its address has ended";
+
 /// Waits for those before it, and for a Tor network. `None`: it is to end.
 async fn wait_for_network(mut service: PreparedService) -> Option<(PreparedService, Network)> {
     let (before, mut network) = (service.after.clone(), service.common.network.clone());
-    let network = async move {
+    let mut is_free = before.is_empty();
+    let before = async move {
         for before in before {
             before.cancelled().await;
         }
-        network.wait_for(Option::is_some).await.ok()?.clone()
     };
-    tokio::pin!(network);
+    let network = async move { network.wait_for(Option::is_some).await.ok()?.clone() };
+    tokio::pin!(before, network);
     let mut beat = service.common.pulse.join();
     loop {
-        tokio::select! {
-            () = beat.next() => {}
-            network = &mut network => return Some((service, network?)),
-            Some(order) = service.orders.recv() => {
-                let text = "the service waits for Tor: its backends are not in use yet";
-                order.answer(Err(Unanswered::NotReady(text.to_owned())));
-            }
-            changed = service.updates.changed() => {
-                let update = service.updates.borrow_and_update().clone();
-                // The handle is dropped only when everything ends.
-                if changed.is_err() || update.end {
-                    return None;
+        let config = service.updates.borrow_and_update().config.clone();
+        let problem = (!is_free).then_some(WAITS_FOR_ANOTHER);
+        service.view.send_replace(Arc::new(service.shows_idle(&config, problem)));
+        loop {
+            tokio::select! {
+                () = beat.next() => {}
+                () = &mut before, if !is_free => {
+                    is_free = true;
+                    break;
                 }
-                service.view.send_replace(Arc::new(service.shows_idle(&update.config)));
+                network = &mut network, if is_free => return Some((service, network?)),
+                Some(order) = service.orders.recv() => {
+                    let waits = if is_free { "waits for Tor" } else { WAITS_FOR_ANOTHER };
+                    let text = format!("the service {waits}: its backends are not in use yet");
+                    order.answer(Err(Unanswered::NotReady(text)));
+                }
+                changed = service.updates.changed() => {
+                    // The handle is dropped only when everything ends.
+                    if changed.is_err() || service.updates.borrow().end {
+                        return None;
+                    }
+                    break;
+                }
             }
         }
     }

@@ -183,7 +183,7 @@ fn tell_state(service: &str, state: ServiceState) {
         ServiceState::Published => {
             tracing::info!(service, "service published; clients can reach it");
         }
-        ServiceState::Down => tracing::error!(service, "service down; no backend is up"),
+        ServiceState::Down => tracing::error!(service, "service down; no backend in use answers"),
     }
 }
 
@@ -229,7 +229,7 @@ mod tests {
     fn a_service_that_nobody_answers_for_is_an_error_and_every_other_state_is_none() {
         use ServiceState::{Down, Published, Publishing, Starting};
         let level = |state| lines(|| tell_state("shop", state)).concat();
-        assert_eq!(level(Down), "ERROR service down; no backend is up service=\"shop\"");
+        assert_eq!(level(Down), "ERROR service down; no backend in use answers service=\"shop\"");
         assert!([Starting, Publishing, Published].iter().all(|it| level(*it).starts_with("INFO")));
     }
 

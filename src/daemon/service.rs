@@ -156,9 +156,9 @@ impl PreparedService {
     }
 
     /// What it shows as long as it has not started: the backends that the operator
-    /// wants, of which nothing is known.
-    pub(super) fn shows_idle(&self, config: &ServiceConfig) -> ServiceView {
-        self.shows(&idle(config))
+    /// wants, of which nothing is known, and what keeps it from starting.
+    pub(super) fn shows_idle(&self, config: &ServiceConfig, problem: Option<&str>) -> ServiceView {
+        self.shows(&idle(config)).with_problem(problem)
     }
 }
 

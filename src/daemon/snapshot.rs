@@ -225,6 +225,12 @@ impl ServiceView {
         Self { at_work: Some(at_work), ..self }
     }
 
+    /// With something more that is wrong.
+    pub(super) fn with_problem(mut self, problem: Option<&str>) -> Self {
+        self.status.problems.extend(problem.map(str::to_owned));
+        self
+    }
+
     /// With what is counted by now.
     pub(super) fn snapshot(&self) -> snapshot::Service {
         let mut service = snapshot::Service {

@@ -3,6 +3,10 @@
 //! loops turn. Without `$NOTIFY_SOCKET` nothing is done at all.
 
 use std::convert::Infallible;
+use std::io;
+use std::os::linux::net::SocketAddrExt as _;
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -121,16 +125,25 @@ impl Messages {
         let Messages(Some(mut messages)) = self else { return std::future::pending().await };
         while let Some(message) = messages.recv().await {
             // It waits where the manager's queue is full.
-            let sent = tokio::task::spawn_blocking(move || {
-                sd_notify::notify(&[NotifyState::Custom(message.trim_end())])
-            });
-            match sent.await {
-                Ok(Ok(())) => {}
-                Ok(Err(error)) => tracing::debug!(%error, "cannot tell the service manager"),
-                Err(error) => tracing::debug!(%error, "cannot tell the service manager"),
+            let sent = tokio::task::spawn_blocking(move || tell(&message)).await;
+            if let Err(error) = sent.map_err(io::Error::other).flatten() {
+                tracing::debug!(%error, "cannot tell the service manager");
             }
         }
         std::future::pending().await
+    }
+}
+
+/// Sends a message to `$NOTIFY_SOCKET`: a path, or `@` and an abstract name, which the
+/// library does not know.
+fn tell(message: &str) -> io::Result<()> {
+    let socket = std::env::var_os("NOTIFY_SOCKET").unwrap_or_default();
+    match socket.as_bytes() {
+        [b'@', name @ ..] => {
+            let manager = SocketAddr::from_abstract_name(name)?;
+            UnixDatagram::unbound()?.send_to_addr(message.as_bytes(), &manager).map(drop)
+        }
+        _ => sd_notify::notify(&[NotifyState::Custom(message.trim_end())]),
     }
 }
 

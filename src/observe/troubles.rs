@@ -28,8 +28,7 @@ pub(super) fn of_process(snapshot: &Snapshot) -> Vec<String> {
 
 /// What is wrong with a service, worst first.
 pub(super) fn troubles(service: &Service) -> impl Iterator<Item = String> {
-    let down = (service.state == ServiceState::Down)
-        .then(|| "no backend answers; what was published last is left where it is".to_owned());
+    let down = (service.state == ServiceState::Down).then(|| why_down(&service.backends));
     let origins = service.http.iter().flat_map(|http| &http.origins).filter_map(|origin| {
         let reason = origin.reason.as_deref()?;
         Some(match origin.state {
@@ -47,6 +46,21 @@ pub(super) fn troubles(service: &Service) -> impl Iterator<Item = String> {
         .chain(backends)
         .chain(origins)
         .chain(refusing(service))
+}
+
+/// Why clients are sent to nobody, and what they find meanwhile.
+fn why_down(backends: &[Backend]) -> String {
+    let in_use = |backend: &Backend| backend.operator == Word::Ready;
+    let up = |backend: &Backend| backend.state == BackendState::Up;
+    let why = match backends.iter().any(|it| !in_use(it)) {
+        // Those in use, if there are any, are not up: the others may be.
+        true if !backends.iter().any(in_use) => "an operator has taken every backend out of use",
+        true if backends.iter().any(|it| up(it) && !in_use(it)) => {
+            "no backend answers but those that an operator has taken out of use"
+        }
+        _ => "no backend answers",
+    };
+    format!("{why}; what was published last is left where it is")
 }
 
 /// What an operator says of a backend, until it is taken back.
@@ -126,6 +140,29 @@ mod tests {
     use super::*;
     use crate::observe::example::{self, EPOCH};
     use crate::observe::snapshot::BackendKind;
+
+    #[test]
+    fn a_service_that_an_operator_has_taken_out_of_use_is_not_said_to_be_dead() {
+        let backend = |operator, state| Backend {
+            operator,
+            ..example::backend("berlin", BackendKind::Remote, state)
+        };
+        let told = |backends| {
+            let mut service = example::service("shop", backends, Vec::new());
+            service.state = ServiceState::Down;
+            let why = troubles(&service).next().unwrap();
+            why.strip_suffix("; what was published last is left where it is").unwrap().to_owned()
+        };
+        let dead = backend(Word::Ready, BackendState::Down);
+        let taken_out = backend(Word::Maintenance, BackendState::Up);
+        let gone = backend(Word::Drain, BackendState::Down);
+        assert_eq!(told(vec![dead.clone()]), "no backend answers");
+        assert_eq!(told(vec![dead.clone(), gone.clone()]), "no backend answers");
+        let of_all = "an operator has taken every backend out of use";
+        assert_eq!(told(vec![taken_out.clone(), gone]), of_all);
+        let but_those = "no backend answers but those that an operator has taken out of use";
+        assert_eq!(told(vec![dead, taken_out]), but_those);
+    }
 
     #[test]
     fn what_an_operator_said_is_told_until_it_is_taken_back() {

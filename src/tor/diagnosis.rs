@@ -75,6 +75,8 @@ pub(super) struct Observed {
     /// relays or bridges. While Tor is ready, none that was before the last that
     /// succeeded.
     pub(super) attempts: BTreeMap<SocketAddr, Outcome>,
+    /// The same of the time before, where nothing was attempted in the last minute.
+    pub(super) earlier: BTreeMap<SocketAddr, Outcome>,
     /// Whether a connection to a relay is open on which nothing speaks against that
     /// it answers.
     pub(super) answering: bool,
@@ -348,11 +350,18 @@ fn directory(seen: &Observed) -> Option<Trouble> {
             "see that this machine's date is right; if it is, the directory authorities cannot be \
              reached or are in trouble: wait, or configure [bridges]",
         ),
-        Directory::Missing | Directory::NotYetValid(_) => trouble(
-            "waiting",
-            "no relay was reached, and each is left in peace for a while before it is tried again",
-            "see that this machine's network works; it goes on by itself",
-        ),
+        Directory::Missing | Directory::NotYetValid(_) => {
+            const IN_PEACE: &str = "each is left in peace for a while before it is tried again";
+            let earlier = Observed { attempts: seen.earlier.clone(), ..seen.clone() };
+            let (message, advice) = match connections(&earlier) {
+                Some(Trouble { message, advice, .. }) => (message, advice),
+                None => (
+                    "no relay was reached".to_owned(),
+                    "see that this machine's network works; it goes on by itself".to_owned(),
+                ),
+            };
+            trouble("waiting", format!("{message}, and {IN_PEACE}"), advice)
+        }
     }
 }
 

@@ -24,6 +24,8 @@ use crate::clock::now;
 
 /// Attempts that ended longer ago tell nothing of now.
 const RECENT: Duration = Duration::from_secs(60);
+/// Unless there are none since: Arti waits for ever longer.
+const EARLIER: Duration = Duration::from_secs(60 * 60);
 
 /// What a relay said of the clock counts for so long, ...
 const CLOCK_COUNTS_FOR: Duration = Duration::from_secs(60 * 60);
@@ -100,7 +102,11 @@ impl Watch {
         if usable || progress > self.progress.0 || progress < self.progress.0 / 2.0 {
             self.progress = (progress, now().monotonic);
         }
-        let seen = self.observed(tor, &attempts, directory.as_deref(), usable, now());
+        let mut seen = self.observed(tor, &attempts, directory.as_deref(), usable, now());
+        if seen.attempts.is_empty() && !usable {
+            let earlier = tor.attempts.within(EARLIER, now());
+            seen.earlier = earlier.iter().map(|it| (it.address, it.outcome)).collect();
+        }
         tor.found(diagnose(&seen));
     }
 
@@ -179,6 +185,7 @@ impl Watch {
         }
         Observed {
             attempts: attempts.iter().map(|it| (it.address, it.outcome)).collect(),
+            earlier: BTreeMap::new(),
             answering,
             lost: relays.lost,
             clocks: self.clocks.iter().map(|(.., ahead)| *ahead).collect(),

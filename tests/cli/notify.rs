@@ -3,8 +3,9 @@
 
 use std::fs::File;
 use std::io::Read as _;
+use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::fs::MetadataExt as _;
-use std::os::unix::net::UnixDatagram;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -110,6 +111,22 @@ fn a_service_manager_hears_of_the_start_a_reload_the_watchdog_and_the_end() {
     assert!(Duration::from_micros(micros).as_secs_f64() < uptime + 1.0);
     heard(&socket, "READY=1");
 
+    daemon.signal("TERM");
+    heard(&socket, "STOPPING=1");
+    assert!(daemon.ended().success());
+}
+
+#[test]
+fn a_service_manager_with_an_abstract_socket_hears_the_same() {
+    let directory = tempfile::tempdir().unwrap();
+    let name = format!("onionbraid-test-{}", std::process::id());
+    let socket = UnixDatagram::bind_addr(&SocketAddr::from_abstract_name(&name).unwrap()).unwrap();
+    socket.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
+    let mut command = run(directory.path());
+    command.env("NOTIFY_SOCKET", format!("@{name}"));
+    let mut daemon = Daemon(command.stderr(Stdio::null()).stdout(Stdio::null()).spawn().unwrap());
+    heard(&socket, "READY=1");
+    heard(&socket, "STATUS=not ready: Tor is at ");
     daemon.signal("TERM");
     heard(&socket, "STOPPING=1");
     assert!(daemon.ended().success());

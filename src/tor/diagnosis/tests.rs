@@ -156,6 +156,22 @@ fn no_directory_is_trouble_once_nothing_moves() {
 }
 
 #[test]
+fn while_it_waits_it_is_told_how_the_last_attempts_failed() {
+    let earlier = after([(1, Outcome::Refused), (2, Outcome::Refused)]).attempts;
+    let mut seen = Observed { earlier, stalled: STALLED_FOR, ..Observed::default() };
+    assert_eq!(
+        said(&seen),
+        "waiting: each of the 2 relays tried refuses the connection (TCP ports 443, 9001), and each \
+         is left in peace for a while before it is tried again. let this machine connect out to TCP \
+         ports 443, 9001 in every firewall; if all else works, Tor is blocked here: configure \
+         [bridges]"
+    );
+    // One of them opened: what failed is not the way.
+    seen.earlier.insert(relay(3), Outcome::Connected);
+    assert!(said(&seen).starts_with("waiting: no relay was reached"), "{}", said(&seen));
+}
+
+#[test]
 fn guards_that_fail_are_told_once_there_are_several_and_without_a_mention_of_bridges() {
     let mut seen = after([(1, Outcome::Silent), (2, Outcome::Silent)]);
     seen.directory = Directory::Usable;
