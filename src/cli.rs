@@ -1,5 +1,7 @@
 //! What the command line looks like: types for clap, no behaviour.
 
+mod backup;
+mod config_files;
 mod kubernetes;
 
 use std::ffi::OsString;
@@ -10,6 +12,8 @@ use clap_complete::Shell;
 
 use onionbraid_balancer::onion::OnionAddress;
 
+pub use backup::{BackupArgs, RestoreArgs};
+pub use config_files::ConfigFiles;
 pub use kubernetes::KubernetesArgs;
 
 const EXIT_CODES: &str = "\
@@ -144,6 +148,22 @@ pub enum Command {
     /// from its key and compared with what the files say.
     #[command(subcommand)]
     Import(ImportCommand),
+    /// Write the configuration and the keys to one encrypted file
+    ///
+    /// What it names comes along: pages, certificates, more backends. Introduction
+    /// points, replay logs and what the daemon remembers do not: they must not come
+    /// back. Encrypted as age does it, with a passphrase or for recipients; age can
+    /// open it, too. Run as root, this reads what the owner of the state directory has.
+    #[command(after_help = backup::BACKUP)]
+    Backup(BackupArgs),
+    /// Bring the configuration and the keys of a backup to their places
+    ///
+    /// Nothing is ever replaced: what is in the way is named, and nothing is written
+    /// then. Files go where -c says, below the directories of the configuration and of
+    /// the state, and below those that --below names. Run as root, this gives the keys
+    /// to the owner of the state directory.
+    #[command(after_help = backup::RESTORE)]
+    Restore(RestoreArgs),
     /// Fetch and explain the published descriptor of an onion address
     ///
     /// Every responsible HSDir is asked, by the running daemon if there is one: who
@@ -470,16 +490,6 @@ pub enum ConfigCommand {
     Schema,
     /// Print the configuration in force, with all defaults filled in
     Show(ConfigFiles),
-}
-
-/// Which configuration files to read.
-#[derive(Debug, Args)]
-pub struct ConfigFiles {
-    /// Configuration file; may repeat, a later file overrides an earlier one
-    /// [default: $ONIONBRAID_CONFIG, else $XDG_CONFIG_HOME/onionbraid/arti.toml, else
-    /// /etc/onionbraid/arti.toml]
-    #[arg(id = "config", short = 'c', long = "config", value_name = "FILE")]
-    pub files: Vec<PathBuf>,
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ pub mod as_user;
 mod ask;
 pub mod backend;
 pub mod backend_config;
+pub mod backup;
 pub mod check;
 pub mod config;
 pub mod descriptor;
@@ -14,10 +15,12 @@ pub mod import;
 pub mod keys;
 pub mod kubernetes;
 pub mod reload;
+pub mod restore;
 pub mod run;
 pub mod status;
 
 mod inquire;
+mod passphrase;
 mod tor_client;
 
 use std::io::{self, Write as _};

@@ -68,6 +68,8 @@ pub use storage::Storage;
 use document::{Table, Value};
 use error::{KeyPath, Report};
 
+pub(crate) use error::Wanted;
+
 /// The configuration file that explains every key, with the defaults.
 pub const EXAMPLE: &str = include_str!("../arti.toml.example");
 
@@ -102,6 +104,8 @@ pub struct Config {
     pub warnings: Vec<String>,
     /// The files that were read, in their order; empty where there were none.
     pub files: Vec<PathBuf>,
+    /// Keys, pages, certificates and directories that they name.
+    pub(crate) named: Vec<(PathBuf, Wanted)>,
 }
 
 impl Config {
@@ -152,9 +156,10 @@ impl Config {
             let text = "there is none, so the built-in welcome page is served";
             report.warn(None, &error::KeyPath::default().key("onion_services"), text);
         }
-        files::look(&mut report);
+        let named = files::look(&mut report);
         backends_file::look(&mut services, files.len(), &mut report);
-        Self::assemble(root, services, files, env, report)
+        let config = Self::assemble(root, services, files, env, report)?;
+        Ok(Self { named, ..config })
     }
 
     /// Where the daemon of these files answers, whatever else is wrong with
@@ -242,6 +247,7 @@ impl Config {
                 arti_tables: arti.tables,
                 warnings,
                 files,
+                named: Vec::new(),
             }),
             _ => Err(ConfigError::general("the configuration cannot be used").into()),
         }
@@ -329,6 +335,7 @@ mod tests {
         std::fs::write(dir.join("backends.toml"), "backends = []\n").unwrap();
         let mut config = Config::load(&[file], &env())?;
         config.files.clear();
+        config.named.clear();
         Ok(config)
     }
 

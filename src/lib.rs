@@ -20,6 +20,7 @@
 //! | [`admin`] | serves it over HTTP on a socket |
 //! | [`inquiry`] | asks the network what an operator wants to know now |
 //! | [`import`] | makes a configuration of other systems' files |
+//! | [`backup`] | puts the configuration and the keys into one encrypted file, and back |
 //! | [`kubernetes`] | writes what several pods of one address need |
 //! | [`trust`] | finds out who else on this system can read a file |
 //! | [`clock`], [`durable`] | read the clocks; replace files whole |
@@ -34,6 +35,7 @@
 //! it is built like this.
 
 pub mod admin;
+mod backup;
 mod causes;
 pub mod cli;
 mod clock;

@@ -6,8 +6,8 @@ use clap::Parser as _;
 use onionbraid::admin::orders::BackendOrder;
 use onionbraid::cli::{BackendVerb, BackendWord, Cli, Command, ConfigCommand};
 use onionbraid::commands::{
-    as_user, backend, backend_config, check, config, descriptor, generate, healthcheck, import,
-    keys, kubernetes, reload, run, status,
+    as_user, backend, backend_config, backup, check, config, descriptor, generate, healthcheck,
+    import, keys, kubernetes, reload, restore, run, status,
 };
 use onionbraid_balancer::operator::Verb;
 
@@ -34,6 +34,8 @@ fn main() -> ExitCode {
         Command::Generate(command) => generate::generate(&command),
         Command::Keys(command) => keys::keys(&command),
         Command::Import(command) => import::import(&command),
+        Command::Backup(args) => backup::backup(&args),
+        Command::Restore(args) => restore::restore(&args),
         Command::Descriptor { address, config, json } => {
             descriptor::descriptor(&address, &config.files, json)
         }

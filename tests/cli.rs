@@ -8,6 +8,8 @@ mod admin;
 mod backend_config;
 #[path = "cli/backends_file.rs"]
 mod backends_file;
+#[path = "cli/backup.rs"]
+mod backup;
 #[path = "cli/delivered.rs"]
 mod delivered;
 #[path = "cli/first_run.rs"]

@@ -25,6 +25,9 @@ _onionbraid() {
             onionbraid,backend-config)
                 cmd="onionbraid__subcmd__backend__subcmd__config"
                 ;;
+            onionbraid,backup)
+                cmd="onionbraid__subcmd__backup"
+                ;;
             onionbraid,check)
                 cmd="onionbraid__subcmd__check"
                 ;;
@@ -54,6 +57,9 @@ _onionbraid() {
                 ;;
             onionbraid,reload)
                 cmd="onionbraid__subcmd__reload"
+                ;;
+            onionbraid,restore)
+                cmd="onionbraid__subcmd__restore"
                 ;;
             onionbraid,run)
                 cmd="onionbraid__subcmd__run"
@@ -142,6 +148,9 @@ _onionbraid() {
             onionbraid__subcmd__help,backend-config)
                 cmd="onionbraid__subcmd__help__subcmd__backend__subcmd__config"
                 ;;
+            onionbraid__subcmd__help,backup)
+                cmd="onionbraid__subcmd__help__subcmd__backup"
+                ;;
             onionbraid__subcmd__help,check)
                 cmd="onionbraid__subcmd__help__subcmd__check"
                 ;;
@@ -171,6 +180,9 @@ _onionbraid() {
                 ;;
             onionbraid__subcmd__help,reload)
                 cmd="onionbraid__subcmd__help__subcmd__reload"
+                ;;
+            onionbraid__subcmd__help,restore)
+                cmd="onionbraid__subcmd__help__subcmd__restore"
                 ;;
             onionbraid__subcmd__help,run)
                 cmd="onionbraid__subcmd__help__subcmd__run"
@@ -287,7 +299,7 @@ _onionbraid() {
 
     case "${cmd}" in
         onionbraid)
-            opts="-h -V --help --version run check status reload backend healthcheck backend-config kubernetes keys import descriptor config generate as-user help"
+            opts="-h -V --help --version run check status reload backend healthcheck backend-config kubernetes keys import backup restore descriptor config generate as-user help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -515,6 +527,36 @@ _onionbraid() {
                 return 0
             fi
             case "${prev}" in
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -c)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        onionbraid__subcmd__backup)
+            opts="-c -h --recipient --passphrase-file --config --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --recipient)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --passphrase-file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --config)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -837,7 +879,7 @@ _onionbraid() {
             return 0
             ;;
         onionbraid__subcmd__help)
-            opts="run check status reload backend healthcheck backend-config kubernetes keys import descriptor config generate as-user help"
+            opts="run check status reload backend healthcheck backend-config kubernetes keys import backup restore descriptor config generate as-user help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -937,6 +979,20 @@ _onionbraid() {
         onionbraid__subcmd__help__subcmd__backend__subcmd__weight)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        onionbraid__subcmd__help__subcmd__backup)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
@@ -1243,6 +1299,20 @@ _onionbraid() {
             return 0
             ;;
         onionbraid__subcmd__help__subcmd__reload)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        onionbraid__subcmd__help__subcmd__restore)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -1677,6 +1747,44 @@ _onionbraid() {
                 return 0
             fi
             case "${prev}" in
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -c)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        onionbraid__subcmd__restore)
+            opts="-c -h --identity --passphrase-file --list --into --below --config --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --identity)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --passphrase-file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --into)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --below)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --config)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0

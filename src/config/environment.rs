@@ -61,22 +61,45 @@ impl Environment {
     /// The files that the environment names, else the first of the usual places that
     /// has one.
     pub(crate) fn config_files(&self) -> Vec<PathBuf> {
-        let named = self.variables.get(&OsString::from(VARIABLE));
-        let named = named.into_iter().flat_map(std::env::split_paths);
-        let named: Vec<PathBuf> = named.filter(|path| !path.as_os_str().is_empty()).collect();
-        match named.as_slice() {
-            [] => self.config_file().into_iter().collect(),
-            _ => named,
+        match self.named_files() {
+            None => self.config_file().into_iter().collect(),
+            Some(named) => named,
         }
+    }
+
+    /// Where the configuration may lie: the files that the environment names, else the
+    /// usual places, whether they have one or not.
+    pub(crate) fn config_places(&self) -> Vec<PathBuf> {
+        match self.named_files() {
+            Some(named) => named,
+            None => self.usual_places().collect(),
+        }
+    }
+
+    /// Where keys and state may lie without a word about it: this user's own
+    /// directory, and that of the packages.
+    pub(crate) fn state_places(&self) -> Vec<PathBuf> {
+        self.state_dir().into_iter().chain([Path::new("/var/lib").join(NAME)]).collect()
+    }
+
+    fn named_files(&self) -> Option<Vec<PathBuf>> {
+        let named = self.variables.get(&OsString::from(VARIABLE))?;
+        let named: Vec<PathBuf> =
+            std::env::split_paths(named).filter(|path| !path.as_os_str().is_empty()).collect();
+        (!named.is_empty()).then_some(named)
+    }
+
+    fn usual_places(&self) -> impl Iterator<Item = PathBuf> {
+        let own = self.xdg("XDG_CONFIG_HOME", ".config").map(|directory| directory.join(FILE));
+        own.into_iter().chain([self.system_file.clone()])
     }
 
     /// The first of the usual places that has a file.
     fn config_file(&self) -> Option<PathBuf> {
-        let own = self.xdg("XDG_CONFIG_HOME", ".config").map(|directory| directory.join(FILE));
         // A home directory that this process may not enter counts as one without
         // a file: under systemd's ProtectHome= that is the usual case.
         let there = |file: &PathBuf| std::fs::symlink_metadata(file).is_ok();
-        own.into_iter().chain([self.system_file.clone()]).find(there)
+        self.usual_places().find(there)
     }
 
     /// Where keys and state lie by default.

@@ -43,8 +43,7 @@ pub(crate) fn named(item: &Item<'_>, path: &Path, wanted: Wanted, report: &mut R
 /// The path `path`, which begins at the directory of the file that names it, as an
 /// absolute path.
 pub(crate) fn beside(item: &Item<'_>, path: &Path) -> PathBuf {
-    let path = from_its_file(item, path);
-    std::path::absolute(&path).unwrap_or(path)
+    absolute(&from_its_file(item, path))
 }
 
 fn from_its_file(item: &Item<'_>, path: &Path) -> PathBuf {
@@ -53,13 +52,21 @@ fn from_its_file(item: &Item<'_>, path: &Path) -> PathBuf {
     directory.unwrap_or(Path::new("")).join(path)
 }
 
-/// Reports every file that is not there, or is not what it should be.
-pub(crate) fn look(report: &mut Report) {
-    for file in report.take_files() {
+/// Reports every file that is not there, or is not what it should be; all that are
+/// named, as absolute paths.
+pub(crate) fn look(report: &mut Report) -> Vec<(PathBuf, Wanted)> {
+    let named = report.take_files();
+    let paths = named.iter().map(|file| (absolute(&file.path), file.wanted)).collect();
+    for file in named {
         if let Err(problem) = wrong_with(&file.path, file.wanted) {
             report.error(problem.with_key(file.place, file.key).with_value(file.value));
         }
     }
+    paths
+}
+
+fn absolute(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }
 
 fn wrong_with(path: &Path, wanted: Wanted) -> Result<(), ConfigError> {

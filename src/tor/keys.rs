@@ -35,7 +35,11 @@ use tor_llcrypto::rng::CautiousRng;
 use onionbraid_balancer::onion::OnionAddress;
 
 pub use ctor::secret_file as ctor_file;
-pub use file::{Format, KeyFileError, read_address, read_secret, read_secret_from, write_new};
+pub(crate) use file::others_can_read;
+pub use file::{
+    Format, KeyFileError, files_of, read_address, read_secret, read_secret_from, stored_at,
+    write_new,
+};
 pub use format::parse;
 pub use identity::{IdentityKey, ParseError, Parsed};
 

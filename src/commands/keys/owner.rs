@@ -36,7 +36,12 @@ pub(crate) struct Owner {
 /// Whose the keys of this configuration are, if root asks and they are another's:
 /// the owner's of the state directory, or of where it will be made.
 pub(crate) fn of_state(config: &Config) -> Option<Owner> {
-    of(&config.storage.state_dir).filter(|_| is_root())
+    of_directory(&config.storage.state_dir)
+}
+
+/// The same for a state directory of which nothing else is known.
+pub(crate) fn of_directory(state_dir: &Path) -> Option<Owner> {
+    of(state_dir).filter(|_| is_root())
 }
 
 /// The owner of a path, or of where it will be made, unless that is root.

@@ -220,6 +220,31 @@ fn locate(path: &Path) -> Result<PathBuf, KeyFileError> {
     }
 }
 
+/// The files of the key at `path`: the one that holds it, then those beside it that say
+/// the same of it (C tor's).
+///
+/// # Errors
+///
+/// If there is no key.
+pub fn files_of(path: &Path) -> Result<Vec<PathBuf>, KeyFileError> {
+    let secret = locate(path)?;
+    let in_ctor = secret.file_name().is_some_and(|name| name == SECRET);
+    let beside = [PUBLIC, HOSTNAME].map(|name| secret.with_file_name(name));
+    let beside = beside.into_iter().filter(|file| in_ctor && file.is_file());
+    Ok([secret.clone()].into_iter().chain(beside).collect())
+}
+
+/// The file of a service's key in Arti's keystore at `directory`.
+pub fn stored_at(directory: &Path, nickname: &str) -> PathBuf {
+    directory.join("hss").join(nickname).join(ARTI)
+}
+
+/// Whether somebody else than root and this process's user can read a file; of what
+/// is no file, such as a pipe, nobody can be told.
+pub(crate) fn others_can_read(file: &Path) -> bool {
+    file.is_file() && Process::current().others_can_read(file)
+}
+
 /// Reads one file; a secret key only if it is private.
 fn read(file: &Path, mistrust: &Mistrust) -> Result<Parsed, KeyFileError> {
     let failed = |cause: io::Error| unreadable(file, cause);

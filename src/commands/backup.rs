@@ -1,0 +1,117 @@
+//! `onionbraid backup`: the configuration and the keys in one encrypted file.
+//!
+//! Standard output has the backup where `-` says so, else nothing. No file is ever
+//! overwritten, and none is left that is half written.
+
+use std::io::{self, IsTerminal as _, Write as _};
+use std::path::Path;
+use std::process::ExitCode;
+
+use super::keys::owner;
+use super::{Failure, finish, passphrase, remark};
+use crate::backup::collect::{CollectError, Collected, collect};
+use crate::backup::contents::{Backup, Kind};
+use crate::backup::seal::{self, Seal};
+use crate::cli::BackupArgs;
+use crate::clock::now;
+use crate::exit::{Exit, exit_of};
+
+/// In the place of a path: standard output.
+const STANDARD_OUTPUT: &str = "-";
+
+/// Writes the backup.
+pub fn backup(args: &BackupArgs) -> ExitCode {
+    finish(write(args))
+}
+
+fn write(args: &BackupArgs) -> Result<(), Failure> {
+    let to_output = args.out == Path::new(STANDARD_OUTPUT);
+    if to_output && io::stdout().is_terminal() {
+        let text = "a backup is not for a terminal: name a file, or lead it into one";
+        return Err(Failure::new(Exit::Usage, text));
+    }
+    if !to_output && args.out.symlink_metadata().is_ok() {
+        return Err(exists(&args.out));
+    }
+    let recipients: Result<Vec<_>, Failure> =
+        args.recipient.iter().map(|it| recipient(it)).collect();
+    let recipients = recipients?;
+
+    let config = owner::load(&args.config.files)?;
+    let made = humantime::format_rfc3339_seconds(now().wall).to_string();
+    let Collected { backup, services, left_out } = collect(&config, made)?;
+    let seal = match recipients.is_empty() {
+        true => Seal::Passphrase(passphrase::new(args.passphrase_file.as_deref())?),
+        false => Seal::Recipients(recipients),
+    };
+    match to_output {
+        true => seal::write(&backup, seal, io::stdout().lock())?.flush()?,
+        false => write_new(&args.out, &backup, seal)?,
+    }
+
+    for (nickname, address) in services {
+        match address {
+            Some(address) => remark(&format!("service \"{nickname}\": {address}")),
+            None => remark(&format!(
+                "Warning: service \"{nickname}\" has no key yet, so its address is not in the \
+                 backup: make one after its first start."
+            )),
+        }
+    }
+    for left_out in left_out {
+        remark(&format!("Not in the backup: {left_out}."));
+    }
+    remark(&summary(&backup));
+    Ok(())
+}
+
+fn recipient(text: &str) -> Result<age::x25519::Recipient, Failure> {
+    seal::recipient(text)
+        .map_err(|problem| Failure::new(Exit::Usage, format!("--recipient {text}: {problem}")))
+}
+
+fn summary(backup: &Backup) -> String {
+    let files = &backup.manifest.files;
+    let keys = files.iter().filter(|file| matches!(file.kind, Kind::Key { .. })).count();
+    let configuration = backup.manifest.configuration().count();
+    let others = files.iter().filter(|file| file.kind == Kind::Named).count();
+    format!(
+        "In the backup: configuration files: {configuration}; files that they name: {others}; keys: \
+         {keys}. Try it with `onionbraid restore FILE --list`."
+    )
+}
+
+/// Writes the backup to a new file, for its owner alone.
+fn write_new(out: &Path, backup: &Backup, seal: Seal) -> Result<(), Failure> {
+    let failed = |error: io::Error| {
+        let exit = exit_of(&error);
+        Failure::new(exit, format!("{} cannot be written: {error}", out.display()))
+    };
+    let directory = out.parent().filter(|parent| !parent.as_os_str().is_empty());
+    let directory = directory.unwrap_or(Path::new("."));
+    // Only its owner can read a temporary file (mode 0600).
+    let file = tempfile::Builder::new().prefix(".onionbraid-backup-").tempfile_in(directory);
+    let file = seal::write(backup, seal, file.map_err(failed)?).map_err(failed)?;
+    file.as_file().sync_all().map_err(failed)?;
+    file.persist_noclobber(out).map_err(|error| match error.error.kind() {
+        io::ErrorKind::AlreadyExists => exists(out),
+        _ => failed(error.error),
+    })?;
+    // The new name is on the disk only with the directory.
+    std::fs::File::open(directory).and_then(|directory| directory.sync_all()).map_err(failed)
+}
+
+fn exists(out: &Path) -> Failure {
+    let text = format!("{} exists already, and is left as it is", out.display());
+    Failure::new(Exit::Failed, text)
+}
+
+impl From<CollectError> for Failure {
+    fn from(error: CollectError) -> Self {
+        match error {
+            CollectError::Key(error) => error.into(),
+            CollectError::KeyFile(error) => error.into(),
+            error => Self::new(exit_of(&error), crate::causes::in_one_line(&error)),
+        }
+    }
+}
