@@ -64,9 +64,8 @@ impl Unanswered {
         let tables = ["/proc/self/net/tcp", "/proc/self/net/tcp6"];
         let tables = tables.map(|table| fs::read_to_string(table).unwrap_or_default());
         let open = tables.iter().flat_map(|table| table.lines().filter_map(connection));
-        let silent_for = tor_proto::time_since_last_incoming_traffic()
-            .map(Duration::from)
-            .filter(|time| *time >= SILENT_AFTER);
+        let silent_for =
+            tor_proto::time_since_last_incoming_traffic().filter(|time| *time >= SILENT_AFTER);
         self.relays = of_these(open, relays, silent_for);
         let ended = now().monotonic;
         let took = ended.saturating_duration_since(began);
