@@ -69,6 +69,7 @@ mod offer;
 mod offered;
 mod others;
 mod pause;
+mod period_change;
 mod probing;
 mod publish;
 mod quota;
