@@ -19,7 +19,7 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use super::error::Report;
-use super::keys::{self, Pass, Switch};
+use super::keys::{self, Pass, Switch, Words};
 use super::reader::Item;
 use onionbraid_proxy::rules::{PortRange, ProxyRule, ProxyRules, ProxyTarget};
 use onionbraid_proxy::settings::{HttpSettings, TlsSettings};
@@ -80,6 +80,8 @@ fn keys(pass: &mut Pass<'_, '_>, settings: &mut HttpSettings) {
     guard::keys(pass, &mut settings.guard);
     guard::circuit_keys(pass, &mut settings.circuit);
     pass.key("error_pages", &mut settings.error_pages, pages::form());
+    pass.key("error_style", &mut settings.error_style, Words(&pages::STYLES));
+    pass.key("http2_without_tls", &mut settings.http2_without_tls, Switch);
     pass.key("access_log", &mut settings.access_log, Switch);
 }
 

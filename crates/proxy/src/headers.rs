@@ -7,13 +7,15 @@
 //! - [`site`]: which one site a request is for, as the origin sees it;
 //! - [`names`], with [`pairs`] and [`own`]: the public names of a site, and what
 //!   origins call themselves, become its onion names in responses;
-//! - [`fields`] and [`cookies`]: where names stand, and how each field writes them.
+//! - [`fields`] and [`cookies`]: where names stand, and how each field writes them;
+//! - [`order`]: what is left stays in the order in which it came.
 
 mod client;
 mod cookies;
 mod fields;
 mod hop;
 mod names;
+mod order;
 mod own;
 mod pairs;
 mod reserved;
@@ -27,7 +29,9 @@ use http::{Method, Version, request, response};
 
 pub use self::client::is_told;
 pub use self::fields::is_translated;
+pub use self::hop::goes_on;
 use self::names::Names;
+use self::order::Order;
 pub use self::own::Own;
 pub use self::reserved::{is_reserved, matches};
 pub use self::site::Sites;
@@ -49,6 +53,7 @@ pub fn request(
     sites: &Sites,
     request: &mut request::Parts,
 ) {
+    let order = Order::of(&request.headers);
     client::forget(settings, &mut request.headers);
     write_length(&mut request.headers);
     hop::clean_request(&settings.upgrades, request);
@@ -62,6 +67,7 @@ pub fn request(
     client::tell(settings, visitor, &sites.told, &mut request.headers);
     join_cookies(&mut request.headers);
     count_forwarding(request);
+    order.restore(&mut request.headers);
 }
 
 /// Makes of an origin's response the one that the client gets who has asked for
@@ -73,6 +79,7 @@ pub fn response(
     sites: &Sites,
     response: &mut response::Parts,
 ) {
+    let order = Order::of(&response.headers);
     hop::clean_response(response);
     for name in &settings.strip {
         response.headers.remove(name);
@@ -88,6 +95,7 @@ pub fn response(
     }
     fields::rewrite(settings, &names, &mut response.headers);
     cookies::rewrite(settings, &names, &mut response.headers);
+    order.restore(&mut response.headers);
 }
 
 /// Takes out of the trailers of a request what would mean something else in its

@@ -1,8 +1,8 @@
 //! From a client's stream to responses: the HTTP reverse proxy of one virtual
 //! port.
 //!
-//! Takes any duplex stream and answers the requests on it, HTTP/1 or HTTP/2 by
-//! prior knowledge. hyper does the protocol, on a [`gate`] that gives it one
+//! Takes any duplex stream and answers the requests on it, HTTP/1 or, if the operator
+//! wants that, HTTP/2 by prior knowledge. hyper does the protocol, on a [`gate`] that gives it one
 //! message of HTTP/1 at a time; an [`exchange`] leads one request to an
 //! [`Upstream`](crate::upstream::Upstream) and its answer back, without holding more
 //! of either body than a few buffers.
@@ -82,14 +82,17 @@ impl Proxy {
     {
         let guard = &self.settings.guard;
         let limits = Limits { head_bytes: guard.max_head_bytes, fields: guard.max_headers };
-        let patience =
-            Patience { head: guard.head_timeout, idle: self.settings.origins.idle_timeout };
+        let patience = Patience {
+            head: guard.head_timeout,
+            next: guard.client_keep_alive,
+            idle: self.settings.origins.idle_timeout,
+        };
         let activity = Arc::<Activity>::default();
         let (proxy, circuit) = (Arc::clone(self), visitor.circuit);
         let refuse = Box::new(move |failure| proxy.refuse(failure, circuit));
         let client = Box::new(client);
         let mut gate = Gate::new(client, limits, patience, Arc::clone(&activity), refuse);
-        let Some(protocol) = gate.protocol().await else { return };
+        let Some(protocol) = gate.protocol(self.settings.http2_without_tls).await else { return };
         let tasks = Tasks::default();
         let exchange = Arc::new(Exchange {
             proxy: Arc::clone(self),
@@ -129,6 +132,8 @@ impl Proxy {
             .max_headers(guard.max_headers)
             .max_buf_size((guard.max_head_bytes + 1).max(BUFFER as usize))
             .auto_date_header(false)
+            .preserve_header_case(true)
+            .title_case_headers(true)
             .serve_connection(TokioIo::new(gate), service(exchange))
             .with_upgrades();
         // A connection that breaks is no event: clients may leave at any time.
@@ -177,11 +182,13 @@ impl Proxy {
     /// Counts a head that never became a request, and says what it is answered.
     fn refuse(&self, failure: Failure, circuit: u64) -> [Bytes; 2] {
         self.counts.begun();
-        let answer = self.pages.written(failure);
+        // Half a head is answered with nothing, as common servers do.
+        let silent = failure == Failure::SlowClient;
+        let answer = if silent { Default::default() } else { self.pages.written(failure) };
         let outcome = Outcome {
             // It is not known.
             method: Method::from_bytes(b"-").unwrap_or_default(),
-            status: Some(failure.status()),
+            status: (!silent).then(|| failure.status()),
             bytes: answer[1].len() as u64,
             origin: None,
             failure: Some(failure),

@@ -1,21 +1,24 @@
 //! What a client sees in place of an origin's answer: a small page for each
 //! failure, or the operator's own.
 //!
-//! The built-in page loads nothing, and says nothing by which this program
-//! could be told from another: it is a heading and a sentence.
+//! The built-in page loads nothing, and names no program: it is a heading and a
+//! sentence, or the page of [`nginx`].
+
+mod nginx;
 
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
-use http::header::{ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE};
-use http::{HeaderValue, Response, StatusCode};
+use http::header::{ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, SERVER};
+use http::{HeaderName, HeaderValue, Response, StatusCode};
 use hyper::body::Bytes;
+use hyper::ext::ReasonPhrase;
 
 use super::body::{Body, full};
 use super::failure::Failure;
-use super::settings::ErrorPage;
+use super::settings::{ErrorPage, ErrorStyle, HttpSettings};
 
 /// The longest page of an operator's, in bytes.
 pub const LONGEST_PAGE: u64 = 256 * 1024;
@@ -25,6 +28,9 @@ pub const LONGEST_PAGE: u64 = 256 * 1024;
 pub struct Pages {
     /// The operator's; the first range that holds a status decides.
     own: Vec<(RangeInclusive<u16>, Bytes)>,
+    style: ErrorStyle,
+    /// Whether the operator has every answer say nothing of a server.
+    nameless: bool,
 }
 
 /// Why a page of the operator's cannot be shown.
@@ -62,7 +68,14 @@ impl Pages {
     /// Reads the operator's pages, each once.
     pub fn new(pages: &[ErrorPage]) -> Result<Self, PagesError> {
         let read = |page: &ErrorPage| Ok((page.status.clone(), read(&page.file)?));
-        Ok(Self { own: pages.iter().map(read).collect::<Result<_, _>>()? })
+        Ok(Self { own: pages.iter().map(read).collect::<Result<_, _>>()?, ..Self::default() })
+    }
+
+    /// The same, with built-in pages as the settings want them.
+    pub fn in_style_of(self, settings: &HttpSettings) -> Self {
+        let strip = &settings.headers.strip;
+        let nameless = strip.iter().any(|name| name.eq_ignore_ascii_case(SERVER.as_str()));
+        Self { style: settings.error_style, nameless, ..self }
     }
 
     /// The answer to a request that failed.
@@ -76,15 +89,22 @@ impl Pages {
         let (mut parts, page) = self.of(failure).into_parts();
         parts.headers.insert(CONNECTION, HeaderValue::from_static("close"));
         parts.headers.insert(CONTENT_LENGTH, page.len().into());
-        let mut written = format!("HTTP/1.1 {}\r\n", parts.status).into_bytes();
+        let reason = parts.extensions.get().map(ReasonPhrase::as_bytes);
+        let reason = reason.or(parts.status.canonical_reason().map(str::as_bytes));
+        let status = parts.status.as_str().as_bytes();
+        let mut written =
+            [b"HTTP/1.1 ", status, b" ", reason.unwrap_or_default(), b"\r\n"].concat();
         for (name, value) in &parts.headers {
-            written.extend([name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"].concat());
+            written.extend([&in_title_case(name)[..], b": ", value.as_bytes(), b"\r\n"].concat());
         }
         written.extend(b"\r\n");
         [written.into(), page]
     }
 
     fn of(&self, failure: Failure) -> Response<Bytes> {
+        if self.style == ErrorStyle::Nginx {
+            return self.page(nginx::status(failure), &failure.to_string());
+        }
         let mut response = self.page(failure.status(), &failure.to_string());
         let headers = response.headers_mut();
         match failure.status() {
@@ -120,15 +140,21 @@ impl Pages {
         };
         let (mut parts, _) = response.into_parts();
         parts.headers.remove(CONTENT_LENGTH);
-        let (page, body) = self.page(status, sentence).into_parts();
-        parts.headers.extend(page.headers);
-        Response::from_parts(parts, full(body))
+        let (mut page, body) = self.page(status, sentence).into_parts();
+        page.headers.extend(parts.headers);
+        Response::from_parts(page, full(body))
     }
 
     /// The page for a status.
     fn page(&self, status: StatusCode, sentence: &str) -> Response<Bytes> {
-        let own = self.own.iter().find(|(range, _)| range.contains(&status.as_u16()));
-        let page = own.map_or_else(|| built_in(status, sentence), |(_, page)| page.clone());
+        let own = |status: StatusCode| {
+            let own = self.own.iter().find(|(range, _)| range.contains(&status.as_u16()));
+            own.map(|(_, page)| page)
+        };
+        if self.style == ErrorStyle::Nginx {
+            return nginx::answer(status, own(nginx::shown(status)), self.nameless);
+        }
+        let page = own(status).cloned().unwrap_or_else(|| built_in(status, sentence));
         let mut response = Response::new(page);
         *response.status_mut() = status;
         let headers = response.headers_mut();
@@ -136,6 +162,17 @@ impl Pages {
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         response
     }
+}
+
+/// How a field is named where nobody else has named it: `content-type` is
+/// `Content-Type`.
+fn in_title_case(name: &HeaderName) -> Vec<u8> {
+    let mut begins = true;
+    let titled = |byte: u8| {
+        let begun = std::mem::replace(&mut begins, byte == b'-');
+        if begun { byte.to_ascii_uppercase() } else { byte }
+    };
+    name.as_str().bytes().map(titled).collect()
 }
 
 /// A heading and a sentence.

@@ -19,6 +19,10 @@ pub struct HttpSettings {
     /// The operator's own pages, shown for these answers of ours (400 to 599).
     /// The files are read at the start and at every reload; each at most 256 KiB.
     pub error_pages: Vec<ErrorPage>,
+    /// In whose words the others of these answers are.
+    pub error_style: ErrorStyle,
+    /// Whether clients are answered that speak HTTP/2 without TLS, by prior knowledge.
+    pub http2_without_tls: bool,
     /// Whether every request leaves a line in the log.
     pub access_log: bool,
 }
@@ -246,9 +250,11 @@ pub struct GuardSettings {
     pub max_head_bytes: usize,
     /// The longest body of a request, in bytes; `None`: no limit.
     pub max_body_bytes: Option<u64>,
-    /// How long a client may take to send the head of a request, and to begin
-    /// the next one, 1 s to 10 min.
+    /// How long a client may take to send the head of a request, 1 s to 10 min.
     pub head_timeout: Duration,
+    /// How long a client may take after an answer to begin the next request on its
+    /// connection, 1 s to 10 min.
+    pub client_keep_alive: Duration,
 }
 
 /// A host that may be asked for, with its subdomains.
@@ -294,6 +300,16 @@ pub struct RequestRate {
     pub rate: u32,
     /// Requests at once, at least 1.
     pub burst: u32,
+}
+
+/// In whose words our own answers are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ErrorStyle {
+    /// A heading and a sentence.
+    #[default]
+    Plain,
+    /// The pages and fields of nginx, without its version and `Date`.
+    Nginx,
 }
 
 /// A page of the operator's for an answer of ours.
@@ -400,6 +416,8 @@ impl Default for GuardSettings {
             max_head_bytes: 64 * 1024,
             max_body_bytes: None,
             head_timeout: Duration::from_secs(60),
+            // As nginx.
+            client_keep_alive: Duration::from_secs(75),
         }
     }
 }

@@ -92,6 +92,7 @@ impl Setup {
             }
             ProxyTarget::Files(target) => {
                 let pages = Pages::new(&target.settings.error_pages)?;
+                let pages = pages.in_style_of(&target.settings);
                 let site = Site {
                     files: Files::new(&target.root, file_handles.clone())?,
                     pages: pages.clone(),

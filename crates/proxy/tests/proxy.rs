@@ -22,6 +22,8 @@ mod heads;
 mod http2;
 #[path = "proxy/messages.rs"]
 mod messages;
+#[path = "proxy/nginx.rs"]
+mod nginx;
 #[path = "proxy/refusals.rs"]
 mod refusals;
 #[path = "proxy/smuggling.rs"]

@@ -39,6 +39,7 @@ pub(super) fn keys(pass: &mut Pass<'_, '_>, guard: &mut GuardSettings) {
     let body = OrFalse(Size(0..=1024_u64.pow(5)));
     pass.key("max_body_size", &mut guard.max_body_bytes, body);
     pass.key("head_timeout", &mut guard.head_timeout, Time(HEAD_TIMES));
+    pass.key("client_keep_alive", &mut guard.client_keep_alive, Time(HEAD_TIMES));
 }
 
 /// The keys about circuits.

@@ -1,4 +1,5 @@
-//! What clients see when we answer in an origin's place: the `error_pages` key.
+//! What clients see when we answer in an origin's place: the keys `error_pages` and
+//! `error_style`.
 
 use std::ops::RangeInclusive;
 
@@ -7,10 +8,14 @@ use crate::config::files;
 use crate::config::keys::{Form, own};
 use crate::config::reader::Item;
 use crate::config::units;
-use onionbraid_proxy::settings::ErrorPage;
+use onionbraid_proxy::settings::{ErrorPage, ErrorStyle};
 
 /// The answers that are ours to give.
 const WITHIN: RangeInclusive<u16> = 400..=599;
+
+/// The words of `error_style`.
+pub(super) const STYLES: [(&str, ErrorStyle); 2] =
+    [("plain", ErrorStyle::Plain), ("nginx", ErrorStyle::Nginx)];
 
 /// `error_pages`: a file for each status, or range of them.
 pub(super) fn form() -> impl Form<Vec<ErrorPage>> {

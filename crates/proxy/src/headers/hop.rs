@@ -72,7 +72,13 @@ pub(super) fn clean_response(response: &mut response::Parts) {
         }
         _ => None,
     };
+    let goes_on = lists(&response.headers, &CONNECTION, "keep-alive");
     clean(&mut response.headers);
+    // The connection to the client goes on as well, and servers that say so say it
+    // to everybody.
+    if goes_on {
+        response.headers.insert(CONNECTION, HeaderValue::from_static("keep-alive"));
+    }
     if let Some(protocols) = upgrade {
         response.headers.insert(UPGRADE, protocols);
         response.headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
@@ -110,6 +116,16 @@ fn upgrade(upgrades: &[String], request: &request::Parts) -> Option<HeaderValue>
     let (protocol, None) = (wanted.next()?, wanted.next()) else { return None };
     let known = upgrades.iter().any(|known| known.eq_ignore_ascii_case(protocol));
     if known { HeaderValue::try_from(protocol).ok() } else { None }
+}
+
+/// Whether a client wants its connection to go on after the answer (RFC 9112,
+/// section 9.3).
+pub fn goes_on<B>(request: &http::Request<B>) -> bool {
+    match request.version() {
+        Version::HTTP_09 => false,
+        Version::HTTP_10 => lists(request.headers(), &CONNECTION, "keep-alive"),
+        _ => !lists(request.headers(), &CONNECTION, "close"),
+    }
 }
 
 /// Whether a list has a member, in any case.

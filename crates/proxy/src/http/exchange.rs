@@ -30,6 +30,7 @@ use crate::body::Body;
 use crate::failure::Failure;
 use crate::headers::{self, Sites};
 use crate::pace::Pace;
+use crate::settings::ErrorStyle;
 use crate::tasks::Spawner;
 use crate::upstream::FromOrigin;
 use crate::visitor::Visitor;
@@ -77,6 +78,7 @@ impl Exchange {
         let pace = Pace::new(settings.origins.min_rate);
         request.extensions_mut().insert(pace.clone());
         let is_http2 = request.version() == Version::HTTP_2;
+        let goes_on = headers::goes_on(&request);
         let progress = Progress::new(
             settings.origins.idle_timeout,
             settings.origins.total_timeout,
@@ -106,6 +108,9 @@ impl Exchange {
             live_by(Arc::clone(&progress));
             self.tasks.run(upgrade::copy(client, origin, progress, record));
             return response;
+        }
+        if !goes_on && let Some(said) = response.headers_mut().get_mut(CONNECTION) {
+            *said = HeaderValue::from_static("close");
         }
         live_by(Arc::clone(&progress));
         let piece = if is_http2 { PIECE } else { usize::MAX };
@@ -162,7 +167,7 @@ impl Exchange {
     /// The one answer to a failure.
     fn refuse(&self, failure: Failure, method: &Method) -> Response<Body> {
         let mut response = self.proxy.pages.answer(failure);
-        if failure == Failure::TooMany {
+        if failure == Failure::TooMany && self.proxy.settings.error_style == ErrorStyle::Plain {
             // A token comes back within a second: no rate is lower.
             response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
         }

@@ -68,9 +68,10 @@ pub(super) struct Gate {
 /// How long a client may take.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Patience {
-    /// For a head to arrive, and to begin, and for the end of an answer to be
-    /// taken.
+    /// For a head to arrive, and for the end of an answer to be taken.
     pub(super) head: Duration,
+    /// For another head to begin.
+    pub(super) next: Duration,
     /// For anything to be taken while requests are under way, in HTTP/2: there
     /// answers wait in many buffers, and those of a client who reads nothing
     /// would stay full for as long as it keeps one request alive.
@@ -126,11 +127,11 @@ impl Gate {
         }
     }
 
-    /// Learns from the client's first bytes what it speaks; `None`: it has gone,
-    /// or said nothing in time.
-    pub(super) async fn protocol(&mut self) -> Option<Protocol> {
+    /// Learns from the client's first bytes what it speaks, which is HTTP/1 unless
+    /// HTTP/2 is wanted; `None`: it has gone, or said nothing in time.
+    pub(super) async fn protocol(&mut self, http2: bool) -> Option<Protocol> {
         loop {
-            match framing::is_http2(&self.held) {
+            match framing::is_http2(&self.held).filter(|_| http2).or((!http2).then_some(false)) {
                 Some(true) => {
                     self.mode = Mode::Http2;
                     self.waiting = false;
@@ -203,8 +204,11 @@ impl Gate {
                 Ok(Step::Skip(length)) => drop(self.held.drain(..length)),
                 Ok(Step::More) => {
                     let in_head = framing.in_head();
+                    let begins = in_head && self.heads > 0 && self.held.is_empty();
                     match self.read_more(context)? {
                         Poll::Ready(0) => return Poll::Ready(Ok(self.close())),
+                        // A head that begins has its own time.
+                        Poll::Ready(_) if begins => self.waiting = false,
                         Poll::Ready(_) => {}
                         Poll::Pending if !in_head => return Poll::Pending,
                         Poll::Pending => {
@@ -217,6 +221,7 @@ impl Gate {
                                 return Poll::Ready(Ok(self.close()));
                             }
                             self.refuse(Failure::SlowClient);
+                            return Poll::Ready(Ok(self.close()));
                         }
                     }
                 }
@@ -248,7 +253,7 @@ impl Gate {
     fn patience_ends(&mut self, context: &mut Context<'_>) -> Poll<()> {
         let patience = match (self.activity.is_busy(), &self.mode) {
             (_, Mode::Refused(_)) => self.patience.head.min(PAGE_PATIENCE),
-            (false, _) => self.patience.head,
+            (false, _) => self.for_a_head(),
             (true, Mode::Http2) => self.patience.idle,
             (true, _) => {
                 self.waiting = false;
@@ -259,6 +264,12 @@ impl Gate {
             self.restart_timer(patience);
         }
         self.timer.as_mut().poll(context)
+    }
+
+    /// How long the next head may take to arrive, or to begin.
+    fn for_a_head(&self) -> Duration {
+        let waits = self.heads > 0 && self.held.is_empty() && !self.unflushed;
+        if waits { self.patience.next } else { self.patience.head }
     }
 
     /// Counts from now.
@@ -324,7 +335,7 @@ impl Gate {
             Poll::Ready(Ok(_)) => {
                 self.activity.took();
                 if self.waiting {
-                    self.restart_timer(self.patience.head);
+                    self.restart_timer(self.for_a_head());
                 }
             }
             Poll::Pending if self.patience_ends(context).is_ready() => {

@@ -83,6 +83,7 @@ impl Proxy {
             Arc::make_mut(&mut settings).headers.proto = Some(own.scheme());
         }
         let counts = Counts::default();
+        let pages = pages.in_style_of(&settings);
         Arc::new(Self { settings, guard, pages, upstream, own, circuits, counts, room })
     }
 

@@ -141,6 +141,7 @@ impl Dialer {
         let sender = match self.protocol {
             OriginProtocol::Http1 => {
                 let (sender, connection) = http1::Builder::new()
+                    .preserve_header_case(true)
                     .max_headers(self.heads.fields)
                     .max_header_size(self.heads.bytes)
                     .max_buf_size(self.heads.bytes.max(LEAST_BUFFER))

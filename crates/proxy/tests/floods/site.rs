@@ -47,7 +47,7 @@ impl CircuitControl for NoCircuit {
 impl Site {
     pub(crate) async fn with(change: impl FnOnce(&mut HttpSettings)) -> Self {
         let turn = ONE_AT_A_TIME.lock().await;
-        let mut settings = HttpSettings::default();
+        let mut settings = HttpSettings { http2_without_tls: true, ..HttpSettings::default() };
         change(&mut settings);
         let origin = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = Origin::Tcp(origin.local_addr().unwrap());

@@ -24,7 +24,7 @@ use crate::world::{World, read_all, status};
 async fn world(protocol: OriginProtocol, origin: Answers) -> (World, JoinSet<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = Origin::Tcp(listener.local_addr().unwrap());
-    let mut settings = HttpSettings::default();
+    let mut settings = HttpSettings { http2_without_tls: true, ..HttpSettings::default() };
     settings.origins.protocol = protocol;
     // The first flaw is said in the status.
     settings.origins.fail_after = 1;

@@ -15,6 +15,7 @@ use onionbraid_proxy::files::Files;
 use onionbraid_proxy::files::site::Site;
 use onionbraid_proxy::http::Proxy;
 use onionbraid_proxy::pages::Pages;
+use onionbraid_proxy::settings::HttpSettings;
 use onionbraid_proxy::shares::Shares;
 use tempfile::TempDir;
 use tokio::io::AsyncWriteExt as _;
@@ -30,7 +31,9 @@ fn site(all: usize, each: usize) -> (World, TempDir) {
     let handles = Shares::new(all, each, Duration::from_secs(5));
     let files = Files::new(directory.path(), handles).unwrap();
     let site = Site { files, pages: Pages::default() };
-    (World::of(Proxy::new(Arc::default(), Pages::default(), Arc::new(site))), directory)
+    let settings = HttpSettings { http2_without_tls: true, ..HttpSettings::default() };
+    let proxy = Proxy::new(Arc::new(settings), Pages::default(), Arc::new(site));
+    (World::of(proxy), directory)
 }
 
 #[tokio::test]

@@ -162,6 +162,7 @@ async fn a_page_of_ours_that_nobody_takes_is_given_up_soon() {
 async fn a_process_with_enough_requests_refuses_others_and_blames_nobody() {
     let room = Arc::new(Semaphore::new(1));
     let mut settings = onionbraid_proxy::settings::HttpSettings::default();
+    settings.http2_without_tls = true;
     settings.circuit.close_abusers = true;
     settings.origins.idle_timeout = LONG;
     let proxy = Proxy::within(room, Arc::new(settings), Pages::default(), Arc::new(Silent));

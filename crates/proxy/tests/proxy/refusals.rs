@@ -32,8 +32,8 @@ async fn what_the_library_refuses_is_answered_with_our_page_and_counted() {
         assert_eq!(status(&answer), code, "{answer}");
         assert_eq!(answer.matches("HTTP/1.1 ").count(), 1, "{answer}");
         let (head, page) = answer.split_once("\r\n\r\n").unwrap();
-        assert!(head.contains("\r\nconnection: close") && page.contains("<h1>"), "{answer}");
-        assert!(head.contains(&format!("\r\ncontent-length: {}", page.len())), "{answer}");
+        assert!(head.contains("\r\nConnection: close") && page.contains("<h1>"), "{answer}");
+        assert!(head.contains(&format!("\r\nContent-Length: {}", page.len())), "{answer}");
         assert!(world.origin_is_untouched());
         let counted = world.status();
         assert_eq!((counted.requests, counted.by_class.client_error), (1, 1), "{code}");

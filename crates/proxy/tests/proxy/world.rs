@@ -39,7 +39,7 @@ impl World {
     }
 
     pub(crate) fn with(change: impl FnOnce(&mut HttpSettings)) -> Self {
-        let mut settings = HttpSettings::default();
+        let mut settings = HttpSettings { http2_without_tls: true, ..HttpSettings::default() };
         change(&mut settings);
         let (opened, connections) = mpsc::unbounded_channel();
         let upstream = Arc::new(OneOrigin { opened, tasks: Mutex::default() });
@@ -154,6 +154,7 @@ impl Upstream for OneOrigin {
             let (near, far) = duplex(STREAM);
             self.opened.send(far).map_err(|_| Failure::OriginUnreachable)?;
             let (mut sender, connection) = hyper::client::conn::http1::Builder::new()
+                .preserve_header_case(true)
                 .max_buf_size(16 * 1024)
                 .handshake(TokioIo::new(near))
                 .await
