@@ -49,8 +49,8 @@ test-packages: tor release ## installs the Debian package, runs the image, alone
 	packaging/test-ansible.sh dist/onionbraid_*.deb "$${CARGO_TARGET_DIR:-target}/debug"
 
 .PHONY: deps
-deps: ## install what tests need and this machine lacks: tor, nginx, curl, aiohttp, Prometheus, Chromium, axe-core, cargo-deny
-	@integration/install-programs.sh tor web monitoring browser deny validators
+deps: ## install what tests need and this machine lacks: tor, nginx, curl, aiohttp, Prometheus, Chromium, axe-core, cargo-deny, Onionbalance
+	@integration/install-programs.sh tor web monitoring browser deny validators migration
 
 .PHONY: lint
 lint: toolchain deny ## formatting, clippy (with and without proof of work), rustdoc and dependencies
@@ -101,7 +101,7 @@ tor: # C tor, for the private network; installed where it is missing
 
 .PHONY: present
 present: # what tests need; installed where it is missing
-	@integration/install-programs.sh --missing tor web monitoring browser deny validators >/dev/null || $(MAKE) --no-print-directory deps
+	@integration/install-programs.sh --missing tor web monitoring browser deny validators migration >/dev/null || $(MAKE) --no-print-directory deps
 
 .PHONY: toolchain
 toolchain:

@@ -38,6 +38,7 @@ pub mod e2e {
     mod migration;
     mod mixed_backends;
     mod monitoring;
+    mod onionbalance;
     mod operator;
     mod plain_tor;
     #[cfg(feature = "pow")]

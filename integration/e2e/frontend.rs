@@ -198,6 +198,13 @@ impl Prepared {
         self
     }
 
+    /// Has the daemon read one more file, which is laid over the others.
+    #[must_use]
+    pub fn with_file(mut self, file: PathBuf) -> Prepared {
+        self.files.push(file);
+        self
+    }
+
     /// Sends the daemon's connections through a proxy.
     pub fn through(self, link: &SlowLink) -> Result<Prepared> {
         let tables = fs::read_to_string(&self.files[1])? + &link.arti_toml();

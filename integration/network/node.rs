@@ -64,6 +64,11 @@ impl Node {
         &self.dir
     }
 
+    /// Where other programs control it.
+    pub fn control_address(&self) -> SocketAddr {
+        self.control
+    }
+
     /// Sets the torrc lines that count from the next start on.
     pub fn configure(&self, lines: &str) {
         let torrc = format!(
