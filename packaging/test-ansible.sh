@@ -61,6 +61,9 @@ children+=($!)
 until_true "a web server" test -s "$work/port"
 
 # Each machine has processes and mounts of its own, which end with it.
+guests=()
+# unshare(1) takes no other signal.
+trap 'kill -KILL "${guests[@]}" 2>/dev/null; clean' EXIT
 port=21000
 inventory="$work/inventory.yml"
 answers() { ssh-keyscan -p "$port" 127.0.0.1 2>/dev/null | grep -q .; }
@@ -72,7 +75,7 @@ for machine in "${machines[@]}"; do
         chroot "$work/$machine" sh -c "mount -t proc proc /proc && mount -t tmpfs tmpfs /dev/shm 2>/dev/null
             exec /usr/sbin/sshd -D -e -p $port -o ListenAddress=127.0.0.1 -o UsePAM=no" \
         >"$work/$machine.sshd" 2>&1 &
-    children+=($!)
+    guests+=($!)
     until_true "ssh to $machine" answers
     echo "$port" >"$work/$machine.port"
 done
