@@ -179,7 +179,7 @@ async fn serve(origin: SocketAddr, listen: SocketAddr) -> Result<()> {
     impl CircuitControl for NoCircuit {
         fn close(&self) {}
     }
-    let settings = Arc::new(HttpSettings::default());
+    let settings = Arc::new(HttpSettings { http2_without_tls: true, ..HttpSettings::default() });
     let origins = [HttpOrigin { address: Origin::Tcp(origin), tls: false }];
     let origins = Origins::new(&origins, &settings)?;
     let proxy = Proxy::new(Arc::clone(&settings), Pages::new(&[])?, origins);

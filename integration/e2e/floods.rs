@@ -30,7 +30,11 @@ type Stream = Socks5Stream<TcpStream>;
 async fn unread_answers_on_one_circuit_cost_little_and_keep_nobody_else_out() {
     let network = network::shared().await.unwrap();
     let origin = Origin::start("word").unwrap();
-    let config = format!("proxy_ports = [['80', 'http://{}']]", origin.address);
+    let config = format!(
+        "proxy_ports = [['80', 'http://{}']]\n[onion_services.shop.http]\n\
+         http2_without_tls = true\n",
+        origin.address
+    );
     let frontend = Frontend::start(network, "unread", &config).unwrap();
     frontend.ready().await.unwrap();
     let onion = frontend.address().await.unwrap();
@@ -67,7 +71,8 @@ async fn who_reads_is_served_while_other_circuits_fill_all_connections() {
     let network = network::shared().await.unwrap();
     let origin = Origin::start("word").unwrap();
     let config = format!(
-        "proxy_ports = [['80', 'http://{}']]\n[onion_services.shop.http]\nmax_connections = 16\n",
+        "proxy_ports = [['80', 'http://{}']]\n[onion_services.shop.http]\nmax_connections = 16\n\
+         http2_without_tls = true\n",
         origin.address
     );
     let frontend = Frontend::start(network, "filled", &config).unwrap();
