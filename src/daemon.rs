@@ -24,6 +24,7 @@
 //! | `systemd`, `pulse` | what is systemd told, and do the loops turn? |
 
 mod backends_files;
+mod brim;
 mod drain;
 mod event_loop;
 mod fetches;

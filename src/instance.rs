@@ -39,6 +39,7 @@ use onionbraid_balancer::onion::{IntroPoint, SessionId};
 pub use activity::Counting;
 pub use counters::{Counters, Dropped, Failed};
 pub use defence::{Defence, DefenceSettings, DefenceStatus};
+pub(crate) use defence::{Told, Verified};
 pub use heard::Heard;
 use kept::{Keeper, Restored};
 pub use relays::RelaysInUse;

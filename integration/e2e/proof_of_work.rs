@@ -7,8 +7,9 @@ use std::time::Duration;
 use onionbraid::observe::Snapshot;
 use onionbraid::observe::snapshot::{Backend, Pow};
 
-use super::frontend::{Frontend, PAGE, SOON, service, until_all_answered};
+use super::frontend::{Frontend, PAGE, Prepared, SOON, everywhere, service, until_all_answered};
 use crate::network;
+use crate::network::client::Client;
 use crate::network::fetch::eventually;
 use crate::network::origin::Origin;
 
@@ -20,6 +21,76 @@ const VISITORS: usize = 24;
 
 fn pow(snapshot: &Snapshot) -> Pow {
     service(snapshot).load.pow.clone().unwrap_or_default()
+}
+
+/// Visits from many at a time while this holds.
+async fn crowd(client: &Client, onion: &str, while_true: &AtomicBool) {
+    let visitor = |number: usize| async move {
+        let mut visit = 0;
+        while while_true.load(Ordering::Relaxed) {
+            let isolation = format!("crowd-{number}-{visit}");
+            let _ = client.get(&isolation, onion, "/", Duration::from_secs(10)).await;
+            visit += 1;
+        }
+    };
+    futures::future::join_all((0..VISITORS).map(visitor)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn c_tor_clients_work_for_a_page_of_a_backend_elsewhere_that_has_proven_to_verify_it() {
+    let network = network::shared().await.unwrap();
+    let origin = Origin::start("there").unwrap();
+    let publisher = Prepared::new(network, "worked-for-elsewhere").unwrap();
+    let onion = publisher.address().unwrap();
+    let backend = Prepared::new(network, "worker-elsewhere").unwrap();
+    let own = backend.address().unwrap();
+    let keys = format!(
+        "frontends = ['{onion}']\npow_rate = {{ rate = 1, burst = 1 }}\n\
+         proxy_ports = [['80', '{}']]",
+        origin.address
+    );
+    let backend = backend.start(&keys).unwrap();
+    backend.ready().await.unwrap();
+    let keys = format!("enable_pow = true\nlocal_instances = 0\nbackends = ['{own}']");
+    let publisher = publisher.start(&keys).unwrap();
+    publisher.ready().await.unwrap();
+    let proven = async {
+        while !publisher.daemon.process.log().contains("backend verifies proof of work") {
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    };
+    tokio::time::timeout(SOON, proven).await.unwrap();
+    let visitors = network.client("crowd-of-worked-for-elsewhere").await.unwrap();
+    let get = || visitors.get("in-peace", &onion, "/", PAGE);
+    assert_eq!(eventually(SOON, get).await.unwrap().text().trim(), "there");
+
+    let attacked = AtomicBool::new(true);
+    let observed = async {
+        // Its queue is there, and all that the publisher has of it is over the link.
+        let asking = |snapshot: &Snapshot| {
+            let backend = &service(snapshot).backends[0];
+            pow(snapshot).effort > 0
+                && backend.published_intro_points > 0
+                && backend.reason.is_none()
+                && everywhere(service(snapshot))
+        };
+        let snapshot = publisher.daemon.until("asking for work", LIMIT, asking).await;
+        println!("{:?}", snapshot.as_ref().map(pow));
+        let visitor = network.client("worker-of-elsewhere").await.unwrap();
+        visitor.node.control("SETCONF Log=\"[rend]info [~rend]notice stdout\"").await.unwrap();
+        let page = eventually(SOON, || visitor.get("worker", &onion, "/", PAGE)).await;
+        attacked.store(false, Ordering::Relaxed);
+        (snapshot.unwrap(), page.unwrap(), visitor.node.log())
+    };
+    let ((), (_, page, log)) = tokio::join!(crowd(&visitors, &onion, &attacked), observed);
+    assert_eq!(page.text().trim(), "there");
+    let said = |what: &str| log.lines().any(|line| line.contains(what));
+    assert!(said("Solving proof of work (effort "), "{log}");
+    assert!(said("Proof of work solution (effort "), "{log}");
+    let counted = pow(&backend.daemon.status().await.unwrap());
+    println!("{counted:?}");
+    assert!(counted.verified > 1, "{counted:?}");
+    assert_eq!((counted.refused["wrong"], counted.refused["unknown_seed"]), (0, 0));
 }
 
 fn held_back(snapshot: &Snapshot) -> bool {
@@ -47,27 +118,13 @@ async fn c_tor_clients_work_for_a_page_while_many_come_and_a_c_tor_backend_waits
     let onion = frontend.address().await.unwrap();
     backend.answer_for(&onion).await.unwrap();
     frontend.ready().await.unwrap();
-    let crowd = network.client("crowd-of-worked-for").await.unwrap();
+    let visitors = network.client("crowd-of-worked-for").await.unwrap();
     // In peace both answer, and nobody works.
-    until_all_answered(&crowd, &onion, &["local", "remote"]).await.unwrap();
+    until_all_answered(&visitors, &onion, &["local", "remote"]).await.unwrap();
     assert_eq!(pow(&frontend.daemon.status().await.unwrap()).effort, 0);
 
     let attacked = AtomicBool::new(true);
-    let visits = async {
-        let visitor = |number: usize| {
-            let (crowd, onion, attacked) = (&crowd, &onion, &attacked);
-            async move {
-                let mut visit = 0;
-                while attacked.load(Ordering::Relaxed) {
-                    let isolation = format!("crowd-{number}-{visit}");
-                    let limit = Duration::from_secs(10);
-                    let _ = crowd.get(&isolation, onion, "/", limit).await;
-                    visit += 1;
-                }
-            }
-        };
-        futures::future::join_all((0..VISITORS).map(visitor)).await;
-    };
+    let visits = crowd(&visitors, &onion, &attacked);
     let observed = async {
         let asking = |snapshot: &Snapshot| pow(snapshot).effort > 0 && held_back(snapshot);
         let snapshot = frontend.daemon.until("asking for work", LIMIT, asking).await;

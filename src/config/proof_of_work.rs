@@ -76,8 +76,8 @@ pub(super) fn read(
         );
     }
     if local_instances == 0 {
-        let text = "local instances verify what clients did, and this service has none: no work \
-                    will be asked for";
+        let text = "local instances verify what clients did, and this service has none: work is \
+                    asked for only while backends of its own kind with a control link verify it";
         report.warn(item.place(), &item.path, text);
     }
     if let Some(limit) = rate_limit_at_intro {

@@ -19,19 +19,21 @@ use crate::admin::Unanswered;
 use crate::admin::orders::BackendOrder;
 use crate::clock::{now, sleep_until};
 use crate::config::ServiceConfig;
-use crate::instance::Defence;
+use crate::instance::{Defence, Verified};
 use crate::link::listen::Listener;
 use crate::throttle::Throttle;
 use crate::tor::hsdirs;
 use crate::tor::network::Network;
 use crate::tor::subcredentials::Subcredentials;
 use onionbraid_balancer::fact::{Fact, Now};
+use onionbraid_balancer::link::Offered;
 use onionbraid_balancer::onion::OnionAddress;
-use onionbraid_balancer::operator::{OperatorOrder, Refused};
+use onionbraid_balancer::operator::{OperatorOrder, Refused, Word};
 use onionbraid_balancer::pow::Puzzle;
 use onionbraid_balancer::{Balancer, Links};
 use onionbraid_proxy::rules::ProxyRules;
 
+use super::brim;
 use super::drain::{Drain, Held, Step};
 use super::instances::{Instances, Shared};
 use super::log_lines::{self, LoggedState};
@@ -51,6 +53,9 @@ const FACT_QUEUE: usize = 64;
 /// How long after something has changed it is written down: what changes
 /// together is written once.
 const REMEMBER_AFTER: Duration = Duration::from_secs(10);
+
+/// How often a backend looks whether it is full.
+const LOAD_EVERY: Duration = Duration::from_secs(5);
 
 /// A service ended unexpectedly.
 #[derive(Debug, thiserror::Error)]
@@ -134,6 +139,10 @@ struct EventLoop {
     /// When to write that down, if something has changed.
     remember_at: Option<Instant>,
     held: Held,
+    /// Whether publishers are told that it is full ...
+    full: bool,
+    /// ... and the furthest that an operator of theirs has it out of use.
+    word: Word,
     instances: Instances,
     /// What introductions the instances accept.
     subcredentials: Arc<Subcredentials>,
@@ -201,6 +210,7 @@ impl EventLoop {
         background.spawn(Arc::clone(&defence).run());
         let nickname = service.nickname.clone();
         background.spawn(tell_puzzle(nickname, defence.puzzle(), told.clone()));
+        background.spawn(tell_verified(defence.verified(), Arc::clone(&listener)));
         let mut instances = Instances::new(Shared {
             network: network.clone(),
             subcredentials: Arc::clone(&subcredentials),
@@ -223,6 +233,8 @@ impl EventLoop {
             state,
             remember_at: None,
             held: Held::default(),
+            full: false,
+            word: Word::default(),
             instances,
             subcredentials,
             defence,
@@ -379,9 +391,7 @@ impl EventLoop {
             self.remember(now);
         }
         self.work.tell_standing(&self.balancer);
-        if self.listener.has_frontends() {
-            self.listener.offer(self.balancer.offered());
-        }
+        let load_look = self.be_a_backend(now.monotonic);
         let report = (!self.listener.is_released()).then(|| self.listener.report_number());
         let (released, held_until) = self.held.released(report, now.monotonic);
         let balancer = &self.balancer;
@@ -392,8 +402,26 @@ impl EventLoop {
         let taking_out = self.instances.take_out(may_be_found, now.monotonic);
         let ending = self.end_in_order(released, now.monotonic)?;
         let next = self.balancer.poll_timeout();
-        let wakes = [self.remember_at, next, holding, taking_out, ending, held_until];
+        let wakes = [self.remember_at, next, holding, taking_out, ending, held_until, load_look];
         Continue(wakes.into_iter().flatten().min())
+    }
+
+    /// Tells the publishers of the frontends what is offered to them, and does what they say.
+    /// When to look again at what clients take.
+    fn be_a_backend(&mut self, now: Instant) -> Option<Instant> {
+        let frontends = self.listener.frontends();
+        self.defence.give(&self.listener.work(), &frontends);
+        if frontends.is_empty() {
+            return None;
+        }
+        self.full = brim::is_full(self.full, self.instances.used());
+        let offered = Offered { full: self.full, ..self.balancer.offered() };
+        self.listener.offer(offered);
+        let word = self.listener.word();
+        if std::mem::replace(&mut self.word, word) != word {
+            log_lines::publishers_word(&self.service.nickname, word);
+        }
+        self.listener.has_links().then(|| now + LOAD_EVERY)
     }
 
     /// Goes on with the end, since it was told to; the same answer.
@@ -427,7 +455,7 @@ impl EventLoop {
 
     /// Publishes what is to be seen of it.
     fn show(&self) {
-        let view = self.service.shows(&self.balancer);
+        let view = self.service.shows(&self.balancer).told_by_publishers(self.word);
         let (updates, common) = (&self.service.updates, &self.service.common);
         let view = view.at_work(AtWork {
             counters: self.instances.all_counters(),
@@ -479,6 +507,18 @@ async fn tell_puzzle(
         }
         was_asking = effort > 0;
         if told.send(Fact::Puzzle(offered)).await.is_err() || puzzle.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Tells the publishers of the frontends what is verified of their clients' work. It ends
+/// only when nothing is any more.
+async fn tell_verified(mut verified: watch::Receiver<Option<Verified>>, listener: Arc<Listener>) {
+    loop {
+        let now = verified.borrow_and_update().clone();
+        listener.verifies(now);
+        if verified.changed().await.is_err() {
             return;
         }
     }

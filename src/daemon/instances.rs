@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
 
 use crate::config::{ServiceConfig, Shutdown};
-use crate::instance::{Counters, Defence, Handle, Instance, Prepared, RelaysInUse, Serve};
+use crate::instance::{Counters, Defence, Handle, Instance, LIMITS, Prepared, RelaysInUse, Serve};
 use crate::tor::network::Network;
 use crate::tor::subcredentials::Subcredentials;
 use onionbraid_balancer::fact::{BackendId, Fact};
@@ -247,6 +247,19 @@ impl Instances {
     /// Streams of clients that are open.
     pub(super) fn open_streams(&self) -> u64 {
         self.running.values().map(|instance| instance.counters.open_streams.load(Relaxed)).sum()
+    }
+
+    /// Which part of their limits they use, those together that have most room: clients
+    /// that are not met at one are met at another.
+    pub(super) fn used(&self) -> f64 {
+        let part = |used: u64, limit: u64| used as f64 / limit as f64;
+        let of = |Running { counters, .. }: &Running| {
+            let rendezvous = counters.rendezvous_under_way.load(Relaxed);
+            let circuits = counters.open_circuits.load(Relaxed);
+            part(rendezvous, LIMITS.rendezvous).max(part(circuits, LIMITS.circuits))
+        };
+        let serving = self.running.values().filter(|it| it.drain.is_none() && it.answers);
+        serving.map(of).min_by(f64::total_cmp).unwrap_or_default()
     }
 
     /// Whether none runs any more.

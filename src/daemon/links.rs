@@ -7,13 +7,18 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, watch};
 use tokio::task::{AbortHandle, JoinSet};
 use tor_hscrypto::pk::HsIdKeypair;
+use tor_hscrypto::time::TimePeriod;
 
+use crate::clock::now;
 use crate::link::dial::Dial;
+use crate::tor::hsdirs::from_arti;
 use crate::tor::network::Network;
+use crate::tor::puzzles::Puzzles;
 use onionbraid_balancer::Balancer;
 use onionbraid_balancer::fact::{BackendId, DialFailure, Fact, LinkNews};
-use onionbraid_balancer::link::Standing;
+use onionbraid_balancer::link::{GivenSeed, Standing, WorkOrder};
 use onionbraid_balancer::onion::{IntroPoint, OnionAddress};
+use onionbraid_balancer::pow::{Effort, OwnWork, SeedSlot};
 
 /// News of one link that may wait.
 const NEWS: usize = 4;
@@ -25,6 +30,10 @@ pub(super) struct Links {
     network: Network,
     identity: Arc<HsIdKeypair>,
     frontend: OnionAddress,
+    /// The seeds of the address, ...
+    puzzles: Puzzles,
+    /// ... and those that backends were given last, with the time period and the slots.
+    given: Option<((TimePeriod, Vec<SeedSlot>), Vec<GivenSeed>)>,
     held: BTreeMap<BackendId, Held>,
     /// Each dials once, and tells what comes of it.
     tasks: JoinSet<()>,
@@ -47,11 +56,18 @@ impl Links {
     ) -> Self {
         let (told, facts) = mpsc::channel(FACTS);
         let (held, tasks) = (BTreeMap::new(), JoinSet::new());
-        Self { network, identity, frontend, held, tasks, told, facts }
+        let (puzzles, given) = (Puzzles::of(&identity), None);
+        Self { network, identity, frontend, puzzles, given, held, tasks, told, facts }
     }
 
     /// Dials a backend in place of any link that there was to it.
-    pub(super) fn dial(&mut self, id: BackendId, backend: OnionAddress, points: Vec<IntroPoint>) {
+    pub(super) fn dial(
+        &mut self,
+        id: BackendId,
+        backend: OnionAddress,
+        points: Vec<IntroPoint>,
+        work: Option<OwnWork>,
+    ) {
         let (standing, watched) = watch::channel((0, Standing::default()));
         let dial = Dial {
             network: self.network.clone(),
@@ -59,6 +75,7 @@ impl Links {
             frontend: self.frontend,
             backend,
             points,
+            work,
             standing: watched,
         };
         let task = self.tasks.spawn(tell(id, dial, self.told.clone()));
@@ -78,16 +95,38 @@ impl Links {
         });
     }
 
-    /// Tells each backend what has become of its points.
-    pub(super) fn tell_standing(&self, balancer: &Balancer) {
+    /// Tells each backend what has become of its points, and what it takes to verify the
+    /// work of clients.
+    pub(super) fn tell_standing(&mut self, balancer: &Balancer) {
+        if self.held.is_empty() {
+            return;
+        }
+        let work = balancer.asked().map(|puzzle| self.work_order(puzzle.effort));
         for (id, held) in &self.held {
-            let Some(standing) = balancer.standing(*id) else { continue };
+            let Some((heard, standing)) = balancer.standing(*id) else { continue };
+            let standing = (heard, Standing { work: work.clone(), ..standing });
             held.standing.send_if_modified(|told| {
                 let is_new = *told != standing;
                 *told = standing;
                 is_new
             });
         }
+    }
+
+    /// What clients are asked for, with the seeds of now.
+    fn work_order(&mut self, effort: Effort) -> WorkOrder {
+        if let Ok(directory) = self.network.directory() {
+            let current = directory.hs_time_period();
+            let slots = self.puzzles.slots_given(now().wall);
+            if self.given.as_ref().is_none_or(|(of, _)| *of != (current, slots.clone())) {
+                let periods = [current.prev(), Some(current), current.next()];
+                let periods: Vec<_> = periods.into_iter().flatten().map(from_arti).collect();
+                let seeds = self.puzzles.given(&periods, &slots);
+                self.given = Some(((current, slots), seeds));
+            }
+        }
+        let seeds = self.given.as_ref().map(|(_, seeds)| seeds.clone()).unwrap_or_default();
+        WorkOrder { effort, seeds }
     }
 
     /// The next thing that happens to one of them. Nothing is lost if it is dropped

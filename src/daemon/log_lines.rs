@@ -54,6 +54,13 @@ pub(super) fn fact(service: &str, balancer: &Balancer, fact: &Fact, uploads: &mu
             let point = session.prefix();
             tracing::debug!(service, backend = name(backend), point, %error, "probe failed");
         }
+        Fact::Proved { backend, outcome: Ok(()) } => {
+            tracing::info!(service, backend = name(backend), "backend verifies proof of work");
+        }
+        Fact::Proved { backend, outcome: Err(error) } => {
+            let backend = name(backend);
+            tracing::debug!(service, backend, %error, "backend does not answer proof of work");
+        }
         Fact::Link { backend, news } => {
             let was_up = balancer.standing(*backend).is_some();
             control_link(service, name(backend), was_up, news);
@@ -73,6 +80,15 @@ pub(super) fn fact(service: &str, balancer: &Balancer, fact: &Fact, uploads: &mu
             tracing::debug!(service, period = period.number, %hsdir, %error, "descriptor not inspected");
         }
         Fact::Network(_) => {}
+    }
+}
+
+/// An operator of a publisher says something of this backend.
+pub(super) fn publishers_word(service: &str, word: Word) {
+    match word {
+        Word::Ready => tracing::info!(service, "its publishers send new clients here"),
+        Word::Drain => tracing::warn!(service, "a publisher drains this backend"),
+        Word::Maintenance => tracing::warn!(service, "a publisher has this backend out of use"),
     }
 }
 

@@ -11,7 +11,7 @@ use crate::config::{Probe, ProofOfWork, ServiceConfig};
 use crate::instance;
 use onionbraid_balancer::fact::BackendId;
 use onionbraid_balancer::onion::OnionAddress;
-use onionbraid_balancer::{BackendPlace, BackendSettings, BalancerSettings};
+use onionbraid_balancer::{BackendPlace, BackendSettings, BalancerSettings, Links};
 
 use super::file_handles::FileHandles;
 
@@ -63,6 +63,7 @@ impl Ids {
             distinct: config.distinct_descriptors,
             publishers: config.publishers,
             links: config.link,
+            max_effort: Some(config.pow.max_effort),
             probe_every: config.probe.as_ref().map(|it| it.interval.unwrap_or(Probe::IN_DOUBT)),
             probe_calm: config
                 .probe
@@ -72,10 +73,15 @@ impl Ids {
     }
 }
 
-/// What clients of the local instances are asked for; `None`: nothing, ever.
+/// What clients of the address are asked for, and what is verified for publishers of others;
+/// `None`: nothing, ever.
 pub(super) fn of_defence(config: &ServiceConfig) -> Option<instance::DefenceSettings> {
     let ProofOfWork { enabled, queue_depth, rate, burst, max_effort } = config.pow;
-    (enabled && config.local_instances > 0).then_some(instance::DefenceSettings {
+    let has_links = config.link != Links::Never;
+    let asks = enabled && (config.local_instances > 0 || has_links && !config.backends.is_empty());
+    let verifies = cfg!(feature = "pow") && has_links && !config.frontends.is_empty();
+    (asks || verifies).then_some(instance::DefenceSettings {
+        asks,
         rate: (rate, burst),
         depth: usize::try_from(queue_depth).unwrap_or(usize::MAX),
         max_effort,

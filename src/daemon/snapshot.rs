@@ -29,6 +29,8 @@ use crate::observe::snapshot::{
 use crate::spare_handle;
 use crate::tor::bootstrap::{BootstrapView, Tor};
 use onionbraid_balancer::onion::OnionAddress;
+use onionbraid_balancer::operator::Word;
+use onionbraid_balancer::pow::Puzzle;
 use onionbraid_balancer::{Balancer, Publishers, Status};
 use onionbraid_proxy::http::requests_under_way;
 
@@ -66,6 +68,8 @@ pub(super) struct ServiceView {
     address: OnionAddress,
     /// What its balancer says.
     status: Status,
+    /// What clients are asked for.
+    asked: Option<Puzzle>,
     /// The backend of each introduction point that its balancer knows.
     owners: Owners,
     /// What works for it, once it has started.
@@ -215,9 +219,21 @@ impl ServiceView {
             nickname: nickname.to_owned(),
             address,
             status: balancer.status(),
+            asked: balancer.asked(),
             owners: owners.collect(),
             at_work: None,
         }
+    }
+
+    /// The same of a backend of which operators of its publishers say this.
+    pub(super) fn told_by_publishers(mut self, word: Word) -> Self {
+        let problem = match word {
+            Word::Ready => return self,
+            Word::Drain => "a publisher drains this backend: it sends no new clients",
+            Word::Maintenance => "a publisher has this backend out of use",
+        };
+        self.status.problems.push(problem.to_owned());
+        self
     }
 
     /// The same of one that has started.
@@ -259,7 +275,8 @@ impl ServiceView {
             // All instances together.
             service.load.introductions_limit_per_s = status.rate.into();
             service.load.rendezvous_limit = LIMITS.rendezvous;
-            service.load.pow = Some(pow(status));
+            let effort = self.asked.map_or(status.effort, |asked| asked.effort);
+            service.load.pow = Some(pow(DefenceStatus { effort, ..status }));
         }
         service
     }

@@ -15,10 +15,12 @@ use crate::instance::Counters;
 use crate::tor::descriptor::Signer;
 use crate::tor::network::Network;
 use crate::tor::probe::{self, Question, Request};
+use crate::tor::puzzles::Toil;
 use crate::tor::{held, upload};
 use onionbraid_balancer::command::{Command, Publication};
 use onionbraid_balancer::fact::{BackendId, Fact, ProbeFailure, UploadFailure};
 use onionbraid_balancer::onion::{IntroPoint, OnionAddress, Period, RelayId};
+use onionbraid_balancer::pow::OwnWork;
 use onionbraid_balancer::{BackendPlace, Balancer, BalancerSettings};
 use onionbraid_proxy::histogram::Histogram;
 
@@ -30,6 +32,7 @@ use super::links::Links;
 pub(super) struct Work {
     network: Network,
     address: OnionAddress,
+    identity: Arc<HsIdKeypair>,
     signer: Signer,
     /// Fetches those of backends, for all services ...
     fetches: Fetches,
@@ -70,7 +73,8 @@ impl Work {
             links: Links::new(network.clone(), Arc::clone(&identity), address),
             network,
             address,
-            signer: Signer::new(identity),
+            signer: Signer::new(Arc::clone(&identity)),
+            identity,
             answers: fetches.listen(),
             fetches,
             remote: BTreeMap::new(),
@@ -123,12 +127,13 @@ impl Work {
     pub(super) fn carry_out(&mut self, command: Command, instances: &Instances) {
         match command {
             Command::Fetch { backend } => self.fetch(backend),
-            Command::Probe { backend, point } => {
-                self.probe(backend, point, instances.counters(backend));
+            Command::Probe { backend, point, work } => {
+                self.probe(backend, point, work, instances.counters(backend));
             }
-            Command::Dial { backend, points } => {
+            Command::Prove { backend, point, work } => self.prove(backend, point, work),
+            Command::Dial { backend, points, work } => {
                 if let Some(address) = self.remote.get(&backend) {
-                    self.links.dial(backend, *address, points);
+                    self.links.dial(backend, *address, points, work);
                 }
             }
             Command::Replace { backend, session } => instances.replace(backend, session),
@@ -138,7 +143,7 @@ impl Work {
     }
 
     /// Tells backends with a control link what has become of their points.
-    pub(super) fn tell_standing(&self, balancer: &Balancer) {
+    pub(super) fn tell_standing(&mut self, balancer: &Balancer) {
         self.links.tell_standing(balancer);
     }
 
@@ -160,7 +165,14 @@ impl Work {
     /// end that the operator wants, at one of ours until it is met. What is
     /// behind ours, `origins` sees without Tor; `local` is what the instance
     /// counts, which may have heard the introduction and not got through to us.
-    fn probe(&mut self, backend: BackendId, point: IntroPoint, local: Option<Arc<Counters>>) {
+    fn probe(
+        &mut self,
+        backend: BackendId,
+        point: IntroPoint,
+        work: Option<OwnWork>,
+        local: Option<Arc<Counters>>,
+    ) {
+        let toil = work.map(|work| self.toil(work));
         let own = self.remote.get(&backend).copied();
         let probe = self.probe.as_ref().filter(|_| own.is_some());
         let request = |probe: &Probe| {
@@ -175,7 +187,8 @@ impl Work {
         let (network, tally) = (self.network.clone(), self.tally());
         let began = now().monotonic;
         self.tasks.spawn(async move {
-            let outcome = probe::probe(&network, &point, &question).await.verdict.outcome();
+            let asked = probe::probe_with_work(&network, &point, &question, toil.as_ref());
+            let outcome = asked.await.verdict.outcome();
             if outcome.is_ok() {
                 tally.probes.observe(now().monotonic.saturating_duration_since(began));
             }
@@ -183,6 +196,21 @@ impl Work {
             let arrived = local.is_some_and(|local| local.heard.since(session, began));
             Fact::Probed { backend, session, outcome: in_view_of(outcome, arrived) }
         });
+    }
+
+    /// Introduces ourselves as a client of the address that has done work; what is behind
+    /// the backend is not asked for.
+    fn prove(&mut self, backend: BackendId, point: IntroPoint, work: OwnWork) {
+        let question = Question { address: self.address, backend: None, port: None, request: None };
+        let (network, toil) = (self.network.clone(), self.toil(work));
+        self.tasks.spawn(async move {
+            let tried = probe::probe_with_work(&network, &point, &question, Some(&toil)).await;
+            Fact::Proved { backend, outcome: tried.verdict.outcome() }
+        });
+    }
+
+    fn toil(&self, work: OwnWork) -> Toil {
+        Toil { identity: Arc::clone(&self.identity), work }
     }
 
     /// Asks one HSDir for our own descriptor.

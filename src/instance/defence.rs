@@ -7,6 +7,9 @@
 //! there it goes back to its instance, which meets the client. How that is
 //! ordered, and how much work to ask for, `onionbraid_balancer::pow` decides.
 
+mod given;
+
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -17,6 +20,8 @@ use tokio::task::{JoinError, JoinSet};
 use tor_hscrypto::pk::HsIdKeypair;
 use tor_hscrypto::time::TimePeriod;
 
+use self::given::Given;
+pub(crate) use self::given::Told;
 use super::counters::Counters;
 use super::fair_queue::FairQueue;
 use super::intro::{Introduction, PointKeys};
@@ -29,7 +34,7 @@ use crate::tor::network::Network;
 use crate::tor::puzzles::{Puzzles, Refusal, SeedId, Solved, Verifiers};
 use crate::tor::subcredentials::Subcredentials;
 use onionbraid_balancer::fact::Now;
-use onionbraid_balancer::onion::SessionId;
+use onionbraid_balancer::onion::{OnionAddress, SessionId};
 use onionbraid_balancer::pow::{
     AdmissionQueue, AdmissionSettings, Effort, NonceLog, NonceVerdict, Puzzle, SeedSlot,
 };
@@ -63,6 +68,9 @@ pub struct DefenceSettings {
     pub depth: usize,
     /// The most effort to ask for.
     pub max_effort: Effort,
+    /// Whether clients of the service's own address can be asked for work. If not, only
+    /// seeds that publishers of other addresses give have introductions ordered.
+    pub asks: bool,
     /// Whether introductions for addresses of other publishers come as well,
     /// whose seeds are not known here.
     pub has_frontends: bool,
@@ -103,6 +111,9 @@ pub struct Defence {
     identity: Arc<HsIdKeypair>,
     puzzles: Puzzles,
     subcredentials: Arc<Subcredentials>,
+    settings: Mutex<Option<DefenceSettings>>,
+    /// The seeds of other addresses.
+    given: Mutex<Given>,
     on: AtomicBool,
     wake: Notify,
     arrived: Mutex<FairQueue<SessionId, Arrived>>,
@@ -111,6 +122,17 @@ pub struct Defence {
     verifiers: Mutex<Arc<Verifiers>>,
     under_way: AtomicUsize,
     puzzle: watch::Sender<Option<Puzzle>>,
+    /// What publishers of other addresses are told.
+    verified: watch::Sender<Option<Verified>>,
+}
+
+/// What is verified for publishers of other addresses.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Verified {
+    /// How much work clients should do, by the queue that there is.
+    pub(crate) effort: Effort,
+    /// The newest slot of each address whose seeds are accepted.
+    pub(crate) slots: BTreeMap<OnionAddress, SeedSlot>,
 }
 
 /// What waits, and what was used.
@@ -195,6 +217,8 @@ impl Defence {
             identity,
             puzzles,
             subcredentials,
+            settings: Mutex::default(),
+            given: Mutex::default(),
             on: AtomicBool::new(false),
             wake: Notify::new(),
             arrived: Mutex::new(FairQueue::new(TO_DECRYPT)),
@@ -202,13 +226,41 @@ impl Defence {
             verifiers: Mutex::default(),
             under_way: AtomicUsize::new(0),
             puzzle: watch::Sender::new(None),
+            verified: watch::Sender::new(None),
         })
     }
 
     /// The operator wants this from now on; `None`: no work is asked for, and what
     /// waits is dropped.
     pub(crate) fn configure(&self, settings: Option<DefenceSettings>) {
-        let Some(settings) = settings else {
+        *self.settings.lock() = settings;
+        self.switch();
+    }
+
+    /// Publishers of other addresses say this now, of which these `frontends` count.
+    pub(crate) fn give(&self, told: &Told, frontends: &[OnionAddress]) {
+        let given = self.given.lock().update(told, frontends, now().wall);
+        if given {
+            self.switch();
+            self.wake.notify_one();
+        }
+    }
+
+    /// What publishers of other addresses are to be told of that; `None`: that nothing is
+    /// verified for them.
+    pub(crate) fn verified(&self) -> watch::Receiver<Option<Verified>> {
+        self.verified.subscribe()
+    }
+
+    /// Orders introductions from now on if there is anything to order them by.
+    fn switch(&self) {
+        let settings = *self.settings.lock();
+        let has_seeds = !self.given.lock().is_empty();
+        let verifies = settings.is_some_and(|settings| settings.has_frontends);
+        let Some(settings) = settings.filter(|settings| settings.asks || has_seeds) else {
+            let nothing = verifies.then(Verified::default);
+            self.verified
+                .send_if_modified(|told| std::mem::replace(told, nothing.clone()) != nothing);
             let mut desk = self.desk.lock();
             self.on.store(false, Ordering::Relaxed);
             desk.queue = AdmissionQueue::new(AdmissionSettings::default());
@@ -217,7 +269,8 @@ impl Defence {
             self.arrived.lock().clear();
             return;
         };
-        let DefenceSettings { rate: (rate, burst), depth, max_effort, has_frontends } = settings;
+        let DefenceSettings { rate: (rate, burst), depth, max_effort, has_frontends, .. } =
+            settings;
         let at_once = usize::try_from(RENDEZVOUS_AT_ONCE).unwrap_or(usize::MAX);
         let queue = AdmissionSettings { rate, burst, depth, max_effort, at_once };
         let mut desk = self.desk.lock();
@@ -230,6 +283,11 @@ impl Defence {
         let seconds = usize::try_from(rate).unwrap_or(usize::MAX);
         desk.nonces.set_capacity(seconds.saturating_mul(NONCES).min(MOST_NONCES));
         drop(desk);
+        self.verified.send_if_modified(|told| match (verifies, told.is_some()) {
+            (true, false) => told.insert(Verified::default()).slots.is_empty(),
+            (false, true) => told.take().is_some(),
+            _ => false,
+        });
         // So that the first descriptor has it.
         self.tell(now());
         self.wake.notify_one();
@@ -284,12 +342,16 @@ impl Defence {
         let threads = (cores / 2).clamp(1, MOST_THREADS);
         let mut examining = JoinSet::new();
         let mut look_at = None;
-        let mut accepted = None;
+        let (mut accepted, mut version) = (None, 0);
         loop {
             let now = now();
             let mut wake = None;
             if self.is_on() {
-                if look_at.is_none_or(|at| at <= now.monotonic) {
+                let given = self.given.lock().version();
+                if given != version || look_at.is_none_or(|at| at <= now.monotonic) {
+                    if given != version {
+                        (version, accepted) = (given, None);
+                    }
                     self.accept_seeds_of(now, &mut accepted);
                     look_at = Some(now.monotonic + LOOK_EVERY);
                 }
@@ -384,10 +446,21 @@ impl Defence {
             return;
         }
         *accepted = current;
-        let verifiers = Verifiers::new(&self.puzzles, &self.identity, &directory, now.wall);
+        let given: Vec<_> = self.given.lock().seeds().collect();
+        let given = given.into_iter();
+        let (puzzles, identity) = (&self.puzzles, &self.identity);
+        let verifiers = Verifiers::new(puzzles, identity, given, &directory, now.wall);
         let seeds: Vec<SeedId> = verifiers.seeds().collect();
         self.desk.lock().nonces.retain(|seed| seeds.contains(seed));
         *self.verifiers.lock() = Arc::new(verifiers);
+        let newest = newest(&seeds);
+        self.verified.send_if_modified(|told| match told {
+            Some(told) if told.slots != newest => {
+                told.slots = newest;
+                true
+            }
+            _ => false,
+        });
     }
 
     /// Tells what descriptors should say now.
@@ -396,7 +469,13 @@ impl Defence {
         if !self.is_on() {
             return;
         }
-        let puzzle = Some(self.puzzles.current(desk.queue.suggested_effort(), now.wall));
+        let effort = desk.queue.suggested_effort();
+        let asks = self.settings.lock().is_some_and(|settings| settings.asks);
+        let puzzle = asks.then(|| self.puzzles.current(effort, now.wall));
+        self.verified.send_if_modified(|told| match told {
+            Some(told) => std::mem::replace(&mut told.effort, effort) != effort,
+            None => false,
+        });
         self.puzzle.send_if_modified(|told| {
             let changed = *told != puzzle;
             *told = puzzle;
@@ -445,6 +524,18 @@ impl Desk {
     }
 }
 
+/// The newest slot of each address of another publisher.
+fn newest(seeds: &[SeedId]) -> BTreeMap<OnionAddress, SeedSlot> {
+    let mut newest = BTreeMap::new();
+    for (frontend, _, slot) in seeds {
+        if let Some(frontend) = frontend {
+            let known = newest.entry(*frontend).or_insert(*slot);
+            *known = (*slot).max(*known);
+        }
+    }
+    newest
+}
+
 fn panicked(error: JoinError) {
     tracing::error!(%error, "examining introductions has panicked");
 }
@@ -462,7 +553,7 @@ mod tests {
 
     fn solved(slot: u64, effort: Effort, nonce: u8) -> Option<Result<Solved, Refusal>> {
         let period = Period { number: 1, length_minutes: 1440, offset_seconds: 0 };
-        Some(Ok(Solved { seed: (period, SeedSlot(slot)), effort, nonce: [nonce; 16] }))
+        Some(Ok(Solved { seed: (None, period, SeedSlot(slot)), effort, nonce: [nonce; 16] }))
     }
 
     #[test]

@@ -12,10 +12,12 @@ use super::speak::speak;
 use crate::clock::now;
 use crate::tor::network::Network;
 use crate::tor::probe::{OpenStream, Refusal, Steps, Verdict, meet_at_any};
+use crate::tor::puzzles::Toil;
 use crate::tor::without_private;
 use onionbraid_balancer::fact::{DialFailure, LinkNews};
 use onionbraid_balancer::link::{self, Offered, Report, Standing};
 use onionbraid_balancer::onion::{IntroPoint, OnionAddress};
+use onionbraid_balancer::pow::OwnWork;
 
 /// How long it may take to meet a backend. Where all is well that is a second or
 /// two; who is not there by then is dialled again.
@@ -33,6 +35,8 @@ pub(crate) struct Dial {
     pub(crate) backend: OnionAddress,
     /// Where to meet it.
     pub(crate) points: Vec<IntroPoint>,
+    /// The work to do for that, where only those are met who did some.
+    pub(crate) work: Option<OwnWork>,
     /// What it has to know: the newest report that is taken into account, and what
     /// has become of its points.
     pub(crate) standing: watch::Receiver<(u64, Standing)>,
@@ -54,7 +58,11 @@ impl Dial {
     /// A stream to the backend's end.
     async fn open(&self) -> Result<OpenStream, DialFailure> {
         let unknown = |why: &str| DialFailure::Inconclusive(why.to_owned());
-        let meeting = meet_at_any(&self.network, &self.points, &self.backend, MEET_WITHIN).await?;
+        let identity = || Arc::clone(&self.identity);
+        let toil = self.work.map(|work| Toil { identity: identity(), work });
+        let (network, points) = (&self.network, &self.points);
+        let meeting =
+            meet_at_any(network, points, &self.backend, toil.as_ref(), MEET_WITHIN).await?;
         let directory = self.network.directory().map_err(|error| unknown(&error.to_string()))?;
         let period = directory.hs_time_period();
         drop(directory);
@@ -74,9 +82,10 @@ impl Dial {
 
     /// A report without the points that no client could use.
     fn looked_at(&self, report: Report) -> LinkNews {
-        let Report { number, offer: Offered { condition, points, capabilities } } = report;
+        let Report { number, offer: mut offered } = report;
+        let points = std::mem::take(&mut offered.points);
         let (points, flaw) = without_private(points, &self.network);
-        let offered = Offered { condition, points, capabilities };
+        let offered = Offered { points, ..offered };
         LinkNews::Reported { number, offered, flaw }
     }
 }

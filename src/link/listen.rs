@@ -21,11 +21,12 @@ use super::proof;
 use super::seats::{Seat, Seats};
 use super::wire::{HEADS, Reader, States, WINDOW, nothing, states};
 use crate::clock::now;
-use crate::instance::ClientStream;
+use crate::instance::{ClientStream, Told, Verified};
 use crate::tor::hsdirs::identity_key;
 use crate::tor::network::Network;
-use onionbraid_balancer::link::{self, Offered, Orders, Path, Report};
+use onionbraid_balancer::link::{self, Offered, Orders, Path, Report, WorkReport};
 use onionbraid_balancer::onion::OnionAddress;
+use onionbraid_balancer::operator::Word;
 use onionbraid_proxy::tasks::Tasks;
 
 /// How often a publisher that is silent is asked whether it is there, and how long
@@ -36,21 +37,30 @@ const PING: Duration = Duration::from_secs(30);
 /// in their place.
 const REQUESTS: u32 = 8;
 
+/// What publishers are told: all of them the same, and each for its address what is
+/// verified of the work of its clients.
+#[derive(Clone, Debug)]
+pub(super) struct Said {
+    pub(super) report: Report,
+    pub(super) verified: Option<Verified>,
+}
+
 /// Answers the publishers of the addresses that a service is a backend of.
 pub(crate) struct Listener {
     /// The service's own address.
     backend: OnionAddress,
     network: Network,
     /// What publishers are told.
-    report: watch::Sender<Report>,
+    said: watch::Sender<Said>,
     seats: Arc<Seats>,
 }
 
 impl Listener {
     /// For the service of this address; it knows no frontend yet.
     pub(crate) fn new(backend: OnionAddress, network: Network) -> Self {
-        let (report, _) = watch::channel(Report { number: 1, offer: Offered::default() });
-        Self { backend, network, report, seats: Arc::default() }
+        let report = Report { number: 1, offer: Offered::default() };
+        let (said, _) = watch::channel(Said { report, verified: None });
+        Self { backend, network, said, seats: Arc::default() }
     }
 
     /// Answers the publishers of these addresses from now on, and no others.
@@ -58,20 +68,42 @@ impl Listener {
         self.seats.answer_for(frontends);
     }
 
-    /// Whether there is anybody to offer anything to.
-    pub(crate) fn has_frontends(&self) -> bool {
-        !self.seats.frontends().is_empty()
-    }
-
     /// This is what the service offers now.
     pub(crate) fn offer(&self, offered: Offered) {
-        self.report.send_if_modified(|report| {
-            let is_new = report.offer != offered;
+        self.said.send_if_modified(|said| {
+            let is_new = said.report.offer != offered;
             if is_new {
-                *report = Report { number: report.number + 1, offer: offered };
+                said.report = Report { number: said.report.number + 1, offer: offered };
             }
             is_new
         });
+    }
+
+    /// This is what is verified of the work of clients now.
+    pub(crate) fn verifies(&self, verified: Option<Verified>) {
+        self.said.send_if_modified(|said| {
+            let is_new = said.verified != verified;
+            if is_new {
+                said.report.number += 1;
+                said.verified = verified;
+            }
+            is_new
+        });
+    }
+
+    /// What clients of each address work for, by their publishers.
+    pub(crate) fn work(&self) -> Told {
+        self.seats.work()
+    }
+
+    /// The furthest that any publisher's operator has this backend out of use.
+    pub(crate) fn word(&self) -> Word {
+        self.seats.word()
+    }
+
+    /// The addresses whose publishers are answered.
+    pub(crate) fn frontends(&self) -> Vec<OnionAddress> {
+        self.seats.frontends()
     }
 
     /// Whether publishers hold a link to it.
@@ -82,12 +114,12 @@ impl Listener {
     /// Whether no client finds through any of them what is not offered any more, or
     /// would find nothing else.
     pub(crate) fn is_released(&self) -> bool {
-        self.seats.release(&self.report.borrow())
+        self.seats.release(&self.said.borrow().report)
     }
 
     /// The number of what is reported now.
     pub(crate) fn report_number(&self) -> u64 {
-        self.report.borrow().number
+        self.said.borrow().report.number
     }
 
     /// Whether none of them has another backend that is live.
@@ -126,7 +158,7 @@ impl Listener {
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let Some(seat) = self.seats.take(frontend) else { return };
-        serve(stream, self.report.subscribe(), seat, finishing).await;
+        serve(stream, self.said.subscribe(), seat, finishing).await;
     }
 }
 
@@ -134,7 +166,7 @@ impl Listener {
 /// through is `finishing`.
 pub(super) async fn serve<S>(
     stream: S,
-    report: watch::Receiver<Report>,
+    said: watch::Receiver<Said>,
     seat: Seat,
     finishing: CancellationToken,
 ) where
@@ -142,7 +174,7 @@ pub(super) async fn serve<S>(
 {
     tracing::debug!("a publisher holds a control link");
     let seat = Arc::new(seat);
-    let service = service_fn(|request| answer(request, report.clone(), Arc::clone(&seat)));
+    let service = service_fn(|request| answer(request, said.clone(), Arc::clone(&seat)));
     let tasks = Tasks::default();
     let connection = http2::Builder::new(tasks.spawner())
         .timer(TokioTimer::new())
@@ -164,13 +196,14 @@ pub(super) async fn serve<S>(
 
 async fn answer(
     request: Request<Incoming>,
-    report: watch::Receiver<Report>,
+    said: watch::Receiver<Said>,
     seat: Arc<Seat>,
 ) -> Result<Response<States>, Infallible> {
     seat.requests.turn().await;
     let (status, body) = match (request.method(), request.uri().path()) {
         (&Method::GET, path) if path == Path::State.as_str() => {
-            (StatusCode::OK, states(report, |report, _| report.clone()))
+            let frontend = seat.frontend;
+            (StatusCode::OK, states(said, move |said, _| said.to(&frontend)))
         }
         (&Method::POST, path) if path == Path::Orders.as_str() => {
             (take_orders(request.into_body(), &seat).await, nothing())
@@ -180,6 +213,18 @@ async fn answer(
     let mut response = Response::new(body);
     *response.status_mut() = status;
     Ok(response)
+}
+
+impl Said {
+    /// The report to the publisher of this address.
+    fn to(&self, frontend: &OnionAddress) -> Report {
+        let mut report = self.report.clone();
+        report.offer.work = self.verified.as_ref().map(|verified| WorkReport {
+            slot: verified.slots.get(frontend).copied(),
+            effort: verified.effort,
+        });
+        report
+    }
 }
 
 /// Listens to orders until there are no more.

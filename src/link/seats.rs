@@ -9,8 +9,10 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::wire::{GAP, Pace};
-use onionbraid_balancer::link::{Orders, Report};
+use crate::instance::Told;
+use onionbraid_balancer::link::{Orders, Report, WorkOrder};
 use onionbraid_balancer::onion::OnionAddress;
+use onionbraid_balancer::operator::Word;
 
 /// Links of the publishers of one address at the same time. One more takes the
 /// place of the oldest: a publisher that was cut off dials anew before we notice.
@@ -48,6 +50,8 @@ struct Holder {
 pub(super) struct Seat {
     seats: Arc<Seats>,
     number: u64,
+    /// The address whose publisher has it.
+    pub(super) frontend: OnionAddress,
     /// Cancelled when the link is to end.
     pub(super) leave: CancellationToken,
     /// How fast its publisher may ask ...
@@ -91,7 +95,7 @@ impl Seats {
         drop(taken);
         self.changed.notify_one();
         let (requests, orders) = (Pace::new(REQUESTS.0, REQUESTS.1), Pace::new(1, GAP));
-        Some(Seat { seats: Arc::clone(self), number, leave, requests, orders })
+        Some(Seat { seats: Arc::clone(self), number, frontend, leave, requests, orders })
     }
 
     /// Whether each of them releases what the report does not offer.
@@ -112,6 +116,30 @@ impl Seats {
 
     pub(super) fn is_empty(&self) -> bool {
         self.all(|_| false)
+    }
+
+    /// What clients of each address are to work for, as its publisher has said last, ...
+    pub(super) fn work(&self) -> Told {
+        let taken = self.taken.lock();
+        let mut told = Told::new();
+        for holder in taken.by.values().filter(|holder| !holder.leave.is_cancelled()) {
+            let Some(orders) = &holder.orders else { continue };
+            let newest = |work: &WorkOrder| work.seeds.iter().map(|seed| seed.slot).max();
+            let work = orders.standing.work.clone();
+            let known = told.entry(holder.frontend).or_default();
+            if known.as_ref().and_then(newest) <= work.as_ref().and_then(newest) {
+                *known = work;
+            }
+        }
+        told
+    }
+
+    /// ... and the furthest that any operator of a publisher has this backend out of use.
+    pub(super) fn word(&self) -> Word {
+        let taken = self.taken.lock();
+        let staying = taken.by.values().filter(|holder| !holder.leave.is_cancelled());
+        let words = staying.filter_map(|holder| Some(holder.orders.as_ref()?.standing.word));
+        words.max().unwrap_or_default()
     }
 
     /// Waits until something has changed.
@@ -139,7 +167,9 @@ impl Drop for Seat {
 
 #[cfg(test)]
 mod tests {
-    use onionbraid_balancer::link::{Offered, Standing};
+    use onionbraid_balancer::link::{GivenSeed, Offered, Standing};
+    use onionbraid_balancer::onion::Period;
+    use onionbraid_balancer::pow::SeedSlot;
 
     use super::*;
 
@@ -174,6 +204,33 @@ mod tests {
         assert!(seats.take(address(2)).is_none() && seats.is_empty());
         seats.answer_for(Vec::new());
         assert!(seats.take(address(1)).is_none() && seats.is_empty());
+    }
+
+    #[test]
+    fn of_what_publishers_say_the_newest_seeds_and_the_hardest_word_count() {
+        let seats = seats();
+        let period = Period { number: 1, length_minutes: 1440, offset_seconds: 0 };
+        let says = |seat: &Seat, word, slots: &[u64]| {
+            let seed = |slot| GivenSeed { period, slot: SeedSlot(slot), seed: [1; 32], expires: 9 };
+            let seeds: Vec<_> = slots.iter().copied().map(seed).collect();
+            let work = (!seeds.is_empty()).then_some(WorkOrder { effort: 1, seeds });
+            let standing = Standing { word, work, ..Standing::default() };
+            seat.heard(Orders { number: 1, answers: 0, standing });
+        };
+        let [one, two] = [(); 2].map(|()| seats.take(address(1)).unwrap());
+        let other = seats.take(address(2)).unwrap();
+        assert!(seats.work().is_empty() && seats.word() == Word::Ready);
+        says(&one, Word::Drain, &[4, 5]);
+        says(&two, Word::Ready, &[3, 4]);
+        says(&other, Word::Ready, &[]);
+        let newest = |told: &Told, n| {
+            told[&address(n)].as_ref().and_then(|work| work.seeds.last()).map(|it| it.slot.0)
+        };
+        let told = seats.work();
+        assert_eq!((newest(&told, 1), newest(&told, 2)), (Some(5), None));
+        assert_eq!(seats.word(), Word::Drain);
+        drop(one);
+        assert_eq!((newest(&seats.work(), 1), seats.word()), (Some(4), Word::Ready));
     }
 
     #[test]

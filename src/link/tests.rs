@@ -11,19 +11,23 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use super::listen::serve;
+use super::listen::{Said, serve};
 use super::seats::Seats;
 use super::speak::speak;
 use super::wire::{GAP, Pace};
+use crate::instance::Verified;
 use onionbraid_balancer::fact::{DialFailure, LinkNews};
-use onionbraid_balancer::link::{Condition, Offered, Orders, Path, Report, Standing, line};
+use onionbraid_balancer::link::{
+    Condition, Offered, Orders, Path, Report, Standing, WorkReport, line,
+};
 use onionbraid_balancer::onion::OnionAddress;
+use onionbraid_balancer::pow::SeedSlot;
 
 const SOON: Duration = Duration::from_secs(60);
 
 /// Both ends, and what can be done to them.
 struct Ends {
-    report: watch::Sender<Report>,
+    said: watch::Sender<Said>,
     standing: watch::Sender<(u64, Standing)>,
     seats: Arc<Seats>,
     /// Of the local instance that the link came through.
@@ -36,13 +40,14 @@ impl Ends {
     /// A publisher on one end of a stream.
     fn publisher() -> (Self, DuplexStream) {
         let (near, far) = duplex(64 * 1024);
-        let (report, _) = watch::channel(report(1, Condition::Serving));
+        let report = report(1, Condition::Serving);
+        let (said, _) = watch::channel(Said { report, verified: None });
         let (standing, watched) = watch::channel((0, Standing::default()));
         let (told, news) = mpsc::channel(4);
         let mut tasks = JoinSet::new();
         tasks.spawn(async move { Some(speak(near, watched, &told, reported).await) });
         let (seats, finishing) = (Arc::default(), CancellationToken::new());
-        (Self { report, standing, seats, finishing, news, tasks }, far)
+        (Self { said, standing, seats, finishing, news, tasks }, far)
     }
 
     /// And a backend on the other one.
@@ -56,11 +61,15 @@ impl Ends {
         let frontend = OnionAddress::from_public_key([1; 32]);
         self.seats.answer_for(vec![frontend]);
         let seat = self.seats.take(frontend).unwrap();
-        let (report, finishing) = (self.report.subscribe(), self.finishing.clone());
+        let (said, finishing) = (self.said.subscribe(), self.finishing.clone());
         self.tasks.spawn(async move {
-            serve(stream, report, seat, finishing).await;
+            serve(stream, said, seat, finishing).await;
             None
         });
+    }
+
+    fn report(&self, report: Report) {
+        self.said.send_modify(|said| said.report = report);
     }
 
     async fn next(&mut self) -> Option<LinkNews> {
@@ -95,7 +104,7 @@ async fn reports_go_up_and_orders_come_down_the_moment_they_change() {
     let mut ends = Ends::linked();
     assert_eq!(ends.next().await, says(1, Condition::Serving));
     let last = report(7, Condition::Ending);
-    ends.report.send_replace(last.clone());
+    ends.report(last.clone());
     assert_eq!(ends.next().await, says(7, Condition::Ending));
     assert!(!ends.seats.release(&last));
     ends.standing.send_replace((7, Standing::default()));
@@ -113,15 +122,36 @@ async fn reports_go_up_and_orders_come_down_the_moment_they_change() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn each_publisher_is_told_which_of_the_seeds_of_its_own_address_are_verified() {
+    let mut ends = Ends::linked();
+    assert_eq!(ends.next().await, says(1, Condition::Serving));
+    let address = |n| OnionAddress::from_public_key([n; 32]);
+    let mut number = 1;
+    // The publisher is that of 1.
+    for (slots, expected) in
+        [(vec![], None), (vec![(2, 9)], None), (vec![(1, 7), (2, 9)], Some(SeedSlot(7)))]
+    {
+        number += 1;
+        let slots = slots.into_iter().map(|(n, slot)| (address(n), SeedSlot(slot))).collect();
+        ends.said.send_modify(|said| {
+            said.report.number = number;
+            said.verified = Some(Verified { effort: 3, slots });
+        });
+        let Some(LinkNews::Reported { offered, .. }) = ends.next().await else { panic!("lost") };
+        assert_eq!(offered.work, Some(WorkReport { slot: expected, effort: 3 }));
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn changes_without_end_are_sent_together_and_the_newest_arrives() {
     let mut ends = Ends::linked();
     for number in 2..=1000 {
-        ends.report.send_replace(report(number, Condition::Serving));
+        ends.report(report(number, Condition::Serving));
         tokio::time::sleep(Duration::from_millis(1)).await;
         // Read as fast as they come.
         while ends.news.try_recv().is_ok() {}
     }
-    ends.report.send_replace(report(1001, Condition::Ending));
+    ends.report(report(1001, Condition::Ending));
     let mut more = 0;
     while ends.next().await != says(1001, Condition::Ending) {
         more += 1;

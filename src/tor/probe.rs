@@ -22,6 +22,7 @@ use tokio::time::{Instant, sleep, timeout};
 use onionbraid_balancer::onion::{IntroPoint, OnionAddress};
 
 use super::network::Network;
+use super::puzzles::Toil;
 pub(crate) use anywhere::meet_at_any;
 pub(crate) use meeting::{Meeting, OpenStream, meet};
 use meeting::{SLOW, rendezvous_point_within};
@@ -70,8 +71,18 @@ pub struct Probe {
 /// nobody answers little more than half a minute, and never more than two and a
 /// half.
 pub async fn probe(network: &Network, point: &IntroPoint, question: &Question) -> Probe {
+    probe_with_work(network, point, question, None).await
+}
+
+/// The same as a client that has done work for each introduction.
+pub(crate) async fn probe_with_work(
+    network: &Network,
+    point: &IntroPoint,
+    question: &Question,
+    toil: Option<&Toil>,
+) -> Probe {
     let mut steps = Steps::default();
-    let verdict = timeout(WITHIN, verdict(network, point, question, &mut steps)).await;
+    let verdict = timeout(WITHIN, verdict(network, point, question, toil, &mut steps)).await;
     let late = || Verdict::Inconclusive("no verdict within two and a half minutes".into());
     let verdict = verdict.unwrap_or_else(|_| late());
     if !verdict.may_be_slowness() {
@@ -86,12 +97,13 @@ async fn verdict(
     network: &Network,
     point: &IntroPoint,
     question: &Question,
+    toil: Option<&Toil>,
     steps: &mut Steps,
 ) -> Verdict {
-    let mut outcome = knock(network, point, question, steps).await;
+    let mut outcome = knock(network, point, question, toil, steps).await;
     if outcome.as_ref().is_err_and(Verdict::may_be_chance) {
         *steps = Steps::default();
-        outcome = knock(network, point, question, steps).await;
+        outcome = knock(network, point, question, toil, steps).await;
     }
     outcome.err().unwrap_or(Verdict::Answers)
 }
@@ -101,9 +113,10 @@ async fn knock(
     network: &Network,
     point: &IntroPoint,
     question: &Question,
+    toil: Option<&Toil>,
     steps: &mut Steps,
 ) -> Result<(), Verdict> {
-    let meeting = met(network, point, question, steps).await?;
+    let meeting = met(network, point, question, toil, steps).await?;
     let Some(port) = question.port else { return Ok(()) };
     let mut open = meeting.open(port, steps).await?;
     if let Some(request) = &question.request {
@@ -120,13 +133,14 @@ async fn met(
     network: &Network,
     point: &IntroPoint,
     question: &Question,
+    toil: Option<&Toil>,
     steps: &mut Steps,
 ) -> Result<Meeting, Verdict> {
-    let asked = pin!(meet(network, point, &question.address, steps));
+    let asked = pin!(meet(network, point, &question.address, toil, steps));
     let Some(own) = question.backend else { return asked.await };
     let itself = pin!(async {
         sleep(DOUBT).await;
-        answers_for_itself(network, point, own).await
+        answers_for_itself(network, point, own, toil).await
     });
     match select(asked, itself).await {
         Either::Left((Err(Verdict::Silent), itself)) => {
@@ -141,8 +155,13 @@ async fn met(
 }
 
 /// What silence means: the same introduction for the backend's own address.
-async fn answers_for_itself(network: &Network, point: &IntroPoint, own: OnionAddress) -> Verdict {
-    match meet(network, point, &own, &mut Steps::default()).await {
+async fn answers_for_itself(
+    network: &Network,
+    point: &IntroPoint,
+    own: OnionAddress,
+    toil: Option<&Toil>,
+) -> Verdict {
+    match meet(network, point, &own, toil, &mut Steps::default()).await {
         Ok(_) => Verdict::NotForThisAddress,
         // The relay has noticed in the meantime.
         Err(Verdict::UnknownPoint(status)) => Verdict::UnknownPoint(status),

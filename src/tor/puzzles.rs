@@ -6,8 +6,10 @@
 
 #[cfg_attr(not(feature = "pow"), allow(dead_code, reason = "what verifies them is left out"))]
 mod seeds;
+mod toil;
 #[cfg_attr(not(feature = "pow"), path = "puzzles/absent.rs")]
 mod verify;
 
 pub(crate) use seeds::{Puzzles, Refusal, SeedId, Solved};
+pub(crate) use toil::Toil;
 pub(crate) use verify::Verifiers;

@@ -10,13 +10,19 @@
 use std::time::{Instant, SystemTime};
 
 use rand::Rng;
+use rand::seq::IndexedRandom as _;
 
-use super::fact::{BackendId, FetchFailure, FetchedDescriptor, LinkNews, NetworkView, Now};
+use super::fact::{
+    BackendId, FetchFailure, FetchedDescriptor, LinkNews, NetworkView, Now, ProbeFailure,
+};
+use super::fullness::Fullness;
 use super::health::BackendHealth;
 use super::linked::BackendLink;
 use super::memory::{KnownBackend, written};
 use super::offer::Offer;
 use super::operator::{OperatorOrder, Override};
+use super::pow::{Effort, SeedSlot};
+use super::proven::WorkProof;
 use super::remote::{News, RemoteDescriptor};
 use super::schedule::Alarm;
 use super::settings::{BackendPlace, BackendSettings, Links, Order};
@@ -34,8 +40,10 @@ pub(super) struct TrackedBackend {
     base: Judgement,
     /// ... and with it.
     judgement: Judgement,
-    /// The points that probes have nothing against.
+    /// The points that probes have nothing against, as many as it keeps, ...
     working: Vec<IntroPoint>,
+    /// ... and how many more there are.
+    given_up: usize,
     /// When the points were last confirmed.
     last_seen: Option<SystemTime>,
     /// What the operator says of it.
@@ -49,7 +57,12 @@ struct Remote {
     /// What the newest descriptor offers.
     described: Offer,
     link: BackendLink,
+    proof: WorkProof,
+    fullness: Fullness,
 }
+
+/// Why a backend has fewer points in the descriptor than it offers.
+const FULL: &str = "it is full: some of its introduction points are not listed";
 
 /// What to think of a backend, and why.
 type Judgement = (BackendState, Option<String>);
@@ -62,6 +75,8 @@ impl TrackedBackend {
                 descriptor: RemoteDescriptor::new(),
                 described: Offer::default(),
                 link: BackendLink::new(Links::default()),
+                proof: WorkProof::default(),
+                fullness: Fullness::default(),
             }),
         };
         Self {
@@ -71,6 +86,7 @@ impl TrackedBackend {
             base: (BackendState::Unknown, None),
             judgement: (BackendState::Unknown, None),
             working: Vec::new(),
+            given_up: 0,
             last_seen: None,
             operator: Override::default(),
         }
@@ -140,10 +156,51 @@ impl TrackedBackend {
         self.judgement.0
     }
 
-    /// Whether it verifies the work of clients where that is asked for. What it
-    /// takes is derived from the identity key: a backend elsewhere has none of it.
-    pub(super) fn verifies_work(&self) -> bool {
-        self.is_local()
+    /// Whether it verifies the work of clients for the seeds of this slot. What that takes
+    /// is derived from the identity key: a backend elsewhere has it over its control link,
+    /// or not at all.
+    pub(super) fn verifies_work(&self, slot: SeedSlot) -> bool {
+        self.remote.as_ref().is_none_or(|remote| remote.proof.holds(slot))
+    }
+
+    /// How much work clients should do for a backend elsewhere, by its word.
+    pub(super) fn wanted_effort(&self) -> Effort {
+        self.remote.as_ref().map_or(0, |remote| remote.proof.effort())
+    }
+
+    /// Where to introduce ourselves now with a solution for this slot, if that is to be
+    /// tried.
+    pub(super) fn prove(
+        &mut self,
+        slot: SeedSlot,
+        alarm: &mut Alarm,
+        rng: &mut impl Rng,
+    ) -> Option<IntroPoint> {
+        let remote = self.remote.as_mut()?;
+        let point = self.working.choose(rng)?;
+        remote.proof.due(slot, alarm).then(|| point.clone())
+    }
+
+    /// That has been tried.
+    pub(super) fn proved(&mut self, outcome: &Result<(), ProbeFailure>, now: Now) {
+        if let Some(remote) = &mut self.remote {
+            remote.proof.tried(outcome, now.monotonic);
+        }
+    }
+
+    /// Whether it has as many clients as it can bear, by its word.
+    pub(super) fn is_full(&self) -> bool {
+        self.remote.as_ref().is_some_and(|remote| remote.link.is_full())
+    }
+
+    /// How many points it keeps while it is full, and others have room for its clients or
+    /// not.
+    pub(super) fn give_up_points(&mut self, others_have_room: bool, alarm: &mut Alarm) {
+        let is_full = self.is_full() && others_have_room;
+        let offered = self.offer.points().len();
+        if let Some(remote) = &mut self.remote {
+            remote.fullness.update(is_full, offered, alarm);
+        }
     }
 
     /// Whether its points may be listed. Doubtful ones may: listing a dead
@@ -341,6 +398,8 @@ impl TrackedBackend {
         let fetch = match &mut self.remote {
             Some(remote) => {
                 remote.link.progress(alarm);
+                let work = remote.link.work(alarm);
+                remote.proof.told(work);
                 remote.descriptor.linked(remote.link.is_up(), alarm.now(), rng);
                 let offer = remote.link.offer(alarm).unwrap_or(&remote.described);
                 if self.offer != *offer {
@@ -369,13 +428,17 @@ impl TrackedBackend {
     pub(super) fn apply_probe_health(&mut self, health: Option<&BackendHealth>) {
         let fails = |point: &&IntroPoint| health.is_some_and(|h| h.fails(point.session_id));
         self.working = self.offer.points().iter().filter(|point| !fails(point)).cloned().collect();
+        let kept = self.remote.as_ref().map_or(usize::MAX, |remote| remote.fullness.limit());
+        self.given_up = self.working.len().saturating_sub(kept);
+        self.working.truncate(kept);
         let (state, reason) = self.base.clone();
         let verdict = health.filter(|_| self.is_live_without_probes());
         self.judgement = match verdict.and_then(BackendHealth::down) {
             Some(down) => (BackendState::Down, Some(down)),
             None => {
                 let complaint = || verdict.and_then(BackendHealth::complaint);
-                (state, reason.or_else(complaint).or_else(|| self.flaw()))
+                let full = || (self.given_up > 0).then(|| FULL.to_owned());
+                (state, reason.or_else(complaint).or_else(|| self.flaw()).or_else(full))
             }
         };
     }
@@ -402,7 +465,7 @@ impl TrackedBackend {
 
     /// How many of its points probes have something against.
     fn failing(&self) -> usize {
-        self.offer.points().len() - self.working.len()
+        self.offer.points().len() - self.working.len() - self.given_up
     }
 
     pub(super) fn snapshot(&self, published_intro_points: usize) -> status::Backend {

@@ -12,19 +12,23 @@ use rand::Rng;
 use crate::backend::TrackedBackend;
 use crate::command::Command;
 use crate::content::{Content, ContentPolicy, Listed, Live};
-use crate::fact::{BackendId, Fact, NetworkView, Now};
+use crate::fact::{BackendId, Fact, NetworkView, Now, ProbeFailure};
 use crate::held_back::{self, Listable, Puzzles};
 use crate::link::{MAX_LISTED, Offered, Standing};
 use crate::offered;
 use crate::onion::SessionId;
 use crate::operator::Word;
 use crate::pause::Clocks;
+use crate::pow::{Effort, OwnWork, Puzzle};
 use crate::probing::Probing;
 use crate::publish::{Publisher, Readiness};
 use crate::schedule::Alarm;
 use crate::settings::BalancerSettings;
 use crate::status::{BackendState, Belief, ServiceState, Status};
 use crate::taken_out::{Absent, left_published};
+
+/// The work with which a backend proves that it verifies some.
+const PROOF_EFFORT: Effort = 1;
 
 /// The policy of one service.
 #[derive(Debug)]
@@ -55,6 +59,8 @@ impl Balancer {
         let with_link = |settings| TrackedBackend::new(settings).wanting_link(links);
         let mut backends: Vec<_> = settings.backends.into_iter().map(with_link).collect();
         backends.iter_mut().for_each(|it| it.set_probed(settings.probe_every.is_some()));
+        let mut puzzles = Puzzles::default();
+        puzzles.ask_at_most(settings.max_effort);
         Self {
             backends,
             absent: Absent::default(),
@@ -62,7 +68,7 @@ impl Balancer {
             network: None,
             origins_down: None,
             withdrawing: false,
-            puzzles: Puzzles::default(),
+            puzzles,
             clocks: Clocks::default(),
             probing: Probing::new(settings.probe_every, settings.probe_calm),
             publisher: Publisher::new(settings.publishers),
@@ -99,6 +105,7 @@ impl Balancer {
             // Nobody waits long for a backend that ends.
             self.publisher.allow_changes();
         }
+        self.puzzles.ask_at_most(settings.max_effort);
         self.choice.max_points = settings.max_points;
         self.choice.distinct = settings.distinct;
         self.choice.publishers = settings.publishers;
@@ -146,7 +153,8 @@ impl Balancer {
     /// its newest report that is taken into account, and what has become of its
     /// points.
     pub fn standing(&self, backend: BackendId) -> Option<(u64, Standing)> {
-        let heard = self.backends.iter().find(|it| it.id() == backend)?.linked()?;
+        let linked = self.backends.iter().find(|it| it.id() == backend)?;
+        let heard = linked.linked()?;
         let of_it = |(id, session): &(BackendId, SessionId)| (*id == backend).then_some(*session);
         let listed: BTreeSet<_> =
             self.publisher.listed().iter().flatten().filter_map(of_it).collect();
@@ -155,8 +163,16 @@ impl Balancer {
             listed: listed.into_iter().take(MAX_LISTED).collect(),
             changing: !self.publisher.has_replaced_all(),
             alone: live.iter().all(|live| live.id() == backend),
+            word: linked.operator().word,
+            // The seeds, others know.
+            work: None,
         };
         Some((heard, standing))
+    }
+
+    /// What clients are asked for; `None`: nothing, ever.
+    pub fn asked(&self) -> Option<Puzzle> {
+        self.puzzles.asked(&live(&self.backends, self.withdrawing))
     }
 
     /// What the local instances offer to publishers of other addresses.
@@ -207,7 +223,13 @@ impl Balancer {
                     backend.link_news(news, now, rng);
                 }
             }
+            Fact::Proved { backend, outcome } => {
+                if let Some(backend) = self.backend(backend) {
+                    backend.proved(&outcome, now);
+                }
+            }
             Fact::Probed { backend, session, outcome } => {
+                let outcome = self.in_view_of_the_flood(backend, outcome);
                 let moved = self.probing.probed(backend, session, &outcome, now, rng);
                 if let Some(backend) = self.backend(backend).filter(|_| moved) {
                     backend.may_have_moved(now, rng);
@@ -299,6 +321,26 @@ impl Balancer {
         self.backends.iter_mut().find(|backend| backend.id() == id)
     }
 
+    /// Where clients are asked for work, one that is not met may have done too little, and
+    /// so may we: silence says nothing of a backend whose link is up.
+    fn in_view_of_the_flood(
+        &self,
+        backend: BackendId,
+        outcome: Result<(), ProbeFailure>,
+    ) -> Result<(), ProbeFailure> {
+        let is_linked = self.backends.iter().any(|b| b.id() == backend && b.linked().is_some());
+        match outcome {
+            Err(ProbeFailure::Point(reason))
+                if is_linked
+                    && self.puzzles.asks_for_work(&live(&self.backends, self.withdrawing)) =>
+            {
+                let reason = format!("{reason}, while clients are asked for work");
+                Err(ProbeFailure::Inconclusive(reason))
+            }
+            outcome => outcome,
+        }
+    }
+
     /// When the origins answer again, what probes through the local instances
     /// found of them is out of date.
     fn origins(&mut self, outcome: Result<(), String>) {
@@ -337,19 +379,35 @@ impl Balancer {
                 self.commands.push_back(Command::Fetch { backend: backend.id() });
             }
             if let Some(points) = backend.dial(&mut alarm, rng) {
-                self.commands.push_back(Command::Dial { backend: backend.id(), points });
+                self.commands.push_back(Command::Dial {
+                    backend: backend.id(),
+                    points,
+                    work: None,
+                });
+            }
+            if let Some(puzzle) = self.puzzles.offered()
+                && let Some(point) = backend.prove(puzzle.slot, &mut alarm, rng)
+            {
+                let (backend, slot) = (backend.id(), puzzle.slot);
+                let work = OwnWork { slot, effort: PROOF_EFFORT };
+                self.commands.push_back(Command::Prove { backend, point, work });
             }
             if backend.take_departure() {
                 self.publisher.allow_one_change(now.monotonic);
             }
         }
         self.probing.progress(&self.backends, now, &mut alarm, rng, &mut self.commands);
+        self.work_where_it_is_asked_for();
+        let with_room = self.backends.iter().filter(|b| b.is_live() && !b.is_full());
+        let with_room: Vec<_> = with_room.map(TrackedBackend::id).collect();
         for backend in &mut self.backends {
+            let others_have_room = with_room.iter().any(|id| *id != backend.id());
+            backend.give_up_points(others_have_room, &mut alarm);
             backend.apply_probe_health(self.probing.health(backend.id()));
         }
         // What another publisher asks clients for is not known.
         if let Some(seen) = self.publisher.take_seen()
-            && !self.puzzles.are_offered()
+            && self.puzzles.offered().is_none()
             && let Some(content) = self.wanted(&seen, now, &mut alarm)
             && content.listed() == seen
         {
@@ -363,6 +421,20 @@ impl Balancer {
         let ready = Readiness { settled, gathered };
         self.publisher.progress(wanted, ready, now, &mut alarm, rng, &mut self.commands);
         self.timeout = alarm.next();
+    }
+
+    /// Has introductions of our own carry work to backends at which those are met last who
+    /// did none.
+    fn work_where_it_is_asked_for(&mut self) {
+        let live = live(&self.backends, self.withdrawing);
+        for command in &mut self.commands {
+            if let Command::Probe { backend, work, .. } | Command::Dial { backend, work, .. } =
+                command
+                && let Some(backend) = self.backends.iter().find(|it| it.id() == *backend)
+            {
+                *work = self.puzzles.own_work(backend, &live);
+            }
+        }
     }
 
     /// What should be published: `None` if no backend is live. Then what is

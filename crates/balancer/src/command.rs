@@ -7,7 +7,7 @@ use std::time::SystemTime;
 
 use super::fact::BackendId;
 use crate::onion::{Capabilities, IntroPoint, Period, RelayId, SessionId};
-use crate::pow::Puzzle;
+use crate::pow::{OwnWork, Puzzle};
 
 #[derive(Clone, Debug, PartialEq)]
 pub enum Command {
@@ -16,10 +16,23 @@ pub enum Command {
     Fetch { backend: BackendId },
     /// Do what a client would do at one introduction point, to the end, and
     /// report with `Fact::Probed`.
-    Probe { backend: BackendId, point: IntroPoint },
+    Probe {
+        backend: BackendId,
+        point: IntroPoint,
+        /// The work to do for it, where only those are met who did some.
+        work: Option<OwnWork>,
+    },
+    /// Introduce ourselves as a client of the address at a point of a remote backend, with
+    /// this work, and report with `Fact::Proved`.
+    Prove { backend: BackendId, point: IntroPoint, work: OwnWork },
     /// Meet a remote backend at any of these points, tried at the same time, ask
     /// it for a control link, keep that, and report with `Fact::Link`.
-    Dial { backend: BackendId, points: Vec<IntroPoint> },
+    Dial {
+        backend: BackendId,
+        points: Vec<IntroPoint>,
+        /// As for a probe.
+        work: Option<OwnWork>,
+    },
     /// A local instance's point hangs at its relay: give it up and establish
     /// another elsewhere. The instance reports with `Fact::LocalPoints`.
     Replace { backend: BackendId, session: SessionId },

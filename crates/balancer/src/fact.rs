@@ -51,6 +51,9 @@ pub enum Fact {
         /// Whether a client would have been served there.
         outcome: Result<(), ProbeFailure>,
     },
+    /// A try that the balancer asked for has ended: whether a client was met at the
+    /// backend that did work.
+    Proved { backend: BackendId, outcome: Result<(), ProbeFailure> },
     /// Something has happened to the control link to a remote backend.
     Link { backend: BackendId, news: LinkNews },
     /// Whether the origins behind the local instances can be reached; `Err`

@@ -1,22 +1,31 @@
-//! Whether descriptors ask clients for work, and which backends leave them for
+//! Whether descriptors ask clients for work, how much, and which backends leave them for
 //! that.
 //!
 //! A client that worked is met only at a point whose backend verifies what it
 //! did; others drop the introduction, and the client waits in vain. So while work
-//! is asked for, only such points are listed. In peace everybody is: clients then
+//! is asked for, only such points are listed: those of local instances, and of backends
+//! elsewhere that have the seeds and have proven it. In peace everybody is: clients then
 //! do no work unless an introduction has failed before.
+//!
+//! How much is what the local instances need, or what those need that have more than half
+//! of the points: one backend that lies has no client work for nothing.
 
 use super::backend::TrackedBackend;
-use super::pow::Puzzle;
+use super::pow::{CLIENT_MAX_EFFORT, Effort, OwnWork, Puzzle};
 
 /// Why a live backend is not listed, for the operator.
 pub(super) const REASON: &str = "held back: cannot verify proof of work";
 
+/// We do no more work than this ourselves: a second of one core.
+const OWN_MOST: Effort = 300;
+
 /// Whether work is asked for.
 #[derive(Debug, Default)]
 pub(super) struct Puzzles {
-    /// What the local instances verify, and how much work they suggest.
+    /// What we verify, and how much work the local instances suggest.
     offered: Option<Puzzle>,
+    /// The most to ask for, if the operator says so.
+    most: Option<Effort>,
 }
 
 /// What is to be listed, and what clients are asked for there.
@@ -32,9 +41,40 @@ impl Puzzles {
         self.offered = puzzle;
     }
 
-    /// Whether the local instances verify what clients do.
-    pub(super) fn are_offered(&self) -> bool {
-        self.offered.is_some()
+    /// The most effort to ask for, from now on.
+    pub(super) fn ask_at_most(&mut self, most: Option<Effort>) {
+        self.most = most;
+    }
+
+    /// What is offered, whatever it asks for.
+    pub(super) fn offered(&self) -> Option<Puzzle> {
+        self.offered
+    }
+
+    /// What clients are to be asked for while these backends are live.
+    pub(super) fn asked(&self, live: &[&TrackedBackend]) -> Option<Puzzle> {
+        let own = self.offered?;
+        let verifying = live.iter().filter(|backend| backend.verifies_work(own.slot));
+        let wanted = verifying.map(|backend| {
+            let effort = if backend.is_local() { own.effort } else { backend.wanted_effort() };
+            (effort, backend.points().len())
+        });
+        let most = self.most.unwrap_or(CLIENT_MAX_EFFORT).max(own.effort);
+        let effort = own.effort.max(of_most(wanted.collect()).min(most));
+        Some(Puzzle { effort, ..own })
+    }
+
+    /// The work to do for an introduction of our own to this backend.
+    pub(super) fn own_work(
+        &self,
+        backend: &TrackedBackend,
+        live: &[&TrackedBackend],
+    ) -> Option<OwnWork> {
+        let asked = self.asked(live)?;
+        let is_worthwhile =
+            asked.effort > 0 && !backend.is_local() && backend.verifies_work(asked.slot);
+        let effort = asked.effort.saturating_mul(2).min(OWN_MOST);
+        is_worthwhile.then_some(OwnWork { slot: asked.slot, effort })
     }
 
     /// What may be listed of these live backends: those without weight only while
@@ -44,15 +84,16 @@ impl Puzzles {
         mut live: Vec<&'a TrackedBackend>,
         published: Option<Puzzle>,
     ) -> Listable<'a> {
-        let close = |published: &Puzzle| self.offered.is_some_and(|it| it.is_close_to(published));
-        let mut puzzle = published.filter(close).or(self.offered);
+        let asked = self.asked(&live);
+        let close = |published: &Puzzle| asked.is_some_and(|it| it.is_close_to(published));
+        let mut puzzle = published.filter(close).or(asked);
         if self.asks_for_work(&live) {
-            live.retain(|backend| backend.verifies_work());
+            live.retain(|backend| self.are_verified_by(backend));
         }
         if live.iter().any(|backend| backend.weight() > 0) {
             live.retain(|backend| backend.weight() > 0);
         }
-        if !live.iter().any(|backend| backend.verifies_work()) {
+        if !live.iter().any(|backend| self.are_verified_by(backend)) {
             puzzle = None;
         }
         Listable { backends: live, puzzle }
@@ -61,12 +102,47 @@ impl Puzzles {
     /// Whether this backend is not listed because of work that others of the live
     /// ones verify.
     pub(super) fn holds_back(&self, backend: &TrackedBackend, live: &[&TrackedBackend]) -> bool {
-        backend.is_live() && !backend.verifies_work() && self.asks_for_work(live)
+        backend.is_live() && !self.are_verified_by(backend) && self.asks_for_work(live)
     }
 
     /// Never where nobody could verify it.
-    fn asks_for_work(&self, live: &[&TrackedBackend]) -> bool {
-        self.offered.is_some_and(|puzzle| puzzle.effort > 0)
-            && live.iter().any(|backend| backend.verifies_work())
+    pub(super) fn asks_for_work(&self, live: &[&TrackedBackend]) -> bool {
+        self.asked(live).is_some_and(|puzzle| puzzle.effort > 0)
+            && live.iter().any(|backend| self.are_verified_by(backend))
+    }
+
+    fn are_verified_by(&self, backend: &TrackedBackend) -> bool {
+        match self.offered {
+            Some(puzzle) => backend.verifies_work(puzzle.slot),
+            None => backend.is_local(),
+        }
+    }
+}
+
+/// The greatest effort that is wanted at more than half of these points.
+fn of_most(mut wanted: Vec<(Effort, usize)>) -> Effort {
+    let all: usize = wanted.iter().map(|(_, points)| points).sum();
+    wanted.sort_unstable_by_key(|(effort, _)| std::cmp::Reverse(*effort));
+    let mut so_many = 0;
+    let mut is_of_most = |points: usize| {
+        so_many += points;
+        2 * so_many > all
+    };
+    let found = wanted.into_iter().find(|(_, points)| is_of_most(*points));
+    found.map_or(0, |(effort, _)| effort)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_effort_is_what_more_than_half_of_the_points_need() {
+        assert_eq!(of_most(vec![]), 0);
+        assert_eq!(of_most(vec![(40, 3)]), 40);
+        assert_eq!(of_most(vec![(10_000, 3), (0, 3)]), 0, "one of two");
+        assert_eq!(of_most(vec![(7, 3), (10_000, 3), (0, 3)]), 7);
+        assert_eq!(of_most(vec![(0, 1), (50, 4), (9, 2)]), 50);
+        assert_eq!(of_most(vec![(50, 0), (9, 2)]), 9);
     }
 }

@@ -27,7 +27,8 @@
 //! | [`linked`] | when to dial a remote backend's control link, and what it says of the backend |
 //! | [`probing`], [`health`] | which point is probed when, and what the answers say |
 //! | [`content`] | what the descriptors should say |
-//! | [`held_back`] | which backends leave while clients are asked for work |
+//! | [`held_back`], [`proven`] | which backends leave while clients are asked for work, and who verifies it |
+//! | [`fullness`] | how many points a full backend keeps |
 //! | [`turns`] | whose turn it is, where there are too many backends |
 //! | [`quota`] | how many places each backend should have |
 //! | [`select`], [`distinct`] | which points are listed: one set for all HSDirs, or several |
@@ -61,6 +62,7 @@ mod canary;
 mod change;
 mod content;
 mod distinct;
+mod fullness;
 mod health;
 mod held_back;
 mod hsdir;
@@ -71,6 +73,7 @@ mod others;
 mod pause;
 mod period_change;
 mod probing;
+mod proven;
 mod publish;
 mod quota;
 mod remote;

@@ -16,7 +16,9 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use sha3::{Digest as _, Sha3_256};
 
-use crate::onion::{Capabilities, IntroPoint, OnionAddress, SessionId};
+use crate::onion::{Capabilities, IntroPoint, OnionAddress, Period, SessionId};
+use crate::operator::Word;
+use crate::pow::{Effort, Seed, SeedSlot};
 
 pub use lines::{Lines, MAX_LINE, Malformed, line};
 
@@ -27,6 +29,9 @@ pub const VERSION: u8 = 1;
 /// The most sessions that [`Orders`] name: those of all points that a publisher
 /// may list of one backend, over distinct descriptors.
 pub const MAX_LISTED: usize = 128;
+
+/// The most seeds that [`WorkOrder`]s give: those of three slots in three time periods.
+pub const MAX_SEEDS: usize = 9;
 
 /// What a backend says of itself, to the publisher of an address that it answers
 /// for.
@@ -49,6 +54,22 @@ pub struct Offered {
     pub points: Vec<IntroPoint>,
     /// What it keeps for every one of them.
     pub capabilities: Capabilities,
+    /// Whether it has as many clients as it can bear.
+    #[serde(default)]
+    pub full: bool,
+    /// What it makes of the seeds of the address; `None`: it verifies no work.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub work: Option<WorkReport>,
+}
+
+/// How a backend verifies the work of an address's clients.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WorkReport {
+    /// The newest slot whose seeds it has and solutions for which it verifies.
+    #[serde(default)]
+    pub slot: Option<SeedSlot>,
+    /// How much work clients should do for it, by the queue that it has.
+    pub effort: Effort,
 }
 
 /// What a backend is at.
@@ -92,6 +113,35 @@ pub struct Standing {
     pub changing: bool,
     /// Whether no other backend is live: whatever it says, its points stay listed.
     pub alone: bool,
+    /// What the publisher's operator says of the backend.
+    #[serde(default)]
+    pub word: Word,
+    /// What clients of the address are asked for; `None`: nothing, ever.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub work: Option<WorkOrder>,
+}
+
+/// What clients of an address are asked for, and what is needed to verify it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WorkOrder {
+    /// The effort that the descriptor suggests.
+    pub effort: Effort,
+    /// The seeds of now and of the slots beside it; the newer ones replace the older.
+    pub seeds: Vec<GivenSeed>,
+}
+
+/// One seed, which is public from the moment that it is published.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GivenSeed {
+    /// The period of the blinded key that solutions are for ...
+    pub period: Period,
+    /// ... and the slot.
+    pub slot: SeedSlot,
+    /// The seed.
+    #[serde(with = "crate::onion::hex")]
+    pub seed: Seed,
+    /// Until when clients may use it, in seconds since 1970.
+    pub expires: u64,
 }
 
 impl Condition {
@@ -112,7 +162,7 @@ impl Orders {
     /// offer: the publisher has taken it into account, and clients find nothing
     /// else any more, or would find nobody else.
     pub fn release(&self, report: &Report) -> bool {
-        let Standing { listed, changing, alone } = &self.standing;
+        let Standing { listed, changing, alone, .. } = &self.standing;
         let offered = |session: &SessionId| {
             report.offer.points.iter().any(|point| point.session_id == *session)
         };
@@ -168,12 +218,27 @@ mod tests {
 
     fn report(points: u16) -> Report {
         let points = (1..=points).map(|n| point(n, n)).collect();
-        let offer = Offered {
-            condition: Condition::Serving,
-            points,
-            capabilities: Capabilities::default(),
-        };
+        let offer = Offered { condition: Condition::Serving, points, ..Offered::default() };
         Report { number: 7, offer }
+    }
+
+    fn seed(slot: u64) -> GivenSeed {
+        let period = Period { number: 20_000, length_minutes: 1440, offset_seconds: 43_200 };
+        GivenSeed { period, slot: SeedSlot(slot), seed: [0xab; 32], expires: 1_800_000_000 }
+    }
+
+    #[test]
+    fn seeds_and_what_was_not_said_before_are_read_as_they_were_written() {
+        let work = Some(WorkOrder { effort: 7, seeds: vec![seed(1), seed(2)] });
+        let standing = Standing { work, word: Word::Drain, ..Standing::default() };
+        let orders = Orders { number: 1, answers: 2, standing };
+        let text = String::from_utf8(line(&orders)).unwrap();
+        assert!(text.contains(&"ab".repeat(32)) && text.contains("\"word\":\"drain\""), "{text}");
+        assert_eq!(serde_json::from_str::<Orders>(&text).unwrap(), orders);
+        // An older publisher says neither.
+        let older = r#"{"number":1,"answers":2,"listed":[],"changing":false,"alone":true}"#;
+        let standing = serde_json::from_str::<Orders>(older).unwrap().standing;
+        assert_eq!(standing, Standing { alone: true, ..Standing::default() });
     }
 
     #[test]
@@ -199,8 +264,8 @@ mod tests {
         assert_eq!(lines.message::<Report>(), Some(Ok(report)));
         let standing = Standing {
             listed: vec![SessionId([255; 32]); MAX_LISTED],
-            changing: false,
-            alone: false,
+            work: Some(WorkOrder { effort: Effort::MAX, seeds: vec![seed(u64::MAX); MAX_SEEDS] }),
+            ..Standing::default()
         };
         let orders = Orders { number: u64::MAX, answers: u64::MAX, standing };
         assert!(line(&orders).len() < MAX_LINE);
@@ -218,7 +283,8 @@ mod tests {
     fn a_backend_is_released_by_orders_that_know_its_report_and_list_nothing_else_of_it() {
         let orders = |answers, listed: &[u16], changing, alone| {
             let listed = listed.iter().map(|n| point(*n, *n).session_id).collect();
-            Orders { number: 9, answers, standing: Standing { listed, changing, alone } }
+            let standing = Standing { listed, changing, alone, ..Standing::default() };
+            Orders { number: 9, answers, standing }
         };
         // Number 7, of the points 1 and 2.
         let report = report(2);

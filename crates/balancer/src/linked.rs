@@ -22,7 +22,7 @@ use rand::seq::IndexedRandom as _;
 
 use self::absence::{Absence, Outcome};
 use super::fact::{DialFailure, LinkNews};
-use super::link::{Condition, Offered};
+use super::link::{Condition, Offered, WorkReport};
 use super::offer::Offer;
 use super::schedule::{Alarm, Allowance, between, stretched};
 use super::settings::Links;
@@ -84,6 +84,9 @@ pub(super) struct BackendLink {
     changes: Allowance,
     departures: Allowance,
     redials: Allowance,
+    /// How it verifies work, and whether it is full, as it said last.
+    work: Option<WorkReport>,
+    full: bool,
     /// Whether it has left since [`take_departure`](Self::take_departure).
     left: bool,
     /// Since when all relays that were asked refuse.
@@ -124,6 +127,8 @@ impl BackendLink {
             changes: CHANGES,
             departures: DEPARTURES,
             redials: REDIALS,
+            work: None,
+            full: false,
             left: false,
             refused_since: None,
         }
@@ -194,7 +199,8 @@ impl BackendLink {
         }
         (self.phase, self.speaks, self.unmet) = (Phase::Up, true, false);
         (self.absence, self.refused_since) = (Absence::default(), None);
-        let Offered { condition, points, capabilities } = offered;
+        let Offered { condition, points, capabilities, full, work } = offered;
+        (self.full, self.work) = (full, work);
         let before = self.said.take();
         let nothing = Offer::default();
         let known = before.as_ref().map_or(&nothing, |said| &said.offer);
@@ -363,6 +369,16 @@ impl BackendLink {
     /// descriptor.
     pub(super) fn offer(&self, alarm: &mut Alarm) -> Option<&Offer> {
         self.trusted(alarm).map(|said| &said.offer)
+    }
+
+    /// How it verifies work by its own word, as long as that is worth something.
+    pub(super) fn work(&self, alarm: &mut Alarm) -> Option<WorkReport> {
+        self.work.filter(|_| self.trusted(alarm).is_some_and(|said| !said.gone))
+    }
+
+    /// Whether it says over a link that is up that it is full.
+    pub(super) fn is_full(&self) -> bool {
+        self.full && self.phase == Phase::Up
     }
 
     /// What to think of the backend by that, and why.

@@ -39,5 +39,5 @@ pub(super) fn offered<'a>(
         Condition::Unestablished
     };
     let capabilities = Capabilities::merged(live.iter().map(|it| it.offer().capabilities()));
-    Offered { condition, points, capabilities }
+    Offered { condition, points, capabilities, ..Offered::default() }
 }

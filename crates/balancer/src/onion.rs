@@ -8,7 +8,7 @@
 mod address;
 mod capabilities;
 mod flaw;
-mod hex;
+pub(crate) mod hex;
 mod intro_point;
 mod period;
 mod protocols;

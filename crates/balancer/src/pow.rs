@@ -26,6 +26,6 @@ mod seeds;
 pub use self::admission::{AdmissionQueue, AdmissionSettings, Admitted};
 pub use self::effort::{Observed, SuggestedEffort};
 pub use self::nonces::{NonceLog, NonceVerdict};
-pub use self::puzzle::{CLIENT_MAX_EFFORT, Effort, Puzzle};
+pub use self::puzzle::{CLIENT_MAX_EFFORT, Effort, OwnWork, Puzzle};
 pub use self::queue::{PriorityQueue, WAIT_LIMIT};
 pub use self::seeds::{Seed, SeedSchedule, SeedSlot, distinct_seed};

@@ -343,7 +343,11 @@ impl Probing {
                 alarm.reached(since + SLOW);
                 alarm.reached(probed.next_at);
                 alarm.reached(since + PROBE_LIMIT);
-                commands.push_back(Command::Probe { backend: id, point: point.clone() });
+                commands.push_back(Command::Probe {
+                    backend: id,
+                    point: point.clone(),
+                    work: None,
+                });
             }
         }
     }
@@ -565,7 +569,7 @@ mod tests {
         fn carry_out(&mut self, command: Command, answer: &impl Fn(u16) -> Option<Outcome>) {
             let after = self.now.monotonic - self.began.monotonic;
             match command {
-                Command::Probe { backend, point } => {
+                Command::Probe { backend, point, .. } => {
                     let session = point.session_id;
                     self.asked.push((after, backend.0, session));
                     let number = u16::from_be_bytes([session.0[0], session.0[1]]);

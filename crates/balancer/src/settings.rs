@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::fact::BackendId;
 use crate::onion::OnionAddress;
+use crate::pow::Effort;
 
 /// What the operator wants of one service.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -21,6 +22,9 @@ pub struct BalancerSettings {
     pub publishers: Publishers,
     /// Whether remote backends are asked for control links.
     pub links: Links,
+    /// The most effort that clients are asked for, whatever backends report; `None`: the
+    /// most that clients do.
+    pub max_effort: Option<Effort>,
     /// How long after a probe of a point the next one follows; `None`: no probes.
     pub probe_every: Option<Duration>,
     /// How long instead after a probe of a backend the next one of it follows, on

@@ -12,6 +12,7 @@ use tokio::time::timeout;
 use super::meeting::{Meeting, SLOW, meet, rendezvous_point_within};
 use super::verdict::{Steps, Verdict};
 use crate::tor::network::Network;
+use crate::tor::puzzles::Toil;
 use onionbraid_balancer::fact::DialFailure;
 use onionbraid_balancer::onion::{IntroPoint, OnionAddress};
 
@@ -29,9 +30,10 @@ pub(crate) async fn meet_at_any(
     network: &Network,
     points: &[IntroPoint],
     address: &OnionAddress,
+    toil: Option<&Toil>,
     within: Duration,
 ) -> Result<Meeting, DialFailure> {
-    let tried = points.iter().map(|point| meet_within(network, point, address, within));
+    let tried = points.iter().map(|point| meet_within(network, point, address, toil, within));
     let mut tried: FuturesUnordered<_> = tried.collect();
     let mut verdicts = Vec::new();
     while let Some(met) = tried.next().await {
@@ -49,10 +51,11 @@ async fn meet_within(
     network: &Network,
     point: &IntroPoint,
     address: &OnionAddress,
+    toil: Option<&Toil>,
     within: Duration,
 ) -> Result<Meeting, Verdict> {
     let mut steps = Steps::default();
-    let met = timeout(within, meet(network, point, address, &mut steps)).await;
+    let met = timeout(within, meet(network, point, address, toil, &mut steps)).await;
     met.unwrap_or_else(|_| Err(silence(&steps, within)))
 }
 

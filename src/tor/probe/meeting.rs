@@ -9,6 +9,7 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout};
 use tor_bytes::Writeable as _;
 use tor_cell::relaycell::hs::intro_payload::{IntroduceHandshakePayload, OnionKey};
+use tor_cell::relaycell::hs::pow::ProofOfWork;
 use tor_cell::relaycell::hs::{AuthKeyType, IntroduceAckStatus};
 use tor_cell::relaycell::msg::{
     Body as _, EndReason, EstablishRendezvous, Introduce1, Rendezvous2,
@@ -29,6 +30,7 @@ use super::verdict::{Refusal, Steps, Verdict};
 use crate::causes::is_out_of_handles;
 use crate::tor::binding::{Binding, Exporting};
 use crate::tor::network::Network;
+use crate::tor::puzzles::Toil;
 use crate::tor::{descriptor, hsdirs};
 use onionbraid_balancer::onion::{IntroPoint, OnionAddress};
 
@@ -82,7 +84,7 @@ struct RendezvousPoint {
 }
 
 /// Meets whoever answers at a point for an address, in the current period
-/// (rend-spec-v3, sections 3.2 and 4).
+/// (rend-spec-v3, sections 3.2 and 4), with work done for that or without.
 ///
 /// # Errors
 ///
@@ -91,6 +93,7 @@ pub(crate) async fn meet(
     network: &Network,
     point: &IntroPoint,
     address: &OnionAddress,
+    toil: Option<&Toil>,
     steps: &mut Steps,
 ) -> Result<Meeting, Verdict> {
     let ours = |what: &str| Verdict::Inconclusive(what.to_owned());
@@ -112,7 +115,11 @@ pub(crate) async fn meet(
 
     let handshake =
         Handshake::new(**point.svc_ntor_key(), *point.ipt_sid_key().as_bytes(), subcredential);
-    let message = introduction(&point, &rendezvous, &handshake)
+    let work = match toil {
+        Some(toil) => toil.solution(network).await,
+        None => None,
+    };
+    let message = introduction(&point, &rendezvous, &handshake, work)
         .ok_or_else(|| ours("the introduction cannot be written"))?;
     let started = Instant::now();
     introduce(&tunnel, message).await?;
@@ -287,6 +294,7 @@ fn introduction(
     point: &IntroPointDesc,
     rendezvous: &RendezvousPoint,
     handshake: &Handshake,
+    work: Option<ProofOfWork>,
 ) -> Option<Introduce1> {
     let session_id = point.ipt_sid_key().as_bytes().to_vec();
     let message =
@@ -299,7 +307,7 @@ fn introduction(
         rendezvous.cookie,
         rendezvous.onion_key.clone(),
         rendezvous.link_specifiers.clone(),
-        None,
+        work,
     );
     let mut plaintext = Vec::new();
     payload.write_onto(&mut plaintext).ok()?;

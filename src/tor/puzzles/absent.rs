@@ -8,6 +8,14 @@ use tor_hscrypto::pk::HsIdKeypair;
 use tor_netdir::NetDir;
 
 use super::seeds::{Puzzles, Refusal, SeedId, Solved};
+use onionbraid_balancer::link::GivenSeed;
+use onionbraid_balancer::onion::{OnionAddress, Period};
+use onionbraid_balancer::pow::OwnWork;
+
+/// Does no work.
+pub(super) fn solve(_: &Puzzles, _: &HsIdKeypair, _: Period, _: OwnWork) -> Option<ProofOfWork> {
+    None
+}
 
 /// Verifies nothing.
 #[derive(Default)]
@@ -15,7 +23,13 @@ pub(crate) struct Verifiers;
 
 impl Verifiers {
     /// Accepts no seed.
-    pub(crate) fn new(_: &Puzzles, _: &HsIdKeypair, _: &NetDir, _: SystemTime) -> Self {
+    pub(crate) fn new(
+        _: &Puzzles,
+        _: &HsIdKeypair,
+        _: impl Iterator<Item = (OnionAddress, GivenSeed)>,
+        _: &NetDir,
+        _: SystemTime,
+    ) -> Self {
         Self
     }
 

@@ -3,19 +3,23 @@
 //! They follow from the identity key, the time period and the slot of time. The
 //! key itself is not kept.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tor_hscrypto::pk::HsIdKeypair;
 
 use super::super::derived::{Derivation, named};
-use onionbraid_balancer::onion::Period;
+use onionbraid_balancer::link::GivenSeed;
+use onionbraid_balancer::onion::{OnionAddress, Period};
 use onionbraid_balancer::pow::{Effort, Puzzle, Seed, SeedSchedule, SeedSlot, distinct_seed};
 
 /// Tells these keys from any other that is derived from an identity.
 const SALT: &[u8] = b"onionbraid proof of work v1";
 
-/// Names a seed of one address.
-pub(crate) type SeedId = (Period, SeedSlot);
+/// Names a seed: of an address that is published elsewhere, or `None` for our own.
+pub(crate) type SeedId = (Option<OnionAddress>, Period, SeedSlot);
+
+/// So long before a slot begins, those who verify elsewhere get its seed.
+const GIVEN_BEFORE: Duration = Duration::from_mins(10);
 
 /// A solution that is right. Whether it was used before, others know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,6 +63,27 @@ impl Puzzles {
         self.schedule.accepted(now)
     }
 
+    /// The slots whose seeds those get now who verify elsewhere.
+    pub(crate) fn slots_given(&self, now: SystemTime) -> Vec<SeedSlot> {
+        self.schedule.given(now, GIVEN_BEFORE)
+    }
+
+    /// The seeds of these slots in these periods, for those who verify elsewhere.
+    pub(crate) fn given(&self, periods: &[Period], slots: &[SeedSlot]) -> Vec<GivenSeed> {
+        let expires = |slot| {
+            let expires = self.schedule.expires(slot).duration_since(UNIX_EPOCH);
+            expires.map_or(0, |since| since.as_secs())
+        };
+        let seed = |(period, slot): (&Period, &SeedSlot)| GivenSeed {
+            period: *period,
+            slot: *slot,
+            seed: self.seed(*period, *slot),
+            expires: expires(*slot),
+        };
+        let all = periods.iter().flat_map(|period| slots.iter().map(move |slot| (period, slot)));
+        all.map(seed).collect()
+    }
+
     /// The seed of a slot in a time period: public, once it is published.
     pub(crate) fn seed(&self, period: Period, slot: SeedSlot) -> Seed {
         let derive = |period: Period, SeedSlot(slot): SeedSlot, attempt: u8| {
@@ -73,7 +98,6 @@ impl Puzzles {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
-    use std::time::{Duration, UNIX_EPOCH};
 
     use tor_llcrypto::pk::ed25519;
 
@@ -115,6 +139,26 @@ mod tests {
             .collect();
         assert_eq!(seeds.len(), 12);
         assert!(!seeds.contains(&[0; 32]));
+    }
+
+    #[test]
+    fn who_verifies_elsewhere_gets_the_seeds_that_are_accepted_and_the_next_ones_shortly_before() {
+        let puzzles = Puzzles::of(&identity(1));
+        let now = UNIX_EPOCH + Duration::from_secs(1_800_000_000);
+        let mut most = 0;
+        for minute in 0..200 {
+            let now = now + Duration::from_secs(60 * minute);
+            let slots = puzzles.slots_given(now);
+            let current = puzzles.current(0, now).slot;
+            assert!(slots.contains(&current) && slots.contains(&SeedSlot(current.0 - 1)));
+            let next = SeedSlot(current.0 + 1);
+            assert_eq!(slots.contains(&next), puzzles.schedule.begins(next) <= now + GIVEN_BEFORE);
+            let given = puzzles.given(&[PERIOD, Period { number: 20_001, ..PERIOD }], &slots);
+            assert_eq!(given.len(), 2 * slots.len());
+            assert_eq!(given[0].seed, puzzles.seed(PERIOD, slots[0]));
+            most = most.max(slots.len());
+        }
+        assert_eq!(most, 3);
     }
 
     #[test]

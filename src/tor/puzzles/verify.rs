@@ -4,52 +4,79 @@
 //! is accepted and begins so: those of the slots of now, in the time periods in
 //! which clients may believe to be.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use tor_cell::relaycell::hs::pow::ProofOfWork;
-use tor_hscrypto::pk::{HsIdKey, HsIdKeypair};
-use tor_hscrypto::pow::v1::{Instance, Nonce, RuntimeOption, Seed, SeedHead, Solution, Verifier};
+use tor_cell::relaycell::hs::pow::v1::ProofOfWorkV1;
+use tor_hscrypto::pk::{HsBlindId, HsIdKey, HsIdKeypair};
+use tor_hscrypto::pow::v1::{
+    Instance, Nonce, RuntimeOption, Seed, SeedHead, Solution, SolverInput, Verifier,
+};
 use tor_netdir::NetDir;
 
-use super::super::hsdirs::{from_arti, to_arti};
+use super::super::hsdirs::{from_arti, identity_key, to_arti};
 use super::seeds::{Puzzles, Refusal, SeedId, Solved};
-use onionbraid_balancer::onion::Period;
-use onionbraid_balancer::pow::SeedSlot;
+use crate::clock::now;
+use onionbraid_balancer::link::GivenSeed;
+use onionbraid_balancer::onion::{OnionAddress, Period};
+use onionbraid_balancer::pow::{OwnWork, SeedSlot};
+
+/// Work of our own that takes longer is given up.
+const SOLVED_WITHIN: Duration = Duration::from_secs(3);
 
 /// Verifies solutions for the seeds that are accepted at some time.
 #[derive(Default)]
 pub(crate) struct Verifiers(Vec<(SeedId, SeedHead, Verifier)>);
 
 impl Verifiers {
-    /// For the seeds that are accepted now, by this directory's time periods.
+    /// For the seeds that are accepted now, by this directory's time periods, and for those
+    /// `given` by the publishers of other addresses.
     pub(crate) fn new(
         puzzles: &Puzzles,
         identity: &HsIdKeypair,
+        given: impl Iterator<Item = (OnionAddress, GivenSeed)>,
         directory: &NetDir,
         now: SystemTime,
     ) -> Self {
         let current = directory.hs_time_period();
         let periods = [Some(current), current.prev(), current.next()];
         let periods = periods.into_iter().flatten().map(from_arti).collect::<Vec<_>>();
-        Self::of(puzzles, &HsIdKey::from(identity), &periods, &puzzles.accepted(now))
+        let own = Self::of(puzzles, &HsIdKey::from(identity), &periods, &puzzles.accepted(now));
+        own.and_given(given.filter(|(_, seed)| periods.contains(&seed.period)))
+    }
+
+    /// And for the seeds of other addresses, in time periods of now.
+    fn and_given(mut self, given: impl Iterator<Item = (OnionAddress, GivenSeed)>) -> Self {
+        for (frontend, GivenSeed { period, slot, seed, .. }) in given {
+            let key = identity_key(&frontend);
+            let blinded = key.and_then(|key| key.compute_blinded_key(to_arti(period)).ok());
+            if let Some((blinded, _)) = blinded {
+                self.add((Some(frontend), period, slot), blinded.id(), seed.into());
+            }
+        }
+        self
+    }
+
+    /// And for this seed of the address that has this blinded identity.
+    fn add(&mut self, id: SeedId, blinded: HsBlindId, seed: Seed) {
+        let head = seed.head();
+        let mut verifier = Verifier::new(Instance::new(blinded, seed));
+        // Faster than compiling for a single check, and no memory has to be executable.
+        verifier.runtime(RuntimeOption::InterpretOnly);
+        self.0.push((id, head, verifier));
     }
 
     fn of(puzzles: &Puzzles, key: &HsIdKey, periods: &[Period], slots: &[SeedSlot]) -> Self {
-        let mut verifiers = Vec::new();
+        let mut verifiers = Self::default();
         for period in periods {
             let blinded = key.compute_blinded_key(to_arti(*period));
             let Ok((blinded, _)) = blinded else { continue };
             for slot in slots {
                 let seed = Seed::from(puzzles.seed(*period, *slot));
-                let head = seed.head();
-                let mut verifier = Verifier::new(Instance::new(blinded.id(), seed));
-                // Faster than compiling for a single check, and no memory has to
-                // be executable.
-                verifier.runtime(RuntimeOption::InterpretOnly);
-                verifiers.push(((*period, *slot), head, verifier));
+                verifiers.add((None, *period, *slot), blinded.id(), seed);
             }
         }
-        Self(verifiers)
+        verifiers
     }
 
     /// The seeds that are accepted.
@@ -77,11 +104,35 @@ impl Verifiers {
     }
 }
 
+/// Does the work of a client of our own address, in this period; `None` if that takes too
+/// long, or there is no puzzle.
+pub(super) fn solve(
+    puzzles: &Puzzles,
+    identity: &HsIdKeypair,
+    period: Period,
+    work: OwnWork,
+) -> Option<ProofOfWork> {
+    let key = HsIdKey::from(identity);
+    let (blinded, _) = key.compute_blinded_key(to_arti(period)).ok()?;
+    let seed = puzzles.seed(period, work.slot);
+    let instance = Instance::new(blinded.id(), Seed::from(seed));
+    let mut solver = SolverInput::new(instance, work.effort.into()).solve(&mut crate::tor::rng());
+    let by = now().monotonic + SOLVED_WITHIN;
+    while now().monotonic < by {
+        if let Some(solution) = solver.run_step().ok()? {
+            return Some(ProofOfWork::V1(ProofOfWorkV1::new(
+                solution.nonce().clone(),
+                solution.effort(),
+                solution.seed_head(),
+                solution.proof_to_bytes(),
+            )));
+        }
+    }
+    None
+}
+
 #[cfg(test)]
 mod tests {
-    use tor_cell::relaycell::hs::pow::v1::ProofOfWorkV1;
-    use tor_hscrypto::pow::v1::{Effort as ClientEffort, SolverInput};
-
     use tor_llcrypto::pk::ed25519;
 
     use super::*;
@@ -104,21 +155,28 @@ mod tests {
 
     /// What a client of the address sends that has done so much work.
     fn solve(n: u8, period: Period, slot: SeedSlot, effort: Effort) -> ProofOfWorkV1 {
-        let identity = identity(n);
-        let key = HsIdKey::from(&identity);
-        let (blinded, _) = key.compute_blinded_key(to_arti(period)).unwrap();
-        let seed = Puzzles::of(&identity).seed(period, slot);
-        let instance = Instance::new(blinded.id(), Seed::from(seed));
-        let solution = SolverInput::new(instance, ClientEffort::new(effort))
-            .solve(&mut crate::tor::rng())
-            .run()
-            .unwrap();
-        ProofOfWorkV1::new(
-            solution.nonce().clone(),
-            solution.effort(),
-            solution.seed_head(),
-            solution.proof_to_bytes(),
-        )
+        let (identity, work) = (identity(n), OwnWork { slot, effort });
+        match super::solve(&Puzzles::of(&identity), &identity, period, work) {
+            Some(ProofOfWork::V1(proof)) => proof,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn solutions_for_an_address_of_another_publisher_are_verified_with_the_seeds_that_it_gave() {
+        let (frontend, given) = (identity(2), Puzzles::of(&identity(2)).given(&[PERIOD], &SLOTS));
+        let address = crate::tor::keys::address(&frontend);
+        let proof = ProofOfWork::V1(solve(2, PERIOD, SLOTS[1], 2));
+        assert_eq!(verifiers(1).check(&proof), Err(Refusal::UnknownSeed));
+        let both = verifiers(1).and_given(given.iter().map(|seed| (address, *seed)));
+        let solved = both.check(&proof).unwrap();
+        assert_eq!((solved.seed, solved.effort), ((Some(address), PERIOD, SLOTS[1]), 2));
+        let own = ProofOfWork::V1(solve(1, PERIOD, SLOTS[1], 1));
+        assert_eq!(both.check(&own).map(|solved| solved.seed), Ok((None, PERIOD, SLOTS[1])));
+        // A seed of one address makes nothing of another's right.
+        let other = crate::tor::keys::address(&identity(3));
+        let wrong = verifiers(1).and_given(given.iter().map(|seed| (other, *seed)));
+        assert_eq!(wrong.check(&proof), Err(Refusal::Wrong));
     }
 
     #[test]
@@ -126,7 +184,7 @@ mod tests {
         let proof = solve(1, PERIOD, SLOTS[0], 3);
         let nonce: [u8; 16] = *proof.nonce().as_ref();
         let proof = ProofOfWork::V1(proof);
-        let solved = Solved { seed: (PERIOD, SLOTS[0]), effort: 3, nonce };
+        let solved = Solved { seed: (None, PERIOD, SLOTS[0]), effort: 3, nonce };
         assert_eq!(verifiers(1).check(&proof), Ok(solved));
         assert_eq!(verifiers(2).check(&proof), Err(Refusal::UnknownSeed));
         let over = ProofOfWork::V1(solve(1, PERIOD, SeedSlot(9), 1));
@@ -155,6 +213,6 @@ mod tests {
         assert_eq!(verifiers.seeds().count(), 6);
         let next = Period { number: 20_001, ..PERIOD };
         let proof = ProofOfWork::V1(solve(1, next, SLOTS[2], 1));
-        assert_eq!(verifiers.check(&proof).map(|solved| solved.seed), Ok((next, SLOTS[2])));
+        assert_eq!(verifiers.check(&proof).map(|solved| solved.seed), Ok((None, next, SLOTS[2])));
     }
 }

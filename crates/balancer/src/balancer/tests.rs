@@ -3,6 +3,7 @@
 #![cfg(test)]
 
 mod links;
+mod work;
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -18,7 +19,7 @@ use crate::fact::{
 };
 use crate::onion::{Capabilities, IntroPoint, OnionAddress};
 use crate::operator::{OperatorOrder, Refused, Verb};
-use crate::pow::{Puzzle, SeedSlot};
+use crate::pow::SeedSlot;
 use crate::samples::{MINUTE, SECOND, later, network, period, point, relay, rng, start};
 use crate::settings::{BackendPlace, BackendSettings, Publishers};
 
@@ -33,9 +34,14 @@ struct World {
     dials: Vec<(Duration, u32, usize)>,
     /// How dials end, if they do.
     undialled: Option<DialFailure>,
+    /// The tries whether backends verify work, and how they end, if they do.
+    proofs: Vec<(u32, IntroPoint, OwnWork)>,
+    proven: Option<Result<(), ProbeFailure>>,
     uploads: Vec<(Duration, Publication)>,
     began: Instant,
     deaf: bool,
+    /// What backends say over their links beside their points.
+    also: Offered,
     /// Whose points answer no probe; the others' do.
     dead: Option<BackendId>,
 }
@@ -52,9 +58,12 @@ impl World {
             fetches: 0,
             dials: Vec::new(),
             undialled: None,
+            proofs: Vec::new(),
+            proven: Some(Ok(())),
             uploads: Vec::new(),
             began: now.monotonic,
             deaf: false,
+            also: Offered::default(),
             dead: None,
         }
     }
@@ -105,15 +114,23 @@ impl World {
         while let Some(command) = self.balancer.poll_command() {
             let publication = match command {
                 Command::Publish(publication) => publication,
-                Command::Probe { backend, point } => {
+                Command::Probe { backend, point, .. } => {
                     self.probed(backend, &point);
                     continue;
                 }
-                Command::Dial { backend, points } => {
+                Command::Dial { backend, points, .. } => {
                     self.dials.push((self.now.monotonic - self.began, backend.0, points.len()));
                     if let Some(failure) = self.undialled.clone() {
                         let news = LinkNews::NotDialled(failure);
                         let answer = Fact::Link { backend, news };
+                        self.balancer.handle_fact(answer, self.now, &mut self.rng);
+                    }
+                    continue;
+                }
+                Command::Prove { backend, point, work } => {
+                    self.proofs.push((backend.0, point, work));
+                    if let Some(outcome) = self.proven.clone() {
+                        let answer = Fact::Proved { backend, outcome };
                         self.balancer.handle_fact(answer, self.now, &mut self.rng);
                     }
                     continue;
@@ -153,6 +170,12 @@ impl World {
             self.obey();
         }
         self.now = end;
+    }
+
+    /// Lets time pass and leaves the commands to the test.
+    fn pass_by(&mut self, time: Duration) {
+        self.now = later(self.now, time);
+        self.balancer.handle_timeout(self.now, &mut self.rng);
     }
 
     fn local(&mut self, backend: u32, sessions: &[u16]) {

@@ -24,6 +24,15 @@ pub struct Puzzle {
     pub effort: Effort,
 }
 
+/// Work that we do ourselves, for an introduction to a backend that verifies it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OwnWork {
+    /// Names the seed.
+    pub slot: SeedSlot,
+    /// How much.
+    pub effort: Effort,
+}
+
 impl Puzzle {
     /// Whether a descriptor with `published` says the same well enough: the same
     /// seed, and an effort from 0.85 to 1.15 of this one's (C tor's rule). Any

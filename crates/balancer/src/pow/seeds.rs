@@ -10,6 +10,7 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use serde::{Deserialize, Serialize};
 use sha3::{Digest as _, Sha3_256};
 
 use crate::onion::Period;
@@ -26,7 +27,7 @@ const VALID: std::ops::RangeInclusive<u64> = 105 * 60..=120 * 60;
 const ATTEMPTS: u8 = 4;
 
 /// The number of a slot of time, counted from 1970.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct SeedSlot(pub u64);
 
 /// The random part of a puzzle. It is public once it is published.
@@ -56,6 +57,15 @@ impl SeedSchedule {
     pub fn accepted(&self, now: SystemTime) -> [SeedSlot; 3] {
         let SeedSlot(current) = self.current(now);
         [SeedSlot(current.saturating_sub(1)), SeedSlot(current), SeedSlot(current + 1)]
+    }
+
+    /// The slots whose seeds those have to know who verify elsewhere: the current one, the
+    /// one before, and the next once it begins within `soon`, for it to be there by then.
+    /// No sooner: who has a seed before it is published can work in advance.
+    pub fn given(&self, now: SystemTime, soon: Duration) -> Vec<SeedSlot> {
+        let [before, current, next] = self.accepted(now);
+        let is_near = self.begins(next) <= now + soon;
+        [Some(before), Some(current), is_near.then_some(next)].into_iter().flatten().collect()
     }
 
     /// When a slot begins.

@@ -451,10 +451,10 @@ impl Judging {
         while let Some(command) = self.balancer.poll_command() {
             match command {
                 Command::Fetch { backend } => self.fetch(backend),
-                Command::Probe { backend, point } => self.probe(backend, point.session_id),
+                Command::Probe { backend, point, .. } => self.probe(backend, point.session_id),
                 Command::Replace { backend, session } => self.replace(backend, session),
                 Command::Publish(publication) => self.store(publication),
-                Command::Inspect { .. } | Command::Dial { .. } => {}
+                Command::Inspect { .. } | Command::Dial { .. } | Command::Prove { .. } => {}
             }
         }
         if let Some(at) = self.balancer.poll_timeout() {

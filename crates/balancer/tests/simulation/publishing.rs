@@ -278,7 +278,9 @@ impl Site {
                 Command::Dial { backend, .. } => {
                     Fact::Link { backend, news: LinkNews::NotDialled(DialFailure::NotOffered) }
                 }
-                Command::Probe { .. } | Command::Replace { .. } => unreachable!("not wanted"),
+                Command::Probe { .. } | Command::Prove { .. } | Command::Replace { .. } => {
+                    unreachable!("not wanted")
+                }
             };
             let delay = self.between(SECOND / 10, 5 * SECOND);
             let life = self.publishers[publisher].life;

@@ -287,7 +287,7 @@ impl Simulation {
                     [] => Condition::Unestablished,
                     _ => Condition::Serving,
                 };
-                let offered = Offered { condition, points, capabilities: Capabilities::default() };
+                let offered = Offered { condition, points, ..Offered::default() };
                 let number = self.time.number();
                 self.link(who, LinkNews::Reported { number, offered, flaw: None });
             }
@@ -398,11 +398,13 @@ impl Simulation {
                 Command::Fetch { backend } => self.fetch(backend),
                 Command::Publish(publication) => self.store(publication),
                 Command::Inspect { period, hsdir } => self.inspect(period, hsdir),
-                Command::Dial { backend, points } if self.plan.links => {
+                Command::Dial { backend, points, .. } if self.plan.links => {
                     self.dial(backend, &points);
                 }
                 Command::Dial { .. } => {}
-                Command::Probe { .. } | Command::Replace { .. } => unreachable!("not wanted"),
+                Command::Probe { .. } | Command::Prove { .. } | Command::Replace { .. } => {
+                    unreachable!("not wanted")
+                }
             }
         }
         if let Some(at) = self.balancer.poll_timeout() {

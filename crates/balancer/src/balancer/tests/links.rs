@@ -11,7 +11,7 @@ const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 impl World {
     /// Two remote backends with the points 1 to 3 and 4 to 6 in their descriptors,
     /// and published.
-    fn with_remotes(links: Links) -> Self {
+    pub(super) fn with_remotes(links: Links) -> Self {
         let settings = BalancerSettings { links, ..Self::settings(0, 2) };
         let mut world = Self::new(0, 2);
         world.balancer = Balancer::new(settings);
@@ -22,7 +22,7 @@ impl World {
     }
 
     /// The same, and links to both are up.
-    fn with_links() -> Self {
+    pub(super) fn with_links() -> Self {
         let mut world = Self::with_remotes(Links::Auto);
         world.pass(11 * SECOND);
         world.reports(0, 1, &[1, 2, 3]);
@@ -34,26 +34,32 @@ impl World {
         self.tell(Fact::Link { backend: BackendId(backend), news });
     }
 
-    fn says(&mut self, backend: u32, number: u64, condition: Condition, sessions: &[u16]) {
+    pub(super) fn says(
+        &mut self,
+        backend: u32,
+        number: u64,
+        condition: Condition,
+        sessions: &[u16],
+    ) {
         let points = sessions.iter().map(|n| point(*n, *n)).collect();
-        let offered = Offered { condition, points, capabilities: Capabilities::default() };
+        let offered = Offered { condition, points, ..self.also.clone() };
         self.news(backend, LinkNews::Reported { number, offered, flaw: None });
     }
 
-    fn reports(&mut self, backend: u32, number: u64, sessions: &[u16]) {
+    pub(super) fn reports(&mut self, backend: u32, number: u64, sessions: &[u16]) {
         self.says(backend, number, Condition::Serving, sessions);
     }
 
-    fn loses(&mut self, backend: u32) {
+    pub(super) fn loses(&mut self, backend: u32) {
         self.news(backend, LinkNews::Lost("the circuit broke".into()));
     }
 
-    fn fails(&mut self, backend: u32, failure: DialFailure) {
+    pub(super) fn fails(&mut self, backend: u32, failure: DialFailure) {
         self.news(backend, LinkNews::NotDialled(failure));
     }
 
     /// The sessions that the newest descriptor lists.
-    fn sessions(&self) -> Vec<u16> {
+    pub(super) fn sessions(&self) -> Vec<u16> {
         let number =
             |point: &IntroPoint| u16::from_be_bytes([point.session_id.0[0], point.session_id.0[1]]);
         let mut sessions: Vec<_> = self.newest().iter().map(number).collect();
@@ -61,17 +67,17 @@ impl World {
         sessions
     }
 
-    fn dials_of(&self, backend: u32) -> Vec<(u64, usize)> {
+    pub(super) fn dials_of(&self, backend: u32) -> Vec<(u64, usize)> {
         let of_it = self.dials.iter().filter(|(_, dialled, _)| *dialled == backend);
         of_it.map(|(at, _, points)| (at.as_secs(), *points)).collect()
     }
 
-    fn link(&self, backend: usize) -> Option<LinkState> {
+    pub(super) fn link(&self, backend: usize) -> Option<LinkState> {
         self.balancer.status().backends[backend].link
     }
 }
 
-fn unmet() -> DialFailure {
+pub(super) fn unmet() -> DialFailure {
     DialFailure::Unmet("the relay does not know the point".into())
 }
 
@@ -352,7 +358,8 @@ fn points_from_a_link_are_held_to_what_points_from_a_descriptor_are() {
     let bad = IntroPoint { service_ntor_key: [0; 32], ..point(50, 50) };
     let points = vec![bad, point(51, 51), point(51, 52)];
     let capabilities = Capabilities::default();
-    let offered = Offered { condition: Condition::Serving, points, capabilities };
+    let offered =
+        Offered { condition: Condition::Serving, points, capabilities, ..Offered::default() };
     world.news(0, LinkNews::Reported { number: 3, offered, flaw: None });
     world.pass(MINUTE);
     // One point against two: the shares are not to differ more.

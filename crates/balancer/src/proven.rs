@@ -1,0 +1,141 @@
+//! Whether a backend elsewhere verifies the work of clients: it says that it has the
+//! seeds, and has answered an introduction with a solution.
+//!
+//! Its word alone is not enough. A client that worked waits in vain where its solution is
+//! not understood, so each backend is tried before clients are sent there with work. That
+//! is done in peace, for under attack there is no time for it. One that begins anew has no
+//! seeds, says so, and is tried again.
+
+use std::time::{Duration, Instant};
+
+use super::fact::ProbeFailure;
+use super::link::WorkReport;
+use super::pow::{Effort, SeedSlot};
+use super::schedule::{Alarm, backoff};
+
+/// The delay after the first try that failed ...
+const RETRY_FIRST: Duration = Duration::from_secs(5);
+/// ... and at most.
+const RETRY_MOST: Duration = Duration::from_secs(10 * 60);
+/// After so long the answer to a try is given up as lost.
+const LIMIT: Duration = Duration::from_secs(3 * 60);
+
+/// What is known of one backend.
+#[derive(Debug, Default)]
+pub(super) struct WorkProof {
+    /// What it says, as long as that is to be believed.
+    told: Option<WorkReport>,
+    proven: bool,
+    /// Since when a try is under way.
+    asked_at: Option<Instant>,
+    /// When to try again.
+    next_at: Option<Instant>,
+    failures: u32,
+}
+
+impl WorkProof {
+    /// The backend says this now; `None`: nothing that would be believed.
+    pub(super) fn told(&mut self, told: Option<WorkReport>) {
+        self.told = told.filter(|work| work.slot.is_some());
+        if self.told.is_none() {
+            *self = Self::default();
+        }
+    }
+
+    /// Whether solutions for the seeds of this slot are verified there.
+    pub(super) fn holds(&self, slot: SeedSlot) -> bool {
+        self.proven && self.has_seeds(slot)
+    }
+
+    /// How much work its clients should do, by its word.
+    pub(super) fn effort(&self) -> Effort {
+        self.told.map_or(0, |told| told.effort)
+    }
+
+    /// Whether to try now with a solution for this slot; if so, the try counts as under
+    /// way.
+    pub(super) fn due(&mut self, slot: SeedSlot, alarm: &mut Alarm) -> bool {
+        if self.asked_at.is_some_and(|at| alarm.reached(at + LIMIT)) {
+            let lost = ProbeFailure::Inconclusive("no answer in time".into());
+            self.tried(&Err(lost), alarm.now());
+        }
+        let waits = self.next_at.is_some_and(|at| !alarm.reached(at));
+        if self.proven || self.asked_at.is_some() || waits || !self.has_seeds(slot) {
+            return false;
+        }
+        self.asked_at = Some(alarm.now());
+        alarm.reached(alarm.now() + LIMIT);
+        true
+    }
+
+    /// A try has ended.
+    pub(super) fn tried(&mut self, outcome: &Result<(), ProbeFailure>, now: Instant) {
+        if self.asked_at.take().is_none() {
+            return;
+        }
+        self.proven = outcome.is_ok();
+        self.failures = if self.proven { 0 } else { self.failures.saturating_add(1) };
+        self.next_at = Some(now + backoff(self.failures.max(1), RETRY_FIRST, RETRY_MOST));
+    }
+
+    fn has_seeds(&self, slot: SeedSlot) -> bool {
+        self.told.is_some_and(|told| told.slot >= Some(slot))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::samples::{MINUTE, SECOND, start};
+
+    const SLOT: SeedSlot = SeedSlot(7);
+
+    fn told(slot: u64) -> Option<WorkReport> {
+        Some(WorkReport { slot: Some(SeedSlot(slot)), effort: 3 })
+    }
+
+    #[test]
+    fn seeds_and_a_solution_that_was_answered_make_a_proof_and_neither_alone() {
+        let (now, mut proof) = (start().monotonic, WorkProof::default());
+        let due = |proof: &mut WorkProof, at| proof.due(SLOT, &mut Alarm::new(at));
+        assert!(!due(&mut proof, now), "it has said nothing");
+        proof.told(Some(WorkReport { slot: None, effort: 9 }));
+        assert!(!due(&mut proof, now) && proof.effort() == 0);
+        proof.told(told(6));
+        assert!(!due(&mut proof, now), "seeds that are out of date");
+        proof.told(told(7));
+        assert!(!proof.holds(SLOT) && due(&mut proof, now) && !due(&mut proof, now));
+        proof.tried(&Ok(()), now + SECOND);
+        assert!(proof.holds(SLOT) && !due(&mut proof, now + MINUTE));
+        // The next seeds need no other proof, only that it has them.
+        assert!(!proof.holds(SeedSlot(8)));
+        proof.told(told(8));
+        assert!(proof.holds(SeedSlot(8)) && proof.effort() == 3);
+        // Another process, which knows nothing.
+        proof.told(Some(WorkReport { slot: None, effort: 0 }));
+        proof.told(told(8));
+        assert!(!proof.holds(SeedSlot(8)) && due(&mut proof, now + MINUTE));
+    }
+
+    #[test]
+    fn a_try_that_fails_or_is_lost_is_made_again_ever_less_often() {
+        let (now, mut proof) = (start().monotonic, WorkProof::default());
+        proof.told(told(7));
+        let mut tries = Vec::new();
+        for second in 0..7200_u32 {
+            let at = now + second * SECOND;
+            if proof.due(SLOT, &mut Alarm::new(at)) {
+                tries.push(second);
+                if tries.len() != 3 {
+                    proof.tried(&Err(ProbeFailure::Point("no answer".into())), at);
+                }
+            }
+        }
+        assert!((15..25).contains(&tries.len()), "{tries:?}");
+        assert!(!proof.holds(SLOT));
+        // An answer that nobody waits for proves nothing.
+        proof.told(None);
+        proof.tried(&Ok(()), now);
+        assert!(!proof.proven);
+    }
+}

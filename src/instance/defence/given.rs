@@ -1,0 +1,139 @@
+//! The seeds that publishers of other addresses have given, for which their clients'
+//! solutions are verified here.
+//!
+//! Pure. Seeds outlive the control link over which they came: clients work for them until
+//! they expire. The other end may be hostile, so their number and their time are bounded.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use onionbraid_balancer::link::{GivenSeed, MAX_SEEDS, WorkOrder};
+use onionbraid_balancer::onion::OnionAddress;
+
+/// Seeds are kept no longer, whatever is said of them: they are valid for two hours at
+/// most, and given a little before.
+const LONGEST: Duration = Duration::from_hours(3);
+
+/// What the publishers of each address say now; `None`: clients are asked for nothing.
+pub(crate) type Told = BTreeMap<OnionAddress, Option<WorkOrder>>;
+
+/// The seeds of all addresses.
+#[derive(Debug, Default)]
+pub(super) struct Given {
+    by: BTreeMap<OnionAddress, Vec<GivenSeed>>,
+    /// Grows with every change.
+    version: u64,
+}
+
+impl Given {
+    /// Takes what publishers say now; nothing is kept of addresses that are none of these
+    /// `frontends`. True if something has changed.
+    pub(super) fn update(
+        &mut self,
+        told: &Told,
+        frontends: &[OnionAddress],
+        now: SystemTime,
+    ) -> bool {
+        let before = self.by.clone();
+        let latest = seconds(now + LONGEST);
+        for (frontend, order) in told {
+            match order {
+                Some(order) => {
+                    let seeds = order.seeds.iter().take(MAX_SEEDS).copied();
+                    let bounded =
+                        seeds.map(|it| GivenSeed { expires: it.expires.min(latest), ..it });
+                    self.by.insert(*frontend, self.with_older(*frontend, bounded.collect()));
+                }
+                None => drop(self.by.remove(frontend)),
+            }
+        }
+        self.by.retain(|frontend, seeds| {
+            seeds.retain(|seed| seed.expires > seconds(now));
+            frontends.contains(frontend) && !seeds.is_empty()
+        });
+        let has_changed = self.by != before;
+        self.version += u64::from(has_changed);
+        has_changed
+    }
+
+    /// Those seeds, with the times that were noted when they came first.
+    fn with_older(&self, frontend: OnionAddress, seeds: Vec<GivenSeed>) -> Vec<GivenSeed> {
+        let known = self.by.get(&frontend);
+        let older = |seed: GivenSeed| {
+            let same = |it: &&GivenSeed| {
+                (it.period, it.slot, it.seed) == (seed.period, seed.slot, seed.seed)
+            };
+            known.and_then(|known| known.iter().find(same)).copied().unwrap_or(seed)
+        };
+        seeds.into_iter().map(older).collect()
+    }
+
+    /// All of them, with the address of each.
+    pub(super) fn seeds(&self) -> impl Iterator<Item = (OnionAddress, GivenSeed)> {
+        self.by.iter().flat_map(|(frontend, seeds)| seeds.iter().map(|seed| (*frontend, *seed)))
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.by.is_empty()
+    }
+
+    /// Tells whether something has changed since it was asked last.
+    pub(super) fn version(&self) -> u64 {
+        self.version
+    }
+}
+
+fn seconds(at: SystemTime) -> u64 {
+    at.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use onionbraid_balancer::onion::Period;
+    use onionbraid_balancer::pow::SeedSlot;
+
+    const NOW: SystemTime = UNIX_EPOCH;
+
+    fn address(n: u8) -> OnionAddress {
+        OnionAddress::from_public_key([n; 32])
+    }
+
+    fn seed(slot: u64, expires: u64) -> GivenSeed {
+        let period = Period { number: 1, length_minutes: 1440, offset_seconds: 0 };
+        GivenSeed { period, slot: SeedSlot(slot), seed: [1; 32], expires }
+    }
+
+    fn told(frontend: u8, seeds: Vec<GivenSeed>) -> Told {
+        [(address(frontend), Some(WorkOrder { effort: 7, seeds }))].into()
+    }
+
+    #[test]
+    fn seeds_outlive_the_link_until_they_expire_and_go_with_the_frontend() {
+        let (mut given, frontends) = (Given::default(), [address(1), address(2)]);
+        assert!(given.update(&told(1, vec![seed(1, 100), seed(2, 200)]), &frontends, NOW));
+        assert!(given.update(&told(2, vec![seed(1, 300)]), &frontends, NOW));
+        let version = given.version();
+        assert!(!given.update(&Told::new(), &frontends, NOW + Duration::from_secs(99)));
+        assert_eq!((given.seeds().count(), given.version()), (3, version));
+        assert!(given.update(&Told::new(), &frontends, NOW + Duration::from_secs(100)));
+        assert_eq!(given.seeds().count(), 2);
+        assert!(given.update(&Told::new(), &[address(1)], NOW + Duration::from_secs(100)));
+        assert!(given.seeds().all(|(frontend, _)| frontend == address(1)));
+        // Clients are asked for nothing any more.
+        assert!(given.update(&[(address(1), None)].into(), &frontends, NOW));
+        assert!(given.is_empty() && given.version() > version);
+    }
+
+    #[test]
+    fn a_hostile_publisher_fills_no_memory_and_keeps_no_seed_for_ever() {
+        let (mut given, frontends) = (Given::default(), [address(1)]);
+        let many = told(1, (0..10_000).map(|slot| seed(slot, u64::MAX)).collect());
+        assert!(given.update(&many, &frontends, NOW));
+        assert_eq!(given.seeds().count(), MAX_SEEDS);
+        // Saying it again makes them no younger.
+        assert!(!given.update(&many, &frontends, NOW + LONGEST / 2));
+        assert!(given.update(&Told::new(), &frontends, NOW + LONGEST) && given.is_empty());
+        assert!(!given.update(&told(9, vec![seed(1, 100)]), &frontends, NOW) && given.is_empty());
+    }
+}
