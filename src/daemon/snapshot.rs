@@ -68,7 +68,7 @@ pub(super) struct ServiceView {
     address: OnionAddress,
     /// What its balancer says.
     status: Status,
-    /// What clients are asked for.
+    /// What the descriptor asks clients for.
     asked: Option<Puzzle>,
     /// The backend of each introduction point that its balancer knows.
     owners: Owners,
@@ -219,7 +219,7 @@ impl ServiceView {
             nickname: nickname.to_owned(),
             address,
             status: balancer.status(),
-            asked: balancer.asked(),
+            asked: balancer.published_puzzle(),
             owners: owners.collect(),
             at_work: None,
         }

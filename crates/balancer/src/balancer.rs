@@ -170,7 +170,12 @@ impl Balancer {
         Some((heard, standing))
     }
 
-    /// What clients are asked for; `None`: nothing, ever.
+    /// What the last descriptor asks clients for.
+    pub fn published_puzzle(&self) -> Option<Puzzle> {
+        self.publisher.puzzle()
+    }
+
+    /// What clients are to be asked for; `None`: nothing, ever.
     pub fn asked(&self) -> Option<Puzzle> {
         self.puzzles.asked(&live(&self.backends, self.withdrawing))
     }

@@ -8,6 +8,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
+mod attacks;
 mod judging;
 mod publishing;
 mod simulation;
@@ -125,6 +126,33 @@ fn who_dies_with_a_link_is_out_of_the_descriptor_within_a_minute() {
         deaths += noticed;
     }
     assert!(deaths > 3 * worlds, "{deaths} in {worlds} worlds");
+}
+
+/// A week of links that come and go, deaths and attacks; how often work was asked for, and
+/// how often somebody elsewhere was listed then.
+fn week_of_attacks(seed: u64) -> (usize, usize) {
+    let locals = (seed % 3) as u32;
+    let remotes = 1 + (seed / 3 % 4) as u32;
+    let plan = Plan { seed, locals, remotes, links: true, attacks: true, ..Plan::default() };
+    let mut simulation = Simulation::new(plan);
+    for _ in 0..7 {
+        simulation.run(24 * HOUR - 30 * MINUTE, true);
+        simulation.end_attack();
+        simulation.run(30 * MINUTE, false);
+        simulation.check_calm();
+    }
+    (simulation.attacks.asked, simulation.attacks.elsewhere)
+}
+
+#[test]
+fn weeks_of_attacks_and_lost_links_violate_no_property() {
+    let (mut asked, mut elsewhere) = (0, 0);
+    for seed in seeds(1_000, 2) {
+        let week = week_of_attacks(seed);
+        asked += week.0;
+        elsewhere += week.1;
+    }
+    assert!(asked > 0 && elsewhere > 0, "{asked} {elsewhere}");
 }
 
 #[test]

@@ -93,7 +93,7 @@ impl Site {
             rng: StdRng::seed_from_u64(plan.seed),
             time: Timeline::new(),
             network: Network::new(1440),
-            backends: (0..plan.backends).map(|_| SimBackend::new(plan.local)).collect(),
+            backends: (0..plan.backends).map(|_| SimBackend::new(plan.local, false)).collect(),
             publishers: Vec::new(),
             since: BTreeMap::new(),
             uploads: BTreeMap::new(),

@@ -18,6 +18,7 @@ use onionbraid_balancer::{BackendPlace, BackendSettings, Balancer, BalancerSetti
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 
+use super::attacks::Attacks;
 use super::timeline::Timeline;
 use super::world::{Network, SimBackend, point};
 
@@ -38,6 +39,9 @@ pub(crate) struct Plan {
     pub(crate) deaths: bool,
     /// Whether remote backends have control links, which come and go.
     pub(crate) links: bool,
+    /// Whether clients are asked for work now and then; every second backend elsewhere
+    /// verifies it.
+    pub(crate) attacks: bool,
 }
 
 impl Default for Plan {
@@ -50,11 +54,12 @@ impl Default for Plan {
             intro_relays: u16::MAX,
             deaths: true,
             links: false,
+            attacks: false,
         }
     }
 }
 
-enum Event {
+pub(crate) enum Event {
     Tell(Fact),
     /// A new consensus.
     Consensus,
@@ -76,20 +81,27 @@ enum Event {
     Break(usize, u64),
     /// One that had a link when it died this death is out of the descriptor.
     Out(usize, u64),
+    /// So much work is needed from now on.
+    Effort(u32),
+    /// The seeds of the next slot are given; the slot begins.
+    Seeds,
+    Slot,
+    /// A backend gets them over this link.
+    Given(usize, u64),
 }
 
 pub(crate) struct Simulation {
-    plan: Plan,
+    pub(crate) plan: Plan,
     balancer: Balancer,
     network: Network,
-    backends: Vec<SimBackend>,
+    pub(crate) backends: Vec<SimBackend>,
     /// The world's dice, and the balancer's.
     rng: StdRng,
     its_rng: StdRng,
-    time: Timeline<Event>,
-    trouble: bool,
+    pub(crate) time: Timeline<Event>,
+    pub(crate) trouble: bool,
     /// Whose every session is or was.
-    owners: BTreeMap<SessionId, BackendId>,
+    pub(crate) owners: BTreeMap<SessionId, BackendId>,
     /// What the last upload listed ...
     newest: Vec<IntroPoint>,
     /// ... and since when.
@@ -103,7 +115,8 @@ pub(crate) struct Simulation {
     removals_forbidden: bool,
     rotations: usize,
     /// The links that are up, by the number of each.
-    links: BTreeMap<usize, u64>,
+    pub(crate) links: BTreeMap<usize, u64>,
+    pub(crate) attacks: Attacks,
     /// How many were lost, and how many deaths were noticed by that.
     broken: usize,
     noticed: usize,
@@ -133,7 +146,9 @@ impl Simulation {
             plan,
             balancer,
             network: Network::new(plan.period_minutes),
-            backends: backends.map(|n| SimBackend::new(n < plan.locals)).collect(),
+            backends: backends
+                .map(|n| SimBackend::new(n < plan.locals, plan.attacks && n % 2 == 0))
+                .collect(),
             rng: StdRng::seed_from_u64(plan.seed),
             its_rng: StdRng::seed_from_u64(!plan.seed),
             trouble: false,
@@ -148,12 +163,16 @@ impl Simulation {
             removals_forbidden: false,
             rotations: 0,
             links: BTreeMap::new(),
+            attacks: Attacks::default(),
             broken: 0,
             noticed: 0,
         };
         simulation.time.schedule(Duration::ZERO, Event::Consensus);
         for who in 0..simulation.backends.len() {
             simulation.begin_life(who);
+        }
+        if plan.attacks {
+            simulation.begin_attacks();
         }
         simulation
     }
@@ -182,21 +201,21 @@ impl Simulation {
         self.time.advance(end);
     }
 
-    fn between(&mut self, low: Duration, high: Duration) -> Duration {
+    pub(crate) fn between(&mut self, low: Duration, high: Duration) -> Duration {
         self.rng.random_range(low..=high)
     }
 
-    fn chance(&mut self, of: f64) -> bool {
+    pub(crate) fn chance(&mut self, of: f64) -> bool {
         self.trouble && self.rng.random_bool(of)
     }
 
     #[track_caller]
-    fn check(&self, holds: bool, what: &str) {
+    pub(crate) fn check(&self, holds: bool, what: &str) {
         let hours = self.time.hours();
         assert!(holds, "seed {} after {hours:.4} h: {what}", self.plan.seed);
     }
 
-    fn tell(&mut self, fact: Fact) {
+    pub(crate) fn tell(&mut self, fact: Fact) {
         if let Fact::Uploaded { period, hsdir, as_of, .. } = &fact {
             let place = (*period, *hsdir);
             if self.in_flight.get(&place).is_some_and(|(awaited, _)| awaited == as_of) {
@@ -258,6 +277,7 @@ impl Simulation {
                 let backend = &mut self.backends[who];
                 (backend.alive, backend.life) = (false, backend.life + 1);
                 backend.points.clear();
+                backend.seeds = None;
                 if backend.local {
                     self.points_changed(who);
                 }
@@ -274,6 +294,9 @@ impl Simulation {
                 let link = self.time.number();
                 self.links.insert(who, link);
                 self.time.schedule(Duration::ZERO, Event::Report(who, link));
+                if self.plan.attacks {
+                    self.time.schedule(SECOND, Event::Given(who, link));
+                }
                 let delay = self.between(MINUTE, 2 * HOUR);
                 self.time.schedule(delay, Event::Break(who, link));
             }
@@ -287,7 +310,8 @@ impl Simulation {
                     [] => Condition::Unestablished,
                     _ => Condition::Serving,
                 };
-                let offered = Offered { condition, points, ..Offered::default() };
+                let work = self.work_of(who);
+                let offered = Offered { condition, points, work, ..Offered::default() };
                 let number = self.time.number();
                 self.link(who, LinkNews::Reported { number, offered, flaw: None });
             }
@@ -307,9 +331,15 @@ impl Simulation {
                 }
             }
             Event::Revive(who) => self.begin_life(who),
+            Event::Effort(effort) => self.effort(effort),
+            Event::Seeds => self.seeds(),
+            Event::Slot => self.slot(),
+            Event::Given(who, link) if self.links.get(&who) == Some(&link) => {
+                self.given(who, link);
+            }
             Event::Die(who) => self.next_trouble(who),
             Event::Establish(..) | Event::Republish(..) | Event::Republished(..) => {}
-            Event::Report(..) | Event::Break(..) | Event::Out(..) => {}
+            Event::Report(..) | Event::Break(..) | Event::Out(..) | Event::Given(..) => {}
         }
     }
 
@@ -402,9 +432,8 @@ impl Simulation {
                     self.dial(backend, &points);
                 }
                 Command::Dial { .. } => {}
-                Command::Probe { .. } | Command::Prove { .. } | Command::Replace { .. } => {
-                    unreachable!("not wanted")
-                }
+                Command::Prove { backend, point, work } => self.prove(backend, &point, work),
+                Command::Probe { .. } | Command::Replace { .. } => unreachable!("not wanted"),
             }
         }
         if let Some(at) = self.balancer.poll_timeout() {
@@ -413,7 +442,7 @@ impl Simulation {
     }
 
     /// Answers in a moment, seldom late, and now and then not at all.
-    fn answer(&mut self, fact: Fact) {
+    pub(crate) fn answer(&mut self, fact: Fact) {
         let delay = if self.chance(0.02) {
             self.between(MINUTE, 3 * MINUTE)
         } else {
@@ -493,6 +522,7 @@ impl Simulation {
     }
 
     fn check_upload(&mut self, publication: &Publication) {
+        self.check_work(publication);
         let Publication { period, hsdir, as_of, points, .. } = publication;
         self.check((1..=20).contains(&points.len()), "1 to 20 points");
         let sessions: BTreeSet<_> = points.iter().map(|point| point.session_id).collect();
@@ -532,7 +562,8 @@ impl Simulation {
             let listed = self.listed();
             for (n, backend) in (0..).zip(&status.backends) {
                 let live = matches!(backend.state, BackendState::Up | BackendState::Stale);
-                let absent = live && !listed.contains(&BackendId(n));
+                let held_back = backend.reason.as_deref().is_some_and(|it| it.starts_with("held"));
+                let absent = live && !held_back && !listed.contains(&BackendId(n));
                 self.check(!absent, "every backend believed to live is in a new list");
             }
         }
@@ -598,7 +629,7 @@ impl Simulation {
         view
     }
 
-    fn all_down(&self) -> bool {
+    pub(crate) fn all_down(&self) -> bool {
         let backends = self.balancer.status().backends;
         backends.iter().all(|b| !matches!(b.state, BackendState::Up | BackendState::Stale))
     }

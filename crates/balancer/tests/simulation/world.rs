@@ -19,12 +19,17 @@ pub(crate) struct SimBackend {
     pub(crate) published: Vec<(u64, Vec<IntroPoint>, SystemTime)>,
     /// Moves on with every death, so that events of an earlier life are void.
     pub(crate) life: u64,
+    /// Whether it verifies the work of clients, once it has seeds: up to this slot.
+    pub(crate) verifies: bool,
+    pub(crate) seeds: Option<u64>,
 }
 
 impl SimBackend {
-    pub(crate) fn new(local: bool) -> Self {
+    pub(crate) fn new(local: bool, verifies: bool) -> Self {
         Self {
             local,
+            verifies,
+            seeds: None,
             alive: true,
             points: Vec::new(),
             changed_at: SystemTime::UNIX_EPOCH,
