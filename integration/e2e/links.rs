@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use onionbraid::observe::Snapshot;
 use onionbraid::observe::snapshot::{Backend, BackendState, LinkState};
+use onionbraid_balancer::onion::OnionAddress;
 
 use super::frontend::{Frontend, PAGE, Prepared, SOON, everywhere, points_on_hsdirs, service};
 use crate::network;
@@ -209,6 +210,67 @@ async fn a_backend_that_ends_in_order_is_out_before_it_stops_and_no_request_fail
     // What its descriptor says is not believed over its word; started again it is back.
     pair.backend.restart_stopped().unwrap();
     pair.until_listed(true).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_publishers_hold_links_to_one_backend_and_strangers_find_no_port_there() {
+    let network = network::shared().await.unwrap();
+    let origin = Origin::start("there").unwrap();
+    let names = ["link-two-first", "link-two-second"];
+    let publishers = names.map(|name| Prepared::new(network, name).unwrap().on_a_socket());
+    let onions = [0, 1].map(|n: usize| publishers[n].address().unwrap());
+    let backend = Prepared::new(network, "link-two-backend").unwrap();
+    let own = backend.address().unwrap();
+    let keys = |frontends: &str| {
+        format!("frontends = [{frontends}]\nproxy_ports = [['80', '{}']]", origin.address)
+    };
+    let both = format!("'{}', '{}'", onions[0], onions[1]);
+    let backend = backend.start(&keys(&both)).unwrap();
+    backend.ready().await.unwrap();
+    let keys_of =
+        format!("local_instances = 0\nbackends = [{{ address = '{own}', name = 'there' }}]");
+    let publishers = publishers.map(|publisher| publisher.start(&keys_of).unwrap());
+    let is = |state| move |snapshot: &Snapshot| there(snapshot).link == Some(state);
+    for publisher in &publishers {
+        publisher.daemon.until("linked", SOON, is(LinkState::Up)).await.unwrap();
+    }
+    let checked = publishers[0].command(&["check", "--online"]).await.unwrap();
+    let said = String::from_utf8_lossy(&checked.stdout).into_owned();
+    assert!(said.contains("control link to there: up"), "{said}");
+
+    // The port of the first one's link is like any other that is not in use.
+    let address = |onion: &str| onion.parse::<OnionAddress>().unwrap();
+    let port = onionbraid_balancer::link::port(&address(&own), &address(&onions[0]));
+    let stranger = network.client("stranger-of-link-two").await.unwrap();
+    stranger.get("page", &own, "/", PAGE).await.unwrap();
+    let mut refusals = Vec::new();
+    for port in [port, port ^ 1] {
+        let refused = stranger.get_at("port", &own, port, "/", PAGE).await;
+        refusals.push(format!("{:#}", refused.unwrap_err()).replace(&port.to_string(), "PORT"));
+    }
+    let without_times = |text: &String| text.split(" after ").next().map(str::to_owned);
+    assert_eq!(without_times(&refusals[0]), without_times(&refusals[1]), "{refusals:?}");
+
+    // What an operator says at one publisher, the backend shows.
+    let drained = |wanted: bool| {
+        move |snapshot: &Snapshot| {
+            let mut problems = service(snapshot).problems.iter();
+            problems.any(|problem| problem.contains("a publisher drains this backend")) == wanted
+        }
+    };
+    let orders = ["drain", "ready"];
+    for (order, wanted) in orders.into_iter().zip([true, false]) {
+        let mut words = vec!["backend", "shop", "there", order];
+        words.extend((order == "drain").then_some("--force"));
+        let obeyed = publishers[0].command(&words).await.unwrap();
+        assert!(obeyed.status.success(), "{obeyed:?}");
+        backend.daemon.until("told", SOON, drained(wanted)).await.unwrap();
+    }
+
+    // The first one is no frontend any more: its link ends, the other one's stays.
+    backend.reload(&keys(&format!("'{}'", onions[1]))).unwrap();
+    publishers[0].daemon.until("unlinked", SOON, is(LinkState::Down)).await.unwrap();
+    assert!(is(LinkState::Up)(&publishers[1].daemon.status().await.unwrap()));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -31,7 +31,19 @@ impl Client {
         path: &str,
         limit: Duration,
     ) -> Result<Response> {
-        fetch(self.socks, isolation, onion, 80, path, limit).await
+        self.get_at(isolation, onion, 80, path, limit).await
+    }
+
+    /// The same at another port.
+    pub async fn get_at(
+        &self,
+        isolation: &str,
+        onion: &str,
+        port: u16,
+        path: &str,
+        limit: Duration,
+    ) -> Result<Response> {
+        fetch(self.socks, isolation, onion, port, path, limit).await
     }
 
     /// Forgets all descriptors and circuits, as a user's "New Identity" does.

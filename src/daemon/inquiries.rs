@@ -13,6 +13,8 @@ use crate::inquiry::{self, points, published};
 use crate::tor::bootstrap::Tor;
 use crate::tor::network::Network;
 
+use onionbraid_balancer::onion::OnionAddress;
+
 use super::orders::{Orders, read, write};
 use super::snapshot::Board;
 
@@ -60,9 +62,17 @@ async fn answer(
             let mut answer = points::ask(&network?, &question).await;
             for (asked, answer) in question.services.iter().zip(&mut answer.services) {
                 answer.running = board.here(&asked.address).service.map(|service| {
-                    let addresses = service.backends.into_iter().filter_map(|it| it.address);
-                    let backends = addresses.filter_map(|address| address.parse().ok());
-                    points::Running { backends: backends.collect() }
+                    let backends = service.backends.iter();
+                    let remote = backends
+                        .filter_map(|it| Some((it.address.as_ref()?.parse().ok()?, it.link)));
+                    let remote: Vec<(OnionAddress, _)> = remote.collect();
+                    points::Running {
+                        backends: remote.iter().map(|(address, _)| *address).collect(),
+                        links: remote
+                            .iter()
+                            .filter_map(|(of, link)| Some((*of, (*link)?)))
+                            .collect(),
+                    }
                 });
             }
             write(&answer)

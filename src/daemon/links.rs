@@ -32,13 +32,19 @@ pub(super) struct Links {
     frontend: OnionAddress,
     /// The seeds of the address, ...
     puzzles: Puzzles,
-    /// ... and those that backends were given last, with the time period and the slots.
-    given: Option<((TimePeriod, Vec<SeedSlot>), Vec<GivenSeed>)>,
+    /// ... and those that backends were given last.
+    given: Option<Given>,
     held: BTreeMap<BackendId, Held>,
     /// Each dials once, and tells what comes of it.
     tasks: JoinSet<()>,
     told: mpsc::Sender<Fact>,
     facts: mpsc::Receiver<Fact>,
+}
+
+/// The seeds that were given for a time period and slots.
+struct Given {
+    of: (TimePeriod, Vec<SeedSlot>),
+    seeds: Vec<GivenSeed>,
 }
 
 /// A link, or the attempt to have one.
@@ -118,14 +124,14 @@ impl Links {
         if let Ok(directory) = self.network.directory() {
             let current = directory.hs_time_period();
             let slots = self.puzzles.slots_given(now().wall);
-            if self.given.as_ref().is_none_or(|(of, _)| *of != (current, slots.clone())) {
+            if self.given.as_ref().is_none_or(|given| given.of != (current, slots.clone())) {
                 let periods = [current.prev(), Some(current), current.next()];
                 let periods: Vec<_> = periods.into_iter().flatten().map(from_arti).collect();
                 let seeds = self.puzzles.given(&periods, &slots);
-                self.given = Some(((current, slots), seeds));
+                self.given = Some(Given { of: (current, slots), seeds });
             }
         }
-        let seeds = self.given.as_ref().map(|(_, seeds)| seeds.clone()).unwrap_or_default();
+        let seeds = self.given.as_ref().map(|given| given.seeds.clone()).unwrap_or_default();
         WorkOrder { effort, seeds }
     }
 

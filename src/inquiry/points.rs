@@ -3,7 +3,7 @@
 //! Asks each of them as a client of the service would: those in the backends'
 //! own descriptors, and those that the service itself has published.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use futures::FutureExt as _;
 use futures::future::{BoxFuture, join_all};
@@ -18,6 +18,7 @@ use crate::tor::network::Network;
 use crate::tor::probe::{self, Request, Steps, Verdict};
 use onionbraid_balancer::fact::FetchFailure;
 use onionbraid_balancer::onion::{IntroPoint, OnionAddress};
+use onionbraid_balancer::status::LinkState;
 
 /// Points, and descriptors, that are asked for at a time, of all services
 /// together. A probe takes two circuits.
@@ -81,6 +82,9 @@ pub struct ServiceAnswer {
 pub struct Running {
     /// The addresses of its backends elsewhere.
     pub backends: BTreeSet<OnionAddress>,
+    /// How the control links to those are that have one.
+    #[serde(default)]
+    pub links: BTreeMap<OnionAddress, LinkState>,
 }
 
 /// Whose introduction points they are.

@@ -126,12 +126,9 @@ async fn each_publisher_is_told_which_of_the_seeds_of_its_own_address_are_verifi
     let mut ends = Ends::linked();
     assert_eq!(ends.next().await, says(1, Condition::Serving));
     let address = |n| OnionAddress::from_public_key([n; 32]);
-    let mut number = 1;
     // The publisher is that of 1.
-    for (slots, expected) in
-        [(vec![], None), (vec![(2, 9)], None), (vec![(1, 7), (2, 9)], Some(SeedSlot(7)))]
-    {
-        number += 1;
+    let told = [(vec![], None), (vec![(2, 9)], None), (vec![(1, 7), (2, 9)], Some(SeedSlot(7)))];
+    for (number, (slots, expected)) in (2..).zip(told) {
         let slots = slots.into_iter().map(|(n, slot)| (address(n), SeedSlot(slot))).collect();
         ends.said.send_modify(|said| {
             said.report.number = number;

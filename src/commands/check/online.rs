@@ -11,7 +11,7 @@ use super::advice;
 use crate::commands::Failure;
 use crate::commands::descriptor::backends;
 use crate::commands::inquire::{By, inquire};
-use crate::config::{Config, Environment, ServiceConfig};
+use crate::config::{Config, Environment, RemoteBackend, ServiceConfig};
 use crate::exit::Exit;
 use crate::inquiry::POINTS;
 use crate::inquiry::points::{
@@ -20,7 +20,9 @@ use crate::inquiry::points::{
 use crate::inquiry::tries::Standing;
 use crate::observe::table::table;
 use crate::tor::probe::Steps;
+use onionbraid_balancer::Links;
 use onionbraid_balancer::onion::OnionAddress;
+use onionbraid_balancer::status::LinkState;
 
 /// A service to ask about.
 pub(super) struct Asked<'a> {
@@ -44,6 +46,9 @@ pub(super) fn check(
     let answer: Answer = answer;
     for (asked, answer) in asked.iter().zip(&answer.services) {
         write_service(asked, answer, out)?;
+        for line in answer.running.iter().flat_map(|running| links(asked.service, running)) {
+            writeln!(out, "    {line}")?;
+        }
         if by == By::Daemon
             && let Some(difference) = difference(asked.service, answer.running.as_ref())
         {
@@ -78,6 +83,20 @@ fn question(asked: &Asked<'_>) -> ServiceQuestion {
 /// The port that is tried: what `probe` says, else the service's first.
 pub(super) fn port(service: &ServiceConfig) -> u16 {
     service.probe.as_ref().map_or_else(|| service.first_port(), |probe| probe.port)
+}
+
+/// How the control links of the running daemon are, one line for each backend.
+fn links(service: &ServiceConfig, running: &Running) -> Vec<String> {
+    let used = service.backends.iter().filter(|it| running.backends.contains(&it.address));
+    let line =
+        |RemoteBackend { name, address, .. }: &RemoteBackend| match running.links.get(address) {
+            Some(LinkState::Up) => format!("control link to {name}: up"),
+            Some(LinkState::Down) => {
+                format!("control link to {name}: down; what its descriptor says is used")
+            }
+            None => format!("control link to {name}: none, as with every C tor backend"),
+        };
+    used.filter(|_| service.link != Links::Never).map(line).collect()
 }
 
 /// What the running daemon does otherwise than the files say.
@@ -171,8 +190,33 @@ fn times(steps: &Steps) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
-    use crate::config::RemoteBackend;
+
+    #[test]
+    fn each_backend_that_the_daemon_uses_is_named_with_the_state_of_its_control_link() {
+        let addresses = [1, 2, 3, 4].map(|n| OnionAddress::from_public_key([n; 32]));
+        let mut service = ServiceConfig::with_defaults("shop".parse().unwrap());
+        let backend = |(name, address): (&str, OnionAddress)| RemoteBackend {
+            address,
+            name: name.into(),
+            weight: 1,
+        };
+        service.backends =
+            ["berlin", "oslo", "rome", "new"].into_iter().zip(addresses).map(backend).collect();
+        let links = [(addresses[0], LinkState::Up), (addresses[1], LinkState::Down)].into();
+        let running = Running { backends: addresses[..3].iter().copied().collect(), links };
+        // What another process reads of it.
+        let running = serde_json::from_slice(&serde_json::to_vec(&running).unwrap()).unwrap();
+        let lines = super::links(&service, &running);
+        assert_eq!(lines.len(), 3, "{lines:?}");
+        assert_eq!(lines[0], "control link to berlin: up");
+        assert!(lines[1].starts_with("control link to oslo: down"), "{lines:?}");
+        assert!(lines[2].starts_with("control link to rome: none"), "{lines:?}");
+        service.link = Links::Never;
+        assert!(super::links(&service, &running).is_empty());
+    }
 
     #[test]
     fn what_the_daemon_has_not_read_yet_is_said() {
@@ -181,7 +225,8 @@ mod tests {
         let backend = |name: &str, address| RemoteBackend { address, name: name.into(), weight: 1 };
         service.backends = vec![backend("berlin", berlin), backend("oslo", oslo)];
         let runs = |backends: &[OnionAddress]| {
-            let running = Running { backends: backends.iter().copied().collect() };
+            let backends = backends.iter().copied().collect();
+            let running = Running { backends, links: BTreeMap::new() };
             difference(&service, Some(&running))
         };
         assert_eq!(runs(&[oslo, berlin]), None);

@@ -42,7 +42,8 @@ impl Simulation {
     pub(crate) fn begin_attacks(&mut self) {
         (self.attacks.slot, self.attacks.given) = (1, 1);
         self.time.schedule(Duration::ZERO, Event::Effort(0));
-        self.time.schedule(SLOT - BEFORE, Event::Seeds);
+        let given = SLOT - BEFORE - self.between(Duration::ZERO, SECOND);
+        self.time.schedule(given, Event::Seeds);
         self.next_attack();
     }
 
