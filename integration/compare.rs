@@ -188,7 +188,7 @@ async fn serve(origin: SocketAddr, listen: SocketAddr) -> Result<()> {
         let (stream, _) = listener.accept().await?;
         stream.set_nodelay(true)?;
         let proxy = Arc::clone(&proxy);
-        let visitor = Visitor { circuit, port: 80, onion: "example.onion".into() };
+        let visitor = Visitor { circuit, port: 80, onion: "example.onion".into(), tls: false };
         tokio::spawn(async move { proxy.serve(stream, visitor, NoCircuit).await });
     }
     Ok(())

@@ -26,6 +26,7 @@ mod application;
 mod arti;
 mod backends;
 mod backends_file;
+mod certificates;
 mod changes;
 mod document;
 mod environment;

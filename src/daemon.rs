@@ -25,10 +25,12 @@
 
 mod backends_files;
 mod brim;
+mod certificates;
 mod drain;
 mod event_loop;
 mod fetches;
 mod file_handles;
+mod file_looks;
 mod inquiries;
 mod instances;
 mod links;

@@ -3,6 +3,7 @@
 //! asks Tor, a file or a clock.
 
 pub mod brief;
+pub(crate) mod certificates;
 #[cfg(test)]
 mod everywhere;
 #[cfg(test)]

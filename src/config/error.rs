@@ -184,6 +184,10 @@ pub(crate) enum Wanted {
     Directory,
     /// Certificates of authorities, in PEM.
     Certificates,
+    /// The certificate of a port, in PEM.
+    Certificate,
+    /// Its key.
+    TlsKey,
     /// A page.
     Page,
 }

@@ -16,6 +16,7 @@ use rustls::pki_types::pem::PemObject as _;
 use super::error::{ConfigError, NamedFile, Report, Wanted};
 use super::reader::Item;
 use super::storage;
+use onionbraid_proxy::tls::certificate::Certificate;
 
 /// The longest page for an answer of ours, in bytes.
 const MAX_PAGE: u64 = 256 * 1024;
@@ -73,6 +74,13 @@ fn wrong_with(path: &Path, wanted: Wanted) -> Result<(), ConfigError> {
     let told = |error: io::Error| unreadable(path, wanted, &error);
     match wanted {
         Wanted::Key => fs::metadata(path).map(drop).map_err(told),
+        Wanted::TlsKey => at_most(path, MAX_CERTIFICATES).map(drop).map_err(told),
+        Wanted::Certificate => {
+            at_most(path, MAX_CERTIFICATES).map_err(told)?;
+            Certificate::of_file(path)
+                .map(drop)
+                .map_err(|problem| ConfigError::general(problem.to_string()))
+        }
         Wanted::Directory => fs::read_dir(path).map(drop).map_err(told),
         Wanted::Page => at_most(path, MAX_PAGE).map_err(told)?.map(drop).ok_or_else(|| {
             let path = path.display();
@@ -133,6 +141,10 @@ fn unreadable(path: &Path, wanted: Wanted, error: &io::Error) -> ConfigError {
         (io::ErrorKind::NotADirectory, Wanted::Directory) => {
             format!("{path} is no directory: name the one that the file lies in")
         }
+        (io::ErrorKind::NotFound, Wanted::Certificate | Wanted::TlsKey) => format!(
+            "there is no file {path}; `onionbraid certificate self-signed SERVICE` makes a \
+             certificate and its key"
+        ),
         (io::ErrorKind::NotFound, _) => format!("there is no file {path}"),
         (io::ErrorKind::IsADirectory, _) => format!("{path} is a directory: name the file in it"),
         _ => format!("{path}: {error}"),

@@ -90,11 +90,7 @@ pub(crate) fn to_toml(settings: &HttpSettings, rules: &ProxyRules) -> toml::Tabl
     let mut table = keys::show(keys, settings);
     let mut ports = toml::Table::new();
     for rule in &rules.0 {
-        let own = match &rule.target {
-            ProxyTarget::Http(target) => &target.settings,
-            ProxyTarget::Files(target) => &target.settings,
-            _ => continue,
-        };
+        let Some(own) = rule.target.settings() else { continue };
         if **own != *settings {
             ports.insert(PortRange(&rule.ports).to_string(), keys::show(keys, own.as_ref()).into());
         }
@@ -202,7 +198,7 @@ fn warn_of_origins(
 }
 
 fn is_http(target: &ProxyTarget) -> bool {
-    matches!(target, ProxyTarget::Http(_) | ProxyTarget::Files(_))
+    target.settings().is_some()
 }
 
 fn with_settings(target: &ProxyTarget, settings: &Arc<HttpSettings>) -> Option<ProxyTarget> {
@@ -210,6 +206,7 @@ fn with_settings(target: &ProxyTarget, settings: &Arc<HttpSettings>) -> Option<P
     match &mut target {
         ProxyTarget::Http(target) => target.settings = Arc::clone(settings),
         ProxyTarget::Files(target) => target.settings = Arc::clone(settings),
+        ProxyTarget::Redirect(target) => target.settings = Arc::clone(settings),
         _ => return None,
     }
     Some(target)

@@ -9,6 +9,7 @@ use std::ops::RangeInclusive;
 use std::path::Path;
 use std::sync::Arc;
 
+use super::certificates;
 use super::document::{Node, Value};
 use super::error::{Report, Wanted};
 use super::files;
@@ -17,9 +18,8 @@ use super::reader::Item;
 use super::target::{self, Target};
 use onionbraid_proxy::rules::{
     FilesTarget, ForwardTarget, HttpOrigin, HttpTarget, MAX_ORIGINS, Origin, PortRange, ProxyRule,
-    ProxyRules, ProxyTarget,
+    ProxyRules, ProxyTarget, RedirectTarget,
 };
-use onionbraid_proxy::settings::ProxyProtocol;
 
 const ENTRY: &str = "an array of [PORT, TARGET] pairs, such as [[\"80\", \"127.0.0.1:8080\"]]";
 
@@ -40,6 +40,9 @@ pub(crate) fn read(item: &Item<'_>, http: &Http<'_>, report: &mut Report) -> Pro
     let mut rules: Vec<ProxyRule> = rules.into_iter().map(|(_, rule)| rule).collect();
     http.single_out(&mut rules);
     let rules = ProxyRules(reachable(rules));
+    if complete {
+        leads_to_tls(item, &rules, report);
+    }
     http.unused(&rules, complete, report);
     rules
 }
@@ -142,7 +145,12 @@ fn together(found: Vec<Target>, http: &Http<'_>) -> Option<ProxyTarget> {
             Target::Raw(origin) => raw.push(origin),
             Target::Http(origin) => origins.push(origin),
             Target::Files(root) => {
-                return Some(ProxyTarget::Files(FilesTarget { root, settings: settings() }));
+                let (settings, tls) = (settings(), Vec::new());
+                return Some(ProxyTarget::Files(FilesTarget { root, settings, tls }));
+            }
+            Target::Redirect(port) => {
+                let settings = settings();
+                return Some(ProxyTarget::Redirect(RedirectTarget { port, settings }));
             }
             Target::Destroy => return Some(ProxyTarget::Destroy),
             Target::Reject => return Some(ProxyTarget::Reject),
@@ -153,7 +161,7 @@ fn together(found: Vec<Target>, http: &Http<'_>) -> Option<ProxyTarget> {
         return None;
     }
     Some(if raw.is_empty() {
-        ProxyTarget::Http(HttpTarget { origins, settings: settings() })
+        ProxyTarget::Http(HttpTarget { origins, settings: settings(), tls: Vec::new() })
     } else {
         ProxyTarget::Forward(ForwardTarget { origins: raw, proxy_protocol: None })
     })
@@ -226,15 +234,49 @@ fn target(
     Some(target)
 }
 
-/// Reads the third element, the options of a raw target.
+/// Reports clients that are sent to a port that does not speak TLS.
+fn leads_to_tls(item: &Item<'_>, rules: &ProxyRules, report: &mut Report) {
+    for rule in &rules.0 {
+        let ProxyTarget::Redirect(redirect) = &rule.target else { continue };
+        let to = rules.target(redirect.port);
+        // A server that bytes are forwarded to has its own certificate.
+        if to.tls().is_empty() && !matches!(to, ProxyTarget::Forward(_)) {
+            item.wrong(
+                format!(
+                    "`{}` sends clients to https:// at port {}, which speaks no TLS: give it a \
+                     certificate, [\"{1}\", TARGET, {{ tls = {{ certificate = \"certificate.pem\", \
+                     key = \"key.pem\" }} }}]",
+                    rule.target, redirect.port
+                ),
+                report,
+            );
+        }
+    }
+}
+
+/// Reads the third element, the options of a target.
 fn options(item: &Item<'_>, target: Option<&mut ProxyTarget>, report: &mut Report) {
     let Some(mut table) = item.table(report) else { return };
     let line = table.get("proxy_protocol").and_then(|item| {
         item.unless_false(report, |item, report| item.word(&PROXY_PROTOCOLS, report))
     });
+    let certificates = table.get("tls");
+    let tls = certificates.as_ref().and_then(|item| certificates::read(item, report));
     table.finish(report);
     match target {
+        Some(ProxyTarget::Forward(_)) if certificates.is_some() => item.wrong(
+            "TLS is spoken by ports with http://, https:// or file: targets. To any other server \
+             the bytes go as they come, so that itself has to have the certificate: take `tls` \
+             out, or name the server with http://",
+            report,
+        ),
         Some(ProxyTarget::Forward(target)) => target.proxy_protocol = line.flatten(),
+        Some(ProxyTarget::Http(HttpTarget { tls: own, .. }))
+        | Some(ProxyTarget::Files(FilesTarget { tls: own, .. }))
+            if line.is_none() =>
+        {
+            *own = tls.unwrap_or_default();
+        }
         Some(ProxyTarget::Http(_) | ProxyTarget::Files(_)) => item.wrong(
             "what is special about this port belongs in the table `http.ports.\"PORT\"` of this \
              service",
@@ -246,10 +288,16 @@ fn options(item: &Item<'_>, target: Option<&mut ProxyTarget>, report: &mut Repor
 }
 
 /// The options of a target, if any is not at its default.
-pub(super) fn options_value(proxy_protocol: Option<ProxyProtocol>) -> Option<toml::Value> {
-    let (word, _) = PROXY_PROTOCOLS.iter().find(|(_, line)| Some(*line) == proxy_protocol)?;
-    let entry = ("proxy_protocol".to_owned(), toml::Value::from(*word));
-    Some(toml::Table::from_iter([entry]).into())
+pub(super) fn options_value(target: &ProxyTarget) -> Option<toml::Value> {
+    let line = match target {
+        ProxyTarget::Forward(target) => target.proxy_protocol,
+        _ => None,
+    };
+    let word = PROXY_PROTOCOLS.iter().find(|(_, it)| Some(*it) == line);
+    let line = word.map(|(word, _)| ("proxy_protocol".to_owned(), toml::Value::from(*word)));
+    let tls = certificates::to_toml(target.tls()).map(|tls| ("tls".to_owned(), tls));
+    let options: toml::Table = line.into_iter().chain(tls).collect();
+    (!options.is_empty()).then(|| options.into())
 }
 
 fn ports(item: &Item<'_>, report: &mut Report) -> Option<RangeInclusive<u16>> {

@@ -8,7 +8,7 @@ use super::{
     Config, Probe, ProofOfWork, ServiceConfig, Shutdown, http, keys, logging, ports, units,
 };
 use onionbraid_balancer::{Distinct, Links, Publishers};
-use onionbraid_proxy::rules::{PortRange, ProxyRule, ProxyRules, ProxyTarget};
+use onionbraid_proxy::rules::{PortRange, ProxyRule, ProxyRules};
 use onionbraid_proxy::settings::HttpSettings;
 
 impl Config {
@@ -176,10 +176,7 @@ fn rule(rule: &ProxyRule) -> Option<Value> {
         1 => words.pop()?,
         _ => words.into(),
     };
-    let options = match &rule.target {
-        ProxyTarget::Forward(target) => ports::options_value(target.proxy_protocol),
-        _ => None,
-    };
+    let options = ports::options_value(&rule.target);
     let pair = [PortRange(&rule.ports).to_string().into(), target];
     Some(pair.into_iter().chain(options).collect::<Vec<_>>().into())
 }

@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use super::names;
-use onionbraid_proxy::rules::{HttpOrigin, Origin};
+use onionbraid_proxy::rules::{HTTPS, HttpOrigin, Origin};
 
 /// The longest path of a Unix socket, in bytes: `sun_path` of unix(7) has 108,
 /// the last of which is a NUL.
@@ -22,6 +22,8 @@ pub(crate) enum Target {
     Http(HttpOrigin),
     /// A directory, as it is written.
     Files(PathBuf),
+    /// The same host by HTTPS, at this port.
+    Redirect(u16),
     /// Close the client's circuit.
     Destroy,
     /// Refuse the stream.
@@ -52,7 +54,8 @@ impl Target {
 
 const WANTED: &str = "this must be an address such as \"127.0.0.1:8080\", \"unix:/path\", \
                       \"http://127.0.0.1:8080\", \"https://example.com\", \"http+unix:/path\", a \
-                      directory \"file:/path\", or one of \"destroy\", \"reject\", \"ignore\"";
+                      directory \"file:/path\", or one of \"redirect\", \"destroy\", \"reject\", \
+                      \"ignore\"";
 
 /// Reads one target.
 ///
@@ -64,7 +67,14 @@ pub(crate) fn parse(text: &str) -> Result<Target, String> {
         "destroy" => return Ok(Target::Destroy),
         "reject" => return Ok(Target::Reject),
         "ignore" => return Ok(Target::Ignore),
+        "redirect" => return Ok(Target::Redirect(HTTPS)),
         _ => {}
+    }
+    if let Some(port) = text.strip_prefix("redirect:") {
+        let digits = port.bytes().all(|byte| byte.is_ascii_digit());
+        let port = port.parse().ok().filter(|port: &u16| digits && *port > 0);
+        let wrong = "behind `redirect:` comes the port that speaks TLS: \"redirect:8443\"";
+        return port.map(Target::Redirect).ok_or_else(|| wrong.to_owned());
     }
     for (tls, scheme) in [(false, "http"), (true, "https")] {
         let Some(rest) = text.strip_prefix(scheme) else { continue };
@@ -258,6 +268,8 @@ mod tests {
             ("file:/srv/www", Target::Files("/srv/www".into())),
             ("file:///srv/www", Target::Files("/srv/www".into())),
             ("file:public", Target::Files("public".into())),
+            ("redirect", Target::Redirect(443)),
+            ("redirect:8443", Target::Redirect(8443)),
             ("destroy", Target::Destroy),
             ("reject", Target::Reject),
             ("ignore", Target::Ignore),
@@ -273,6 +285,10 @@ mod tests {
             "",
             "web",
             "80",
+            "redirect:",
+            "redirect:0",
+            "redirect:+1",
+            "redirect:https",
             "destory",
             "tcp:127.0.0.1:80",
             "1.2.3:80",

@@ -1,16 +1,11 @@
 //! Files of more backends (`backends_file`): looked at every second, read again when
 //! they have changed, and what they list put into force.
 //!
-//! Looking beats being told: it finds a file that was replaced, a symlink that leads
-//! elsewhere (Kubernetes swaps a whole directory so) and one on a network's disk
-//! alike. A mistake in a file changes nothing; status says what it is, and the log
+//! A mistake in a file changes nothing; status says what it is, and the log
 //! once, without what is written there.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
-use std::io;
-use std::os::unix::fs::MetadataExt as _;
-use std::path::Path;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
@@ -22,12 +17,9 @@ use crate::config::{BackendsFile, Config, ConfigErrors, ServiceConfig};
 use crate::observe::counted;
 use crate::throttle::Throttle;
 
+use super::file_looks::{EVERY, Seen};
 use super::services::Services;
 use super::snapshot::Board;
-
-/// How often the files are looked at. One that was seen to change is read when it
-/// looks the same at the next time: nobody may be writing it still.
-const EVERY: Duration = Duration::from_secs(1);
 
 /// The log is told of mistakes no more often, whatever else writes the file.
 const LOG_EVERY: Duration = Duration::from_secs(60);
@@ -135,60 +127,6 @@ fn brief(errors: &ConfigErrors) -> (String, String) {
     (first.place_and_key(), text)
 }
 
-/// What is seen of a file without reading it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Stamp {
-    device: u64,
-    inode: u64,
-    length: u64,
-    modified: (i64, i64),
-    changed: (i64, i64),
-}
-
-/// The stamp of a file, or why there is none.
-type Look = Result<Stamp, io::ErrorKind>;
-
-fn look(path: &Path) -> Look {
-    let found = std::fs::metadata(path).map_err(|error| error.kind())?;
-    Ok(Stamp {
-        device: found.dev(),
-        inode: found.ino(),
-        length: found.len(),
-        modified: (found.mtime(), found.mtime_nsec()),
-        changed: (found.ctime(), found.ctime_nsec()),
-    })
-}
-
-/// What was seen of a file so far.
-#[derive(Debug, Default)]
-struct Seen {
-    last: Option<Look>,
-    read: Option<Look>,
-}
-
-impl Seen {
-    /// Takes in what the file looks like now. Whether it is to be read: it looks as it
-    /// did before, and otherwise than when it was read.
-    fn settled(&mut self, look: Look) -> bool {
-        let stays = self.last.replace(look) == Some(look);
-        stays && self.read != Some(look)
-    }
-
-    /// Reads the file if it has changed and is at rest.
-    fn read_again(&mut self, file: &BackendsFile) -> Option<Result<String, ConfigErrors>> {
-        let before = look(&file.path);
-        if !self.settled(before) {
-            return None;
-        }
-        let text = file.text();
-        // Else it was replaced meanwhile, and the next look finds that.
-        (look(&file.path) == before).then(|| {
-            self.read = Some(before);
-            text
-        })
-    }
-}
-
 impl Watcher {
     /// Looks, again and again.
     pub(super) async fn run(mut self) -> Infallible {
@@ -224,7 +162,8 @@ fn look_at_all(
 ) -> (BTreeMap<HsNickname, Seen>, Vec<Changed>) {
     let mut changes = Vec::new();
     for (nickname, file) in watched {
-        if let Some(text) = seen.entry(nickname.clone()).or_default().read_again(&file) {
+        let seen = seen.entry(nickname.clone()).or_default();
+        if let Some(text) = seen.read_again(&[&file.path], || file.text()) {
             changes.push(Changed { nickname, file, text });
         }
     }
@@ -233,6 +172,8 @@ fn look_at_all(
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
 
     /// What is read of the file at each of a few looks, after something was done.
@@ -248,7 +189,7 @@ mod tests {
         }
 
         fn again(&mut self) -> Option<String> {
-            let text = self.seen.read_again(&self.file)?;
+            let text = self.seen.read_again(&[&self.file.path], || self.file.text())?;
             Some(text.unwrap_or_else(|errors| errors.to_string()))
         }
     }

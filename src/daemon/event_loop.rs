@@ -34,6 +34,7 @@ use onionbraid_balancer::{Balancer, Links};
 use onionbraid_proxy::rules::ProxyRules;
 
 use super::brim;
+use super::certificates::key_check;
 use super::drain::{Drain, Held, Step};
 use super::instances::{Instances, Shared};
 use super::log_lines::{self, LoggedState};
@@ -183,7 +184,8 @@ impl EventLoop {
         let file_handles = service.common.file_handles.clone();
         let for_clients = file_handles.for_clients.clone();
         let (rules, watched) = watch::channel(Arc::new(config.proxy_ports.clone()));
-        let proxies = Proxies::new(Arc::clone(&rules.borrow()), for_clients.clone());
+        let keys = key_check(&service.common.storage.mistrust);
+        let proxies = Proxies::new(Arc::clone(&rules.borrow()), for_clients.clone(), keys);
         let proxies = Arc::new(proxies);
         let failed = Arc::new(Notify::new());
         let listener = Arc::new(Listener::new(service.address, network.clone()));

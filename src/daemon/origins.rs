@@ -208,6 +208,7 @@ mod tests {
     use onionbraid_proxy::rules::{ForwardTarget, HttpOrigin, HttpTarget, ProxyRule, ProxyRules};
     use onionbraid_proxy::settings::{HealthCheck, HttpSettings};
     use onionbraid_proxy::status::OriginState;
+    use onionbraid_proxy::tls::KeyCheck;
 
     fn rules(target: ProxyTarget) -> ProxyRules {
         ProxyRules(vec![
@@ -222,7 +223,11 @@ mod tests {
     }
 
     fn in_force(rules: ProxyRules) -> Arc<InForce> {
-        let proxies = Proxies::new(Arc::new(rules), FileHandles::of(1024).for_clients);
+        let proxies = Proxies::new(
+            Arc::new(rules),
+            FileHandles::of(1024).for_clients,
+            KeyCheck::new(|_| Ok(())),
+        );
         let in_force = proxies.watch();
         Arc::clone(&in_force.borrow())
     }
@@ -276,11 +281,15 @@ mod tests {
             .map(|address| HttpOrigin { address: Origin::Tcp(address), tls: false })
             .to_vec();
         let settings = Arc::new(HttpSettings::default());
-        let target = ProxyTarget::Http(HttpTarget { origins, settings });
+        let target = ProxyTarget::Http(HttpTarget { origins, settings, tls: Vec::new() });
         let mut rules = rules(target);
         // Somebody else serves clients, so the service as a whole is well.
         rules.0.push(ProxyRule { ports: 81..=81, target: ProxyTarget::Welcome });
-        let proxies = Proxies::new(Arc::new(rules), FileHandles::of(1024).for_clients);
+        let proxies = Proxies::new(
+            Arc::new(rules),
+            FileHandles::of(1024).for_clients,
+            KeyCheck::new(|_| Ok(())),
+        );
         let in_force = proxies.watch();
         let in_force = Arc::clone(&in_force.borrow());
         assert_eq!(any_serves(&in_force).await, Ok(()));
@@ -298,7 +307,11 @@ mod tests {
             let mut settings = HttpSettings::default();
             settings.origins.health_check = check;
             let origins = vec![HttpOrigin { address: Origin::Tcp(alive), tls: false }];
-            rules(ProxyTarget::Http(HttpTarget { origins, settings: Arc::new(settings) }))
+            rules(ProxyTarget::Http(HttpTarget {
+                origins,
+                settings: Arc::new(settings),
+                tls: Vec::new(),
+            }))
         };
         assert_eq!(any_serves(&in_force(http(None))).await, Ok(()));
         let check = HealthCheck {
@@ -323,7 +336,11 @@ mod tests {
         let (dead, alive, _sockets) = dead_and_alive().await;
         let (rules, watched) = watch::channel(Arc::new(forwarding_to(&[dead])));
         let for_clients = FileHandles::of(1024).for_clients;
-        let proxies = Arc::new(Proxies::new(Arc::clone(&watched.borrow()), for_clients));
+        let proxies = Arc::new(Proxies::new(
+            Arc::clone(&watched.borrow()),
+            for_clients,
+            KeyCheck::new(|_| Ok(())),
+        ));
         let (told, mut facts) = mpsc::channel(1);
         let watching = Origins { in_force: proxies.watch(), failed: Arc::default(), told };
         let told = async {

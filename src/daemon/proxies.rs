@@ -15,14 +15,19 @@ use tokio::task::JoinSet;
 
 use crate::observe::snapshot;
 use onionbraid_proxy::origin::Failures;
-use onionbraid_proxy::rules::{ProxyRules, ProxyTarget};
+use onionbraid_proxy::rules::{PortRange, ProxyRules, ProxyTarget};
 use onionbraid_proxy::setup::Setup;
 use onionbraid_proxy::shares::Shares;
+use onionbraid_proxy::tls::KeyCheck;
+
+use super::certificates;
 
 /// The rules of a service, and the proxies that they need.
 pub(super) struct Proxies {
     /// The file handles that clients may take.
     for_clients: Shares,
+    /// Which keys of certificates are private enough.
+    keys: KeyCheck,
     /// For the streams that come now.
     in_force: watch::Sender<Arc<InForce>>,
 }
@@ -46,15 +51,16 @@ pub(super) struct ServedTarget {
     pub(super) setup: Option<Setup>,
     /// Which of the origins that bytes are forwarded to did not answer lately.
     pub(super) failures: Failures,
-    /// Checks the health of its origins as long as it is there.
+    /// Check the health of its origins, and its certificates, as long as it is there.
     _checks: JoinSet<Infallible>,
 }
 
 impl Proxies {
-    /// For these rules, whose clients may take these file handles.
-    pub(super) fn new(rules: Arc<ProxyRules>, for_clients: Shares) -> Self {
-        let in_force = watch::Sender::new(Arc::new(InForce::new(&rules, &for_clients, &[])));
-        Self { for_clients, in_force }
+    /// For these rules, whose clients may take these file handles, and keys that are
+    /// this private.
+    pub(super) fn new(rules: Arc<ProxyRules>, for_clients: Shares, keys: KeyCheck) -> Self {
+        let in_force = InForce::new(&rules, &for_clients, &keys, &[]);
+        Self { for_clients, keys, in_force: watch::Sender::new(Arc::new(in_force)) }
     }
 
     /// Follows the rules as they are told, until nobody tells any more.
@@ -82,12 +88,22 @@ impl Proxies {
         setups.map(|setup| setup.proxy.status()).reduce(snapshot::Http::and)
     }
 
+    /// The certificates in force.
+    pub(super) fn certificates(&self) -> Vec<snapshot::Certificate> {
+        let in_force = Arc::clone(&self.in_force.borrow());
+        let with_tls = in_force.rules.iter().filter_map(|(ports, served)| {
+            Some((PortRange(ports), served.setup.as_ref()?.tls.as_ref()?))
+        });
+        with_tls.flat_map(|(ports, tls)| certificates::shown(&ports.to_string(), tls)).collect()
+    }
+
     /// Puts rules in force.
     fn apply(&self, rules: &ProxyRules) {
         let before = Arc::clone(&self.in_force.borrow());
         self.in_force.send_replace(Arc::new(InForce::new(
             rules,
             &self.for_clients,
+            &self.keys,
             &before.targets,
         )));
     }
@@ -95,15 +111,20 @@ impl Proxies {
 
 impl InForce {
     /// These rules; what served one of their targets `before` goes on.
-    fn new(rules: &ProxyRules, for_clients: &Shares, before: &[Arc<ServedTarget>]) -> Self {
+    fn new(
+        rules: &ProxyRules,
+        for_clients: &Shares,
+        keys: &KeyCheck,
+        before: &[Arc<ServedTarget>],
+    ) -> Self {
         let of = |served: &[Arc<ServedTarget>], target: &ProxyTarget| {
             served.iter().find(|served| served.target == *target).cloned()
         };
         let mut targets: Vec<Arc<ServedTarget>> = Vec::new();
         let mut served = |target: &ProxyTarget| {
             of(&targets, target).unwrap_or_else(|| {
-                let served =
-                    ServedTarget::from_now_on(target, for_clients, of(before, target).as_ref());
+                let before = of(before, target);
+                let served = ServedTarget::from_now_on(target, for_clients, keys, before.as_ref());
                 targets.push(Arc::clone(&served));
                 served
             })
@@ -135,9 +156,10 @@ impl ServedTarget {
     fn from_now_on(
         target: &ProxyTarget,
         for_clients: &Shares,
+        keys: &KeyCheck,
         before: Option<&Arc<Self>>,
     ) -> Arc<Self> {
-        let setup = match (Setup::new(target, for_clients), before) {
+        let setup = match (Setup::new(target, for_clients, keys), before) {
             (Err(error), Some(before)) if before.setup.is_some() => {
                 tracing::error!(%target, %error, "cannot apply the changed rule; keeping the proxy in force");
                 return Arc::clone(before);
@@ -151,6 +173,7 @@ impl ServedTarget {
                 match known {
                     Some((before, None, None)) => return Arc::clone(before),
                     Some((before, Some(old), Some(new))) if old.has_read_the_same(new) => {
+                        old.follow(new);
                         return Arc::clone(before);
                     }
                     _ => setup,
@@ -160,6 +183,9 @@ impl ServedTarget {
         let mut checks = JoinSet::new();
         if let Some(origins) = setup.as_ref().and_then(|setup| setup.origins.clone()) {
             checks.spawn(async move { origins.watch().await });
+        }
+        if let Some(tls) = setup.as_ref().and_then(|setup| setup.tls.clone()) {
+            checks.spawn(certificates::watch(target.to_string(), tls));
         }
         let failures = Failures::default();
         Arc::new(Self { target: target.clone(), setup, failures, _checks: checks })
@@ -182,7 +208,11 @@ mod tests {
     fn rule(port: u16, origin_port: u16, settings: HttpSettings) -> ProxyRule {
         let address = Origin::Tcp(([127, 0, 0, 1], origin_port).into());
         let origins = vec![HttpOrigin { address, tls: false }];
-        let target = ProxyTarget::Http(HttpTarget { origins, settings: Arc::new(settings) });
+        let target = ProxyTarget::Http(HttpTarget {
+            origins,
+            settings: Arc::new(settings),
+            tls: Vec::new(),
+        });
         ProxyRule { ports: port..=port, target }
     }
 
@@ -191,7 +221,7 @@ mod tests {
     }
 
     fn proxies(rules: Arc<ProxyRules>) -> Proxies {
-        Proxies::new(rules, FileHandles::of(1024).for_clients)
+        Proxies::new(rules, FileHandles::of(1024).for_clients, KeyCheck::new(|_| Ok(())))
     }
 
     #[tokio::test]

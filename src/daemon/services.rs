@@ -15,6 +15,7 @@ use crate::tor::keys::{self, KeyError, Keys};
 use crate::tor::wiped;
 use onionbraid_proxy::setup::{self, RuleError};
 
+use super::certificates::key_check;
 use super::event_loop::{self, ServiceEnded};
 use super::orders::BackendOrderOf;
 use super::reload::{self, Wanted};
@@ -122,8 +123,9 @@ pub(super) fn look<'a>(
     check_addresses(
         found.iter().map(|(service, key)| (*service, key.as_deref().map(keys::address))),
     )?;
+    let private = key_check(&config.storage.mistrust);
     for (service, _) in &found {
-        setup::check(&service.proxy_ports)
+        setup::check(&service.proxy_ports, &private)
             .map_err(|source| CheckError::Ports { nickname: service.nickname.clone(), source })?;
     }
     Ok(found)

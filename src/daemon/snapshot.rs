@@ -22,6 +22,7 @@ use crate::inquiry::owners::Owners;
 use crate::inquiry::published::Here;
 use crate::instance::{Counters, Defence, DefenceStatus, Dropped, Failed, LIMITS};
 use crate::observe::Snapshot;
+use crate::observe::certificates;
 use crate::observe::load::{self, Past, Totals};
 use crate::observe::snapshot::{
     self, Activity, Handles, Load, Pow, Reload, Requests, ServiceState, Timestamp,
@@ -267,6 +268,8 @@ impl ServiceView {
             }
         }
         service.http = proxies.status();
+        service.certificates = proxies.certificates();
+        service.problems.extend(certificates::problems(&service.certificates, now().wall));
         service.uploads_accepted = tally.uploads_accepted.load(Relaxed);
         service.uploads_failed = tally.uploads_failed.load(Relaxed);
         service.probe_seconds = tally.probes.durations();

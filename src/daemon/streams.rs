@@ -16,10 +16,11 @@ use crate::instance::{CircuitHandle, ClientStream, Serve};
 use crate::link::listen::Listener;
 use crate::throttle::Throttle;
 use onionbraid_balancer::onion::OnionAddress;
-use onionbraid_proxy::http::{CircuitControl, Proxy};
+use onionbraid_proxy::http::CircuitControl;
 use onionbraid_proxy::origin::{Connection, Failures};
 use onionbraid_proxy::rules::{ForwardTarget, Origin, ProxyTarget};
 use onionbraid_proxy::settings::ProxyProtocol;
+use onionbraid_proxy::setup::Setup;
 use onionbraid_proxy::shares::Shares;
 use onionbraid_proxy::visitor::Visitor;
 use onionbraid_proxy::{forward, origin, proxy_line, welcome};
@@ -86,10 +87,11 @@ impl Serve for ByPort {
                 (ProxyTarget::Forward(target), _) => {
                     return shared.forward_to(target, &served.failures, stream).await;
                 }
-                (ProxyTarget::Http(_) | ProxyTarget::Files(_), Some(setup)) => {
-                    return shared.answer(&setup.proxy, stream).await;
-                }
-                (ProxyTarget::Http(_) | ProxyTarget::Files(_), None) => {
+                (
+                    ProxyTarget::Http(_) | ProxyTarget::Files(_) | ProxyTarget::Redirect(_),
+                    Some(setup),
+                ) => return shared.answer(setup, stream).await,
+                (ProxyTarget::Http(_) | ProxyTarget::Files(_) | ProxyTarget::Redirect(_), None) => {
                     stream.origin_failed().await
                 }
                 (ProxyTarget::Welcome, _) => {
@@ -110,11 +112,12 @@ impl Serve for ByPort {
 impl StreamContext {
     /// Accepts the stream at once: who asks by HTTP is answered by HTTP,
     /// whatever has become of the origins.
-    async fn answer(&self, proxy: &Arc<Proxy>, stream: ClientStream) {
+    async fn answer(&self, setup: &Setup, stream: ClientStream) {
         let onion = self.onion.clone();
-        let visitor = Visitor { circuit: stream.circuit().0, port: stream.port(), onion };
+        let visitor =
+            Visitor { circuit: stream.circuit().0, port: stream.port(), onion, tls: false };
         if let Ok(accepted) = stream.accept().await {
-            proxy.serve(accepted.stream, visitor, accepted.handle).await;
+            setup.serve(accepted.stream, visitor, accepted.handle).await;
         }
     }
 

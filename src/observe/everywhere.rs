@@ -11,8 +11,8 @@ use serde_json::Value;
 use super::example::{self, EPOCH};
 use super::page::{self, Refresh};
 use super::snapshot::{
-    Activity, Backend, BackendKind, BackendState, Canary, CanaryOutcome, Handles, Http, LinkState,
-    Load, Memory, Origin, Pow, Reload, Service, Snapshot, Timestamp, Tor, Word,
+    Activity, Backend, BackendKind, BackendState, Canary, CanaryOutcome, Certificate, Handles,
+    Http, LinkState, Load, Memory, Origin, Pow, Reload, Service, Snapshot, Timestamp, Tor, Word,
 };
 use super::{metrics, text, watch};
 use onionbraid_proxy::histogram::Histogram;
@@ -116,6 +116,22 @@ const FIELDS: &[(&str, &str, &str)] = &[
     ("services[].backends[].streams", "onionbraid_streams_total", "Streams"),
     ("services[].backends[].streams_open", "onionbraid_streams_open", "Streams"),
     ("services[].backends[].weight", "onionbraid_backend_weight", "Weight"),
+    ("services[].certificates[].error", "onionbraid_certificate_ok", "no private key"),
+    ("services[].certificates[].file", "", "shop.pem"),
+    ("services[].certificates[].names[]", "", "www.abc.onion"),
+    (
+        "services[].certificates[].not_after",
+        "onionbraid_certificate_not_after_seconds",
+        "1970-01-01T00:00:00Z",
+    ),
+    (
+        "services[].certificates[].not_before",
+        "onionbraid_certificate_not_before_seconds",
+        "1970-01-01T00:00:00Z",
+    ),
+    ("services[].certificates[].number", "onionbraid_certificate_not_after_seconds", "number 2"),
+    ("services[].certificates[].port", "onionbraid_certificate_not_after_seconds", "8443"),
+    ("services[].certificates[].self_signed", "onionbraid_certificate_self_signed", "itself"),
     ("services[].descriptors[].canary.checked_at", "", "HSDirs asked at 1970"),
     ("services[].descriptors[].canary.outcome", "onionbraid_descriptor_check", "another publisher"),
     ("services[].descriptors[].current", "onionbraid_descriptor_age_seconds", "current"),
@@ -301,6 +317,16 @@ fn everything() -> Snapshot {
         }),
         ..Load::default()
     };
+    let certificate = Certificate {
+        port: "8443".into(),
+        number: 2,
+        file: "shop.pem".into(),
+        names: vec!["www.abc.onion".into()],
+        not_before: EPOCH,
+        not_after: EPOCH,
+        self_signed: true,
+        error: Some("no private key".into()),
+    };
     let backends = vec![
         local,
         remote,
@@ -313,6 +339,7 @@ fn everything() -> Snapshot {
         several_publishers: true,
         load,
         http: Some(http),
+        certificates: vec![certificate],
         uploads_accepted: 8,
         uploads_failed: 9,
         probe_seconds: took.durations(),

@@ -5,6 +5,7 @@
 //! scrapes it and what stores it need not know which sites are served here.
 
 mod backends;
+mod certificates;
 mod family;
 mod pow;
 
@@ -22,6 +23,7 @@ use super::snapshot::{
 };
 use super::troubles;
 use family::{Family, Labels, Value, flag, gauge, moment};
+use onionbraid_proxy::rules::MAX_CERTIFICATES;
 
 /// What [`render`] returns, for a `Content-Type` field.
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -49,12 +51,15 @@ struct Scrape {
 impl Collector for Scrape {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), Error> {
         let Self { snapshot, now } = self;
+        let numbers: Vec<String> =
+            (0..=MAX_CERTIFICATES).map(|number| number.to_string()).collect();
         let families = process(snapshot)
             .into_iter()
             .chain(services(snapshot, *now))
             .chain(backends::families(snapshot))
             .chain(proxies(snapshot))
-            .chain(origins(snapshot));
+            .chain(origins(snapshot))
+            .chain(certificates::families(snapshot, &numbers));
         families.into_iter().try_for_each(|family| family.write(&mut encoder))
     }
 }

@@ -87,6 +87,10 @@ pub fn service(
             h2 #http { "HTTP" }
             (parts::proxy(http))
         }
+        @if !service.certificates.is_empty() {
+            h2 #certificates { "Certificates" }
+            (parts::certificates(&service.certificates))
+        }
         @if service.probe_seconds.count() > 0 {
             h2 { "Probes" }
             p {

@@ -142,6 +142,9 @@ pub struct Service {
     /// What its HTTP reverse proxy has done; `None`: it has none.
     #[serde(default)]
     pub http: Option<Http>,
+    /// The certificates of its ports that speak TLS, in the order of the configuration.
+    #[serde(default)]
+    pub certificates: Vec<Certificate>,
     /// Uploads of its descriptors that HSDirs took, since the start.
     #[serde(default)]
     pub uploads_accepted: u64,
@@ -151,6 +154,27 @@ pub struct Service {
     /// How long successful probes of its backends took.
     #[serde(default)]
     pub probe_seconds: Durations,
+}
+
+/// A certificate with which a port speaks TLS.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Certificate {
+    /// The ports, as `proxy_ports` writes them.
+    pub port: String,
+    /// Which of them, from 1, where the port has several.
+    pub number: u64,
+    /// Its file.
+    pub file: String,
+    /// The names that it is for.
+    pub names: Vec<String>,
+    /// Since when it is valid.
+    pub not_before: Timestamp,
+    /// Until when.
+    pub not_after: Timestamp,
+    /// Whether nobody vouches for it but itself.
+    pub self_signed: bool,
+    /// Why what the files of the port hold now is not in force; `None`: it is.
+    pub error: Option<String>,
 }
 
 /// What clients want of a service now, beside what it can bear.

@@ -37,8 +37,8 @@ use onionbraid_balancer::onion::OnionAddress;
 pub use ctor::secret_file as ctor_file;
 pub(crate) use file::others_can_read;
 pub use file::{
-    Format, KeyFileError, files_of, read_address, read_secret, read_secret_from, stored_at,
-    write_new,
+    Format, KeyFileError, check_private, files_of, read_address, read_secret, read_secret_from,
+    stored_at, write_new,
 };
 pub use format::parse;
 pub use identity::{IdentityKey, ParseError, Parsed};

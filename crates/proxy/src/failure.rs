@@ -9,6 +9,9 @@ use hyper::StatusCode;
 pub enum Failure {
     /// The request breaks HTTP, or can be understood in two ways.
     Malformed,
+    /// The client and the port could not agree on TLS, or not in time; nobody sees
+    /// the answer.
+    TlsHandshake,
     /// The client took too long to send its request.
     SlowClient,
     /// The client went before its request was complete; nobody sees the answer.
@@ -51,7 +54,7 @@ impl Failure {
     /// What the client is answered.
     pub fn status(self) -> StatusCode {
         match self {
-            Self::Malformed | Self::ClientGone => StatusCode::BAD_REQUEST,
+            Self::Malformed | Self::TlsHandshake | Self::ClientGone => StatusCode::BAD_REQUEST,
             Self::SlowClient | Self::GivenUp => StatusCode::REQUEST_TIMEOUT,
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::TargetTooLong => StatusCode::URI_TOO_LONG,
@@ -73,6 +76,7 @@ impl Failure {
     pub fn name(self) -> &'static str {
         match self {
             Self::Malformed => "malformed",
+            Self::TlsHandshake => "tls_handshake",
             Self::SlowClient => "slow_client",
             Self::ClientGone => "client_gone",
             Self::BodyTooLarge => "body_too_large",
@@ -99,7 +103,7 @@ impl Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Malformed => "The request could not be understood.",
+            Self::Malformed | Self::TlsHandshake => "The request could not be understood.",
             Self::SlowClient | Self::GivenUp => "The request took too long to arrive.",
             Self::ClientGone => "The request did not arrive in full.",
             Self::BodyTooLarge => "The request is too large.",

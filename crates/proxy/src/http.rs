@@ -41,6 +41,7 @@ use super::body::Body;
 use super::failure::Failure;
 use super::settings::{OriginProtocol, STREAMS_OF_A_CIRCUIT};
 use super::tasks::{Spawner, Tasks};
+use super::tls::taken::Taken;
 use super::visitor::Visitor;
 
 use activity::Activity;
@@ -80,6 +81,19 @@ impl Proxy {
     ) where
         C: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
+        self.serve_counted(client, None, visitor, control).await;
+    }
+
+    /// The same, where what the client takes is counted elsewhere, too.
+    pub(crate) async fn serve_counted<C>(
+        self: &Arc<Self>,
+        client: C,
+        taken: Option<Taken>,
+        visitor: Visitor,
+        control: impl CircuitControl,
+    ) where
+        C: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
         let guard = &self.settings.guard;
         let limits = Limits { head_bytes: guard.max_head_bytes, fields: guard.max_headers };
         let patience = Patience {
@@ -92,7 +106,9 @@ impl Proxy {
         let refuse = Box::new(move |failure| proxy.refuse(failure, circuit));
         let client = Box::new(client);
         let mut gate = Gate::new(client, limits, patience, Arc::clone(&activity), refuse);
-        let Some(protocol) = gate.protocol(self.settings.http2_without_tls).await else { return };
+        taken.into_iter().for_each(|taken| gate.counted_by(taken));
+        let http2 = visitor.tls || self.settings.http2_without_tls;
+        let Some(protocol) = gate.protocol(http2).await else { return };
         let tasks = Tasks::default();
         let exchange = Arc::new(Exchange {
             proxy: Arc::clone(self),

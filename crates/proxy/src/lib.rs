@@ -7,6 +7,8 @@
 //! | a stream to | goes to |
 //! |---|---|
 //! | an `http://` or `https://` target | [`http::Proxy`], and for each request [`origins`] |
+//! | a port with `tls` | [`tls`] first |
+//! | a `redirect` target | [`http::Proxy`], and for each request [`redirect`] |
 //! | a `file:` target | [`http::Proxy`], and for each request [`files`] |
 //! | anything else that accepts connections | [`origin`], which connects, and [`forward`], which copies |
 //! | nothing, in a daemon without configuration | [`welcome`] |
@@ -46,12 +48,14 @@ pub mod origins;
 pub mod pace;
 pub mod pages;
 pub mod proxy_line;
+pub mod redirect;
 pub mod rules;
 pub mod settings;
 pub mod setup;
 pub mod shares;
 pub mod status;
 pub mod tasks;
+pub mod tls;
 pub mod token;
 pub mod upstream;
 pub mod visitor;

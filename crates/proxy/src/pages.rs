@@ -227,6 +227,7 @@ mod tests {
 
     const EVERY: &[Failure] = &[
         Failure::Malformed,
+        Failure::TlsHandshake,
         Failure::SlowClient,
         Failure::ClientGone,
         Failure::BodyTooLarge,
@@ -266,6 +267,7 @@ mod tests {
             let closed = matches!(
                 failure,
                 Failure::Malformed
+                    | Failure::TlsHandshake
                     | Failure::SlowClient
                     | Failure::ClientGone
                     | Failure::BodyTooLarge

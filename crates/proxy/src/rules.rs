@@ -31,6 +31,8 @@ pub enum ProxyTarget {
     Http(HttpTarget),
     /// Answer requests with files.
     Files(FilesTarget),
+    /// Send clients to the same address by HTTPS.
+    Redirect(RedirectTarget),
     /// Close the whole rendezvous circuit, as C tor does for an unknown port.
     Destroy,
     /// Refuse the stream.
@@ -58,6 +60,8 @@ pub struct HttpTarget {
     pub origins: Vec<HttpOrigin>,
     /// How requests are led to them.
     pub settings: Arc<HttpSettings>,
+    /// By which clients are spoken TLS with; none: they speak plain HTTP.
+    pub tls: Vec<CertificateFiles>,
 }
 
 /// A directory whose files are answered with.
@@ -67,7 +71,34 @@ pub struct FilesTarget {
     pub root: PathBuf,
     /// Which requests are answered, and how. What it says of origins does not apply.
     pub settings: Arc<HttpSettings>,
+    /// By which clients are spoken TLS with; none: they speak plain HTTP.
+    pub tls: Vec<CertificateFiles>,
 }
+
+/// The same host by HTTPS.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RedirectTarget {
+    /// The port to which clients are sent.
+    pub port: u16,
+    /// Which requests are answered, and how. What it says of origins and of fields
+    /// does not apply.
+    pub settings: Arc<HttpSettings>,
+}
+
+/// A certificate and its key, both in PEM.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CertificateFiles {
+    /// The server's certificate, then those of the authorities in between.
+    pub certificate: PathBuf,
+    /// The key, without a password.
+    pub key: PathBuf,
+}
+
+/// The most certificates of one port.
+pub const MAX_CERTIFICATES: usize = 16;
+
+/// The port of `https://` where none is named.
+pub const HTTPS: u16 = 443;
 
 /// The most origins behind one rule.
 pub const MAX_ORIGINS: usize = 32;
@@ -149,6 +180,25 @@ impl ProxyTarget {
         matches!(self, Self::Forward(_) | Self::Http(_) | Self::Files(_))
     }
 
+    /// What requests to it are led by, where there are any.
+    pub fn settings(&self) -> Option<&Arc<HttpSettings>> {
+        match self {
+            Self::Http(target) => Some(&target.settings),
+            Self::Files(target) => Some(&target.settings),
+            Self::Redirect(target) => Some(&target.settings),
+            _ => None,
+        }
+    }
+
+    /// The certificates with which its clients are spoken TLS with.
+    pub fn tls(&self) -> &[CertificateFiles] {
+        match self {
+            Self::Http(target) => &target.tls,
+            Self::Files(target) => &target.tls,
+            _ => &[],
+        }
+    }
+
     /// The target as `proxy_ports` writes it, one word for each origin; none for
     /// the welcome page.
     pub fn words(&self) -> Vec<String> {
@@ -156,6 +206,8 @@ impl ProxyTarget {
             Self::Forward(target) => target.origins.iter().map(ToString::to_string).collect(),
             Self::Http(target) => target.origins.iter().map(ToString::to_string).collect(),
             Self::Files(target) => vec![format!("file:{}", target.root.display())],
+            Self::Redirect(RedirectTarget { port: HTTPS, .. }) => vec!["redirect".to_owned()],
+            Self::Redirect(target) => vec![format!("redirect:{}", target.port)],
             Self::Destroy => vec!["destroy".to_owned()],
             Self::Reject => vec!["reject".to_owned()],
             Self::Ignore => vec!["ignore".to_owned()],
@@ -179,6 +231,7 @@ impl fmt::Display for ProxyTarget {
                 };
                 write!(f, " (PROXY protocol, version {version})")
             }
+            target if !target.tls().is_empty() => f.write_str(" (by HTTPS)"),
             _ => Ok(()),
         }
     }

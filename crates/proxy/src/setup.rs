@@ -1,18 +1,25 @@
 //! What does it take to serve the requests to one target? Everything that the
 //! configuration only names is read here: the operator's pages, certificate
-//! authorities, the directory.
+//! authorities, certificates for clients, the directory.
 
 use std::fs;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::io::{AsyncRead, AsyncWrite};
+
 use super::files::site::Site;
 use super::files::{Files, FilesError};
-use super::http::Proxy;
+use super::http::{CircuitControl, Proxy};
 use super::origins::{Origins, OriginsError};
 use super::pages::{Pages, PagesError};
-use super::rules::{PortRange, ProxyRules, ProxyTarget};
+use super::redirect::Redirect;
+use super::rules::{CertificateFiles, PortRange, ProxyRules, ProxyTarget};
+use super::settings::{HeaderSettings, HttpSettings};
 use super::shares::Shares;
+use super::tls::certificate::CertificateError;
+use super::tls::{KeyCheck, Tls};
+use super::visitor::Visitor;
 
 /// A target whose requests can be served.
 pub struct Setup {
@@ -21,6 +28,8 @@ pub struct Setup {
     /// Where it leads them, if that is to origins. Somebody has to
     /// [watch](Origins::watch) these.
     pub origins: Option<Arc<Origins>>,
+    /// Ends the TLS of its clients, where they come by HTTPS.
+    pub tls: Option<Arc<Tls>>,
     /// The pages that were read for it.
     pages: Pages,
     /// The certificate authorities that were read for it.
@@ -39,6 +48,9 @@ pub enum SetupError {
     /// One of its pages cannot be shown.
     #[error(transparent)]
     Pages(#[from] PagesError),
+    /// A certificate, or its key, cannot be used.
+    #[error(transparent)]
+    Certificate(#[from] CertificateError),
 }
 
 /// The first rule that cannot be served.
@@ -56,11 +68,11 @@ pub struct RuleError {
 /// # Errors
 ///
 /// The first that cannot.
-pub fn check(rules: &ProxyRules) -> Result<(), RuleError> {
+pub fn check(rules: &ProxyRules, keys: &KeyCheck) -> Result<(), RuleError> {
     // Nobody is served meanwhile.
     let nobodys = Shares::new(0, 0, Duration::ZERO);
     for rule in &rules.0 {
-        Setup::new(&rule.target, &nobodys).map_err(|error| {
+        Setup::new(&rule.target, &nobodys, keys).map_err(|error| {
             let ports = PortRange(&rule.ports).to_string();
             RuleError { ports, source: Box::new(error) }
         })?;
@@ -70,13 +82,17 @@ pub fn check(rules: &ProxyRules) -> Result<(), RuleError> {
 
 impl Setup {
     /// Reads what is needed to serve this target; connects to nobody. Files are
-    /// opened only within `file_handles`. Nothing, if its streams carry no
-    /// requests of ours.
+    /// opened only within `file_handles`, and keys have to be as private as `keys`
+    /// wants them. Nothing, if its streams carry no requests of ours.
     ///
     /// # Errors
     ///
     /// What cannot be read, or cannot be used.
-    pub fn new(target: &ProxyTarget, file_handles: &Shares) -> Result<Option<Self>, SetupError> {
+    pub fn new(
+        target: &ProxyTarget,
+        file_handles: &Shares,
+        keys: &KeyCheck,
+    ) -> Result<Option<Self>, SetupError> {
         Ok(Some(match target {
             ProxyTarget::Http(target) => {
                 let settings = &target.settings;
@@ -87,8 +103,10 @@ impl Setup {
                 let origins = Origins::new(&target.origins, settings)?;
                 let upstream = Arc::clone(&origins);
                 let pages = Pages::new(&settings.error_pages)?;
-                let proxy = Proxy::new(Arc::clone(settings), pages.clone(), upstream);
-                Self { proxy, origins: Some(origins), pages, authorities }
+                let tls = tls(&target.tls, keys)?;
+                let settings = by_https(settings, tls.is_some());
+                let proxy = Proxy::new(settings, pages.clone(), upstream);
+                Self { proxy, origins: Some(origins), tls, pages, authorities }
             }
             ProxyTarget::Files(target) => {
                 let pages = Pages::new(&target.settings.error_pages)?;
@@ -99,14 +117,63 @@ impl Setup {
                 };
                 let settings = Arc::clone(&target.settings);
                 let proxy = Proxy::new(settings, pages.clone(), Arc::new(site));
-                Self { proxy, origins: None, pages, authorities: None }
+                let tls = tls(&target.tls, keys)?;
+                Self { proxy, origins: None, tls, pages, authorities: None }
+            }
+            ProxyTarget::Redirect(target) => {
+                let pages = Pages::new(&target.settings.error_pages)?;
+                let mut settings = HttpSettings::clone(&target.settings);
+                // Names lead away from the onion address, or by plain HTTP.
+                settings.headers = HeaderSettings::default();
+                let upstream = Arc::new(Redirect { port: target.port });
+                let proxy = Proxy::new(Arc::new(settings), pages.clone(), upstream);
+                Self { proxy, origins: None, tls: None, pages, authorities: None }
             }
             _ => return Ok(None),
         }))
     }
 
-    /// Whether the same was read for another one of the same target.
+    /// Serves one client until either side ends the stream, or its TLS cannot begin.
+    pub async fn serve<C>(&self, client: C, visitor: Visitor, control: impl CircuitControl)
+    where
+        C: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        match &self.tls {
+            Some(tls) => tls.serve(&self.proxy, client, visitor, control).await,
+            None => self.proxy.serve(client, visitor, control).await,
+        }
+    }
+
+    /// Whether the same was read for another one of the same target. Certificates do
+    /// not count: see [`Setup::follow`].
     pub fn has_read_the_same(&self, other: &Self) -> bool {
         self.pages == other.pages && self.authorities == other.authorities
     }
+
+    /// Puts the certificates into force that were read for another one of the same
+    /// target.
+    pub fn follow(&self, other: &Self) {
+        if let (Some(own), Some(new)) = (&self.tls, &other.tls) {
+            own.follow(new);
+        }
+    }
+}
+
+/// What ends the TLS of clients, if there is a certificate for it.
+fn tls(files: &[CertificateFiles], keys: &KeyCheck) -> Result<Option<Arc<Tls>>, SetupError> {
+    if files.is_empty() {
+        return Ok(None);
+    }
+    Ok(Some(Arc::new(Tls::new(files, keys)?)))
+}
+
+/// The settings for clients that come by HTTPS, where they do: origins that are told
+/// of a scheme are told of that one, unless the operator wants another.
+fn by_https(settings: &Arc<HttpSettings>, https: bool) -> Arc<HttpSettings> {
+    let mut settings = Arc::clone(settings);
+    let headers = &settings.headers;
+    if https && headers.proto.is_none() && (headers.x_forwarded || headers.forwarded) {
+        Arc::make_mut(&mut settings).headers.proto = Some("https");
+    }
+    settings
 }

@@ -10,4 +10,13 @@ pub struct Visitor {
     pub port: u16,
     /// The onion address that it has connected to, `….onion`.
     pub onion: String,
+    /// Whether it has come by HTTPS.
+    pub tls: bool,
+}
+
+impl Visitor {
+    /// The scheme of what it asks for.
+    pub fn scheme(&self) -> &'static str {
+        if self.tls { "https" } else { "http" }
+    }
 }

@@ -210,7 +210,7 @@ fn cases() -> Vec<Case> {
                         0 => Version::HTTP_11,
                         _ => Version::HTTP_2,
                     };
-                    let visitor = Visitor { circuit: 7, port, onion: ONION.into() };
+                    let visitor = Visitor { circuit: 7, port, onion: ONION.into(), tls: false };
                     cases.push(Case { settings, visitor, tls, version, asked });
                 }
             }

@@ -40,7 +40,7 @@ impl Port {
 
     /// What a field of an answer becomes for who has asked for this host.
     fn gives(&self, asked: &str, name: &str, value: &str) -> String {
-        let visitor = Visitor { circuit: 7, port: self.port, onion: ONION.into() };
+        let visitor = Visitor { circuit: 7, port: self.port, onion: ONION.into(), tls: false };
         let mut request = Request::get("/").header("host", asked).body(()).unwrap().into_parts().0;
         let sites = Sites::new(&self.settings, &visitor, Host::parse(asked));
         headers::request(&self.settings, &visitor, &sites, &mut request);
@@ -209,7 +209,7 @@ fn an_address_is_the_same_however_it_is_written() {
 fn other_ways_to_the_origin_are_none_for_visitors() {
     let port = Port::to("10.0.0.7:8080", HeaderSettings::default());
     let given = |value: &str| {
-        let visitor = Visitor { circuit: 7, port: 80, onion: ONION.into() };
+        let visitor = Visitor { circuit: 7, port: 80, onion: ONION.into(), tls: false };
         let sites = Sites::new(&port.settings, &visitor, Host::parse(ONION));
         let mut answer = Response::new(()).into_parts().0;
         answer.headers.append("alt-svc", value.parse().unwrap());
@@ -288,7 +288,7 @@ fn public_names_are_found_in_fields_of_many_kinds() {
 #[test]
 fn what_clients_write_of_the_site_is_translated_back_and_what_they_make_up_is_not() {
     let settings = HeaderSettings { url_fields: vec!["X-Back".into()], ..shop() };
-    let visitor = Visitor { circuit: 7, port: 80, onion: ONION.into() };
+    let visitor = Visitor { circuit: 7, port: 80, onion: ONION.into(), tls: false };
     for (name, before, after) in [
         ("hx-current-url", "http://ONION/a?b", Some("http://shop.example/a?b")),
         ("hx-current-url", "https://shop.example/a", None),

@@ -24,6 +24,8 @@ mod http2;
 mod messages;
 #[path = "proxy/nginx.rs"]
 mod nginx;
+#[path = "proxy/over_tls.rs"]
+mod over_tls;
 #[path = "proxy/refusals.rs"]
 mod refusals;
 #[path = "proxy/smuggling.rs"]

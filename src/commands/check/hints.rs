@@ -5,7 +5,6 @@ use super::online::port;
 use crate::config::ServiceConfig;
 use onionbraid_balancer::onion::{MAX_INTRO_POINTS, OnionAddress};
 use onionbraid_balancer::{Distinct, Publishers};
-use onionbraid_proxy::rules::ProxyTarget;
 use onionbraid_proxy::settings::HttpSettings;
 
 /// A line for each thing to think about. `address` is the service's, and `all`
@@ -118,11 +117,7 @@ fn shares_a_backend(service: &ServiceConfig, all: &[ServiceConfig]) -> Option<St
 
 /// Clients of a frontend do not know the address that "self" stands for.
 fn names_of_another(service: &ServiceConfig) -> Option<String> {
-    let settings = service.proxy_ports.0.iter().filter_map(|rule| match &rule.target {
-        ProxyTarget::Http(target) => Some(&target.settings),
-        ProxyTarget::Files(target) => Some(&target.settings),
-        _ => None,
-    });
+    let settings = service.proxy_ports.0.iter().filter_map(|rule| rule.target.settings());
     let own = |settings: &HttpSettings| settings.headers.names.iter().any(|it| it.onion.is_none());
     let mixed = !service.frontends.is_empty() && settings.into_iter().any(|it| own(it));
     mixed.then(|| {

@@ -6,8 +6,8 @@ use maud::{Markup, html};
 use super::pieces::{of_limit, state, table};
 use crate::observe::glance::uploaded;
 use crate::observe::snapshot::{
-    Backend, BackendKind, BackendState, Descriptor, HsdirState, Http, LinkState, Load, OriginState,
-    Rates, Timestamp, Word,
+    Backend, BackendKind, BackendState, Certificate, Descriptor, HsdirState, Http, LinkState, Load,
+    OriginState, Rates, Timestamp, Word,
 };
 use crate::observe::words::{
     backend_state, canary_outcome, counted, duration, hsdir_state, number, origin_state, rate,
@@ -81,6 +81,33 @@ pub(super) fn load(load: &Load) -> Markup {
                     th scope="row" { (what) }
                     td.number { (rate(now)) }
                     td.number { (rate(lately)) }
+                }
+            } }
+        }))
+    }
+}
+
+/// The certificates of its ports.
+pub(super) fn certificates(certificates: &[Certificate]) -> Markup {
+    html! {
+        (table("certificates", "With which its ports speak TLS.", html! {
+            thead { tr {
+                th scope="col" { "Port" }
+                @for title in ["File", "For", "Valid from", "Until", "Of", "Files"] {
+                    th scope="col" { (title) }
+                }
+            } }
+            tbody { @for it in certificates {
+                tr {
+                    th scope="row" {
+                        (it.port) @if it.number > 1 { ", number " (it.number) }
+                    }
+                    td { (it.file) }
+                    td { (it.names.join(", ")) }
+                    td { (it.not_before) }
+                    td { (it.not_after) }
+                    td { @if it.self_signed { "itself" } @else { "an authority" } }
+                    td { (it.error.as_deref().unwrap_or("in force")) }
                 }
             } }
         }))

@@ -291,6 +291,15 @@ fn bytes(input: impl io::Read) -> io::Result<Zeroizing<Vec<u8>>> {
     Ok(bytes)
 }
 
+/// Whether a file with a key of any kind is private enough to be used.
+///
+/// # Errors
+///
+/// Who else could read or change it, and what helps there.
+pub fn check_private(file: &Path, mistrust: &Mistrust) -> Result<(), KeyFileError> {
+    private(file, mistrust)
+}
+
 /// Whether nobody but this process's user can read or change a file, nor exchange
 /// it, as `[storage.permissions]` has it. A mode that looks open will do where nobody
 /// else could make use of it: see [`trust`](crate::trust).

@@ -19,7 +19,7 @@ fuzz_target!(|input: (u8, &str, &str)| {
     let (choice, target, fields) = input;
     let Some(headers) = header_map(fields) else { return };
     let settings = settings(choice);
-    let visitor = Visitor { circuit: 7, port: 80, onion: "abc.onion".into() };
+    let visitor = Visitor { circuit: 7, port: 80, onion: "abc.onion".into(), tls: false };
 
     let mut response = Response::new(()).into_parts().0;
     response.headers = headers.clone();

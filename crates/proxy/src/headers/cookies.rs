@@ -17,7 +17,8 @@ pub(super) fn rewrite(settings: &HeaderSettings, names: &Names<'_>, headers: &mu
         fields::change(cookie, |text| {
             let mut parts = text.split(';');
             let name = parts.next().unwrap_or_default();
-            let insecure = settings.secure_cookies == SecureCookies::Drop && !needs_secure(name);
+            let drop = settings.secure_cookies == SecureCookies::Drop && !names.by_https();
+            let insecure = drop && !needs_secure(name);
             let mut changed = name.to_owned();
             for part in parts.filter(|part| !(insecure && is_of_secure(part))) {
                 changed.push(';');

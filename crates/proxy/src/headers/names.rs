@@ -9,7 +9,7 @@
 
 use super::own::Own;
 use super::pairs::{self, Change};
-use super::site::{Parts, Sites, is_secure};
+use super::site::{Parts, Sites, is_secure, usual_port};
 use crate::host::{self, Host};
 use crate::settings::HeaderSettings;
 use crate::visitor::Visitor;
@@ -35,7 +35,12 @@ impl<'a> Names<'a> {
     /// Whether the origin may believe to be reached by HTTPS, and visitors must
     /// not.
     pub(super) fn hide_https(&self) -> bool {
-        !self.settings.names.is_empty() || self.settings.scheme() == "https"
+        !self.by_https() && (!self.settings.names.is_empty() || self.settings.scheme() == "https")
+    }
+
+    /// Whether the visitor has come by HTTPS.
+    pub(super) fn by_https(&self) -> bool {
+        self.visitor.tls
     }
 
     /// The name that stands for another towards the visitor, at any port.
@@ -63,7 +68,7 @@ impl<'a> Names<'a> {
             return self.source(uri).filter(|_| uri.contains("://"));
         };
         let scheme = match parts.scheme {
-            Some(scheme) => Some(plain(scheme)?),
+            Some(scheme) => Some(self.scheme(scheme)?),
             None => None,
         };
         let host = self.host(parts.scheme, &parts.host)?;
@@ -88,7 +93,7 @@ impl<'a> Names<'a> {
             None => self.host(scheme, &Host::parse(host)?)?,
         };
         let scheme = match scheme {
-            Some(scheme) => format!("{}://", plain(scheme)?),
+            Some(scheme) => format!("{}://", self.scheme(scheme)?),
             None => String::new(),
         };
         Some(format!("{scheme}{any}{host}{path}"))
@@ -98,14 +103,27 @@ impl<'a> Names<'a> {
     fn host(&self, scheme: Option<&str>, host: &Host<'_>) -> Option<String> {
         match self.change(host.name) {
             Some(Change { labels, name, .. }) => Some(self.at_port(labels, name)),
+            None if self.is_downgrade(scheme, host) => Some(self.at_port("", host.name)),
             None => self.own(scheme.is_some_and(is_secure), host),
         }
+    }
+
+    /// Whether a host is the visitor's by plain HTTP, where the visitor has come by
+    /// HTTPS: origins behind plain HTTP write so that believe what they see.
+    fn is_downgrade(&self, scheme: Option<&str>, host: &Host<'_>) -> bool {
+        self.visitor.tls
+            && self.settings.map_own_address
+            && scheme.is_some_and(|scheme| !is_secure(scheme))
+            && matches!(host.port, None | Some(80))
+            && host::below(host.name, &self.visitor.onion).is_some()
     }
 
     /// A name towards the visitor, at the port by which it has come to ours.
     fn at_port(&self, labels: &str, name: &str) -> String {
         let ours = host::below(name, &self.visitor.onion).is_some();
-        match Some(self.visitor.port).filter(|port| ours && *port != 80) {
+        match Some(self.visitor.port)
+            .filter(|port| ours && *port != usual_port(self.visitor.scheme()))
+        {
             Some(port) => format!("{labels}{name}:{port}"),
             None => format!("{labels}{name}"),
         }
@@ -149,22 +167,24 @@ impl<'a> Names<'a> {
         let asked = &self.sites.asked;
         match host::below(&asked.name, &self.visitor.onion) {
             // A client that names no port has come to this one all the same.
-            Some(_) if asked.port() == 80 => self.at_port("", &asked.name),
+            Some(_) if asked.port() == usual_port(asked.scheme) => self.at_port("", &asked.name),
             _ => asked.host().into_owned(),
+        }
+    }
+
+    /// The visitor's scheme in place of another; `None` for those that name no host
+    /// of ours.
+    fn scheme(&self, scheme: &str) -> Option<&'static str> {
+        match (scheme.to_ascii_lowercase().as_str(), self.visitor.tls) {
+            ("http" | "https", false) => Some("http"),
+            ("http" | "https", true) => Some("https"),
+            ("ws" | "wss", false) => Some("ws"),
+            ("ws" | "wss", true) => Some("wss"),
+            _ => None,
         }
     }
 
     fn change<'n>(&'n self, name: &'n str) -> Option<Change<'n>> {
         pairs::change(self.settings, self.visitor, name, true)
-    }
-}
-
-/// The visitor's scheme in place of another; `None` for those that name no host
-/// of ours. Visitors come by plain HTTP: the onion address is what encrypts.
-fn plain(scheme: &str) -> Option<&'static str> {
-    match scheme.to_ascii_lowercase().as_str() {
-        "http" | "https" => Some("http"),
-        "ws" | "wss" => Some("ws"),
-        _ => None,
     }
 }

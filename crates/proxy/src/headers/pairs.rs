@@ -47,7 +47,7 @@ pub(super) fn change<'n>(
     // An origin that is told another scheme than the visitor's writes it
     // before the visitor's own name too.
     let own = host::below(name, &visitor.onion)
-        .filter(|_| to_visitor && settings.scheme() != "http")
+        .filter(|_| to_visitor && settings.scheme() != visitor.scheme())
         .map(|labels| {
             let name = visitor.onion.as_str();
             Change { labels, name, length: name.len(), same: true }

@@ -35,8 +35,8 @@ pub(super) struct Site {
 /// The site of a request from both sides.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sites {
-    /// As the client sees it: always by plain HTTP, which the onion address
-    /// makes as good as HTTPS.
+    /// As the client sees it: by HTTPS where the port speaks TLS, else by plain HTTP,
+    /// which the onion address makes as good.
     pub(super) asked: Site,
     /// As the origin is told of it.
     pub(super) told: Site,
@@ -94,8 +94,8 @@ impl Sites {
     /// connected to.
     pub fn new(settings: &HeaderSettings, visitor: &Visitor, asked: Option<Host<'_>>) -> Self {
         let asked = match asked {
-            Some(host) => Site::new("http", host.name, host.port),
-            None => Site::new("http", &visitor.onion, Some(visitor.port)),
+            Some(host) => Site::new(visitor.scheme(), host.name, host.port),
+            None => Site::new(visitor.scheme(), &visitor.onion, Some(visitor.port)),
         };
         let told = match &settings.host {
             HostHeader::Pass => None,
@@ -118,7 +118,7 @@ impl Sites {
     ) -> Translated {
         let Some(parts) = Parts::of(uri) else { return Translated::Same };
         // A reference without a scheme has that of the page.
-        let scheme = parts.scheme.unwrap_or("http");
+        let scheme = parts.scheme.unwrap_or(visitor.scheme());
         if !["http", "https"].iter().any(|known| scheme.eq_ignore_ascii_case(known)) {
             return Translated::Same;
         }
@@ -162,19 +162,19 @@ impl Sites {
         scheme: &str,
         host: &Host<'_>,
     ) -> Option<(&'static str, String)> {
-        if !scheme.eq_ignore_ascii_case("http") {
+        if !scheme.eq_ignore_ascii_case(visitor.scheme()) {
             return None;
         }
         let public = match settings.host {
             HostHeader::Pass => None,
-            _ if host.port.unwrap_or(80) != self.asked.port() => None,
+            _ if host.port.unwrap_or_else(|| usual_port(scheme)) != self.asked.port() => None,
             _ => pairs::public(settings, visitor, host.name),
         };
         if let Some(name) = public {
             return Some((settings.scheme(), name));
         }
         let ours = host::below(host.name, &visitor.onion).is_some();
-        (ours && settings.scheme() != "http").then(|| {
+        (ours && settings.scheme() != visitor.scheme()).then(|| {
             let port = host.port.map(|port| format!(":{port}")).unwrap_or_default();
             (settings.scheme(), format!("{}{port}", host.name))
         })
@@ -225,7 +225,7 @@ impl<'a> Parts<'a> {
     }
 }
 
-fn usual_port(scheme: &str) -> u16 {
+pub(super) fn usual_port(scheme: &str) -> u16 {
     if is_secure(scheme) { 443 } else { 80 }
 }
 

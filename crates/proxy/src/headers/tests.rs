@@ -13,7 +13,7 @@ use crate::settings::{HostHeader, NamePair};
 const ONION: &str = "abcdefghijklmnopqrstuvwxyz234567abcdefghijklmnopqrstuvwx.onion";
 
 fn visitor() -> Visitor {
-    Visitor { circuit: 7, port: 80, onion: ONION.into() }
+    Visitor { circuit: 7, port: 80, onion: ONION.into(), tls: false }
 }
 
 fn pair(public: &str, onion: &str) -> NamePair {

@@ -25,6 +25,7 @@ use tokio::time::{Instant, Sleep, sleep};
 use super::activity::Activity;
 use super::framing::{self, Framing, Limits, Step};
 use crate::failure::Failure;
+use crate::tls::taken::Taken;
 
 /// How long a client may take nothing of a page of ours, or of a refusal, before
 /// that is given up.
@@ -63,6 +64,8 @@ pub(super) struct Gate {
     waiting: bool,
     activity: Arc<Activity>,
     refuse: Refuse,
+    /// What a client has taken that is known to take more than writes tell.
+    taken: Option<(Taken, u64)>,
 }
 
 /// How long a client may take.
@@ -124,7 +127,14 @@ impl Gate {
             waiting: true,
             activity,
             refuse,
+            taken: None,
         }
+    }
+
+    /// Has what the client takes counted below its stream, which holds back what was
+    /// written to it.
+    pub(super) fn counted_by(&mut self, taken: Taken) {
+        self.taken = Some((taken, 0));
     }
 
     /// Learns from the client's first bytes what it speaks, which is HTTP/1 unless
@@ -328,6 +338,13 @@ impl Gate {
         let is_http2 = matches!(self.mode, Mode::Http2);
         if is_http2 {
             self.activity.fill(written.is_pending());
+        }
+        if let Some((taken, seen)) = &mut self.taken
+            && written.is_pending()
+            && taken.more_than(seen)
+        {
+            self.activity.took();
+            self.waiting = false;
         }
         match written {
             // Nobody waits for the client until a write has to wait again.

@@ -1,12 +1,14 @@
 //! The reverse proxy of one virtual port: what all of its streams share.
 
 use std::sync::{Arc, LazyLock};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 
 use super::circuits::Circuits;
 use super::counts::Counts;
+use crate::failure::Failure;
 use crate::guard::Guard;
 use crate::headers::Own;
 use crate::pages::Pages;
@@ -85,6 +87,19 @@ impl Proxy {
         let counts = Counts::default();
         let pages = pages.in_style_of(&settings);
         Arc::new(Self { settings, guard, pages, upstream, own, circuits, counts, room })
+    }
+
+    /// How long a client may take for a head.
+    pub(crate) fn patience(&self) -> Duration {
+        self.settings.guard.head_timeout
+    }
+
+    /// A client was turned away before it could ask for anything.
+    pub(crate) fn turned_away(&self, failure: Failure, control: &impl CircuitControl) {
+        self.counts.refused(failure);
+        if failure == Failure::TooMany && self.settings.circuit.close_abusers {
+            control.close();
+        }
     }
 
     /// What there is to say of it in the status.

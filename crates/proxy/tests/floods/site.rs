@@ -74,7 +74,7 @@ impl Site {
         let (client, accepted) =
             tokio::join!(TcpStream::connect(self.address()), self.listener.accept());
         let stream = accepted.unwrap().0;
-        let visitor = Visitor { circuit, port: 80, onion: "a.onion".into() };
+        let visitor = Visitor { circuit, port: 80, onion: "a.onion".into(), tls: false };
         let proxy = Arc::clone(&self.proxy);
         self.tasks.spawn(async move { proxy.serve(stream, visitor, NoCircuit).await });
         client.unwrap()

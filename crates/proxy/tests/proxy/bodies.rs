@@ -26,7 +26,7 @@ async fn pour(stream: &mut DuplexStream) -> usize {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_client_that_does_not_read_costs_little_memory() {
+pub(crate) async fn a_client_that_does_not_read_costs_little_memory() {
     for framing in ["Content-Length: 99999999", "Connection: close"] {
         let mut world = World::new();
         let _client = world.asking(GET).await;
@@ -39,7 +39,7 @@ async fn a_client_that_does_not_read_costs_little_memory() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_origin_that_does_not_read_costs_little_memory() {
+pub(crate) async fn an_origin_that_does_not_read_costs_little_memory() {
     let mut world = World::new();
     let head = "PUT / HTTP/1.1\r\nHost: a.onion\r\nContent-Length: 99999999\r\n\r\n";
     let mut client = world.asking(head).await;
@@ -49,7 +49,7 @@ async fn an_origin_that_does_not_read_costs_little_memory() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_client_that_pipelines_without_reading_costs_little_memory() {
+pub(crate) async fn a_client_that_pipelines_without_reading_costs_little_memory() {
     let mut world = World::new();
     let mut client = world.client();
     let mut sent = 0;
@@ -76,7 +76,7 @@ async fn a_client_that_pipelines_without_reading_costs_little_memory() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_body_that_says_it_is_too_long_is_refused_before_it_is_sent() {
+pub(crate) async fn a_body_that_says_it_is_too_long_is_refused_before_it_is_sent() {
     let mut world = World::with(|settings| settings.guard.max_body_bytes = Some(10));
     let put = "PUT / HTTP/1.1\r\nHost: a.onion\r\nExpect: 100-continue\r\n";
     let mut client = world.asking(&format!("{put}Content-Length: 11\r\n\r\n")).await;
@@ -92,7 +92,7 @@ async fn a_body_that_says_it_is_too_long_is_refused_before_it_is_sent() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_body_that_turns_out_too_long_is_refused_if_there_is_no_answer_yet() {
+pub(crate) async fn a_body_that_turns_out_too_long_is_refused_if_there_is_no_answer_yet() {
     let mut world = World::with(|settings| settings.guard.max_body_bytes = Some(10));
     let put = "PUT / HTTP/1.1\r\nHost: a.onion\r\nTransfer-Encoding: chunked\r\n\r\n";
     let mut client = world.asking(&format!("{put}a\r\n0123456789\r\n")).await;
@@ -105,7 +105,7 @@ async fn a_body_that_turns_out_too_long_is_refused_if_there_is_no_answer_yet() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_body_that_turns_out_too_long_after_the_answer_began_breaks_the_stream() {
+pub(crate) async fn a_body_that_turns_out_too_long_after_the_answer_began_breaks_the_stream() {
     let mut world = World::with(|settings| settings.guard.max_body_bytes = Some(10));
     let put = "PUT / HTTP/1.1\r\nHost: a.onion\r\nTransfer-Encoding: chunked\r\n\r\n";
     let mut client = world.asking(&format!("{put}a\r\n0123456789\r\n")).await;

@@ -56,7 +56,7 @@ const REFUSED_STREAM: [u8; 4] = [0, 0, 0, 7];
 const CANCEL: [u8; 4] = [0, 0, 0, 8];
 
 #[tokio::test(start_paused = true)]
-async fn streams_beyond_those_of_a_circuit_are_refused_over_all_of_its_connections() {
+pub(crate) async fn streams_beyond_those_of_a_circuit_are_refused_over_all_of_its_connections() {
     let mut world = World::with(|settings| {
         settings.circuit.max_requests = Some(2);
         settings.circuit.close_abusers = true;
@@ -79,7 +79,7 @@ async fn streams_beyond_those_of_a_circuit_are_refused_over_all_of_its_connectio
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_connection_whose_streams_are_refused_again_and_again_is_closed() {
+pub(crate) async fn a_connection_whose_streams_are_refused_again_and_again_is_closed() {
     let mut world = World::with(|settings| settings.circuit.max_requests = Some(1));
     let mut holder = preface(&mut world, 1, 0).await;
     get(&mut holder, 1).await;
@@ -110,7 +110,7 @@ async fn a_connection_whose_streams_are_refused_again_and_again_is_closed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn without_another_word_a_circuit_has_128_requests_under_way() {
+pub(crate) async fn without_another_word_a_circuit_has_128_requests_under_way() {
     let mut world = World::new();
     let mut clients = Vec::new();
     for _ in 0..128 {
@@ -122,7 +122,7 @@ async fn without_another_word_a_circuit_has_128_requests_under_way() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_circuit_has_eight_connections_of_http_2() {
+pub(crate) async fn a_circuit_has_eight_connections_of_http_2() {
     let mut world = World::new();
     let mut open = Vec::new();
     for _ in 0..8 {
@@ -146,7 +146,7 @@ async fn a_circuit_has_eight_connections_of_http_2() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_page_of_ours_that_nobody_takes_is_given_up_soon() {
+pub(crate) async fn a_page_of_ours_that_nobody_takes_is_given_up_soon() {
     let mut world = World::with(|settings| {
         settings.guard.block =
             vec![onionbraid_proxy::settings::BlockRule { status: 403, ..Default::default() }];
@@ -159,7 +159,7 @@ async fn a_page_of_ours_that_nobody_takes_is_given_up_soon() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_process_with_enough_requests_refuses_others_and_blames_nobody() {
+pub(crate) async fn a_process_with_enough_requests_refuses_others_and_blames_nobody() {
     let room = Arc::new(Semaphore::new(1));
     let mut settings = onionbraid_proxy::settings::HttpSettings::default();
     settings.http2_without_tls = true;

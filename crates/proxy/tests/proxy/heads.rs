@@ -220,7 +220,7 @@ proptest! {
         (parts.uri, parts.headers, parts.version) = (uri, headers, Version::HTTP_2);
         let (guard, settings) =
             (Guard::new(&GuardSettings::default()), HeaderSettings::default());
-        let visitor = Visitor { circuit: 1, port: 80, onion: "a.onion".into() };
+        let visitor = Visitor { circuit: 1, port: 80, onion: "a.onion".into(), tls: false };
         let sites = match guard.check("a.onion", &parts) {
             Ok(host) => Sites::new(&settings, &visitor, host),
             Err(_) => return Ok(()),

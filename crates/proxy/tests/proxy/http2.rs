@@ -41,7 +41,7 @@ fn get(uri: &str) -> Request<Body> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_request_and_its_trailers_become_http_1_and_back() {
+pub(crate) async fn a_request_and_its_trailers_become_http_1_and_back() {
     let mut world = World::new();
     let (mut sender, _driver) = client(&mut world).await;
     let mut trailers = hyper::HeaderMap::new();
@@ -73,7 +73,7 @@ async fn a_request_and_its_trailers_become_http_1_and_back() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn requests_of_one_connection_do_not_wait_for_each_other() {
+pub(crate) async fn requests_of_one_connection_do_not_wait_for_each_other() {
     let mut world = World::new();
     let (mut sender, _driver) = client(&mut world).await;
     let mut answers = JoinSet::new();
@@ -92,7 +92,7 @@ async fn requests_of_one_connection_do_not_wait_for_each_other() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_http_1_could_misread_is_refused() {
+pub(crate) async fn what_http_1_could_misread_is_refused() {
     let mut world = World::new();
     let (mut sender, _driver) = client(&mut world).await;
     let plain = || Request::get("http://a.onion/");
@@ -116,7 +116,7 @@ async fn what_http_1_could_misread_is_refused() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn fields_of_one_connection_are_refused_by_the_protocol() {
+pub(crate) async fn fields_of_one_connection_are_refused_by_the_protocol() {
     // hyper's client does not send them, so this is done by hand: the preface,
     // SETTINGS, and HEADERS with `connection: x` (HPACK literals).
     let mut world = World::new();
@@ -141,7 +141,7 @@ async fn fields_of_one_connection_are_refused_by_the_protocol() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_connection_without_requests_is_closed() {
+pub(crate) async fn a_connection_without_requests_is_closed() {
     let mut world = World::with(|settings| settings.guard.head_timeout = Duration::from_secs(10));
     let (mut sender, mut driver) = client(&mut world).await;
     let answering = async {
@@ -197,7 +197,7 @@ impl AsyncWrite for Flushed {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_connection_whose_last_flush_had_to_wait_is_closed_all_the_same() {
+pub(crate) async fn a_connection_whose_last_flush_had_to_wait_is_closed_all_the_same() {
     let mut world = World::with(|settings| settings.guard.head_timeout = Duration::from_secs(10));
     let stream = world.client_by(1, |stream| Flushed { stream, written: false });
     let (mut sender, connection) =
@@ -217,7 +217,7 @@ async fn a_connection_whose_last_flush_had_to_wait_is_closed_all_the_same() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_connection_has_no_more_streams_than_its_circuit_gets_at_the_origin() {
+pub(crate) async fn a_connection_has_no_more_streams_than_its_circuit_gets_at_the_origin() {
     for (protocol, streams) in [(OriginProtocol::Http1, 100), (OriginProtocol::Http2, 64)] {
         let mut world = World::with(|settings| settings.origins.protocol = protocol);
         let mut stream = world.client();
@@ -235,7 +235,7 @@ async fn a_connection_has_no_more_streams_than_its_circuit_gets_at_the_origin() 
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stream_that_nobody_reads_ends_alone() {
+pub(crate) async fn a_stream_that_nobody_reads_ends_alone() {
     let mut world = World::with(|settings| settings.origins.idle_timeout = Duration::from_secs(20));
     let (mut sender, _driver) = client(&mut world).await;
     let stalled = sender.send_request(get("http://a.onion/stalled"));
@@ -279,7 +279,7 @@ fn headers(method: u8, flags: u8, stream: u8) -> Vec<u8> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_client_that_reads_nothing_is_left_though_it_keeps_a_request_alive() {
+pub(crate) async fn a_client_that_reads_nothing_is_left_though_it_keeps_a_request_alive() {
     let mut world = World::with(|settings| settings.origins.idle_timeout = Duration::from_secs(20));
     let mut stream = world.client();
     let mut bytes = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
@@ -368,19 +368,19 @@ async fn read_slowly(mut world: World, answers: usize, length: usize) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn slow_streams_of_one_connection_all_get_their_answers() {
+pub(crate) async fn slow_streams_of_one_connection_all_get_their_answers() {
     let world = World::with(|settings| settings.origins.idle_timeout = Duration::from_secs(20));
     read_slowly(world, 5, 50_000).await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_ends_of_many_answers_are_waited_for() {
+pub(crate) async fn the_ends_of_many_answers_are_waited_for() {
     let world = World::with(|settings| settings.guard.head_timeout = Duration::from_secs(10));
     read_slowly(world, 20, 8_000).await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn our_own_answer_to_head_has_a_length_and_no_body() {
+pub(crate) async fn our_own_answer_to_head_has_a_length_and_no_body() {
     let mut world = World::new();
     let (mut sender, _driver) = client(&mut world).await;
     let refused = Request::head("http://a.onion/").header("host", "b.onion").body(body(""));
@@ -391,7 +391,7 @@ async fn our_own_answer_to_head_has_a_length_and_no_body() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_client_that_leaves_takes_its_requests_along() {
+pub(crate) async fn a_client_that_leaves_takes_its_requests_along() {
     let mut world = World::new();
     let (mut sender, _driver) = client(&mut world).await;
     let mut asking = JoinSet::new();

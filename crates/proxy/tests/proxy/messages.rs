@@ -5,7 +5,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use crate::world::{GET, LAST_GET, World, ended, read_all, read_head, read_until, status};
 
 #[tokio::test(start_paused = true)]
-async fn a_request_and_its_response_pass_and_the_stream_stays_open_for_more() {
+pub(crate) async fn a_request_and_its_response_pass_and_the_stream_stays_open_for_more() {
     let mut world = World::new();
     let mut client = world.client();
     for _ in 0..2 {
@@ -24,7 +24,7 @@ async fn a_request_and_its_response_pass_and_the_stream_stays_open_for_more() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_absolute_target_reaches_the_origin_as_a_path() {
+pub(crate) async fn an_absolute_target_reaches_the_origin_as_a_path() {
     let mut world = World::new();
     let _client = world.asking("GET http://a.onion/b?c HTTP/1.1\r\nHost: a.onion\r\n\r\n").await;
     let request = read_head(&mut world.origin().await).await.to_ascii_lowercase();
@@ -33,7 +33,7 @@ async fn an_absolute_target_reaches_the_origin_as_a_path() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn chunks_pass_however_the_origin_writes_their_name() {
+pub(crate) async fn chunks_pass_however_the_origin_writes_their_name() {
     for coding in ["chunked", "Chunked", " CHUNKED "] {
         let mut world = World::new();
         let head = format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: {coding}\r\n\r\n");
@@ -45,7 +45,7 @@ async fn chunks_pass_however_the_origin_writes_their_name() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_client_of_http_1_0_gets_no_chunks_and_the_end_of_the_stream() {
+pub(crate) async fn a_client_of_http_1_0_gets_no_chunks_and_the_end_of_the_stream() {
     let mut world = World::new();
     let response = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n";
     let answer = world.exchange("GET / HTTP/1.0\r\nHost: a.onion\r\n\r\n", response).await;
@@ -54,7 +54,7 @@ async fn a_client_of_http_1_0_gets_no_chunks_and_the_end_of_the_stream() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_client_of_http_1_0_that_names_no_host_asks_for_the_one_it_connected_to() {
+pub(crate) async fn a_client_of_http_1_0_that_names_no_host_asks_for_the_one_it_connected_to() {
     let mut world = World::new();
     let _client = world.asking("GET / HTTP/1.0\r\n\r\n").await;
     let request = read_head(&mut world.origin().await).await.to_ascii_lowercase();
@@ -63,14 +63,14 @@ async fn a_client_of_http_1_0_that_names_no_host_asks_for_the_one_it_connected_t
 }
 
 #[tokio::test(start_paused = true)]
-async fn connection_close_is_heeded() {
+pub(crate) async fn connection_close_is_heeded() {
     let mut world = World::new();
     let answer = world.exchange(LAST_GET, b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi").await;
     assert!(answer.to_ascii_lowercase().contains("\r\nconnection: close\r\n"), "{answer}");
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_answer_to_head_keeps_its_length_and_has_no_body() {
+pub(crate) async fn the_answer_to_head_keeps_its_length_and_has_no_body() {
     let mut world = World::new();
     let head = "HEAD / HTTP/1.1\r\nHost: a.onion\r\nConnection: close\r\n\r\n";
     let answer = world.exchange(head, b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n").await;
@@ -80,7 +80,7 @@ async fn the_answer_to_head_keeps_its_length_and_has_no_body() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn responses_without_a_body_leave_the_stream_usable() {
+pub(crate) async fn responses_without_a_body_leave_the_stream_usable() {
     let mut world = World::new();
     let mut client = world.client();
     for head in ["204 No Content\r\n", "304 Not Modified\r\nContent-Length: 9\r\n"] {
@@ -93,7 +93,7 @@ async fn responses_without_a_body_leave_the_stream_usable() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn ranges_are_between_the_client_and_the_origin() {
+pub(crate) async fn ranges_are_between_the_client_and_the_origin() {
     let mut world = World::new();
     let mut client = world
         .asking("GET / HTTP/1.1\r\nHost: a.onion\r\nRange: bytes=1-2\r\nIf-Range: \"e\"\r\n\r\n")
@@ -109,7 +109,7 @@ async fn ranges_are_between_the_client_and_the_origin() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn trailers_pass_in_both_directions() {
+pub(crate) async fn trailers_pass_in_both_directions() {
     let mut world = World::new();
     let request = "POST / HTTP/1.1\r\nHost: a.onion\r\nTE: trailers\r\nConnection: TE\r\n\
                    Trailer: Sum\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\nSum: 1\r\n\r\n";
@@ -129,7 +129,7 @@ async fn trailers_pass_in_both_directions() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_client_that_waits_for_100_continue_is_told_to_go_on() {
+pub(crate) async fn a_client_that_waits_for_100_continue_is_told_to_go_on() {
     let mut world = World::new();
     let head =
         "PUT / HTTP/1.1\r\nHost: a.onion\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n";
@@ -149,7 +149,7 @@ async fn a_client_that_waits_for_100_continue_is_told_to_go_on() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn no_expectation_reaches_the_origin() {
+pub(crate) async fn no_expectation_reaches_the_origin() {
     for (request, expected) in [
         ("GET / HTTP/1.1\r\nExpect: 100-continue\r\n", 200),
         ("GET / HTTP/1.0\r\nExpect: 100-continue\r\n", 200),
@@ -172,7 +172,7 @@ async fn no_expectation_reaches_the_origin() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_only_proxies_may_say_reaches_no_origin_in_head_or_trailers() {
+pub(crate) async fn what_only_proxies_may_say_reaches_no_origin_in_head_or_trailers() {
     let mut world = World::with(|settings| {
         settings.headers.strip_request = vec!["x-own*".to_owned()];
     });
@@ -193,7 +193,7 @@ async fn what_only_proxies_may_say_reaches_no_origin_in_head_or_trailers() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_the_operator_lets_pass_reaches_the_origin_in_head_and_trailers() {
+pub(crate) async fn what_the_operator_lets_pass_reaches_the_origin_in_head_and_trailers() {
     let mut world = World::with(|settings| {
         settings.headers.pass_request = vec!["X-Username".to_owned()];
     });
@@ -213,7 +213,7 @@ async fn what_the_operator_lets_pass_reaches_the_origin_in_head_and_trailers() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn events_are_delivered_as_they_happen() {
+pub(crate) async fn events_are_delivered_as_they_happen() {
     let mut world = World::new();
     let mut client = world.asking(GET).await;
     let mut origin = world.origin().await;
@@ -231,7 +231,7 @@ async fn events_are_delivered_as_they_happen() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_early_answer_arrives_while_the_client_still_sends() {
+pub(crate) async fn an_early_answer_arrives_while_the_client_still_sends() {
     let mut world = World::new();
     let head = "POST / HTTP/1.1\r\nHost: a.onion\r\nContent-Length: 1000000\r\n\r\n";
     let mut client = world.asking(head).await;
@@ -247,7 +247,7 @@ async fn an_early_answer_arrives_while_the_client_still_sends() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn answers_to_pipelined_requests_come_in_order() {
+pub(crate) async fn answers_to_pipelined_requests_come_in_order() {
     let mut world = World::new();
     let mut client = world.asking(&GET.repeat(3)).await;
     for n in 1..=3 {
@@ -262,7 +262,7 @@ async fn answers_to_pipelined_requests_come_in_order() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_large_body_arrives_whole() {
+pub(crate) async fn a_large_body_arrives_whole() {
     let mut world = World::new();
     let body = "0123456789".repeat(100_000);
     let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len());
@@ -283,7 +283,7 @@ async fn a_large_body_arrives_whole() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_access_log_says_nothing_of_what_was_asked_for() {
+pub(crate) async fn the_access_log_says_nothing_of_what_was_asked_for() {
     use std::sync::{Arc, Mutex};
     #[derive(Clone, Default)]
     struct Lines(Arc<Mutex<Vec<u8>>>);

@@ -67,7 +67,7 @@ async fn send(bytes: &[u8]) -> (World, String, Vec<String>) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_ambiguous_head_is_refused_before_anybody_is_asked() {
+pub(crate) async fn an_ambiguous_head_is_refused_before_anybody_is_asked() {
     for (file, bytes) in corpus("head") {
         let (mut world, answer, whole) = send(&bytes).await;
         assert_eq!(status(&answer), 400, "{}: {answer}", file.display());
@@ -79,7 +79,7 @@ async fn an_ambiguous_head_is_refused_before_anybody_is_asked() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_body_that_breaks_its_framing_never_becomes_a_whole_request() {
+pub(crate) async fn a_body_that_breaks_its_framing_never_becomes_a_whole_request() {
     for (file, bytes) in corpus("body") {
         let (world, answer, whole) = send(&bytes).await;
         assert_eq!(whole, [""; 0], "{}", file.display());
@@ -90,7 +90,7 @@ async fn a_body_that_breaks_its_framing_never_becomes_a_whole_request() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_unusual_and_right_passes() {
+pub(crate) async fn what_is_unusual_and_right_passes() {
     for (file, bytes) in corpus("passes") {
         let (_, answer, whole) = send(&bytes).await;
         assert_eq!(whole.last().map(String::as_str), Some("/end"), "{}: {answer}", file.display());
@@ -100,7 +100,7 @@ async fn what_is_unusual_and_right_passes() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn requests_before_a_refused_one_get_their_answers_first() {
+pub(crate) async fn requests_before_a_refused_one_get_their_answers_first() {
     let good = "GET /good HTTP/1.1\r\nHost: a.onion\r\n\r\n";
     let bad = "GET /bad HTTP/1.1\r\nHost: a.onion\r\nHost: b.onion\r\n\r\n";
     let (_, answer, whole) = send(format!("{good}{bad}{good}").as_bytes()).await;
@@ -111,7 +111,7 @@ async fn requests_before_a_refused_one_get_their_answers_first() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_imitates_the_sign_of_a_refusal_is_a_client_like_any_other() {
+pub(crate) async fn who_imitates_the_sign_of_a_refusal_is_a_client_like_any_other() {
     let imitation = "GET /refused HTTP/1.1\r\nhost: refused.invalid\r\nconnection: close\r\n\r\n";
     let (_, answer, whole) = send(imitation.as_bytes()).await;
     assert_eq!((status(&answer), whole.as_slice()), (200, ["/refused".to_owned()].as_slice()));

@@ -33,7 +33,7 @@ async fn time<T>(what: impl Future<Output = T>) -> (u64, T) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_client_that_says_nothing_is_left_without_a_word() {
+pub(crate) async fn a_client_that_says_nothing_is_left_without_a_word() {
     let mut world = world();
     let mut client = world.client();
     assert_eq!(time(read_all(&mut client)).await, (10, String::new()));
@@ -41,7 +41,7 @@ async fn a_client_that_says_nothing_is_left_without_a_word() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_head_that_does_not_end_is_answered_with_nothing() {
+pub(crate) async fn a_head_that_does_not_end_is_answered_with_nothing() {
     for start in ["G", "PRI", "GET / HTTP/1.1\r\n", "GET / HTTP/1.1\r\nHost: a.onion\r\n"] {
         let mut world = world();
         let mut client = world.asking(start).await;
@@ -53,7 +53,7 @@ async fn a_head_that_does_not_end_is_answered_with_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_head_that_drips_has_no_more_time() {
+pub(crate) async fn a_head_that_drips_has_no_more_time() {
     let mut world = world();
     let mut client = world.client();
     let dripping = async {
@@ -69,7 +69,7 @@ async fn a_head_that_drips_has_no_more_time() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stream_without_a_next_request_ends_quietly() {
+pub(crate) async fn a_stream_without_a_next_request_ends_quietly() {
     let mut world = world();
     let mut client = world.asking(GET).await;
     let mut origin = world.origin().await;
@@ -80,7 +80,7 @@ async fn a_stream_without_a_next_request_ends_quietly() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_time_for_a_head_begins_with_the_head() {
+pub(crate) async fn the_time_for_a_head_begins_with_the_head() {
     let mut world = world();
     let mut client = world.asking(GET).await;
     let mut origin = world.origin().await;
@@ -93,7 +93,7 @@ async fn the_time_for_a_head_begins_with_the_head() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_time_for_the_next_head_begins_after_the_answer() {
+pub(crate) async fn the_time_for_the_next_head_begins_after_the_answer() {
     let mut world = world();
     let mut client = world.asking(GET).await;
     let mut origin = world.origin().await;
@@ -108,7 +108,7 @@ async fn the_time_for_the_next_head_begins_after_the_answer() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_client_that_stops_in_the_middle_of_its_body_is_answered_408() {
+pub(crate) async fn a_client_that_stops_in_the_middle_of_its_body_is_answered_408() {
     let mut world = world();
     let mut client =
         world.asking("PUT / HTTP/1.1\r\nHost: a.onion\r\nContent-Length: 9\r\n\r\nhi").await;
@@ -121,7 +121,7 @@ async fn a_client_that_stops_in_the_middle_of_its_body_is_answered_408() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_body_that_moves_slowly_is_not_interrupted() {
+pub(crate) async fn a_body_that_moves_slowly_is_not_interrupted() {
     let mut world = world();
     let mut client =
         world.asking("PUT / HTTP/1.1\r\nHost: a.onion\r\nContent-Length: 9\r\n\r\n").await;
@@ -139,7 +139,7 @@ async fn a_body_that_moves_slowly_is_not_interrupted() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_origin_that_does_not_take_the_body_is_answered_for_504() {
+pub(crate) async fn an_origin_that_does_not_take_the_body_is_answered_for_504() {
     let mut world = world();
     let mut client =
         world.asking("PUT / HTTP/1.1\r\nHost: a.onion\r\nContent-Length: 9999999\r\n\r\n").await;
@@ -153,7 +153,7 @@ async fn an_origin_that_does_not_take_the_body_is_answered_for_504() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_origin_that_stops_in_the_middle_breaks_the_answer() {
+pub(crate) async fn an_origin_that_stops_in_the_middle_breaks_the_answer() {
     let mut world = world();
     let mut client = world.asking(GET).await;
     let mut origin = world.origin().await;
@@ -166,7 +166,7 @@ async fn an_origin_that_stops_in_the_middle_breaks_the_answer() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_client_that_stops_reading_is_given_up() {
+pub(crate) async fn a_client_that_stops_reading_is_given_up() {
     let mut world = world();
     let _client = world.asking(GET).await;
     let mut origin = world.origin().await;
@@ -179,7 +179,7 @@ async fn a_client_that_stops_reading_is_given_up() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_client_that_does_not_take_the_end_of_an_answer_is_given_up() {
+pub(crate) async fn a_client_that_does_not_take_the_end_of_an_answer_is_given_up() {
     let mut world = world();
     let _client = world.asking(GET).await;
     let mut origin = world.origin().await;
@@ -211,7 +211,7 @@ async fn a_client_that_slowly_takes_the_end_of_an_answer_gets_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn events_may_be_as_rare_as_the_operator_allows() {
+pub(crate) async fn events_may_be_as_rare_as_the_operator_allows() {
     let mut world = world();
     let mut client = world.asking(GET).await;
     let mut origin = world.origin().await;
@@ -225,7 +225,7 @@ async fn events_may_be_as_rare_as_the_operator_allows() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_request_has_no_more_than_its_whole_time() {
+pub(crate) async fn a_request_has_no_more_than_its_whole_time() {
     let limited = |settings: &mut HttpSettings| {
         times(settings);
         settings.origins.total_timeout = Some(seconds(60));
@@ -253,7 +253,7 @@ async fn a_request_has_no_more_than_its_whole_time() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_whole_time_of_a_request_ends_with_it() {
+pub(crate) async fn the_whole_time_of_a_request_ends_with_it() {
     let mut world = World::with(|settings| {
         settings.guard.head_timeout = LONG;
         settings.origins.total_timeout = Some(seconds(60));

@@ -29,7 +29,7 @@ async fn upgraded(world: &mut World) -> (DuplexStream, DuplexStream) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn after_a_change_of_protocol_bytes_flow_both_ways_until_the_origin_ends() {
+pub(crate) async fn after_a_change_of_protocol_bytes_flow_both_ways_until_the_origin_ends() {
     let mut world = World::new();
     let (mut client, mut origin) = upgraded(&mut world).await;
     for _ in 0..3 {
@@ -47,7 +47,7 @@ async fn after_a_change_of_protocol_bytes_flow_both_ways_until_the_origin_ends()
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_a_client_says_before_it_leaves_still_arrives() {
+pub(crate) async fn what_a_client_says_before_it_leaves_still_arrives() {
     let mut world = World::new();
     let (mut client, mut origin) = upgraded(&mut world).await;
     client.write_all(b"last words").await.unwrap();
@@ -60,7 +60,7 @@ async fn what_a_client_says_before_it_leaves_still_arrives() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_a_client_sends_before_the_origin_agrees_waits_for_it() {
+pub(crate) async fn what_a_client_sends_before_the_origin_agrees_waits_for_it() {
     let mut world = World::new();
     let mut client = world.asking(&format!("{ASK}GET /early HTTP/1.1\r\n\r\n")).await;
     let mut origin = world.origin().await;
@@ -71,7 +71,7 @@ async fn what_a_client_sends_before_the_origin_agrees_waits_for_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn when_the_origin_does_not_agree_the_stream_goes_on_with_http() {
+pub(crate) async fn when_the_origin_does_not_agree_the_stream_goes_on_with_http() {
     let mut world = World::new();
     let mut client = world.asking(&format!("{ASK}{GET}")).await;
     let mut origin = world.origin().await;
@@ -84,7 +84,7 @@ async fn when_the_origin_does_not_agree_the_stream_goes_on_with_http() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_follows_a_refused_change_is_checked_like_any_request() {
+pub(crate) async fn what_follows_a_refused_change_is_checked_like_any_request() {
     let mut world = World::new();
     let bad = "GET /smuggled HTTP/1.1\r\nHost: a.onion\r\nHost: b.onion\r\n\r\n";
     let mut client = world.asking(&format!("{ASK}{bad}")).await;
@@ -100,7 +100,7 @@ async fn what_follows_a_refused_change_is_checked_like_any_request() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn no_other_http_is_offered_to_the_origin() {
+pub(crate) async fn no_other_http_is_offered_to_the_origin() {
     let wishes = [
         "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\n",
         "Connection: Upgrade\r\nUpgrade: websocket, h2c\r\n",
@@ -126,7 +126,7 @@ async fn no_other_http_is_offered_to_the_origin() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_client_that_leaves_while_the_origin_thinks_about_it_aborts_the_request() {
+pub(crate) async fn a_client_that_leaves_while_the_origin_thinks_about_it_aborts_the_request() {
     let mut world = World::new();
     let client = world.asking(ASK).await;
     let mut origin = world.origin().await;
@@ -137,7 +137,7 @@ async fn a_client_that_leaves_while_the_origin_thinks_about_it_aborts_the_reques
 }
 
 #[tokio::test(start_paused = true)]
-async fn silence_ends_an_upgraded_stream_and_any_byte_prolongs_it() {
+pub(crate) async fn silence_ends_an_upgraded_stream_and_any_byte_prolongs_it() {
     let mut world = World::with(|settings| {
         settings.origins.idle_timeout = Duration::from_secs(1);
         settings.origins.upgrade_timeout = Duration::from_secs(100);
@@ -158,7 +158,7 @@ async fn silence_ends_an_upgraded_stream_and_any_byte_prolongs_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_request_with_content_asks_for_no_upgrade() {
+pub(crate) async fn a_request_with_content_asks_for_no_upgrade() {
     let wish = "Connection: upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: eA==\r\n";
     for head in [
         "POST / HTTP/1.1\r\nContent-Length: 3\r\n",
@@ -189,7 +189,7 @@ async fn a_request_with_content_asks_for_no_upgrade() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_origin_may_agree_only_to_what_it_was_offered() {
+pub(crate) async fn an_origin_may_agree_only_to_what_it_was_offered() {
     for agree in ["Upgrade: foo\r\n", "Upgrade: websocket\r\nUpgrade: foo\r\n", ""] {
         let mut world = World::new();
         let mut client = world.asking(ASK).await;
@@ -205,7 +205,7 @@ async fn an_origin_may_agree_only_to_what_it_was_offered() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_operator_says_which_protocols_there_are() {
+pub(crate) async fn the_operator_says_which_protocols_there_are() {
     let ask = ASK.replace("Upgrade: websocket", "Upgrade: x-own");
     for (upgrades, offered) in [(vec![], false), (vec!["X-Own".to_owned()], true)] {
         let mut world = World::with(|settings| settings.headers.upgrades = upgrades);
@@ -216,7 +216,7 @@ async fn the_operator_says_which_protocols_there_are() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_upgraded_stream_holds_no_more_than_any_other() {
+pub(crate) async fn an_upgraded_stream_holds_no_more_than_any_other() {
     let mut world =
         World::with(|settings| settings.origins.upgrade_timeout = Duration::from_secs(9));
     let (mut client, origin) = upgraded(&mut world).await;

@@ -22,6 +22,8 @@ use tokio::io::{
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
+use crate::over_tls;
+
 /// Bytes that each of the streams in memory holds.
 pub(crate) const STREAM: usize = 4 * 1024;
 
@@ -30,6 +32,8 @@ pub(crate) struct World {
     /// The origin's ends of the connections that the proxy has opened.
     connections: mpsc::UnboundedReceiver<DuplexStream>,
     serving: JoinSet<()>,
+    /// What encrypts for clients, where they come by TLS.
+    tls_clients: JoinSet<()>,
     pub(crate) closed_circuits: Arc<AtomicUsize>,
 }
 
@@ -51,7 +55,8 @@ impl World {
     pub(crate) fn of(proxy: Arc<Proxy>) -> Self {
         let (_, connections) = mpsc::unbounded_channel();
         let closed_circuits = Arc::default();
-        Self { proxy, connections, serving: JoinSet::new(), closed_circuits }
+        let (serving, tls_clients) = Default::default();
+        Self { proxy, connections, serving, tls_clients, closed_circuits }
     }
 
     /// A client opens a stream on circuit 1.
@@ -75,8 +80,16 @@ impl World {
     {
         let (client, stream) = duplex(STREAM);
         let stream = make(stream);
-        let visitor = Visitor { circuit, port: 80, onion: "a.onion".into() };
+        let visitor = Visitor { circuit, port: 80, onion: "a.onion".into(), tls: false };
         let (proxy, closed) = (Arc::clone(&self.proxy), Arc::clone(&self.closed_circuits));
+        if let Some(ends) = over_tls::ends() {
+            let (near, far) = duplex(STREAM);
+            self.tls_clients.spawn(ends.clone().client(far, client));
+            self.serving.spawn(async move {
+                ends.tls.serve(&proxy, stream, visitor, CountCloses(closed)).await;
+            });
+            return near;
+        }
         self.serving.spawn(async move {
             proxy.serve(stream, visitor, CountCloses(closed)).await;
         });
