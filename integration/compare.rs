@@ -20,11 +20,12 @@ use anyhow::{Context, Result, bail, ensure};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
-use onionbraid_proxy::http::{CircuitControl, Proxy};
-use onionbraid_proxy::origins::Origins;
-use onionbraid_proxy::pages::Pages;
-use onionbraid_proxy::rules::{HttpOrigin, Origin};
+use onionbraid_proxy::http::CircuitControl;
+use onionbraid_proxy::rules::{CertificateFiles, HttpOrigin, HttpTarget, Origin, ProxyTarget};
 use onionbraid_proxy::settings::HttpSettings;
+use onionbraid_proxy::setup::Setup;
+use onionbraid_proxy::shares::Shares;
+use onionbraid_proxy::tls::KeyCheck;
 use onionbraid_proxy::visitor::Visitor;
 
 /// How often each figure is taken, the two in turn.
@@ -46,10 +47,17 @@ use network::process::{Process, program};
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
 async fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    if let [word, origin, listen] = arguments.as_slice()
-        && word == "serve"
-    {
-        return serve(origin.parse()?, listen.parse()?).await;
+    match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
+        ["serve", origin, listen] => {
+            return serve(origin.parse()?, listen.parse()?, Vec::new()).await;
+        }
+        // What looks for weaknesses of TLS is pointed at this.
+        ["serve", origin, listen, certificate, key] => {
+            let (certificate, key) = (certificate.into(), key.into());
+            let tls = vec![CertificateFiles { certificate, key }];
+            return serve(origin.parse()?, listen.parse()?, tls).await;
+        }
+        _ => {}
     }
     let scratch = tempfile::tempdir()?;
     let contest = Contest::start(scratch.path()).await?;
@@ -174,22 +182,24 @@ impl Contest {
 }
 
 /// Our proxy on a TCP port, as a local instance has it on the streams of clients.
-async fn serve(origin: SocketAddr, listen: SocketAddr) -> Result<()> {
+async fn serve(origin: SocketAddr, listen: SocketAddr, tls: Vec<CertificateFiles>) -> Result<()> {
     struct NoCircuit;
     impl CircuitControl for NoCircuit {
         fn close(&self) {}
     }
     let settings = Arc::new(HttpSettings { http2_without_tls: true, ..HttpSettings::default() });
-    let origins = [HttpOrigin { address: Origin::Tcp(origin), tls: false }];
-    let origins = Origins::new(&origins, &settings)?;
-    let proxy = Proxy::new(Arc::clone(&settings), Pages::new(&[])?, origins);
+    let origins = vec![HttpOrigin { address: Origin::Tcp(origin), tls: false }];
+    let target = ProxyTarget::Http(HttpTarget { origins, settings, tls });
+    let handles = Shares::new(0, 0, Duration::ZERO);
+    let setup = Setup::new(&target, &handles, &KeyCheck::new(|_| Ok(())))?.context("no proxy")?;
+    let setup = Arc::new(setup);
     let listener = TcpListener::bind(listen).await?;
     for circuit in 0.. {
         let (stream, _) = listener.accept().await?;
         stream.set_nodelay(true)?;
-        let proxy = Arc::clone(&proxy);
+        let setup = Arc::clone(&setup);
         let visitor = Visitor { circuit, port: 80, onion: "example.onion".into(), tls: false };
-        tokio::spawn(async move { proxy.serve(stream, visitor, NoCircuit).await });
+        tokio::spawn(async move { setup.serve(stream, visitor, NoCircuit).await });
     }
     Ok(())
 }

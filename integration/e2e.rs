@@ -29,6 +29,7 @@ pub mod e2e {
     pub mod frontend;
     mod full_disk;
     mod guards;
+    mod https;
     mod impatient;
     mod keys;
     mod leftovers;

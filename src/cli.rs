@@ -1,6 +1,7 @@
 //! What the command line looks like: types for clap, no behaviour.
 
 mod backup;
+mod certificate;
 mod config_files;
 mod kubernetes;
 
@@ -13,6 +14,7 @@ use clap_complete::Shell;
 use onionbraid_balancer::onion::OnionAddress;
 
 pub use backup::{BackupArgs, RestoreArgs};
+pub use certificate::CertificateCommand;
 pub use config_files::ConfigFiles;
 pub use kubernetes::KubernetesArgs;
 
@@ -138,6 +140,9 @@ pub enum Command {
     /// `kubectl apply -k`. Prints the address. Reads no configuration.
     #[command(after_help = kubernetes::EXAMPLES)]
     Kubernetes(KubernetesArgs),
+    /// Make certificates for https:// on onion addresses, and ask authorities for them
+    #[command(subcommand)]
+    Certificate(CertificateCommand),
     /// Make, read and move identity keys, in every format
     #[command(subcommand)]
     Keys(KeysCommand),

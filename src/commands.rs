@@ -6,6 +6,7 @@ mod ask;
 pub mod backend;
 pub mod backend_config;
 pub mod backup;
+pub mod certificate;
 pub mod check;
 pub mod config;
 pub mod descriptor;

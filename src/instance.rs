@@ -54,6 +54,8 @@ pub struct Settings {
     pub intro_points: usize,
     /// Streams that one circuit may have open; one more closes the circuit.
     pub max_streams_per_circuit: usize,
+    /// Whether a circuit that wants more is closed, or only refused them.
+    pub max_streams_close_circuit: bool,
     /// Introductions per second, and in a burst, that relays shall let through.
     pub rate_limit_at_intro: Option<(u32, u32)>,
     /// Where the introduction points outlive the process: a directory of this

@@ -6,8 +6,8 @@ use clap::Parser as _;
 use onionbraid::admin::orders::BackendOrder;
 use onionbraid::cli::{BackendVerb, BackendWord, Cli, Command, ConfigCommand};
 use onionbraid::commands::{
-    as_user, backend, backend_config, backup, check, config, descriptor, generate, healthcheck,
-    import, keys, kubernetes, reload, restore, run, status,
+    as_user, backend, backend_config, backup, certificate, check, config, descriptor, generate,
+    healthcheck, import, keys, kubernetes, reload, restore, run, status,
 };
 use onionbraid_balancer::operator::Verb;
 
@@ -32,6 +32,7 @@ fn main() -> ExitCode {
         Command::Kubernetes(args) => kubernetes::kubernetes(&args),
         Command::AsUser { user, group, arguments } => as_user::as_user(user, group, &arguments),
         Command::Generate(command) => generate::generate(&command),
+        Command::Certificate(command) => certificate::certificate(&command),
         Command::Keys(command) => keys::keys(&command),
         Command::Import(command) => import::import(&command),
         Command::Backup(args) => backup::backup(&args),

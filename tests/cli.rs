@@ -10,6 +10,8 @@ mod backend_config;
 mod backends_file;
 #[path = "cli/backup.rs"]
 mod backup;
+#[path = "cli/certificate.rs"]
+mod certificate;
 #[path = "cli/delivered.rs"]
 mod delivered;
 #[path = "cli/first_run.rs"]

@@ -49,6 +49,11 @@ pub struct Page<'a> {
 impl Browser {
     /// Starts one with a profile of its own in a directory.
     pub async fn start(dir: &Path) -> Result<Browser> {
+        Self::start_with(dir, &[]).await
+    }
+
+    /// The same with these arguments beside.
+    pub async fn start_with(dir: &Path, arguments: &[&str]) -> Result<Browser> {
         let mut command = std::process::Command::new(
             process::program("chromium").context("on Debian: apt-get install chromium")?,
         );
@@ -68,7 +73,7 @@ impl Browser {
             "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
         ]);
         command.arg(format!("--user-data-dir={}", dir.join("profile").display()));
-        command.arg("about:blank").env("HOME", dir);
+        command.args(arguments).arg("about:blank").env("HOME", dir);
         let process = Process::spawn("chromium", &command, &dir.join("chromium.log"))?;
         let url = eventually(LIMIT, || async {
             ensure!(process.is_running(), "chromium ended:\n{}", process.log());
@@ -181,6 +186,21 @@ impl Page<'_> {
         let mut complaints = of("Log.entryAdded", "/params/entry/text");
         complaints.extend(of("Runtime.exceptionThrown", "/params/exceptionDetails/text"));
         (of("Network.requestWillBeSent", "/params/request/url"), complaints)
+    }
+
+    /// What came for it: each URL with the protocol and the state of its TLS.
+    pub fn responses(&self) -> Vec<[String; 3]> {
+        let events = &self.browser.events;
+        let responses = events.iter().filter(|it| it["method"] == "Network.responseReceived");
+        let text = |event: &Value, pointer: &str| {
+            event.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned()
+        };
+        responses
+            .map(|event| {
+                ["url", "protocol", "securityState"]
+                    .map(|field| text(event, &format!("/params/response/{field}")))
+            })
+            .collect()
     }
 
     async fn loaded(&mut self) -> Result<()> {

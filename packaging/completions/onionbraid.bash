@@ -28,6 +28,9 @@ _onionbraid() {
             onionbraid,backup)
                 cmd="onionbraid__subcmd__backup"
                 ;;
+            onionbraid,certificate)
+                cmd="onionbraid__subcmd__certificate"
+                ;;
             onionbraid,check)
                 cmd="onionbraid__subcmd__check"
                 ;;
@@ -97,6 +100,24 @@ _onionbraid() {
             onionbraid__subcmd__backend__subcmd__help,weight)
                 cmd="onionbraid__subcmd__backend__subcmd__help__subcmd__weight"
                 ;;
+            onionbraid__subcmd__certificate,help)
+                cmd="onionbraid__subcmd__certificate__subcmd__help"
+                ;;
+            onionbraid__subcmd__certificate,request)
+                cmd="onionbraid__subcmd__certificate__subcmd__request"
+                ;;
+            onionbraid__subcmd__certificate,self-signed)
+                cmd="onionbraid__subcmd__certificate__subcmd__self__subcmd__signed"
+                ;;
+            onionbraid__subcmd__certificate__subcmd__help,help)
+                cmd="onionbraid__subcmd__certificate__subcmd__help__subcmd__help"
+                ;;
+            onionbraid__subcmd__certificate__subcmd__help,request)
+                cmd="onionbraid__subcmd__certificate__subcmd__help__subcmd__request"
+                ;;
+            onionbraid__subcmd__certificate__subcmd__help,self-signed)
+                cmd="onionbraid__subcmd__certificate__subcmd__help__subcmd__self__subcmd__signed"
+                ;;
             onionbraid__subcmd__config,example)
                 cmd="onionbraid__subcmd__config__subcmd__example"
                 ;;
@@ -151,6 +172,9 @@ _onionbraid() {
             onionbraid__subcmd__help,backup)
                 cmd="onionbraid__subcmd__help__subcmd__backup"
                 ;;
+            onionbraid__subcmd__help,certificate)
+                cmd="onionbraid__subcmd__help__subcmd__certificate"
+                ;;
             onionbraid__subcmd__help,check)
                 cmd="onionbraid__subcmd__help__subcmd__check"
                 ;;
@@ -201,6 +225,12 @@ _onionbraid() {
                 ;;
             onionbraid__subcmd__help__subcmd__backend,weight)
                 cmd="onionbraid__subcmd__help__subcmd__backend__subcmd__weight"
+                ;;
+            onionbraid__subcmd__help__subcmd__certificate,request)
+                cmd="onionbraid__subcmd__help__subcmd__certificate__subcmd__request"
+                ;;
+            onionbraid__subcmd__help__subcmd__certificate,self-signed)
+                cmd="onionbraid__subcmd__help__subcmd__certificate__subcmd__self__subcmd__signed"
                 ;;
             onionbraid__subcmd__help__subcmd__config,example)
                 cmd="onionbraid__subcmd__help__subcmd__config__subcmd__example"
@@ -299,7 +329,7 @@ _onionbraid() {
 
     case "${cmd}" in
         onionbraid)
-            opts="-h -V --help --version run check status reload backend healthcheck backend-config kubernetes keys import backup restore descriptor config generate as-user help"
+            opts="-h -V --help --version run check status reload backend healthcheck backend-config kubernetes certificate keys import backup restore descriptor config generate as-user help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -554,6 +584,136 @@ _onionbraid() {
                     return 0
                     ;;
                 --passphrase-file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -c)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        onionbraid__subcmd__certificate)
+            opts="-h --help self-signed request help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        onionbraid__subcmd__certificate__subcmd__help)
+            opts="self-signed request help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        onionbraid__subcmd__certificate__subcmd__help__subcmd__help)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        onionbraid__subcmd__certificate__subcmd__help__subcmd__request)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        onionbraid__subcmd__certificate__subcmd__help__subcmd__self__subcmd__signed)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        onionbraid__subcmd__certificate__subcmd__request)
+            opts="-c -h --nonce --subdomains --out --config --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --nonce)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --out)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -c)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        onionbraid__subcmd__certificate__subcmd__self__subcmd__signed)
+            opts="-c -h --days --out --config --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --days)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --out)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -879,7 +1039,7 @@ _onionbraid() {
             return 0
             ;;
         onionbraid__subcmd__help)
-            opts="run check status reload backend healthcheck backend-config kubernetes keys import backup restore descriptor config generate as-user help"
+            opts="run check status reload backend healthcheck backend-config kubernetes certificate keys import backup restore descriptor config generate as-user help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -993,6 +1153,48 @@ _onionbraid() {
         onionbraid__subcmd__help__subcmd__backup)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        onionbraid__subcmd__help__subcmd__certificate)
+            opts="self-signed request"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        onionbraid__subcmd__help__subcmd__certificate__subcmd__request)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        onionbraid__subcmd__help__subcmd__certificate__subcmd__self__subcmd__signed)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi

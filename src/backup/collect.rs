@@ -66,7 +66,10 @@ pub(crate) fn collect(config: &Config, made: String) -> Result<Collected, Collec
     }
     for (path, wanted) in &config.named {
         match wanted {
-            Wanted::Page | Wanted::Certificates => found.add(path, Kind::Named)?,
+            Wanted::Page | Wanted::Certificates | Wanted::Certificate => {
+                found.add(path, Kind::Named)?;
+            }
+            Wanted::TlsKey => found.add(path, Kind::TlsKey)?,
             Wanted::Directory => found.left_out.push(format!("the files in {}", path.display())),
             Wanted::Key => {}
         }

@@ -74,12 +74,14 @@ pub(crate) enum Kind {
     },
     /// The public key or the address beside a key of C tor.
     BesideKey,
+    /// The key of a certificate.
+    TlsKey,
 }
 
 impl Kind {
     /// Whether only the daemon's user may have it.
     pub(crate) fn is_key(&self) -> bool {
-        matches!(self, Self::Key { .. } | Self::BesideKey)
+        matches!(self, Self::Key { .. } | Self::BesideKey | Self::TlsKey)
     }
 }
 
@@ -168,7 +170,7 @@ impl Backup {
         for (file, bytes) in self.manifest.files.iter().zip(&self.contents) {
             let is_it = match &file.kind {
                 Kind::Configuration => is_toml(bytes),
-                Kind::Named => Ok(()),
+                Kind::Named | Kind::TlsKey => Ok(()),
                 Kind::Key { address } => is_key_of(bytes, address),
                 Kind::BesideKey => is_public_key_of(bytes, &addresses),
             };

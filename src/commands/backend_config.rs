@@ -177,6 +177,7 @@ fn addresses(target: &ProxyTarget, line: Option<ProxyProtocol>) -> Option<Vec<St
         // tor hands on what clients send, which is HTTP/1.1 without TLS.
         ProxyTarget::Http(target)
             if target.origins.iter().all(|origin| !origin.tls)
+                && target.tls.is_empty()
                 && target.settings.origins.proxy_protocol == line
                 && target.settings.origins.protocol == OriginProtocol::Http1 =>
         {

@@ -5,6 +5,7 @@
 //! told to, and then every backend is asked through Tor.
 
 mod advice;
+mod certificates;
 mod exposed;
 mod hints;
 mod online;
@@ -15,6 +16,7 @@ use std::process::ExitCode;
 
 use super::{Failure, finish, load};
 use crate::causes;
+use crate::clock::now;
 use crate::config::{Config, Environment, Probe, ProofOfWork, ServiceConfig};
 use crate::daemon;
 use crate::exit::Exit;
@@ -57,6 +59,9 @@ fn write_check(files: &[PathBuf], online: bool, out: &mut impl Write) -> Result<
     for (service, address) in found {
         write_service(service, address, out)?;
         hints.extend(hints::on(service, address, &config.services));
+        let certificates = certificates::on(service, address, now().wall);
+        warnings.extend(certificates.warnings);
+        hints.extend(certificates.hints);
         match address {
             _ if !service.enabled => {}
             Some(address) => asked.push(Asked { service, address }),

@@ -162,6 +162,7 @@ fn listed(backup: &Backup, directory: &Path) -> String {
             Kind::Named => writeln!(lines, "file {path}"),
             Kind::Key { address } => writeln!(lines, "key {path} {address}"),
             Kind::BesideKey => writeln!(lines, "beside-key {path}"),
+            Kind::TlsKey => writeln!(lines, "certificate-key {path}"),
         };
     }
     lines

@@ -37,6 +37,8 @@ pub struct ServiceConfig {
     /// Streams that one client may have open at once over one rendezvous
     /// circuit, at least 1.
     pub max_concurrent_streams_per_circuit: u32,
+    /// Whether a circuit that wants more is closed, or only refused them.
+    pub max_streams_close_circuit: bool,
     /// What the introduction points are asked to let through; `None` leaves it
     /// to them.
     pub rate_limit_at_intro: Option<RateLimit>,
@@ -90,6 +92,7 @@ impl ServiceConfig {
             identity_key: None,
             num_intro_points: 3,
             max_concurrent_streams_per_circuit: 65535,
+            max_streams_close_circuit: true,
             rate_limit_at_intro: None,
             pow: ProofOfWork::default(),
             proxy_ports: ProxyRules::default(),
@@ -229,6 +232,11 @@ fn keys(
         .and_then(|item| item.integer(1..=u32::MAX, report))
     {
         config.max_concurrent_streams_per_circuit = value;
+    }
+    if let Some(value) =
+        table.get("max_streams_close_circuit").and_then(|item| item.boolean(report))
+    {
+        config.max_streams_close_circuit = value;
     }
     let limit_at_intro = table.get("rate_limit_at_intro");
     config.rate_limit_at_intro = limit_at_intro.as_ref().and_then(|it| rate_limit(it, report));

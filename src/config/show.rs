@@ -74,6 +74,7 @@ impl ServiceConfig {
                 "max_concurrent_streams_per_circuit",
                 i64::from(self.max_concurrent_streams_per_circuit).into(),
             ),
+            ("max_streams_close_circuit", self.max_streams_close_circuit.into()),
         ]);
         if let Some(limit) = self.rate_limit_at_intro {
             let limit =

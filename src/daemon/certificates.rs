@@ -43,9 +43,11 @@ pub(super) async fn watch(target: String, tls: Arc<Tls>) -> Infallible {
         seen = after;
         match found {
             Some(Reread::Replaced) => tracing::info!(served = %target, "certificate replaced"),
-            Some(Reread::Wrong(error)) => {
-                tracing::error!(served = %target, %error, "cannot use the replaced certificate; keeping the one in force");
-            }
+            // Names of files may be addresses.
+            Some(Reread::Wrong(_)) => tracing::error!(
+                served = %target,
+                "cannot use the replaced certificate; keeping the one in force; the status says why"
+            ),
             Some(Reread::Same) | None => {}
         }
         remind(&target, &tls, &mut reminded);

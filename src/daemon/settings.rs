@@ -101,6 +101,7 @@ pub(super) fn of_instance(
         name: format!("{}/{name}", config.nickname),
         intro_points: usize::from(config.points_per_instance()),
         max_streams_per_circuit: streams_per_circuit(config, file_handles),
+        max_streams_close_circuit: config.max_streams_close_circuit,
         rate_limit_at_intro: rate_limit.map(|limit| (limit.rate, limit.burst)),
         keep_in,
     }

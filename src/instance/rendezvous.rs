@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use tor_cell::relaycell::RelayCmd;
 use tor_cell::relaycell::hs::intro_payload::{IntroduceHandshakePayload, OnionKey};
 use tor_cell::relaycell::hs::pow::ProofOfWork;
-use tor_cell::relaycell::msg::Rendezvous1;
+use tor_cell::relaycell::msg::{End, EndReason, Rendezvous1};
 use tor_circmgr::ServiceOnionServiceDataTunnel;
 use tor_circmgr::build::onion_circparams_from_netparams;
 use tor_hscrypto::Subcredential;
@@ -53,6 +53,8 @@ pub(super) struct Context {
     pub(super) counters: Arc<Counters>,
     /// Streams that one circuit may have open.
     pub(super) max_streams: usize,
+    /// Whether a circuit that wants more is closed, or only refused them.
+    pub(super) close_beyond: bool,
     /// The circuits of its clients.
     pub(super) circuits: Arc<Circuits>,
     /// Cancelled when the instance takes no new clients any more.
@@ -215,7 +217,8 @@ async fn connect(
         .await
         .map_err(RendezvousError::Answer)?;
     let client = tunnel.last_hop().map_err(RendezvousError::Answer)?;
-    let limit = StreamLimit { max_streams: context.max_streams };
+    let Context { max_streams, close_beyond, .. } = *context;
+    let limit = StreamLimit { max_streams, close_beyond };
     let requests = tunnel
         .allow_stream_requests(&[RelayCmd::BEGIN], client, limit)
         .await
@@ -370,11 +373,13 @@ async fn over(idle_for: Duration, finishing: &CancellationToken) {
     }
 }
 
-/// Closes a circuit with too many open streams.
+/// Closes a circuit with too many open streams, or refuses further ones: what C tor
+/// calls to ignore them is an END with the reason DONE on a circuit that stays.
 #[derive(Clone, Debug)]
 struct StreamLimit {
     /// How many may be open at a time.
     max_streams: usize,
+    close_beyond: bool,
 }
 
 impl IncomingStreamRequestFilter for StreamLimit {
@@ -383,10 +388,13 @@ impl IncomingStreamRequestFilter for StreamLimit {
         _request: &IncomingStreamRequestContext<'_>,
         circuit: &CircHopSyncView<'_>,
     ) -> tor_proto::Result<IncomingStreamRequestDisposition> {
-        Ok(if circuit.n_open_streams() >= self.max_streams {
-            IncomingStreamRequestDisposition::CloseCircuit
-        } else {
-            IncomingStreamRequestDisposition::Accept
+        Ok(match (circuit.n_open_streams() >= self.max_streams, self.close_beyond) {
+            (false, _) => IncomingStreamRequestDisposition::Accept,
+            (true, true) => IncomingStreamRequestDisposition::CloseCircuit,
+            (true, false) => {
+                let done = End::new_with_reason(EndReason::DONE);
+                IncomingStreamRequestDisposition::RejectRequest(done)
+            }
         })
     }
 }

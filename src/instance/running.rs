@@ -97,6 +97,7 @@ impl Running {
             serve: Arc::clone(&instance.serve),
             counters: Arc::clone(&instance.counters),
             max_streams: instance.settings.max_streams_per_circuit,
+            close_beyond: instance.settings.max_streams_close_circuit,
             circuits: Arc::new(Circuits::default()),
             finishing: CancellationToken::new(),
         });
@@ -357,12 +358,12 @@ impl Running {
 
     /// Carries out [`Order::Reconfigure`].
     fn reconfigure(&mut self, settings: Settings) {
-        let Settings { intro_points, max_streams_per_circuit, rate_limit_at_intro, .. } = settings;
-        self.plan.want(intro_points);
-        self.instance.settings.rate_limit_at_intro = rate_limit_at_intro;
+        self.plan.want(settings.intro_points);
+        self.instance.settings.rate_limit_at_intro = settings.rate_limit_at_intro;
         // Clients that are there already keep what held when they came.
         let context = rendezvous::Context {
-            max_streams: max_streams_per_circuit,
+            max_streams: settings.max_streams_per_circuit,
+            close_beyond: settings.max_streams_close_circuit,
             ..self.rendezvous.as_ref().clone()
         };
         self.rendezvous = Arc::new(context);

@@ -23,7 +23,6 @@ use super::snapshot::{
 };
 use super::troubles;
 use family::{Family, Labels, Value, flag, gauge, moment};
-use onionbraid_proxy::rules::MAX_CERTIFICATES;
 
 /// What [`render`] returns, for a `Content-Type` field.
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -51,8 +50,7 @@ struct Scrape {
 impl Collector for Scrape {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), Error> {
         let Self { snapshot, now } = self;
-        let numbers: Vec<String> =
-            (0..=MAX_CERTIFICATES).map(|number| number.to_string()).collect();
+        let numbers = certificates::numbers(snapshot);
         let families = process(snapshot)
             .into_iter()
             .chain(services(snapshot, *now))

@@ -10,6 +10,7 @@
 //! | `identity` | what is a key, whatever file it came from? |
 //! | `format` | which format is it in? |
 //! | `ctor`, `pem`, `openssh` | how does each format write it? |
+//! | `request` | how does it ask for a certificate? |
 //! | `file` | where does a key file lie, and may it be used? |
 
 mod ctor;
@@ -18,6 +19,7 @@ mod format;
 mod identity;
 mod openssh;
 mod pem;
+mod request;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -42,6 +44,7 @@ pub use file::{
 };
 pub use format::parse;
 pub use identity::{IdentityKey, ParseError, Parsed};
+pub use request::{LONGEST_NONCE, certificate_request};
 
 /// What went wrong with a key: the operator has to look at its files.
 #[derive(Debug, Clone, thiserror::Error)]

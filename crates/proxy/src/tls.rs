@@ -7,11 +7,10 @@
 
 pub mod certificate;
 mod choice;
+mod key_check;
 pub(crate) mod taken;
 mod turns;
 
-use std::fmt;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,6 +27,7 @@ use crate::rules::CertificateFiles;
 use crate::visitor::Visitor;
 use certificate::{Certificate, CertificateError};
 use choice::Choice;
+pub use key_check::KeyCheck;
 use taken::Counted;
 use turns::Turns;
 
@@ -40,28 +40,6 @@ const BUFFER: usize = 16 * 1024;
 
 /// How long a client may take for the farewell to a handshake that failed.
 const FAREWELL: Duration = Duration::from_secs(2);
-
-/// Says whether a file with a secret key is private enough to be used, and if not,
-/// what to do about it.
-#[derive(Clone)]
-pub struct KeyCheck(Arc<dyn Fn(&Path) -> Result<(), String> + Send + Sync>);
-
-impl KeyCheck {
-    /// By this rule.
-    pub fn new(rule: impl Fn(&Path) -> Result<(), String> + Send + Sync + 'static) -> Self {
-        Self(Arc::new(rule))
-    }
-
-    pub(crate) fn check(&self, file: &Path) -> Result<(), String> {
-        (self.0)(file)
-    }
-}
-
-impl fmt::Debug for KeyCheck {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("KeyCheck")
-    }
-}
 
 /// The TLS of one port.
 #[derive(Debug)]
@@ -188,10 +166,16 @@ impl Tls {
     where
         C: AsyncRead + AsyncWrite + Unpin,
     {
-        let _turn = self.turns.take(circuit)?;
+        let turn = self.turns.take(circuit)?;
         let config = Arc::clone(&self.in_force.read().config);
         let handshake = TlsAcceptor::from(config).accept(client).into_fallible();
-        match timeout(HANDSHAKE_TIMEOUT.min(head), handshake).await {
+        let within = timeout(HANDSHAKE_TIMEOUT.min(head), handshake);
+        let ended = tokio::select! {
+            biased;
+            ended = within => ended,
+            () = turn.given_up() => return Err(Failure::GivenUp),
+        };
+        match ended {
             Ok(Ok(mut stream)) => {
                 stream.get_mut().1.set_buffer_limit(Some(BUFFER));
                 Ok(stream)

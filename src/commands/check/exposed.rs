@@ -94,14 +94,18 @@ impl Exposed<'_> {
     fn of_files(&self, root: &Path) -> Option<&'static str> {
         const STATE: &str =
             "has keys and state of the daemon below it: every client could fetch them";
-        const KEYS: &str = "contains a file that `identity_key` names: every client could fetch it";
+        const KEYS: &str = "contains a key, which `identity_key` or `tls` names: every client could \
+                            fetch it";
         let root = resolved(root);
         let state = resolved(&self.config.storage.state_dir);
         let secret = SECRET.map(|name| state.join(name));
         if secret.iter().any(|it| it.starts_with(&root) || root.starts_with(it)) {
             return Some(STATE);
         }
-        let mut keys = self.config.services.iter().filter_map(|it| it.identity_key.as_deref());
+        let services = || self.config.services.iter();
+        let rules = services().flat_map(|it| &it.proxy_ports.0);
+        let of_tls = rules.flat_map(|rule| rule.target.tls()).map(|files| files.key.as_path());
+        let mut keys = services().filter_map(|it| it.identity_key.as_deref()).chain(of_tls);
         keys.any(|key| resolved(key).starts_with(&root)).then_some(KEYS)
     }
 

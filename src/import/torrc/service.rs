@@ -295,20 +295,15 @@ impl<'d> Reading<'d> {
 
     fn streams(&mut self) {
         let close = self.flag("hiddenservicemaxstreamsclosecircuit");
-        let Some((number, line)) = self.number("hiddenservicemaxstreams", 65535) else { return };
+        let Some((number, _)) = self.number("hiddenservicemaxstreams", 65535) else { return };
         if number == 0 {
             return;
         }
-        if !close {
-            let text = format!(
-                "{} without closing the circuit: tor ignores the streams beyond, here the client's \
-                 circuit is closed",
-                line.name
-            );
-            self.note(&line.place, Kind::Decided, text);
-        }
         let key = "max_concurrent_streams_per_circuit";
         self.entries.push(Entry::Key(key, i64::from(number).into()));
+        if !close {
+            self.entries.push(Entry::Key("max_streams_close_circuit", false.into()));
+        }
     }
 
     fn proof_of_work(&mut self) {

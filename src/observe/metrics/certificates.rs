@@ -6,6 +6,13 @@ use super::family::{Family, Labels, flag, moment};
 use crate::observe::Snapshot;
 use crate::observe::snapshot::Certificate;
 
+/// The numbers that certificates have, as labels write them, each at its place.
+pub(super) fn numbers(snapshot: &Snapshot) -> Vec<String> {
+    let all = snapshot.services.iter().flat_map(|service| &service.certificates);
+    let most = all.map(|certificate| certificate.number).max().unwrap_or_default();
+    (0..=most.min(99)).map(|number| number.to_string()).collect()
+}
+
 /// Until when they are valid, and whether what their files hold is in force.
 pub(super) fn families<'a>(snapshot: &'a Snapshot, numbers: &'a [String]) -> Vec<Family<'a>> {
     let all = || {

@@ -252,7 +252,7 @@ fn read(file: &Path, mistrust: &Mistrust) -> Result<Parsed, KeyFileError> {
     let parsed = parse(&bytes(&opened).map_err(failed)?)
         .map_err(|cause| KeyFileError::Parse { path: file.to_owned(), cause })?;
     if let Parsed::Secret(_) = parsed {
-        private(file, mistrust)?;
+        check_private(file, mistrust)?;
         is_still(&opened, file)?;
     }
     Ok(parsed)
@@ -291,19 +291,14 @@ fn bytes(input: impl io::Read) -> io::Result<Zeroizing<Vec<u8>>> {
     Ok(bytes)
 }
 
-/// Whether a file with a key of any kind is private enough to be used.
-///
-/// # Errors
-///
-/// Who else could read or change it, and what helps there.
-pub fn check_private(file: &Path, mistrust: &Mistrust) -> Result<(), KeyFileError> {
-    private(file, mistrust)
-}
-
 /// Whether nobody but this process's user can read or change a file, nor exchange
 /// it, as `[storage.permissions]` has it. A mode that looks open will do where nobody
 /// else could make use of it: see [`trust`](crate::trust).
-fn private(file: &Path, mistrust: &Mistrust) -> Result<(), KeyFileError> {
+///
+/// # Errors
+///
+/// Who else could, and what helps there.
+pub fn check_private(file: &Path, mistrust: &Mistrust) -> Result<(), KeyFileError> {
     use fs_mistrust::Error as E;
     let Err(strict) = mistrust.verifier().require_file().check(file) else { return Ok(()) };
     let process = Process::current();

@@ -126,6 +126,16 @@ impl IdentityKey {
         OnionAddress::from_public_key(self.expanded.public().to_bytes())
     }
 
+    /// The public key.
+    pub(super) fn public(&self) -> PublicKey {
+        *self.expanded.public()
+    }
+
+    /// Signs with the whole of the key.
+    pub(super) fn sign(&self, message: &[u8]) -> [u8; 64] {
+        self.expanded.sign(message).to_bytes()
+    }
+
     /// Scalar and hash prefix.
     pub(super) fn expanded_bytes(&self) -> Zeroizing<[u8; 64]> {
         Zeroizing::new(self.expanded.to_secret_key_bytes())

@@ -18,7 +18,7 @@ use webpki::EndEntityCert;
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 use x509_parser::time::ASN1Time;
 
-use super::KeyCheck;
+use super::key_check::KeyCheck;
 use crate::rules::CertificateFiles;
 
 /// The longest file, in bytes.

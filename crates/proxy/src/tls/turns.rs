@@ -1,9 +1,14 @@
-//! May this circuit begin another handshake?
+//! May this circuit begin another handshake, and which one is given up for it?
+//!
+//! An honest handshake takes a second or two. So where there are as many as may be,
+//! the one that has taken longest makes room: who stands still keeps nobody out.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::sync::Arc;
 
 use parking_lot::Mutex;
+use tokio::sync::Notify;
 
 use crate::failure::Failure;
 
@@ -11,8 +16,8 @@ use crate::failure::Failure;
 /// connections at a time.
 const EACH: usize = 16;
 
-/// Those of all circuits together. Each takes up to some 100 KiB, and no longer than
-/// a handshake may take.
+/// Those of all circuits together. Each takes some 10 KiB, and what the client sends
+/// of its side, of which there may be 64 KiB.
 const ALL: usize = 4096;
 
 /// The handshakes that are under way.
@@ -21,7 +26,10 @@ pub(super) struct Turns(Mutex<State>);
 
 #[derive(Debug, Default)]
 struct State {
-    all: usize,
+    /// The number of the next one.
+    next: u64,
+    /// All that go on, the oldest first.
+    all: BTreeMap<u64, Arc<Notify>>,
     circuits: BTreeMap<u64, usize>,
 }
 
@@ -29,7 +37,9 @@ struct State {
 #[derive(Debug)]
 pub(super) struct Turn<'a> {
     turns: &'a Turns,
+    number: u64,
     circuit: u64,
+    given_up: Arc<Notify>,
 }
 
 impl Turns {
@@ -37,26 +47,37 @@ impl Turns {
     ///
     /// # Errors
     ///
-    /// `TooMany` if the circuit has as many as it may, `Overloaded` if all have.
+    /// `TooMany` if the circuit has as many as it may.
     pub(super) fn take(&self, circuit: u64) -> Result<Turn<'_>, Failure> {
         let mut state = self.0.lock();
-        if state.all >= ALL {
-            return Err(Failure::Overloaded);
-        }
         let own = state.circuits.entry(circuit).or_default();
         if *own >= EACH {
             return Err(Failure::TooMany);
         }
         *own += 1;
-        state.all += 1;
-        Ok(Turn { turns: self, circuit })
+        if state.all.len() >= ALL
+            && let Some((_, oldest)) = state.all.pop_first()
+        {
+            oldest.notify_one();
+        }
+        let (number, given_up) = (state.next, Arc::<Notify>::default());
+        state.next += 1;
+        state.all.insert(number, Arc::clone(&given_up));
+        Ok(Turn { turns: self, number, circuit, given_up })
+    }
+}
+
+impl Turn<'_> {
+    /// Waits until it has to make room.
+    pub(super) async fn given_up(&self) {
+        self.given_up.notified().await;
     }
 }
 
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
         let mut state = self.turns.0.lock();
-        state.all = state.all.saturating_sub(1);
+        state.all.remove(&self.number);
         if let Entry::Occupied(mut own) = state.circuits.entry(self.circuit) {
             match own.get() {
                 0 | 1 => drop(own.remove()),
@@ -68,6 +89,8 @@ impl Drop for Turn<'_> {
 
 #[cfg(test)]
 mod tests {
+    use futures::FutureExt as _;
+
     use super::*;
 
     #[test]
@@ -80,15 +103,17 @@ mod tests {
         assert!(turns.take(1).is_ok());
         drop(taken);
         let state = turns.0.lock();
-        assert_eq!((state.all, state.circuits.len()), (0, 0));
+        assert_eq!((state.all.len(), state.circuits.len()), (0, 0));
     }
 
     #[test]
-    fn all_circuits_together_have_their_limit() {
+    fn the_oldest_of_all_circuits_makes_room_and_no_other() {
         let turns = Turns::default();
-        let _taken: Vec<_> =
-            (0..ALL as u64).map(|n| turns.take(n / EACH as u64).unwrap()).collect();
-        assert_eq!(turns.take(u64::MAX).unwrap_err(), Failure::Overloaded);
-        assert_eq!(turns.0.lock().circuits.len(), ALL / EACH);
+        let taken: Vec<_> = (0..ALL as u64).map(|n| turns.take(n / EACH as u64).unwrap()).collect();
+        let new = turns.take(u64::MAX).unwrap();
+        assert_eq!(taken[0].given_up().now_or_never(), Some(()));
+        assert_eq!(taken[1].given_up().now_or_never(), None);
+        assert_eq!(new.given_up().now_or_never(), None);
+        assert_eq!(turns.0.lock().all.len(), ALL);
     }
 }

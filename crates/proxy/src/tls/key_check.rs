@@ -1,0 +1,27 @@
+//! Is the key of a certificate private enough? Whoever serves the port says.
+
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+
+/// Says whether a file with a secret key is private enough to be used, and if not,
+/// what to do about it.
+#[derive(Clone)]
+pub struct KeyCheck(Arc<dyn Fn(&Path) -> Result<(), String> + Send + Sync>);
+
+impl KeyCheck {
+    /// By this rule.
+    pub fn new(rule: impl Fn(&Path) -> Result<(), String> + Send + Sync + 'static) -> Self {
+        Self(Arc::new(rule))
+    }
+
+    pub(crate) fn check(&self, file: &Path) -> Result<(), String> {
+        (self.0)(file)
+    }
+}
+
+impl fmt::Debug for KeyCheck {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("KeyCheck")
+    }
+}
