@@ -10,6 +10,7 @@
 //! | `/health` | 200 when ready, else 503 |
 //! | `/v1/…` | a question to the network, or an operator's order, on the Unix socket alone (`questions`) |
 
+mod browsers;
 mod connections;
 pub mod orders;
 mod place;
@@ -18,10 +19,8 @@ mod scrape;
 mod views;
 
 use std::convert::Infallible;
-use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use hyper::header::{HOST, HeaderValue};
 use hyper::{Request, StatusCode};
 
 use crate::config::AdminListen;
@@ -30,7 +29,7 @@ use connections::{accept, respond};
 pub use place::{AdminError, can_open};
 use place::{Connection, Listener};
 use questions::Questions;
-pub use questions::{AnswerQuestion, Asked, Unanswered};
+pub use questions::{AnswerQuestion, Asked, OBEYED_WITHIN, Unanswered};
 pub use scrape::Scrape;
 pub use views::TakeSnapshot;
 
@@ -63,30 +62,28 @@ impl Admin {
 
     /// Answers until dropped.
     pub async fn serve(self) -> Infallible {
-        let must_name_loopback = !self.listener.is_private();
+        let on_socket = self.listener.is_private();
         let Self { listener, snapshot, questions } = self;
         let answer = |stream, user| {
             let (snapshot, questions) = (Arc::clone(&snapshot), questions.clone());
-            answer_connection(stream, user, snapshot, questions, must_name_loopback)
+            answer_connection(stream, user, snapshot, questions, on_socket)
         };
         accept(listener, answer).await
     }
 }
 
-/// Answers the request of one connection. On loopback the client has to name
-/// this machine: else a web page in a browser here could read the answers by
-/// letting its own name point to this address.
+/// Answers the request of one connection, if it is for this machine: see `browsers`.
 async fn answer_connection(
     stream: Box<dyn Connection>,
     user: Option<u32>,
     snapshot: TakeSnapshot,
     questions: Option<Arc<Questions>>,
-    must_name_loopback: bool,
+    on_socket: bool,
 ) {
     let answer = |request: Request<hyper::body::Incoming>| {
         let (snapshot, questions) = (Arc::clone(&snapshot), questions.clone());
         async move {
-            if must_name_loopback && !names_loopback(request.headers().get(HOST)) {
+            if !browsers::names_loopback(&request, on_socket) {
                 respond(StatusCode::FORBIDDEN, "text/plain", "ask for it as localhost\n")
             } else if request.uri().path().starts_with(questions::BELOW) {
                 questions::answer(request, user, questions).await
@@ -98,22 +95,6 @@ async fn answer_connection(
     connections::serve_one(stream, answer).await;
 }
 
-/// Whether a `Host` header names the loopback interface, with or without a port.
-fn names_loopback(host: Option<&HeaderValue>) -> bool {
-    let Some(host) = host.and_then(|host| host.to_str().ok()) else { return false };
-    match host.parse::<SocketAddr>() {
-        Ok(address) => address.ip().is_loopback(),
-        Err(_) => {
-            let name = host.split_once("]").map_or_else(
-                || host.split(':').next().unwrap_or_default(),
-                |(address, _)| address.trim_start_matches('['),
-            );
-            name.eq_ignore_ascii_case("localhost")
-                || name.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::PermissionsExt as _;
@@ -123,20 +104,6 @@ mod tests {
 
     fn taker(ready: bool) -> TakeSnapshot {
         Arc::new(move || Snapshot { ready, ..example::snapshot(Vec::new()) })
-    }
-
-    #[test]
-    fn only_names_of_this_machine_are_answered_on_loopback() {
-        let names = |host: &str| names_loopback(Some(&HeaderValue::from_str(host).unwrap()));
-        for host in
-            ["localhost", "LocalHost:9000", "127.0.0.1", "127.0.0.1:80", "[::1]", "[::1]:80"]
-        {
-            assert!(names(host), "{host}");
-        }
-        for host in ["evil.example", "localhost.evil.example:80", "10.0.0.1", "[::2]:80", ""] {
-            assert!(!names(host), "{host}");
-        }
-        assert!(!names_loopback(None));
     }
 
     #[tokio::test]

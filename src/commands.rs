@@ -50,11 +50,7 @@ impl Failure {
 
 impl From<ConfigErrors> for Failure {
     fn from(errors: ConfigErrors) -> Self {
-        let count = match errors.0.len() {
-            1 => "an error".to_owned(),
-            count => format!("{count} errors"),
-        };
-        Self::new(errors.exit(), format!("the configuration has {count}\n\n{errors}"))
+        Self::new(errors.exit(), errors.report())
     }
 }
 
@@ -76,6 +72,10 @@ impl From<KeyFileError> for Failure {
 
 impl From<io::Error> for Failure {
     fn from(error: io::Error) -> Self {
+        // Whoever read has read enough: there is nobody to tell.
+        if error.kind() == io::ErrorKind::BrokenPipe {
+            return Self::new(Exit::Failed, "");
+        }
         Self::new(Exit::Failed, format!("the output cannot be written: {error}"))
     }
 }
@@ -124,6 +124,16 @@ pub(crate) fn service<'a>(config: &'a Config, name: &str) -> Result<&'a ServiceC
     })
 }
 
+/// Prints what a command has come to. That nobody reads it to its end changes nothing
+/// about that.
+pub(crate) fn print(text: &str) -> Result<(), Failure> {
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        written => Ok(written?),
+    }
+}
+
 /// A remark beside a command's output, for people and not for scripts.
 pub(crate) fn remark(text: &str) {
     // What cannot be told is not worth failing for.
@@ -134,6 +144,7 @@ pub(crate) fn remark(text: &str) {
 pub(crate) fn finish(result: Result<(), Failure>) -> ExitCode {
     match result {
         Ok(()) => Exit::Ok.into(),
+        Err(failure) if failure.text.is_empty() => failure.exit.into(),
         Err(failure) => {
             // Where standard error is closed too, the code still tells.
             let _ =

@@ -56,7 +56,8 @@ use arti_client::TorClientConfig;
 
 pub use addresses::{AddressError, check_addresses};
 pub use admin::AdminListen;
-pub use backends::{BackendsFile, RemoteBackend};
+pub use backends::{BackendsFile, RemoteBackend, is_name as is_backend_name};
+pub use changes::Difference;
 pub use environment::Environment;
 pub use error::{ConfigError, ConfigErrors};
 pub use logging::{LogFormat, Logging};

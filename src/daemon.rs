@@ -40,6 +40,7 @@ mod logged;
 mod news;
 mod orders;
 mod origins;
+mod out_of_use;
 mod preflight;
 mod proxies;
 mod pulse;
@@ -55,6 +56,8 @@ mod streams;
 mod systemd;
 mod tor_lines;
 mod usage;
+mod waiting;
+mod words;
 mod work;
 
 use std::collections::BTreeSet;
@@ -68,7 +71,7 @@ use crate::admin::orders::Reloaded;
 use crate::admin::{Admin, AdminError, Scrape, Unanswered};
 use crate::causes::{in_one_line, on_one_line};
 use crate::clock::now;
-use crate::config::{Config, ConfigErrors};
+use crate::config::{Config, ConfigErrors, Difference};
 use crate::exit::Exit;
 use crate::logging::LoggingGuard;
 use crate::tor::bootstrap::{Tor, TorError, UnwrittenCache};
@@ -80,6 +83,7 @@ use fetches::Fetching;
 use file_handles::FileHandles;
 pub use news::News;
 use orders::{Obeyed, Order};
+pub use out_of_use::warning as out_of_use;
 pub use preflight::{Obstacles, preflight};
 use pulse::Pulse;
 use service::Common;
@@ -264,7 +268,11 @@ fn reload(
     board: &Board,
 ) -> Obeyed<Reloaded> {
     let loaded = (outside.load)();
-    let checked = loaded.map_err(|errors| Unanswered::Configuration(errors.to_string()));
+    // The text and the code of `check`.
+    let checked = loaded.map_err(|errors| match errors.exit() {
+        Exit::Permission => Unanswered::Denied(errors.report()),
+        _ => Unanswered::Configuration(errors.report()),
+    });
     let checked = checked.and_then(|wanted| {
         let checked = services::check(&wanted, &config.storage, &services.nicknames());
         let checked = checked.map_err(|error| match error.exit() {
@@ -273,7 +281,7 @@ fn reload(
         })?;
         Ok((wanted, checked))
     });
-    let (wanted, checked) = match checked {
+    let (mut wanted, checked) = match checked {
         Ok(good) => good,
         Err(error) => {
             let text = error.to_string();
@@ -283,11 +291,17 @@ fn reload(
             return Err(error);
         }
     };
-    for warning in &wanted.warnings {
+    let mut warnings = std::mem::take(&mut wanted.warnings);
+    let nobody_in_use =
+        checked.services().filter_map(|(it, at)| out_of_use(&config.storage, it, &at));
+    warnings.extend(nobody_in_use);
+    for warning in &warnings {
         tracing::warn!("{warning}");
     }
-    let changed = config.differences(&wanted);
     let after_restart = reload::until_a_restart(config, &wanted);
+    let waits = |it: &Difference| after_restart.iter().any(|place| it.is_in(place));
+    let changed = config.differences(&wanted).into_iter().filter(|it| !waits(it));
+    let changed = changed.map(|it| it.to_string()).collect();
     services.apply(checked, wanted.shutdown);
     if let Err(error) = outside.logging.refilter(&wanted.logging.console) {
         tracing::error!(%error, "cannot apply the new log filter; keeping the current one");
@@ -304,7 +318,7 @@ fn reload(
         Some(problem) => tracing::warn!("the configuration is reloaded; {problem}"),
     }
     board.reloaded(problem);
-    Ok(Reloaded { changed, after_restart, warnings: wanted.warnings })
+    Ok(Reloaded { changed, after_restart, warnings })
 }
 
 /// Which task has ended.

@@ -26,6 +26,8 @@ mod key_commands;
 mod notify;
 #[path = "cli/one_service.rs"]
 mod one_service;
+#[path = "cli/orders.rs"]
+mod orders;
 #[path = "cli/preflight.rs"]
 mod preflight;
 #[path = "cli/screen.rs"]

@@ -3,7 +3,7 @@
 //!
 //! | POST to | body | does |
 //! |---|---|---|
-//! | `/v1/reload` | `{}` | has the configuration read again |
+//! | `/v1/reload` | `{}`, or nothing | has the configuration read again |
 //! | `/v1/services/NICKNAME/backends/NAME` | a [`BackendOrder`] | says something of one backend |
 
 use serde::{Deserialize, Serialize};
@@ -18,6 +18,10 @@ pub const SERVICES: &str = "/v1/services/";
 
 /// What lies between a service and its backend.
 const BACKENDS: &str = "/backends/";
+
+/// What is said of an order when its outcome is no longer waited for.
+pub const MAYBE_LATER: &str =
+    "no answer in time: the order may still be obeyed, so look at `onionbraid status`";
 
 /// An order on one backend: `{"verb": "drain"}`, `"maintenance"`, `"ready"`, or
 /// `{"verb": "weight", "weight": 3}`.

@@ -6,7 +6,8 @@
 //! daemon build circuits. A few are answered at a time, each within a limit, and
 //! an answer is given up when its client goes away (hyper drops the request's
 //! future then). That work can take minutes, so no shorter time limit on a
-//! connection may run while [`answer`] does; reading the question has its own.
+//! connection may run while [`answer`] does; reading the question has its own. None
+//! is taken that a web page may have sent: see `browsers`.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,10 +15,11 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::{Body, Bytes};
-use hyper::{Method, Request, Response, StatusCode};
+use hyper::{Request, Response, StatusCode};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
+use super::browsers;
 use super::connections::respond;
 use super::orders;
 
@@ -36,8 +38,8 @@ const QUESTION_WITHIN: Duration = Duration::from_secs(10);
 /// How long the answer may take, the wait for a turn included.
 const ANSWER_WITHIN: Duration = Duration::from_secs(15 * 60);
 
-/// How long an order may take to be obeyed.
-const OBEYED_WITHIN: Duration = Duration::from_secs(60);
+/// How long an order may take to be obeyed before that is no longer waited for.
+pub const OBEYED_WITHIN: Duration = Duration::from_secs(60);
 
 /// What is asked, and by whom.
 #[derive(Clone, Debug)]
@@ -121,17 +123,19 @@ where
         let text = "questions and orders are taken on a Unix socket only";
         return plain(StatusCode::FORBIDDEN, text.into());
     };
-    if request.method() != Method::POST {
-        return plain(StatusCode::METHOD_NOT_ALLOWED, "only POST".into());
+    let (head, body) = request.into_parts();
+    if let Some((status, why)) = browsers::refusal(&head) {
+        return plain(status, why.into());
     }
-    let path = request.uri().path().to_owned();
-    let body = Limited::new(request.into_body(), QUESTION_AT_MOST).collect();
+    let path = head.uri.path().to_owned();
+    let body = Limited::new(body, QUESTION_AT_MOST).collect();
     let question = match timeout(QUESTION_WITHIN, body).await {
         Ok(Ok(question)) => Asked { path, body: question.to_bytes(), user },
         Ok(Err(error)) => return plain(StatusCode::PAYLOAD_TOO_LARGE, error.to_string()),
         Err(_) => return plain(StatusCode::REQUEST_TIMEOUT, "the question is not whole".into()),
     };
-    let answered = if question.is_order() {
+    let is_order = question.is_order();
+    let answered = if is_order {
         timeout(OBEYED_WITHIN, (questions.answer)(question)).await
     } else {
         let answered = async {
@@ -144,6 +148,7 @@ where
     match answered {
         Ok(Ok(json)) => respond(StatusCode::OK, "application/json", json),
         Ok(Err(why)) => plain(status(&why), why.to_string()),
+        Err(_) if is_order => plain(StatusCode::GATEWAY_TIMEOUT, orders::MAYBE_LATER.into()),
         Err(_) => plain(StatusCode::GATEWAY_TIMEOUT, "no answer in time".into()),
     }
 }
@@ -172,7 +177,8 @@ mod tests {
     use super::*;
 
     fn post(path: &str, body: impl Into<Bytes>) -> Request<Full<Bytes>> {
-        Request::post(path).body(Full::new(body.into())).unwrap()
+        let request = Request::post(path).header("content-type", "application/json");
+        request.body(Full::new(body.into())).unwrap()
     }
 
     fn echo() -> Arc<Questions> {
@@ -199,6 +205,17 @@ mod tests {
         assert_eq!(refused(post("/v1/other", "{}")).await, StatusCode::NOT_FOUND);
         let long = post("/v1/echo", vec![b' '; QUESTION_AT_MOST + 1]);
         assert_eq!(refused(long).await, StatusCode::PAYLOAD_TOO_LARGE);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_order_that_is_not_obeyed_in_time_is_said_to_be_perhaps_obeyed_later() {
+        let start = tokio::time::Instant::now();
+        let questions = endless(&Arc::default());
+        let answered = answer(post(orders::RELOAD, "{}"), None, Some(questions)).await;
+        assert_eq!(answered.status(), StatusCode::GATEWAY_TIMEOUT);
+        assert!(start.elapsed() <= OBEYED_WITHIN + Duration::from_secs(1));
+        let said = answered.into_body().collect().await.unwrap().to_bytes();
+        assert!(String::from_utf8_lossy(&said).contains("may still be obeyed"), "{said:?}");
     }
 
     /// Counts the answers under way, which never come.
@@ -251,9 +268,9 @@ mod tests {
         let snapshot: super::super::TakeSnapshot = Arc::new(|| unreachable!("nobody asks for it"));
         let questions = Some(endless(&under_way));
         let server = Box::new(server);
-        connections
-            .spawn(super::super::answer_connection(server, None, snapshot, questions, false));
-        let request = b"POST /v1/x HTTP/1.1\r\nhost: localhost\r\ncontent-length: 2\r\n\r\n{}";
+        connections.spawn(super::super::answer_connection(server, None, snapshot, questions, true));
+        let request = b"POST /v1/x HTTP/1.1\r\nhost: localhost\r\ncontent-length: 2\r\n\
+            content-type: application/json\r\n\r\n{}";
         client.write_all(request).await.unwrap();
         until(&under_way, 1).await;
         // Still asking: nothing is given up.

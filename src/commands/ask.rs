@@ -16,6 +16,7 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio::runtime::Runtime;
 
 use super::Failure;
+use crate::admin::{self, orders};
 use crate::config::AdminListen;
 use crate::exit::Exit;
 use crate::observe::Snapshot;
@@ -26,6 +27,9 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 /// How long it may take for an answer that it has to look for in the network: a
 /// little longer than it allows itself.
 const INQUIRY_WITHIN: Duration = Duration::from_secs(16 * 60);
+
+/// How long it may take to obey an order: a little longer than it allows itself.
+const OBEYED_WITHIN: Duration = admin::OBEYED_WITHIN.saturating_add(Duration::from_secs(5));
 
 /// The longest answer to accept, in bytes.
 const ANSWER_AT_MOST: usize = 64 * 1024 * 1024;
@@ -59,13 +63,14 @@ pub(crate) async fn ask(admin: &AdminListen, path: &str) -> Result<Answer, Failu
         }
     };
     let answer = tokio::time::timeout(ANSWER_WITHIN, asking).await;
-    answer.context("no answer within 10 s").flatten().map_err(|error| {
-        let text = match error.downcast_ref() {
-            Some(not_there) => not_connected(admin, not_there),
-            None => format!("the daemon does not answer: {error:#}"),
-        };
-        Failure::new(Exit::Unreachable, text)
+    answer.context("no answer within 10 s").flatten().map_err(|error| match error.downcast_ref() {
+        Some(not_there) => not_connected(admin, not_there),
+        None => no_answer(&error),
     })
+}
+
+fn no_answer(error: &anyhow::Error) -> Failure {
+    Failure::new(Exit::Unreachable, format!("the daemon does not answer: {error:#}"))
 }
 
 /// No connection to the daemon.
@@ -74,9 +79,13 @@ pub(crate) async fn ask(admin: &AdminListen, path: &str) -> Result<Answer, Failu
 struct NotThere(#[source] io::Error);
 
 /// What to do where the daemon cannot be connected to.
-fn not_connected(admin: &AdminListen, NotThere(error): &NotThere) -> String {
+fn not_connected(admin: &AdminListen, NotThere(error): &NotThere) -> Failure {
     use io::ErrorKind::{ConnectionRefused, NotFound, PermissionDenied};
-    match error.kind() {
+    let exit = match error.kind() {
+        PermissionDenied => Exit::Permission,
+        _ => Exit::Unreachable,
+    };
+    let text = match error.kind() {
         NotFound | ConnectionRefused => format!(
             "no daemon is running: nothing listens at {admin}. Start it with `onionbraid run` or \
              `systemctl start onionbraid`; where it runs with other files, name them with `-c \
@@ -87,7 +96,8 @@ fn not_connected(admin: &AdminListen, NotThere(error): &NotThere) -> String {
              instance with `sudo -u onionbraid`"
         ),
         _ => format!("the daemon does not answer: cannot connect to {admin}: {error}"),
-    }
+    };
+    Failure::new(exit, text)
 }
 
 /// A question to the network, by a POST of JSON on the daemon's Unix socket.
@@ -99,23 +109,24 @@ pub(crate) async fn inquire(
 ) -> Result<Option<Answer>, Failure> {
     // An older daemon has no such path, and takes no POST.
     let unknown = [StatusCode::NOT_FOUND, StatusCode::METHOD_NOT_ALLOWED];
-    let answer = post(socket, path, question).await?;
-    Ok(answer.filter(|answer| !unknown.contains(&answer.status)))
+    let Ok(stream) = UnixStream::connect(socket).await else { return Ok(None) };
+    let answer = tokio::time::timeout(INQUIRY_WITHIN, post(stream, path, question)).await;
+    let answer = answer.context("no answer within 16 minutes").flatten();
+    let answer = answer.map_err(|error| no_answer(&error))?;
+    Ok(Some(answer).filter(|answer| !unknown.contains(&answer.status)))
 }
 
-/// One POST of JSON to the daemon; `None`: nobody answers on the socket.
-async fn post(socket: &Path, path: &str, question: Vec<u8>) -> Result<Option<Answer>, Failure> {
-    let Ok(stream) = UnixStream::connect(socket).await else { return Ok(None) };
-    let failed = |error: anyhow::Error| {
-        Failure::new(Exit::Unreachable, format!("the daemon does not answer: {error:#}"))
-    };
+/// One POST of JSON to the daemon.
+async fn post(
+    stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    path: &str,
+    body: Vec<u8>,
+) -> anyhow::Result<Answer> {
     let request = Request::post(path)
         .header(hyper::header::HOST, "localhost")
         .header(hyper::header::CONTENT_TYPE, "application/json")
-        .body(Full::from(question))
-        .map_err(|error| failed(error.into()))?;
-    let answer = tokio::time::timeout(INQUIRY_WITHIN, exchange(stream, request)).await;
-    answer.context("no answer within 16 minutes").flatten().map(Some).map_err(failed)
+        .body(Full::from(body))?;
+    exchange(stream, request).await
 }
 
 /// An order to the daemon, on its Unix socket; its answer, as JSON.
@@ -133,11 +144,16 @@ pub(crate) fn order(
     };
     let body = serde_json::to_vec(order)
         .map_err(|error| Failure::new(Exit::Failed, format!("no JSON: {error}")))?;
-    let answer = runtime()?.block_on(post(socket, path, body))?;
-    let Some(answer) = answer else {
-        let text = format!("no daemon takes orders on {}: is it running?", socket.display());
-        return Err(Failure::new(Exit::Unreachable, text));
-    };
+    let answer = runtime()?.block_on(async {
+        let stream = UnixStream::connect(socket).await.map_err(|error| {
+            let absent = not_connected(admin, &NotThere(error));
+            match absent.exit {
+                Exit::Unreachable => Failure { text: absent.text + ELSEWHERE, ..absent },
+                _ => absent,
+            }
+        })?;
+        obeyed(stream, path, body).await
+    })?;
     let exit = match answer.status {
         StatusCode::OK => return Ok(answer.body),
         StatusCode::UNPROCESSABLE_ENTITY => Exit::Configuration,
@@ -146,6 +162,20 @@ pub(crate) fn order(
         _ => Exit::Failed,
     };
     Err(Failure::new(exit, answer.body.trim_end().to_owned()))
+}
+
+/// Where else it may be.
+const ELSEWHERE: &str = ". One that was started with another `admin.listen` still listens there: \
+                         `systemctl reload onionbraid`, or SIGHUP, reaches it";
+
+/// What an order comes to, waited for a little longer than the daemon does.
+async fn obeyed(
+    stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    path: &str,
+    body: Vec<u8>,
+) -> Result<Answer, Failure> {
+    let answer = tokio::time::timeout(OBEYED_WITHIN, post(stream, path, body)).await;
+    answer.context(orders::MAYBE_LATER).flatten().map_err(|error| no_answer(&error))
 }
 
 /// The daemon at this moment.
@@ -180,5 +210,33 @@ async fn exchange(
     tokio::select! {
         answer = exchange => answer,
         Err(error) = connection => Err(error.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_daemon_that_hangs_is_not_waited_for_much_longer_than_it_may_take() {
+        let start = tokio::time::Instant::now();
+        // It accepts connections, and reads what there is room for.
+        let (client, _hung) = tokio::io::duplex(4096);
+        let Err(failure) = obeyed(client, orders::RELOAD, Vec::new()).await else { panic!() };
+        assert!(start.elapsed() > admin::OBEYED_WITHIN);
+        assert!(start.elapsed() < Duration::from_secs(70));
+        assert_eq!(failure.exit, Exit::Unreachable);
+        assert!(failure.text.contains("may still be obeyed"), "{}", failure.text);
+    }
+
+    #[test]
+    fn a_socket_of_another_user_is_told_from_one_where_nobody_listens() {
+        let admin = AdminListen::Unix("/run/admin.sock".into());
+        let failure = |kind| not_connected(&admin, &NotThere(io::Error::from(kind)));
+        let denied = failure(io::ErrorKind::PermissionDenied);
+        assert_eq!(denied.exit, Exit::Permission);
+        assert!(denied.text.contains("this user may not"), "{}", denied.text);
+        assert_eq!(failure(io::ErrorKind::NotFound).exit, Exit::Unreachable);
+        assert_eq!(failure(io::ErrorKind::ConnectionRefused).exit, Exit::Unreachable);
     }
 }

@@ -64,7 +64,10 @@ fn write_check(files: &[PathBuf], online: bool, out: &mut impl Write) -> Result<
         hints.extend(certificates.hints);
         match address {
             _ if !service.enabled => {}
-            Some(address) => asked.push(Asked { service, address }),
+            Some(address) => {
+                warnings.extend(daemon::out_of_use(&config.storage, service, &address));
+                asked.push(Asked { service, address });
+            }
             None => without_key.push(service.nickname.to_string()),
         }
         if let (Some(_), Ok(Some(unused))) = (&service.identity_key, keys.stored(&service.nickname))

@@ -1,14 +1,13 @@
 //! `onionbraid reload`: has the running daemon read its configuration again, and
 //! says what that has come to.
 
-use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use serde_json::json;
 
 use super::ask::order;
-use super::{Failure, finish};
+use super::{Failure, finish, print};
 use crate::admin::orders::{self, Reloaded};
 use crate::config::{Config, Environment};
 use crate::exit::Exit;
@@ -26,7 +25,7 @@ fn try_reload(files: &[PathBuf]) -> Result<(), Failure> {
         let text = format!("the daemon's answer makes no sense to this version: {error}");
         Failure::new(Exit::Failed, text)
     })?;
-    Ok(std::io::stdout().lock().write_all(printable_text(&told(&reloaded)).as_bytes())?)
+    print(&printable_text(&told(&reloaded)).to_string())
 }
 
 /// What to tell the operator.

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use super::ask::{ask, runtime, snapshot};
-use super::{Failure, finish};
+use super::{Failure, finish, print};
 use crate::config::{AdminListen, Config, Environment};
 use crate::observe::{brief, text};
 
@@ -46,10 +46,12 @@ fn write_status(files: &[PathBuf], form: Form, watch: Option<Watch>) -> Result<(
     let runtime = runtime()?;
     let Some(watch) = watch else {
         let status = runtime.block_on(one(&admin, form))?;
-        return Ok(io::stdout().lock().write_all(status.as_bytes())?);
+        return print(&status);
     };
     runtime.block_on(async {
-        if form == Form::Text && io::stdout().is_terminal() && io::stdin().is_terminal() {
+        let on_terminal = io::stdout().is_terminal() && io::stdin().is_terminal();
+        let term = std::env::var("TERM").ok();
+        if form == Form::Text && on_terminal && screen::is_possible(term.as_deref()) {
             return screen::watch(&admin, watch).await;
         }
         tokio::select! {

@@ -145,10 +145,15 @@ fn more_than_an_address(text: &str) -> Option<(&'static str, OnionAddress)> {
     Some((what, name.parse().ok()?))
 }
 
+/// Whether a backend can have this name.
+pub fn is_name(text: &str) -> bool {
+    let letter = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+    (1..=MAX_NAME).contains(&text.len()) && text.bytes().all(letter)
+}
+
 fn name(item: &Item<'_>, index: usize, report: &mut Report) -> Option<String> {
     let name = item.text("a name", report)?;
-    let letters = name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'));
-    if name.is_empty() || name.len() > MAX_NAME || !letters {
+    if !is_name(&name) {
         let problem = format!(
             "a name has 1 to {MAX_NAME} letters, digits, `-`, `_` or `.`, as status and logs show it"
         );

@@ -259,7 +259,8 @@ mod tests {
         let same = load("backends_file = 'more.toml'\n", "backends = []\n").1.unwrap();
         assert_eq!(other.differences(&same).len(), 1, "the files lie in two directories");
         let said = other.differences(&load("backends_file = 'more.toml'\n", &text).1.unwrap());
-        assert_eq!(said[1], "onion_services.shop.backends_file: lists other backends");
+        assert_eq!(said[1].key, "onion_services.shop.backends_file");
+        assert_eq!(said[1].what, "added remote-0");
         let (_directory, config) = load("backends_file = 'more.toml'\n", "backends = [1]\n");
         let said = config.unwrap_err().to_string();
         assert!(said.contains("more.toml:1: backends[0] = 1"), "{said}");

@@ -18,6 +18,15 @@ use crate::exit::Exit;
 pub struct ConfigErrors(pub Vec<ConfigError>);
 
 impl ConfigErrors {
+    /// What a command says of them: how many there are, and each.
+    pub fn report(&self) -> String {
+        let count = match self.0.len() {
+            1 => "an error".to_owned(),
+            count => format!("{count} errors"),
+        };
+        format!("the configuration has {count}\n\n{self}")
+    }
+
     /// The code to exit with: 78, or 77 where the system refused to let a file
     /// be read.
     pub fn exit(&self) -> Exit {

@@ -5,7 +5,8 @@ use toml::{Table, Value};
 
 use super::units::{path, table};
 use super::{
-    Config, Probe, ProofOfWork, ServiceConfig, Shutdown, http, keys, logging, ports, units,
+    Config, Probe, ProofOfWork, RemoteBackend, ServiceConfig, Shutdown, http, keys, logging, ports,
+    units,
 };
 use onionbraid_balancer::{Distinct, Links, Publishers};
 use onionbraid_proxy::rules::{PortRange, ProxyRule, ProxyRules};
@@ -89,13 +90,7 @@ impl ServiceConfig {
             entries.push(("local_intro_points", i64::from(points).into()));
         }
         entries.push(("local_weight", i64::from(self.local_weight).into()));
-        let backends = self.listed_backends().iter().map(|backend| {
-            table([
-                ("address", backend.address.to_string().into()),
-                ("name", backend.name.clone().into()),
-                ("weight", i64::from(backend.weight).into()),
-            ])
-        });
+        let backends = self.listed_backends().iter().map(RemoteBackend::to_toml);
         entries.push(("backends", backends.collect::<Vec<_>>().into()));
         if let Some(file) = &self.backends_file {
             entries.push(("backends_file", path(&file.path)));

@@ -16,7 +16,6 @@ use tokio::task::{JoinSet, block_in_place};
 use tor_hscrypto::pk::HsIdKey;
 
 use crate::admin::Unanswered;
-use crate::admin::orders::BackendOrder;
 use crate::clock::{now, sleep_until};
 use crate::config::ServiceConfig;
 use crate::instance::{Defence, Verified};
@@ -28,7 +27,7 @@ use crate::tor::subcredentials::Subcredentials;
 use onionbraid_balancer::fact::{Fact, Now};
 use onionbraid_balancer::link::Offered;
 use onionbraid_balancer::onion::OnionAddress;
-use onionbraid_balancer::operator::{OperatorOrder, Refused, Word};
+use onionbraid_balancer::operator::Word;
 use onionbraid_balancer::pow::Puzzle;
 use onionbraid_balancer::{Balancer, Links};
 use onionbraid_proxy::rules::ProxyRules;
@@ -46,6 +45,8 @@ use super::settings::{self, Ids, of_defence};
 use super::snapshot::AtWork;
 use super::state::StateDir;
 use super::streams::ByPort;
+use super::waiting::Waiting;
+use super::words;
 use super::work::Work;
 
 /// Facts that may wait at a time.
@@ -88,7 +89,7 @@ const WAITS_FOR_ANOTHER: &str =
 /// Waits for those before it, and for a Tor network. `None`: it is to end.
 async fn wait_for_network(mut service: PreparedService) -> Option<(PreparedService, Network)> {
     let (before, mut network) = (service.after.clone(), service.common.network.clone());
-    let mut is_free = before.is_empty();
+    let mut waiting = before.is_empty().then(|| Waiting::open(&service));
     let before = async move {
         for before in before {
             before.cancelled().await;
@@ -98,26 +99,40 @@ async fn wait_for_network(mut service: PreparedService) -> Option<(PreparedServi
     tokio::pin!(before, network);
     let mut beat = service.common.pulse.join();
     loop {
-        let config = service.updates.borrow_and_update().config.clone();
-        let problem = (!is_free).then_some(WAITS_FOR_ANOTHER);
-        service.view.send_replace(Arc::new(service.shows_idle(&config, problem)));
+        let view = match &waiting {
+            Some(waiting) => service.shows(&waiting.balancer()),
+            None => {
+                let config = &service.updates.borrow().config;
+                service.shows_idle(config, WAITS_FOR_ANOTHER)
+            }
+        };
+        service.view.send_replace(Arc::new(view));
         loop {
             tokio::select! {
                 () = beat.next() => {}
-                () = &mut before, if !is_free => {
-                    is_free = true;
+                () = &mut before, if waiting.is_none() => {
+                    waiting = Some(Waiting::open(&service));
                     break;
                 }
-                network = &mut network, if is_free => return Some((service, network?)),
-                Some(order) = service.orders.recv() => {
-                    let waits = if is_free { "waits for Tor" } else { WAITS_FOR_ANOTHER };
-                    let text = format!("the service {waits}: its backends are not in use yet");
-                    order.answer(Err(Unanswered::NotReady(text)));
-                }
+                network = &mut network, if waiting.is_some() => return Some((service, network?)),
+                Some(order) = service.orders.recv() => match &mut waiting {
+                    Some(waiting) => {
+                        waiting.obey(order);
+                        break;
+                    }
+                    None => {
+                        let text = format!("the service {WAITS_FOR_ANOTHER}");
+                        order.answer(Err(Unanswered::NotReady(text)));
+                    }
+                },
                 changed = service.updates.changed() => {
+                    let update = service.updates.borrow_and_update().clone();
                     // The handle is dropped only when everything ends.
-                    if changed.is_err() || service.updates.borrow().end {
+                    if changed.is_err() || update.end {
                         return None;
+                    }
+                    if let Some(waiting) = &mut waiting {
+                        waiting.apply(&update.config);
                     }
                     break;
                 }
@@ -256,7 +271,6 @@ impl EventLoop {
     async fn run(mut self) -> Result<(), ()> {
         let mut changes = self.network.changes();
         let mut beat = self.service.common.pulse.join();
-        log_lines::still_operated(&self.service.nickname, &self.balancer.status().backends);
         self.network_changed();
         let ended = loop {
             let wake = match self.do_what_is_due(now()) {
@@ -349,37 +363,17 @@ impl EventLoop {
     }
 
     fn try_obey(&mut self, order: &BackendOrderOf) -> Obeyed<()> {
-        let (service, name) = (&self.service.nickname.clone(), &order.backend);
-        let backend = self.balancer.backend_named(name).ok_or_else(|| {
-            Unanswered::NotFound(format!("the service \"{service}\" has no backend \"{name}\""))
-        })?;
-        let BackendOrder { verb, force } = order.order;
-        let said = OperatorOrder { backend, verb, force, by: order.user };
         let now = now();
-        let why = |refused| match refused {
-            Refused::TheLast => Unanswered::Refused(format!("{name}: {refused}")),
-            Refused::Weight | Refused::Unknown => Unanswered::Malformed(refused.to_string()),
-        };
         // Written first: an order that a restart would forget is not taken.
-        let memory = self.balancer.memory_obeying(&said, now).map_err(why)?;
-        let kept = match &mut self.state {
-            Some(state) => {
-                block_in_place(|| state.keep(&memory)).map_err(|error| error.to_string())
-            }
-            None => Err("its state directory cannot be used".to_owned()),
-        };
+        let (said, memory) = words::consider(&self.balancer, order, now)?;
+        let kept = words::keep(self.state.as_mut(), &memory);
         // What is on the disk is to be what holds, whatever became of that.
         self.remember_soon();
-        kept.map_err(|problem| {
-            tracing::error!(service, backend = name, %problem, "operator: order not taken");
-            Unanswered::NotKept(format!(
-                "nothing has changed: the order cannot be written to the state directory, so a \
-                 restart would forget it: {problem}"
-            ))
-        })?;
-        self.balancer.obey(&said, now, &mut crate::tor::rng()).map_err(why)?;
-        log_lines::operator(service, name, verb, order.user);
-        self.logged.tell(service, &self.balancer, now.monotonic);
+        kept?;
+        let obeyed = self.balancer.obey(&said, now, &mut crate::tor::rng());
+        obeyed.map_err(|refused| words::why(&order.backend, refused))?;
+        log_lines::operator(order);
+        self.logged.tell(&self.service.nickname, &self.balancer, now.monotonic);
         Ok(())
     }
 
@@ -544,23 +538,33 @@ mod tests {
     use tor_llcrypto::pk::ed25519;
 
     use super::*;
+    use crate::admin::orders::BackendOrder;
     use crate::config::{Config, Environment, RemoteBackend, Shutdown};
     use crate::daemon::fetches::fetches;
     use crate::daemon::file_handles::FileHandles;
-    use crate::daemon::service::Common;
-    use crate::observe::snapshot::{BackendState, ServiceState};
+    use crate::daemon::service::{Common, ServiceHandle};
+    use crate::observe::snapshot::{BackendState, ServiceState, Word};
     use crate::tor::keys;
+    use onionbraid_balancer::operator::Verb;
+    use tokio::sync::oneshot;
 
-    #[tokio::test]
-    async fn a_service_without_a_network_shows_the_backends_that_it_is_to_have_as_unknown() {
-        let mut config = ServiceConfig::with_defaults("shop".parse().unwrap());
-        config.local_instances = 2;
+    /// A service without a network, whose state lies there.
+    fn prepared(
+        config: &ServiceConfig,
+        directory: &std::path::Path,
+    ) -> (ServiceHandle, PreparedService, watch::Sender<Option<Network>>) {
         let environment = Environment::new([("HOME", "/home/user")]);
-        let storage = Config::from_text("", &environment).unwrap().storage;
-        let key = ed25519::Keypair::generate(&mut crate::tor::rng());
+        let text = format!(
+            "[storage]\nstate_dir = \"{0}/state\"\ncache_dir = \"{0}/cache\"\n\
+             [storage.permissions]\ndangerously_trust_everyone = true\n",
+            directory.display()
+        );
+        let storage = Config::from_text(&text, &environment).unwrap().storage;
+        crate::daemon::state::prepare(&storage, config.nickname.as_ref()).unwrap();
+        let key = ed25519::Keypair::from_bytes(&[7; 32]);
         let identity = HsIdKeypair::from(ed25519::ExpandedKeypair::from(&key));
         let address = keys::address(&identity);
-        let (_network, network) = watch::channel(None);
+        let (sender, network) = watch::channel(None);
         let common = Common {
             network,
             fetches: fetches().0,
@@ -568,13 +572,80 @@ mod tests {
             file_handles: FileHandles::raise(),
             pulse: crate::daemon::pulse::Pulse::new(),
         };
-        let (handle, service) = PreparedService::new(
-            Arc::new(identity),
-            address,
-            (config.clone(), Shutdown::default()),
-            common,
-            &[],
-        );
+        let config = (config.clone(), Shutdown::default());
+        let (handle, service) =
+            PreparedService::new(Arc::new(identity), address, config, common, &[]);
+        (handle, service, sender)
+    }
+
+    fn with_local_instances(count: u8) -> ServiceConfig {
+        let mut config = ServiceConfig::with_defaults("shop".parse().unwrap());
+        config.local_instances = count;
+        config
+    }
+
+    /// Has a service obey, and waits for what that comes to.
+    async fn say(handle: &ServiceHandle, backend: &str, verb: Verb, user: u32) -> Obeyed<()> {
+        let (answer, obeyed) = oneshot::channel();
+        handle.obey(BackendOrderOf {
+            service: "shop".into(),
+            backend: backend.into(),
+            order: BackendOrder { verb, force: false },
+            user: Some(user),
+            answer,
+        });
+        obeyed.await.unwrap()
+    }
+
+    async fn until(what: impl Fn() -> bool) {
+        while !what() {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+    async fn words_on_backends_are_shown_and_taken_before_there_is_a_network() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut config = with_local_instances(2);
+        for round in 0..2 {
+            let (handle, service, _network) = prepared(&config, directory.path());
+            let backends = || handle.views().borrow().snapshot().backends;
+            let words = || backends().iter().map(|it| it.operator).collect::<Vec<_>>();
+            let orders = async {
+                if round == 0 {
+                    say(&handle, "local-0", Verb::Maintenance, 1000).await.unwrap();
+                    let last = say(&handle, "local-1", Verb::Drain, 1000).await;
+                    assert!(matches!(last, Err(Unanswered::Refused(_))), "{last:?}");
+                    let unknown = say(&handle, "local-2", Verb::Drain, 1000).await;
+                    assert!(matches!(unknown, Err(Unanswered::NotFound(_))), "{unknown:?}");
+                    say(&handle, "local-1", Verb::Weight { weight: 5 }, 2000).await.unwrap();
+                }
+                // Also in the process after this one.
+                until(|| words() == [Word::Maintenance, Word::Ready]).await;
+                let [out, light] = backends().try_into().unwrap();
+                assert_eq!((out.operator_by, out.state), (Some(1000), BackendState::Unknown));
+                assert_eq!((light.weight, light.configured_weight), (5, Some(1)));
+                assert_eq!(light.weight_by, Some(2000));
+                if round == 1 {
+                    config.local_weight = 3;
+                    handle.update(config.clone(), Shutdown::default());
+                    until(|| backends()[1].weight == 3).await;
+                    assert_eq!(words(), [Word::Maintenance, Word::Ready]);
+                    say(&handle, "local-0", Verb::Ready, 1000).await.unwrap();
+                    until(|| words() == [Word::Ready, Word::Ready]).await;
+                }
+                handle.end();
+            };
+            let (ended, ()) = tokio::join!(run(service), orders);
+            assert!(ended.is_ok());
+        }
+    }
+
+    #[tokio::test]
+    async fn a_service_without_a_network_shows_the_backends_that_it_is_to_have_as_unknown() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut config = with_local_instances(2);
+        let (handle, service, _network) = prepared(&config, directory.path());
         let names = || {
             let status = handle.views().borrow().snapshot();
             assert_eq!(status.state, ServiceState::Starting);

@@ -3,12 +3,15 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use crate::admin::orders::BackendOrder;
 use crate::clock::now;
-use crate::observe::snapshot::{Backend, BackendState, ServiceState, Word};
+use crate::observe::snapshot::{Backend, BackendState, ServiceState, Timestamp, Word};
 use crate::throttle::Throttle;
 use onionbraid_balancer::fact::{BackendId, Fact, LinkNews};
 use onionbraid_balancer::operator::Verb;
 use onionbraid_balancer::{Balancer, Belief};
+
+use super::orders::BackendOrderOf;
 
 /// A line for a fact, where there is something to say of it. `uploads` holds back
 /// those of failed uploads: each HSDir of each service may have one at a time.
@@ -204,14 +207,18 @@ fn tell_state(service: &str, state: ServiceState) {
 }
 
 /// An operator has said something of a backend.
-pub(super) fn operator(service: &str, backend: &str, verb: Verb, user: Option<u32>) {
+pub(super) fn operator(order: &BackendOrderOf) {
+    let BackendOrderOf { service, backend, user, .. } = order;
     let user = user.map(tracing::field::display);
+    let BackendOrder { verb, force } = order.order;
+    // Only where it was said.
+    let force = force.then_some(true);
     match verb {
-        Verb::Ready => tracing::info!(service, backend, user, "operator: ready"),
-        Verb::Drain => tracing::warn!(service, backend, user, "operator: drain"),
-        Verb::Maintenance => tracing::warn!(service, backend, user, "operator: maintenance"),
+        Verb::Ready => tracing::info!(service, backend, user, force, "operator: ready"),
+        Verb::Drain => tracing::warn!(service, backend, user, force, "operator: drain"),
+        Verb::Maintenance => tracing::warn!(service, backend, user, force, "operator: maintenance"),
         Verb::Weight { weight } => {
-            tracing::info!(service, backend, user, weight, "operator: weight");
+            tracing::info!(service, backend, user, force, weight, "operator: weight");
         }
     }
 }
@@ -219,16 +226,23 @@ pub(super) fn operator(service: &str, backend: &str, verb: Verb, user: Option<u3
 /// What operators said before holds still: after a start, or when a reload has
 /// brought its backend back.
 pub(super) fn still_operated(service: &str, backends: &[Backend]) {
-    for it in backends.iter().filter(|it| it.operator_since.is_some()) {
-        let (backend, weight) = (&it.name, it.configured_weight.map(|_| it.weight));
-        let (user, since) = (it.operator_by.map(tracing::field::display), it.operator_since);
-        let since = since.map(tracing::field::display);
+    let display = |since: Option<Timestamp>| since.map(tracing::field::display);
+    for it in backends {
+        let backend = &it.name;
+        let (user, since) = (it.operator_by, display(it.operator_since));
         let word = match it.operator {
-            Word::Ready => "ready",
-            Word::Drain => "drain",
-            Word::Maintenance => "maintenance",
+            Word::Ready => None,
+            Word::Drain => Some("drain"),
+            Word::Maintenance => Some("maintenance"),
         };
-        tracing::warn!(service, backend, word, weight, user, since, "operator's word still holds");
+        if let Some(word) = word {
+            tracing::warn!(service, backend, word, user, since, "operator's word still holds");
+        }
+        let (user, since) = (it.weight_by, display(it.weight_since));
+        if it.configured_weight.is_some() {
+            let weight = it.weight;
+            tracing::warn!(service, backend, weight, user, since, "operator's word still holds");
+        }
     }
 }
 
@@ -258,6 +272,8 @@ mod tests {
             configured_weight: Some(3),
             operator_since: Some(EPOCH),
             operator_by: Some(1000),
+            weight_since: Some(EPOCH),
+            weight_by: Some(0),
             ..backend("berlin", Remote, BackendState::Up)
         };
         let told =
@@ -266,7 +282,9 @@ mod tests {
             told,
             [
                 "WARN operator's word still holds service=\"shop\" backend=\"berlin\" word=\"drain\" \
-              weight=1 user=1000 since=1970-01-01T00:00:00Z"
+                 user=1000 since=1970-01-01T00:00:00Z",
+                "WARN operator's word still holds service=\"shop\" backend=\"berlin\" weight=1 user=0 \
+                 since=1970-01-01T00:00:00Z",
             ]
         );
     }

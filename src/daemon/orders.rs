@@ -11,6 +11,8 @@ use tokio::sync::{mpsc, oneshot};
 use crate::admin::orders::{self, BackendOrder, Reloaded};
 use crate::admin::{Asked, Unanswered};
 
+use super::words;
+
 /// Orders that may wait at a time.
 const QUEUE: usize = 16;
 
@@ -51,7 +53,10 @@ impl Orders {
     pub(super) fn obey(&self, asked: &Asked) -> Option<BoxFuture<'static, Obeyed<Vec<u8>>>> {
         let user = asked.user;
         if asked.path == orders::RELOAD {
-            return Some(self.pass(move |answer| Order::Reload { user, answer }));
+            return Some(match read_nothing(&asked.body) {
+                Ok(()) => self.pass(move |answer| Order::Reload { user, answer }),
+                Err(malformed) => std::future::ready(Err(malformed)).boxed(),
+            });
         }
         let (service, backend) = orders::backend_of(&asked.path)?;
         let (service, backend) = (service.to_owned(), backend.to_owned());
@@ -79,8 +84,11 @@ impl Orders {
 }
 
 impl BackendOrderOf {
-    /// What it has come to. Whoever asked may have gone.
+    /// What it has come to; the log is told if nothing. Whoever asked may have gone.
     pub(super) fn answer(self, obeyed: Obeyed<()>) {
+        if let Err(refused) = &obeyed {
+            words::log_refused(&self, refused);
+        }
         let _ = self.answer.send(obeyed);
     }
 }
@@ -90,7 +98,46 @@ pub(super) fn read<T: DeserializeOwned>(body: &Bytes) -> Result<T, Unanswered> {
     serde_json::from_slice(body).map_err(|error| Unanswered::Malformed(error.to_string()))
 }
 
+/// Reads the body of an order that needs none.
+fn read_nothing(body: &Bytes) -> Result<(), Unanswered> {
+    let said: serde_json::Map<String, serde_json::Value> =
+        if body.trim_ascii().is_empty() { Default::default() } else { read(body)? };
+    match said.keys().next() {
+        None => Ok(()),
+        Some(key) => {
+            Err(Unanswered::Malformed(format!("nothing is to be said here, as {key:?} is")))
+        }
+    }
+}
+
 /// Writes an answer.
 pub(super) fn write(answer: &impl Serialize) -> Result<Vec<u8>, Unanswered> {
     serde_json::to_vec(answer).map_err(|error| Unanswered::Failed(error.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_reload_takes_no_word_that_it_would_pass_over() {
+        let (orders, mut received) = orders();
+        let order = |body: &'static str| {
+            let path = orders::RELOAD.to_owned();
+            orders.obey(&Asked { path, body: Bytes::from(body), user: None }).unwrap()
+        };
+        for body in ["garbage", "[]", "null", "{\"dry_run\": true}", "{} {}", "{"] {
+            let refused = order(body).await;
+            assert!(matches!(refused, Err(Unanswered::Malformed(_))), "{body}: {refused:?}");
+        }
+        assert!(received.try_recv().is_err());
+        for body in ["", "{}", " {}\n"] {
+            let obey = async {
+                let Some(Order::Reload { answer, .. }) = received.recv().await else { panic!() };
+                answer.send(Ok(Reloaded::default())).unwrap();
+            };
+            let (obeyed, ()) = tokio::join!(order(body), obey);
+            assert!(obeyed.is_ok(), "{body}");
+        }
+    }
 }

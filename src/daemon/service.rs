@@ -157,7 +157,7 @@ impl PreparedService {
 
     /// What it shows as long as it has not started: the backends that the operator
     /// wants, of which nothing is known, and what keeps it from starting.
-    pub(super) fn shows_idle(&self, config: &ServiceConfig, problem: Option<&str>) -> ServiceView {
+    pub(super) fn shows_idle(&self, config: &ServiceConfig, problem: &str) -> ServiceView {
         self.shows(&idle(config)).with_problem(problem)
     }
 }

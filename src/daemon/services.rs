@@ -13,11 +13,13 @@ use crate::config::{AddressError, Config, ServiceConfig, Shutdown, Storage, chec
 use crate::exit::{Exit, exit_of};
 use crate::tor::keys::{self, KeyError, Keys};
 use crate::tor::wiped;
+use onionbraid_balancer::onion::OnionAddress;
 use onionbraid_proxy::setup::{self, RuleError};
 
 use super::certificates::key_check;
 use super::event_loop::{self, ServiceEnded};
 use super::orders::BackendOrderOf;
+use super::out_of_use;
 use super::reload::{self, Wanted};
 use super::service::{Common, PreparedService, ServiceHandle};
 use super::snapshot::Board;
@@ -65,6 +67,13 @@ impl CheckError {
 
 /// Services that can run: nothing about them can go wrong any more.
 pub(super) struct Checked(BTreeMap<HsNickname, (ServiceConfig, Arc<HsIdKeypair>)>);
+
+impl Checked {
+    /// Each service, with its address.
+    pub(super) fn services(&self) -> impl Iterator<Item = (&ServiceConfig, OnionAddress)> {
+        self.0.values().map(|(config, key)| (config, keys::address(key)))
+    }
+}
 
 /// Looks at everything that the enabled services need: their keys, whether
 /// their addresses go together, the files that serving their ports takes,
@@ -194,6 +203,9 @@ impl Services {
     ) -> Result<(), AddressError> {
         let Some(service) = self.running.get(&config.nickname) else { return Ok(()) };
         check_addresses([(config, Some(service.address))])?;
+        if let Some(warning) = out_of_use(&self.common.storage, config, &service.address) {
+            tracing::warn!("{warning}");
+        }
         service.update(config.clone(), times);
         Ok(())
     }

@@ -243,8 +243,8 @@ impl ServiceView {
     }
 
     /// With something more that is wrong.
-    pub(super) fn with_problem(mut self, problem: Option<&str>) -> Self {
-        self.status.problems.extend(problem.map(str::to_owned));
+    pub(super) fn with_problem(mut self, problem: &str) -> Self {
+        self.status.problems.push(problem.to_owned());
         self
     }
 

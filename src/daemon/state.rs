@@ -70,6 +70,21 @@ pub(super) fn directory(storage: &Storage, nickname: &str) -> PathBuf {
     storage.state_dir.join(DIRECTORY).join(nickname)
 }
 
+/// What a service remembers, without changing anything; `None`: nothing, or it
+/// cannot be read, or it is of another address.
+pub(super) fn look<T: DeserializeOwned>(
+    storage: &Storage,
+    nickname: &str,
+    address: &OnionAddress,
+) -> Option<T> {
+    let path = directory(storage, nickname);
+    let noted = durable::read(&path.join(ADDRESS)).ok()?;
+    if noted.trim_ascii() != address.to_string().as_bytes() {
+        return None;
+    }
+    serde_json::from_slice(&durable::read(&path.join(BALANCER)).ok()?).ok()
+}
+
 /// Makes a directory for its owner alone.
 fn private(mistrust: &Mistrust, path: &Path) -> Result<(), StateError> {
     let made = mistrust.verifier().make_directory(path);

@@ -51,7 +51,7 @@ const FIELDS: &[(&str, &str, &str)] = &[
         "Closed for room",
     ),
     ("services[].backends[].circuits_open", "onionbraid_circuits_open", "Circuits"),
-    ("services[].backends[].configured_weight", "", "the configuration's 3"),
+    ("services[].backends[].configured_weight", "", "1 in place of 3"),
     (
         "services[].backends[].congestion_controlled",
         "onionbraid_rendezvous_congestion_controlled_total",
@@ -116,6 +116,8 @@ const FIELDS: &[(&str, &str, &str)] = &[
     ("services[].backends[].streams", "onionbraid_streams_total", "Streams"),
     ("services[].backends[].streams_open", "onionbraid_streams_open", "Streams"),
     ("services[].backends[].weight", "onionbraid_backend_weight", "Weight"),
+    ("services[].backends[].weight_by", "", "by user 2000"),
+    ("services[].backends[].weight_since", "", "since 1970-01-02"),
     ("services[].certificates[].error", "onionbraid_certificate_ok", "no private key"),
     ("services[].certificates[].file", "", "shop.pem"),
     ("services[].certificates[].names[]", "", "www.abc.onion"),
@@ -274,11 +276,13 @@ fn everything() -> Snapshot {
         revision: Some(77),
         ..example::backend("berlin", BackendKind::Remote, BackendState::Stale)
     };
-    let said = |name: &str, operator, configured_weight| Backend {
+    let said = |name: &str, operator, configured_weight: Option<u16>| Backend {
         operator,
         configured_weight,
         operator_since: Some(EPOCH),
         operator_by: Some(1000),
+        weight_since: configured_weight.map(|_| Timestamp(EPOCH.0 + Duration::from_secs(86_400))),
+        weight_by: configured_weight.map(|_| 2000),
         ..example::backend(name, BackendKind::Remote, BackendState::Up)
     };
     let mut descriptor =

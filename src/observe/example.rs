@@ -23,6 +23,8 @@ pub(crate) fn backend(name: &str, kind: BackendKind, state: BackendState) -> Bac
         operator: Word::Ready,
         operator_since: None,
         operator_by: None,
+        weight_since: None,
+        weight_by: None,
         link: None,
         last_seen: None,
         revision: None,

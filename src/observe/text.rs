@@ -15,7 +15,7 @@ use super::snapshot::{
 use super::table::table;
 use super::troubles::{of_process, of_tor, troubles};
 use super::words::{
-    backend_state, canary_outcome, counted, origin_state, printable, service_state,
+    backend_state, canary_outcome, counted, origin_state, printable, service_state, weight,
 };
 
 /// Renders a Snapshot as text.
@@ -107,7 +107,7 @@ fn backend_line(backend: &Backend) -> Vec<String> {
         backend.name.clone(),
         backend_state(backend).to_owned(),
         format!("{} of {}", backend.published_intro_points, backend.intro_points),
-        backend.weight.to_string(),
+        weight(backend),
     ];
     // What happens at a backend elsewhere, nobody sees here.
     let Activity { introductions, introductions_dropped, rendezvous_failed, streams, .. } =

@@ -38,7 +38,7 @@ pub(super) fn troubles(service: &Service) -> impl Iterator<Item = String> {
     });
     let problems = service.problems.iter().cloned();
     let backends = backends_in_trouble(&service.backends);
-    let said = service.backends.iter().filter_map(said);
+    let said = service.backends.iter().flat_map(said);
     down.into_iter()
         .chain(problems)
         .chain(limits::of_service(service))
@@ -64,18 +64,23 @@ fn why_down(backends: &[Backend]) -> String {
 }
 
 /// What an operator says of a backend, until it is taken back.
-fn said(backend: &Backend) -> Option<String> {
-    let what = match (backend.operator, backend.configured_weight) {
-        (Word::Drain, _) => "is drained".to_owned(),
-        (Word::Maintenance, _) => "is in maintenance".to_owned(),
-        (Word::Ready, Some(configured)) => {
-            format!("has weight {} in place of the configuration's {configured}", backend.weight)
-        }
-        (Word::Ready, None) => return None,
+fn said(backend: &Backend) -> impl Iterator<Item = String> {
+    let word = match backend.operator {
+        Word::Drain => Some("is drained".to_owned()),
+        Word::Maintenance => Some("is in maintenance".to_owned()),
+        Word::Ready => None,
     };
-    let since = backend.operator_since.map(|since| format!(" since {since}")).unwrap_or_default();
-    let by = backend.operator_by.map(|user| format!(", by user {user}")).unwrap_or_default();
-    Some(format!("backend {} {what}{since}{by}; `ready` takes it back", backend.name))
+    let weight = backend.configured_weight.map(|configured| {
+        format!("has weight {} in place of the configuration's {configured}", backend.weight)
+    });
+    let word = word.map(|what| (what, backend.operator_since, backend.operator_by));
+    let weight = weight.map(|what| (what, backend.weight_since, backend.weight_by));
+    let said = word.into_iter().chain(weight).map(|(what, since, by)| {
+        let since = since.map(|since| format!(" since {since}")).unwrap_or_default();
+        let by = by.map(|user| format!(", by user {user}")).unwrap_or_default();
+        format!("backend {} {what}{since}{by}; `ready` takes it back", backend.name)
+    });
+    said.collect::<Vec<_>>().into_iter()
 }
 
 /// One line for each trouble that backends have: local instances share theirs.
@@ -171,6 +176,8 @@ mod tests {
             configured_weight,
             operator_since: Some(EPOCH),
             operator_by: Some(1000),
+            weight_since: Some(EPOCH),
+            weight_by: Some(2000),
             ..example::backend("berlin", BackendKind::Remote, BackendState::Down)
         };
         let told = |backend| {
@@ -182,10 +189,14 @@ mod tests {
             told(backend(Word::Maintenance, None)),
             [format!("backend berlin is in maintenance {since}")]
         );
-        let weight = told(backend(Word::Ready, Some(3)));
-        let expected =
-            format!("backend berlin has weight 1 in place of the configuration's 3 {since}");
-        assert_eq!(weight[0], expected);
+        let weight = format!(
+            "backend berlin has weight 1 in place of the configuration's 3 {}",
+            since.replace("1000", "2000")
+        );
+        assert_eq!(told(backend(Word::Ready, Some(3)))[0], weight);
+        // A word and a weight are two things that two people may have said.
+        let both = told(backend(Word::Drain, Some(3)));
+        assert_eq!(both, [format!("backend berlin is drained {since}"), weight]);
         assert!(told(backend(Word::Ready, None))[0].starts_with("backend berlin is down"));
     }
 }

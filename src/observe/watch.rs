@@ -1,8 +1,10 @@
 //! The Snapshot on a terminal that shows nothing else: what is wrong, and how
 //! much is wanted of what can be borne. Fits 80 columns; pure.
 
+use crate::causes::on_one_line;
+
 use super::glance::Glance;
-use super::snapshot::{Service, Snapshot, Timestamp};
+use super::snapshot::{Reload, Service, Snapshot, Timestamp};
 use super::table::table;
 use super::troubles::{of_process, of_tor, troubles, worst_first};
 use super::words::{bytes, duration, number, printable, rate, service_state};
@@ -63,36 +65,76 @@ pub fn screen(snapshot: &Snapshot, now: Timestamp, view: &View) -> Vec<String> {
         process(snapshot),
         String::new(),
     ];
-    let wrong = of_tor(&snapshot.tor).into_iter().chain(of_process(snapshot));
-    lines.extend(wrong.flat_map(|wrong| wrapped(&format!("! {wrong}"), view.columns)));
     let services = in_order(&snapshot.services, view.order);
-    let rows = services.iter().map(|service| row(service));
+    let complaints = complaints(snapshot, &services, view.columns);
     let titles = [
         "SERVICE", "STATE", "UP", "POINTS", "HSDIRS", "INTRO/S", "DROP/S", "CIRCUITS", "REQ/S",
         "5XX/S",
     ];
+    let rows = services.iter().map(|service| row(service));
     let rows: Vec<_> = [titles.map(str::to_owned).to_vec()].into_iter().chain(rows).collect();
-    lines.extend(table("", &rows).lines().map(str::to_owned));
-    lines.push(String::new());
-    for service in &services {
-        let troubles = troubles(service);
-        lines.extend(troubles.flat_map(|trouble| {
-            wrapped(&format!("! {}: {trouble}", service.nickname), view.columns)
-        }));
-    }
-    lines.extend(services.iter().map(|service| {
+    let table: Vec<_> = table("", &rows).lines().map(str::to_owned).collect();
+    let addresses = services.iter().map(|service| {
         let address = match view.whole_addresses {
             true => service.address.clone(),
             false => shortened(&service.address),
         };
-        format!("  {} is {address}", service.nickname)
-    }));
+        vec![format!("  {} is {address}", service.nickname)]
+    });
+
+    // What is wrong comes first, and leaves the table half of the screen.
+    let left = |lines: &Vec<String>| view.rows.saturating_sub(1 + lines.len());
+    let room = left(&lines);
+    let for_complaints = (room / 2).max(room.saturating_sub(table.len() + 1));
+    let mut complaints = fitting(complaints, for_complaints, "complaints");
+    if !complaints.is_empty() {
+        lines.append(&mut complaints);
+        lines.push(String::new());
+    }
+    if let Some((titles, rows)) = table.split_first() {
+        lines.push(titles.clone());
+        let rows = rows.iter().map(|row| vec![row.clone()]).collect();
+        let room = left(&lines);
+        lines.extend(fitting(rows, room, "services"));
+    }
+    lines.push(String::new());
+    let room = left(&lines);
+    lines.extend(fitting(addresses.collect(), room, "addresses"));
     let paused = if view.paused { "PAUSED, " } else { "" };
     let foot = format!("{paused}{now}  {}   q quit  p pause  s sort", view.order.name());
     lines.truncate(view.rows.saturating_sub(1));
     lines.resize(view.rows.saturating_sub(1), String::new());
     lines.push(foot);
     lines.iter().map(|line| printable(line).take(view.columns).collect()).collect()
+}
+
+/// What is wrong with all, then with each service, each in lines of this width.
+fn complaints(snapshot: &Snapshot, services: &[&Service], columns: usize) -> Vec<Vec<String>> {
+    let reload = snapshot.reload.as_ref().and_then(|Reload { at, error, .. }| {
+        let error = on_one_line(error.as_ref()?);
+        Some(format!("configuration read again at {at}: {error}"))
+    });
+    let of_all = of_tor(&snapshot.tor).into_iter().chain(of_process(snapshot)).chain(reload);
+    let of_services = services.iter().flat_map(|service| {
+        troubles(service).map(|trouble| format!("{}: {trouble}", service.nickname))
+    });
+    let all = of_all.chain(of_services);
+    all.map(|wrong| wrapped(&format!("! {wrong}"), columns)).collect()
+}
+
+/// The items of which so many lines have room; the last line says how many have not.
+fn fitting(items: Vec<Vec<String>>, room: usize, what: &str) -> Vec<String> {
+    let lines = |items: &[Vec<String>]| items.iter().map(Vec::len).sum::<usize>();
+    if lines(&items) <= room {
+        return items.concat();
+    }
+    let fit = |count: &usize| lines(&items[..*count]) < room;
+    let count = (0..items.len()).take_while(fit).last().unwrap_or(0);
+    let mut shown = items[..count].concat();
+    if room > 0 {
+        shown.push(format!("+{} more {what}: see `status`", items.len() - count));
+    }
+    shown
 }
 
 /// A complaint in lines of this width: what to do often stands at its end.
@@ -260,6 +302,45 @@ mod tests {
         let whole = lines[first..first + 3].join(" ");
         assert!(whole.contains("no client gets through"), "{lines:?}");
         assert_eq!(wrapped("! a word", 3), ["! a", "    word"]);
+    }
+
+    #[test]
+    fn what_has_no_room_is_counted_and_complaints_come_first() {
+        let mut snapshot = scene();
+        let mut services = Vec::new();
+        for n in 0..100 {
+            let mut service = snapshot.services[n % 2].clone();
+            service.nickname = format!("shop-{n}");
+            service.problems = (n < 30).then(|| format!("problem-{n} ")).into_iter().collect();
+            services.push(service);
+        }
+        snapshot.services = services;
+        let error = Some("nothing has changed: arti.toml:1\n    it is wrong".into());
+        snapshot.reload = Some(Reload { at: EPOCH, ok: false, error });
+        let lines = screen(&snapshot, EPOCH, &view());
+        assert_eq!(lines.len(), 24);
+        let all = lines.join("\n");
+        let line = |what: &str| lines.iter().position(|line| line.contains(what)).expect(what);
+        assert!(line("! configuration read again at 1970") < line("! shop-0: problem-0"), "{all}");
+        assert!(line("problem-0") < line("more complaints"), "{all}");
+        assert!(line("more complaints") < line("SERVICE"), "{all}");
+        assert!(line("SERVICE") < line("more services"), "{all}");
+        // Nothing is left out that is not counted.
+        let more = |what: &str| {
+            let line = &lines[line(what)];
+            line[1..].split(' ').next().unwrap().parse::<usize>().unwrap()
+        };
+        let rows = lines.iter().filter(|line| line.starts_with("shop-")).count();
+        assert!(rows >= 5);
+        assert_eq!(rows + more("more services"), 100);
+        let complaints = lines.iter().filter(|line| line.starts_with("! ")).count();
+        assert_eq!(complaints + more("more complaints"), 31);
+
+        let items = |count: usize| vec![vec!["a".to_owned(), "b".to_owned()]; count];
+        assert_eq!(fitting(items(2), 4, "x"), ["a", "b", "a", "b"]);
+        assert_eq!(fitting(items(2), 3, "x"), ["a", "b", "+1 more x: see `status`"]);
+        assert_eq!(fitting(items(2), 2, "x"), ["+2 more x: see `status`"]);
+        assert_eq!(fitting(items(2), 0, "x"), [""; 0]);
     }
 
     #[test]

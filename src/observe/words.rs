@@ -33,6 +33,14 @@ pub(super) fn backend_state(backend: &Backend) -> &'static str {
     }
 }
 
+/// The weight of a backend, and the configuration's where that is another.
+pub(super) fn weight(backend: &Backend) -> String {
+    match backend.configured_weight {
+        None => backend.weight.to_string(),
+        Some(configured) => format!("{} in place of {configured}", backend.weight),
+    }
+}
+
 /// Whether an origin answers.
 pub(super) fn origin_state(state: OriginState) -> &'static str {
     match state {

@@ -172,6 +172,23 @@ fn an_order_reaches_the_daemon_and_its_refusal_the_operator() {
     let (_, asked) = order(weight, Ok(Value::Null));
     assert_eq!(asked, [(path(), json!({ "verb": "weight", "weight": 3, "force": false }))]);
 
+    // What cannot be a name is not sent, whatever a path would make of it.
+    for (service, backend) in [
+        ("shop", "local-0?x"),
+        ("shop", "local-0#x"),
+        ("shop", "../local-0"),
+        ("shop", "local%2d0"),
+        ("shop", ""),
+        ("shop", "local 0"),
+        ("shop/backends/local-0", "x"),
+        ("", "local-0"),
+    ] {
+        let (output, asked) = order(&["backend", service, backend, "drain"], Ok(Value::Null));
+        assert_eq!(output.status.code(), Some(2), "{service} {backend}");
+        assert!(stderr(&output).contains(" cannot be the n"), "{}", stderr(&output));
+        assert_eq!(asked, []);
+    }
+
     let last = Unanswered::Refused("berlin: it is the last".into());
     let (output, _) = order(&["backend", "shop", "berlin", "maintenance"], Err(last));
     assert_eq!(output.status.code(), Some(1));

@@ -62,6 +62,11 @@ struct Terminal {
 
 impl Terminal {
     fn start(arguments: &str) -> Self {
+        Self::start_as("xterm", arguments, ENTER)
+    }
+
+    /// On a terminal of this kind; waits until this is written.
+    fn start_as(kind: &str, arguments: &str, begun: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let snapshot = Arc::new(Mutex::new(snapshot()));
         let admin = admin(dir.path(), Arc::clone(&snapshot));
@@ -78,6 +83,7 @@ impl Terminal {
             .env("PATH", std::env::var_os("PATH").unwrap())
             .env("HOME", dir.path())
             .env("SHELL", "/bin/sh")
+            .env("TERM", kind)
             .env("ARTI_FS_DISABLE_PERMISSION_CHECKS", "1")
             .current_dir(dir.path())
             .stdin(Stdio::piped())
@@ -97,7 +103,7 @@ impl Terminal {
         });
         let (pid, tty) = Default::default();
         let mut this = Self { script, keys, written, pid, tty, snapshot, _admin: admin, _dir: dir };
-        let text = this.until("to have begun", |text| text.contains(ENTER));
+        let text = this.until("to have begun", |text| text.contains(begun));
         let said = |what: &str| {
             let after = text.split_once(what).unwrap().1;
             after.split_whitespace().next().unwrap().to_owned()
@@ -229,6 +235,30 @@ fn the_screen_follows_its_keys_and_leaves_the_terminal_as_it_was() {
     };
     let lines = screen(&terminal.until("smaller", small));
     assert!(lines.iter().all(|line| line.chars().count() <= 40), "{lines:?}");
+    terminal.press('q');
+    terminal.has_ended();
+}
+
+#[test]
+fn a_terminal_without_a_screen_gets_one_status_after_the_other() {
+    for kind in ["dumb", ""] {
+        let terminal = Terminal::start_as(kind, "", "onionbraid 1 is");
+        let twice = |text: &str| text.matches("onionbraid 1 is").count() > 1;
+        terminal.until("another one", twice);
+        terminal.signal("INT");
+        let text = terminal.until("ended", |text| text.matches("modes ").count() == 2);
+        assert!(text.contains("ended 0") && !text.contains('\x1b'), "{text:?}");
+    }
+}
+
+#[test]
+fn a_terminal_that_does_not_know_its_size_is_taken_for_a_usual_one() {
+    let mut terminal = Terminal::start("");
+    let sized = Command::new("stty").args(["-F", &terminal.tty, "cols", "0", "rows", "0"]).status();
+    assert!(sized.unwrap().success());
+    terminal.press('s');
+    let lines = terminal.shows("busiest first");
+    assert_eq!(lines.len(), 24, "{lines:?}");
     terminal.press('q');
     terminal.has_ended();
 }

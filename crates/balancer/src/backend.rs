@@ -475,6 +475,10 @@ impl TrackedBackend {
                 (status::BackendKind::Remote, Some(address.to_string()))
             }
         };
+        let weight_said = self.operator.weight_said();
+        let weight_said = weight_said.map(|(_, since, by)| (since, by));
+        let word_said = self.operator.word_said().map(|(_, since, by)| (since, by));
+        let first_said = word_said.or(weight_said);
         status::Backend {
             name: self.settings.name.clone(),
             kind,
@@ -488,8 +492,10 @@ impl TrackedBackend {
             weight: self.weight(),
             configured_weight: self.operator.weight.map(|said| said.instead_of),
             operator: self.operator.word,
-            operator_since: self.operator.says_something().then_some(self.operator.since),
-            operator_by: self.operator.by.filter(|_| self.operator.says_something()),
+            operator_since: first_said.map(|(since, _)| since),
+            operator_by: first_said.and_then(|(_, by)| by),
+            weight_since: weight_said.map(|(since, _)| since),
+            weight_by: weight_said.and_then(|(_, by)| by),
             link: self.remote.as_ref().and_then(|remote| remote.link.state()),
             last_seen: self.last_seen.map(Timestamp),
             revision: self.remote.as_ref().and_then(|remote| remote.descriptor.revision()),

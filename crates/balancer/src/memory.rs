@@ -18,7 +18,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use super::hsdir::LIFETIME;
 use crate::onion::{Capabilities, IntroPoint, OnionAddress, Period, SessionId};
-use crate::operator::Override;
+use crate::operator::{Override, Word};
 use crate::status::Timestamp;
 
 /// The version that this program writes. It reads every other one as well as
@@ -137,6 +137,25 @@ impl Default for Memory {
 }
 
 impl Memory {
+    /// What operators said, and nothing else.
+    #[must_use]
+    pub fn words_alone(&self) -> Self {
+        Self { operator: self.operator.clone(), ..Self::default() }
+    }
+
+    /// With what operators said as the other one has it.
+    #[must_use]
+    pub fn with_words_of(self, other: Self) -> Self {
+        Self { operator: other.operator, ..self }
+    }
+
+    /// The backends that operators have out of use: addresses, and the names of local
+    /// instances.
+    pub fn out_of_use(&self) -> impl Iterator<Item = (&str, Word)> {
+        let out = self.operator.iter().filter(|known| known.said.word != Word::Ready);
+        out.map(|known| (known.backend.as_str(), known.said.word))
+    }
+
     /// With this as what the operator says of one backend.
     #[must_use]
     pub(super) fn with_operator(mut self, backend: String, said: Override) -> Self {
@@ -216,7 +235,7 @@ mod tests {
     use super::super::samples::{later, start};
     use super::*;
     use crate::onion::{LinkSpecifier, RelayId};
-    use crate::operator::{OverriddenWeight, Word};
+    use crate::operator::OverriddenWeight;
 
     fn moments() -> impl Strategy<Value = Timestamp> {
         (0u64..4_000_000_000)
@@ -298,8 +317,11 @@ mod tests {
         let listed = ("[a-z0-9.]{0,8}", any::<[u8; 32]>())
             .prop_map(|(backend, session)| Listed { backend, session: SessionId(session) });
         let set = prop::collection::vec(listed, 0..4).prop_map(|points| ListedSet { points });
-        let weight = (any::<u16>(), any::<u16>())
-            .prop_map(|(weight, instead_of)| OverriddenWeight { weight, instead_of });
+        let said = (prop::option::of(moments()), any::<Option<u32>>());
+        let weight =
+            (any::<u16>(), any::<u16>(), said).prop_map(|(weight, instead_of, (since, by))| {
+                OverriddenWeight { weight, instead_of, since, by }
+            });
         let word = prop_oneof![Just(Word::Ready), Just(Word::Drain), Just(Word::Maintenance)];
         let operator =
             ("[a-z0-9.]{0,8}", (word, prop::option::of(weight), moments(), any::<Option<u32>>()))

@@ -92,12 +92,19 @@ pub struct Backend {
     /// Whether the operator has it in use.
     #[serde(default)]
     pub operator: Word,
-    /// When the operator last said something of it that still holds.
+    /// When the operator said that it is out of use; where it is in use, when its
+    /// weight was said, if that holds.
     #[serde(default)]
     pub operator_since: Option<Timestamp>,
     /// The user that said it, by its number on the machine.
     #[serde(default)]
     pub operator_by: Option<u32>,
+    /// When an operator said the weight in place of the configuration's ...
+    #[serde(default)]
+    pub weight_since: Option<Timestamp>,
+    /// ... and which user.
+    #[serde(default)]
+    pub weight_by: Option<u32>,
     /// How its control link is, if it can have one.
     #[serde(default)]
     pub link: Option<LinkState>,

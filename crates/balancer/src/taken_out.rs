@@ -57,7 +57,8 @@ impl Absent {
         }
         self.0.insert(key, said);
         while self.0.len() > ABSENT_AT_MOST {
-            let oldest = self.0.iter().min_by_key(|(_, said)| said.since.0).map(|(key, _)| key);
+            let oldest =
+                self.0.iter().min_by_key(|(_, said)| said.last_said().0).map(|(key, _)| key);
             let Some(oldest) = oldest.cloned() else { return };
             self.0.remove(&oldest);
         }

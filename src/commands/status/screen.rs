@@ -34,6 +34,20 @@ pub struct Watch {
 const ENTER: &str = "\x1b[?1049h\x1b[?25l\x1b[2J";
 const LEAVE: &str = "\x1b[?25h\x1b[?1049l";
 
+/// Whether a terminal of this kind (`$TERM`) has a screen that can be written anywhere.
+pub(super) fn is_possible(term: Option<&str>) -> bool {
+    term.is_some_and(|term| !term.is_empty() && term != "dumb")
+}
+
+/// Columns and rows; a terminal that does not say how large it is, as over a serial line,
+/// is taken to be as they were.
+fn size(columns: u16, rows: u16) -> (usize, usize) {
+    match (columns, rows) {
+        (0, _) | (_, 0) => (80, 24),
+        (columns, rows) => (columns.into(), rows.into()),
+    }
+}
+
 /// Shows the daemon until the operator has seen enough.
 pub(super) async fn watch(admin: &AdminListen, watch: Watch) -> Result<(), Failure> {
     // A daemon that is not there is said where it can be read afterwards.
@@ -123,7 +137,7 @@ impl Terminal {
     /// Shows a screen, by writing the lines that differ.
     fn show(&mut self, shown: &Shown, order: Order, verbose: bool, paused: bool) -> io::Result<()> {
         let (columns, rows) = termios::tcgetwinsize(io::stdout())
-            .map_or((80, 24), |size| (size.ws_col.into(), size.ws_row.into()));
+            .map_or((80, 24), |found| size(found.ws_col, found.ws_row));
         let view = View { columns, rows, order, whole_addresses: verbose, paused };
         let lines = match &shown.snapshot {
             Ok(snapshot) => screen(snapshot, shown.at, &view),

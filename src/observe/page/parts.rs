@@ -11,7 +11,7 @@ use crate::observe::snapshot::{
 };
 use crate::observe::words::{
     backend_state, canary_outcome, counted, duration, hsdir_state, number, origin_state, rate,
-    seconds,
+    seconds, weight,
 };
 
 /// What clients want of a service.
@@ -144,7 +144,7 @@ pub(super) fn backends(backends: &[Backend], now: Timestamp) -> Markup {
                     td { (state(backend_state(backend), is_good)) }
                     td { (backend.published_intro_points) " of " (backend.intro_points) }
                     td { (backend.failing_intro_points) }
-                    td { (backend.weight) }
+                    td { (weight(backend)) }
                     @let it = &backend.activity;
                     @let closed = it.circuits_closed_idle + it.circuits_closed_silent + it.circuits_closed_slow;
                     @for count in [

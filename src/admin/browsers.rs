@@ -1,0 +1,158 @@
+//! Which requests a web page may have made a browser send. An operator who looks at
+//! the status page has a port of their own machine lead here, and every other page
+//! in that browser can send requests to it: it must neither read answers nor give
+//! orders. Pure; called by `admin` and `questions`.
+
+use std::net::IpAddr;
+
+use hyper::header::{CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue, ORIGIN};
+use hyper::http::request::Parts;
+use hyper::http::uri::Authority;
+use hyper::{Method, Request, StatusCode};
+
+/// What browsers say of where a request comes from. No program sends these.
+const OF_BROWSERS: [HeaderName; 5] = [
+    ORIGIN,
+    HeaderName::from_static("sec-fetch-site"),
+    HeaderName::from_static("sec-fetch-mode"),
+    HeaderName::from_static("sec-fetch-dest"),
+    HeaderName::from_static("sec-fetch-user"),
+];
+
+/// Whether a request asks for this machine by one of its own names: else a web page
+/// could read the answers by letting its own name point here (DNS rebinding). On a
+/// Unix socket no name is needed.
+pub(super) fn names_loopback<B>(request: &Request<B>, on_socket: bool) -> bool {
+    let mut hosts = request.headers().get_all(HOST).iter();
+    let named = match (hosts.next(), hosts.next()) {
+        (None, _) => on_socket,
+        (Some(host), None) if host.is_empty() => on_socket,
+        (Some(host), None) => is_loopback(host),
+        (Some(_), Some(_)) => false,
+    };
+    let target = request.uri().authority();
+    named && target.is_none_or(|authority| is_loopback_host(authority))
+}
+
+fn is_loopback(host: &HeaderValue) -> bool {
+    let authority = host.to_str().ok().and_then(|host| host.parse::<Authority>().ok());
+    authority.is_some_and(|authority| is_loopback_host(&authority))
+}
+
+fn is_loopback_host(authority: &Authority) -> bool {
+    if authority.as_str().contains('@') {
+        return false;
+    }
+    let host = authority.host();
+    let address = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+    host.eq_ignore_ascii_case("localhost")
+        || address.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+/// Why a question or an order is not taken, if a browser may have sent it.
+pub(super) fn refusal(head: &Parts) -> Option<(StatusCode, &'static str)> {
+    if head.method != Method::POST {
+        return Some((StatusCode::METHOD_NOT_ALLOWED, "only POST"));
+    }
+    if OF_BROWSERS.iter().any(|name| head.headers.contains_key(name)) {
+        let text = "orders are taken from programs, not from browsers: a request with Origin or \
+                    Sec-Fetch-Site is refused";
+        return Some((StatusCode::FORBIDDEN, text));
+    }
+    // A page sends no JSON to other sites unless they let it.
+    if !is_json(&head.headers) {
+        let text = "send JSON, with the header `Content-Type: application/json`";
+        return Some((StatusCode::UNSUPPORTED_MEDIA_TYPE, text));
+    }
+    if head.uri.query().is_some() {
+        return Some((StatusCode::BAD_REQUEST, "there is nothing to ask after a `?`"));
+    }
+    None
+}
+
+fn is_json(headers: &HeaderMap) -> bool {
+    let mut types = headers.get_all(CONTENT_TYPE).iter();
+    let (Some(only), None) = (types.next(), types.next()) else { return false };
+    let essence = only.to_str().ok().and_then(|text| text.split(';').next());
+    essence.is_some_and(|text| text.trim().eq_ignore_ascii_case("application/json"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn get(uri: &str, hosts: &[&str]) -> Request<()> {
+        let mut request = Request::get(uri);
+        for host in hosts {
+            request = request.header(HOST, *host);
+        }
+        request.body(()).unwrap()
+    }
+
+    #[test]
+    fn only_names_of_this_machine_are_answered() {
+        let good =
+            ["localhost", "LocalHost:9000", "127.0.0.1", "127.0.0.1:80", "[::1]", "[::1]:80"];
+        let bad = [
+            "evil.example",
+            "localhost.evil.example:80",
+            "10.0.0.1",
+            "[::2]:80",
+            "localhost@evil.example",
+            "evil@localhost",
+            "[::1]evil.example",
+            "[::1",
+            "0.0.0.0",
+        ];
+        for on_socket in [true, false] {
+            for host in good {
+                assert!(names_loopback(&get("/", &[host]), on_socket), "{host}");
+            }
+            for host in bad {
+                assert!(!names_loopback(&get("/", &[host]), on_socket), "{host}");
+                let target = get(&format!("http://{host}/"), &["localhost"]);
+                assert!(!names_loopback(&target, on_socket), "{host}");
+            }
+            assert!(!names_loopback(&get("/", &["localhost", "evil.example"]), on_socket));
+            assert_eq!(names_loopback(&get("/", &[]), on_socket), on_socket);
+            assert_eq!(names_loopback(&get("/", &[""]), on_socket), on_socket);
+        }
+    }
+
+    fn post(headers: &[(&str, &str)]) -> Parts {
+        let mut request = Request::post("/v1/reload");
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        request.body(()).unwrap().into_parts().0
+    }
+
+    #[test]
+    fn what_a_page_can_have_a_browser_send_is_no_order() {
+        const JSON: (&str, &str) = ("content-type", "application/json");
+        let status = |headers: &[_]| refusal(&post(headers)).map(|(status, _)| status);
+        assert_eq!(status(&[JSON]), None);
+        assert_eq!(status(&[("content-type", "Application/JSON; charset=utf-8")]), None);
+        for origin in ["http://evil.example", "null", "http://localhost:8080", ""] {
+            assert_eq!(status(&[JSON, ("origin", origin)]), Some(StatusCode::FORBIDDEN));
+        }
+        for site in ["cross-site", "same-origin", "none"] {
+            assert_eq!(status(&[JSON, ("sec-fetch-site", site)]), Some(StatusCode::FORBIDDEN));
+        }
+        let unsupported = Some(StatusCode::UNSUPPORTED_MEDIA_TYPE);
+        assert_eq!(status(&[]), unsupported);
+        // The types that a page may send to any site, and what looks like ours.
+        for other in [
+            "text/plain",
+            "application/x-www-form-urlencoded",
+            "multipart/form-data",
+            "text/plain; application/json",
+            "application/json, text/plain",
+            "application/jsonx",
+            "",
+        ] {
+            assert_eq!(status(&[("content-type", other)]), unsupported, "{other}");
+        }
+        assert_eq!(status(&[JSON, ("content-type", "text/plain")]), unsupported);
+    }
+}
