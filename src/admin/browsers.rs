@@ -40,10 +40,15 @@ fn is_loopback(host: &HeaderValue) -> bool {
 }
 
 fn is_loopback_host(authority: &Authority) -> bool {
-    if authority.as_str().contains('@') {
+    let host = authority.host();
+    // Nothing before the host, and nothing but a port after it.
+    let rest = authority.as_str().strip_prefix(host);
+    let port = |rest: &str| {
+        rest.strip_prefix(':').is_some_and(|port| port.bytes().all(|byte| byte.is_ascii_digit()))
+    };
+    if !rest.is_some_and(|rest| rest.is_empty() || port(rest)) {
         return false;
     }
-    let host = authority.host();
     let address = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
     host.eq_ignore_ascii_case("localhost")
         || address.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
