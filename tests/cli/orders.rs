@@ -133,9 +133,14 @@ fn no_web_page_gives_orders_or_reads_through_a_forwarded_socket() {
     }
     let asked_for =
         |host: &str| site.request(&format!("GET /status.json HTTP/1.1\r\nhost: {host}\r\n\r\n"));
-    assert_eq!(asked_for("evil.example"), 403);
-    assert_eq!(asked_for("evil.example:8080"), 403);
-    assert_eq!(asked_for("[::1]:8080"), 200);
+    for host in
+        ["evil.example", "evil.example:8080", "[::1]evil.example", "localhost@evil.example", "[::1"]
+    {
+        assert_eq!(asked_for(host), 403, "{host}");
+    }
+    for host in ["[::1]:8080", "[::1]", "localhost", "LOCALHOST:8080", "127.0.0.1:80", ""] {
+        assert_eq!(asked_for(host), 200, "{host}");
+    }
     let reload = |body: &str| {
         let length = body.len();
         site.request(&format!(
