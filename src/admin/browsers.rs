@@ -84,6 +84,8 @@ fn is_json(headers: &HeaderMap) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use hyper::Uri;
+
     use super::*;
 
     fn get(uri: &str, hosts: &[&str]) -> Request<()> {
@@ -115,8 +117,12 @@ mod tests {
             }
             for host in bad {
                 assert!(!names_loopback(&get("/", &[host]), on_socket), "{host}");
-                let target = get(&format!("http://{host}/"), &["localhost"]);
-                assert!(!names_loopback(&target, on_socket), "{host}");
+                // What cannot stand in a target is no request at all.
+                let target = format!("http://{host}/");
+                if target.parse::<Uri>().is_ok() {
+                    let target = get(&target, &["localhost"]);
+                    assert!(!names_loopback(&target, on_socket), "{host}");
+                }
             }
             assert!(!names_loopback(&get("/", &["localhost", "evil.example"]), on_socket));
             assert_eq!(names_loopback(&get("/", &[]), on_socket), on_socket);
