@@ -31,7 +31,7 @@ pub(super) fn names_loopback<B>(request: &Request<B>, on_socket: bool) -> bool {
         (Some(_), Some(_)) => false,
     };
     let target = request.uri().authority();
-    named && target.is_none_or(|authority| is_loopback_host(authority))
+    named && target.is_none_or(is_loopback_host)
 }
 
 fn is_loopback(host: &HeaderValue) -> bool {

@@ -153,7 +153,7 @@ pub fn is_name(text: &str) -> bool {
 
 fn name(item: &Item<'_>, index: usize, report: &mut Report) -> Option<String> {
     let name = item.text("a name", report)?;
-    if !is_name(&name) {
+    if !is_name(name) {
         let problem = format!(
             "a name has 1 to {MAX_NAME} letters, digits, `-`, `_` or `.`, as status and logs show it"
         );

@@ -359,6 +359,9 @@ impl EventLoop {
     /// has to hold after a crash, too.
     fn obey(&mut self, order: BackendOrderOf) {
         let obeyed = self.try_obey(&order);
+        if let Err(refused) = &obeyed {
+            words::log_refused(&order, refused);
+        }
         order.answer(obeyed);
     }
 

@@ -11,8 +11,6 @@ use tokio::sync::{mpsc, oneshot};
 use crate::admin::orders::{self, BackendOrder, Reloaded};
 use crate::admin::{Asked, Unanswered};
 
-use super::words;
-
 /// Orders that may wait at a time.
 const QUEUE: usize = 16;
 
@@ -84,11 +82,8 @@ impl Orders {
 }
 
 impl BackendOrderOf {
-    /// What it has come to; the log is told if nothing. Whoever asked may have gone.
+    /// What it has come to. Whoever asked may have gone.
     pub(super) fn answer(self, obeyed: Obeyed<()>) {
-        if let Err(refused) = &obeyed {
-            words::log_refused(&self, refused);
-        }
         let _ = self.answer.send(obeyed);
     }
 }

@@ -49,6 +49,9 @@ impl Waiting {
     /// Writes down what an operator says of a backend; it holds from the start.
     pub(super) fn obey(&mut self, order: BackendOrderOf) {
         let obeyed = self.try_obey(&order);
+        if let Err(refused) = &obeyed {
+            words::log_refused(&order, refused);
+        }
         order.answer(obeyed);
     }
 

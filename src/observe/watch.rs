@@ -1,8 +1,6 @@
 //! The Snapshot on a terminal that shows nothing else: what is wrong, and how
 //! much is wanted of what can be borne. Fits 80 columns; pure.
 
-use crate::causes::on_one_line;
-
 use super::glance::Glance;
 use super::snapshot::{Reload, Service, Snapshot, Timestamp};
 use super::table::table;
@@ -111,7 +109,7 @@ pub fn screen(snapshot: &Snapshot, now: Timestamp, view: &View) -> Vec<String> {
 /// What is wrong with all, then with each service, each in lines of this width.
 fn complaints(snapshot: &Snapshot, services: &[&Service], columns: usize) -> Vec<Vec<String>> {
     let reload = snapshot.reload.as_ref().and_then(|Reload { at, error, .. }| {
-        let error = on_one_line(error.as_ref()?);
+        let error = error.as_ref()?;
         Some(format!("configuration read again at {at}: {error}"))
     });
     let of_all = of_tor(&snapshot.tor).into_iter().chain(of_process(snapshot)).chain(reload);
