@@ -4,10 +4,12 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
+type Rule = dyn Fn(&Path) -> Result<(), String> + Send + Sync;
+
 /// Says whether a file with a secret key is private enough to be used, and if not,
 /// what to do about it.
 #[derive(Clone)]
-pub struct KeyCheck(Arc<dyn Fn(&Path) -> Result<(), String> + Send + Sync>);
+pub struct KeyCheck(Arc<Rule>);
 
 impl KeyCheck {
     /// By this rule.
