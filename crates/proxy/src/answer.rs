@@ -9,7 +9,7 @@
 use http::header::{
     CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue, LOCATION, TRANSFER_ENCODING,
 };
-use http::{StatusCode, Version, response};
+use http::{Method, Response, StatusCode, Version, response};
 
 use crate::token::is_token;
 
@@ -75,6 +75,21 @@ pub fn judge(max_fields: usize, answer: &mut response::Parts) -> Result<(), Flaw
     once(headers, &LOCATION)?;
     answer.extensions.insert(Judged);
     Ok(())
+}
+
+/// Whether an origin may send content after an answer that has none (RFC 9110, section
+/// 6.4.1), where it would be taken for the next answer: because it announces some, or
+/// because it may have overlooked that the request was a `HEAD`. For an answer that was
+/// not judged yet.
+///
+/// A 304 may say how long the answer to a `GET` would be; servers hardly ever do, so
+/// that it costs nothing to trust none that does.
+pub fn may_go_on<B>(method: &Method, answer: &Response<B>) -> bool {
+    let headers = answer.headers();
+    let announces = headers.contains_key(TRANSFER_ENCODING)
+        || headers.get_all(CONTENT_LENGTH).iter().any(|length| length != "0");
+    let without = matches!(answer.status(), StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+    *method == Method::HEAD || (without && announces)
 }
 
 /// The one length that all fields and members of lists say (RFC 9112, section
@@ -224,6 +239,26 @@ mod tests {
     fn names_are_tokens_and_values_have_no_blanks_around_them() {
         assert_eq!(judged(200, &[("x\"", "1")]), Err(Flaw::FieldName));
         assert_eq!(judged(200, &[("x", " y\t")]), Ok(vec![("x".to_owned(), "y".to_owned())]));
+    }
+
+    #[test]
+    fn an_answer_without_content_that_announces_some_may_go_on() {
+        let goes_on = |method: &str, status: u16, name: &str, value: &str| {
+            let answer = Response::builder().status(status).header(name, value).body(()).unwrap();
+            may_go_on(&Method::from_bytes(method.as_bytes()).unwrap(), &answer)
+        };
+        for status in [204, 304] {
+            for value in ["1", "00", "", "0, 0", "x"] {
+                assert!(goes_on("GET", status, "content-length", value), "{status} {value}");
+            }
+            assert!(goes_on("GET", status, "transfer-encoding", "chunked"), "{status}");
+            assert!(!goes_on("GET", status, "content-length", "0"), "{status}");
+            assert!(!goes_on("POST", status, "x", "y"), "{status}");
+        }
+        assert!(goes_on("HEAD", 200, "content-length", "0") && goes_on("HEAD", 200, "x", "y"));
+        for status in [200, 205, 404] {
+            assert!(!goes_on("GET", status, "content-length", "4"), "it is read: {status}");
+        }
     }
 
     #[test]

@@ -14,9 +14,10 @@ use tokio::time::{sleep, timeout};
 use super::connection::{DialError, HeadLimits};
 use super::counts::Client;
 use super::download::download;
+use super::request::{self, is_unexpected};
 use super::shared::CheckoutError;
 use super::upload::{HeldUntilSent, Upload};
-use super::{Origins, Turn, request};
+use super::{Origins, Turn};
 use crate::answer::{self, Flaw};
 use crate::body::{self, Body};
 use crate::buffer::buffered;
@@ -96,12 +97,15 @@ impl Origins {
             Ok(lease) => lease,
             Err(error) => return Err(unconnected(&error, request)),
         };
-        if request.headers().contains_key(UPGRADE) {
+        let (before, is_http1) = (lease.received(), lease.is_http1());
+        // An origin that was asked for another protocol may be about to speak it.
+        if is_http1 && (request.headers().contains_key(UPGRADE) || is_unexpected(&request)) {
             lease.is_the_last();
         }
-        let (before, is_http1) = (lease.received(), lease.is_http1());
+        let method = request.method().clone();
         let (head, body) = request.into_parts();
         let (upload, progress) = Upload::new(body, lease.stream().map(|it| it as HeldUntilSent));
+        lease.sends(progress.clone());
         let Some(sender) = lease.sender() else {
             return Err(Lost::spent(Failure::OriginBroken, "the connection is gone"));
         };
@@ -123,8 +127,15 @@ impl Origins {
             answer = sender.send(Request::from_parts(head, upload)) => answer,
             lost = too_slow => return Err(lost),
         };
+        let early;
         let response = match answer {
-            Ok(response) => self.judged(response)?,
+            Ok(response) => {
+                early = !progress.has_ended();
+                if is_http1 && (early || answer::may_go_on(&method, &response)) {
+                    lease.is_the_last();
+                }
+                self.judged(response)?
+            }
             Err(mut error) => {
                 if let Some(failure) = progress.broken() {
                     return Err(Lost::spent(failure, "the body of the request broke off"));
@@ -159,7 +170,7 @@ impl Origins {
             lease.upgraded(in_flight);
             return Ok(response.map(|_| body::empty()));
         }
-        let response = response.map(|body| download(body, lease, in_flight, progress));
+        let response = response.map(|body| download(body, lease, in_flight, early));
         Ok(match &self.settings.buffer_response {
             Some(settings) => response.map(|body| buffered(body, settings, client.circuit)),
             None => response,

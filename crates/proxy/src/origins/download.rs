@@ -9,7 +9,6 @@ use hyper::body::{Body as _, Bytes, Frame, Incoming, SizeHint};
 
 use super::counts::InFlight;
 use super::pool::Lease;
-use super::upload::UploadProgress;
 use crate::body::{Body, BodyError};
 
 /// The body of a response on its way from an origin: it holds the connection,
@@ -23,20 +22,11 @@ struct Download {
 
 /// Lets go of the connection once the body has ended, or nobody wants it.
 ///
-/// The answer may have begun before the request was sent in full. Over HTTP/2 an
+/// An `early` answer has begun before the request was sent in full. Over HTTP/2 an
 /// origin may then reset the stream without an error, to be spared the rest
 /// (RFC 9113, section 8.1); hyper makes a good end of that, also where the answer
 /// was broken off.
-pub(super) fn download(
-    body: Incoming,
-    mut lease: Lease,
-    in_flight: InFlight,
-    progress: UploadProgress,
-) -> Body {
-    let early = !progress.has_ended();
-    if early {
-        lease.still_uploads(progress);
-    }
+pub(super) fn download(body: Incoming, lease: Lease, in_flight: InFlight, early: bool) -> Body {
     let says_its_end = !lease.is_http1() && !early;
     let mut download = Download { body, held: Some((lease, in_flight)), says_its_end };
     download.let_go_at_the_end();

@@ -63,7 +63,7 @@ pub(super) struct Lease {
     reused: bool,
     /// Its stream, on a connection that is shared.
     stream: Option<Arc<Stream>>,
-    /// The body of the request, if that may outlast the answer.
+    /// The body of the request.
     upload: Option<UploadProgress>,
     /// Whether the connection serves nobody afterwards.
     last: bool,
@@ -207,13 +207,13 @@ impl Lease {
         self.sender = None;
     }
 
-    /// The answer has begun, and the request has not been sent in full.
-    pub(super) fn still_uploads(&mut self, upload: UploadProgress) {
+    /// The body of the request is on its way.
+    pub(super) fn sends(&mut self, upload: UploadProgress) {
         self.upload = Some(upload);
     }
 
-    /// After this request the connection is closed: an origin that was asked for
-    /// another protocol may be about to speak it, whatever it has answered.
+    /// After this request the connection is closed: the origin may take what came, or
+    /// what it has yet to say, for something else than this proxy does.
     pub(super) fn is_the_last(&mut self) {
         self.last = true;
     }
@@ -227,23 +227,23 @@ impl Lease {
 }
 
 impl Drop for Lease {
-    /// The body of the request may still be on its way, or hyper closes the
-    /// connection since its response was not read to the end. Nobody watches
-    /// either any more, and an origin, or a client, that does not move would make
-    /// it last for ever.
+    /// With the answer the request is over. A body that goes on is broken off: what
+    /// an origin gets after its answer, it may take for the next request, at which
+    /// nobody here has looked. Or hyper closes the connection, since its response was
+    /// not read to the end; an origin that does not move would make that last for ever.
     fn drop(&mut self) {
         let (tasks, within) = (&self.pool.dialer.tasks, self.pool.idle_timeout);
+        let unsent = self.upload.take().filter(|upload| !upload.has_ended());
+        if let Some(upload) = &unsent {
+            upload.abandon();
+        }
         if self.stream.is_some() {
-            if let Some(upload) = self.upload.take().filter(|upload| !upload.has_ended()) {
-                tasks.spawn(async move {
-                    if timeout(within, upload.ended()).await.is_err() {
-                        upload.abandon();
-                    }
-                });
-            }
             return;
         }
         let Some(mut sender) = self.sender.take() else { return };
+        if unsent.is_some() && matches!(sender, Sender::Http1(_)) {
+            return self.wire.give_up();
+        }
         let (wire, owner, last) = (Arc::clone(&self.wire), self.owner, self.last);
         if sender.is_ready() && !last {
             return self.pool.keep(sender, wire, owner);

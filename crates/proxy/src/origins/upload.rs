@@ -112,19 +112,17 @@ impl hyper::body::Body for Upload {
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let upload = &mut *self;
         upload.fate.reach(&upload.fate.begun);
+        upload.fate.uploading.register(context.waker());
+        if upload.fate.abandoned.load(Ordering::Acquire) {
+            return Poll::Ready(Some(Err("the answer has ended before".into())));
+        }
         let frame = Pin::new(&mut upload.body).poll_frame(context);
         match &frame {
             Poll::Ready(Some(Err(error))) => {
                 let failure = error.downcast_ref().copied().unwrap_or(Failure::ClientGone);
                 let _ = upload.fate.broken.set(failure);
             }
-            Poll::Ready(_) => {}
-            Poll::Pending => {
-                upload.fate.uploading.register(context.waker());
-                if upload.fate.abandoned.load(Ordering::Acquire) {
-                    return Poll::Ready(Some(Err("the answer has ended before".into())));
-                }
-            }
+            Poll::Ready(_) | Poll::Pending => {}
         }
         frame
     }

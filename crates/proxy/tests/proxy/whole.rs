@@ -196,6 +196,99 @@ async fn nothing_is_smuggled_in_the_content_of_an_upgrade() {
     }
 }
 
+/// What an attacker sends as a body: a request of its own, past `block`.
+const SMUGGLED: &[u8] = b"GET /admin/slow HTTP/1.1\r\nHost: x\r\nX-Forwarded-Host: forged\r\n\r\n";
+
+/// The origin answers a head of which the body is to come. Nothing more reaches it on this
+/// connection, which ends.
+async fn answers_early(listener: &TcpListener) -> TcpStream {
+    let (mut origin, _) = listener.accept().await.unwrap();
+    head(&mut origin).await;
+    origin.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nearly").await.unwrap();
+    origin
+}
+
+/// Nothing of a body has come, or comes, and a victim gets a connection of its own.
+async fn nothing_is_smuggled(world: &mut World, listener: &TcpListener, mut origin: TcpStream) {
+    let mut late = Vec::new();
+    // A reset is an end as well.
+    let _ = tokio::time::timeout(Duration::from_secs(60), origin.read_to_end(&mut late))
+        .await
+        .expect("it stays open");
+    assert_eq!(String::from_utf8_lossy(&late), "");
+    let mut victim = world.client_on(2);
+    victim.write_all(b"GET /victim HTTP/1.1\r\nHost: a.onion\r\n\r\n").await.unwrap();
+    let (mut origin, _) = listener.accept().await.unwrap();
+    assert!(head(&mut origin).await.starts_with("get /victim http/1.1\r\n"));
+    origin.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nmine").await.unwrap();
+    assert_eq!(status(&read_until(&mut victim, "mine").await), 200);
+}
+
+#[tokio::test]
+async fn a_body_that_comes_after_the_answer_goes_nowhere() {
+    for first in [
+        "POST / HTTP/1.1\r\nHost: a.onion\r\n",
+        "GET / HTTP/1.1\r\nHost: a.onion\r\n",
+        "POST / HTTP/1.1\r\nHost: a.onion\r\nExpect: 100-continue\r\n",
+        "POST / HTTP/1.1\r\nHost: a.onion\r\nConnection: close\r\n",
+        "POST / HTTP/1.0\r\nHost: a.onion\r\n",
+        "GET / HTTP/1.1\r\nHost: a.onion\r\nConnection: upgrade\r\nUpgrade: foo\r\n",
+    ] {
+        let (mut world, listener) = world(HttpSettings::default()).await;
+        let length = SMUGGLED.len();
+        let mut attacker = world.asking(&format!("{first}Content-Length: {length}\r\n\r\n")).await;
+        let origin = answers_early(&listener).await;
+        let answer = read_until(&mut attacker, "early").await;
+        assert!(answer.contains(" 200 OK\r\n"), "{answer}");
+        // The proxy may have hung up.
+        let _ = attacker.write_all(SMUGGLED).await;
+        nothing_is_smuggled(&mut world, &listener, origin).await;
+        assert!(world.failures("origin_broken") == 0, "{first}");
+    }
+}
+
+#[tokio::test]
+async fn a_chunked_body_that_comes_after_the_answer_goes_nowhere() {
+    let (mut world, listener) = world(HttpSettings::default()).await;
+    let ask = "POST / HTTP/1.1\r\nHost: a.onion\r\nTransfer-Encoding: chunked\r\n\r\n";
+    let mut attacker = world.asking(ask).await;
+    let origin = answers_early(&listener).await;
+    read_until(&mut attacker, "early").await;
+    let _ = attacker.write_all(b"3f\r\n").await;
+    let _ = attacker.write_all(SMUGGLED).await;
+    let _ = attacker.write_all(b"\r\n0\r\n\r\n").await;
+    nothing_is_smuggled(&mut world, &listener, origin).await;
+}
+
+#[tokio::test]
+async fn a_body_over_http_2_that_comes_after_the_answer_goes_nowhere() {
+    for (method, length) in [("POST", true), ("GET", true), ("POST", false)] {
+        let (mut world, listener) = world(HttpSettings::default()).await;
+        let client = world.client();
+        let (mut requests, connection) = h2::client::handshake(client).await.unwrap();
+        let mut driving = JoinSet::new();
+        driving.spawn(async move { drop(connection.await) });
+        let mut ask = Request::builder().method(method).uri("http://a.onion/");
+        if length {
+            ask = ask.header("content-length", SMUGGLED.len());
+        }
+        let (answer, mut sending) = requests.send_request(ask.body(()).unwrap(), false).unwrap();
+        let origin = answers_early(&listener).await;
+        let mut answer = answer.await.unwrap().into_body();
+        let mut text = Vec::new();
+        while let Some(data) = answer.data().await {
+            let data = data.unwrap();
+            text.extend_from_slice(&data);
+            answer.flow_control().release_capacity(data.len()).unwrap();
+        }
+        assert_eq!(text, b"early");
+        let _ = sending.send_data(SMUGGLED.into(), true);
+        nothing_is_smuggled(&mut world, &listener, origin).await;
+        // The client is spared the rest, and its connection stays (RFC 9113, section 8.1).
+        assert!(requests.ready().await.is_ok());
+    }
+}
+
 #[tokio::test]
 async fn a_connection_on_which_an_upgrade_was_not_granted_serves_nobody_else() {
     let mut settings = HttpSettings::default();
