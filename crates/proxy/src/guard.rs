@@ -540,6 +540,48 @@ mod tests {
     }
 
     #[test]
+    fn what_copy_and_move_write_to_does_not_slip_through_a_rule() {
+        let rule = BlockRule { path: Some("/admin".into()), ..BlockRule::default() };
+        let to = |rule: &BlockRule, method: &str, destination: &str| {
+            let mut request = with(&[("destination", destination)]);
+            request.method = Method::from_bytes(method.as_bytes()).unwrap();
+            request.uri = "/pub/x".parse().unwrap();
+            blocks(rule, &request)
+        };
+        for destination in [
+            &format!("http://{ONION}/admin/x"),
+            &format!("HTTP://u@{ONION}:80/pub/../%61dmin"),
+            "/admin",
+            "//x/admin/y",
+            "http:/admin/x",
+            "http:///admin/x",
+            "http:\\\\x\\admin",
+            "/pub?/../admin/x",
+            "/admin?x",
+            "/admin#x",
+            "http://x/admin?y",
+            "http://x/?/../admin",
+            "DAV-1:/admin",
+        ] {
+            for method in ["MOVE", "copy", "FOO"] {
+                assert!(to(&rule, method, destination), "{destination}");
+            }
+        }
+        for destination in ["/administrator", "http://x/pub/admin", "", "http://"] {
+            assert!(!to(&rule, "MOVE", destination), "{destination}");
+        }
+        let only = BlockRule { methods: vec!["PUT".into()], ..rule.clone() };
+        assert!(!to(&only, "MOVE", "/admin"), "another method");
+        let of_host = BlockRule { host: Some("b.onion".into()), ..rule };
+        assert!(to(&of_host, "MOVE", "http://b.onion/admin"), "on another host");
+        assert!(!to(&of_host, "MOVE", "/admin"), "on the host of the request");
+        assert!(!to(&of_host, "MOVE", "http://b.onion/pub"));
+        let mut twice = with(&[("destination", "/pub"), ("destination", "/admin")]);
+        twice.method = Method::from_bytes(b"COPY").unwrap();
+        assert!(blocks(&BlockRule { path: Some("/admin".into()), ..BlockRule::default() }, &twice));
+    }
+
+    #[test]
     fn a_request_for_no_host_does_not_slip_through_a_rule_for_one() {
         let rule = BlockRule { host: Some("abc.onion".into()), ..BlockRule::default() };
         let mut request = get("/");

@@ -7,9 +7,9 @@
 use std::cell::LazyCell;
 use std::collections::BTreeSet;
 
-use http::HeaderValue;
 use http::header::USER_AGENT;
 use http::request::Parts;
+use http::{HeaderName, HeaderValue};
 
 use super::path::Starts;
 use crate::host::{self, Host};
@@ -19,6 +19,9 @@ use crate::token;
 /// The fields by which frameworks let a client ask for another method than that
 /// of its request.
 const OVERRIDES: [&str; 3] = ["x-http-method", "x-http-method-override", "x-method-override"];
+
+/// Where `COPY` and `MOVE` write to (RFC 4918, section 10.3).
+const DESTINATION: HeaderName = HeaderName::from_static("destination");
 
 /// The rules of one virtual port.
 pub(super) struct Rules {
@@ -44,6 +47,11 @@ impl Rules {
     /// if there is none. A request that names no host could be for any.
     pub(super) fn status(&self, request: &Parts, host: Option<Host<'_>>) -> Option<u16> {
         let reached = LazyCell::new(|| self.starts.reached_by(request.uri.path()));
+        // Each with the host that it names.
+        let destinations = LazyCell::new(|| {
+            let fields = request.headers.get_all(DESTINATION).iter();
+            fields.map(|field| self.destination(field)).collect::<Vec<_>>()
+        });
         let agents = LazyCell::new(|| {
             let small =
                 |agent: &HeaderValue| String::from_utf8_lossy(agent.as_bytes()).to_lowercase();
@@ -56,14 +64,55 @@ impl Rules {
             rule.methods.is_empty() || rule.methods.iter().any(|method| methods.contains(method))
         };
         let same_agent = |part: &String| agents.iter().any(|agent| agent.contains(part));
+        let same_place = |index: usize, rule: &BlockRule| {
+            let asks = rule.host.as_ref().is_none_or(same_host)
+                && (rule.path.is_none() || reached.contains(&index));
+            asks || destinations.iter().any(|(name, reached)| {
+                let at = |domain: &String| match name {
+                    Some(name) => host::below(name, domain).is_some(),
+                    None => same_host(domain),
+                };
+                rule.host.as_ref().is_none_or(at)
+                    && (rule.path.is_none() || reached.contains(&index))
+            })
+        };
         let applies = |(index, rule): &(usize, &BlockRule)| {
-            rule.host.as_ref().is_none_or(same_host)
-                && same_method(rule)
-                && (rule.path.is_none() || reached.contains(index))
+            same_method(rule)
+                && same_place(*index, rule)
                 && rule.user_agent.as_ref().is_none_or(same_agent)
         };
         self.rules.iter().enumerate().find(applies).map(|(_, rule)| rule.status)
     }
+
+    /// The host that a `Destination` names, and the rules whose paths it may be read to
+    /// reach: as a path, and as what follows a scheme.
+    fn destination(&self, value: &HeaderValue) -> (Option<String>, BTreeSet<usize>) {
+        let whole = String::from_utf8_lossy(value.as_bytes());
+        let reference = behind_scheme(&whole);
+        let mut reached = self.starts.reached_by(&whole);
+        reached.extend(self.starts.reached_by(reference));
+        let host = authority(reference).and_then(Host::parse);
+        (host.map(|host| host.name.to_owned()), reached)
+    }
+}
+
+/// What follows the scheme of a URI, if it has one.
+fn behind_scheme(uri: &str) -> &str {
+    let of_scheme = |c: u8| c.is_ascii_alphanumeric() || b"+-.".contains(&c);
+    match uri.split_once(':') {
+        Some((scheme, rest)) if scheme.bytes().all(of_scheme) => rest,
+        _ => uri,
+    }
+}
+
+/// The host in a reference that begins with one, however many slashes, or backslashes, are
+/// before it.
+fn authority(reference: &str) -> Option<&str> {
+    let slash = |c: char| matches!(c, '/' | '\\');
+    let rest = reference.trim_start_matches(slash);
+    let begins = reference.len() - rest.len() >= 2;
+    let authority = rest.split(|c| slash(c) || matches!(c, '?' | '#')).next()?;
+    begins.then(|| authority.rsplit('@').next().unwrap_or(authority))
 }
 
 /// The methods that an origin may find in a request, in capitals as rules have
