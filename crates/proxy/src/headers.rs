@@ -22,7 +22,7 @@ mod reserved;
 mod site;
 
 use http::header::{
-    ALT_SVC, CONTENT_LENGTH, COOKIE, EXPECT, HOST, HeaderMap, HeaderValue, MAX_FORWARDS,
+    ALT_SVC, CONTENT_LENGTH, COOKIE, EXPECT, HOST, HeaderMap, HeaderName, HeaderValue, MAX_FORWARDS,
 };
 use http::uri::{PathAndQuery, Uri};
 use http::{Method, Version, request, response};
@@ -81,6 +81,7 @@ pub fn response(
 ) {
     let order = Order::of(&response.headers);
     hop::clean_response(response);
+    hide_internal(&mut response.headers);
     for name in &settings.strip {
         response.headers.remove(name);
     }
@@ -107,10 +108,47 @@ pub fn request_trailers(settings: &HeaderSettings, trailers: &mut HeaderMap) {
 }
 
 /// Takes out of the trailers of a response what would mean something else in its
-/// head.
+/// head; what is translated there, since no client needs it so late; and what no client
+/// gets at all.
 pub fn response_trailers(settings: &HeaderSettings, trailers: &mut HeaderMap) {
     clean_trailers(&settings.strip, trailers);
+    let translated: Vec<HeaderName> = trailers
+        .keys()
+        .filter(|name| fields::is_translated_in_answers(settings, name.as_str()))
+        .cloned()
+        .collect();
+    for name in translated {
+        trailers.remove(name);
+    }
+    trailers.remove(ALT_SVC);
+    hide_internal(trailers);
 }
+
+/// Takes out of an answer what is for a server in front of the origin: which file to
+/// send, or where to ask next. Nobody does so here, and clients would learn of paths of the
+/// machine.
+fn hide_internal(headers: &mut HeaderMap) {
+    let internal = |name: &&HeaderName| {
+        INTERNAL.iter().any(|pattern| reserved::matches(pattern, name.as_str()))
+    };
+    let names: Vec<HeaderName> = headers.keys().filter(internal).cloned().collect();
+    for name in names {
+        headers.remove(name);
+    }
+}
+
+/// The fields of answers that are for a server in front of the origin, as nginx,
+/// lighttpd, Apache and Workhorse have them.
+const INTERNAL: &[&str] = &[
+    "gitlab-workhorse-*",
+    "x-accel-*",
+    "x-lighttpd-send-file",
+    "x-lighttpd-send-tempfile",
+    "x-reproxy-*",
+    "x-sendfile",
+    "x-sendfile2",
+    "x-sendfile-*",
+];
 
 fn clean_trailers(strip: &[String], trailers: &mut HeaderMap) {
     hop::clean(trailers);
@@ -129,6 +167,7 @@ const NEVER_TRAILERS: &[&str] = &[
     "content-range",
     "content-type",
     "cookie",
+    "destination",
     "expect",
     "host",
     "location",

@@ -59,10 +59,19 @@ const OF_RESPONSES: &[(&str, Syntax)] = &[
     ("alternates", Syntax::Quotes),
     ("attribution-reporting-register-source", Syntax::Quotes),
     ("attribution-reporting-register-trigger", Syntax::Quotes),
+    ("azure-asyncoperation", Syntax::Uri),
     ("content-base", Syntax::Uri),
     ("content-location", Syntax::Uri),
     ("content-security-policy", Syntax::Sources),
     ("content-security-policy-report-only", Syntax::Sources),
+    ("cross-origin-embedder-policy", Syntax::Quotes),
+    ("cross-origin-embedder-policy-report-only", Syntax::Quotes),
+    ("cross-origin-opener-policy", Syntax::Quotes),
+    ("cross-origin-opener-policy-report-only", Syntax::Quotes),
+    ("dav", Syntax::Brackets),
+    ("destination", Syntax::Uri),
+    ("document-policy", Syntax::Quotes),
+    ("document-policy-report-only", Syntax::Quotes),
     ("expect-ct", Syntax::Quotes),
     ("feature-policy", Syntax::Sources),
     ("hx-location", Syntax::UriOrQuotes),
@@ -70,9 +79,15 @@ const OF_RESPONSES: &[(&str, Syntax)] = &[
     ("hx-push-url", Syntax::Uri),
     ("hx-redirect", Syntax::Uri),
     ("hx-replace-url", Syntax::Uri),
+    ("hx-trigger", Syntax::Quotes),
+    ("hx-trigger-after-settle", Syntax::Quotes),
+    ("hx-trigger-after-swap", Syntax::Quotes),
     ("link", Syntax::Brackets),
+    ("link-template", Syntax::Quotes),
     ("location", Syntax::Uri),
     ("nel", Syntax::Quotes),
+    ("odata-entityid", Syntax::Uri),
+    ("onion-location", Syntax::Uri),
     ("operation-location", Syntax::Uri),
     ("p3p", Syntax::Quotes),
     ("permissions-policy", Syntax::Quotes),
@@ -81,6 +96,9 @@ const OF_RESPONSES: &[(&str, Syntax)] = &[
     ("refresh", Syntax::Refresh),
     ("report-to", Syntax::Quotes),
     ("reporting-endpoints", Syntax::Quotes),
+    ("sec-session-registration", Syntax::Quotes),
+    ("sec-websocket-location", Syntax::Uri),
+    ("sec-websocket-origin", Syntax::Uri),
     ("service-worker-allowed", Syntax::Uri),
     ("sourcemap", Syntax::Uri),
     ("speculation-rules", Syntax::Quotes),
@@ -88,10 +106,14 @@ const OF_RESPONSES: &[(&str, Syntax)] = &[
     ("turbo-location", Syntax::Uri),
     ("turbolinks-location", Syntax::Uri),
     ("uri", Syntax::Brackets),
+    ("use-as-dictionary", Syntax::Quotes),
     ("www-authenticate", Syntax::Challenge),
     ("x-action-redirect", Syntax::Uri),
+    ("x-amz-website-redirect-location", Syntax::Uri),
     ("x-content-security-policy", Syntax::Sources),
     ("x-frame-options", Syntax::Words),
+    ("x-goog-upload-control-url", Syntax::Uri),
+    ("x-goog-upload-url", Syntax::Uri),
     ("x-inertia-location", Syntax::Uri),
     ("x-location", Syntax::Uri),
     ("x-middleware-rewrite", Syntax::Uri),
@@ -109,6 +131,22 @@ const OF_RESPONSES: &[(&str, Syntax)] = &[
     ("x-webkit-csp", Syntax::Sources),
     ("x-xhr-redirected-to", Syntax::Uri),
 ];
+
+/// Whether a field of answers is translated.
+pub(super) fn is_translated_in_answers(settings: &HeaderSettings, name: &str) -> bool {
+    name == "set-cookie" || syntax(settings, name).is_some()
+}
+
+/// How a field of answers, in small letters, writes names, if it does.
+fn syntax(settings: &HeaderSettings, name: &str) -> Option<Syntax> {
+    match OF_RESPONSES.binary_search_by_key(&name, |(known, _)| known) {
+        Ok(at) => OF_RESPONSES.get(at).map(|(_, syntax)| *syntax),
+        Err(_) => {
+            let theirs = settings.url_fields.iter().any(|own| own.eq_ignore_ascii_case(name));
+            theirs.then_some(Syntax::Any)
+        }
+    }
+}
 
 /// Whether a field is among those that are translated in any case.
 pub fn is_translated(name: &str) -> bool {
@@ -131,15 +169,7 @@ pub(super) fn known() -> impl Iterator<Item = &'static str> {
 /// Changes the names in the fields of a response.
 pub(super) fn rewrite(settings: &HeaderSettings, names: &Names<'_>, headers: &mut HeaderMap) {
     for (name, value) in headers.iter_mut() {
-        let name = name.as_str();
-        let syntax = match OF_RESPONSES.binary_search_by_key(&name, |(known, _)| known) {
-            Ok(at) => OF_RESPONSES.get(at).map(|(_, syntax)| *syntax),
-            Err(_) => {
-                let theirs = settings.url_fields.iter().any(|own| own.eq_ignore_ascii_case(name));
-                theirs.then_some(Syntax::Any)
-            }
-        };
-        if let Some(syntax) = syntax {
+        if let Some(syntax) = syntax(settings, name.as_str()) {
             change(value, |text| syntax.rewrite(names, text));
         }
     }
@@ -229,7 +259,7 @@ impl Syntax {
             Self::Uri => uri(value),
             Self::Words => in_words(uri, value),
             Self::Brackets => brackets(uri, value),
-            Self::Quotes => quotes(|_, quoted| uri(quoted), value),
+            Self::Quotes => quotes(|_, text| uri(text), value),
             Self::UriOrQuotes if value.trim_start().starts_with('{') => {
                 Self::Quotes.rewrite(names, value)
             }
@@ -259,32 +289,62 @@ fn in_words(uri: impl Fn(&str) -> Option<String>, value: &str) -> Option<String>
     (changed != value).then_some(changed)
 }
 
-/// Every URI in the quoted parameters of challenges; of those of `Digest` save
-/// its realm, over which the client computes its answer.
-fn challenge(uri: impl Fn(&str) -> Option<String>, value: &str) -> Option<String> {
-    let digest = value.split([' ', ',']).any(|word| word.eq_ignore_ascii_case("digest"));
-    let hashed = |before: &str| {
-        let name = before.trim_end_matches(['"', '=', ' ']).rsplit([' ', ',']).next();
-        digest && name.is_some_and(|name| name.eq_ignore_ascii_case("realm"))
-    };
-    quotes(|before, quoted| if hashed(before) { None } else { in_words(&uri, quoted) }, value)
+/// Every word that is a URI, or has one for the value of a parameter without quotes.
+fn in_parameters(change: impl Fn(&str, &str) -> Option<String>, value: &str, changed: &mut String) {
+    for (word, end) in words(value) {
+        // A URI may have a query with such a sign.
+        let (name, uri) = match word.split_once('=').filter(|(name, _)| !name.contains(':')) {
+            Some((name, uri)) => (name, uri),
+            None => ("", word),
+        };
+        let uri_changed = change(name, uri);
+        changed.push_str(&word[..word.len() - uri.len()]);
+        changed.push_str(uri_changed.as_deref().unwrap_or(uri));
+        changed.push_str(end);
+    }
 }
 
-/// Every `<URI>` that does not stand in quotes, and the page that a link is said to
-/// begin from, if it is not the answer (RFC 8288, section 3.2).
+/// The name of the parameter of which the value follows.
+fn parameter(before: &str) -> &str {
+    let before = before.trim_end_matches(['"', '=', ' ', '\t']);
+    before.rsplit([' ', '\t', ',', ';']).next().unwrap_or_default()
+}
+
+/// Every URI in the parameters of challenges; of those of `Digest` save its realm, over
+/// which the client computes its answer.
+fn challenge(uri: impl Fn(&str) -> Option<String>, value: &str) -> Option<String> {
+    let digest = value.split([' ', ',']).any(|word| word.eq_ignore_ascii_case("digest"));
+    let hashed = |name: &str| digest && name.eq_ignore_ascii_case("realm");
+    quotes(|name, text| if hashed(name) { None } else { in_words(&uri, text) }, value)
+}
+
+/// Every `<URI>`, what stands in the place of one without brackets, and of the parameters
+/// that have names of our own the page that a link is said to begin from (RFC 8288, section
+/// 3.2) and its images (HTML, section 4.2.4.2).
 fn brackets(change: impl Fn(&str) -> Option<String>, value: &str) -> Option<String> {
     let mut changed = String::new();
     let mut rest = value;
+    let in_parameter = |name: &str, value: &str| {
+        if name.is_empty() || name.eq_ignore_ascii_case("anchor") {
+            change(value)
+        } else if name.eq_ignore_ascii_case("imagesrcset") {
+            in_words(&change, value)
+        } else {
+            None
+        }
+    };
     while let Some(at) = rest.find(['<', '"']) {
-        let (before, after) = rest.split_at(at + 1);
-        changed.push_str(before);
+        let (before, after) = rest.split_at(at);
+        in_parameters(in_parameter, before, &mut changed);
+        let (sign, after) = after.split_at(1);
+        changed.push_str(sign);
         rest = after;
-        if before.ends_with('"') {
+        if sign == "\"" {
             let (quoted, after) = rest.split_at(quotation(rest));
-            let begins = before.trim_end_matches(['"', '=', ' ']).to_ascii_lowercase();
-            let uri = quoted.strip_suffix('"').filter(|_| begins.ends_with("anchor"));
-            match uri.and_then(&change) {
-                Some(uri) => changed.extend([uri.as_str(), "\""]),
+            let name = parameter(before);
+            let text = quoted.strip_suffix('"').filter(|_| !name.is_empty());
+            match text.and_then(|text| in_parameter(name, text)) {
+                Some(text) => changed.extend([text.as_str(), "\""]),
                 None => changed.push_str(quoted),
             }
             rest = after;
@@ -296,30 +356,33 @@ fn brackets(change: impl Fn(&str) -> Option<String>, value: &str) -> Option<Stri
             rest = after;
         }
     }
-    changed.push_str(rest);
+    in_parameters(in_parameter, rest, &mut changed);
     (changed != value).then_some(changed)
 }
 
-/// Every quotation, by what stands before it up to the last one, and by itself.
+/// Every quotation, and every word outside, by the parameter that it is the value of, if it
+/// is, and by itself.
 fn quotes(change: impl Fn(&str, &str) -> Option<String>, value: &str) -> Option<String> {
     let mut changed = String::new();
     let mut rest = value;
     while let Some(at) = rest.find('"') {
-        let (before, after) = rest.split_at(at + 1);
-        let (quoted, after) = after.split_at(quotation(after));
-        changed.push_str(before);
+        let (before, after) = rest.split_at(at);
+        in_parameters(&change, before, &mut changed);
+        let (quoted, after) = after[1..].split_at(quotation(&after[1..]));
+        changed.push('"');
         match quoted.strip_suffix('"') {
             Some(uri) => {
                 // JSON may write a slash as `\/`.
                 let plain = uri.replace("\\/", "/");
-                changed.push_str(change(before, &plain).as_deref().unwrap_or(uri));
+                let name = parameter(before);
+                changed.push_str(change(name, &plain).as_deref().unwrap_or(uri));
                 changed.push('"');
             }
             None => changed.push_str(quoted),
         }
         rest = after;
     }
-    changed.push_str(rest);
+    in_parameters(&change, rest, &mut changed);
     (changed != value).then_some(changed)
 }
 
@@ -375,11 +438,22 @@ fn words(list: &str) -> impl Iterator<Item = (&str, &str)> {
     list.split_inclusive(ends).map(move |word| word.split_at(word.find(ends).unwrap_or(word.len())))
 }
 
-/// The URI behind the seconds, with or without `url=` and quotes.
+/// The URI behind the seconds, with or without `url=` and quotes: the steps of HTML
+/// (section 4.2.5.3, "shared declarative refresh").
 fn refresh(names: &Names<'_>, value: &str) -> Option<String> {
     let blank = |c: char| c.is_ascii_whitespace();
-    let seconds = value.find([';', ',']).map(|end| end + 1)?;
-    let target = value[seconds..].trim_start_matches(blank);
+    let digits = |c: char| c.is_ascii_digit();
+    let seconds = value.trim_start_matches(blank);
+    let behind = seconds.trim_start_matches(digits);
+    if behind.len() == seconds.len() && !behind.starts_with('.') {
+        return None;
+    }
+    let behind = behind.trim_start_matches(|c| digits(c) || c == '.');
+    if !behind.starts_with(|c| blank(c) || matches!(c, ';' | ',')) {
+        return None;
+    }
+    let target = behind.trim_start_matches(blank);
+    let target = target.strip_prefix([';', ',']).unwrap_or(target).trim_start_matches(blank);
     let target = match target.get(..3).filter(|word| word.eq_ignore_ascii_case("url")) {
         Some(_) => match target[3..].trim_start_matches(blank).strip_prefix('=') {
             Some(target) => target.trim_start_matches(blank),

@@ -63,7 +63,11 @@ impl<'a> Names<'a> {
     /// A URI, or a reference that begins with a host (`//host/path`), with its
     /// name, scheme and port changed; `None` where nothing is to be changed.
     pub(super) fn uri(&self, uri: &str) -> Option<String> {
-        let Some(parts) = Parts::of(uri) else {
+        // Browsers leave these out wherever they stand.
+        if uri.contains('\t') {
+            return self.uri(&uri.replace('\t', ""));
+        }
+        let Some(parts) = Parts::as_browsers(uri) else {
             // Some policies name origins by patterns.
             return self.source(uri).filter(|_| uri.contains("://"));
         };
@@ -153,7 +157,7 @@ impl<'a> Names<'a> {
         let host = |authority: &str| {
             Host::parse(authority).is_some_and(|host| self.own.has_name(host.name))
         };
-        self.settings.map_own_address && alternatives.split('"').skip(1).step_by(2).any(host)
+        self.settings.map_own_address && alternatives.split(['"', '=', ';', ',']).any(host)
     }
 
     /// Whether a name is the one that the origin is told, and not the visitor's.

@@ -100,11 +100,9 @@ const NAMES: &[&str] = &[
     "x-host",
     "x-https",
     "x-ip",
-    "x-nf-client-connection-ip",
     "x-nginx-proxy",
     "x-originating-*",
     "x-peer-ip",
-    "x-proxyuser-*",
     "x-real-*",
     "x-remote-*",
     "x-scheme",
@@ -250,7 +248,6 @@ const NAMES: &[&str] = &[
     "x-pomerium-*",
     "x-preferred-username",
     "x-principal",
-    "x-proxy-*",
     "x-remoteuser",
     "x-roles",
     "x-saml-*",
@@ -287,7 +284,6 @@ const NAMES: &[&str] = &[
     "teleport-jwt-assertion",
     "unscoped-affiliation",
     "was-default-hostname",
-    "x-apigateway-api-userinfo",
     "x-authn-user",
     "x-backend-host",
     "x-clientcert",
@@ -304,6 +300,49 @@ const NAMES: &[&str] = &[
     "x-user-principal",
     "x-verified-user",
     "ynh-*",
+    // What servers of one program tell each other, what only a platform says, and what
+    // chooses the site, database or page among those that a program has.
+    "gitlab-workhorse*",
+    "posit-connect-*",
+    "rstudio-connect-*",
+    "shiny-server-*",
+    "x-amzn-apigateway-*",
+    "x-amzn-lambda-context",
+    "x-amzn-request-context",
+    "x-apigateway-*",
+    "x-apigw-*",
+    "x-appservice-*",
+    "x-artifactory-override-base-url",
+    "x-astro-locals",
+    "x-astro-path",
+    "x-cf-applicationid",
+    "x-cf-forwarded-*",
+    "x-cf-instance*",
+    "x-cf-proxy-*",
+    "x-client-cn",
+    "x-cloudscheduler*",
+    "x-cloudtasks-*",
+    "x-context-path",
+    "x-frappe-site-name",
+    "x-hass-*",
+    "x-kratos-*",
+    "x-ms-original-url",
+    "x-nf-*",
+    "x-odoo-dbfilter",
+    "x-proxied*",
+    "x-proxy*",
+    "x-react-router-prerender-data",
+    "x-react-router-spa-mode",
+    "x-rsc-*",
+    "x-rspm-*",
+    "x-rstudio-*",
+    "x-use-x-accel-redirect",
+    "x-vapor-*",
+    "x-vercel-oidc-token",
+    "x-weblogic-*",
+    "x-zitadel-forward*",
+    "x-zitadel-instance-host",
+    "x-zitadel-public-host",
 ];
 
 /// Whether a field of this name, in small letters, is not the client's to send.
@@ -354,6 +393,33 @@ mod tests {
                 start.is_some_and(|start| plain.starts_with(start))
             };
             assert_eq!(NAMES.iter().find(covers), None, "{name} is covered");
+        }
+    }
+
+    #[test]
+    fn what_only_gateways_and_servers_say_is_reserved() {
+        for name in [
+            "x-proxied-https",
+            "x-proxyscheme",
+            "x-proxyhost",
+            "x-proxyport",
+            "x-proxycontextpath",
+            "x-proxieduser",
+            "x-proxiedentitieschain",
+            "x-proxiedentitygroups",
+            "x-proxy-user",
+            "x-artifactory-override-base-url",
+            "x-frappe-site-name",
+            "x-odoo-dbfilter",
+            "x-use-x-accel-redirect",
+            "http-x-use-x-accel-redirect",
+            "x-apigateway-event",
+            "x-cloudscheduler",
+            "x-cloudscheduler-jobname",
+            "x-rstudio-username",
+            "x-react-router-prerender-data",
+        ] {
+            assert!(is_reserved(name), "{name}");
         }
     }
 
@@ -450,6 +516,9 @@ mod tests {
             "x-original-filename",
             "x-original-size",
             "x-requested-with",
+            "x-scope-orgid",
+            "x-odoo-database",
+            "x-zitadel-orgid",
             "x-request-id",
             "x-turbo-request-id",
             "x-update",

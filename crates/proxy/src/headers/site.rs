@@ -197,13 +197,39 @@ pub(super) struct Parts<'a> {
 }
 
 impl<'a> Parts<'a> {
-    /// Reads a URI as browsers do; `None` if it names no host.
+    /// Reads a URI; `None` if it names no host.
     pub(super) fn of(uri: &'a str) -> Option<Self> {
         let (before, rest) = uri.split_once("//")?;
         let scheme = match before {
             "" => None,
             scheme => Some(scheme.strip_suffix(':')?),
         };
+        Self::behind(uri, scheme, rest)
+    }
+
+    /// Reads one of `http` or `ws`, or a reference, as browsers do: behind the scheme they
+    /// want no slashes and take any number of them, a reference needs two to begin with a
+    /// host, and a backslash is a slash (URL Standard, section 4.4).
+    pub(super) fn as_browsers(uri: &'a str) -> Option<Self> {
+        let uri = uri.trim_start_matches(|c: char| c <= ' ');
+        let behind = |scheme: &&str| {
+            let (before, rest) = uri.split_at_checked(scheme.len())?;
+            before.eq_ignore_ascii_case(scheme).then(|| rest.strip_prefix(':'))?
+        };
+        let found = SPECIAL.iter().find_map(|scheme| behind(scheme).map(|rest| (scheme, rest)));
+        let (scheme, rest) = match found {
+            Some((scheme, rest)) => (Some(*scheme), rest),
+            None => (None, uri),
+        };
+        let behind_slashes = rest.trim_start_matches(['/', '\\']);
+        if scheme.is_none() && rest.len() - behind_slashes.len() < 2 {
+            return None;
+        }
+        Self::behind(uri, scheme, behind_slashes)
+    }
+
+    /// What begins with a host.
+    fn behind(uri: &'a str, scheme: Option<&'a str>, rest: &'a str) -> Option<Self> {
         // Browsers take a backslash for a slash.
         let end = rest.find(['/', '?', '#', '\\']).unwrap_or(rest.len());
         let (authority, path) = rest.split_at(end);
@@ -224,6 +250,9 @@ impl<'a> Parts<'a> {
         })
     }
 }
+
+/// The schemes of URIs that name hosts of ours.
+const SPECIAL: [&str; 4] = ["http", "https", "ws", "wss"];
 
 pub(super) fn usual_port(scheme: &str) -> u16 {
     if is_secure(scheme) { 443 } else { 80 }

@@ -10,6 +10,8 @@ use super::*;
 use crate::host::Host;
 use crate::settings::{HostHeader, NamePair};
 
+mod urls;
+
 const ONION: &str = "abcdefghijklmnopqrstuvwxyz234567abcdefghijklmnopqrstuvwx.onion";
 
 fn visitor() -> Visitor {
@@ -381,7 +383,6 @@ fn names_of_others_stay_as_they_are() {
         "https://exa mple.com/",
         "https://:80/",
         "https://example.com:port/",
-        "https:example.com",
         "https//example.com",
         "",
     ] {
@@ -401,6 +402,7 @@ fn public_names_become_onion_names_in_responses() {
         ("location", "//example.com/a", "//ONION/a"),
         ("location", "http://me:pw@a.example.com/?q", "http://me:pw@a.ONION/?q"),
         ("location", "https://example.com\\a", "http://ONION\\a"),
+        ("location", "https:example.com", "http://ONION"),
         ("content-location", "https://example.com/", "http://ONION/"),
         ("sourcemap", "https://example.com/a.map", "http://ONION/a.map"),
         ("refresh", "5; url=https://example.com/a", "5; url=http://ONION/a"),
@@ -412,7 +414,7 @@ fn public_names_become_onion_names_in_responses() {
             "<https://example.com/a,b>; rel=next; title=\"<https://example.com/>\", </c>, <//example.com>",
             "<http://ONION/a,b>; rel=next; title=\"<https://example.com/>\", </c>, <//ONION>",
         ),
-        ("link", "<https://example.com/", "<https://example.com/"),
+        ("link", "<https://example.com/", "<http://ONION/"),
         (
             "link",
             "</a>; anchor=\"https://example.com/b\"; rel=\"https://example.com/kind\"",
