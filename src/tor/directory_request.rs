@@ -5,8 +5,6 @@ mod exchange;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use tokio::time::{Instant, timeout_at};
-
 use tor_circmgr::{ClientOnionServiceDirTunnel, ServiceOnionServiceDirTunnel};
 use tor_linkspec::{HasAddrs as _, OwnedCircTarget};
 
@@ -44,9 +42,9 @@ pub(super) enum DirectoryRequestError {
     /// The exchange failed.
     #[error("{0}")]
     Exchange(#[from] ExchangeError),
-    /// No stream within the time limit.
-    #[error("no stream within {} s", TIME_LIMIT.as_secs())]
-    NotConnected,
+    /// Nothing within the time limit.
+    #[error("no answer within {} s", TIME_LIMIT.as_secs())]
+    TimedOut,
 }
 
 impl From<tor_circmgr::Error> for DirectoryRequestError {
@@ -62,8 +60,7 @@ pub(super) async fn ask(
     role: As,
     request: &Request,
 ) -> Result<Answer, DirectoryRequestError> {
-    let by = Instant::now() + TIME_LIMIT;
-    let connecting = async {
+    let exchange = async {
         let directory = network.directory().map_err(|_| DirectoryRequestError::NoDirectory)?;
         let target = relay(&directory, hsdir).ok_or(DirectoryRequestError::NotListed)?;
         let address = address(target.addrs()).ok_or(DirectoryRequestError::NotListed)?;
@@ -83,14 +80,9 @@ pub(super) async fn ask(
             DirTunnel::Client(tunnel) => tunnel.begin_dir_stream().await?,
             DirTunnel::Service(tunnel) => tunnel.begin_dir_stream().await?,
         };
-        // With the stream comes its circuit, which ends when nobody has it.
-        Ok((tunnel, stream, address))
+        Ok(exchange::exchange(stream, address, request).await?)
     };
-    let connected = timeout_at(by, connecting).await;
-    let (_tunnel, stream, address) =
-        connected.unwrap_or(Err(DirectoryRequestError::NotConnected))?;
-    let answer = timeout_at(by, exchange::exchange(stream, address, request)).await;
-    Ok(answer.unwrap_or(Err(ExchangeError::TimedOut))?)
+    tokio::time::timeout(TIME_LIMIT, exchange).await.unwrap_or(Err(DirectoryRequestError::TimedOut))
 }
 
 /// The address by which C tor names a relay: of IPv4, if it has one.

@@ -7,7 +7,7 @@
 //! what is known of the origins comes on top of that. Called by the balancer with
 //! every fact that concerns the backend, and at every wake-up.
 
-use std::time::{Instant, SystemTime};
+use std::time::SystemTime;
 
 use rand::Rng;
 use rand::seq::IndexedRandom as _;
@@ -261,22 +261,10 @@ impl TrackedBackend {
     }
 
     /// See [`RemoteDescriptor::network_changed`].
-    pub(super) fn network_changed(&mut self, view: &NetworkView, now: Now) {
+    pub(super) fn network_changed(&mut self, view: &NetworkView, now: Now, rng: &mut impl Rng) {
         if let Some(remote) = &mut self.remote {
-            remote.descriptor.network_changed(view, now.monotonic);
+            remote.descriptor.network_changed(view, now.monotonic, rng);
         }
-    }
-
-    /// See [`RemoteDescriptor::look_in_period`].
-    pub(super) fn look_in_period(&mut self, now: Instant, rng: &mut impl Rng) {
-        if let Some(remote) = &mut self.remote {
-            remote.descriptor.look_in_period(now, rng);
-        }
-    }
-
-    /// Whether it is a remote one whose descriptor of the current period is known.
-    pub(super) fn has_changed_period(&self) -> bool {
-        self.remote.as_ref().is_some_and(|remote| remote.descriptor.has_changed_period())
     }
 
     /// Whether its points in the current period are known; those of a local instance

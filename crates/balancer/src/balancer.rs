@@ -95,7 +95,7 @@ impl Balancer {
             }
             .wanting_link(links);
             if let Some(view) = self.network.as_ref().filter(|_| same.is_none()) {
-                backend.network_changed(view, now);
+                backend.network_changed(view, now, rng);
             }
             backend.set_probed(probed);
             self.backends.push(backend);
@@ -195,7 +195,7 @@ impl Balancer {
         match fact {
             Fact::Network(view) => {
                 for backend in &mut self.backends {
-                    backend.network_changed(&view, now);
+                    backend.network_changed(&view, now, rng);
                 }
                 self.network = Some(view.clone());
                 self.publisher.network_changed(view, now, rng);
@@ -373,12 +373,6 @@ impl Balancer {
         let mut alarm = Alarm::new(now.monotonic);
         self.notice_pause(now, rng);
         Clocks::look_again(&mut alarm);
-        let found = self.backends.iter().any(TrackedBackend::has_changed_period);
-        if self.publisher.look_due(found, &mut alarm) {
-            for backend in &mut self.backends {
-                backend.look_in_period(now.monotonic, rng);
-            }
-        }
         for backend in &mut self.backends {
             if backend.progress(self.origins_down.as_deref(), &mut alarm, rng) {
                 self.commands.push_back(Command::Fetch { backend: backend.id() });
