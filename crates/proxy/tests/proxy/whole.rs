@@ -263,7 +263,8 @@ async fn a_chunked_body_that_comes_after_the_answer_goes_nowhere() {
 #[tokio::test]
 async fn a_body_over_http_2_that_comes_after_the_answer_goes_nowhere() {
     for (method, length) in [("POST", true), ("GET", true), ("POST", false)] {
-        let (mut world, listener) = world(HttpSettings::default()).await;
+        let settings = HttpSettings { http2_without_tls: true, ..HttpSettings::default() };
+        let (mut world, listener) = world(settings).await;
         let client = world.client();
         let (mut requests, connection) = h2::client::handshake(client).await.unwrap();
         let mut driving = JoinSet::new();
