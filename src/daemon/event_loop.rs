@@ -15,7 +15,6 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::{JoinSet, block_in_place};
 use tor_hscrypto::pk::HsIdKey;
 
-use crate::admin::Unanswered;
 use crate::clock::{now, sleep_until};
 use crate::config::ServiceConfig;
 use crate::instance::{Defence, Verified};
@@ -45,7 +44,7 @@ use super::settings::{self, Ids, of_defence};
 use super::snapshot::AtWork;
 use super::state::StateDir;
 use super::streams::ByPort;
-use super::waiting::Waiting;
+use super::waiting::wait_for_network;
 use super::words;
 use super::work::Work;
 
@@ -78,65 +77,6 @@ pub(super) fn run(
                 EventLoop::start(service, network).run().await.map_err(|()| ServiceEnded(nickname))
             }
             None => Ok(()),
-        }
-    }
-}
-
-/// Said while another service ends.
-const WAITS_FOR_ANOTHER: &str =
-    "waits until the service that has its directory or its address has ended";
-
-/// Waits for those before it, and for a Tor network. `None`: it is to end.
-async fn wait_for_network(mut service: PreparedService) -> Option<(PreparedService, Network)> {
-    let (before, mut network) = (service.after.clone(), service.common.network.clone());
-    let mut waiting = before.is_empty().then(|| Waiting::open(&service));
-    let before = async move {
-        for before in before {
-            before.cancelled().await;
-        }
-    };
-    let network = async move { network.wait_for(Option::is_some).await.ok()?.clone() };
-    tokio::pin!(before, network);
-    let mut beat = service.common.pulse.join();
-    loop {
-        let view = match &waiting {
-            Some(waiting) => service.shows(&waiting.balancer()),
-            None => {
-                let config = &service.updates.borrow().config;
-                service.shows_idle(config, WAITS_FOR_ANOTHER)
-            }
-        };
-        service.view.send_replace(Arc::new(view));
-        loop {
-            tokio::select! {
-                () = beat.next() => {}
-                () = &mut before, if waiting.is_none() => {
-                    waiting = Some(Waiting::open(&service));
-                    break;
-                }
-                network = &mut network, if waiting.is_some() => return Some((service, network?)),
-                Some(order) = service.orders.recv() => match &mut waiting {
-                    Some(waiting) => {
-                        waiting.obey(order);
-                        break;
-                    }
-                    None => {
-                        let text = format!("the service {WAITS_FOR_ANOTHER}");
-                        order.answer(Err(Unanswered::NotReady(text)));
-                    }
-                },
-                changed = service.updates.changed() => {
-                    let update = service.updates.borrow_and_update().clone();
-                    // The handle is dropped only when everything ends.
-                    if changed.is_err() || update.end {
-                        return None;
-                    }
-                    if let Some(waiting) = &mut waiting {
-                        waiting.apply(&update.config);
-                    }
-                    break;
-                }
-            }
         }
     }
 }
@@ -541,6 +481,7 @@ mod tests {
     use tor_llcrypto::pk::ed25519;
 
     use super::*;
+    use crate::admin::Unanswered;
     use crate::admin::orders::BackendOrder;
     use crate::config::{Config, Environment, RemoteBackend, Shutdown};
     use crate::daemon::fetches::fetches;

@@ -2,8 +2,12 @@
 //! operators say of them meanwhile. Their words hold from before, are shown, and
 //! new ones are written down for the loop that starts later; nothing else is known.
 
+use std::sync::Arc;
+
+use crate::admin::Unanswered;
 use crate::clock::now;
 use crate::config::ServiceConfig;
+use crate::tor::network::Network;
 use onionbraid_balancer::memory::Memory;
 use onionbraid_balancer::{Balancer, BalancerSettings};
 
@@ -13,6 +17,67 @@ use super::service::PreparedService;
 use super::settings::Ids;
 use super::state::StateDir;
 use super::words;
+
+/// Said while another service ends.
+const WAITS_FOR_ANOTHER: &str =
+    "waits until the service that has its directory or its address has ended";
+
+/// Waits for those before it, and for a Tor network. `None`: it is to end.
+pub(super) async fn wait_for_network(
+    mut service: PreparedService,
+) -> Option<(PreparedService, Network)> {
+    let (before, mut network) = (service.after.clone(), service.common.network.clone());
+    let mut waiting = before.is_empty().then(|| Waiting::open(&service));
+    let before = async move {
+        for before in before {
+            before.cancelled().await;
+        }
+    };
+    let network = async move { network.wait_for(Option::is_some).await.ok()?.clone() };
+    tokio::pin!(before, network);
+    let mut beat = service.common.pulse.join();
+    loop {
+        let view = match &waiting {
+            Some(waiting) => service.shows(&waiting.balancer()),
+            None => {
+                let config = &service.updates.borrow().config;
+                service.shows_idle(config, WAITS_FOR_ANOTHER)
+            }
+        };
+        service.view.send_replace(Arc::new(view));
+        loop {
+            tokio::select! {
+                () = beat.next() => {}
+                () = &mut before, if waiting.is_none() => {
+                    waiting = Some(Waiting::open(&service));
+                    break;
+                }
+                network = &mut network, if waiting.is_some() => return Some((service, network?)),
+                Some(order) = service.orders.recv() => match &mut waiting {
+                    Some(waiting) => {
+                        waiting.obey(order);
+                        break;
+                    }
+                    None => {
+                        let text = format!("the service {WAITS_FOR_ANOTHER}");
+                        order.answer(Err(Unanswered::NotReady(text)));
+                    }
+                },
+                changed = service.updates.changed() => {
+                    let update = service.updates.borrow_and_update().clone();
+                    // The handle is dropped only when everything ends.
+                    if changed.is_err() || update.end {
+                        return None;
+                    }
+                    if let Some(waiting) = &mut waiting {
+                        waiting.apply(&update.config);
+                    }
+                    break;
+                }
+            }
+        }
+    }
+}
 
 /// What a service knows that has not started.
 pub(super) struct Waiting {
