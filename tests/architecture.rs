@@ -157,6 +157,7 @@ const PARTS: &[Part] = &[
         save: &[
             "onionbraid_balancer::fact",
             "onionbraid_balancer::command",
+            "onionbraid_balancer::link",
             "onionbraid_balancer::onion",
             "onionbraid_balancer::pow",
         ],
@@ -178,6 +179,8 @@ const PARTS: &[Part] = &[
             "onionbraid_balancer::fact",
             "onionbraid_balancer::link",
             "onionbraid_balancer::onion",
+            "onionbraid_balancer::operator",
+            "onionbraid_balancer::pow",
             "onionbraid_proxy::tasks",
         ],
     },
@@ -197,7 +200,11 @@ const PARTS: &[Part] = &[
             "crate::commands",
             "crate::daemon",
         ],
-        save: &["onionbraid_balancer::fact", "onionbraid_balancer::onion"],
+        save: &[
+            "onionbraid_balancer::fact",
+            "onionbraid_balancer::onion",
+            "onionbraid_balancer::status",
+        ],
     },
     Part {
         name: "observe",

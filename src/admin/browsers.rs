@@ -21,25 +21,26 @@ const OF_BROWSERS: [HeaderName; 5] = [
 
 /// Whether a request asks for this machine by one of its own names: else a web page
 /// could read the answers by letting its own name point here (DNS rebinding). On a
-/// Unix socket no name is needed.
+/// Unix socket no name is needed, and one without a dot will do: programs make
+/// something up there, and no web page has such a name.
 pub(super) fn names_loopback<B>(request: &Request<B>, on_socket: bool) -> bool {
     let mut hosts = request.headers().get_all(HOST).iter();
     let named = match (hosts.next(), hosts.next()) {
         (None, _) => on_socket,
         (Some(host), None) if host.is_empty() => on_socket,
-        (Some(host), None) => is_loopback(host),
+        (Some(host), None) => is_loopback(host, on_socket),
         (Some(_), Some(_)) => false,
     };
     let target = request.uri().authority();
-    named && target.is_none_or(is_loopback_host)
+    named && target.is_none_or(|target| is_loopback_host(target, on_socket))
 }
 
-fn is_loopback(host: &HeaderValue) -> bool {
+fn is_loopback(host: &HeaderValue, on_socket: bool) -> bool {
     let authority = host.to_str().ok().and_then(|host| host.parse::<Authority>().ok());
-    authority.is_some_and(|authority| is_loopback_host(&authority))
+    authority.is_some_and(|authority| is_loopback_host(&authority, on_socket))
 }
 
-fn is_loopback_host(authority: &Authority) -> bool {
+fn is_loopback_host(authority: &Authority, on_socket: bool) -> bool {
     let host = authority.host();
     // Nothing before the host, and nothing but a port after it.
     let rest = authority.as_str().strip_prefix(host);
@@ -50,7 +51,13 @@ fn is_loopback_host(authority: &Authority) -> bool {
         return false;
     }
     let address = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+    let is_made_up = |host: &str| {
+        host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
+            && host.bytes().any(|byte| byte.is_ascii_alphabetic())
+            && !host.starts_with("0x")
+    };
     host.eq_ignore_ascii_case("localhost")
+        || on_socket && is_made_up(host)
         || address.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
@@ -64,8 +71,8 @@ pub(super) fn refusal(head: &Parts) -> Option<(StatusCode, &'static str)> {
                     Sec-Fetch-Site is refused";
         return Some((StatusCode::FORBIDDEN, text));
     }
-    // A page sends no JSON to other sites unless they let it.
-    if !is_json(&head.headers) {
+    // Browsers say where a request comes from; an old one that does not sends no JSON.
+    if !is_of_a_program(&head.headers) {
         let text = "send JSON, with the header `Content-Type: application/json`";
         return Some((StatusCode::UNSUPPORTED_MEDIA_TYPE, text));
     }
@@ -75,11 +82,17 @@ pub(super) fn refusal(head: &Parts) -> Option<(StatusCode, &'static str)> {
     None
 }
 
-fn is_json(headers: &HeaderMap) -> bool {
+/// JSON, or what `curl --data` says unless told otherwise, or nothing.
+fn is_of_a_program(headers: &HeaderMap) -> bool {
+    const TYPES: [&str; 2] = ["application/json", "application/x-www-form-urlencoded"];
     let mut types = headers.get_all(CONTENT_TYPE).iter();
-    let (Some(only), None) = (types.next(), types.next()) else { return false };
-    let essence = only.to_str().ok().and_then(|text| text.split(';').next());
-    essence.is_some_and(|text| text.trim().eq_ignore_ascii_case("application/json"))
+    let only = match (types.next(), types.next()) {
+        (None, _) => return true,
+        (Some(only), None) => only,
+        (Some(_), Some(_)) => return false,
+    };
+    let essence = only.to_str().ok().and_then(|text| text.split(';').next()).map(str::trim);
+    essence.is_some_and(|text| TYPES.iter().any(|known| text.eq_ignore_ascii_case(known)))
 }
 
 #[cfg(test)]
@@ -127,6 +140,12 @@ mod tests {
             assert!(!names_loopback(&get("/", &["localhost", "evil.example"]), on_socket));
             assert_eq!(names_loopback(&get("/", &[]), on_socket), on_socket);
             assert_eq!(names_loopback(&get("/", &[""]), on_socket), on_socket);
+            // Made up by a program: no page can have such a name.
+            for host in ["unix", "onionbraid:80", "d"] {
+                assert_eq!(names_loopback(&get("/", &[host]), on_socket), on_socket, "{host}");
+            }
+            assert!(!names_loopback(&get("/", &["0x7f000001"]), on_socket));
+            assert!(!names_loopback(&get("/", &["2130706433"]), on_socket));
         }
     }
 
@@ -151,11 +170,12 @@ mod tests {
             assert_eq!(status(&[JSON, ("sec-fetch-site", site)]), Some(StatusCode::FORBIDDEN));
         }
         let unsupported = Some(StatusCode::UNSUPPORTED_MEDIA_TYPE);
-        assert_eq!(status(&[]), unsupported);
-        // The types that a page may send to any site, and what looks like ours.
+        // As programs send it that were told nothing.
+        assert_eq!(status(&[]), None);
+        assert_eq!(status(&[("content-type", "application/x-www-form-urlencoded")]), None);
+        // Other types that a page may send to any site, and what looks like ours.
         for other in [
             "text/plain",
-            "application/x-www-form-urlencoded",
             "multipart/form-data",
             "text/plain; application/json",
             "application/json, text/plain",

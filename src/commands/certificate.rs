@@ -115,7 +115,7 @@ fn request(
     let below = subdomains.then(|| format!("*.{address}"));
     let names = [address].into_iter().chain(below).collect();
     let mut own = [0; 16];
-    rand::rng().fill_bytes(&mut own);
+    crate::tor::rng().fill_bytes(&mut own);
     let request = keys::certificate_request(&key, names, &nonce, &own)
         .map_err(|error| Failure::new(Exit::Failed, error.to_string()))?;
     let Some(out) = out else { return Ok(request) };

@@ -6,6 +6,7 @@ use std::time::{Instant, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
+pub use crate::backend_id::BackendId;
 use crate::link::Offered;
 use crate::onion::{Capabilities, Flaw, IntroPoint, Period, RelayId, SessionId};
 use crate::pow::Puzzle;
@@ -19,11 +20,6 @@ pub struct Now {
     /// For timestamps and revision counters.
     pub wall: SystemTime,
 }
-
-/// A backend of one service. The shell gives the numbers; one that a reload
-/// takes out is not given again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct BackendId(pub u32);
 
 /// Something that has happened.
 #[derive(Clone, Debug)]

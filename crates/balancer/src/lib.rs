@@ -57,6 +57,7 @@ pub mod pow;
 pub mod status;
 
 mod backend;
+mod backend_id;
 mod balancer;
 mod canary;
 mod change;

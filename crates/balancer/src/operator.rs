@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::fact::BackendId;
+use crate::backend_id::BackendId;
 use crate::timestamp::Timestamp;
 
 /// Whether a backend is in use; the further it is out, the greater.

@@ -161,8 +161,8 @@ pub(crate) async fn a_page_of_ours_that_nobody_takes_is_given_up_soon() {
 #[tokio::test(start_paused = true)]
 pub(crate) async fn a_process_with_enough_requests_refuses_others_and_blames_nobody() {
     let room = Arc::new(Semaphore::new(1));
-    let mut settings = onionbraid_proxy::settings::HttpSettings::default();
-    settings.http2_without_tls = true;
+    let mut settings =
+        onionbraid_proxy::settings::HttpSettings { http2_without_tls: true, ..Default::default() };
     settings.circuit.close_abusers = true;
     settings.origins.idle_timeout = LONG;
     let proxy = Proxy::within(room, Arc::new(settings), Pages::default(), Arc::new(Silent));
