@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
+use hyper::body::Bytes;
 use hyper::{Request, Response};
 use onionbraid_proxy::body::{self, Body};
 use onionbraid_proxy::failure::Failure;
@@ -212,7 +213,8 @@ async fn answers_early(listener: &TcpListener) -> TcpStream {
 async fn nothing_is_smuggled(world: &mut World, listener: &TcpListener, mut origin: TcpStream) {
     let mut late = Vec::new();
     // A reset is an end as well.
-    let ended = tokio::time::timeout(Duration::from_secs(60), origin.read_to_end(&mut late)).await;
+    let reading = origin.read_to_end(&mut late);
+    let ended = tokio::time::timeout(Duration::from_secs(60), reading).await;
     assert!(ended.is_ok(), "it stays open");
     assert_eq!(String::from_utf8_lossy(&late), "");
     let mut victim = world.client_on(2);
@@ -366,4 +368,60 @@ async fn an_answer_whose_end_is_said_after_its_last_byte_is_a_success() {
         assert!(http.failures.is_empty(), "{:?}", http.failures);
         assert_eq!(http.by_class.success + http.by_class.redirection, 1);
     }
+}
+
+/// Answers everything at once.
+struct Ready;
+
+impl Upstream for Ready {
+    fn answer<'a>(
+        &'a self,
+        _: Request<Body>,
+        _: &'a Visitor,
+    ) -> BoxFuture<'a, Result<Response<Body>, Failure>> {
+        std::future::ready(Ok(Response::new(body::full("answer")))).boxed()
+    }
+}
+
+#[tokio::test]
+async fn nothing_is_kept_of_unread_answers_once_their_clients_have_gone() {
+    const CIRCUITS: u64 = 20;
+    const STREAMS: u64 = 100;
+    let settings = HttpSettings { http2_without_tls: true, ..HttpSettings::default() };
+    let mut world = World::of(Proxy::new(Arc::new(settings), Pages::default(), Arc::new(Ready)));
+    let mut clients = JoinSet::new();
+    let mut answers = Vec::new();
+    for circuit in 0..CIRCUITS {
+        let client = world.client_on(circuit);
+        let mut builder = h2::client::Builder::new();
+        let handshake = builder.initial_window_size(0).handshake::<_, Bytes>(client);
+        let (mut requests, connection) = handshake.await.unwrap();
+        clients.spawn(async move { drop(connection.await) });
+        for _ in 0..STREAMS {
+            requests = requests.ready().await.unwrap();
+            let ask = Request::get("http://a.onion/").body(()).unwrap();
+            answers.push((requests.send_request(ask, true).unwrap(), requests.clone()));
+        }
+    }
+    let patience = Duration::from_secs(120);
+    let begun = async {
+        while world.status().requests < CIRCUITS * STREAMS {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(patience, begun).await.unwrap();
+    // Every exchange, and every answer, holds the proxy.
+    let held = u64::try_from(Arc::strong_count(&world.proxy)).unwrap();
+    assert!(held > CIRCUITS * STREAMS, "{held}");
+    drop(answers);
+    clients.shutdown().await;
+    for _ in 0..CIRCUITS {
+        world.served().await;
+    }
+    let gone = async {
+        while Arc::strong_count(&world.proxy) > 1 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(patience, gone).await.unwrap();
 }
