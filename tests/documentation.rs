@@ -116,6 +116,13 @@ fn every_complaint_that_is_explained_is_one_that_the_program_has() {
     }
 }
 
+/// What leads to a heading, as GitHub makes it.
+fn anchor(heading: &str) -> String {
+    let text = heading.trim_start_matches('#').trim().to_lowercase();
+    let kept = text.chars().filter(|c| c.is_alphanumeric() || " -_".contains(*c));
+    kept.map(|c| if c == ' ' { '-' } else { c }).collect()
+}
+
 #[test]
 fn every_link_in_the_documentation_leads_to_a_file() {
     let mut count = 0;
@@ -123,8 +130,19 @@ fn every_link_in_the_documentation_leads_to_a_file() {
         let text = fs::read_to_string(&file).unwrap();
         let targets = text.split("](").skip(1).filter_map(|rest| rest.split(')').next());
         for target in targets.filter(|target| !target.contains("://")) {
-            let there = file.parent().unwrap().join(target);
+            let (path, heading) = target.split_once('#').unwrap_or((target, ""));
+            let there = match path {
+                "" => file.clone(),
+                path => file.parent().unwrap().join(path),
+            };
             assert!(there.exists(), "{}: {target} leads nowhere", file.display());
+            let has_heading = || {
+                let text = fs::read_to_string(&there).unwrap();
+                text.lines()
+                    .filter(|line| line.starts_with('#'))
+                    .any(|line| anchor(line) == heading)
+            };
+            assert!(heading.is_empty() || has_heading(), "{}: no {target}", file.display());
             count += 1;
         }
     }

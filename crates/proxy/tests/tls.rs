@@ -392,7 +392,7 @@ async fn a_port_that_redirects_sends_every_method_to_the_same_path_by_https() {
         let mut answer = String::new();
         client.read_to_string(&mut answer).await.unwrap();
         assert!(answer.starts_with("HTTP/1.1 308 "), "{answer}");
-        assert!(answer.contains(&format!("\r\nlocation: {location}\r\n")), "{answer}");
+        assert!(answer.contains(&format!("\r\nLocation: {location}\r\n")), "{answer}");
     }
 }
 
