@@ -66,7 +66,7 @@ fn append<W: Write>(tar: &mut Builder<W>, name: &str, bytes: &[u8]) -> io::Resul
 ///
 /// # Errors
 ///
-/// If it is damaged, or not as [`write`] writes it.
+/// If it is damaged, or not as [`write()`] writes it.
 pub(crate) fn read(input: impl Read) -> Result<Backup, ArchiveError> {
     let mut archive = Archive::new(input.take(LONGEST));
     let mut members = archive.entries().map_err(ArchiveError::Damaged)?;
