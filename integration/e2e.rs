@@ -48,6 +48,7 @@ pub mod e2e {
     pub mod refusal;
     mod reload;
     mod restart;
+    mod restricted;
     mod shutdown;
     mod slow_network;
     mod tor_trouble;

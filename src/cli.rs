@@ -2,20 +2,23 @@
 
 mod backup;
 mod certificate;
+mod clients;
 mod config_files;
+mod generate;
 mod kubernetes;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use clap_complete::Shell;
 
 use onionbraid_balancer::onion::OnionAddress;
 
 pub use backup::{BackupArgs, RestoreArgs};
 pub use certificate::CertificateCommand;
+pub use clients::ClientsCommand;
 pub use config_files::ConfigFiles;
+pub use generate::GenerateCommand;
 pub use kubernetes::KubernetesArgs;
 
 const EXIT_CODES: &str = "\
@@ -127,6 +130,11 @@ pub enum Command {
         /// The program that runs the backend
         #[arg(long = "for", value_enum, value_name = "PROGRAM", default_value_t = BackendProgram::Tor)]
         program: BackendProgram,
+        /// For this backend, which lets this publisher alone read its descriptor
+        ///
+        /// Its entry in `backends` names a `client_key`; that is made if it is not there.
+        #[arg(long, value_name = "NAME")]
+        backend: Option<String>,
         /// Write the files to this new directory
         #[arg(long, value_name = "DIR")]
         out: Option<PathBuf>,
@@ -146,6 +154,9 @@ pub enum Command {
     /// Make, read and move identity keys, in every format
     #[command(subcommand)]
     Keys(KeysCommand),
+    /// Say who may find a service with restricted discovery
+    #[command(subcommand)]
+    Clients(ClientsCommand),
     /// Make an arti.toml from another system's files
     ///
     /// Prints it, or writes it to a new file. What has no equivalent and what was
@@ -278,6 +289,7 @@ const BACKEND_CONFIG: &str = "\
 Examples:
   onionbraid backend-config shop
   onionbraid backend-config shop --out ./backend
+  onionbraid backend-config shop --backend berlin --out ./berlin
   onionbraid backend-config shop --for onionbraid";
 
 /// A program that can run a backend.
@@ -287,25 +299,6 @@ pub enum BackendProgram {
     Tor,
     /// Another onionbraid
     Onionbraid,
-}
-
-/// What `onionbraid generate` makes.
-#[derive(Debug, Subcommand)]
-pub enum GenerateCommand {
-    /// Completions for a shell
-    Completions {
-        /// The shell
-        shell: Shell,
-        /// Write a file there instead of printing
-        #[arg(long, value_name = "DIR")]
-        out: Option<PathBuf>,
-    },
-    /// Manual pages
-    Man {
-        /// Write the page of every command there instead of printing the first
-        #[arg(long, value_name = "DIR")]
-        out: Option<PathBuf>,
-    },
 }
 
 const GENERATE: &str = "\

@@ -8,6 +8,7 @@ pub mod backend_config;
 pub mod backup;
 pub mod certificate;
 pub mod check;
+pub mod clients;
 pub mod config;
 pub mod descriptor;
 pub mod generate;

@@ -13,6 +13,7 @@
 //! | `keys` | how is a key read and shown in one place? |
 //! | `units`, `names` | how are times, sizes and names written? |
 //! | `files` | are the files there that it names? |
+//! | `clients`, `access` | which clients may find a service? |
 //! | `service`, `backends`, `backends_file`, `frontends`, `ports`, `target`, `probe` | what is an onion service? |
 //! | `http` | how are requests led to origins? |
 //! | `addresses` | do the services fit together, once their keys are known? |
@@ -20,6 +21,7 @@
 //! | `arti` | what does Arti make of its own tables? |
 //! | `show` | how is it written as TOML again? |
 
+mod access;
 mod addresses;
 mod admin;
 mod application;
@@ -28,6 +30,7 @@ mod backends;
 mod backends_file;
 mod certificates;
 mod changes;
+mod clients;
 mod difference;
 mod document;
 mod environment;
@@ -58,6 +61,7 @@ use arti_client::TorClientConfig;
 pub use addresses::{AddressError, check_addresses};
 pub use admin::AdminListen;
 pub use backends::{BackendsFile, RemoteBackend, is_name as is_backend_name};
+pub use clients::{KeyDir, RestrictedDiscovery};
 pub use difference::Difference;
 pub use environment::Environment;
 pub use error::{ConfigError, ConfigErrors};
@@ -161,6 +165,7 @@ impl Config {
         }
         let named = files::look(&mut report);
         backends_file::look(&mut services, files.len(), &mut report);
+        access::look(&mut services, files.len(), &mut report);
         let config = Self::assemble(root, services, files, env, report)?;
         Ok(Self { named, ..config })
     }
@@ -426,6 +431,7 @@ mod tests {
             include_str!("config/application.rs"),
             include_str!("config/backends.rs"),
             include_str!("config/backends_file.rs"),
+            include_str!("config/clients.rs"),
             include_str!("config/http.rs"),
             include_str!("config/http/guard.rs"),
             include_str!("config/http/headers.rs"),

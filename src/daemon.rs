@@ -11,7 +11,8 @@
 //! | `preflight` | what would keep it from running? |
 //! | `state_lock` | who has the state directory? |
 //! | `services`, `reload` | which services run, and what does a new configuration change? |
-//! | `backends_files` | which backends does another program list? |
+//! | `backends_files` | which backends and clients stand in files that change? |
+//! | `readers` | with which keys are descriptors read? |
 //! | `service`, `event_loop` | how is one reached from outside, and what does it do? |
 //! | `settings`, `instances`, `drain` | which backends has it, and how do those in this process come and go? |
 //! | `work`, `fetches`, `links` | who carries out its balancer's commands? |
@@ -44,6 +45,7 @@ mod out_of_use;
 mod preflight;
 mod proxies;
 mod pulse;
+pub(crate) mod readers;
 mod reload;
 mod service;
 mod services;
@@ -160,7 +162,7 @@ pub async fn run(mut config: Config, outside: Outside) -> Result<(), DaemonError
         file_handles: file_handles.clone(),
         pulse: pulse.clone(),
     };
-    let mut services = Services::new(common, Arc::clone(&board));
+    let mut services = Services::new(common, Arc::clone(&board), tor.keyring.clone());
     let (mut backends_files, watcher) = backends_files::watching();
     let take_snapshot = {
         let board = Arc::clone(&board);
@@ -236,7 +238,7 @@ pub async fn run(mut config: Config, outside: Outside) -> Result<(), DaemonError
                 Order::Backend(order) => services.obey(order),
             },
             Some(changed) = backends_files.changed() => {
-                backends_files.apply(changed, &mut config, &services, &board);
+                backends_files.apply(changed, &mut config, &mut services, &board);
             }
             () = beat.next() => {}
             ended = tasks.join_next() => return Err(DaemonError::Ended(in_words(ended))),

@@ -133,6 +133,8 @@ pub struct Handle {
 enum Order {
     /// See [`Handle::replace`].
     Replace(SessionId),
+    /// See [`Handle::renew`].
+    Renew,
     /// See [`Handle::reconfigure`].
     Reconfigure(Settings),
     /// See [`Handle::answer`].
@@ -185,6 +187,12 @@ impl Handle {
     /// seconds. Points that the instance does not have are ignored.
     pub fn replace(&self, session: SessionId) {
         self.give(Order::Replace(session));
+    }
+
+    /// Somebody who knows the points must no longer reach the instance: it
+    /// establishes others, and gives the old ones up soon after those stand.
+    pub fn renew(&self) {
+        self.give(Order::Renew);
     }
 
     /// Other settings. Points are added, or surplus ones retire; the limits

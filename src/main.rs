@@ -6,8 +6,8 @@ use clap::Parser as _;
 use onionbraid::admin::orders::BackendOrder;
 use onionbraid::cli::{BackendVerb, BackendWord, Cli, Command, ConfigCommand};
 use onionbraid::commands::{
-    as_user, backend, backend_config, backup, certificate, check, config, descriptor, generate,
-    healthcheck, import, keys, kubernetes, reload, restore, run, status,
+    as_user, backend, backend_config, backup, certificate, check, clients, config, descriptor,
+    generate, healthcheck, import, keys, kubernetes, reload, restore, run, status,
 };
 use onionbraid_balancer::operator::Verb;
 
@@ -26,14 +26,22 @@ fn main() -> ExitCode {
             backend::backend(&word.config.files, &service, &name, order)
         }
         Command::Healthcheck(config) => healthcheck::healthcheck(&config.files),
-        Command::BackendConfig { service, program, out, config } => {
-            backend_config::backend_config(&service, program, out.as_deref(), &config.files)
+        Command::BackendConfig { service, program, backend, out, config } => {
+            let backend = backend.as_deref();
+            backend_config::backend_config(
+                &service,
+                program,
+                backend,
+                out.as_deref(),
+                &config.files,
+            )
         }
         Command::Kubernetes(args) => kubernetes::kubernetes(&args),
         Command::AsUser { user, group, arguments } => as_user::as_user(user, group, &arguments),
         Command::Generate(command) => generate::generate(&command),
         Command::Certificate(command) => certificate::certificate(&command),
         Command::Keys(command) => keys::keys(&command),
+        Command::Clients(command) => clients::clients(&command),
         Command::Import(command) => import::import(&command),
         Command::Backup(args) => backup::backup(&args),
         Command::Restore(args) => restore::restore(&args),

@@ -10,6 +10,7 @@ pub mod descriptor;
 pub mod fetch;
 pub mod held;
 pub mod hsdirs;
+pub(crate) mod keyring;
 pub mod keys;
 pub mod network;
 pub mod probe;

@@ -12,6 +12,8 @@ mod backends_file;
 mod backup;
 #[path = "cli/certificate.rs"]
 mod certificate;
+#[path = "cli/clients.rs"]
+mod clients;
 #[path = "cli/delivered.rs"]
 mod delivered;
 #[path = "cli/first_run.rs"]

@@ -73,6 +73,7 @@ fn ours(points: u8) -> Anatomy {
             ..Capabilities::default()
         },
         puzzle: None,
+        access: onionbraid_balancer::onion::Access::Everybody,
     };
     let identity = HsIdKeypair::from(ed25519::ExpandedKeypair::from(&keypair));
     let signed = descriptor::build(&identity, &publication, 1000.into(), 50_000).unwrap();

@@ -49,6 +49,7 @@ pub(crate) fn build() -> Result<()> {
         points: (0..MAX_INTRO_POINTS).map(point).collect::<Result<_>>()?,
         capabilities: Capabilities::default(),
         puzzle: None,
+        access: onionbraid_balancer::onion::Access::Everybody,
     };
     let mut times = Vec::new();
     for _ in 0..RUNS {

@@ -34,6 +34,9 @@ _onionbraid() {
             onionbraid,check)
                 cmd="onionbraid__subcmd__check"
                 ;;
+            onionbraid,clients)
+                cmd="onionbraid__subcmd__clients"
+                ;;
             onionbraid,config)
                 cmd="onionbraid__subcmd__config"
                 ;;
@@ -118,6 +121,30 @@ _onionbraid() {
             onionbraid__subcmd__certificate__subcmd__help,self-signed)
                 cmd="onionbraid__subcmd__certificate__subcmd__help__subcmd__self__subcmd__signed"
                 ;;
+            onionbraid__subcmd__clients,add)
+                cmd="onionbraid__subcmd__clients__subcmd__add"
+                ;;
+            onionbraid__subcmd__clients,help)
+                cmd="onionbraid__subcmd__clients__subcmd__help"
+                ;;
+            onionbraid__subcmd__clients,list)
+                cmd="onionbraid__subcmd__clients__subcmd__list"
+                ;;
+            onionbraid__subcmd__clients,remove)
+                cmd="onionbraid__subcmd__clients__subcmd__remove"
+                ;;
+            onionbraid__subcmd__clients__subcmd__help,add)
+                cmd="onionbraid__subcmd__clients__subcmd__help__subcmd__add"
+                ;;
+            onionbraid__subcmd__clients__subcmd__help,help)
+                cmd="onionbraid__subcmd__clients__subcmd__help__subcmd__help"
+                ;;
+            onionbraid__subcmd__clients__subcmd__help,list)
+                cmd="onionbraid__subcmd__clients__subcmd__help__subcmd__list"
+                ;;
+            onionbraid__subcmd__clients__subcmd__help,remove)
+                cmd="onionbraid__subcmd__clients__subcmd__help__subcmd__remove"
+                ;;
             onionbraid__subcmd__config,example)
                 cmd="onionbraid__subcmd__config__subcmd__example"
                 ;;
@@ -178,6 +205,9 @@ _onionbraid() {
             onionbraid__subcmd__help,check)
                 cmd="onionbraid__subcmd__help__subcmd__check"
                 ;;
+            onionbraid__subcmd__help,clients)
+                cmd="onionbraid__subcmd__help__subcmd__clients"
+                ;;
             onionbraid__subcmd__help,config)
                 cmd="onionbraid__subcmd__help__subcmd__config"
                 ;;
@@ -231,6 +261,15 @@ _onionbraid() {
                 ;;
             onionbraid__subcmd__help__subcmd__certificate,self-signed)
                 cmd="onionbraid__subcmd__help__subcmd__certificate__subcmd__self__subcmd__signed"
+                ;;
+            onionbraid__subcmd__help__subcmd__clients,add)
+                cmd="onionbraid__subcmd__help__subcmd__clients__subcmd__add"
+                ;;
+            onionbraid__subcmd__help__subcmd__clients,list)
+                cmd="onionbraid__subcmd__help__subcmd__clients__subcmd__list"
+                ;;
+            onionbraid__subcmd__help__subcmd__clients,remove)
+                cmd="onionbraid__subcmd__help__subcmd__clients__subcmd__remove"
                 ;;
             onionbraid__subcmd__help__subcmd__config,example)
                 cmd="onionbraid__subcmd__help__subcmd__config__subcmd__example"
@@ -329,7 +368,7 @@ _onionbraid() {
 
     case "${cmd}" in
         onionbraid)
-            opts="-h -V --help --version run check status reload backend healthcheck backend-config kubernetes certificate keys import backup restore descriptor config generate as-user help"
+            opts="-h -V --help --version run check status reload backend healthcheck backend-config kubernetes certificate keys clients import backup restore descriptor config generate as-user help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -371,7 +410,7 @@ _onionbraid() {
             return 0
             ;;
         onionbraid__subcmd__backend__subcmd__config)
-            opts="-c -h --for --out --config --help"
+            opts="-c -h --for --backend --out --config --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -379,6 +418,10 @@ _onionbraid() {
             case "${prev}" in
                 --for)
                     COMPREPLY=($(compgen -W "tor onionbraid" -- "${cur}"))
+                    return 0
+                    ;;
+                --backend)
+                    COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
                 --out)
@@ -754,6 +797,164 @@ _onionbraid() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        onionbraid__subcmd__clients)
+            opts="-h --help add list remove help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        onionbraid__subcmd__clients__subcmd__add)
+            opts="-c -h --key --out --config --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --key)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --out)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -c)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        onionbraid__subcmd__clients__subcmd__help)
+            opts="add list remove help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        onionbraid__subcmd__clients__subcmd__help__subcmd__add)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        onionbraid__subcmd__clients__subcmd__help__subcmd__help)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        onionbraid__subcmd__clients__subcmd__help__subcmd__list)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        onionbraid__subcmd__clients__subcmd__help__subcmd__remove)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        onionbraid__subcmd__clients__subcmd__list)
+            opts="-c -h --config --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -c)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        onionbraid__subcmd__clients__subcmd__remove)
+            opts="-c -h --config --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -c)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         onionbraid__subcmd__config)
             opts="-h --help example schema show help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
@@ -1039,7 +1240,7 @@ _onionbraid() {
             return 0
             ;;
         onionbraid__subcmd__help)
-            opts="run check status reload backend healthcheck backend-config kubernetes certificate keys import backup restore descriptor config generate as-user help"
+            opts="run check status reload backend healthcheck backend-config kubernetes certificate keys clients import backup restore descriptor config generate as-user help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1209,6 +1410,62 @@ _onionbraid() {
         onionbraid__subcmd__help__subcmd__check)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        onionbraid__subcmd__help__subcmd__clients)
+            opts="add list remove"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        onionbraid__subcmd__help__subcmd__clients__subcmd__add)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        onionbraid__subcmd__help__subcmd__clients__subcmd__list)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        onionbraid__subcmd__help__subcmd__clients__subcmd__remove)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi

@@ -15,9 +15,10 @@ use toml::{Table, Value};
 use super::keys::{no_key, owner, service_address};
 use super::{Failure, finish, remark, service};
 use crate::cli::BackendProgram;
-use crate::config::{self, ServiceConfig};
+use crate::config::{self, Config, ServiceConfig};
 use crate::exit::Exit;
-use onionbraid_balancer::onion::OnionAddress;
+use crate::tor::keys::{self, ClientSecret};
+use onionbraid_balancer::onion::{ClientKey, OnionAddress};
 use onionbraid_proxy::rules::{Origin, PortRange, ProxyTarget};
 use onionbraid_proxy::settings::{OriginProtocol, ProxyProtocol};
 
@@ -28,26 +29,36 @@ const MOST_LINES: usize = 32;
 pub fn backend_config(
     name: &str,
     program: BackendProgram,
+    backend: Option<&str>,
     out: Option<&Path>,
     files: &[PathBuf],
 ) -> ExitCode {
-    finish(write(name, program, out, files))
+    finish(write(name, program, backend, out, files))
 }
 
 fn write(
     name: &str,
     program: BackendProgram,
+    backend: Option<&str>,
     out: Option<&Path>,
     files: &[PathBuf],
 ) -> Result<(), Failure> {
     let config = owner::load(files)?;
     let service = service(&config, name)?;
     let address = service_address(&config, service)?.ok_or_else(|| no_key(name))?;
+    let client = backend.map(|backend| client_key(&config, service, backend)).transpose()?;
     let texts = match program {
         BackendProgram::Tor => {
-            vec![("torrc", torrc(service, &address)), ("ob_config", ob_config(service, &address))]
+            let mut texts = vec![
+                ("torrc", torrc(service, &address)),
+                ("ob_config", ob_config(service, &address)),
+            ];
+            texts.extend(client.map(|key| ("publisher.auth", authorized_client(service, key))));
+            texts
         }
-        BackendProgram::Onionbraid => vec![("arti.toml", arti_toml(service, &address))],
+        BackendProgram::Onionbraid => {
+            vec![("arti.toml", arti_toml(service, &address) + &restricted(service, client))]
+        }
     };
     match out {
         None => {
@@ -69,6 +80,56 @@ fn write(
         }
     }
     Ok(())
+}
+
+/// The public half of the `client_key` of a backend, which is made if it is not there.
+fn client_key(config: &Config, service: &ServiceConfig, name: &str) -> Result<ClientKey, Failure> {
+    let backend = service.backends.iter().find(|it| it.name == name).ok_or_else(|| {
+        let text = format!("service \"{}\" lists no backend \"{name}\"", service.nickname);
+        Failure::new(Exit::Usage, text)
+    })?;
+    let file = backend.client_key.as_deref().ok_or_else(|| {
+        let text = format!(
+            "backend \"{name}\" has no `client_key`: say where it is to be, {{ address = \"{}\", name \
+             = \"{name}\", client_key = \"keys/{name}.auth_private\" }}",
+            backend.address
+        );
+        Failure::new(Exit::Configuration, text)
+    })?;
+    let secret = if file.exists() {
+        keys::read_client_secret(file, &backend.address, &config.storage.mistrust)?
+    } else {
+        let secret = ClientSecret::generate(backend.address);
+        let owner = owner::of_state(config).map(|owner| (owner.user, owner.group));
+        secret.write_new(file, owner)?;
+        remark(&format!("The new key lies in {}.", file.display()));
+        secret
+    };
+    secret.public().ok_or_else(|| Failure::new(Exit::Permission, "the key cannot be used"))
+}
+
+/// What a C tor has to know of who may read its descriptor.
+fn authorized_client(service: &ServiceConfig, key: ClientKey) -> String {
+    // tor reads nothing but the key there.
+    remark(&format!(
+        "publisher.auth lets this publisher alone read the backend's descriptor, once it lies in \
+         /var/lib/tor/{}-backend/authorized_clients/ there, with mode 600, as tor's.",
+        service.nickname
+    ));
+    format!("{key}\n")
+}
+
+/// The same for another onionbraid.
+fn restricted(service: &ServiceConfig, key: Option<ClientKey>) -> String {
+    key.map_or_else(String::new, |key| {
+        format!(
+            "# Its own descriptor is for the publisher alone.\n\
+             [onion_services.\"{}\".restricted_discovery]\n\
+             enabled = true\n\
+             static_keys.publisher = \"{key}\"\n",
+            service.nickname
+        )
+    })
 }
 
 fn write_new(directory: &Path, texts: &[(&str, String)]) -> io::Result<()> {

@@ -6,6 +6,7 @@
 
 mod advice;
 mod certificates;
+mod closed;
 mod exposed;
 mod hints;
 mod online;
@@ -39,6 +40,7 @@ fn write_check(files: &[PathBuf], online: bool, out: &mut impl Write) -> Result<
     write_whole(&config, out)?;
     let mut warnings = config.warnings.clone();
     warnings.extend(exposed::warnings(&config));
+    warnings.extend(closed::warnings(&config));
     let mut hints = Vec::new();
     let clear = daemon::preflight(&config).map_err(|obstacles| Failure::from(&obstacles))?;
     let keys = keys::open_existing(&config.storage)?;
@@ -96,6 +98,9 @@ fn write_check(files: &[PathBuf], online: bool, out: &mut impl Write) -> Result<
     }
     if clear.running {
         writeln!(out, "A daemon is running on this state directory.")?;
+    }
+    if let Some(nobody) = closed::nobody(&config) {
+        return Err(nobody);
     }
     writeln!(out, "The configuration is good.")?;
     if !online {
@@ -172,6 +177,7 @@ fn write_service(
         }
         None => writeln!(out, "    address: none yet")?,
     }
+    closed::write(service, out)?;
     if service.local_instances > 0 {
         writeln!(
             out,
@@ -190,7 +196,8 @@ fn write_service(
     }
     for backend in &service.backends {
         let weight = backend.weight;
-        writeln!(out, "    backend {}: {} (weight {weight})", backend.name, backend.address)?;
+        let key = if backend.client_key.is_some() { ", read with its client_key" } else { "" };
+        writeln!(out, "    backend {}: {} (weight {weight}{key})", backend.name, backend.address)?;
     }
     if let Some(probe) = &service.probe {
         let interval = humantime::format_duration(probe.interval.unwrap_or(Probe::IN_DOUBT));

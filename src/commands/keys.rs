@@ -76,10 +76,11 @@ fn import(name: &str, path: &Path, files: &[PathBuf]) -> Result<OnionAddress, Fa
             Imported::Already => remark("The service has this key already."),
         }
     }
-    if restricts_clients(path) {
+    if restricts_clients(path) && service.restricted_discovery.is_none() {
         remark(
-            "Warning: its authorized_clients let some clients in and no others. Restricted \
-             discovery is not built yet in this version, so everybody could reach the service.",
+            "Warning: its authorized_clients let some clients in and no others. Here \
+             `restricted_discovery` says who may find the service; without it everybody could \
+             reach it.",
         );
     }
     Ok(address)

@@ -9,8 +9,10 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::{Failure, remark};
 use crate::config::{Config, Environment};
+use crate::daemon::readers;
 use crate::exit::Exit;
 use crate::tor::bootstrap::{Tor, TorError};
+use crate::tor::keys;
 use crate::tor::network::Network;
 use crate::tor::watch::watch;
 
@@ -43,7 +45,7 @@ pub(crate) fn with_network<T>(
     let result = runtime.block_on(async {
         let interrupted = interrupted()?;
         tokio::select! {
-            result = connect_and(&directories, work) => result,
+            result = connect_and(&directories, config, work) => result,
             failure = interrupted => Err(failure),
             () = directories.lock.wanted() => {
                 let text = "a daemon starts with the same state directory; ask again, and it answers";
@@ -59,9 +61,13 @@ pub(crate) fn with_network<T>(
 
 async fn connect_and<T>(
     directories: &Directories,
+    config: &Config,
     work: impl AsyncFnOnce(Network) -> T,
 ) -> Result<T, Failure> {
     let tor = Tor::new(directories.tor.clone(), None)?;
+    if let Ok(keys) = keys::open_existing(&config.storage) {
+        tor.keyring.replace(readers::of_all(&config.services, &keys));
+    }
     remark(&format!("connecting to Tor with {} ...", directories.guards));
     let ready = async {
         tokio::select! {

@@ -103,7 +103,8 @@ mod tests {
         assert_eq!(check_addresses([(&a, Some(address(3)))]), Ok(()));
         let expected = AddressError::OwnFrontend { nickname: "a".into() };
         assert_eq!(check_addresses([(&a, Some(address(2)))]), Err(expected));
-        let backend = RemoteBackend { address: address(4), name: "b".into(), weight: 1 };
+        let backend =
+            RemoteBackend { address: address(4), name: "b".into(), weight: 1, client_key: None };
         a.backends = vec![backend];
         let expected = AddressError::OwnBackend { nickname: "a".into(), backend: "b".into() };
         assert_eq!(check_addresses([(&a, Some(address(4)))]), Err(expected));

@@ -21,6 +21,9 @@ pub struct RemoteBackend {
     /// Its share of the introduction points against other backends, 0 to 100.
     /// 0 takes it out of use.
     pub weight: u16,
+    /// The file with the key that its descriptors are read with, absolute; `None`:
+    /// they are for everybody.
+    pub client_key: Option<PathBuf>,
 }
 
 /// A file that lists more backends of a service.
@@ -88,7 +91,7 @@ fn backend(index: usize, entry: &Item<'_>, report: &mut Report) -> Option<Remote
         let wanted = "an onion address, or { address = \"....onion\", name = \"...\", weight = 1 }";
         entry.text(wanted, report)?;
         let address = address(entry, report)?;
-        return Some(RemoteBackend { address, name: default_name, weight: 1 });
+        return Some(RemoteBackend { address, name: default_name, weight: 1, client_key: None });
     };
     let mut table = entry.table(report)?;
     let address = match table.get("address") {
@@ -106,8 +109,13 @@ fn backend(index: usize, entry: &Item<'_>, report: &mut Report) -> Option<Remote
         Some(item) => item.integer(0..=100, report),
         None => Some(1),
     };
+    let client_key = table.get("client_key").map(|item| {
+        let path = storage::expand(&item, report)?;
+        Some(files::beside(&item, &path))
+    });
     table.finish(report);
-    Some(RemoteBackend { address: address?, name: name?, weight: weight? })
+    let client_key = client_key.map_or(Some(None), |path| path.map(Some));
+    Some(RemoteBackend { address: address?, name: name?, weight: weight?, client_key: client_key? })
 }
 
 /// Reads one onion address.

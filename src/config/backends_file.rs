@@ -157,7 +157,12 @@ mod tests {
     }
 
     fn service() -> ServiceConfig {
-        let listed = RemoteBackend { address: address(1), name: "berlin".into(), weight: 1 };
+        let listed = RemoteBackend {
+            address: address(1),
+            name: "berlin".into(),
+            weight: 1,
+            client_key: None,
+        };
         let file = BackendsFile { path: "/etc/onionbraid/more.toml".into(), listed: 1 };
         ServiceConfig {
             backends: vec![listed],

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use toml::{Table, Value};
 
 use super::difference::Difference;
-use super::units::table;
+use super::units::path;
 use super::{Config, RemoteBackend, ServiceConfig};
 
 /// So many characters of a value are shown.
@@ -25,6 +25,11 @@ impl Config {
             };
             let key = format!("onion_services.{nickname}.backends_file");
             in_array(&key, &listed(before), &listed(after), &mut all);
+            let clients = |it: &ServiceConfig| it.restricted_discovery.as_ref().map(|it| it.keys());
+            if clients(before) != clients(after) && clients(before).is_some() {
+                let key = format!("onion_services.{nickname}.restricted_discovery");
+                all.push(Difference { key, what: "other clients".to_owned() });
+            }
         }
         all
     }
@@ -33,11 +38,14 @@ impl Config {
 impl RemoteBackend {
     /// As a file lists it.
     pub(crate) fn to_toml(&self) -> Value {
-        table([
+        let client_key = self.client_key.as_deref().map(|file| ("client_key", path(file)));
+        let entries = [
             ("address", self.address.to_string().into()),
             ("name", self.name.clone().into()),
             ("weight", i64::from(self.weight).into()),
-        ])
+        ];
+        let entries = entries.into_iter().chain(client_key);
+        entries.map(|(key, value)| (key.to_owned(), value)).collect::<Table>().into()
     }
 }
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use tor_hsservice::HsNickname;
 
 use super::backends::{self, BackendsFile, RemoteBackend};
+use super::clients::{self, RestrictedDiscovery};
 use super::document::{Node, Table, Value};
 use super::error::{ConfigError, KeyPath, Report, Wanted};
 use super::files;
@@ -42,6 +43,8 @@ pub struct ServiceConfig {
     /// What the introduction points are asked to let through; `None` leaves it
     /// to them.
     pub rate_limit_at_intro: Option<RateLimit>,
+    /// Who may find it; `None`: everybody who knows its address.
+    pub restricted_discovery: Option<RestrictedDiscovery>,
     /// Whether clients are asked for work while many come.
     pub pow: ProofOfWork,
     /// Where the streams of the local instances go.
@@ -94,6 +97,7 @@ impl ServiceConfig {
             max_concurrent_streams_per_circuit: 65535,
             max_streams_close_circuit: true,
             rate_limit_at_intro: None,
+            restricted_discovery: None,
             pow: ProofOfWork::default(),
             proxy_ports: ProxyRules::default(),
             http: Arc::default(),
@@ -240,7 +244,8 @@ fn keys(
     }
     let limit_at_intro = table.get("rate_limit_at_intro");
     config.rate_limit_at_intro = limit_at_intro.as_ref().and_then(|it| rate_limit(it, report));
-    not_needed_keys_of_arti(table, report);
+    let restricted = table.get("restricted_discovery");
+    config.restricted_discovery = restricted.and_then(|item| clients::read(&item, report));
 
     let http = http::read(table.get("http"), report);
     let ports = table.get("proxy_ports");
@@ -416,24 +421,4 @@ fn auto_or_not<T>(
 
 fn publishers(item: &Item<'_>, report: &mut Report) -> Option<Publishers> {
     item.word(&[("one", Publishers::One), ("several", Publishers::Several)], report)
-}
-
-/// Keys of Arti's that are not needed here, or refused until they are built.
-fn not_needed_keys_of_arti(table: &mut Reader<'_>, report: &mut Report) {
-    let Some(item) = table.get("restricted_discovery") else { return };
-    let Some(mut restricted) = item.table(report) else { return };
-    if let Some(item) = restricted.get("enabled")
-        && item.boolean(report) == Some(true)
-    {
-        item.wrong(
-            "restricted discovery is not built yet in this version, and without it everybody \
-             could reach the service: run it with arti or C tor for now",
-            report,
-        );
-    }
-    for key in ["watch_configuration", "static_keys", "key_dirs"] {
-        // Without `enabled` these do nothing in Arti either.
-        restricted.get(key);
-    }
-    restricted.finish(report);
 }

@@ -5,8 +5,8 @@ use toml::{Table, Value};
 
 use super::units::{path, table};
 use super::{
-    Config, Probe, ProofOfWork, RemoteBackend, ServiceConfig, Shutdown, http, keys, logging, ports,
-    units,
+    Config, Probe, ProofOfWork, RemoteBackend, RestrictedDiscovery, ServiceConfig, Shutdown, http,
+    keys, logging, ports, units,
 };
 use onionbraid_balancer::{Distinct, Links, Publishers};
 use onionbraid_proxy::rules::{PortRange, ProxyRule, ProxyRules};
@@ -82,6 +82,10 @@ impl ServiceConfig {
                 [("rate", i64::from(limit.rate).into()), ("burst", i64::from(limit.burst).into())];
             entries.push(("rate_limit_at_intro", table(limit)));
         }
+        let restricted = self.restricted_discovery.as_ref();
+        let restricted = restricted
+            .map_or_else(|| table([("enabled", false.into())]), RestrictedDiscovery::to_toml);
+        entries.push(("restricted_discovery", restricted));
         entries.extend(self.pow.to_toml());
         entries.push(("proxy_ports", proxy_ports(&self.proxy_ports).into()));
         entries.push(("http", http::to_toml(&self.http, &self.proxy_ports).into()));
@@ -121,6 +125,22 @@ impl ServiceConfig {
         };
         entries.push(("publishers", publishers.into()));
         entries.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
+    }
+}
+
+impl RestrictedDiscovery {
+    fn to_toml(&self) -> Value {
+        let keys = self.static_keys.iter();
+        let keys = keys.map(|(name, key)| (name.clone(), key.to_string().into()));
+        let directories = self.key_dirs.iter().map(|directory| {
+            let trust = ("dangerously_trust_everyone", directory.trust_everyone.into());
+            table([("path", path(&directory.path)), ("permissions", table([trust]))])
+        });
+        table([
+            ("enabled", true.into()),
+            ("static_keys", keys.collect::<Table>().into()),
+            ("key_dirs", directories.collect::<Vec<_>>().into()),
+        ])
     }
 }
 

@@ -1,19 +1,22 @@
-//! Files of more backends (`backends_file`): looked at every second, read again when
-//! they have changed, and what they list put into force.
+//! Files that others write while the daemon runs: of more backends (`backends_file`)
+//! and of clients (`restricted_discovery.key_dirs`). They are looked at every second,
+//! read again when they have changed, and what they list is put into force.
 //!
-//! A mistake in a file changes nothing; status says what it is, and the log
-//! once, without what is written there.
+//! A mistake in a file of backends changes nothing, one in a client's file keeps this
+//! client out; status says what it is, and the log once, without what is written there.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
+use tokio::task::block_in_place;
 use tor_hsservice::HsNickname;
 
-use crate::causes::on_one_line;
+use crate::causes::{in_one_line, on_one_line};
 use crate::clock::now;
-use crate::config::{BackendsFile, Config, ConfigErrors, ServiceConfig};
+use crate::config::{BackendsFile, Config, ConfigErrors, KeyDir, ServiceConfig, Shutdown};
 use crate::observe::counted;
 use crate::throttle::Throttle;
 
@@ -24,14 +27,27 @@ use super::snapshot::Board;
 /// The log is told of mistakes no more often, whatever else writes the file.
 const LOG_EVERY: Duration = Duration::from_secs(60);
 
-/// The files that are watched, by their services.
-type Watched = BTreeMap<HsNickname, BackendsFile>;
+/// What is watched, by its service.
+type Watched = BTreeMap<(HsNickname, Kind), Source>;
 
-/// A file has changed.
-pub(super) struct Changed {
-    nickname: HsNickname,
-    file: BackendsFile,
-    text: Result<String, ConfigErrors>,
+/// What files list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Kind {
+    Backends,
+    Clients,
+}
+
+/// Files that list something.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Source {
+    Backends(BackendsFile),
+    Clients(Vec<KeyDir>),
+}
+
+/// Something has changed.
+pub(super) enum Changed {
+    Backends { nickname: HsNickname, file: BackendsFile, text: Result<String, ConfigErrors> },
+    Clients { nickname: HsNickname },
 }
 
 /// The files of all services, as the daemon sees them.
@@ -39,7 +55,7 @@ pub(super) struct BackendsFiles {
     watched: watch::Sender<Watched>,
     changes: mpsc::Receiver<Changed>,
     /// What the log says of the mistakes of each.
-    logged: BTreeMap<HsNickname, Throttle>,
+    logged: BTreeMap<(HsNickname, Kind), Throttle>,
 }
 
 /// Looks at the files.
@@ -60,12 +76,20 @@ impl BackendsFiles {
     /// The files of these services are watched from now on, and no others. What they
     /// listed when the configuration was read is in force.
     pub(super) fn follow(&mut self, services: &[ServiceConfig], board: &Board) {
-        let enabled = services.iter().filter(|service| service.enabled);
-        let watched: Watched = enabled
-            .filter_map(|it| Some((it.nickname.clone(), it.backends_file.clone()?)))
-            .collect();
-        self.logged.retain(|nickname, _| watched.contains_key(nickname));
-        board.backends_files(watched.keys().map(ToString::to_string));
+        let enabled = || services.iter().filter(|service| service.enabled);
+        let backends = enabled().filter_map(|it| {
+            let file = Source::Backends(it.backends_file.clone()?);
+            Some(((it.nickname.clone(), Kind::Backends), file))
+        });
+        let clients = enabled().filter_map(|it| {
+            let directories = it.restricted_discovery.as_ref()?.key_dirs.clone();
+            Some(((it.nickname.clone(), Kind::Clients), Source::Clients(directories)))
+        });
+        let watched: Watched = backends.chain(clients).collect();
+        self.logged.retain(|which, _| watched.contains_key(which));
+        let backends = watched.keys().filter(|(_, kind)| *kind == Kind::Backends);
+        board.backends_files(backends.map(|(nickname, _)| nickname.to_string()));
+        board.clients_files(watched.keys().map(|(nickname, _)| nickname.as_ref()));
         self.watched.send_replace(watched);
     }
 
@@ -74,46 +98,107 @@ impl BackendsFiles {
         self.changes.recv().await
     }
 
-    /// Puts into force what a file lists now, if nothing is wrong with it.
+    /// Puts into force what files list now.
     pub(super) fn apply(
         &mut self,
         changed: Changed,
         config: &mut Config,
-        services: &Services,
+        services: &mut Services,
         board: &Board,
     ) {
-        let Changed { nickname, file, text } = changed;
+        let (Changed::Backends { nickname, .. } | Changed::Clients { nickname }) = &changed;
         let mut all = config.services.iter_mut();
-        let Some(service) = all.find(|it| it.nickname == nickname && it.enabled) else { return };
-        if service.backends_file.as_ref() != Some(&file) {
-            return;
+        let found = all.find(|it| it.nickname == *nickname && it.enabled);
+        let Some(service) = found else { return };
+        match changed {
+            Changed::Backends { nickname, file, text } => {
+                if service.backends_file.as_ref() == Some(&file) {
+                    let outcome = backends(service, text, config.shutdown, services);
+                    if let Err((place, _)) = &outcome
+                        && self.may_log((nickname.clone(), Kind::Backends))
+                    {
+                        tracing::error!(
+                            service = %nickname,
+                            place,
+                            "backends file is wrong; keeping its backends as they were"
+                        );
+                    }
+                    board.backends_file(nickname.as_ref(), outcome.err().map(|(_, text)| text));
+                }
+            }
+            Changed::Clients { nickname } => {
+                let problem = clients(service, config.shutdown, services);
+                if problem.is_some() && self.may_log((nickname.clone(), Kind::Clients)) {
+                    tracing::error!(
+                        service = %nickname,
+                        "not every client that its files list is let in; see the status"
+                    );
+                }
+                board.clients_file(nickname.as_ref(), problem);
+            }
         }
-        let new = text.and_then(|text| service.with_backends_file(&text));
-        let outcome = match new {
-            Ok(new) if new == *service => Ok(()),
-            Ok(new) => services
-                .change(&new, config.shutdown)
-                .map(|()| {
-                    let backends = new.backends_of_file().len();
-                    tracing::info!(service = %nickname, backends, "backends file read again");
-                    *service = new;
-                })
-                .map_err(|error| (String::new(), error.to_string())),
-            Err(errors) => Err(brief(&errors)),
-        };
-        let throttle =
-            self.logged.entry(nickname.clone()).or_insert_with(|| Throttle::new(LOG_EVERY));
-        if let Err((place, _)) = &outcome
-            && throttle.permits(now().monotonic).is_some()
-        {
-            tracing::error!(
-                service = %nickname,
-                place,
-                "backends file is wrong; keeping its backends as they were"
-            );
-        }
-        board.backends_file(nickname.as_ref(), outcome.err().map(|(_, text)| text));
     }
+
+    fn may_log(&mut self, which: (HsNickname, Kind)) -> bool {
+        let throttle = self.logged.entry(which).or_insert_with(|| Throttle::new(LOG_EVERY));
+        throttle.permits(now().monotonic).is_some()
+    }
+}
+
+/// Puts into force which backends a file lists; where its first mistake is, and what it
+/// is, if there is one.
+fn backends(
+    service: &mut ServiceConfig,
+    text: Result<String, ConfigErrors>,
+    times: Shutdown,
+    services: &mut Services,
+) -> Result<(), (String, String)> {
+    let new = text.and_then(|text| service.with_backends_file(&text));
+    let new = new.map_err(|errors| brief(&errors))?;
+    if new == *service {
+        return Ok(());
+    }
+    let wrong = |problem: String| (String::new(), problem);
+    if let Some(problem) = new.too_many_clients() {
+        return Err(wrong(problem));
+    }
+    services.change(&new, times).map_err(|error| wrong(in_one_line(&error)))?;
+    let (nickname, backends) = (&new.nickname, new.backends_of_file().len());
+    tracing::info!(service = %nickname, backends, "backends file read again");
+    *service = new;
+    Ok(())
+}
+
+/// Puts into force which clients the directories list; what is wrong with them, if
+/// something is.
+fn clients(
+    service: &mut ServiceConfig,
+    times: Shutdown,
+    services: &mut Services,
+) -> Option<String> {
+    // Short files, and few: what was seen to change is read here and now, so that no
+    // client that was taken out meanwhile stays in.
+    let restricted = service.restricted_discovery.as_ref()?;
+    let (read, mut problems) = block_in_place(|| restricted.read_again());
+    let new = ServiceConfig { restricted_discovery: Some(read), ..service.clone() };
+    if let Some(problem) = new.too_many_clients() {
+        return Some(format!("{problem}; the clients stay as they were"));
+    }
+    if new != *service {
+        match services.change(&new, times) {
+            Ok(()) => {
+                let (nickname, clients) = (&new.nickname, new.access().clients());
+                tracing::info!(service = %nickname, clients, "clients read again");
+                *service = new;
+            }
+            Err(error) => problems.push(in_one_line(&error)),
+        }
+    }
+    let first = problems.first()?;
+    Some(match problems.len() - 1 {
+        0 => first.clone(),
+        more => format!("{first}; and {}", counted(more, "more problem")),
+    })
 }
 
 /// Where the first of the mistakes is, for the log, and what it is, for the status.
@@ -127,12 +212,43 @@ fn brief(errors: &ConfigErrors) -> (String, String) {
     (first.place_and_key(), text)
 }
 
+impl Source {
+    /// Everything that is looked at.
+    fn paths(&self) -> Vec<PathBuf> {
+        match self {
+            Self::Backends(file) => vec![file.path.clone()],
+            Self::Clients(directories) => {
+                let files = |directory: &KeyDir| directory.files().unwrap_or_default();
+                let paths = directories
+                    .iter()
+                    .flat_map(|it| std::iter::once(it.path.clone()).chain(files(it).into_values()));
+                paths.collect()
+            }
+        }
+    }
+
+    /// What has changed, if something has and is at rest.
+    fn changed(&self, nickname: &HsNickname, seen: &mut Seen) -> Option<Changed> {
+        let paths = self.paths();
+        let paths: Vec<&Path> = paths.iter().map(PathBuf::as_path).collect();
+        seen.read_again(&paths, || {
+            let nickname = nickname.clone();
+            match self {
+                Self::Backends(file) => {
+                    Changed::Backends { nickname, file: file.clone(), text: file.text() }
+                }
+                Self::Clients(_) => Changed::Clients { nickname },
+            }
+        })
+    }
+}
+
 impl Watcher {
     /// Looks, again and again.
     pub(super) async fn run(mut self) -> Infallible {
         let mut next = tokio::time::interval(EVERY);
         next.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let mut seen: BTreeMap<HsNickname, Seen> = BTreeMap::new();
+        let mut seen: BTreeMap<(HsNickname, Kind), Seen> = BTreeMap::new();
         loop {
             tokio::select! {
                 _ = next.tick() => {}
@@ -157,39 +273,36 @@ impl Watcher {
 }
 
 fn look_at_all(
-    mut seen: BTreeMap<HsNickname, Seen>,
+    mut seen: BTreeMap<(HsNickname, Kind), Seen>,
     watched: Watched,
-) -> (BTreeMap<HsNickname, Seen>, Vec<Changed>) {
+) -> (BTreeMap<(HsNickname, Kind), Seen>, Vec<Changed>) {
     let mut changes = Vec::new();
-    for (nickname, file) in watched {
-        let seen = seen.entry(nickname.clone()).or_default();
-        if let Some(text) = seen.read_again(&[&file.path], || file.text()) {
-            changes.push(Changed { nickname, file, text });
-        }
+    for (which, source) in watched {
+        let nickname = which.0.clone();
+        changes.extend(source.changed(&nickname, seen.entry(which).or_default()));
     }
     (seen, changes)
 }
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
     use super::*;
 
     /// What is read of the file at each of a few looks, after something was done.
     struct Looks {
         seen: Seen,
-        file: BackendsFile,
+        source: Source,
     }
 
     impl Looks {
         fn at(path: &Path) -> Self {
             let file = BackendsFile { path: path.to_owned(), listed: 0 };
-            Self { seen: Seen::default(), file }
+            Self { seen: Seen::default(), source: Source::Backends(file) }
         }
 
         fn again(&mut self) -> Option<String> {
-            let text = self.seen.read_again(&[&self.file.path], || self.file.text())?;
+            let changed = self.source.changed(&"shop".parse().unwrap(), &mut self.seen)?;
+            let Changed::Backends { text, .. } = changed else { return Some(String::new()) };
             Some(text.unwrap_or_else(|errors| errors.to_string()))
         }
     }
@@ -238,5 +351,24 @@ mod tests {
         let mut looks = Looks::at(Path::new("/dev/zero"));
         looks.again();
         assert!(looks.again().is_some_and(|text| text.contains("no ordinary file")));
+    }
+
+    #[test]
+    fn a_client_that_comes_goes_or_gets_another_key_is_a_change_of_its_directory() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().to_owned();
+        let source = Source::Clients(vec![KeyDir { path: path.clone(), trust_everyone: false }]);
+        let mut looks = Looks { seen: Seen::default(), source };
+        let mut changed = || [looks.again(), looks.again(), looks.again()].map(|it| it.is_some());
+        let once = [false, true, false];
+        assert_eq!(changed(), once);
+        std::fs::write(path.join("alice.auth"), "one").unwrap();
+        assert_eq!(changed(), once);
+        std::fs::write(path.join("alice.auth"), "other").unwrap();
+        assert_eq!(changed(), once);
+        std::fs::rename(path.join("alice.auth"), path.join("bob.auth")).unwrap();
+        assert_eq!(changed(), once);
+        std::fs::remove_file(path.join("bob.auth")).unwrap();
+        assert_eq!(changed(), once);
     }
 }

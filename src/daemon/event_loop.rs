@@ -605,8 +605,12 @@ mod tests {
 
         let reloaded = async {
             let berlin = OnionAddress::from_public_key([1; 32]);
-            config.backends =
-                vec![RemoteBackend { address: berlin, name: "berlin".into(), weight: 3 }];
+            config.backends = vec![RemoteBackend {
+                address: berlin,
+                name: "berlin".into(),
+                weight: 3,
+                client_key: None,
+            }];
             handle.update(config, Shutdown::default());
             while names().len() < 3 {
                 tokio::task::yield_now().await;

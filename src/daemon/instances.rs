@@ -175,6 +175,13 @@ impl Instances {
         }
     }
 
+    /// Somebody who knows the points of one must no longer reach it.
+    pub(super) fn renew(&self, id: BackendId) {
+        if let Some(instance) = self.running.get(&id) {
+            instance.handle.renew();
+        }
+    }
+
     /// Has each answer introductions or not, as the operator's `word` on it wants:
     /// one in maintenance stops at once, one that is drained a while after clients
     /// no longer find its points. When to call it again at the latest.

@@ -115,7 +115,7 @@ fn control_link(service: &str, backend: &str, was_up: bool, news: &LinkNews) {
 pub(super) struct LoggedState {
     state: ServiceState,
     backends: BTreeMap<BackendId, (BackendState, usize)>,
-    problems: [Option<(String, Instant)>; 2],
+    problems: [Option<(String, Instant)>; 3],
 }
 
 /// Failed uploads are told no more often: while nothing can be stored anywhere,
@@ -128,7 +128,11 @@ const AGAIN_AFTER: Duration = Duration::from_secs(10 * 60);
 impl LoggedState {
     /// Of a service that has just started.
     pub(super) fn nothing() -> Self {
-        Self { state: ServiceState::Starting, backends: BTreeMap::new(), problems: [None, None] }
+        Self {
+            state: ServiceState::Starting,
+            backends: BTreeMap::new(),
+            problems: [None, None, None],
+        }
     }
 
     /// A line for everything that has changed.
@@ -155,7 +159,7 @@ impl LoggedState {
         self.backends = told;
     }
 
-    fn tell_problems(&mut self, service: &str, problems: [Option<String>; 2], now: Instant) {
+    fn tell_problems(&mut self, service: &str, problems: [Option<String>; 3], now: Instant) {
         for (told, problem) in self.problems.iter_mut().zip(problems) {
             match (&told, problem) {
                 (None, None) => {}
@@ -320,7 +324,8 @@ mod tests {
         let mut told = LoggedState::nothing();
         let start = crate::clock::now().monotonic;
         let mut tell = |minute: u64, problems: [Option<&str>; 2]| {
-            let problems = problems.map(|problem| problem.map(str::to_owned));
+            let [first, second] = problems.map(|problem| problem.map(str::to_owned));
+            let problems = [first, second, None];
             let now = start + Duration::from_secs(60 * minute);
             lines(|| told.tell_problems("shop", problems, now))
         };

@@ -65,8 +65,12 @@ mod tests {
         service.local_instances = 1;
         let said = nobody_in_use(&service, &memory).unwrap();
         assert!(said.contains("(local-0)") && said.contains("shop local-0 ready"), "{said}");
-        service.backends =
-            vec![RemoteBackend { address: berlin, name: "berlin".into(), weight: 1 }];
+        service.backends = vec![RemoteBackend {
+            address: berlin,
+            name: "berlin".into(),
+            weight: 1,
+            client_key: None,
+        }];
         assert!(nobody_in_use(&service, &memory).unwrap().contains("(local-0, berlin)"));
         service.local_instances = 2;
         assert_eq!(nobody_in_use(&service, &memory), None);

@@ -132,7 +132,7 @@ mod tests {
         let running = services(&[("a", 1), ("b", 2)]);
         let mut wanted = running.clone();
         let address = OnionAddress::from_public_key([9; 32]);
-        let backend = RemoteBackend { address, name: "berlin".into(), weight: 1 };
+        let backend = RemoteBackend { address, name: "berlin".into(), weight: 1, client_key: None };
         wanted.get_mut(&nickname("b")).unwrap().0.backends.push(backend);
         let expected = ReloadPlan { changed: vec![nickname("b")], ..ReloadPlan::default() };
         assert_eq!(plan(&running, &wanted), expected);

@@ -11,6 +11,7 @@ use tor_hsservice::HsNickname;
 use crate::admin::Unanswered;
 use crate::config::{AddressError, Config, ServiceConfig, Shutdown, Storage, check_addresses};
 use crate::exit::{Exit, exit_of};
+use crate::tor::keyring::Keyring;
 use crate::tor::keys::{self, KeyError, Keys};
 use crate::tor::wiped;
 use onionbraid_balancer::onion::OnionAddress;
@@ -20,6 +21,7 @@ use super::certificates::key_check;
 use super::event_loop::{self, ServiceEnded};
 use super::orders::BackendOrderOf;
 use super::out_of_use;
+use super::readers::{self, Readers};
 use super::reload::{self, Wanted};
 use super::service::{Common, PreparedService, ServiceHandle};
 use super::snapshot::Board;
@@ -66,12 +68,19 @@ impl CheckError {
 }
 
 /// Services that can run: nothing about them can go wrong any more.
-pub(super) struct Checked(BTreeMap<HsNickname, (ServiceConfig, Arc<HsIdKeypair>)>);
+pub(super) struct Checked(BTreeMap<HsNickname, CheckedService>);
+
+struct CheckedService {
+    config: ServiceConfig,
+    key: Arc<HsIdKeypair>,
+    /// What reads the descriptors of its backends.
+    readers: Readers,
+}
 
 impl Checked {
     /// Each service, with its address.
     pub(super) fn services(&self) -> impl Iterator<Item = (&ServiceConfig, OnionAddress)> {
-        self.0.values().map(|(config, key)| (config, keys::address(key)))
+        self.0.values().map(|service| (&service.config, keys::address(&service.key)))
     }
 }
 
@@ -96,7 +105,8 @@ pub(super) fn check(
     let with_key = |(service, key): WithKey<'_>| {
         let generate = || wiped(|| keys.generate(&service.nickname).map(Arc::new));
         let key = key.map_or_else(generate, Ok)?;
-        Ok((service.nickname.clone(), (service.clone(), key)))
+        let readers = readers::of_backends(service, &keys)?;
+        Ok((service.nickname.clone(), CheckedService { config: service.clone(), key, readers }))
     };
     Ok(Checked(found.into_iter().map(with_key).collect::<Result<_, KeyError>>()?))
 }
@@ -134,6 +144,7 @@ pub(super) fn look<'a>(
     )?;
     let private = key_check(&config.storage.mistrust);
     for (service, _) in &found {
+        readers::of_backends(service, keys)?;
         setup::check(&service.proxy_ports, &private)
             .map_err(|source| CheckError::Ports { nickname: service.nickname.clone(), source })?;
     }
@@ -144,16 +155,24 @@ pub(super) struct Services {
     common: Common,
     board: Arc<Board>,
     running: BTreeMap<HsNickname, ServiceHandle>,
+    /// What reads descriptors for them that are not for everybody ...
+    readers: BTreeMap<HsNickname, Readers>,
+    /// ... and their keys, which read their own.
+    identities: BTreeMap<HsNickname, Arc<HsIdKeypair>>,
+    /// Where that is put in force.
+    keyring: Keyring,
     /// Those that were told to end, and may not have.
     ending: Vec<ServiceHandle>,
     tasks: JoinSet<Result<(), ServiceEnded>>,
 }
 
 impl Services {
-    pub(super) fn new(common: Common, board: Arc<Board>) -> Self {
-        let (running, ending) = (BTreeMap::new(), Vec::new());
-        Self { common, board, running, ending, tasks: JoinSet::new() }
+    pub(super) fn new(common: Common, board: Arc<Board>, keyring: Keyring) -> Self {
+        let (running, readers, identities) = Default::default();
+        let (ending, tasks) = (Vec::new(), JoinSet::new());
+        Self { common, board, running, readers, identities, keyring, ending, tasks }
     }
+
     pub(super) fn nicknames(&self) -> BTreeSet<HsNickname> {
         self.running.keys().cloned().collect()
     }
@@ -165,8 +184,8 @@ impl Services {
             .running
             .iter()
             .map(|(nickname, service)| (nickname.clone(), (service.config(), service.address)));
-        let to_run = wanted.iter().map(|(nickname, (config, key))| {
-            (nickname.clone(), (config.clone(), keys::address(key)))
+        let to_run = wanted.iter().map(|(nickname, service)| {
+            (nickname.clone(), (service.config.clone(), keys::address(&service.key)))
         });
         let (running, to_run): (BTreeMap<_, Wanted>, BTreeMap<_, Wanted>) =
             (running.collect(), to_run.collect());
@@ -178,7 +197,16 @@ impl Services {
                 self.ending.push(service);
             }
         }
-        for (nickname, (config, key)) in wanted {
+        self.readers.clear();
+        self.identities.clear();
+        let mut own = Vec::new();
+        for (nickname, service) in &wanted {
+            own.extend(readers::of_itself(&service.config, &service.key));
+            self.readers.insert(nickname.clone(), service.readers.clone());
+            self.identities.insert(nickname.clone(), Arc::clone(&service.key));
+        }
+        self.keyring.replace(self.readers.values().flatten().cloned().chain(own));
+        for (nickname, CheckedService { config, key, .. }) in wanted {
             if plan.added.contains(&nickname) {
                 self.start(config, key, times);
             } else if let Some(service) = self.running.get(&nickname) {
@@ -195,14 +223,23 @@ impl Services {
     ///
     /// # Errors
     ///
-    /// If it does not fit the service's address; nothing has changed then.
+    /// If it does not fit the service's address, or a key cannot be read; nothing has
+    /// changed then.
     pub(super) fn change(
-        &self,
+        &mut self,
         config: &ServiceConfig,
         times: Shutdown,
-    ) -> Result<(), AddressError> {
+    ) -> Result<(), CheckError> {
         let Some(service) = self.running.get(&config.nickname) else { return Ok(()) };
         check_addresses([(config, Some(service.address))])?;
+        let keys = keys::open_existing(&*self.common.storage)?;
+        self.readers.insert(config.nickname.clone(), readers::of_backends(config, &keys)?);
+        let own = self.running.iter().filter_map(|(nickname, service)| {
+            let changed = nickname == &config.nickname;
+            let config = if changed { config.clone() } else { service.config() };
+            readers::of_itself(&config, self.identities.get(nickname)?)
+        });
+        self.keyring.replace(self.readers.values().flatten().cloned().chain(own));
         if let Some(warning) = out_of_use(&self.common.storage, config, &service.address) {
             tracing::warn!("{warning}");
         }
@@ -274,7 +311,7 @@ mod tests {
         let environment = Environment::new([("HOME", "/home/user")]);
         let config = Config::from_text(&text, &environment).unwrap();
         let address =
-            |checked: Checked| checked.0.values().map(|(_, key)| keys::address(key)).next();
+            |checked: Checked| checked.0.values().map(|service| keys::address(&service.key)).next();
         let check = |running: &[&str]| {
             let running = running.iter().map(|nickname| nickname.parse().unwrap()).collect();
             check(&config, &config.storage, &running)

@@ -62,6 +62,7 @@ impl Ids {
             max_points: config.max_intro_points,
             distinct: config.distinct_descriptors,
             publishers: config.publishers,
+            access: config.access(),
             links: config.link,
             max_effort: Some(config.pow.max_effort),
             probe_every: config.probe.as_ref().map(|it| it.interval.unwrap_or(Probe::IN_DOUBT)),
@@ -123,6 +124,7 @@ mod tests {
             address: OnionAddress::from_public_key([n; 32]),
             name: name.to_owned(),
             weight: 1,
+            client_key: None,
         }
     }
 

@@ -7,7 +7,7 @@
 //! (counters of instances, the proxies) is in the view as it is, and read when
 //! somebody asks.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -53,6 +53,8 @@ pub(super) struct Board {
     /// What became of the files that list more backends, by the nicknames of their
     /// services.
     backends_files: Mutex<BTreeMap<String, Reload>>,
+    /// What is wrong with the files of services' clients, by the nicknames of those.
+    clients_files: Mutex<BTreeMap<String, String>>,
     /// What clients may have of the process.
     file_handles: FileHandles,
     /// What services have counted before, by their nicknames.
@@ -94,8 +96,17 @@ pub(super) struct AtWork {
 impl Board {
     /// For this Tor client, with no service yet.
     pub(super) fn new(tor: Tor, file_handles: FileHandles) -> Self {
-        let (services, reload, backends_files, past) = Default::default();
-        Self { started: now().wall, tor, services, reload, backends_files, file_handles, past }
+        let (services, reload, backends_files, clients_files, past) = Default::default();
+        Self {
+            started: now().wall,
+            tor,
+            services,
+            reload,
+            backends_files,
+            clients_files,
+            file_handles,
+            past,
+        }
     }
 
     /// Looks at what services count, again and again: rates come from that.
@@ -140,6 +151,21 @@ impl Board {
         self.backends_files.lock().insert(nickname.to_owned(), read);
     }
 
+    /// Files of the clients of these services are watched, and of no others.
+    pub(super) fn clients_files<'a>(&self, nicknames: impl Iterator<Item = &'a str>) {
+        let nicknames: BTreeSet<&str> = nicknames.collect();
+        self.clients_files.lock().retain(|nickname, _| nicknames.contains(nickname.as_str()));
+    }
+
+    /// The files of a service's clients were just read again: what is wrong with them.
+    pub(super) fn clients_file(&self, nickname: &str, problem: Option<String>) {
+        let mut problems = self.clients_files.lock();
+        match problem {
+            Some(problem) => problems.insert(nickname.to_owned(), problem),
+            None => problems.remove(nickname),
+        };
+    }
+
     /// What is known of an address that is published here.
     pub(super) fn here(&self, address: &OnionAddress) -> Here {
         let views = self.views();
@@ -173,6 +199,12 @@ impl Board {
             service.backends_file = read;
         }
         drop(files);
+        let clients = self.clients_files.lock();
+        for service in &mut services {
+            let problem = clients.get(&service.nickname);
+            service.problems.extend(problem.map(|it| format!("restricted_discovery: {it}")));
+        }
+        drop(clients);
         let (past, none, moment) = (self.past.lock(), Past::default(), now().monotonic);
         for service in &mut services {
             past.get(&service.nickname).unwrap_or(&none).complete(service, moment);
@@ -255,6 +287,7 @@ impl ServiceView {
             address: self.address.to_string(),
             state: self.status.state,
             problems: self.status.problems.clone(),
+            clients: self.status.clients,
             several_publishers: self.status.publishers == Publishers::Several,
             backends: self.status.backends.clone(),
             descriptors: self.status.descriptors.clone(),

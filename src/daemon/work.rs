@@ -137,6 +137,7 @@ impl Work {
                 }
             }
             Command::Replace { backend, session } => instances.replace(backend, session),
+            Command::Renew { backend } => instances.renew(backend),
             Command::Inspect { period, hsdir } => self.inspect(period, hsdir),
             Command::Publish(publication) => self.publish(&publication),
         }

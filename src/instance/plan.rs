@@ -44,6 +44,10 @@ const INTRODUCTIONS: std::ops::RangeInclusive<u32> = 16_384..=32_768;
 /// its lifetime of three hours.
 const RETIRE_FOR: Duration = Duration::from_hours(3);
 
+/// The same where somebody must no longer reach it: the others find its successor
+/// in a descriptor, once HSDirs have that.
+const RENEW_WITHIN: Duration = Duration::from_mins(2);
+
 /// How long a point that hangs is kept beside its successor-to-be: some clients
 /// may still get through, and a descriptor with one point less gains nothing.
 const REPLACE_WITHIN: Duration = Duration::from_secs(15);
@@ -221,6 +225,7 @@ impl Plan {
         let slot = self.slots.get(&slot)?;
         let wall = |moment: Instant| now.wall + moment.saturating_duration_since(now.monotonic);
         let retiring_until = match slot.phase {
+            Phase::Serving if slot.retire_for == RENEW_WITHIN => Some(now.wall + RENEW_WITHIN),
             Phase::Serving => None,
             Phase::Retiring { until } => Some(wall(until)),
             Phase::New | Phase::Hanging { .. } => return None,
@@ -251,6 +256,21 @@ impl Plan {
             Phase::Serving => slot.phase = Phase::Hanging { until: now + REPLACE_WITHIN },
             Phase::Hanging { .. } => {}
             Phase::Retiring { until } => *until = (now + REPLACE_WITHIN).min(*until),
+        }
+    }
+
+    /// Somebody knows the points who must not: have others, and give these up soon
+    /// after those stand.
+    pub(super) fn renew(&mut self, now: Instant) {
+        for slot in self.slots.values_mut() {
+            slot.retire_for = RENEW_WITHIN;
+            match &mut slot.phase {
+                // No client knows it.
+                Phase::New => slot.retire_for = RETIRE_FOR,
+                Phase::Serving => slot.expires = slot.expires.min(now),
+                Phase::Hanging { .. } => {}
+                Phase::Retiring { until } => *until = (now + RENEW_WITHIN).min(*until),
+            }
         }
     }
 
@@ -375,7 +395,7 @@ impl Plan {
         if slot.phase == Phase::New {
             return self.abandon(id);
         }
-        slot.phase = Phase::Retiring { until: now + RETIRE_FOR };
+        slot.phase = Phase::Retiring { until: now + slot.retire_for };
         slot.introductions_left = INTRODUCTIONS_WHILE_RETIRING;
     }
 
@@ -392,7 +412,9 @@ impl Plan {
         let trust = Trust::after(0);
         let id = SlotId(self.next);
         self.next += 1;
-        self.slots.insert(id, Slot { relay, phase, circuit, trust, introductions_left, expires });
+        let retire_for = RETIRE_FOR;
+        let slot = Slot { relay, phase, circuit, trust, introductions_left, expires, retire_for };
+        self.slots.insert(id, slot);
         id
     }
 
@@ -622,6 +644,51 @@ mod tests {
         scene.pass(RETIRE_FOR);
         let actions = scene.settle(|_| true);
         assert_eq!(actions, vec![Action::Abandon(old, RelayId([1; 20]))]);
+    }
+
+    #[test]
+    fn points_that_somebody_must_not_know_any_more_go_soon_after_others_stand() {
+        let mut scene = Scene::new(2);
+        scene.settle(|_| true);
+        let old = scene.presentable();
+        scene.plan.renew(scene.now);
+        scene.settle(|_| false);
+        assert_eq!(scene.presentable(), old, "nobody is shut out before others stand");
+        // What is kept meanwhile is not to serve a next process for long.
+        let now = Now { monotonic: scene.now, wall: SystemTime::UNIX_EPOCH };
+        for slot in &old {
+            let until = scene.plan.life(*slot, now).unwrap().retiring_until;
+            assert_eq!(until, Some(now.wall + RENEW_WITHIN));
+        }
+        scene.pass(Duration::from_secs(2));
+        scene.settle(|_| true);
+        let new = scene.presentable();
+        assert_eq!(new.len(), 2);
+        assert!(new.iter().all(|slot| !old.contains(slot)));
+        scene.pass(RENEW_WITHIN);
+        let gone = scene.settle(|_| true);
+        assert!(old.iter().all(|slot| {
+            gone.iter().any(|it| matches!(it, Action::Abandon(one, _) if one == slot))
+        }));
+        // The new ones live as long as any.
+        assert_eq!(scene.presentable(), new);
+        assert_eq!(scene.plan.life(new[0], now).unwrap().retiring_until, None);
+    }
+
+    #[test]
+    fn a_point_that_retires_already_goes_soon_too() {
+        let mut scene = Scene::new(1);
+        scene.settle(|_| true);
+        let old = scene.presentable()[0];
+        for _ in 0..*INTRODUCTIONS.end() {
+            scene.plan.introduced(old);
+        }
+        scene.settle(|_| true);
+        scene.plan.renew(scene.now);
+        scene.settle(|_| true);
+        scene.pass(RENEW_WITHIN);
+        let gone = scene.settle(|_| true);
+        assert!(gone.iter().any(|it| matches!(it, Action::Abandon(one, _) if *one == old)));
     }
 
     #[test]

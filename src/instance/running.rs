@@ -155,6 +155,7 @@ impl Running {
                 Some(()) = changes.next() => self.drop_unlisted(),
                 Some(order) = self.instance.orders.recv() => match order {
                     Order::Replace(session) => self.replace(session),
+                    Order::Renew => self.plan.renew(now.monotonic),
                     Order::Reconfigure(settings) => self.reconfigure(settings),
                     Order::Answer(answers) => self.answers = answers,
                     Order::Finish => break,

@@ -129,6 +129,10 @@ pub struct Service {
     /// Whether other processes publish it, too (`publishers = "several"`).
     #[serde(default)]
     pub several_publishers: bool,
+    /// How many clients may find it (`restricted_discovery`); `None`: everybody who knows
+    /// the address.
+    #[serde(default)]
+    pub clients: Option<usize>,
     /// What became of its `backends_file` when that was last read; `None`: it has none.
     #[serde(default)]
     pub backends_file: Option<Reload>,

@@ -28,7 +28,9 @@ pub(super) fn of_process(snapshot: &Snapshot) -> Vec<String> {
 
 /// What is wrong with a service, worst first.
 pub(super) fn troubles(service: &Service) -> impl Iterator<Item = String> {
-    let down = (service.state == ServiceState::Down).then(|| why_down(&service.backends));
+    // Where no client is authorized, the problems say so.
+    let down = service.state == ServiceState::Down && service.clients != Some(0);
+    let down = down.then(|| why_down(&service.backends));
     let origins = service.http.iter().flat_map(|http| &http.origins).filter_map(|origin| {
         let reason = origin.reason.as_deref()?;
         Some(match origin.state {

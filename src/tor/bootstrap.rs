@@ -19,6 +19,7 @@ use super::attempts::{self, Attempts};
 use super::diagnosis::{Failure, Trouble};
 use super::full_disk;
 pub use super::full_disk::UnwrittenCache;
+use super::keyring::Keyring;
 use super::known::Known;
 use super::network::{Network, Runtime};
 use crate::causes::{in_one_line, is_disk_full, is_out_of_handles};
@@ -58,6 +59,8 @@ pub struct Tor {
     pub(super) known: Arc<Known>,
     /// What is wrong, as of the last look.
     trouble: Arc<Mutex<Option<Trouble>>>,
+    /// What reads descriptors that are not for everybody.
+    pub(crate) keyring: Keyring,
 }
 
 /// Why there is no Tor client.
@@ -123,7 +126,8 @@ impl Tor {
             })?;
         let unwritten = Arc::new(Mutex::new(unwritten));
         let (failure, trouble) = (Arc::default(), Arc::default());
-        Ok(Self { client, failure, cache_dir, unwritten, attempts, known, trouble })
+        let keyring = Keyring::default();
+        Ok(Self { client, failure, cache_dir, unwritten, attempts, known, trouble, keyring })
     }
 
     /// Bootstraps, trying again for as long as it takes.
@@ -138,7 +142,7 @@ impl Tor {
                     (Ok(circuits), Ok(directory)) => {
                         self.failed_with(None);
                         let provider = directory.upcast_arc();
-                        return Network::new(circuits, provider);
+                        return Network::new(circuits, provider, self.keyring.clone());
                     }
                     (Err(error), _) | (_, Err(error)) => error.into(),
                 },

@@ -28,6 +28,11 @@ impl Derivation {
         Self { secret }
     }
 
+    /// With a secret that follows from an identity by another one.
+    pub(super) fn from_secret(secret: Zeroizing<[u8; 32]>) -> Self {
+        Self { secret }
+    }
+
     /// A secret for one purpose (RFC 5869, section 2.3), of at most 32 bytes.
     pub(super) fn expanded<const N: usize>(&self, purpose: &[&[u8]]) -> Zeroizing<[u8; N]> {
         const { assert!(N <= 32, "as long as SHA-256's, with which nothing below can fail") }

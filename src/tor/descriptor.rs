@@ -4,13 +4,14 @@
 mod document;
 mod layer;
 mod period_keys;
+mod reopen;
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use tor_bytes::{EncodeResult, Writeable as _};
 use tor_hscrypto::ope::{AesOpeKey, SrvPeriodOffset};
-use tor_hscrypto::pk::{HsBlindIdKeypair, HsIdKeypair};
+use tor_hscrypto::pk::{HsBlindIdKeypair, HsIdKey, HsIdKeypair};
 use tor_hscrypto::time::TimePeriod;
 use tor_linkspec::{EncodedLinkSpec, LinkSpec};
 use tor_llcrypto::pk::{curve25519, ed25519};
@@ -23,8 +24,9 @@ use super::puzzles::Puzzles;
 use super::wiped;
 use document::{Document, DocumentError, PublishedPuzzle};
 use onionbraid_balancer::command::Publication;
+use onionbraid_balancer::onion::Access;
 use onionbraid_balancer::onion::{
-    Flaw, IntroPoint, LinkSpecifier, MAX_INTRO_POINTS, RelayId, SessionId,
+    Flaw, IntroPoint, LinkSpecifier, MAX_INTRO_POINTS, Period, RelayId, SessionId,
 };
 use period_keys::PeriodKeys;
 
@@ -52,6 +54,9 @@ pub enum DescriptorError {
     /// Fewer than one or more than 20 introduction points.
     #[error("{0} introduction points; a descriptor holds 1 to {MAX_INTRO_POINTS}")]
     PointCount(usize),
+    /// Only clients may read it, and there is none.
+    #[error("no client is authorized to read the descriptor")]
+    NoClient,
     /// An introduction point that must not reach clients.
     #[error("an introduction point has an invalid key or link specifiers")]
     InvalidPoint,
@@ -116,6 +121,22 @@ impl Signer {
     }
 }
 
+/// What a descriptor of ours says that is for these clients alone, as one for
+/// everybody. Its signature has to have been checked.
+pub(crate) fn reopened(
+    identity: &HsIdKeypair,
+    access: &Access,
+    period: Period,
+    text: &str,
+) -> Option<String> {
+    wiped(|| {
+        let key = HsIdKey::from(identity);
+        let (blinded, subcredential) = key.compute_blinded_key(to_arti(period)).ok()?;
+        let keys = PeriodKeys::new(identity, period);
+        keys.reopened(text, blinded.id().into(), &subcredential, access)
+    })
+}
+
 /// From when the revision counter of a period counts: the beginning of the
 /// protocol run that made the period's shared random value.
 ///
@@ -152,18 +173,10 @@ pub fn build(
     offset: SrvPeriodOffset,
     max_length: usize,
 ) -> Result<Signed, DescriptorError> {
-    build_for(&[], identity, publication, offset, max_length)
-}
-
-/// The same, for these clients alone; for everyone, if there is none.
-fn build_for(
-    clients: &[curve25519::PublicKey],
-    identity: &HsIdKeypair,
-    publication: &Publication,
-    offset: SrvPeriodOffset,
-    max_length: usize,
-) -> Result<Signed, DescriptorError> {
-    let Publication { period, as_of, points, capabilities, puzzle, .. } = publication;
+    let Publication { period, as_of, points, capabilities, puzzle, access, .. } = publication;
+    if access.is_closed() {
+        return Err(DescriptorError::NoClient);
+    }
     if points.is_empty() || points.len() > MAX_INTRO_POINTS {
         return Err(DescriptorError::PointCount(points.len()));
     }
@@ -186,7 +199,7 @@ fn build_for(
             effort: puzzle.effort,
             expires: puzzle.expires,
         }),
-        clients,
+        access,
     };
     let text = document.text()?;
     if text.len() >= max_length {
@@ -276,18 +289,19 @@ pub(crate) fn to_arti_point(point: &IntroPoint) -> Option<IntroPointDesc> {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
+    use std::collections::{BTreeMap, BTreeSet};
     use std::time::UNIX_EPOCH;
 
     use proptest::prelude::*;
     use tor_checkable::TimeBound as _;
-    use tor_hscrypto::pk::{HsIdKey, HsSvcNtorKeypair};
+    use tor_hscrypto::pk::HsSvcNtorKeypair;
     use tor_linkspec::LinkSpecType;
     use tor_netdoc::doc::hsdesc::HsDesc;
 
     use super::super::protocols;
     use super::*;
-    use onionbraid_balancer::onion::{Capabilities, LINK_SPECIFIER_BYTES, Period};
+    use onionbraid_balancer::clients_that_fit;
+    use onionbraid_balancer::onion::{Capabilities, ClientKey, LINK_SPECIFIER_BYTES};
     use onionbraid_balancer::pow::Puzzle;
 
     /// What HSDirs accept unless the consensus says otherwise.
@@ -332,6 +346,7 @@ mod tests {
             points: (0..points).map(point).collect(),
             capabilities,
             puzzle: None,
+            access: Access::default(),
         }
     }
 
@@ -495,11 +510,12 @@ mod tests {
         };
         let key = HsIdKey::from(&identity);
         let (blinded, subcredential) = key.compute_blinded_key(to_arti(PERIOD)).unwrap();
-        for number in [1, 16, 17] {
+        for (number, lines) in [(1, 16), (15, 16), (16, 16), (17, 32), (112, 112)] {
             let clients: Vec<_> = (0..number).map(|_| pair()).collect();
-            let public: Vec<_> = clients.iter().map(|(public, _)| *public).collect();
-            let signed = build_for(&public, &identity, &publication, 1000.into(), MAX_LENGTH);
-            let text = signed.unwrap().text;
+            let public = clients.iter().map(|(key, _)| ClientKey::new(key.to_bytes()).unwrap());
+            let access = Access::Clients(public.collect());
+            let publication = Publication { access: access.clone(), ..publication.clone() };
+            let text = build(&identity, &publication, 1000.into(), MAX_LENGTH).unwrap().text;
             let read = |pair: Option<&HsClientDescEncKeypair>| {
                 HsDesc::parse_decrypt_validate(&text, &blinded.id(), &subcredential, pair)
                     .map(|read| read.dangerously_assume_timely().intro_points().len())
@@ -508,9 +524,92 @@ mod tests {
             read(None).unwrap_err();
             read(Some(&pair().1)).unwrap_err();
             let keys = PeriodKeys::new(&identity, PERIOD);
-            let lines = keys.clients(&public, &subcredential).len();
-            assert_eq!(lines, if number <= 16 { 16 } else { 32 });
+            assert_eq!(keys.lock(&access, &subcredential).lines.len(), lines);
         }
+    }
+
+    #[test]
+    fn so_many_clients_as_are_allowed_fit_with_points_of_relays_and_no_sixteen_more() {
+        let identity = identity();
+        let clients = |count: usize| {
+            let key = |n: usize| {
+                let mut bytes = [9; 32];
+                bytes[..8].copy_from_slice(&n.to_be_bytes());
+                ClientKey::new(bytes).unwrap()
+            };
+            Access::Clients((0..count).map(key).collect())
+        };
+        let capabilities = Capabilities {
+            flow_control: Some(("FlowCtrl=1-2".parse().unwrap(), 31)),
+            protocols: "Conflux=1 Cons=1-2 Desc=1-2 DirCache=2 FlowCtrl=1-2 HSDir=2 HSIntro=4-5 \
+                        HSRend=1-2 Link=1-5 LinkAuth=1,3 Microdesc=1-2 Padding=2 Relay=1-6"
+                .parse()
+                .unwrap(),
+            single_onion: true,
+        };
+        let expires = UNIX_EPOCH + Duration::from_secs(1_700_005_000);
+        let slot = onionbraid_balancer::pow::SeedSlot(300_000);
+        for points in [1_u8, 3, 8, 9, 20] {
+            // With an IPv6 address each.
+            let v6 = |n: u8| {
+                let mut body = vec![0x20; 18];
+                body[17] = n + 1;
+                let mut point = point(n);
+                point.link_specifiers.push(LinkSpecifier { kind: 1, body });
+                assert!(point.is_of_ordinary_size());
+                point
+            };
+            let most = clients_that_fit(points.into());
+            let built = |count| {
+                let publication = Publication {
+                    points: (0..points).map(v6).collect(),
+                    puzzle: Some(Puzzle { slot, expires, effort: 10_000 }),
+                    access: clients(count),
+                    ..publication(0, capabilities.clone())
+                };
+                build(&identity, &publication, 1000.into(), MAX_LENGTH)
+            };
+            assert!(built(most).unwrap().text.len() < MAX_LENGTH);
+            let more = built(most + 17);
+            assert!(matches!(more, Err(DescriptorError::TooLong { .. })), "{points}");
+        }
+    }
+
+    #[test]
+    fn its_publisher_reads_a_descriptor_for_clients_without_being_one() {
+        let identity = identity();
+        let clients = |n: u8| Access::Clients([ClientKey::new([n; 32]).unwrap()].into());
+        let access = clients(9);
+        let publication =
+            Publication { access: access.clone(), ..publication(3, Capabilities::default()) };
+        let text = build(&identity, &publication, 1000.into(), MAX_LENGTH).unwrap().text;
+        let key = HsIdKey::from(&identity);
+        let (blinded, subcredential) = key.compute_blinded_key(to_arti(PERIOD)).unwrap();
+        let reopened = reopened(&identity, &access, PERIOD, &text).unwrap();
+        let read =
+            HsDesc::parse_decrypt_validate(&reopened, &blinded.id(), &subcredential, None).unwrap();
+        let read = read.dangerously_assume_timely();
+        let points: std::collections::BTreeSet<_> =
+            read.intro_points().iter().map(|point| from_arti(point).unwrap()).collect();
+        assert_eq!(points, publication.points.iter().cloned().collect());
+        for (identity, access, text) in [
+            (&identity, &clients(10), &*text),
+            (&identity, &Access::Everybody, &*text),
+            (&super::tests::identity(), &access, &*text),
+            (&identity, &access, ""),
+            (&identity, &access, &text[..text.len() / 2]),
+            (&identity, &access, &text.replace("revision-counter ", "revision-counter 1")),
+        ] {
+            assert!(super::reopened(identity, access, PERIOD, text).is_none());
+        }
+    }
+
+    #[test]
+    fn where_only_clients_may_read_and_there_is_none_nothing_is_built() {
+        let access = Access::Clients(BTreeSet::new());
+        let publication = Publication { access, ..publication(3, Capabilities::default()) };
+        let built = build(&identity(), &publication, 1000.into(), MAX_LENGTH);
+        assert!(matches!(built, Err(DescriptorError::NoClient)));
     }
 
     #[test]

@@ -8,15 +8,17 @@ use std::time::SystemTime;
 
 use futures::future::join_all;
 use tor_checkable::TimeBound as _;
+use tor_checkable::timed::TimeRangeBound;
 use tor_hscrypto::Subcredential;
-use tor_hscrypto::pk::HsBlindId;
+use tor_hscrypto::pk::{HsBlindId, HsClientDescEncKeypair};
 use tor_hscrypto::time::TimePeriod;
 use tor_netdir::NetDir;
-use tor_netdoc::doc::hsdesc::HsDesc;
+use tor_netdoc::doc::hsdesc::{HsDesc, HsDescError};
 
 use super::descriptor;
 use super::directory_request::{As, Request, ask};
 use super::hsdirs::{from_arti, identity_key, responsible};
+use super::keyring::Reader;
 use super::network::Network;
 use super::private_address;
 use super::protocols;
@@ -44,8 +46,10 @@ pub(super) struct Wanted {
     period: Period,
     /// Under which name HSDirs store the descriptor.
     blinded: HsBlindId,
-    /// The key to its encryption.
+    /// The key to its encryption ...
     subcredential: Subcredential,
+    /// ... and what else it takes where it is not for everybody.
+    readers: Vec<Reader>,
     /// The longest answer to accept, in bytes.
     max_length: usize,
     /// When it has to be valid.
@@ -62,7 +66,7 @@ impl Wanted {
     ) -> Result<(Self, Vec<ResponsibleHsdir>), FetchFailure> {
         let directory =
             network.directory().map_err(|error| FetchFailure::Unreachable(error.to_string()))?;
-        Self::in_period(&directory, address, directory.hs_time_period(), now)
+        Self::in_period(network, &directory, address, directory.hs_time_period(), now)
     }
 
     /// The same in the periods before and after, as far as services publish in
@@ -77,11 +81,12 @@ impl Wanted {
         let others = all.iter().map(tor_netdir::HsDirParams::time_period);
         others
             .filter(|period| *period != directory.hs_time_period())
-            .filter_map(|period| Self::in_period(&directory, address, period, now).ok())
+            .filter_map(|period| Self::in_period(network, &directory, address, period, now).ok())
             .collect()
     }
 
     fn in_period(
+        network: &Network,
         directory: &NetDir,
         address: &OnionAddress,
         period: TimePeriod,
@@ -95,6 +100,7 @@ impl Wanted {
             period: from_arti(period),
             blinded: blinded.id(),
             subcredential,
+            readers: network.keyring.of(address),
             max_length: usize::try_from(most).unwrap_or(50_000),
             now,
         };
@@ -123,11 +129,47 @@ impl Wanted {
         self.read(&text, &directory)
     }
 
+    /// Decrypts a descriptor, as whoever may read it, and checks its signatures.
+    fn open(&self, text: &str) -> Result<TimeRangeBound<HsDesc>, FetchFailure> {
+        let parse = |text: &str, pair: Option<&HsClientDescEncKeypair>| {
+            HsDesc::parse_decrypt_validate(text, &self.blinded, &self.subcredential, pair)
+        };
+        let mut outcome = parse(text, None);
+        for reader in &self.readers {
+            // Everything around what is for clients was found good.
+            if !matches!(
+                outcome,
+                Err(HsDescError::MissingDecryptionKey | HsDescError::WrongDecryptionKey)
+            ) {
+                break;
+            }
+            outcome = match reader {
+                Reader::Client(pair) => parse(text, Some(pair)),
+                Reader::Publisher(identity, access) => {
+                    match descriptor::reopened(identity, access, self.period, text) {
+                        Some(text) => parse(&text, None),
+                        None => outcome,
+                    }
+                }
+            };
+        }
+        outcome.map_err(|error| {
+            FetchFailure::Unusable(match (&error, self.readers.as_slice()) {
+                (HsDescError::MissingDecryptionKey, []) => {
+                    "only authorized clients can read its descriptor, and there is no `client_key`"
+                        .to_owned()
+                }
+                (HsDescError::MissingDecryptionKey | HsDescError::WrongDecryptionKey, _) => {
+                    "its descriptor is for other clients".to_owned()
+                }
+                _ => in_one_line(&error),
+            })
+        })
+    }
+
     /// Decrypts and checks a descriptor.
     fn read(&self, text: &str, directory: &NetDir) -> Result<Held, FetchFailure> {
-        let bounded =
-            HsDesc::parse_decrypt_validate(text, &self.blinded, &self.subcredential, None)
-                .map_err(|error| FetchFailure::Unusable(in_one_line(&error)))?;
+        let bounded = self.open(text)?;
         let (_, certified_until) = bounded.bounds_start_end();
         let read = bounded
             .if_valid_at(&self.now)

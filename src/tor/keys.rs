@@ -10,9 +10,11 @@
 //! | `identity` | what is a key, whatever file it came from? |
 //! | `format` | which format is it in? |
 //! | `ctor`, `pem`, `openssh` | how does each format write it? |
+//! | `client` | with which keys do clients read descriptors that are for them alone? |
 //! | `request` | how does it ask for a certificate? |
 //! | `file` | where does a key file lie, and may it be used? |
 
+mod client;
 mod ctor;
 mod file;
 mod format;
@@ -26,7 +28,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use fs_mistrust::Mistrust;
-use tor_hscrypto::pk::{HsIdKey, HsIdKeypair};
+use tor_hscrypto::pk::{HsClientDescEncKeypair, HsIdKey, HsIdKeypair};
 use tor_hsservice::{HsIdKeypairSpecifier, HsIdPublicKeySpecifier, HsNickname};
 use tor_keymgr::config::{ArtiKeystoreConfig, CTorServiceKeystoreConfig};
 use tor_keymgr::{
@@ -36,11 +38,12 @@ use tor_llcrypto::rng::CautiousRng;
 
 use onionbraid_balancer::onion::OnionAddress;
 
+pub use client::{ClientSecret, read_client_secret};
 pub use ctor::secret_file as ctor_file;
 pub(crate) use file::others_can_read;
 pub use file::{
     Format, KeyFileError, check_private, files_of, read_address, read_secret, read_secret_from,
-    stored_at, write_new,
+    stored_at, write_file, write_new,
 };
 pub use format::parse;
 pub use identity::{IdentityKey, ParseError, Parsed};
@@ -77,6 +80,17 @@ pub enum KeyError {
     File {
         /// The service.
         nickname: HsNickname,
+        /// Why.
+        #[source]
+        cause: KeyFileError,
+    },
+    /// The file that `client_key` of a backend names cannot be used.
+    #[error("the `client_key` of backend \"{backend}\" of service \"{nickname}\"")]
+    ClientKey {
+        /// The service.
+        nickname: HsNickname,
+        /// The backend.
+        backend: String,
         /// Why.
         #[source]
         cause: KeyFileError,
@@ -216,6 +230,25 @@ impl Keys {
                 .map(Some)
                 .map_err(|cause| KeyError::File { nickname: nickname.clone(), cause }),
         }
+    }
+
+    /// The key with which the descriptors of a backend are read.
+    ///
+    /// # Errors
+    ///
+    /// If there is none, if it is for another address, or if others may read it.
+    pub(crate) fn client_key(
+        &self,
+        nickname: &HsNickname,
+        (backend, address): (&str, &OnionAddress),
+        file: &Path,
+    ) -> Result<HsClientDescEncKeypair, KeyError> {
+        let read = read_client_secret(file, address, &self.mistrust);
+        read.map(ClientSecret::into_pair).map_err(|cause| KeyError::ClientKey {
+            nickname: nickname.clone(),
+            backend: backend.to_owned(),
+            cause,
+        })
     }
 
     /// The key of a service in the keystore, if it has one there.

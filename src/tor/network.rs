@@ -11,6 +11,7 @@ use tor_netdir::{DirEvent, NetDir, NetDirProvider, Relay};
 use futures::StreamExt as _;
 use futures::stream::BoxStream;
 
+use super::keyring::Keyring;
 use super::protocols;
 use onionbraid_balancer::onion::{Capabilities, RelayId};
 
@@ -23,6 +24,8 @@ pub struct Network {
     pub(crate) circuits: Arc<HsCircPool<Runtime>>,
     /// The directory, kept fresh by Arti.
     provider: Arc<dyn NetDirProvider>,
+    /// What reads descriptors that are not for everybody.
+    pub(crate) keyring: Keyring,
 }
 
 /// The network directory is missing or too old; Arti is fetching a new one.
@@ -35,8 +38,9 @@ impl Network {
     pub(crate) fn new(
         circuits: Arc<HsCircPool<Runtime>>,
         provider: Arc<dyn NetDirProvider>,
+        keyring: Keyring,
     ) -> Self {
-        Self { circuits, provider }
+        Self { circuits, provider, keyring }
     }
 
     /// The directory as of now. Hold it for one operation only.

@@ -170,7 +170,7 @@ fn restricted_clients_of_a_tor_are_not_forgotten_in_silence() {
     let import = |name| stderr(&keys(dir.path(), &["import", name, "tor"]));
     assert!(!import("shop").contains("authorized_clients"));
     std::fs::write(dir.path().join("tor/authorized_clients/alice.auth"), "").unwrap();
-    assert!(import("shop").contains("everybody could reach the service"));
+    assert!(import("shop").contains("without it everybody could reach it"));
 }
 
 #[test]

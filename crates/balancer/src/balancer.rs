@@ -1,8 +1,10 @@
 //! The state machine of one service: takes facts in, looks at everything
 //! again, gives commands out. Every other part is called from here.
 
+mod access;
 mod operated;
 mod restart;
+mod state;
 
 use std::collections::{BTreeSet, VecDeque};
 use std::time::Instant;
@@ -16,7 +18,7 @@ use crate::fact::{BackendId, Fact, NetworkView, Now, ProbeFailure};
 use crate::held_back::{self, Listable, Puzzles};
 use crate::link::{MAX_LISTED, Offered, Standing};
 use crate::offered;
-use crate::onion::SessionId;
+use crate::onion::{Access, SessionId};
 use crate::operator::Word;
 use crate::pause::Clocks;
 use crate::pow::{Effort, OwnWork, Puzzle};
@@ -24,7 +26,7 @@ use crate::probing::Probing;
 use crate::publish::{Publisher, Readiness};
 use crate::schedule::Alarm;
 use crate::settings::BalancerSettings;
-use crate::status::{BackendState, Belief, ServiceState, Status};
+use crate::status::{Belief, Status};
 use crate::taken_out::{Absent, left_published};
 
 /// The work with which a backend proves that it verifies some.
@@ -37,6 +39,8 @@ pub struct Balancer {
     /// What the operator said of backends that the settings do not have now.
     absent: Absent,
     choice: ContentPolicy,
+    /// Who may read the descriptors.
+    access: Access,
     /// What the network directory said last.
     network: Option<NetworkView>,
     /// Why no origin behind the local instances answers, if so.
@@ -65,6 +69,7 @@ impl Balancer {
             backends,
             absent: Absent::default(),
             choice: ContentPolicy::new(settings.max_points, settings.distinct, settings.publishers),
+            access: settings.access,
             network: None,
             origins_down: None,
             withdrawing: false,
@@ -110,6 +115,7 @@ impl Balancer {
         self.choice.distinct = settings.distinct;
         self.choice.publishers = settings.publishers;
         self.publisher.with_publishers(settings.publishers);
+        self.allow(settings.access);
         self.probing.set_interval(settings.probe_every, settings.probe_calm, now);
         self.progress(now, rng);
     }
@@ -282,6 +288,7 @@ impl Balancer {
             descriptors: self.publisher.snapshot(),
             problems: self.problems().into_iter().flatten().collect(),
             publishers: self.publisher.publishers(),
+            clients: self.access.clients(),
         }
     }
 
@@ -318,8 +325,8 @@ impl Balancer {
 
     /// What the operator should know that no backend's state tells, as of the
     /// last `handle_*`. Each kind of problem has its place.
-    pub fn problems(&self) -> [Option<String>; 2] {
-        [self.probing.problem(), self.publisher.problem().map(str::to_owned)]
+    pub fn problems(&self) -> [Option<String>; 3] {
+        [self.probing.problem(), self.publisher.problem().map(str::to_owned), self.closed()]
     }
 
     fn backend(&mut self, id: BackendId) -> Option<&mut TrackedBackend> {
@@ -418,6 +425,9 @@ impl Balancer {
         let in_period = |b: &TrackedBackend| !b.is_live() || b.is_found_in_period();
         let gathered = self.backends.iter().all(in_period);
         let ready = Readiness { settled, gathered };
+        if self.access.is_closed() {
+            self.publisher.unpublish();
+        }
         self.publisher.progress(wanted, ready, now, &mut alarm, rng, &mut self.commands);
         self.timeout = alarm.next();
     }
@@ -442,36 +452,19 @@ impl Balancer {
     fn wanted(&mut self, listed: &Listed, now: Now, alarm: &mut Alarm) -> Option<Content> {
         let Listable { backends, puzzle } =
             listable(&self.backends, &self.publisher, &self.puzzles, self.withdrawing);
-        let live = backends.into_iter().map(|backend| Live {
+        let points = Self::points_that_fit(&self.access, backends);
+        let live = points.iter().map(|(backend, points)| Live {
             backend: backend.id(),
             order: backend.order(),
             weight: backend.weight(),
-            points: backend.points(),
+            points,
             capabilities: backend.offer().capabilities(),
         });
         let all: Vec<_> = self.backends.iter().map(|b| (b.order(), b.id())).collect();
         let replicas = self.publisher.replicas();
         let live = live.collect();
         let content = self.choice.content(live, &all, listed, replicas, now.wall, alarm)?;
-        Some(Content { puzzle, ..content })
-    }
-
-    /// Whether clients can find the service, as of the last `handle_*`.
-    pub fn state(&self) -> ServiceState {
-        let starting = !self.publisher.has_network()
-            || (!self.publisher.has_published()
-                && self.backends.iter().any(|b| b.state() == BackendState::Unknown));
-        if !live(&self.backends, false).is_empty() {
-            match (self.publisher.has_network(), self.publisher.is_found()) {
-                (false, _) => ServiceState::Starting,
-                (true, false) => ServiceState::Publishing,
-                (true, true) => ServiceState::Published,
-            }
-        } else if starting {
-            ServiceState::Starting
-        } else {
-            ServiceState::Down
-        }
+        Some(Content { puzzle, access: self.access.clone(), ..content })
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use super::fact::BackendId;
-use crate::onion::{Capabilities, IntroPoint, Period, RelayId, SessionId};
+use crate::onion::{Access, Capabilities, IntroPoint, Period, RelayId, SessionId};
 use crate::pow::{OwnWork, Puzzle};
 
 #[derive(Clone, Debug, PartialEq)]
@@ -36,6 +36,10 @@ pub enum Command {
     /// A local instance's point hangs at its relay: give it up and establish
     /// another elsewhere. The instance reports with `Fact::LocalPoints`.
     Replace { backend: BackendId, session: SessionId },
+    /// Somebody who knows the points of a local instance must no longer reach it:
+    /// have it establish others, and give the old ones up soon after those stand.
+    /// The instance reports with `Fact::LocalPoints`.
+    Renew { backend: BackendId },
     /// Ask one HSDir for our own descriptor, as a client would, and report with
     /// `Fact::Inspected`.
     Inspect { period: Period, hsdir: RelayId },
@@ -61,4 +65,6 @@ pub struct Publication {
     /// What it asks clients for: every point listed verifies that, or it asks for
     /// an effort of 0.
     pub puzzle: Option<Puzzle>,
+    /// Who may read it: never nobody.
+    pub access: Access,
 }

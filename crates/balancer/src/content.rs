@@ -5,6 +5,7 @@
 //! at every wake-up.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use super::distinct::{Shape, spread};
@@ -15,7 +16,7 @@ use super::seating::{BackendOffer, Chosen};
 use super::select::select;
 use super::settings::{Distinct, Order, Publishers};
 use super::turns::{Turns, seated_by_the_clock};
-use crate::onion::{Capabilities, IntroPoint, MAX_INTRO_POINTS, SessionId};
+use crate::onion::{Access, Capabilities, IntroPoint, MAX_INTRO_POINTS, SessionId};
 use crate::pow::Puzzle;
 
 /// With so few backends one descriptor serves again, where more than
@@ -34,6 +35,16 @@ pub(super) struct Content {
     pub(super) sets: Vec<Set>,
     /// What clients are asked for, in all of them.
     pub(super) puzzle: Option<Puzzle>,
+    /// Who may read them.
+    pub(super) access: Access,
+}
+
+/// What a round publishes.
+#[derive(Debug)]
+pub(super) struct PublishedContent {
+    pub(super) content: Content,
+    /// The points of each set.
+    pub(super) points: Vec<Arc<[IntroPoint]>>,
 }
 
 /// What one descriptor says.
@@ -67,7 +78,8 @@ impl Content {
 
     /// Whether it has only more points than this one, and promises the same.
     pub(super) fn adds_to(&self, before: &Content) -> bool {
-        self.sets.len() == before.sets.len()
+        self.access == before.access
+            && self.sets.len() == before.sets.len()
             && self.sets.iter().zip(&before.sets).all(|(set, before)| {
                 set.capabilities == before.capabilities
                     && before.chosen.iter().all(|chosen| set.chosen.contains(chosen))
@@ -188,7 +200,11 @@ impl ContentPolicy {
             chosen,
         };
         let sets: Vec<Set> = sets.into_iter().map(set).collect();
-        sets.iter().all(|set| !set.chosen.is_empty()).then_some(Content { sets, puzzle: None })
+        sets.iter().all(|set| !set.chosen.is_empty()).then_some(Content {
+            sets,
+            puzzle: None,
+            access: Access::default(),
+        })
     }
 
     /// The points of each set.

@@ -78,6 +78,7 @@ mod publish;
 mod quota;
 mod remote;
 mod ring;
+mod room;
 mod samples;
 mod schedule;
 mod seating;
@@ -88,6 +89,7 @@ mod timestamp;
 mod turns;
 
 pub use self::balancer::Balancer;
+pub use self::room::{clients_that_fit, most_points};
 pub use self::settings::{
     BackendPlace, BackendSettings, BalancerSettings, Distinct, Links, Publishers,
 };

@@ -17,7 +17,7 @@ use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::hsdir::LIFETIME;
-use crate::onion::{Capabilities, IntroPoint, OnionAddress, Period, SessionId};
+use crate::onion::{Access, Capabilities, IntroPoint, OnionAddress, Period, SessionId};
 use crate::operator::{Override, Word};
 use crate::status::Timestamp;
 
@@ -42,6 +42,9 @@ pub struct Memory {
     pub(super) listed: Vec<ListedSet>,
     #[serde(default, deserialize_with = "legible_entries")]
     pub(super) operator: Vec<KnownOverride>,
+    /// Who could read the descriptors.
+    #[serde(default, deserialize_with = "legible")]
+    pub(super) access: Access,
 }
 
 /// What the operator said of a backend.
@@ -132,6 +135,7 @@ impl Default for Memory {
             counted: Vec::new(),
             listed: Vec::new(),
             operator: Vec::new(),
+            access: Access::default(),
         }
     }
 }

@@ -5,17 +5,21 @@
 //! configuration say to each other, and how they are written down. Nothing here
 //! performs I/O or reads a clock.
 
+mod access;
 mod address;
 mod capabilities;
+mod client_key;
 mod flaw;
 pub(crate) mod hex;
 mod intro_point;
 mod period;
 mod protocols;
 
+pub use access::Access;
 pub use address::{AddressError, OnionAddress};
 pub use capabilities::Capabilities;
-pub use flaw::{Flaw, LINK_SPECIFIER_BYTES};
+pub use client_key::{ClientKey, ClientKeyError, check_client_name};
+pub use flaw::{Flaw, LINK_SPECIFIER_BYTES, LINK_SPECIFIER_BYTES_OF_A_RELAY};
 pub use intro_point::{IntroPoint, LinkSpecifier, RelayId, SessionId};
 pub use period::Period;
 pub use protocols::{Protocols, ProtocolsError};

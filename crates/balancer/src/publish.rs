@@ -15,7 +15,7 @@ use rand::Rng;
 use super::canary::{CanaryWatch, judge};
 use super::change::Changes;
 use super::command::{Command, Publication};
-use super::content::{Content, Listed};
+use super::content::{Content, Listed, PublishedContent};
 use super::fact::{FetchFailure, FetchedDescriptor, NetworkView, Now, UploadFailure};
 use super::hsdir::{GAP, HsdirUploads, REVISION_STEP};
 use super::memory::{self, CountedPeriod};
@@ -24,7 +24,7 @@ use super::ring::{self, Ring};
 use super::schedule::{Alarm, between};
 use super::seating::Chosen;
 use super::settings::Publishers;
-use crate::onion::{IntroPoint, Period, RelayId};
+use crate::onion::{Period, RelayId};
 use crate::pow::Puzzle;
 use crate::status::{self, CanaryOutcome};
 
@@ -84,13 +84,6 @@ pub(super) struct Readiness {
     pub(super) settled: bool,
     /// Every backend has been found in the current period.
     pub(super) gathered: bool,
-}
-
-#[derive(Debug)]
-struct PublishedContent {
-    content: Content,
-    /// The points of each set.
-    points: Vec<Arc<[IntroPoint]>>,
 }
 
 impl Publisher {
@@ -310,6 +303,11 @@ impl Publisher {
         self.published = Some(PublishedContent { content, points });
     }
 
+    /// From now on nothing is published: what HSDirs hold ends by itself.
+    pub(super) fn unpublish(&mut self) {
+        (self.published, self.found) = (None, Vec::new());
+    }
+
     /// Looks at everything again. `wanted` is what should be published, `None`
     /// to leave things as they are.
     pub(super) fn progress(
@@ -489,6 +487,7 @@ impl Publisher {
                 points: Arc::clone(&points[set]),
                 capabilities: content.sets[set].capabilities.clone(),
                 puzzle: content.puzzle,
+                access: content.access.clone(),
             }));
         }
     }

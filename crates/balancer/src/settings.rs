@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use super::fact::BackendId;
-use crate::onion::OnionAddress;
+use crate::onion::{Access, OnionAddress};
 use crate::pow::Effort;
 
 /// What the operator wants of one service.
@@ -20,6 +20,8 @@ pub struct BalancerSettings {
     pub distinct: Distinct,
     /// Who else publishes the address.
     pub publishers: Publishers,
+    /// Who may read the descriptors.
+    pub access: Access,
     /// Whether remote backends are asked for control links.
     pub links: Links,
     /// The most effort that clients are asked for, whatever backends report; `None`: the

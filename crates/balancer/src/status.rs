@@ -26,6 +26,8 @@ pub struct Status {
     pub problems: Vec<String>,
     /// Whether other processes publish the address, too.
     pub publishers: Publishers,
+    /// How many clients may read the descriptors; `None` if everybody may.
+    pub clients: Option<usize>,
 }
 
 /// What is believed of a backend.
@@ -54,7 +56,8 @@ pub enum ServiceState {
     Publishing,
     /// In the current period, HSDirs that clients ask hold the descriptor.
     Published,
-    /// No backend is up: the last descriptor is left where it is.
+    /// No backend is up: the last descriptor is left where it is. Or no client may
+    /// read descriptors: none is published.
     Down,
 }
 

@@ -102,11 +102,19 @@ impl Exposed<'_> {
         if secret.iter().any(|it| it.starts_with(&root) || root.starts_with(it)) {
             return Some(STATE);
         }
+        const CLIENT_KEYS: &str =
+            "contains a file that `client_key` names: every client could fetch it";
         let services = || self.config.services.iter();
+        let holds = |key: &Path| resolved(key).starts_with(&root);
         let rules = services().flat_map(|it| &it.proxy_ports.0);
         let of_tls = rules.flat_map(|rule| rule.target.tls()).map(|files| files.key.as_path());
         let mut keys = services().filter_map(|it| it.identity_key.as_deref()).chain(of_tls);
-        keys.any(|key| resolved(key).starts_with(&root)).then_some(KEYS)
+        if keys.any(holds) {
+            return Some(KEYS);
+        }
+        let backends = services().flat_map(|it| &it.backends);
+        let mut keys = backends.filter_map(|it| it.client_key.as_deref());
+        keys.any(holds).then_some(CLIENT_KEYS)
     }
 
     /// Whether a connection to an origin reaches who listens there.

@@ -202,6 +202,7 @@ mod tests {
             address,
             name: name.into(),
             weight: 1,
+            client_key: None,
         };
         service.backends =
             ["berlin", "oslo", "rome", "new"].into_iter().zip(addresses).map(backend).collect();
@@ -222,7 +223,12 @@ mod tests {
     fn what_the_daemon_has_not_read_yet_is_said() {
         let [berlin, oslo, rome] = [1, 2, 3].map(|n| OnionAddress::from_public_key([n; 32]));
         let mut service = ServiceConfig::with_defaults("shop".parse().unwrap());
-        let backend = |name: &str, address| RemoteBackend { address, name: name.into(), weight: 1 };
+        let backend = |name: &str, address| RemoteBackend {
+            address,
+            name: name.into(),
+            weight: 1,
+            client_key: None,
+        };
         service.backends = vec![backend("berlin", berlin), backend("oslo", oslo)];
         let runs = |backends: &[OnionAddress]| {
             let backends = backends.iter().copied().collect();

@@ -10,6 +10,7 @@ use super::ports::{self, Port};
 use crate::import::draft::{DraftService, Entry};
 use crate::import::nicknames::Nicknames;
 use crate::import::{Fault, ImportFiles, Kind, Note, SourcePlace, address};
+use onionbraid_balancer::onion::{ClientKey, check_client_name};
 
 /// What C tor limits introductions to, a second and at once, where it is only told
 /// to.
@@ -225,7 +226,8 @@ impl<'d> Reading<'d> {
         }
     }
 
-    /// Says no to running a service open that was not; whether it may run.
+    /// Lets in those whom tor lets in; whether the service may run. One that was not
+    /// open must not run open.
     fn restrictions(&mut self, files: &impl ImportFiles) -> bool {
         let directory = self.directory.path_on_disk.join("authorized_clients");
         let names = match files.list(&directory) {
@@ -235,19 +237,46 @@ impl<'d> Reading<'d> {
                 return false;
             }
         };
-        let clients = names.iter().filter(|name| name.ends_with(".auth")).count();
-        if clients == 0 {
+        let place = self.directory.place.clone();
+        let names: Vec<_> = names.iter().filter_map(|name| name.strip_suffix(".auth")).collect();
+        if names.is_empty() {
             return true;
         }
-        let text = format!(
-            "authorized_clients lets {clients} client(s) in and nobody else. Restricted discovery \
-             is not built in this version: EVERYBODY WHO KNOWS THE ADDRESS COULD REACH THE SERVICE, \
-             so it is not enabled. Leave it with tor, or take out `enabled = false` to open it to all"
-        );
-        let place = self.directory.place.clone();
-        self.note(&place, Kind::Warning, text);
-        self.entries.push(Entry::Key("enabled", false.into()));
-        false
+        let mut keys = Table::new();
+        for name in names {
+            let file = directory.join(format!("{name}.auth"));
+            let text = match files.text(&file) {
+                Ok(text) => text.unwrap_or_default(),
+                Err(problem) => {
+                    self.faults.push(Fault::of_key(&place, problem));
+                    continue;
+                }
+            };
+            let key = check_client_name(name)
+                .and_then(|()| text.parse::<ClientKey>().map_err(|error| error.to_string()));
+            match key {
+                Ok(key) => {
+                    keys.insert(name.to_owned(), key.to_string().into());
+                }
+                Err(problem) => {
+                    let text = format!("{}: {problem}; this client is not let in", file.display());
+                    self.note(&place, Kind::Warning, text);
+                }
+            }
+        }
+        if keys.is_empty() {
+            let text = "authorized_clients lets nobody in whose key can be read, so the service is \
+                        not enabled: without `restricted_discovery` EVERYBODY WHO KNOWS THE ADDRESS \
+                        COULD REACH IT";
+            self.note(&place, Kind::Warning, text);
+            self.entries.push(Entry::Key("enabled", false.into()));
+            return false;
+        }
+        let entries =
+            [("enabled".to_owned(), true.into()), ("static_keys".to_owned(), keys.into())];
+        let restricted = Table::from_iter(entries);
+        self.entries.push(Entry::Key("restricted_discovery", restricted.into()));
+        true
     }
 
     /// Whether there are to be any.

@@ -38,6 +38,8 @@ pub(super) struct Slot {
     pub(super) introductions_left: u32,
     /// When it is worn out at the latest.
     pub(super) expires: Instant,
+    /// How long it still answers once it is replaced.
+    pub(super) retire_for: Duration,
 }
 
 /// What clients are told of a slot: see the table above.

@@ -16,8 +16,8 @@ use tor_llcrypto::pk::{curve25519, ed25519};
 use tor_netdoc::doc::hsdesc::create_desc_sign_key_cert;
 
 use super::layer::{Layer, Sealer};
-use super::period_keys::PeriodKeys;
-use onionbraid_balancer::onion::{Capabilities, IntroPoint};
+use super::period_keys::{Lock, PeriodKeys};
+use onionbraid_balancer::onion::{Access, Capabilities, IntroPoint};
 use onionbraid_balancer::pow::Seed;
 
 /// How long HSDirs may keep a descriptor, in minutes: what C tor and Arti write.
@@ -31,7 +31,7 @@ const CERTIFICATE_LIFETIME: Duration = Duration::from_hours(54);
 const PADDING: usize = 10_000;
 
 /// Base64 goes into lines of so many characters.
-const LINE: usize = 64;
+pub(super) const LINE: usize = 64;
 
 /// What a descriptor says.
 pub(super) struct Document<'a> {
@@ -44,8 +44,8 @@ pub(super) struct Document<'a> {
     pub(super) points: &'a [IntroPoint],
     pub(super) capabilities: &'a Capabilities,
     pub(super) puzzle: Option<PublishedPuzzle>,
-    /// Who may read it; everyone, if it is nobody.
-    pub(super) clients: &'a [curve25519::PublicKey],
+    /// Who may read it.
+    pub(super) access: &'a Access,
 }
 
 /// The `pow-params` (torspec hspow-spec, section "Parameter descriptor").
@@ -74,11 +74,10 @@ impl Document<'_> {
             subcredential: self.subcredential,
             revision: self.revision,
         };
-        let cookie = (!self.clients.is_empty()).then_some(&*self.keys.cookie);
+        let lock = self.keys.lock(self.access, self.subcredential);
+        let cookie = lock.cookie.as_deref();
         let inner = sealer.seal(&Layer::Inner { cookie }, self.inner()?.as_bytes());
-        let mut middle = self.middle(&inner).into_bytes();
-        middle.resize(middle.len().next_multiple_of(PADDING), 0);
-        let middle = sealer.seal(&Layer::Middle, &middle);
+        let middle = sealer.seal(&Layer::Middle, &padded(middle(&lock, &inner)));
 
         let expiry = UNIX_EPOCH + Duration::from_secs(self.seconds()) + CERTIFICATE_LIFETIME;
         let signing = &self.keys.signing;
@@ -96,21 +95,6 @@ impl Document<'_> {
         let signature = signing.sign(signed.as_bytes()).to_bytes();
         let _ = writeln!(text, "signature {}", Base64Unpadded::encode_string(&signature));
         Ok(text)
-    }
-
-    /// The middle layer, before it is filled (section 2.5.1.2). It ends without a
-    /// newline.
-    fn middle(&self, inner: &[u8]) -> String {
-        let key = Base64::encode_string(self.keys.ephemeral().as_bytes());
-        let mut text = format!("desc-auth-type x25519\ndesc-auth-ephemeral-key {key}\n");
-        for client in self.keys.clients(self.clients, self.subcredential) {
-            let [id, iv, cookie] =
-                [&client.id[..], &client.iv, &client.cookie].map(Base64Unpadded::encode_string);
-            let _ = writeln!(text, "auth-client {id} {iv} {cookie}");
-        }
-        text.push_str("encrypted\n");
-        text.push_str(object("MESSAGE", inner).trim_end());
-        text
     }
 
     /// The inner layer (section 2.5.2.2).
@@ -193,8 +177,30 @@ impl Document<'_> {
     }
 }
 
+/// The middle layer, before it is filled (section 2.5.1.2). It ends without a
+/// newline.
+pub(super) fn middle(lock: &Lock, inner: &[u8]) -> String {
+    let key = Base64::encode_string(lock.ephemeral.as_bytes());
+    let mut text = format!("desc-auth-type x25519\ndesc-auth-ephemeral-key {key}\n");
+    for client in &lock.lines {
+        let [id, iv, cookie] =
+            [&client.id[..], &client.iv, &client.cookie].map(Base64Unpadded::encode_string);
+        let _ = writeln!(text, "auth-client {id} {iv} {cookie}");
+    }
+    text.push_str("encrypted\n");
+    text.push_str(object("MESSAGE", inner).trim_end());
+    text
+}
+
+/// The middle layer, filled.
+pub(super) fn padded(middle: String) -> Vec<u8> {
+    let mut middle = middle.into_bytes();
+    middle.resize(middle.len().next_multiple_of(PADDING), 0);
+    middle
+}
+
 /// Bytes between a line that names them and one that ends them.
-fn object(name: &str, bytes: &[u8]) -> String {
+pub(super) fn object(name: &str, bytes: &[u8]) -> String {
     let encoded = Base64::encode_string(bytes);
     let mut text = format!("-----BEGIN {name}-----\n");
     let mut rest = encoded.as_str();

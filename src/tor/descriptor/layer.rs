@@ -8,6 +8,11 @@ use tor_llcrypto::cipher::aes::Aes256Ctr;
 use tor_llcrypto::d::{Sha3_256, Shake256};
 use zeroize::Zeroizing;
 
+/// The bytes of a salt ...
+const SALT: usize = 16;
+/// ... and of a MAC.
+const MAC: usize = 32;
+
 /// What the keys of both layers follow from, beside their salts.
 pub(super) struct Sealer<'a> {
     /// The blinded public key.
@@ -37,7 +42,30 @@ impl Layer<'_> {
 impl Sealer<'_> {
     /// Encrypts a layer with a salt of its own: salt, ciphertext, MAC.
     pub(super) fn seal(&self, layer: &Layer<'_>, plaintext: &[u8]) -> Vec<u8> {
-        let salt: [u8; 16] = crate::tor::rng().random();
+        let salt: [u8; SALT] = crate::tor::rng().random();
+        let keys = self.keys(layer, &salt);
+        let mut sealed = [&salt, plaintext].concat();
+        let (_, text) = sealed.split_at_mut(salt.len());
+        keys.cipher().apply_keystream(text);
+        let mac = keys.mac(&sealed);
+        sealed.extend_from_slice(&mac);
+        sealed
+    }
+
+    /// Decrypts one; `None` if it was encrypted with other keys.
+    pub(super) fn open(&self, layer: &Layer<'_>, sealed: &[u8]) -> Option<Vec<u8>> {
+        let (sealed, mac) = sealed.split_last_chunk::<MAC>()?;
+        let (salt, text) = sealed.split_first_chunk::<SALT>()?;
+        let keys = self.keys(layer, salt);
+        if keys.mac(sealed) != *mac {
+            return None;
+        }
+        let mut text = text.to_vec();
+        keys.cipher().apply_keystream(&mut text);
+        Some(text)
+    }
+
+    fn keys(&self, layer: &Layer<'_>, salt: &[u8; SALT]) -> LayerKeys {
         let mut kdf = Shake256::default();
         kdf.update(&self.blinded);
         if let Layer::Inner { cookie: Some(cookie) } = layer {
@@ -45,25 +73,40 @@ impl Sealer<'_> {
         }
         kdf.update(self.subcredential.as_ref());
         kdf.update(&self.revision.to_be_bytes());
-        kdf.update(&salt);
+        kdf.update(salt);
         kdf.update(layer.constant());
         let mut keys = kdf.finalize_xof();
-        let (mut key, mut iv, mut mac_key) =
-            (Zeroizing::new([0; 32]), Zeroizing::new([0; 16]), Zeroizing::new([0; 32]));
-        keys.read(&mut *key);
-        keys.read(&mut *iv);
-        keys.read(&mut *mac_key);
+        let mut made = LayerKeys {
+            key: Zeroizing::default(),
+            iv: Zeroizing::default(),
+            mac_key: Zeroizing::default(),
+        };
+        keys.read(&mut *made.key);
+        keys.read(&mut *made.iv);
+        keys.read(&mut *made.mac_key);
+        made
+    }
+}
 
-        let mut sealed = [&salt, plaintext].concat();
-        let (_, text) = sealed.split_at_mut(salt.len());
-        Aes256Ctr::new((&*key).into(), (&*iv).into()).apply_keystream(text);
+/// The keys of one layer with one salt.
+struct LayerKeys {
+    key: Zeroizing<[u8; 32]>,
+    iv: Zeroizing<[u8; 16]>,
+    mac_key: Zeroizing<[u8; 32]>,
+}
+
+impl LayerKeys {
+    fn cipher(&self) -> Aes256Ctr {
+        Aes256Ctr::new((&*self.key).into(), (&*self.iv).into())
+    }
+
+    /// That of salt and ciphertext.
+    fn mac(&self, sealed: &[u8]) -> [u8; MAC] {
         let mac = Sha3_256::new()
             .chain_update(32_u64.to_be_bytes())
-            .chain_update(*mac_key)
+            .chain_update(*self.mac_key)
             .chain_update(16_u64.to_be_bytes())
-            .chain_update(&sealed)
-            .finalize();
-        sealed.extend_from_slice(&mac);
-        sealed
+            .chain_update(sealed);
+        mac.finalize().into()
     }
 }

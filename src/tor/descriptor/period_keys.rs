@@ -16,7 +16,7 @@ use tor_llcrypto::pk::{curve25519, ed25519};
 use zeroize::Zeroizing;
 
 use super::super::derived::{Derivation, named};
-use onionbraid_balancer::onion::{IntroPoint, Period};
+use onionbraid_balancer::onion::{Access, IntroPoint, Period};
 
 /// Tells these keys from any other that is derived from an identity.
 const SALT: &[u8] = b"onionbraid descriptor keys v1";
@@ -37,13 +37,24 @@ pub(super) struct AuthClient {
 pub(super) struct PeriodKeys {
     /// Signs the descriptors and what is certified in them.
     pub(super) signing: ed25519::Keypair,
-    /// `desc-auth-ephemeral-key`.
-    ephemeral: curve25519::StaticSecret,
-    /// The descriptor cookie, which authorized clients can decrypt.
-    pub(super) cookie: Zeroizing<[u8; 16]>,
     /// Decides the order of points and clients.
     order: Zeroizing<[u8; 32]>,
-    secrets: Secrets,
+    /// What the middle layer says where everybody may read the inner one.
+    open: Lock,
+    /// From which it follows where only clients may.
+    restricted: Derivation,
+}
+
+/// What the middle layer says of who may read the inner one.
+#[derive(Clone)]
+pub(super) struct Lock {
+    /// `desc-auth-ephemeral-key`.
+    pub(super) ephemeral: curve25519::PublicKey,
+    /// The `auth-client` lines.
+    pub(super) lines: Vec<AuthClient>,
+    /// The descriptor cookie, which authorized clients can decrypt; `None` where
+    /// everybody may read.
+    pub(super) cookie: Option<Zeroizing<[u8; 16]>>,
 }
 
 /// From which those of a period follow.
@@ -63,18 +74,23 @@ impl PeriodKeys {
     /// Those of the address with this identity.
     pub(super) fn new(identity: &HsIdKeypair, period: Period) -> Self {
         let secrets = Secrets { derivation: Derivation::of(identity, SALT), period: named(period) };
-        Self {
+        let ephemeral = curve25519::StaticSecret::from(*secrets.expanded(b"ephemeral key", 0));
+        let decoy = |n| AuthClient {
+            id: *secrets.expanded(b"client id", n),
+            iv: *secrets.expanded(b"client iv", n),
+            cookie: *secrets.expanded(b"client cookie", n),
+        };
+        let lines = (0_u64..).take(CLIENTS_STEP).map(decoy).collect();
+        let mut keys = Self {
             signing: ed25519::Keypair::from_bytes(&secrets.expanded(b"signing key", 0)),
-            ephemeral: curve25519::StaticSecret::from(*secrets.expanded(b"ephemeral key", 0)),
-            cookie: secrets.expanded(b"cookie", 0),
             order: secrets.expanded(b"order", 0),
-            secrets,
-        }
-    }
-
-    /// The public half of `desc-auth-ephemeral-key`.
-    pub(super) fn ephemeral(&self) -> curve25519::PublicKey {
-        (&self.ephemeral).into()
+            open: Lock { ephemeral: (&ephemeral).into(), lines, cookie: None },
+            restricted: Derivation::from_secret(secrets.expanded(b"restricted discovery", 0)),
+        };
+        let mut lines = std::mem::take(&mut keys.open.lines);
+        lines.sort_by_cached_key(|client| keys.place(&client.id));
+        keys.open.lines = lines;
+        keys
     }
 
     /// The points in the order in which descriptors list them: an arbitrary one
@@ -85,48 +101,41 @@ impl PeriodKeys {
         points
     }
 
-    /// The list of authorized clients, filled with what nobody can tell from them
-    /// and shuffled (hs_service.c, `build_service_desc_superencrypted`). Without
-    /// a client it is all of the kind that stands in.
-    pub(super) fn clients(
-        &self,
-        clients: &[curve25519::PublicKey],
-        subcredential: &Subcredential,
-    ) -> Vec<AuthClient> {
-        let lines = clients.len().max(1).next_multiple_of(CLIENTS_STEP);
-        let mut all: Vec<_> = (0_u64..)
-            .take(lines)
-            .map(|n| AuthClient {
-                id: *self.secrets.expanded(b"client id", n),
-                iv: *self.secrets.expanded(b"client iv", n),
-                cookie: *self.secrets.expanded(b"client cookie", n),
-            })
-            .collect();
-        for (line, client) in all.iter_mut().zip(clients) {
-            *line = self.authorized(client, line.iv, subcredential);
+    /// What the middle layer says where these may read: the list of authorized
+    /// clients, filled with what nobody can tell from them and shuffled
+    /// (hs_service.c, `build_service_desc_superencrypted`). Where everybody may, it
+    /// is all of the kind that stands in.
+    ///
+    /// Every key of it is another one for every other list of clients. Who was on
+    /// the list before knows the cookie of then; and of two cookies encrypted with
+    /// one key and one IV, who knows one knows the other.
+    pub(super) fn lock(&self, access: &Access, subcredential: &Subcredential) -> Lock {
+        let clients = match access {
+            Access::Everybody => return self.open.clone(),
+            Access::Clients(clients) => clients,
+        };
+        let list = clients.iter().fold(Sha256::new(), |list, it| list.chain_update(it.as_bytes()));
+        let list: [u8; 32] = list.finalize().into();
+        let ephemeral: Zeroizing<[u8; 32]> = self.restricted.expanded(&[b"ephemeral key", &list]);
+        let ephemeral = curve25519::StaticSecret::from(*ephemeral);
+        let cookie: Zeroizing<[u8; 16]> = self.restricted.expanded(&[b"cookie", &list]);
+        let count = clients.len().max(1).next_multiple_of(CLIENTS_STEP);
+        let decoys = (0_u64..).take(count).map(|n| {
+            let n = n.to_be_bytes();
+            AuthClient {
+                id: *self.restricted.expanded(&[b"client id", &list, &n]),
+                iv: *self.restricted.expanded(&[b"client iv", &list, &n]),
+                cookie: *self.restricted.expanded(&[b"client cookie", &list, &n]),
+            }
+        });
+        let mut lines: Vec<_> = decoys.collect();
+        for (line, client) in lines.iter_mut().zip(clients) {
+            let client = curve25519::PublicKey::from(*client.as_bytes());
+            let shared = ephemeral.diffie_hellman(&client);
+            *line = authorized(&shared, line.iv, &cookie, subcredential);
         }
-        all.sort_by_cached_key(|client| self.place(&client.id));
-        all
-    }
-
-    /// The line of a client (rend-spec-v3, section 2.5.1.2).
-    fn authorized(
-        &self,
-        client: &curve25519::PublicKey,
-        iv: [u8; 16],
-        subcredential: &Subcredential,
-    ) -> AuthClient {
-        let shared = self.ephemeral.diffie_hellman(client);
-        let mut kdf = Shake256::default();
-        kdf.update(subcredential.as_ref());
-        kdf.update(shared.as_bytes());
-        let mut keys = kdf.finalize_xof();
-        let (mut id, mut key) = ([0; 8], Zeroizing::new([0; 32]));
-        keys.read(&mut id);
-        keys.read(&mut *key);
-        let mut cookie = *self.cookie;
-        Aes256Ctr::new((&*key).into(), (&iv).into()).apply_keystream(&mut cookie);
-        AuthClient { id, iv, cookie }
+        lines.sort_by_cached_key(|client| self.place(&client.id));
+        Lock { ephemeral: (&ephemeral).into(), lines, cookie: Some(cookie) }
     }
 
     fn place(&self, what: &[u8]) -> [u8; 32] {
@@ -134,9 +143,30 @@ impl PeriodKeys {
     }
 }
 
+/// The line of a client, with which the ephemeral key shares a secret (rend-spec-v3,
+/// section 2.5.1.2).
+fn authorized(
+    shared: &curve25519::SharedSecret,
+    iv: [u8; 16],
+    cookie: &[u8; 16],
+    subcredential: &Subcredential,
+) -> AuthClient {
+    let mut kdf = Shake256::default();
+    kdf.update(subcredential.as_ref());
+    kdf.update(shared.as_bytes());
+    let mut keys = kdf.finalize_xof();
+    let (mut id, mut key) = ([0; 8], Zeroizing::new([0; 32]));
+    keys.read(&mut id);
+    keys.read(&mut *key);
+    let mut cookie = *cookie;
+    Aes256Ctr::new((&*key).into(), (&iv).into()).apply_keystream(&mut cookie);
+    AuthClient { id, iv, cookie }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use onionbraid_balancer::onion::ClientKey;
 
     #[test]
     fn the_derivation_stays_as_it_is() {
@@ -147,16 +177,38 @@ mod tests {
         let period = Period { number: 20_000, length_minutes: 1440, offset_seconds: 43_200 };
         let keys = PeriodKeys::new(&identity, period);
         let begins = |bytes: &[u8]| u32::from_be_bytes(*bytes.first_chunk().unwrap());
-        let clients = keys.clients(&[], &[1; 32].into());
+        let lock = keys.lock(&Access::Everybody, &[1; 32].into());
         assert_eq!(
             [
                 begins(keys.signing.verifying_key().as_bytes()),
-                begins(keys.ephemeral().as_bytes()),
-                begins(&*keys.cookie),
+                begins(lock.ephemeral.as_bytes()),
                 begins(&*keys.order),
-                begins(&clients[0].id),
+                begins(&lock.lines[0].id),
             ],
-            [2_012_347_615, 4_221_859_214, 610_023_059, 3_151_080_427, 1_371_501_757]
+            [2_012_347_615, 4_221_859_214, 3_151_080_427, 1_371_501_757]
         );
+    }
+
+    #[test]
+    fn what_clients_of_before_know_says_nothing_of_what_others_get() {
+        let keypair = ed25519::Keypair::from_bytes(&[7; 32]);
+        let identity = HsIdKeypair::from(ed25519::ExpandedKeypair::from(&keypair));
+        let period = Period { number: 20_000, length_minutes: 1440, offset_seconds: 43_200 };
+        let keys = PeriodKeys::new(&identity, period);
+        let subcredential = [1; 32].into();
+        let lock = |clients: &[u8]| {
+            let clients = clients.iter().map(|n| ClientKey::new([*n; 32]).unwrap());
+            keys.lock(&Access::Clients(clients.collect()), &subcredential)
+        };
+        let (before, after, same) = (lock(&[2, 3]), lock(&[3]), lock(&[3]));
+        assert_eq!(after.lines, same.lines, "publishers of one key agree");
+        assert_ne!(before.ephemeral.as_bytes(), after.ephemeral.as_bytes());
+        assert_ne!(before.cookie, after.cookie);
+        for line in &before.lines {
+            assert!(!after.lines.iter().any(|it| it.id == line.id || it.iv == line.iv));
+        }
+        let open = keys.lock(&Access::Everybody, &subcredential);
+        assert!(open.cookie.is_none());
+        assert_ne!(open.ephemeral.as_bytes(), before.ephemeral.as_bytes());
     }
 }

@@ -6,7 +6,7 @@
 
 use std::fs::{DirBuilder, File, Metadata, OpenOptions};
 use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, fchown};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -95,6 +95,15 @@ pub enum KeyFileError {
     /// It holds something else.
     #[error("{} is no identity key", path.display())]
     Parse {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        cause: ParseError,
+    },
+    /// It holds something else than a client's secret key.
+    #[error("{} is no key of a client that can be used", path.display())]
+    Client {
         /// The file.
         path: PathBuf,
         /// Why.
@@ -271,7 +280,7 @@ fn is_still(opened: &File, path: &Path) -> Result<(), KeyFileError> {
     }
 }
 
-fn read_bytes(file: &Path) -> Result<Zeroizing<Vec<u8>>, KeyFileError> {
+pub(super) fn read_bytes(file: &Path) -> Result<Zeroizing<Vec<u8>>, KeyFileError> {
     let failed = |cause: io::Error| unreadable(file, cause);
     File::open(file).and_then(bytes).map_err(failed)
 }
@@ -353,15 +362,16 @@ fn agrees_with_neighbours(file: &Path, address: &OnionAddress) -> Result<(), Key
 /// left of it.
 pub fn write_new(path: &Path, key: &IdentityKey, format: Format) -> Result<(), KeyFileError> {
     match format {
-        Format::Pem => write_file(path, &pem::file(key).ok_or(KeyFileError::NoSeed)?),
+        Format::Pem => write_file(path, &pem::file(key).ok_or(KeyFileError::NoSeed)?, None),
         Format::Ctor => {
             let address = key.address();
             let written =
                 DirBuilder::new().mode(0o700).create(path).map_err(|error| failed(path, error));
             written?;
-            let written = write_file(&path.join(SECRET), &ctor::secret_file(key))
-                .and_then(|()| write_file(&path.join(PUBLIC), &ctor::public_file(&address)))
-                .and_then(|()| write_file(&path.join(HOSTNAME), format!("{address}\n").as_bytes()));
+            let write = |name: &str, bytes: &[u8]| write_file(&path.join(name), bytes, None);
+            let written = write(SECRET, &ctor::secret_file(key))
+                .and_then(|()| write(PUBLIC, &ctor::public_file(&address)))
+                .and_then(|()| write(HOSTNAME, format!("{address}\n").as_bytes()));
             if written.is_err() {
                 // Made here, a moment ago. The first error is the one to tell.
                 let _ = std::fs::remove_dir_all(path);
@@ -371,10 +381,24 @@ pub fn write_new(path: &Path, key: &IdentityKey, format: Format) -> Result<(), K
     }
 }
 
-fn write_file(path: &Path, bytes: &[u8]) -> Result<(), KeyFileError> {
+/// Writes a new file (mode 0600), which belongs to this user and group afterwards, if
+/// they are given.
+///
+/// # Errors
+///
+/// If something lies there already, or if it cannot be written; then nothing is left of
+/// it.
+pub fn write_file(
+    path: &Path,
+    bytes: &[u8],
+    owner: Option<(u32, u32)>,
+) -> Result<(), KeyFileError> {
     let open = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
     let mut file = open.map_err(|error| failed(path, error))?;
-    let written = file.write_all(bytes).and_then(|()| file.sync_all());
+    let written = file.write_all(bytes).and_then(|()| {
+        owner.map_or(Ok(()), |(user, group)| fchown(&file, Some(user), Some(group)))?;
+        file.sync_all()
+    });
     written.map_err(|error| {
         let _ = std::fs::remove_file(path);
         failed(path, error)

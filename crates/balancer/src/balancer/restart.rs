@@ -40,6 +40,9 @@ impl Balancer {
         };
         let listed = memory.listed.into_iter().map(set).collect();
         balancer.publisher.recall(listed, memory.counted, now);
+        if memory.access.loses_somebody(&balancer.access) {
+            balancer.renew_points();
+        }
         balancer
     }
 
@@ -71,6 +74,7 @@ impl Balancer {
                 .filter_map(overridden)
                 .chain(self.absent.known())
                 .collect(),
+            access: self.access.clone(),
             ..Memory::default()
         }
     }

@@ -15,11 +15,12 @@ use crate::command::Publication;
 use crate::fact::{
     DialFailure, FetchFailure, FetchedDescriptor, LinkNews, PeriodView, ProbeFailure, UploadFailure,
 };
-use crate::onion::{Capabilities, IntroPoint, OnionAddress};
+use crate::onion::{Capabilities, ClientKey, IntroPoint, OnionAddress};
 use crate::operator::{OperatorOrder, Refused, Verb};
 use crate::pow::SeedSlot;
 use crate::samples::{MINUTE, SECOND, later, network, period, point, relay, rng, start};
 use crate::settings::{BackendPlace, BackendSettings, Publishers};
+use crate::status::{BackendState, ServiceState};
 
 /// A balancer and its world: every fetch and upload is recorded, and every
 /// upload is answered at once unless `deaf`.
@@ -36,6 +37,8 @@ struct World {
     proofs: Vec<(u32, IntroPoint, OwnWork)>,
     proven: Option<Result<(), ProbeFailure>>,
     uploads: Vec<(Duration, Publication)>,
+    /// Local instances that were told to have other points.
+    renewed: Vec<u32>,
     began: Instant,
     deaf: bool,
     /// What backends say over their links beside their points.
@@ -59,6 +62,7 @@ impl World {
             proofs: Vec::new(),
             proven: Some(Ok(())),
             uploads: Vec::new(),
+            renewed: Vec::new(),
             began: now.monotonic,
             deaf: false,
             also: Offered::default(),
@@ -131,6 +135,10 @@ impl World {
                         let answer = Fact::Proved { backend, outcome };
                         self.balancer.handle_fact(answer, self.now, &mut self.rng);
                     }
+                    continue;
+                }
+                Command::Renew { backend } => {
+                    self.renewed.push(backend.0);
                     continue;
                 }
                 _ => {
@@ -1401,4 +1409,106 @@ fn whatever_is_suggested_and_whoever_dies_no_work_is_ever_worth_nothing() {
     assert!(world.uploads.iter().any(|(_, it)| it.puzzle.is_some_and(|it| it.effort > 0)));
     assert!(world.uploads.iter().any(|(_, it)| it.points.iter().any(|p| *p == point(20, 20))));
     assert!(world.work_is_worth_something());
+}
+
+/// Settings under which these may read the descriptors.
+fn readable_by(settings: BalancerSettings, keys: &[u8]) -> BalancerSettings {
+    let keys = keys.iter().map(|n| ClientKey::new([*n; 32]).unwrap());
+    BalancerSettings { access: Access::Clients(keys.collect()), ..settings }
+}
+
+#[test]
+fn descriptors_are_for_the_clients_of_the_settings_and_others_are_published_at_once() {
+    let mut world = World::on_network(1, 0);
+    let access = |world: &World| world.uploads.last().map(|(_, it)| it.access.clone()).unwrap();
+    world.local(0, &[1, 2, 3]);
+    assert_eq!(access(&world), Access::Everybody);
+    assert_eq!(world.balancer.status().clients, None);
+    for keys in [&[2, 3][..], &[2, 3, 4], &[2]] {
+        world.pass(5 * MINUTE);
+        let before = world.uploads.len();
+        let settings = readable_by(World::settings(1, 0), keys);
+        let expected = settings.access.clone();
+        world.reconfigure(settings);
+        world.pass(2 * SECOND);
+        assert_eq!(world.uploads.len(), before + 2);
+        assert_eq!(access(&world), expected);
+        assert_eq!(world.balancer.status().clients, Some(keys.len()));
+    }
+}
+
+#[test]
+fn who_is_shut_out_does_not_find_the_points_of_before() {
+    let mut world = World::on_network(2, 1);
+    let base = || World::settings(2, 1);
+    let mut renewed = |settings| {
+        world.renewed.clear();
+        world.reconfigure(settings);
+        world.renewed.clone()
+    };
+    assert_eq!(renewed(readable_by(base(), &[2, 3])), [0, 1]);
+    assert_eq!(renewed(readable_by(base(), &[2, 3, 4])), [0; 0]);
+    assert_eq!(renewed(readable_by(base(), &[2, 4])), [0, 1]);
+    assert_eq!(renewed(readable_by(base(), &[2, 4])), [0; 0]);
+    assert_eq!(renewed(base()), [0; 0]);
+}
+
+#[test]
+fn who_was_shut_out_while_the_process_did_not_run_does_not_find_them_either() {
+    let before = Balancer::new(readable_by(World::settings(1, 0), &[2, 3]));
+    let memory = serde_json::to_string(&before.memory(start())).unwrap();
+    let renews = |settings, memory: &str| {
+        let memory = serde_json::from_str(memory).unwrap();
+        let mut after = Balancer::remembering(settings, memory, start());
+        matches!(after.poll_command(), Some(Command::Renew { backend: BackendId(0) }))
+    };
+    assert!(!renews(readable_by(World::settings(1, 0), &[2, 3, 4]), &memory));
+    assert!(renews(readable_by(World::settings(1, 0), &[2]), &memory));
+    // Nothing was written of it: everybody may have known them.
+    assert!(renews(readable_by(World::settings(1, 0), &[2]), "{}"));
+    assert!(renews(readable_by(World::settings(1, 0), &[2]), r#"{"access": 7}"#));
+    assert!(!renews(World::settings(1, 0), &memory));
+}
+
+#[test]
+fn without_any_client_nothing_is_published_and_that_is_said() {
+    let mut world = World::on_network(1, 0);
+    world.reconfigure(readable_by(World::settings(1, 0), &[]));
+    world.local(0, &[1, 2, 3]);
+    world.pass(200 * MINUTE);
+    assert_eq!(world.uploads, []);
+    assert_eq!(world.state(), ServiceState::Down);
+    let problems = world.balancer.status().problems;
+    assert!(problems[0].contains("no client is authorized"), "{problems:?}");
+
+    world.reconfigure(readable_by(World::settings(1, 0), &[2]));
+    world.pass(2 * SECOND);
+    assert_eq!(world.state(), ServiceState::Published);
+    let uploaded = world.uploads.len();
+    assert_eq!(uploaded, 2);
+    // The last one is gone: what was published is not published again.
+    world.reconfigure(readable_by(World::settings(1, 0), &[]));
+    world.pass(300 * MINUTE);
+    assert_eq!(world.uploads.len(), uploaded);
+    assert_eq!(world.state(), ServiceState::Down);
+}
+
+#[test]
+fn no_backend_makes_a_descriptor_for_clients_too_long() {
+    let large = |session| {
+        let mut point = point(session, session);
+        let further = crate::onion::LinkSpecifier { kind: 99, body: vec![0; 62] };
+        point.link_specifiers.push(further);
+        assert_eq!(point.flaw(), None);
+        point
+    };
+    let mut world = World::on_network(1, 0);
+    let (backend, points) = (BackendId(0), vec![large(1), point(2, 2)]);
+    let fact = Fact::LocalPoints { backend, points, capabilities: Capabilities::default() };
+    world.tell(fact);
+    world.pass(2 * SECOND);
+    assert_eq!(world.newest().len(), 2);
+    world.reconfigure(readable_by(World::settings(1, 0), &[2]));
+    world.pass(2 * MINUTE);
+    assert_eq!(world.newest(), [point(2, 2)]);
 }

@@ -13,9 +13,11 @@ use curve25519_dalek::edwards::CompressedEdwardsY;
 
 use super::intro_point::{IntroPoint, LinkSpecifier, RelayId, SessionId};
 
-/// The bytes that the link specifiers of a point may have, encoded: those of a
-/// relay, for IPv4, IPv6 and two identities, have 84.
+/// The bytes that the link specifiers of a point may have, encoded.
 pub const LINK_SPECIFIER_BYTES: usize = 128;
+
+/// The bytes that those of a relay have, for IPv4, IPv6 and two identities.
+pub const LINK_SPECIFIER_BYTES_OF_A_RELAY: usize = 84;
 
 /// The types of link specifiers (tor-spec, section 5.1.2) ...
 const IPV4: u8 = 0;
@@ -93,10 +95,17 @@ impl IntroPoint {
     }
 }
 
+impl IntroPoint {
+    /// Whether it takes no more room in a descriptor than a relay has use for.
+    pub fn is_of_ordinary_size(&self) -> bool {
+        length(&self.link_specifiers) <= LINK_SPECIFIER_BYTES_OF_A_RELAY
+    }
+}
+
 /// Whether a handshake with this key depends on the other side's secret.
 /// Encodings beyond the field's prime are refused altogether: no key generator
 /// makes them, and each stands for a small u-coordinate.
-fn is_x25519_key(key: [u8; 32]) -> bool {
+pub(super) fn is_x25519_key(key: [u8; 32]) -> bool {
     let mut reduced = key;
     // X25519 ignores the highest bit (RFC 7748, section 5).
     reduced[31] &= 0x7f;
@@ -113,10 +122,15 @@ fn is_ed25519_key(SessionId(bytes): SessionId) -> bool {
     point.is_some_and(|point| !point.is_small_order() && point.compress() == encoded)
 }
 
+/// The bytes of link specifiers, encoded.
+fn length(specifiers: &[LinkSpecifier]) -> usize {
+    specifiers.iter().map(|it| 2 + it.body.len()).sum()
+}
+
 /// Whether the link specifiers are what a relay has: both identities, an address
 /// with a port, nothing twice, and no more than fits.
 fn are_of_a_relay(specifiers: &[LinkSpecifier], relay: RelayId) -> bool {
-    let length: usize = specifiers.iter().map(|it| 2 + it.body.len()).sum();
+    let length = length(specifiers);
     let count = |kind| specifiers.iter().filter(|it| it.kind == kind).count();
     let is_well_formed = |it: &LinkSpecifier| match (it.kind, it.body.as_slice()) {
         (IPV4, [a, _, _, _, port @ ..]) => is_port(port) && (1..224).contains(a),

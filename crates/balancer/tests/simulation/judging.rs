@@ -454,7 +454,10 @@ impl Judging {
                 Command::Probe { backend, point, .. } => self.probe(backend, point.session_id),
                 Command::Replace { backend, session } => self.replace(backend, session),
                 Command::Publish(publication) => self.store(publication),
-                Command::Inspect { .. } | Command::Dial { .. } | Command::Prove { .. } => {}
+                Command::Inspect { .. }
+                | Command::Dial { .. }
+                | Command::Prove { .. }
+                | Command::Renew { .. } => {}
             }
         }
         if let Some(at) = self.balancer.poll_timeout() {

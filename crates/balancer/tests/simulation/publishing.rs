@@ -278,7 +278,10 @@ impl Site {
                 Command::Dial { backend, .. } => {
                     Fact::Link { backend, news: LinkNews::NotDialled(DialFailure::NotOffered) }
                 }
-                Command::Probe { .. } | Command::Prove { .. } | Command::Replace { .. } => {
+                Command::Probe { .. }
+                | Command::Prove { .. }
+                | Command::Replace { .. }
+                | Command::Renew { .. } => {
                     unreachable!("not wanted")
                 }
             };

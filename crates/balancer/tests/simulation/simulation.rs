@@ -430,7 +430,9 @@ impl Simulation {
                 }
                 Command::Dial { .. } => {}
                 Command::Prove { backend, point, work } => self.prove(backend, &point, work),
-                Command::Probe { .. } | Command::Replace { .. } => unreachable!("not wanted"),
+                Command::Probe { .. } | Command::Replace { .. } | Command::Renew { .. } => {
+                    unreachable!("not wanted")
+                }
             }
         }
         if let Some(at) = self.balancer.poll_timeout() {

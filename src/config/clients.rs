@@ -1,0 +1,351 @@
+//! Which clients may find a service: Arti's table `restricted_discovery`, and the
+//! directories that it names.
+//!
+//! A file `NAME.auth` holds what C tor has in `authorized_clients`, which is what Arti
+//! reads too. Directories are read with the configuration, and again whenever they
+//! change (`daemon/backends_files`): what is no key lets nobody in, and no mistake in
+//! one file keeps another client in that was taken out.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+
+use super::error::Report;
+use super::files;
+use super::reader::{Item, Reader};
+use super::storage;
+use onionbraid_balancer::onion::{ClientKey, check_client_name};
+
+/// The longest file of a client's key, in bytes.
+const MAX_FILE: u64 = 4096;
+
+/// The most files that are looked at in a directory: more clients fit nowhere.
+const MAX_FILES: usize = 4096;
+
+/// How the files of clients end.
+pub(crate) const EXTENSION: &str = "auth";
+
+/// Who may find a service that is not for everybody.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RestrictedDiscovery {
+    /// The clients that stand in the configuration.
+    pub static_keys: BTreeMap<String, ClientKey>,
+    /// The directories with files of more, the earlier before the later.
+    pub key_dirs: Vec<KeyDir>,
+    /// All of them, as the directories were last read.
+    pub clients: BTreeMap<String, ClientKey>,
+}
+
+/// A directory of clients' keys.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyDir {
+    /// Where it is, absolute.
+    pub path: PathBuf,
+    /// Whether others may change it (`permissions.dangerously_trust_everyone`).
+    pub trust_everyone: bool,
+}
+
+impl RestrictedDiscovery {
+    /// The keys of its clients.
+    pub fn keys(&self) -> BTreeSet<ClientKey> {
+        self.clients.values().copied().collect()
+    }
+
+    /// The same with what the directories hold now, and what is wrong with them, one
+    /// line each.
+    pub fn read_again(&self) -> (Self, Vec<String>) {
+        let mut problems = Vec::new();
+        let mut clients = self.static_keys.clone();
+        for directory in &self.key_dirs {
+            for (name, key) in directory.read(&mut problems) {
+                clients.entry(name).or_insert(key);
+            }
+        }
+        (Self { clients, ..self.clone() }, problems)
+    }
+}
+
+impl KeyDir {
+    /// The file of a client in it.
+    pub fn file_of(&self, name: &str) -> PathBuf {
+        self.path.join(format!("{name}.{EXTENSION}"))
+    }
+
+    /// The files in it that are those of clients, by their names.
+    ///
+    /// # Errors
+    ///
+    /// Those of the system.
+    pub fn files(&self) -> io::Result<BTreeMap<String, PathBuf>> {
+        let mut found = BTreeMap::new();
+        for entry in fs::read_dir(&self.path)?.take(MAX_FILES) {
+            let path = entry?.path();
+            if path.extension().is_some_and(|extension| extension == EXTENSION)
+                && let Some(name) = path.file_stem().and_then(|name| name.to_str())
+                && !name.starts_with('.')
+            {
+                found.insert(name.to_owned(), path);
+            }
+        }
+        Ok(found)
+    }
+
+    fn read(&self, problems: &mut Vec<String>) -> Vec<(String, ClientKey)> {
+        let place = self.path.display();
+        let read = match fs::metadata(&self.path) {
+            Ok(found) if self.others_can_change(&found) => {
+                problems.push(format!(
+                    "{place}: others can change it (mode {:04o}), so none of its clients is let \
+                     in: take their write permission away",
+                    found.mode() & 0o7777
+                ));
+                return Vec::new();
+            }
+            found => found.and_then(|_| self.files()),
+        };
+        let files = match read {
+            Ok(files) => files,
+            Err(error) => {
+                problems.push(format!("{place}: {error}"));
+                return Vec::new();
+            }
+        };
+        let mut keys = Vec::new();
+        for (name, path) in files {
+            match self.read_one(&name, &path) {
+                Ok(key) => keys.push((name, key)),
+                Err(problem) => problems
+                    .push(format!("{}: {problem}; this client is not let in", path.display())),
+            }
+        }
+        keys
+    }
+
+    fn read_one(&self, name: &str, path: &Path) -> Result<ClientKey, String> {
+        check_client_name(name)?;
+        let found = fs::metadata(path).map_err(|error| error.to_string())?;
+        if !self.trust_everyone && found.mode() & 0o022 != 0 {
+            return Err(format!("others can change it (mode {:04o})", found.mode() & 0o7777));
+        }
+        let bytes = files::at_most(path, MAX_FILE).map_err(|error| error.to_string())?;
+        let text = bytes.and_then(|bytes| String::from_utf8(bytes).ok()).unwrap_or_default();
+        text.parse().map_err(|error| format!("{error}"))
+    }
+
+    /// Whether somebody else could put a key there. In one with the sticky bit nobody
+    /// changes what is another's: Kubernetes has such.
+    fn others_can_change(&self, found: &fs::Metadata) -> bool {
+        let mode = found.mode();
+        !self.trust_everyone && mode & 0o022 != 0 && mode & 0o1000 == 0
+    }
+}
+
+/// Reads the table; `None` where everybody may find the service.
+pub(super) fn read(item: &Item<'_>, report: &mut Report) -> Option<RestrictedDiscovery> {
+    let mut table = item.table(report)?;
+    let enabled = table.get("enabled").and_then(|item| item.boolean(report));
+    let static_keys = table.get("static_keys").map(|item| static_keys(&item, report));
+    let key_dirs = table.get("key_dirs").map(|item| key_dirs(&item, report));
+    // Arti's, which has no such key in files: directories are always watched here.
+    table.get_unlisted("watch_configuration");
+    table.finish(report);
+    let nobody = static_keys.is_none() && key_dirs.is_none();
+    match enabled {
+        Some(true) if nobody => {
+            item.wrong(
+                "nobody could find the service: name clients in `static_keys`, or directories with \
+                 their files in `key_dirs`",
+                report,
+            );
+            None
+        }
+        Some(true) => {
+            let (static_keys, key_dirs) =
+                (static_keys.unwrap_or_default(), key_dirs.unwrap_or_default());
+            let clients = static_keys.clone();
+            Some(RestrictedDiscovery { static_keys, key_dirs, clients })
+        }
+        _ => {
+            if !nobody && enabled.is_none() {
+                let text = "it has no effect without `enabled = true`: everybody who knows the \
+                            address reaches the service";
+                report.warn(item.place(), &item.path, text);
+            }
+            None
+        }
+    }
+}
+
+fn static_keys(item: &Item<'_>, report: &mut Report) -> BTreeMap<String, ClientKey> {
+    let mut keys = BTreeMap::new();
+    for (name, item) in item.entries(report).into_iter().flatten() {
+        let wanted = "the public key of a client, \"descriptor:x25519:...\"";
+        let Some(text) = item.text(wanted, report) else { continue };
+        if let Err(problem) = check_client_name(name) {
+            item.wrong(problem, report);
+            continue;
+        }
+        match text.parse() {
+            Ok(key) => {
+                keys.insert(name.to_owned(), key);
+            }
+            Err(error) => item.wrong(error, report),
+        }
+    }
+    keys
+}
+
+fn key_dirs(item: &Item<'_>, report: &mut Report) -> Vec<KeyDir> {
+    let wanted = "an array of tables: [[onion_services.NICKNAME.restricted_discovery.key_dirs]]";
+    let entries = item.array(wanted, report).into_iter().flatten();
+    entries.filter_map(|entry| key_dir(&entry, report)).collect()
+}
+
+fn key_dir(entry: &Item<'_>, report: &mut Report) -> Option<KeyDir> {
+    let mut table = entry.table(report)?;
+    let path = match table.get("path") {
+        Some(item) => storage::expand(&item, report).map(|path| files::beside(&item, &path)),
+        None => {
+            entry.wrong("the `path` is missing: { path = \"clients/shop\" }", report);
+            None
+        }
+    };
+    let permissions = table.get("permissions").and_then(|item| item.table(report));
+    let trust_everyone = permissions.is_some_and(|table| trust_everyone(table, report));
+    table.finish(report);
+    Some(KeyDir { path: path?, trust_everyone })
+}
+
+fn trust_everyone(mut table: Reader<'_>, report: &mut Report) -> bool {
+    let trust = table.get("dangerously_trust_everyone").and_then(|item| item.boolean(report));
+    // Arti's: here, nobody else may write there whom these would name.
+    for key in ["ignore_prefix", "trust_user", "trust_group"] {
+        table.get(key);
+    }
+    table.finish(report);
+    trust.unwrap_or(false)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+    use crate::config::{Config, ConfigErrors, Environment};
+
+    fn key(n: u8) -> ClientKey {
+        ClientKey::new([n; 32]).unwrap()
+    }
+
+    fn numbered(n: usize) -> ClientKey {
+        let mut bytes = [9; 32];
+        bytes[..8].copy_from_slice(&n.to_be_bytes());
+        ClientKey::new(bytes).unwrap()
+    }
+
+    /// Loads a service whose clients lie in `clients` beside the file.
+    fn load(directory: &Path, more: &str) -> Result<Config, ConfigErrors> {
+        let text = format!(
+            "[onion_services.shop]\nproxy_ports = [[80, '127.0.0.1:1']]\n{more}\n\
+             [onion_services.shop.restricted_discovery]\nenabled = true\n\
+             static_keys.alice = '{}'\n\
+             [[onion_services.shop.restricted_discovery.key_dirs]]\npath = 'clients'\n\
+             [[onion_services.shop.restricted_discovery.key_dirs]]\npath = 'more'\n",
+            key(2)
+        );
+        let file = directory.join("arti.toml");
+        std::fs::write(&file, text).unwrap();
+        Config::load(&[file], &Environment::new([("HOME", "/home/user")]))
+    }
+
+    fn directories() -> tempfile::TempDir {
+        let directory = tempfile::tempdir().unwrap();
+        for name in ["clients", "more"] {
+            std::fs::create_dir(directory.path().join(name)).unwrap();
+        }
+        directory
+    }
+
+    fn put(directory: &Path, name: &str, text: &str) -> PathBuf {
+        let path = directory.join(name);
+        std::fs::write(&path, text).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
+        path
+    }
+
+    fn clients(config: &Config) -> Vec<(&str, ClientKey)> {
+        let restricted = config.services[0].restricted_discovery.as_ref().unwrap();
+        restricted.clients.iter().map(|(name, key)| (name.as_str(), *key)).collect()
+    }
+
+    #[test]
+    fn clients_stand_in_the_file_and_in_directories_and_the_first_of_a_name_wins() {
+        let directory = directories();
+        let dir = directory.path();
+        put(dir, "clients/alice.auth", &key(3).to_string());
+        put(dir, "clients/bob.auth", &format!("{}\n", key(4)));
+        put(dir, "more/bob.auth", &key(5).to_string());
+        put(dir, "more/Carol@home.auth", &key(6).to_string());
+        for other in ["clients/README", "clients/x.auth~", "clients/.auth", "more/.y.auth"] {
+            put(dir, other, "no key");
+        }
+        let config = load(dir, "").unwrap();
+        let expected = [("Carol@home", key(6)), ("alice", key(2)), ("bob", key(4))];
+        assert_eq!(clients(&config), expected);
+        assert_eq!(config.warnings, [""; 0]);
+    }
+
+    #[test]
+    fn what_is_no_key_lets_nobody_in_and_is_warned_of() {
+        let directory = directories();
+        let dir = directory.path();
+        put(dir, "clients/good.auth", &key(3).to_string());
+        put(dir, "clients/empty.auth", "");
+        put(dir, "clients/weak.auth", &format!("descriptor:x25519:{}", "A".repeat(52)));
+        put(dir, "clients/b d.auth", &key(4).to_string());
+        let open = put(dir, "clients/open.auth", &key(5).to_string());
+        std::fs::set_permissions(&open, std::fs::Permissions::from_mode(0o666)).unwrap();
+        std::fs::create_dir(dir.join("clients/directory.auth")).unwrap();
+        std::os::unix::fs::symlink("/nowhere", dir.join("clients/gone.auth")).unwrap();
+        let config = load(dir, "").unwrap();
+        assert_eq!(clients(&config), [("alice", key(2)), ("good", key(3))]);
+        assert_eq!(config.warnings.len(), 6, "{:?}", config.warnings);
+        let all = config.warnings.join("\n");
+        for expected in ["empty.auth: this must be", "everybody could read", "(mode 0666)"] {
+            assert!(all.contains(expected), "{all}");
+        }
+        assert!(!all.contains(&key(4).to_string()));
+
+        std::fs::set_permissions(dir.join("clients"), std::fs::Permissions::from_mode(0o777))
+            .unwrap();
+        std::fs::remove_dir(dir.join("more")).unwrap();
+        let config = load(dir, "").unwrap();
+        assert_eq!(clients(&config), [("alice", key(2))]);
+        assert!(config.warnings[0].contains("others can change it"), "{:?}", config.warnings);
+        assert!(config.warnings[1].contains("No such file"), "{:?}", config.warnings);
+    }
+
+    #[test]
+    fn the_client_too_many_is_refused_and_it_is_said_how_many_fit() {
+        let directory = directories();
+        let dir = directory.path();
+        // With the one in the file, 112.
+        for n in 0..111 {
+            put(dir, &format!("clients/c{n}.auth"), &numbered(n).to_string());
+        }
+        let twenty = "max_intro_points = 20";
+        assert_eq!(clients(&load(dir, twenty).unwrap()).len(), 112);
+        put(dir, "clients/one-more.auth", &numbered(1000).to_string());
+        let said = load(dir, twenty).unwrap_err().to_string();
+        assert!(said.contains("113 clients are authorized, and 112 fit"), "{said}");
+        assert!(said.contains("at most 19 leave room for all"), "{said}");
+        // The same key twice is one client.
+        put(dir, "clients/one-more.auth", &numbered(0).to_string());
+        load(dir, twenty).unwrap();
+        // An ordinary service has fewer points.
+        put(dir, "clients/one-more.auth", &numbered(1000).to_string());
+        load(dir, "").unwrap();
+    }
+}

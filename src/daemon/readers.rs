@@ -1,0 +1,59 @@
+//! What reads the descriptors of a service's backends, and its own, where they are not
+//! for everybody: the keys for [`Keyring`](crate::tor::keyring::Keyring).
+
+use std::sync::Arc;
+
+use tor_hscrypto::pk::HsIdKeypair;
+
+use crate::config::ServiceConfig;
+use crate::tor::keyring::Reader;
+use crate::tor::keys::{self, KeyError, Keys};
+use crate::tor::wiped;
+use onionbraid_balancer::onion::{Access, OnionAddress};
+
+/// Those of one service.
+pub(crate) type Readers = Vec<(OnionAddress, Reader)>;
+
+/// Reads the keys that a service names.
+///
+/// # Errors
+///
+/// The first that cannot be used.
+pub(super) fn of_backends(config: &ServiceConfig, keys: &Keys) -> Result<Readers, KeyError> {
+    let mut readers = Vec::new();
+    for backend in &config.backends {
+        let Some(file) = &backend.client_key else { continue };
+        let of = (backend.name.as_str(), &backend.address);
+        let pair = wiped(|| keys.client_key(&config.nickname, of, file).map(Arc::new))?;
+        readers.push((backend.address, Reader::Client(pair)));
+    }
+    Ok(readers)
+}
+
+/// What reads its own descriptors.
+pub(super) fn of_itself(
+    config: &ServiceConfig,
+    identity: &Arc<HsIdKeypair>,
+) -> Option<(OnionAddress, Reader)> {
+    match config.access() {
+        Access::Everybody => None,
+        access => {
+            let reader = Reader::Publisher(Arc::clone(identity), access);
+            Some((keys::address(identity), reader))
+        }
+    }
+}
+
+/// All that a command needs that asks the network itself: of services whose keys can be
+/// read.
+pub(crate) fn of_all(services: &[ServiceConfig], keys: &Keys) -> Readers {
+    let mut readers = Vec::new();
+    for config in services.iter().filter(|service| service.enabled) {
+        readers.extend(of_backends(config, keys).unwrap_or_default());
+        let identity = keys.identity(&config.nickname, config.identity_key.as_deref());
+        if let Ok(Some(identity)) = identity {
+            readers.extend(of_itself(config, &Arc::new(identity)));
+        }
+    }
+    readers
+}
