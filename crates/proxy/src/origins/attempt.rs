@@ -7,14 +7,14 @@
 
 use std::error::Error;
 
-use hyper::header::UPGRADE;
+use hyper::header::{CONNECTION, HeaderValue, UPGRADE};
 use hyper::{Request, Response, StatusCode};
 use tokio::time::{sleep, timeout};
 
 use super::connection::{DialError, HeadLimits};
 use super::counts::Client;
 use super::download::download;
-use super::request::{self, is_unexpected};
+use super::request::{self, has_content};
 use super::shared::CheckoutError;
 use super::upload::{HeldUntilSent, Upload};
 use super::{Origins, Turn};
@@ -99,8 +99,13 @@ impl Origins {
         };
         let (before, is_http1) = (lease.received(), lease.is_http1());
         // An origin that was asked for another protocol may be about to speak it.
-        if is_http1 && (request.headers().contains_key(UPGRADE) || is_unexpected(&request)) {
+        let asks_for_another = request.headers().contains_key(UPGRADE);
+        let has_content = has_content(&request);
+        if is_http1 && (asks_for_another || has_content) {
             lease.is_the_last();
+            if !asks_for_another {
+                request.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            }
         }
         let method = request.method().clone();
         let (head, body) = request.into_parts();
