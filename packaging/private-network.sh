@@ -42,6 +42,25 @@ start_network() {
         fail "the private network does not start: $(tail -3 "$work/demo.log")"
 }
 
+# serve_page: a site of one page, on the port that is in `$work/port`.
+serve_page() {
+    mkdir "$work/www"
+    echo "a page of the shop" >"$work/www/index.html"
+    python3 -u -c '
+import functools, http.server, sys
+serve = functools.partial(http.server.SimpleHTTPRequestHandler, directory=sys.argv[1])
+for port in range(20000, 30000):
+    try:
+        server = http.server.ThreadingHTTPServer(("127.0.0.1", port), serve)
+        break
+    except OSError:
+        pass
+print(port)
+server.serve_forever()' "$work/www" >"$work/port" 2>/dev/null &
+    children+=($!)
+    until_true "a web server" test -s "$work/port"
+}
+
 # load_image ARCHIVE: sets `image`, its name.
 load_image() {
     gunzip <"$1" | podman load --quiet >/dev/null

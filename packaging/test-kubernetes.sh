@@ -32,21 +32,7 @@ fail() {
 
 start_network
 
-mkdir "$work/www"
-echo "a page of the shop" >"$work/www/index.html"
-python3 -u -c '
-import functools, http.server, sys
-serve = functools.partial(http.server.SimpleHTTPRequestHandler, directory=sys.argv[1])
-for port in range(20000, 30000):
-    try:
-        server = http.server.ThreadingHTTPServer(("127.0.0.1", port), serve)
-        break
-    except OSError:
-        pass
-print(port)
-server.serve_forever()' "$work/www" >"$work/port" 2>/dev/null &
-children+=($!)
-until_true "a web server" test -s "$work/port"
+serve_page
 
 load_image "$archive"
 

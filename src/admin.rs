@@ -83,7 +83,7 @@ async fn answer_connection(
     let answer = |request: Request<hyper::body::Incoming>| {
         let (snapshot, questions) = (Arc::clone(&snapshot), questions.clone());
         async move {
-            if !browsers::names_loopback(&request, on_socket) {
+            if !browsers::names_this_machine(&request, on_socket) {
                 respond(StatusCode::FORBIDDEN, "text/plain", "ask for it as localhost\n")
             } else if request.uri().path().starts_with(questions::BELOW) {
                 questions::answer(request, user, questions).await

@@ -26,7 +26,7 @@ mod passphrase;
 mod tor_client;
 
 use std::io::{self, Write as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use crate::causes::in_one_line;
@@ -59,6 +59,11 @@ impl From<KeyError> for Failure {
     fn from(error: KeyError) -> Self {
         Self::new(Exit::Permission, in_one_line(&error))
     }
+}
+
+/// Nothing is overwritten.
+fn exists(path: &Path) -> Failure {
+    Failure::new(Exit::Failed, format!("{} exists already, and is left as it is", path.display()))
 }
 
 impl From<KeyFileError> for Failure {

@@ -66,6 +66,17 @@ fn onionbraid(dir: &Path, arguments: &[&str]) -> Output {
         .unwrap()
 }
 
+/// `check` where permissions are looked at.
+fn strict_check(dir: &Path) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_onionbraid"))
+        .args(["check", "-c", "arti.toml"])
+        .env_clear()
+        .env("HOME", dir)
+        .current_dir(dir)
+        .output()
+        .unwrap()
+}
+
 fn write(dir: &Path, name: &str, text: &str) {
     std::fs::write(dir.join(name), text).unwrap();
 }

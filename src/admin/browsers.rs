@@ -23,24 +23,24 @@ const OF_BROWSERS: [HeaderName; 5] = [
 /// could read the answers by letting its own name point here (DNS rebinding). On a
 /// Unix socket no name is needed, and one without a dot will do: programs make
 /// something up there, and no web page has such a name.
-pub(super) fn names_loopback<B>(request: &Request<B>, on_socket: bool) -> bool {
+pub(super) fn names_this_machine<B>(request: &Request<B>, on_socket: bool) -> bool {
     let mut hosts = request.headers().get_all(HOST).iter();
     let named = match (hosts.next(), hosts.next()) {
         (None, _) => on_socket,
         (Some(host), None) if host.is_empty() => on_socket,
-        (Some(host), None) => is_loopback(host, on_socket),
+        (Some(host), None) => is_own_host(host, on_socket),
         (Some(_), Some(_)) => false,
     };
     let target = request.uri().authority();
-    named && target.is_none_or(|target| is_loopback_host(target, on_socket))
+    named && target.is_none_or(|target| is_own_name(target, on_socket))
 }
 
-fn is_loopback(host: &HeaderValue, on_socket: bool) -> bool {
+fn is_own_host(host: &HeaderValue, on_socket: bool) -> bool {
     let authority = host.to_str().ok().and_then(|host| host.parse::<Authority>().ok());
-    authority.is_some_and(|authority| is_loopback_host(&authority, on_socket))
+    authority.is_some_and(|authority| is_own_name(&authority, on_socket))
 }
 
-fn is_loopback_host(authority: &Authority, on_socket: bool) -> bool {
+fn is_own_name(authority: &Authority, on_socket: bool) -> bool {
     let host = authority.host();
     // Nothing before the host, and nothing but a port after it.
     let rest = authority.as_str().strip_prefix(host);
@@ -126,26 +126,26 @@ mod tests {
         ];
         for on_socket in [true, false] {
             for host in good {
-                assert!(names_loopback(&get("/", &[host]), on_socket), "{host}");
+                assert!(names_this_machine(&get("/", &[host]), on_socket), "{host}");
             }
             for host in bad {
-                assert!(!names_loopback(&get("/", &[host]), on_socket), "{host}");
+                assert!(!names_this_machine(&get("/", &[host]), on_socket), "{host}");
                 // What cannot stand in a target is no request at all.
                 let target = format!("http://{host}/");
                 if target.parse::<Uri>().is_ok() {
                     let target = get(&target, &["localhost"]);
-                    assert!(!names_loopback(&target, on_socket), "{host}");
+                    assert!(!names_this_machine(&target, on_socket), "{host}");
                 }
             }
-            assert!(!names_loopback(&get("/", &["localhost", "evil.example"]), on_socket));
-            assert_eq!(names_loopback(&get("/", &[]), on_socket), on_socket);
-            assert_eq!(names_loopback(&get("/", &[""]), on_socket), on_socket);
+            assert!(!names_this_machine(&get("/", &["localhost", "evil.example"]), on_socket));
+            assert_eq!(names_this_machine(&get("/", &[]), on_socket), on_socket);
+            assert_eq!(names_this_machine(&get("/", &[""]), on_socket), on_socket);
             // Made up by a program: no page can have such a name.
             for host in ["unix", "onionbraid:80", "d"] {
-                assert_eq!(names_loopback(&get("/", &[host]), on_socket), on_socket, "{host}");
+                assert_eq!(names_this_machine(&get("/", &[host]), on_socket), on_socket, "{host}");
             }
-            assert!(!names_loopback(&get("/", &["0x7f000001"]), on_socket));
-            assert!(!names_loopback(&get("/", &["2130706433"]), on_socket));
+            assert!(!names_this_machine(&get("/", &["0x7f000001"]), on_socket));
+            assert!(!names_this_machine(&get("/", &["2130706433"]), on_socket));
         }
     }
 

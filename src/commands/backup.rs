@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use super::keys::owner;
-use super::{Failure, finish, passphrase, remark};
+use super::{Failure, exists, finish, passphrase, remark};
 use crate::backup::collect::{CollectError, Collected, collect};
 use crate::backup::contents::{Backup, Kind};
 use crate::backup::seal::{self, Seal};
@@ -99,11 +99,6 @@ fn write_new(out: &Path, backup: &Backup, seal: Seal) -> Result<(), Failure> {
     })?;
     // The new name is on the disk only with the directory.
     std::fs::File::open(directory).and_then(|directory| directory.sync_all()).map_err(failed)
-}
-
-fn exists(out: &Path) -> Failure {
-    let text = format!("{} exists already, and is left as it is", out.display());
-    Failure::new(Exit::Failed, text)
 }
 
 impl From<CollectError> for Failure {

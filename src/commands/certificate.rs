@@ -4,9 +4,7 @@
 //! Standard output has the digest or the request alone, for scripts; remarks go to
 //! standard error. No file is ever overwritten.
 
-use std::fs::OpenOptions;
 use std::io::{self, Write as _};
-use std::os::unix::fs::{OpenOptionsExt as _, fchown};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -23,11 +21,12 @@ use zeroize::Zeroizing;
 use super::keys::owner::{self, Owner};
 use super::keys::{no_key, service_address};
 use super::{Failure, finish, remark, service};
+use crate::causes::in_one_line;
 use crate::cli::CertificateCommand;
 use crate::clock::now;
 use crate::config::Config;
 use crate::exit::Exit;
-use crate::tor::keys;
+use crate::tor::keys::{self, KeyFileError};
 
 /// A nonce has 64 bits of chance at least (Baseline Requirements, appendix B).
 const SHORTEST_NONCE: usize = 8;
@@ -83,7 +82,7 @@ fn self_signed(
     let (certificate, secret) = (path("pem"), path("key"));
     let owner = owner::of_state(&config);
     let text = Zeroizing::new(key.serialize_pem());
-    write_new(&secret, text.as_bytes(), 0o600, owner)?;
+    write_new(&secret, text.as_bytes(), keys::SECRET_MODE, owner)?;
     if let Err(failure) = write_new(&certificate, made.pem().as_bytes(), 0o644, owner) {
         // Made here, a moment ago, and good for nothing alone.
         let _ = std::fs::remove_file(&secret);
@@ -147,23 +146,10 @@ fn read_nonce(text: &str) -> Result<Vec<u8>, Failure> {
 
 /// Writes a file that must not exist yet, for this owner.
 fn write_new(path: &Path, bytes: &[u8], mode: u32, owner: Option<Owner>) -> Result<(), Failure> {
-    let failed = |error: io::Error| match error.kind() {
-        io::ErrorKind::AlreadyExists => {
-            let text = format!("{} exists already, and is left as it is", path.display());
-            Failure::new(Exit::Permission, text)
-        }
-        _ => Failure::new(Exit::Failed, format!("{} cannot be written: {error}", path.display())),
-    };
-    let open = OpenOptions::new().write(true).create_new(true).mode(mode).open(path);
-    let mut file = open.map_err(failed)?;
-    let given = match owner {
-        Some(Owner { user, group }) => fchown(&file, Some(user), Some(group)),
-        None => Ok(()),
-    };
-    let written = given.and_then(|()| file.write_all(bytes)).and_then(|()| file.sync_all());
-    written.map_err(|error| {
-        let _ = std::fs::remove_file(path);
-        failed(error)
+    let owner = owner.map(|Owner { user, group }| (user, group));
+    keys::write_file(path, bytes, mode, owner).map_err(|error| match error {
+        KeyFileError::Exists(_) => Failure::new(Exit::Permission, in_one_line(&error)),
+        error => error.into(),
     })
 }
 

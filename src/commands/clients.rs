@@ -88,7 +88,7 @@ fn add(
 /// Writes the public half to where the daemon finds it.
 fn write(file: &Path, key: ClientKey, owner: Option<owner::Owner>) -> Result<(), Failure> {
     let owner = owner.map(|owner| (owner.user, owner.group));
-    keys::write_file(file, format!("{key}\n").as_bytes(), owner)?;
+    keys::write_file(file, format!("{key}\n").as_bytes(), keys::SECRET_MODE, owner)?;
     remark(&format!(
         "{} lets the client in; a running daemon has seen it in a few seconds.",
         file.display()

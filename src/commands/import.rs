@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use super::keys::owner;
-use super::{Failure, finish, protect_memory, remark};
+use super::{Failure, exists, finish, protect_memory, remark};
 use crate::cli::{ImportCommand, ImportOutput};
 use crate::config::{Config, Environment};
 use crate::exit::Exit;
@@ -82,11 +82,6 @@ fn in_directory(path: &Path, name: &str) -> PathBuf {
 
 fn unreadable(file: &Path, problem: &str) -> Failure {
     Failure::new(Exit::Configuration, format!("{}: {problem}", file.display()))
-}
-
-fn exists(path: &Path) -> Failure {
-    let text = format!("{} exists already, and is left as it is", path.display());
-    Failure::new(Exit::Failed, text)
 }
 
 fn write_new(out: &Path, text: &str) -> Result<(), Failure> {

@@ -1,6 +1,6 @@
 //! The passphrase of a backup: asked for at the terminal, or the first line of a file.
 
-use std::io::{self, BufRead as _, Read as _};
+use std::io::{self, Read as _};
 use std::path::Path;
 
 use age::secrecy::{ExposeSecret as _, SecretString};
@@ -39,7 +39,7 @@ fn ask(prompt: &str) -> Result<SecretString, Failure> {
         );
         Failure::new(Exit::Usage, text)
     })?;
-    not_empty(Zeroizing::new(asked))
+    not_empty(&Zeroizing::new(asked))
 }
 
 fn read(file: &Path) -> Result<SecretString, Failure> {
@@ -52,9 +52,11 @@ fn read(file: &Path) -> Result<SecretString, Failure> {
     if others_can_read(file) {
         remark(&format!("Warning: others can read {path}, and so the passphrase."));
     }
-    // Room for all, so that growing leaves no copy behind.
-    let mut line = Zeroizing::new(String::with_capacity(LONGEST as usize + 1));
-    io::BufReader::new(opened.take(LONGEST + 1)).read_line(&mut line).map_err(failed)?;
+    // Room for all, so that growing leaves no copy behind; nor does a buffer.
+    let mut bytes = Zeroizing::new(Vec::with_capacity(LONGEST as usize + 1));
+    opened.take(LONGEST + 1).read_to_end(&mut bytes).map_err(failed)?;
+    let line = bytes.split_inclusive(|byte| *byte == b'\n').next().unwrap_or_default();
+    let line = std::str::from_utf8(line).map_err(|error| failed(io::Error::other(error)))?;
     if line.len() as u64 > LONGEST {
         let text = format!("the first line of {path} is longer than 4,096 bytes");
         return Err(Failure::new(Exit::Usage, text));
@@ -63,7 +65,7 @@ fn read(file: &Path) -> Result<SecretString, Failure> {
 }
 
 /// The passphrase without the end of its line.
-fn not_empty(line: Zeroizing<String>) -> Result<SecretString, Failure> {
+fn not_empty(line: &str) -> Result<SecretString, Failure> {
     match line.trim_end_matches(['\r', '\n']) {
         "" => Err(Failure::new(Exit::Usage, "the passphrase is empty")),
         passphrase => Ok(SecretString::from(passphrase.to_owned())),

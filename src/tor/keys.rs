@@ -40,11 +40,11 @@ use onionbraid_balancer::onion::OnionAddress;
 
 pub use client::{ClientSecret, read_client_secret};
 pub use ctor::secret_file as ctor_file;
-pub(crate) use file::others_can_read;
 pub use file::{
     Format, KeyFileError, check_private, files_of, read_address, read_secret, read_secret_from,
     stored_at, write_file, write_new,
 };
+pub(crate) use file::{SECRET_MODE, others_can_read};
 pub use format::parse;
 pub use identity::{IdentityKey, ParseError, Parsed};
 pub use request::{LONGEST_NONCE, certificate_request};

@@ -102,11 +102,7 @@ impl Watch {
         if usable || progress > self.progress.0 || progress < self.progress.0 / 2.0 {
             self.progress = (progress, now().monotonic);
         }
-        let mut seen = self.observed(tor, &attempts, directory.as_deref(), usable, now());
-        if seen.attempts.is_empty() && !usable {
-            let earlier = tor.attempts.within(EARLIER, now());
-            seen.earlier = earlier.iter().map(|it| (it.address, it.outcome)).collect();
-        }
+        let seen = self.observed(tor, &attempts, directory.as_deref(), usable, now());
         tor.found(diagnose(&seen));
     }
 
@@ -184,8 +180,11 @@ impl Watch {
             }
         }
         Observed {
-            attempts: attempts.iter().map(|it| (it.address, it.outcome)).collect(),
-            earlier: BTreeMap::new(),
+            attempts: outcomes(attempts),
+            earlier: match attempts.is_empty() && !usable {
+                true => outcomes(&tor.attempts.within(EARLIER, now)),
+                false => BTreeMap::new(),
+            },
             answering,
             lost: relays.lost,
             clocks: self.clocks.iter().map(|(.., ahead)| *ahead).collect(),
@@ -201,6 +200,11 @@ impl Watch {
             bridges: tor.known.bridges,
         }
     }
+}
+
+/// The last outcome at each address.
+fn outcomes(attempts: &[Attempt]) -> BTreeMap<SocketAddr, Outcome> {
+    attempts.iter().map(|it| (it.address, it.outcome)).collect()
 }
 
 /// How far a directory that cannot be used is from being valid.

@@ -9,7 +9,7 @@ use ed25519_dalek::{Signature, VerifyingKey};
 use onionbraid_balancer::onion::OnionAddress;
 use sha2::{Digest as _, Sha256};
 
-use super::{onionbraid, stderr, stdout, write};
+use super::{onionbraid, stderr, stdout, strict_check, write};
 
 const SERVICES: &str = "\
 [onion_services.shop]
@@ -159,13 +159,7 @@ fn check_says_what_keeps_clients_out_and_what_a_certificate_gives_away() {
     let strict =
         format!("{text}[storage.permissions]\nignore_prefix = \"{prefix}\"\ntrust_group = false\n");
     write(dir.path(), "arti.toml", &strict);
-    let checked = std::process::Command::new(env!("CARGO_BIN_EXE_onionbraid"))
-        .args(["check", "-c", "arti.toml"])
-        .env_clear()
-        .env("HOME", dir.path())
-        .current_dir(dir.path())
-        .output()
-        .unwrap();
+    let checked = strict_check(dir.path());
     assert_ne!(checked.status.code(), Some(0), "{}", stdout(&checked));
     let said = stderr(&checked);
     assert!(said.contains("others can read or change") && said.contains("chmod 600"), "{said}");

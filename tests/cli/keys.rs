@@ -4,7 +4,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::Output;
 
-use super::{onionbraid, stderr, stdout, write};
+use super::{onionbraid, stderr, stdout, strict_check, write};
 
 const SERVICES: &str = "\
 [onion_services.shop]
@@ -149,13 +149,7 @@ fn a_key_file_that_others_can_read_gives_77_and_the_command_that_helps() {
         dir.path().display(),
     );
     write(dir.path(), "arti.toml", &strict);
-    let check = std::process::Command::new(env!("CARGO_BIN_EXE_onionbraid"))
-        .args(["check", "-c", "arti.toml"])
-        .env_clear()
-        .env("HOME", dir.path())
-        .current_dir(dir.path())
-        .output()
-        .unwrap();
+    let check = strict_check(dir.path());
     assert_eq!(check.status.code(), Some(77), "{}", stderr(&check));
     let said = stderr(&check);
     assert!(said.contains("the `identity_key` of service \"shop\""), "{said}");

@@ -56,15 +56,15 @@ impl ClientSecret {
         Some(text)
     }
 
-    /// Writes that to a new file (mode 0600), which belongs to this user and group
-    /// afterwards, if they are given.
+    /// Writes that to a new file (mode 0600), which belongs to this user and group, if
+    /// they are given.
     ///
     /// # Errors
     ///
     /// If something lies there already, or it cannot be written.
     pub fn write_new(&self, path: &Path, owner: Option<(u32, u32)>) -> Result<(), KeyFileError> {
         let text = self.file().unwrap_or_default();
-        file::write_file(path, text.as_bytes(), owner)
+        file::write_file(path, text.as_bytes(), file::SECRET_MODE, owner)
     }
 
     /// As Arti wants it.
@@ -84,13 +84,13 @@ pub fn read_client_secret(
     address: &OnionAddress,
     mistrust: &Mistrust,
 ) -> Result<ClientSecret, KeyFileError> {
-    let bytes = file::read_bytes(path)?;
+    let (opened, bytes) = file::open(path)?;
     let wrong = |cause| KeyFileError::Client { path: path.to_owned(), cause };
     let key = parse(&bytes).map_err(wrong)?;
     if key.address.is_some_and(|other| other != *address) {
         return Err(wrong(ParseError::Damaged("it is for another address".to_owned())));
     }
-    file::check_private(path, mistrust)?;
+    file::check_opened(&opened, path, mistrust)?;
     Ok(key)
 }
 

@@ -30,6 +30,8 @@ const HOSTNAME: &str = "hostname";
 const ARTI: &str = "ks_hs_id.ed25519_expanded_private";
 /// The secret key of a version 2 onion service in a directory of C tor.
 const VERSION_2: &str = "private_key";
+/// Its owner alone may read a secret key.
+pub(crate) const SECRET_MODE: u32 = 0o600;
 /// The longest file to read, in bytes: no key has as many.
 const LONGEST: u64 = 64 * 1024;
 
@@ -256,19 +258,27 @@ pub(crate) fn others_can_read(file: &Path) -> bool {
 
 /// Reads one file; a secret key only if it is private.
 fn read(file: &Path, mistrust: &Mistrust) -> Result<Parsed, KeyFileError> {
-    let failed = |cause: io::Error| unreadable(file, cause);
-    let opened = File::open(file).map_err(failed)?;
-    let parsed = parse(&bytes(&opened).map_err(failed)?)
-        .map_err(|cause| KeyFileError::Parse { path: file.to_owned(), cause })?;
+    let (opened, bytes) = open(file)?;
+    let parsed =
+        parse(&bytes).map_err(|cause| KeyFileError::Parse { path: file.to_owned(), cause })?;
     if let Parsed::Secret(_) = parsed {
-        check_private(file, mistrust)?;
-        is_still(&opened, file)?;
+        check_opened(&opened, file, mistrust)?;
     }
     Ok(parsed)
 }
 
-/// Whether a path leads to the file that was opened there: what was judged by the
-/// path must be what was read.
+/// Whether a file that was opened at this path is private, as [`check_private`] has it:
+/// what is judged by the path must be what was read.
+pub(super) fn check_opened(
+    opened: &File,
+    path: &Path,
+    mistrust: &Mistrust,
+) -> Result<(), KeyFileError> {
+    check_private(path, mistrust)?;
+    is_still(opened, path)
+}
+
+/// Whether a path leads to the file that was opened there.
 fn is_still(opened: &File, path: &Path) -> Result<(), KeyFileError> {
     let failed = |cause: io::Error| unreadable(path, cause);
     let identity = |found: Metadata| (found.dev(), found.ino());
@@ -280,9 +290,16 @@ fn is_still(opened: &File, path: &Path) -> Result<(), KeyFileError> {
     }
 }
 
-pub(super) fn read_bytes(file: &Path) -> Result<Zeroizing<Vec<u8>>, KeyFileError> {
+/// Opens a file, and reads all of it.
+pub(super) fn open(file: &Path) -> Result<(File, Zeroizing<Vec<u8>>), KeyFileError> {
     let failed = |cause: io::Error| unreadable(file, cause);
-    File::open(file).and_then(bytes).map_err(failed)
+    let opened = File::open(file).map_err(failed)?;
+    let bytes = bytes(&opened).map_err(failed)?;
+    Ok((opened, bytes))
+}
+
+fn read_bytes(file: &Path) -> Result<Zeroizing<Vec<u8>>, KeyFileError> {
+    open(file).map(|(_, bytes)| bytes)
 }
 
 fn unreadable(path: &Path, cause: io::Error) -> KeyFileError {
@@ -362,13 +379,16 @@ fn agrees_with_neighbours(file: &Path, address: &OnionAddress) -> Result<(), Key
 /// left of it.
 pub fn write_new(path: &Path, key: &IdentityKey, format: Format) -> Result<(), KeyFileError> {
     match format {
-        Format::Pem => write_file(path, &pem::file(key).ok_or(KeyFileError::NoSeed)?, None),
+        Format::Pem => {
+            write_file(path, &pem::file(key).ok_or(KeyFileError::NoSeed)?, SECRET_MODE, None)
+        }
         Format::Ctor => {
             let address = key.address();
             let written =
                 DirBuilder::new().mode(0o700).create(path).map_err(|error| failed(path, error));
             written?;
-            let write = |name: &str, bytes: &[u8]| write_file(&path.join(name), bytes, None);
+            let write =
+                |name: &str, bytes: &[u8]| write_file(&path.join(name), bytes, SECRET_MODE, None);
             let written = write(SECRET, &ctor::secret_file(key))
                 .and_then(|()| write(PUBLIC, &ctor::public_file(&address)))
                 .and_then(|()| write(HOSTNAME, format!("{address}\n").as_bytes()));
@@ -381,8 +401,8 @@ pub fn write_new(path: &Path, key: &IdentityKey, format: Format) -> Result<(), K
     }
 }
 
-/// Writes a new file (mode 0600), which belongs to this user and group afterwards, if
-/// they are given.
+/// Writes a new file with this mode, which belongs to this user and group, if they are
+/// given.
 ///
 /// # Errors
 ///
@@ -391,14 +411,13 @@ pub fn write_new(path: &Path, key: &IdentityKey, format: Format) -> Result<(), K
 pub fn write_file(
     path: &Path,
     bytes: &[u8],
+    mode: u32,
     owner: Option<(u32, u32)>,
 ) -> Result<(), KeyFileError> {
-    let open = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
+    let open = OpenOptions::new().write(true).create_new(true).mode(mode).open(path);
     let mut file = open.map_err(|error| failed(path, error))?;
-    let written = file.write_all(bytes).and_then(|()| {
-        owner.map_or(Ok(()), |(user, group)| fchown(&file, Some(user), Some(group)))?;
-        file.sync_all()
-    });
+    let given = owner.map_or(Ok(()), |(user, group)| fchown(&file, Some(user), Some(group)));
+    let written = given.and_then(|()| file.write_all(bytes)).and_then(|()| file.sync_all());
     written.map_err(|error| {
         let _ = std::fs::remove_file(path);
         failed(path, error)
