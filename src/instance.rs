@@ -69,6 +69,10 @@ pub struct Settings {
 pub struct Limits {
     /// Introductions a second that it looks at.
     pub introductions_per_s: u64,
+    /// Introductions that wait to be looked at.
+    pub waiting: u64,
+    /// The same at each of its points, while they are ordered by work.
+    pub waiting_at_point: u64,
     /// Rendezvous under way.
     pub rendezvous: u64,
     /// Circuits of clients.
@@ -78,6 +82,8 @@ pub struct Limits {
 /// The limits of every instance.
 pub const LIMITS: Limits = Limits {
     introductions_per_s: limits::INTRODUCTIONS_PER_SECOND as u64,
+    waiting: limits::INTRODUCTION_QUEUE as u64,
+    waiting_at_point: limits::TO_DECRYPT as u64,
     rendezvous: limits::RENDEZVOUS_AT_ONCE,
     circuits: limits::CLIENTS_AT_ONCE as u64,
 };

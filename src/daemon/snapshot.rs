@@ -311,6 +311,10 @@ impl ServiceView {
             // All instances together.
             service.load.introductions_limit_per_s = status.rate.into();
             service.load.rendezvous_limit = LIMITS.rendezvous;
+            let local =
+                service.backends.iter().filter(|it| it.kind == snapshot::BackendKind::Local);
+            let points: u64 = local.map(|it| it.intro_points as u64).sum();
+            service.load.introductions_waiting_limit += points * LIMITS.waiting_at_point;
             let effort = self.asked.map_or(status.effort, |asked| asked.effort);
             service.load.pow = Some(pow(DefenceStatus { effort, ..status }));
         }
@@ -335,12 +339,14 @@ fn load_of<'a>(
     let number = instances.len() as u64;
     let mut load = Load {
         introductions_limit_per_s: number * LIMITS.introductions_per_s,
+        introductions_waiting_limit: number * LIMITS.waiting,
         rendezvous_limit: number * LIMITS.rendezvous,
         circuits_limit: number * LIMITS.circuits,
         streams_limit_per_circuit: streams_per_circuit as u64,
         ..Load::default()
     };
     for counters in instances {
+        load.introductions_waiting += counters.introductions_waiting.load(Relaxed);
         load.rendezvous_under_way += counters.rendezvous_under_way.load(Relaxed);
         load.circuits_open += counters.open_circuits.load(Relaxed);
         load.streams_open += counters.open_streams.load(Relaxed);

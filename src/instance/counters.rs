@@ -34,6 +34,8 @@ pub struct Counters {
     pub open_circuits: AtomicU64,
     /// Streams of clients that are open now.
     pub open_streams: AtomicU64,
+    /// Introductions that wait to be looked at now.
+    pub introductions_waiting: AtomicU64,
     /// Rendezvous that are under way now.
     pub rendezvous_under_way: AtomicU64,
     /// When introductions arrived last.

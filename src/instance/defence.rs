@@ -27,7 +27,7 @@ pub(crate) use self::given::Told;
 use super::counters::Counters;
 use super::fair_queue::FairQueue;
 use super::intro::{Introduction, PointKeys};
-use super::limits::RENDEZVOUS_AT_ONCE;
+use super::limits::{RENDEZVOUS_AT_ONCE, TO_DECRYPT};
 use super::plan::SlotId;
 use super::rendezvous::{Opened, open};
 use super::replay::Digest;
@@ -40,10 +40,6 @@ use onionbraid_balancer::onion::{OnionAddress, SessionId};
 use onionbraid_balancer::pow::{
     AdmissionQueue, AdmissionSettings, Effort, NonceLog, NonceVerdict, Puzzle, SeedSlot,
 };
-
-/// Introductions that may wait for decryption, at each point: as many as are
-/// decrypted in a few tens of milliseconds.
-const TO_DECRYPT: usize = 256;
 
 /// Threads that examine introductions at most, and no more than half of the cores.
 const MOST_THREADS: usize = 4;

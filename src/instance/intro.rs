@@ -19,7 +19,7 @@ use tor_proto::{MetaCellDisposition, MsgHandler, TargetHop};
 use tor_protover::named::HSINTRO_RATELIM;
 use zeroize::Zeroizing;
 
-use super::counters::Counters;
+use super::counters::{Counted, Counters};
 use super::plan::SlotId;
 use super::replay::Digest;
 use crate::tor::descriptor;
@@ -54,6 +54,8 @@ pub(super) struct Introduction {
     pub(super) slot: SlotId,
     /// The message as the relay sent it.
     pub(super) message: Introduce2,
+    /// Counted as waiting, until it was looked at.
+    pub(super) _waits: Counted,
 }
 
 /// Where introductions go.
@@ -225,7 +227,9 @@ impl MsgHandler for Arrivals {
                 Err(()) => Ok(MetaCellDisposition::CloseCirc),
             },
             (Arrival::Introduce2(message), None) => {
-                let introduction = Introduction { slot: self.sink.slot, message };
+                let Sink { slot, counters, .. } = &self.sink;
+                let _waits = Counted::new(counters, |counters| &counters.introductions_waiting);
+                let introduction = Introduction { slot: *slot, message, _waits };
                 match self.sink.queue.try_send(introduction) {
                     Ok(()) => Ok(MetaCellDisposition::Consumed),
                     // A full queue drops introductions: there is no way to

@@ -29,6 +29,10 @@ use std::time::{Duration, Instant};
 /// drops them: the relay cannot be told to slow down.
 pub(super) const INTRODUCTION_QUEUE: usize = 512;
 
+/// Introductions that may wait for decryption at each point, while they are ordered
+/// by work: as many as are decrypted in a few tens of milliseconds.
+pub(super) const TO_DECRYPT: usize = 256;
+
 /// Introductions looked at in a second, over time and all points: more than a
 /// process on one guard can build circuits for, and a small part of what a core
 /// can decrypt. Each point has its share: a relay that floods us leaves the

@@ -198,6 +198,12 @@ const FIELDS: &[(&str, &str, &str)] = &[
         "onionbraid_introductions_limit_per_second",
         "of 200",
     ),
+    ("services[].load.introductions_waiting", "onionbraid_introductions_waiting", "6 of"),
+    (
+        "services[].load.introductions_waiting_limit",
+        "onionbraid_introductions_waiting_limit",
+        "of 1536",
+    ),
     ("services[].load.pow.effort", "onionbraid_pow_effort", "effort 41"),
     ("services[].load.pow.expired", "onionbraid_pow_expired_total", "after too long a wait"),
     ("services[].load.pow.queue", "onionbraid_pow_queue_requests", "7 of"),
@@ -307,6 +313,8 @@ fn everything() -> Snapshot {
     let load = Load {
         dropped_by_per_s: BTreeMap::from([("rate".to_owned(), 81.0)]),
         introductions_limit_per_s: 200,
+        introductions_waiting: 6,
+        introductions_waiting_limit: 1536,
         rendezvous_under_way: 5,
         rendezvous_limit: 1024,
         circuits_open: 40,

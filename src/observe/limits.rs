@@ -60,7 +60,10 @@ fn why_dropped(limit: &str, load: &Load) -> Option<String> {
             let limit = load.introductions_limit_per_s;
             format!("more come than are looked at, {limit} a second")
         }
-        "queue" => "more wait to be looked at than may".to_owned(),
+        "queue" => {
+            let limit = load.introductions_waiting_limit;
+            format!("more wait to be looked at than may, {limit}")
+        }
         "work" => "others did more work, or they waited too long".to_owned(),
         "rendezvous" => {
             let limit = load.rendezvous_limit;

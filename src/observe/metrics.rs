@@ -218,6 +218,16 @@ fn services(snapshot: &Snapshot, now: Timestamp) -> Vec<Family<'_>> {
             load(|service| service.load.introductions_limit_per_s),
         ),
         Family::new(
+            "onionbraid_introductions_waiting",
+            "Introductions that wait to be looked at",
+            load(|service| service.load.introductions_waiting),
+        ),
+        Family::new(
+            "onionbraid_introductions_waiting_limit",
+            "How many may wait; more are dropped",
+            load(|service| service.load.introductions_waiting_limit),
+        ),
+        Family::new(
             "onionbraid_rendezvous_under_way",
             "Clients that are being met",
             load(|service| service.load.rendezvous_under_way),

@@ -197,6 +197,12 @@ pub struct Load {
     /// Introductions a second that are looked at, over all local instances.
     #[serde(default)]
     pub introductions_limit_per_s: u64,
+    /// Introductions that wait to be looked at.
+    #[serde(default)]
+    pub introductions_waiting: u64,
+    /// So many may; more are dropped.
+    #[serde(default)]
+    pub introductions_waiting_limit: u64,
     /// Clients that are being met.
     pub rendezvous_under_way: u64,
     /// So many may be.

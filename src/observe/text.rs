@@ -120,7 +120,6 @@ fn backend_line(backend: &Backend) -> Vec<String> {
     line
 }
 
-/// What its clients are asked for.
 /// The control links, where there are or should be any.
 fn write_links(out: &mut String, backends: &[Backend]) -> fmt::Result {
     let which = |state| backends.iter().filter(move |backend| backend.link == Some(state));
@@ -137,6 +136,7 @@ fn write_links(out: &mut String, backends: &[Backend]) -> fmt::Result {
     }
 }
 
+/// What its clients are asked for.
 fn write_pow(out: &mut String, pow: &Pow) -> fmt::Result {
     let Pow { effort, queue, queue_limit, trimmed, expired, verified, refused, .. } = pow;
     write!(out, "  proof of work: effort {effort}, {queue} of {queue_limit} waiting, ")?;

@@ -36,6 +36,8 @@ pub(super) fn load(load: &Load) -> Markup {
         dl {
             dt { "Introductions a second" }
             dd { (of_limit("introductions a second", now.introductions_per_s, load.introductions_limit_per_s as f64, rate)) }
+            dt { "Introductions waiting" }
+            dd { (of_limit("introductions to be looked at", load.introductions_waiting as f64, load.introductions_waiting_limit as f64, number)) }
             dt { "Clients being met" }
             dd { (of_limit("clients being met", load.rendezvous_under_way as f64, load.rendezvous_limit as f64, number)) }
             dt { "Circuits" }
