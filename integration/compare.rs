@@ -64,8 +64,9 @@ async fn main() -> Result<()> {
     for (file, connections) in [("1k", "1"), ("1k", BUSY), ("100k", BUSY)] {
         contest.speed(file, connections)?;
     }
-    contest.memory("idle", "/1k").await?;
-    contest.memory("busy", "/large").await
+    contest.memory("idle", "/1k", true).await?;
+    contest.memory("half-sent", "/1k", false).await?;
+    contest.memory("unread", "/large", true).await
 }
 
 /// The origin, and those who stand in front of it.
@@ -145,8 +146,9 @@ impl Contest {
     }
 
     /// Resident memory for a thousand connections that have asked for `path`
-    /// once and read no more than the head of the answer.
-    async fn memory(&self, what: &str, path: &str) -> Result<()> {
+    /// once, `whole` or without the end of the head, and read no more than the
+    /// beginning of the answer.
+    async fn memory(&self, what: &str, path: &str, whole: bool) -> Result<()> {
         for (name, processes, address) in &self.proxies {
             let memory =
                 || -> Result<f64> { processes.iter().map(|process| resident(process.pid())).sum() };
@@ -154,11 +156,14 @@ impl Contest {
             let mut open = Vec::new();
             for _ in 0..CONNECTIONS {
                 let mut stream = TcpStream::connect(address).await?;
-                let request = format!("GET {path} HTTP/1.1\r\nHost: example.onion\r\n\r\n");
+                let end = if whole { "\r\n" } else { "" };
+                let request = format!("GET {path} HTTP/1.1\r\nHost: example.onion\r\n{end}");
                 stream.write_all(request.as_bytes()).await?;
-                let mut head = [0; 12];
-                stream.read_exact(&mut head).await?;
-                ensure!(head.ends_with(b"200"), "{name}: {:?}", String::from_utf8_lossy(&head));
+                if whole {
+                    let mut head = [0; 12];
+                    stream.read_exact(&mut head).await?;
+                    ensure!(head.ends_with(b"200"), "{name}: {:?}", String::from_utf8_lossy(&head));
+                }
                 open.push(stream);
             }
             // Until buffers have filled: what is not read waits somewhere.
