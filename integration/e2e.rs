@@ -13,6 +13,7 @@ pub mod e2e {
     mod accessibility;
     mod attacks;
     mod backend_role;
+    mod bridges;
     mod changing_machines;
     mod check_online;
     mod clock;

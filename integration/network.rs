@@ -14,7 +14,8 @@
 //! | [`node`] | how one C tor is started, watched and disturbed |
 //! | [`startup`] | how the relays come to a consensus quickly |
 //! | [`consensus`], [`period`] | what the consensus says, when time periods change |
-//! | [`client`], [`service`] | C tor as a visitor, as a backend |
+//! | [`client`], [`service`], [`bridge`] | C tor as a visitor, as a backend, as a way in |
+//! | [`connections`] | whom a process connects to |
 //! | [`origin`], [`fetch`] | the server behind, and the page in front |
 //! | [`published`], [`anatomy`] | what HSDirs hold of an address, and how it was made |
 //! | [`web`] | real web servers behind the reverse proxy |
@@ -24,8 +25,10 @@
 #![allow(dead_code, reason = "the tests and the demo use different parts of one network")]
 
 pub mod anatomy;
+pub mod bridge;
 pub mod browser;
 pub mod client;
+pub mod connections;
 pub mod consensus;
 pub mod daemon;
 pub mod fetch;

@@ -7,6 +7,7 @@ use std::future::{Future as _, poll_fn};
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
 use std::time::{Duration, SystemTime};
 
@@ -35,6 +36,9 @@ const RETRY_AFTER: Duration = Duration::from_secs(5);
 const RENEW_AFTER: Duration = Duration::from_secs(30);
 const RENEW_AT_MOST: Duration = Duration::from_secs(10 * 60);
 
+/// How far it is when nothing but a bridge's descriptor is missing.
+const AT_A_BRIDGE: f32 = 0.99;
+
 /// Files that Arti may have open while it reads its store, and some for others who
 /// open one in the same moment.
 const HANDLES_TO_READ: usize = 16;
@@ -57,6 +61,8 @@ pub struct Tor {
     pub(super) attempts: Attempts,
     /// Who can be asked what our clock is.
     pub(super) known: Arc<Known>,
+    /// Whether circuits begin at bridges, and none can yet.
+    waits_for_bridge: Arc<AtomicBool>,
     /// What is wrong, as of the last look.
     trouble: Arc<Mutex<Option<Trouble>>>,
     /// What reads descriptors that are not for everybody.
@@ -127,7 +133,18 @@ impl Tor {
         let unwritten = Arc::new(Mutex::new(unwritten));
         let (failure, trouble) = (Arc::default(), Arc::default());
         let keyring = Keyring::default();
-        Ok(Self { client, failure, cache_dir, unwritten, attempts, known, trouble, keyring })
+        let waits_for_bridge = Arc::new(AtomicBool::new(known.bridges > 0));
+        Ok(Self {
+            client,
+            failure,
+            cache_dir,
+            unwritten,
+            attempts,
+            known,
+            waits_for_bridge,
+            trouble,
+            keyring,
+        })
     }
 
     /// Bootstraps, trying again for as long as it takes.
@@ -142,7 +159,12 @@ impl Tor {
                     (Ok(circuits), Ok(directory)) => {
                         self.failed_with(None);
                         let provider = directory.upcast_arc();
-                        return Network::new(circuits, provider, self.keyring.clone());
+                        let network = Network::new(circuits, provider, self.keyring.clone());
+                        if self.known.bridges > 0 {
+                            network.begins_at_a_bridge().await;
+                        }
+                        self.waits_for_bridge.store(false, Ordering::Relaxed);
+                        return network;
                     }
                     (Err(error), _) | (_, Err(error)) => error.into(),
                 },
@@ -248,7 +270,12 @@ impl Tor {
         let valid_until = self.directory(Timeliness::Unchecked);
         // While Arti looks for the next directory, the one at hand will do.
         let usable = self.directory(Timeliness::Timely).is_some();
-        let fraction = if usable { 1.0 } else { self.fraction() };
+        let waits = self.waits_for_bridge.load(Ordering::Relaxed);
+        let fraction = match (usable, waits) {
+            (true, false) => 1.0,
+            (true, true) => AT_A_BRIDGE,
+            (false, _) => self.fraction(),
+        };
         let unwritten = usable && self.unwritten.lock().is_some();
         BootstrapView {
             fraction,
@@ -313,6 +340,7 @@ fn classify(error: &(dyn std::error::Error + 'static)) -> Failure {
 fn step(fraction: f32) -> &'static str {
     match fraction {
         ready if ready >= 1.0 => "ready",
+        bridge if bridge >= AT_A_BRIDGE => "waiting for a bridge to describe itself",
         descriptors if descriptors > 0.3 => "fetching the relays' descriptors",
         directory if directory > 0.0 => "fetching the network directory",
         _ => "connecting to the Tor network",
@@ -347,8 +375,8 @@ mod tests {
 
     #[test]
     fn each_step_has_words_of_its_own() {
-        let steps = [0.0, 0.075, 0.5, 1.0].map(step);
-        assert_eq!(steps.iter().collect::<std::collections::BTreeSet<_>>().len(), 4);
+        let steps = [0.0, 0.075, 0.5, AT_A_BRIDGE, 1.0].map(step);
+        assert_eq!(steps.iter().collect::<std::collections::BTreeSet<_>>().len(), 5);
     }
 
     #[test]

@@ -17,6 +17,9 @@ use onionbraid_balancer::onion::{Capabilities, RelayId};
 
 pub use super::attempts::Runtime;
 
+/// How often it is tried whether a bridge has described itself.
+const TRY_BRIDGES_EVERY: Duration = Duration::from_millis(500);
+
 /// A Tor network that can be used: a directory and onion service circuits.
 #[derive(Clone)]
 pub struct Network {
@@ -83,6 +86,23 @@ impl Network {
             }
         };
         let _ = tokio::time::timeout(limit, all_described).await;
+    }
+
+    /// Waits until a circuit can begin at a bridge. Arti fetches a directory through
+    /// one of which it knows no more than the configuration says; but for a circuit it
+    /// takes none before it has its descriptor.
+    pub(super) async fn begins_at_a_bridge(&self) {
+        loop {
+            if let Ok(directory) = self.directory()
+                && !matches!(
+                    self.circuits.get_or_launch_client_rend(&directory).await,
+                    Err(tor_circmgr::Error::Guard(_))
+                )
+            {
+                return;
+            }
+            tokio::time::sleep(TRY_BRIDGES_EVERY).await;
+        }
     }
 
     /// Wakes up whenever time periods, HSDirs or relays may have changed.
