@@ -3,7 +3,7 @@
 #
 #   install-programs.sh [--missing] SET...
 #
-#   tor         C tor, for the private network, libfaketime, and ip and nft to cut the network
+#   tor         C tor and obfs4proxy, for the private network, libfaketime, and ip and nft to cut the network
 #   web         nginx, an application server (Debian's Python with aiohttp), curl
 #   compare     nginx and wrk
 #   monitoring  Prometheus, with promtool
@@ -49,6 +49,7 @@ for set in "$@"; do
                 packages+=(tor)
                 services+=(tor.service)
             fi
+            command -v obfs4proxy >/dev/null || packages+=(obfs4proxy)
             compgen -G '/usr/lib/*/faketime/libfaketimeMT.so.1' >/dev/null || packages+=(faketime)
             [ -x /usr/sbin/nft ] || packages+=(nftables)
             [ -x /usr/sbin/ip ] || [ -x /usr/bin/ip ] || packages+=(iproute2)

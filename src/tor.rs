@@ -16,6 +16,7 @@ pub mod network;
 pub mod probe;
 pub(crate) mod puzzles;
 pub mod subcredentials;
+pub(crate) mod transports;
 pub mod upload;
 pub mod watch;
 

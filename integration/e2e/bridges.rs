@@ -6,6 +6,8 @@ use std::fs;
 use std::net::SocketAddr;
 use std::process::Stdio;
 
+use onionbraid::observe::Snapshot;
+
 use super::frontend::{Prepared, SOON, program, service, until_all_answered};
 use crate::network::bridge::Transport;
 use crate::network::connections::Connections;
@@ -20,6 +22,40 @@ async fn everything_goes_through_a_plain_bridge() {
 #[tokio::test(flavor = "multi_thread")]
 async fn everything_goes_through_obfs4() {
     everything_goes_through_it(Transport::Obfs4, "obfuscated").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bridge_that_is_gone_is_told_of_and_taken_again() {
+    let network = network::shared().await.unwrap();
+    for (transport, name, said) in [
+        (Transport::Plain, "plainly-gone", ["refused", "guards_down"]),
+        (Transport::Obfs4, "obscurely-gone", ["bridges_down", "bridges_down"]),
+    ] {
+        let bridge = network.bridge(&format!("{name}-bridge"), transport).await.unwrap();
+        bridge.node.kill().unwrap();
+        let origin = Origin::start("the origin").unwrap();
+        let prepared = Prepared::new(network, name).unwrap();
+        let tables = prepared.dir().join("bridges.toml");
+        fs::write(&tables, bridge.arti_toml().unwrap()).unwrap();
+        let config = format!("proxy_ports = [['80', '{}']]", origin.address);
+        let frontend = prepared.with_file(tables).start(&config).unwrap();
+        let troubled = |kind: &'static str| {
+            move |snapshot: &Snapshot| {
+                let words = snapshot.tor.advice.as_ref().is_some_and(|it| it.contains("bridges"));
+                snapshot.tor.trouble.as_deref() == Some(kind) && words
+            }
+        };
+        frontend.daemon.until("troubled at the start", SOON, troubled(said[0])).await.unwrap();
+        bridge.node.start().unwrap();
+        bridge.node.accepts(bridge.address).await.unwrap();
+        frontend.ready().await.unwrap();
+        bridge.node.kill().unwrap();
+        frontend.daemon.until("troubled again", SOON, troubled(said[1])).await.unwrap();
+        bridge.node.start().unwrap();
+        let at_peace = |snapshot: &Snapshot| snapshot.tor.trouble.is_none();
+        frontend.daemon.until("at peace", SOON, at_peace).await.unwrap();
+        frontend.ready().await.unwrap();
+    }
 }
 
 async fn everything_goes_through_it(transport: Transport, name: &str) {

@@ -22,7 +22,7 @@ use crate::admin::{self, AdminError};
 use crate::causes::in_one_line;
 use crate::config::{AdminListen, Config};
 use crate::exit::{Exit, exit_of};
-use crate::tor::keys;
+use crate::tor::{keys, transports};
 use crate::trust;
 
 /// What else is worth knowing where nothing is in the way.
@@ -73,6 +73,9 @@ pub(super) enum PathProblem {
         #[source]
         source: io::Error,
     },
+    /// It cannot be executed.
+    #[error("this user cannot execute it")]
+    NotExecutable(#[source] io::Error),
     /// Arti's store of the network directory holds something else.
     #[error("it is no database; delete it, it only caches the network directory")]
     NoDatabase,
@@ -144,6 +147,7 @@ pub fn preflight(config: &Config) -> Result<Clear, Obstacles> {
     if let Err(error) = admin::Scrape::can_open(&config.metrics, running) {
         found.push(error.into());
     }
+    found.extend(transports(config));
     if found.is_empty() { Ok(Clear { running }) } else { Err(Obstacles(found)) }
 }
 
@@ -220,6 +224,21 @@ fn files(config: &Config) -> Vec<Obstacle> {
         Some(Obstacle::Path { what: "file", path, source })
     };
     files.into_iter().filter_map(wrong).collect()
+}
+
+/// What is wrong with the programs that reach bridges.
+fn transports(config: &Config) -> Vec<Obstacle> {
+    let programs = transports::programs(&config.arti_tables).into_iter();
+    let wrong = |path: PathBuf| {
+        let error = match accessat(CWD, &path, Access::EXEC_OK, AtFlags::EACCESS) {
+            Ok(()) if path.is_file() => return None,
+            Ok(()) => io::ErrorKind::IsADirectory.into(),
+            Err(error) => error.into(),
+        };
+        let source = PathProblem::NotExecutable(error);
+        Some(Obstacle::Path { what: "program of a bridge's transport", path, source })
+    };
+    programs.filter_map(wrong).collect()
 }
 
 /// Arti's store in the cache directory.

@@ -7,6 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use super::transports::Unreached;
+
 /// A clock that differs by less from what relays say is right enough.
 pub(super) const CLOCK_MAY_DIFFER: Duration = Duration::from_secs(15 * 60);
 
@@ -99,6 +101,8 @@ pub(super) struct Observed {
     pub(super) stalled: Duration,
     /// So many bridges are to be used; 0: none are.
     pub(super) bridges: usize,
+    /// Why none of those behind pluggable transports was reached, if it is so.
+    pub(super) unreached: Option<Unreached>,
 }
 
 /// What is wrong, for the operator.
@@ -116,6 +120,7 @@ pub struct Trouble {
 pub(super) fn diagnose(seen: &Observed) -> Option<Trouble> {
     own_limits(seen)
         .or_else(|| clock(seen))
+        .or_else(|| transports(seen))
         .or_else(|| connections(seen))
         .or_else(|| strange_answers(seen))
         .or_else(|| directory(seen))
@@ -186,6 +191,34 @@ fn clock(seen: &Observed) -> Option<Trouble> {
             trouble("clock", message, format!("if the time is wrong, {SET_IT_RIGHT}"))
         }
         Directory::Usable => None,
+    }
+}
+
+/// No bridge is reached by the programs that are to do so.
+fn transports(seen: &Observed) -> Option<Trouble> {
+    match seen.unreached.as_ref()? {
+        Unreached::Program { transport, error } => trouble(
+            "transport",
+            format!("the program of the transport {transport} does not work: {error}"),
+            "see that `path` and `arguments` of its [[bridges.transports]] are right, and that this \
+             user may execute it",
+        ),
+        Unreached::Bridges { tried, ports: at } => {
+            let who = match tried {
+                1 => "the only bridge tried".to_owned(),
+                tried => format!("each of the {tried} bridges tried"),
+            };
+            let ports = ports(at.iter().copied());
+            trouble(
+                "bridges_down",
+                format!("no answer from {who} by its transport"),
+                format!(
+                    "let this machine connect out to TCP {ports} in every firewall, and look at its \
+                     network{}",
+                    otherwise(seen)
+                ),
+            )
+        }
     }
 }
 

@@ -5,8 +5,9 @@ use std::net::SocketAddr;
 
 use arti_client::TorClientConfig;
 use tor_dircommon::fallback::FallbackList;
+use tor_guardmgr::GuardMgrConfig as _;
 use tor_guardmgr::bridge::BridgeConfig;
-use tor_linkspec::{HasAddrs, OwnedChanTarget};
+use tor_linkspec::{HasAddrs, HasChanMethod as _, OwnedChanTarget};
 use tor_netdir::NetDir;
 
 /// Who can be asked what our clock is.
@@ -16,12 +17,15 @@ pub(super) struct Known {
     relays: Vec<OwnedChanTarget>,
     /// So many bridges are to be used; 0: none are.
     pub(super) bridges: usize,
+    /// Those of them that are reached through pluggable transports.
+    pub(super) behind_transports: Vec<OwnedChanTarget>,
 }
 
 impl Known {
     /// Those of a configuration.
     pub(super) fn of(config: &TorClientConfig) -> Self {
-        let bridges: &[BridgeConfig] = config.as_ref();
+        let listed: &[BridgeConfig] = config.as_ref();
+        let bridges = if config.bridges_enabled() { listed } else { &[] };
         let relays: Vec<_> = match bridges {
             [] => {
                 let fallbacks: &FallbackList = config.as_ref();
@@ -29,7 +33,10 @@ impl Known {
             }
             bridges => bridges.iter().map(OwnedChanTarget::from_chan_target).collect(),
         };
-        Self { relays, bridges: bridges.len() }
+        let is_behind = |bridge: &&BridgeConfig| !bridge.chan_method().is_direct();
+        let behind = bridges.iter().filter(is_behind);
+        let behind_transports = behind.map(OwnedChanTarget::from_chan_target).collect();
+        Self { relays, bridges: bridges.len(), behind_transports }
     }
 
     /// Whoever is at an address.

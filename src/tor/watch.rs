@@ -19,6 +19,7 @@ use super::attempts::{Attempt, Runtime};
 use super::bootstrap::Tor;
 use super::clock_watch::{ClockWatch, LOOK_EVERY};
 use super::diagnosis::{Directory, Observed, Outcome, diagnose};
+use super::transports::Transports;
 use super::unanswered::Unanswered;
 use crate::clock::now;
 
@@ -55,6 +56,8 @@ struct Watch {
     strange: BTreeMap<SocketAddr, Instant>,
     /// Whether relays that we are connected to answer.
     unanswered: Unanswered,
+    /// Bridges to which others connect for us.
+    transports: Transports,
     /// The best progress, and since when there is none that is better.
     progress: (f32, Instant),
 }
@@ -77,6 +80,7 @@ impl Watch {
             asked: BTreeMap::new(),
             strange: BTreeMap::new(),
             unanswered: Unanswered::default(),
+            transports: Transports::default(),
             progress: (0.0, now.monotonic),
         }
     }
@@ -102,7 +106,11 @@ impl Watch {
         if usable || progress > self.progress.0 || progress < self.progress.0 / 2.0 {
             self.progress = (progress, now().monotonic);
         }
-        let seen = self.observed(tor, &attempts, directory.as_deref(), usable, now());
+        let mut seen = self.observed(tor, &attempts, directory.as_deref(), usable, now());
+        let in_trouble = !usable || !seen.answering;
+        let bridges = &tor.known.behind_transports;
+        self.transports.look(bridges, tor.channels().as_deref(), in_trouble).await;
+        seen.unreached = self.transports.unreached();
         tor.found(diagnose(&seen));
     }
 
@@ -198,6 +206,7 @@ impl Watch {
             failure: tor.failure(),
             stalled: if usable { Duration::ZERO } else { age(self.progress.1) },
             bridges: tor.known.bridges,
+            unreached: None,
         }
     }
 }

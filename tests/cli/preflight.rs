@@ -69,6 +69,15 @@ fn listen_in(dir: &Path, socket: &str) -> Situation {
     tables(format!("[admin]\nlisten = \"unix:{}/{socket}\"\n", dir.display()))
 }
 
+fn behind_a_transport(program: &Path) -> Situation {
+    tables(format!(
+        "[bridges]\nenabled = true\nbridges = ['obfs4 127.0.0.1:1 \
+         316E643333645F6D79216558614D3931657A5F5F']\n[[bridges.transports]]\nprotocols = \
+         ['obfs4']\npath = '{}'\n",
+        program.display()
+    ))
+}
+
 /// Taken as long as the listener is there.
 fn taken_port() -> (SocketAddr, TcpListener) {
     taken_port_from(20_000)
@@ -126,6 +135,23 @@ const FAULTS: &[Fault] = &[
             private(dir.join("state"));
             own(&dir.join("state"), 0);
             Situation::default()
+        },
+    },
+    Fault {
+        name: "program of a bridge's transport missing",
+        code: 1,
+        needs_root: false,
+        says: "missing/obfs4proxy cannot be used: this user cannot execute it: No such file",
+        make: |dir| behind_a_transport(&dir.join("missing/obfs4proxy")),
+    },
+    Fault {
+        name: "program of a bridge's transport not executable",
+        code: 77,
+        needs_root: false,
+        says: "this user cannot execute it: Permission denied",
+        make: |dir| {
+            file(dir.join("obfs4proxy"), "#!/bin/sh\n", 0o644);
+            behind_a_transport(&dir.join("obfs4proxy"))
         },
     },
     Fault {

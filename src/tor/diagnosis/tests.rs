@@ -267,3 +267,25 @@ fn a_way_that_is_cut_is_told_though_only_one_connection_is_known() {
     seen.attempts.insert(relay(5), Outcome::Refused);
     assert!(said(&seen).contains("each of the 3 guards tried refuses"), "{}", said(&seen));
 }
+
+#[test]
+fn a_transport_that_fails_and_bridges_behind_it_that_do_not_answer_are_told_apart() {
+    let behind = |unreached| {
+        // What was connected to is the transport's program, on this machine.
+        let seen = after([(2, Outcome::Connected)]);
+        Observed { bridges: 2, unreached: Some(unreached), ..seen }
+    };
+    let error = "No such file or directory (os error 2)".to_owned();
+    assert_eq!(
+        said(&behind(Unreached::Program { transport: "obfs4".into(), error })),
+        "transport: the program of the transport obfs4 does not work: No such file or directory \
+         (os error 2). see that `path` and `arguments` of its [[bridges.transports]] are right, and \
+         that this user may execute it"
+    );
+    assert_eq!(
+        said(&behind(Unreached::Bridges { tried: 2, ports: [443, 9001].into() })),
+        "bridges_down: no answer from each of the 2 bridges tried by its transport. let this machine \
+         connect out to TCP ports 443, 9001 in every firewall, and look at its network; if all else \
+         works, ask for other bridges"
+    );
+}
