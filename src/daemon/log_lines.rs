@@ -75,11 +75,11 @@ pub(super) fn fact(service: &str, balancer: &Balancer, fact: &Fact, uploads: &mu
         Fact::Puzzle(None) => tracing::debug!(service, "proof of work is off"),
         Fact::Origins(Ok(())) => tracing::info!(service, "an origin is reachable again"),
         Fact::Origins(Err(error)) => tracing::warn!(service, %error, "no origin is reachable"),
-        Fact::Inspected { period, hsdir, outcome: Ok(descriptor) } => {
+        Fact::Inspected { period, hsdir, outcome: Ok(descriptor), .. } => {
             let revision = descriptor.revision;
             tracing::debug!(service, period = period.number, %hsdir, revision, "descriptor inspected");
         }
-        Fact::Inspected { period, hsdir, outcome: Err(error) } => {
+        Fact::Inspected { period, hsdir, outcome: Err(error), .. } => {
             tracing::debug!(service, period = period.number, %hsdir, %error, "descriptor not inspected");
         }
         Fact::Network(_) => {}

@@ -217,9 +217,13 @@ impl Work {
     /// Asks one HSDir for our own descriptor.
     fn inspect(&mut self, period: Period, hsdir: RelayId) {
         let (network, address) = (self.network.clone(), self.address);
+        let signer = self.signer.clone();
         self.tasks.spawn(async move {
-            let outcome = held::one(&network, &address, period, hsdir, now().wall).await;
-            Fact::Inspected { period, hsdir, outcome }
+            let (outcome, revision) =
+                held::one(&network, &address, period, hsdir, now().wall).await;
+            let counted_to =
+                revision.and_then(|revision| signer.counted_to(period, revision, &network));
+            Fact::Inspected { period, hsdir, outcome, counted_to }
         });
     }
 

@@ -15,6 +15,7 @@ use tor_hscrypto::pk::{HsBlindIdKeypair, HsIdKey, HsIdKeypair};
 use tor_hscrypto::time::TimePeriod;
 use tor_linkspec::{EncodedLinkSpec, LinkSpec};
 use tor_llcrypto::pk::{curve25519, ed25519};
+use tor_netdir::NetDir;
 use tor_netdoc::doc::hsdesc::IntroPointDesc;
 use zeroize::Zeroizing;
 
@@ -29,6 +30,10 @@ use onionbraid_balancer::onion::{
     Flaw, IntroPoint, LinkSpecifier, MAX_INTRO_POINTS, Period, RelayId, SessionId,
 };
 use period_keys::PeriodKeys;
+
+/// No count gets beyond this second: a period and a run before it are days on every
+/// network, and this is eight of them.
+const LAST_SECOND: u32 = 8 * 24 * 60 * 60;
 
 /// A descriptor ready for upload.
 #[derive(Clone, Debug)]
@@ -86,6 +91,7 @@ impl From<DocumentError> for DescriptorError {
 }
 
 /// Builds and signs the descriptors of one address.
+#[derive(Clone)]
 pub(crate) struct Signer {
     /// The address's identity; zeroized when dropped.
     identity: Arc<HsIdKeypair>,
@@ -105,19 +111,24 @@ impl Signer {
         network: &Network,
     ) -> Result<Signed, DescriptorError> {
         let directory = network.directory().map_err(|_| DescriptorError::NoDirectory)?;
-        let period = to_arti(publication.period);
-        let beginning = directory
-            .hs_all_time_periods()
-            .into_iter()
-            .find(|params| params.time_period() == period)
-            .ok_or(DescriptorError::UnknownPeriod(publication.period.number))
-            .map(|params| {
-                counted_from(params.time_period(), params.start_of_shard_rand_period())
-            })?;
+        let beginning = beginning(&directory, publication.period)?;
         let offset = offset_since(beginning, publication.as_of).ok_or(DescriptorError::Clock)?;
         let max_length = usize::try_from(directory.params().hsdir_max_desc_size.get()).unwrap_or(0);
         drop(directory);
         wiped(|| build(&self.identity, publication, offset, max_length))
+    }
+
+    /// The last moment of which a revision of ours would not be above this one; `None`
+    /// if all would be or none.
+    pub(crate) fn counted_to(
+        &self,
+        period: Period,
+        revision: u64,
+        network: &Network,
+    ) -> Option<SystemTime> {
+        let beginning = beginning(&*network.directory().ok()?, period).ok()?;
+        let offset = wiped(|| reached(&self.identity, period, revision))?;
+        Some(beginning + Duration::from_secs(offset.into()))
     }
 }
 
@@ -135,6 +146,14 @@ pub(crate) fn reopened(
         let keys = PeriodKeys::new(identity, period);
         keys.reopened(text, blinded.id().into(), &subcredential, access)
     })
+}
+
+/// From when the revision counter of a period counts, by this directory.
+fn beginning(directory: &NetDir, period: Period) -> Result<SystemTime, DescriptorError> {
+    let periods = directory.hs_all_time_periods();
+    let params = periods.iter().find(|params| params.time_period() == to_arti(period));
+    let params = params.ok_or(DescriptorError::UnknownPeriod(period.number))?;
+    Ok(counted_from(params.time_period(), params.start_of_shard_rand_period()))
 }
 
 /// From when the revision counter of a period counts: the beginning of the
@@ -218,6 +237,22 @@ fn revision_key(blinded: &HsBlindIdKeypair) -> AesOpeKey {
     let mut seed = Zeroizing::new([0_u8; 65]);
     seed[1..].copy_from_slice(&*secret);
     AesOpeKey::from_secret(&*seed)
+}
+
+/// The last second of the count whose revision is not above this one.
+fn reached(identity: &HsIdKeypair, period: Period, revision: u64) -> Option<u32> {
+    let (_, blinded, _) = identity.compute_blinded_key(to_arti(period)).ok()?;
+    let key = revision_key(&blinded);
+    let is_above = |second: u32| key.encrypt(second.into()) > revision;
+    if is_above(0) || !is_above(LAST_SECOND) {
+        return None;
+    }
+    let (mut reached, mut above) = (0, LAST_SECOND);
+    while above - reached > 1 {
+        let middle = reached + (above - reached) / 2;
+        if is_above(middle) { above = middle } else { reached = middle }
+    }
+    Some(reached)
 }
 
 /// An introduction point of a parsed descriptor as our value.
@@ -651,5 +686,27 @@ mod tests {
         assert!(key.encrypt(1000.into()) < key.encrypt(1001.into()));
         let (_, other, _) = identity().compute_blinded_key(to_arti(PERIOD)).unwrap();
         assert_ne!(key.encrypt(1000.into()), revision_key(&other).encrypt(1000.into()));
+    }
+
+    #[test]
+    fn how_far_a_revision_is_counted_is_found_whoever_counted_it() {
+        let identity = identity();
+        let (_, blinded, _) = identity.compute_blinded_key(to_arti(PERIOD)).unwrap();
+        let key = revision_key(&blinded);
+        for second in [0, 1, 1000, 86_400, 200_000] {
+            let revision = key.encrypt(second.into());
+            assert_eq!(reached(&identity, PERIOD, revision), Some(second));
+            assert_eq!(reached(&identity, PERIOD, revision - 1), second.checked_sub(1));
+            let above = revision.max(key.encrypt((second + 1).into()) - 1);
+            assert_eq!(reached(&identity, PERIOD, above), Some(second));
+        }
+        // Onionbalance derives its key from the identity key: a few minutes away.
+        let another = AesOpeKey::from_secret(&[7; 32]).encrypt(100_000.into());
+        let reached_by_another = reached(&identity, PERIOD, another).unwrap();
+        assert!(reached_by_another.abs_diff(100_000) < 20 * 60, "{reached_by_another}");
+        // What nobody counts to.
+        for revision in [0, u64::from(u32::MAX) * 100, u64::MAX - 1, u64::MAX] {
+            assert_eq!(reached(&identity, PERIOD, revision), None);
+        }
     }
 }

@@ -17,7 +17,7 @@ use tor_netdoc::doc::hsdesc::{HsDesc, HsDescError};
 
 use super::descriptor;
 use super::directory_request::{As, Request, ask};
-use super::hsdirs::{from_arti, identity_key, responsible};
+use super::hsdirs::{from_arti, identity_key, responsible, to_arti};
 use super::keyring::Reader;
 use super::network::Network;
 use super::private_address;
@@ -113,6 +113,14 @@ impl Wanted {
         network: &Network,
         hsdir: RelayId,
     ) -> Result<Held, FetchFailure> {
+        let text = self.text_at(network, hsdir).await?;
+        let unreachable = |error: String| FetchFailure::Unreachable(format!("{hsdir}: {error}"));
+        let directory = network.directory().map_err(|error| unreachable(error.to_string()))?;
+        self.read(&text, &directory)
+    }
+
+    /// What one HSDir answers, as it is.
+    async fn text_at(&self, network: &Network, hsdir: RelayId) -> Result<String, FetchFailure> {
         let request = Request::Fetch { blinded: self.blinded, max_length: self.max_length };
         let unreachable = |error: String| FetchFailure::Unreachable(format!("{hsdir}: {error}"));
         let answer = ask(network, hsdir, As::Client, &request)
@@ -123,10 +131,23 @@ impl Wanted {
             404 => return Err(FetchFailure::NotFound),
             code => return Err(unreachable(format!("answered {code}"))),
         }
-        let text =
-            String::from_utf8(answer.body).map_err(|error| unreachable(error.to_string()))?;
-        let directory = network.directory().map_err(|error| unreachable(error.to_string()))?;
-        self.read(&text, &directory)
+        String::from_utf8(answer.body).map_err(|error| unreachable(error.to_string()))
+    }
+
+    /// The revision counter of a descriptor that is signed with the address's key in this
+    /// period, whoever may read what it says.
+    fn signed_revision(&self, text: &str) -> Option<u64> {
+        let parsed = HsDesc::parse_decrypt_validate(text, &self.blinded, &self.subcredential, None);
+        match parsed {
+            Ok(read) => Some(read.dangerously_assume_timely().revision().into()),
+            Err(
+                HsDescError::OuterParsing(_)
+                | HsDescError::OuterValidation(_)
+                | HsDescError::Bug(_),
+            ) => None,
+            // The outer layer was found good.
+            Err(_) => revision_line(text),
+        }
     }
 
     /// Decrypts a descriptor, as whoever may read it, and checks its signatures.
@@ -220,24 +241,43 @@ pub(crate) async fn everywhere(
     Ok((wanted.period, hsdirs.into_iter().zip(answers).collect()))
 }
 
-/// What one HSDir holds in a period, asked once as a client would ask.
-///
-/// # Errors
-///
-/// As its answer, or [`FetchFailure::Unreachable`] if the period has passed.
+/// What one HSDir holds in a period, asked once as a client would ask; and the revision
+/// counter of what is signed with the address's key, even if more of it cannot be read.
 pub(crate) async fn one(
     network: &Network,
     address: &OnionAddress,
     period: Period,
     hsdir: RelayId,
     now: SystemTime,
-) -> Result<FetchedDescriptor, FetchFailure> {
-    let (wanted, _) = Wanted::of(network, address, now)?;
-    if wanted.period != period {
-        let passed = format!("clients no longer look in period {}", period.number);
-        return Err(FetchFailure::Unreachable(passed));
+) -> (Result<FetchedDescriptor, FetchFailure>, Option<u64>) {
+    let text = async {
+        let directory =
+            network.directory().map_err(|error| FetchFailure::Unreachable(error.to_string()))?;
+        if !directory.hs_all_time_periods().iter().any(|it| it.time_period() == to_arti(period)) {
+            let passed = format!("nobody publishes in period {} any more", period.number);
+            return Err(FetchFailure::Unreachable(passed));
+        }
+        let (wanted, _) = Wanted::in_period(network, &directory, address, to_arti(period), now)?;
+        drop(directory);
+        let text = wanted.text_at(network, hsdir).await?;
+        Ok((wanted, text))
+    };
+    match text.await {
+        Ok((wanted, text)) => {
+            let read = network
+                .directory()
+                .map_err(|error| FetchFailure::Unreachable(error.to_string()))
+                .and_then(|directory| wanted.read(&text, &directory));
+            (read.map(|held| held.descriptor), wanted.signed_revision(&text))
+        }
+        Err(failure) => (Err(failure), None),
     }
-    wanted.held_by(network, hsdir).await.map(|held| held.descriptor)
+}
+
+/// The line `revision-counter` of the outer layer, of which there is one
+/// (rend-spec-v3, section 2.4).
+fn revision_line(text: &str) -> Option<u64> {
+    text.lines().find_map(|line| line.strip_prefix("revision-counter "))?.trim().parse().ok()
 }
 
 /// The line `descriptor-lifetime`, which Arti's parser keeps to itself
@@ -249,6 +289,14 @@ fn lifetime(text: &str) -> Option<u16> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_revision_is_read_from_its_own_line_alone() {
+        let text = "hs-descriptor 3\ndescriptor-lifetime 180\nrevision-counter 7\n";
+        assert_eq!(revision_line(text), Some(7));
+        assert_eq!(revision_line("hs-descriptor 3\nrevision-counter -1\n"), None);
+        assert_eq!(revision_line(""), None);
+    }
 
     #[test]
     fn the_lifetime_is_read_from_its_own_line_alone() {

@@ -219,7 +219,7 @@ impl Balancer {
             Fact::Uploaded { period, hsdir, as_of, outcome } => {
                 self.publisher.uploaded((period, hsdir), as_of, outcome, now, rng);
             }
-            Fact::Inspected { period, hsdir, outcome } => {
+            Fact::Inspected { period, hsdir, outcome, counted_to } => {
                 let live =
                     listable(&self.backends, &self.publisher, &self.puzzles, self.withdrawing);
                 let live = live.backends.into_iter();
@@ -227,7 +227,7 @@ impl Balancer {
                 let owned =
                     live.flat_map(|b| points(b).into_iter().map(|it| (it.session_id, b.id())));
                 let live = owned.collect();
-                self.publisher.inspected((period, hsdir), &outcome, &live, now);
+                self.publisher.inspected((period, hsdir), (&outcome, counted_to), &live, now);
             }
             Fact::Link { backend, news } => {
                 if let Some(backend) = self.backend(backend) {

@@ -7,7 +7,6 @@
 //! and what to think of the answers, is decided here; what follows from it, in
 //! [`publish`](super::publish).
 
-use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use rand::{Rng, RngExt as _};
@@ -45,8 +44,6 @@ pub(super) struct CanaryWatch {
     look_at: Option<Instant>,
     looked_at: Option<Instant>,
     asked: Option<Inspection>,
-    /// HSDirs to ask before others, because they refused an upload.
-    suspects: BTreeSet<RelayId>,
     report: Option<Report>,
     stranger: Option<(Instant, String)>,
 }
@@ -96,7 +93,7 @@ impl CanaryWatch {
         if !alarm.reached(at) {
             return None;
         }
-        let chosen = self.choose(ring, quiet, alarm, rng);
+        let chosen = choose(ring, quiet, alarm, rng);
         let next = match chosen {
             Some(_) => now + exponential(pace, rng).max(Duration::from_secs(1)),
             // All of them took something lately.
@@ -105,47 +102,21 @@ impl CanaryWatch {
         self.look_at = Some(next);
         alarm.reached(next);
         let relay = chosen?;
-        self.looked_at = Some(now);
+        self.looked(now);
         let taken = ring.hsdirs.get(&relay).map(|hsdir| hsdir.taken()).unwrap_or_default();
         self.asked = Some(Inspection { relay, period: ring.view.period, since: now, taken });
         alarm.reached(now + ANSWER_LIMIT);
         Some(relay)
     }
 
-    /// One HSDir that clients ask: under suspicion, if there is such a one.
-    fn choose(
-        &mut self,
-        ring: &Ring,
-        quiet: Duration,
-        alarm: &mut Alarm,
-        rng: &mut impl Rng,
-    ) -> Option<RelayId> {
-        let fit = |hsdir: &super::hsdir::HsdirUploads, alarm: &mut Alarm| {
-            (hsdir.holds_any() || hsdir.taken().refused)
-                && !hsdir.is_uploading()
-                && hsdir.accepted_at().is_none_or(|at| alarm.reached(at + quiet))
-        };
-        let mut relays: Vec<RelayId> =
-            ring.asked().filter(|(_, hsdir)| fit(hsdir, alarm)).map(|(it, _)| it.relay).collect();
-        let suspects = std::mem::take(&mut self.suspects);
-        if relays.iter().any(|relay| suspects.contains(relay)) {
-            relays.retain(|relay| suspects.contains(relay));
-        }
-        relays.sort_unstable();
-        relays.dedup();
-        (!relays.is_empty()).then(|| relays[rng.random_range(0..relays.len())])
-    }
-
-    /// An HSDir refused an upload: it may hold somebody else's.
-    pub(super) fn suspect(&mut self, relay: RelayId, now: Instant, rng: &mut impl Rng) {
-        // Once; while it goes on refusing, the ordinary pace will do.
-        self.suspects.insert(relay);
-        self.look_soon(now, rng);
-    }
-
     /// The machine has slept: HSDirs may have lost what they held.
     pub(super) fn slept(&mut self, now: Instant, rng: &mut impl Rng) {
         self.look_soon(now, rng);
+    }
+
+    /// An HSDir is asked what it holds.
+    pub(super) fn looked(&mut self, now: Instant) {
+        self.looked_at = Some(now);
     }
 
     fn look_soon(&mut self, now: Instant, rng: &mut impl Rng) {
@@ -193,6 +164,20 @@ impl CanaryWatch {
     pub(super) fn report(&self) -> Option<Report> {
         self.report
     }
+}
+
+/// One HSDir that clients ask and that took nothing lately.
+fn choose(ring: &Ring, quiet: Duration, alarm: &mut Alarm, rng: &mut impl Rng) -> Option<RelayId> {
+    let fit = |hsdir: &super::hsdir::HsdirUploads, alarm: &mut Alarm| {
+        (hsdir.holds_any() || hsdir.taken().refused)
+            && !hsdir.is_uploading()
+            && hsdir.accepted_at().is_none_or(|at| alarm.reached(at + quiet))
+    };
+    let mut relays: Vec<RelayId> =
+        ring.asked().filter(|(_, hsdir)| fit(hsdir, alarm)).map(|(it, _)| it.relay).collect();
+    relays.sort_unstable();
+    relays.dedup();
+    (!relays.is_empty()).then(|| relays[rng.random_range(0..relays.len())])
 }
 
 /// What to think of what an HSDir holds. `ours` knows the points that we have
@@ -294,14 +279,14 @@ mod tests {
     }
 
     #[test]
-    fn hsdirs_that_go_on_refusing_are_not_asked_all_the_time() {
+    fn a_reason_for_doubt_brings_the_next_look_near_but_not_after_another_one() {
         let now = start().monotonic;
         let mut canary = CanaryWatch::default();
-        canary.suspect(relay(1), now, &mut rng());
+        canary.slept(now, &mut rng());
         assert!(canary.look_at.unwrap() <= now + SOON.1);
-        canary.looked_at = Some(now);
+        canary.looked(now);
         canary.look_at = None;
-        canary.suspect(relay(1), now, &mut rng());
+        canary.slept(now, &mut rng());
         assert_eq!(canary.look_at, Some(now + NOT_BEFORE));
     }
 }

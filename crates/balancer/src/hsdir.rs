@@ -15,11 +15,14 @@ use crate::status::{self, HsdirState};
 /// The delay after the first failed upload; doubled with each further one.
 const RETRY_FIRST: Duration = Duration::from_secs(1);
 /// The longest delay between failed uploads. They go on as long as the HSDir
-/// is responsible: one that refuses holds a higher revision counter, of
-/// another publisher, which ours can take up to 20 minutes to pass.
+/// is responsible: one that refuses and does not say what it holds may hold a higher
+/// revision counter, of another publisher, which ours can take up to 20 minutes to pass.
 const RETRY_MOST: Duration = Duration::from_secs(60);
 /// After so long the answer to an upload is given up as lost.
 const UPLOAD_LIMIT: Duration = Duration::from_secs(2 * 60);
+/// So long the answer to an upload is worth waiting for before another HSDir gets again
+/// what it refused.
+const ANSWER: Duration = Duration::from_secs(10);
 /// An HSDir keeps a descriptor for its lifetime field, 180 minutes
 /// (`descriptor-lifetime`; rend-spec-v3, section 2.4); then it holds nothing of ours.
 pub(super) const LIFETIME: Duration = Duration::from_secs(180 * 60);
@@ -123,6 +126,11 @@ impl HsdirUploads {
         self.in_flight.is_some()
     }
 
+    /// Whether it has a descriptor of ours to take or refuse, and has had little time to.
+    pub(super) fn should_answer(&self, alarm: &mut Alarm) -> bool {
+        self.in_flight.as_ref().is_some_and(|upload| !alarm.reached(upload.started + ANSWER))
+    }
+
     /// Whether it holds a descriptor of ours, of this or an earlier round.
     pub(super) fn holds_any(&self) -> bool {
         self.holds.is_some()
@@ -212,6 +220,18 @@ impl HsdirUploads {
         self.taken.unsure |= matches!(failure, UploadFailure::Unreachable(_));
         self.last_error = Some(failure.to_string());
         self.not_before = now + stretched(backoff(self.attempts, RETRY_FIRST, RETRY_MOST), rng);
+    }
+
+    /// Revisions are known to be counted beyond this moment. If it refused one that was
+    /// lower, it gets a higher one at once.
+    pub(super) fn count_beyond(&mut self, moment: SystemTime, now: Instant) {
+        if self.newest_as_of.is_some_and(|used| used > moment) {
+            return;
+        }
+        self.newest_as_of = Some(moment);
+        if self.taken.refused && self.in_flight.is_none() {
+            self.not_before = now;
+        }
     }
 
     /// It was seen to hold this revision.

@@ -36,6 +36,7 @@
 //! | [`publish`], [`ring`], [`hsdir`] | what is uploaded when: a round, a period's HSDirs, one HSDir |
 //! | [`change`] | when a change of the points is due to be published |
 //! | [`canary`] | whether HSDirs still hold it, and whether somebody else publishes |
+//! | [`refusals`] | how far an HSDir counts that refuses descriptors |
 //! | [`others`] | whose a descriptor is, and what another publisher's is worth |
 //! | [`operator`] | what an operator says of one backend |
 //! | [`link`] | what publishers and backends say to each other over control links |
@@ -76,6 +77,7 @@ mod probing;
 mod proven;
 mod publish;
 mod quota;
+mod refusals;
 mod remote;
 mod ring;
 mod room;

@@ -6,27 +6,30 @@
 //! round decided ([`HsdirUploads`]). What goes out at one moment shares one `as_of`, so one
 //! revision. Called by the balancer at every wake-up.
 
+mod inspected;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use rand::Rng;
 
-use super::canary::{CanaryWatch, judge};
+use super::canary::CanaryWatch;
 use super::change::Changes;
 use super::command::{Command, Publication};
 use super::content::{Content, Listed, PublishedContent};
-use super::fact::{FetchFailure, FetchedDescriptor, NetworkView, Now, UploadFailure};
+use super::fact::{NetworkView, Now, UploadFailure};
 use super::hsdir::{GAP, HsdirUploads, REVISION_STEP};
 use super::memory::{self, CountedPeriod};
-use super::others::{self, Comparison, LivePoints, OwnPoints};
+use super::others::OwnPoints;
+use super::refusals::Refusals;
 use super::ring::{self, Ring};
 use super::schedule::{Alarm, between};
 use super::seating::Chosen;
 use super::settings::Publishers;
 use crate::onion::{Period, RelayId};
 use crate::pow::Puzzle;
-use crate::status::{self, CanaryOutcome};
+use crate::status;
 
 /// By how much uploads to newly responsible HSDirs are spread, so that not all
 /// services of the network come at the moment of a new consensus.
@@ -72,6 +75,7 @@ pub(super) struct Publisher {
     /// while leaves it in the future; counters then follow it step by step.
     counted: BTreeMap<Period, SystemTime>,
     canary: CanaryWatch,
+    refusals: Refusals,
     ours: OwnPoints,
     /// What would be listed if we went along with another publisher.
     seen: Option<Listed>,
@@ -102,6 +106,7 @@ impl Publisher {
             replicas: Vec::new(),
             counted: BTreeMap::new(),
             canary: CanaryWatch::default(),
+            refusals: Refusals::default(),
             ours: OwnPoints::default(),
             seen: None,
         }
@@ -191,6 +196,8 @@ impl Publisher {
             self.rings.iter().any(|ring| distance(ring) <= NEAR)
         };
         self.counted.retain(|period, _| near(period));
+        let rings = &self.rings;
+        self.refusals.retain(|period| rings.iter().any(|ring| ring.view.period == *period));
     }
 
     /// The machine has slept for so long: what HSDirs took is so much older, and
@@ -220,64 +227,15 @@ impl Publisher {
         if !hsdir.uploaded(as_of, outcome, now, rng) {
             return;
         }
+        let taken = hsdir.taken();
         if let Some(revision) = revision {
             ring.took(revision, now.wall);
         }
-        if refused && ring.view.current && ring.asked().any(|(it, _)| it.relay == relay) {
-            self.canary.suspect(relay, now.monotonic, rng);
+        // Another publisher's would be on most of them; one that refuses by itself need
+        // not learn that anybody minds.
+        if refused && (ring.is_refused() || self.publishers == Publishers::Several) {
+            self.refusals.refused(period, relay, taken, now.monotonic);
         }
-    }
-
-    /// An HSDir has been asked what it holds. `live` are the points of live
-    /// backends.
-    pub(super) fn inspected(
-        &mut self,
-        (period, relay): (Period, RelayId),
-        outcome: &Result<FetchedDescriptor, FetchFailure>,
-        live: &LivePoints,
-        now: Now,
-    ) {
-        let ring = self.rings.iter_mut().find(|ring| ring.view.current);
-        let Some(ring) = ring.filter(|ring| ring.view.period == period) else { return };
-        let target = ring.target(&relay);
-        let Some(hsdir) = ring.hsdirs.get_mut(&relay) else { return };
-        if !self.canary.expects(period, relay, hsdir.taken()) || hsdir.is_uploading() {
-            return;
-        }
-        let at = now.monotonic;
-        let verdict = judge(outcome, hsdir.taken(), |session| self.ours.contains(session));
-        let noted = match (verdict, outcome, self.publishers) {
-            (CanaryOutcome::Foreign, Ok(seen), Publishers::One) => {
-                self.canary.warn(relay, seen, now);
-                CanaryOutcome::Foreign
-            }
-            (CanaryOutcome::Foreign, Ok(seen), Publishers::Several) => {
-                match others::compare(seen, &self.listed, target.set, live) {
-                    Comparison::Same => hsdir.credit(target, seen.revision, at),
-                    Comparison::AsGood(points) => {
-                        hsdir.credit(target, seen.revision, at);
-                        self.seen = Some(vec![points]);
-                    }
-                    Comparison::Tolerated => hsdir.saw(seen.revision, at),
-                    // It went to all HSDirs.
-                    Comparison::Worse => {
-                        hsdir.saw(seen.revision, at);
-                        ring.hsdirs.values_mut().for_each(|hsdir| hsdir.correct(at));
-                    }
-                }
-                CanaryOutcome::Ok
-            }
-            (CanaryOutcome::Old | CanaryOutcome::Missing, ..) => {
-                hsdir.repair(at);
-                verdict
-            }
-            (CanaryOutcome::Ok, Ok(seen), _) => {
-                hsdir.saw(seen.revision, at);
-                verdict
-            }
-            _ => verdict,
-        };
-        self.canary.note(noted, now);
     }
 
     /// What would be listed if we went along with what another publisher was
@@ -366,6 +324,10 @@ impl Publisher {
 
     /// Looks what clients find, and whether HSDirs should be asked.
     fn look(&mut self, alarm: &mut Alarm, rng: &mut impl Rng, commands: &mut VecDeque<Command>) {
+        while let Some((period, hsdir)) = self.refusals.next() {
+            self.canary.looked(alarm.now());
+            commands.push_back(Command::Inspect { period, hsdir });
+        }
         let Some(PublishedContent { content, .. }) = &self.published else { return };
         let Some(ring) = self.rings.iter().find(|ring| ring.view.current) else { return };
         if ring.is_found() && ring.is_done() {
@@ -443,7 +405,7 @@ impl Publisher {
         self.rings.iter().map(descriptor).collect()
     }
 
-    /// Uploads to all HSDirs that are due, as of one moment.
+    /// Uploads to all HSDirs that are due, in each period as of one moment.
     fn upload(
         &mut self,
         now: Now,
@@ -452,43 +414,47 @@ impl Publisher {
         commands: &mut VecDeque<Command>,
     ) {
         let Some(PublishedContent { content, points }) = &self.published else { return };
-        let mut as_of = now.wall;
-        let mut due = Vec::new();
-        for (index, ring) in self.rings.iter_mut().enumerate() {
+        for ring in &mut self.rings {
             // Where clients find nothing, nothing is waited for.
             let lost = ring.view.current && !ring.is_found();
             if self.gathering.is_some() && !lost {
                 continue;
             }
-            let gap = if self.hurried || lost { Duration::ZERO } else { gap(ring.view.period) };
+            let period = ring.view.period;
+            let gap = if self.hurried || lost { Duration::ZERO } else { gap(period) };
+            let waits = self.refusals.waits(period, alarm) || ring.is_undecided(alarm);
             let relays: Vec<RelayId> = ring.hsdirs.keys().copied().collect();
+            let mut due = Vec::new();
+            // Of one period: what counts far in one need not in another.
+            let mut as_of = now.wall;
             for relay in relays {
                 let target = ring.target(&relay);
                 let Some(hsdir) = ring.hsdirs.get_mut(&relay) else { continue };
+                if waits && hsdir.taken().refused {
+                    continue;
+                }
                 if hsdir.upload_due(target, gap, alarm, rng) {
-                    due.push((index, relay, target));
+                    due.push((relay, target));
                     let seen = hsdir.newest_as_of.map(|seen| seen + REVISION_STEP);
                     as_of = seen.map_or(as_of, |seen| as_of.max(seen));
                 }
             }
-        }
-        for (index, relay, target) in due {
-            let ring = &mut self.rings[index];
-            let Some(hsdir) = ring.hsdirs.get_mut(&relay) else { continue };
-            hsdir.upload(target, as_of, alarm);
-            let period = ring.view.period;
-            let newest = self.counted.entry(period).or_insert(as_of);
-            *newest = as_of.max(*newest);
-            let set = if target.set < content.sets.len() { target.set } else { 0 };
-            commands.push_back(Command::Publish(Publication {
-                period,
-                hsdir: relay,
-                as_of,
-                points: Arc::clone(&points[set]),
-                capabilities: content.sets[set].capabilities.clone(),
-                puzzle: content.puzzle,
-                access: content.access.clone(),
-            }));
+            for (relay, target) in due {
+                let Some(hsdir) = ring.hsdirs.get_mut(&relay) else { continue };
+                hsdir.upload(target, as_of, alarm);
+                let newest = self.counted.entry(period).or_insert(as_of);
+                *newest = as_of.max(*newest);
+                let set = if target.set < content.sets.len() { target.set } else { 0 };
+                commands.push_back(Command::Publish(Publication {
+                    period,
+                    hsdir: relay,
+                    as_of,
+                    points: Arc::clone(&points[set]),
+                    capabilities: content.sets[set].capabilities.clone(),
+                    puzzle: content.puzzle,
+                    access: content.access.clone(),
+                }));
+            }
         }
     }
 }

@@ -101,6 +101,19 @@ impl Ring {
         self.asked().all(|(it, hsdir)| !hsdir.lags(self.target(&it.relay)))
     }
 
+    /// Whether most HSDirs that clients ask have refused what they were brought last: that
+    /// is hardly theirs.
+    pub(super) fn is_refused(&self) -> bool {
+        let refused = self.asked().filter(|(_, hsdir)| hsdir.taken().refused);
+        2 * refused.count() > self.asked().count()
+    }
+
+    /// Whether the others should tell soon whether what one refused is refused by most.
+    pub(super) fn is_undecided(&self, alarm: &mut Alarm) -> bool {
+        let mut asked = self.asked();
+        !self.is_refused() && asked.any(|(_, hsdir)| hsdir.should_answer(alarm))
+    }
+
     /// Whether clients find us here: for every replica, an HSDir that they ask
     /// holds a descriptor of ours.
     pub(super) fn is_found(&self) -> bool {

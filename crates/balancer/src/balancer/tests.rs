@@ -3,6 +3,7 @@
 #![cfg(test)]
 
 mod links;
+mod takeover;
 mod work;
 
 use std::collections::BTreeSet;
@@ -873,7 +874,7 @@ fn another_publisher_is_no_stranger_once_several_are_expected() {
     };
     for hsdir in [relay(1), relay(2)] {
         let outcome = Ok(found.clone());
-        world.tell(Fact::Inspected { period: period(1), hsdir, outcome });
+        world.tell(Fact::Inspected { period: period(1), hsdir, outcome, counted_to: None });
     }
     assert!(world.balancer.status().problems[0].contains("another publisher"));
     // A reload that changes something else leaves the alarm.

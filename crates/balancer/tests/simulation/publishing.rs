@@ -19,7 +19,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 
 use super::timeline::Timeline;
-use super::world::{Network, SimBackend, Stored, point};
+use super::world::{Network, SimBackend, Stored, counted_to, point};
 
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
@@ -320,7 +320,8 @@ impl Site {
             capabilities: Capabilities::default(),
         };
         let outcome = self.held((period, hsdir)).map(descriptor).ok_or(FetchFailure::NotFound);
-        Fact::Inspected { period, hsdir, outcome }
+        let counted_to = outcome.as_ref().ok().map(|held| counted_to(held.revision));
+        Fact::Inspected { period, hsdir, outcome, counted_to }
     }
 
     fn store(&mut self, publication: Publication) -> Fact {

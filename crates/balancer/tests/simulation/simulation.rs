@@ -20,7 +20,7 @@ use rand::{RngExt as _, SeedableRng as _};
 
 use super::attacks::Attacks;
 use super::timeline::Timeline;
-use super::world::{Network, SimBackend, point};
+use super::world::{Network, SimBackend, counted_to, point};
 
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
@@ -515,7 +515,8 @@ impl Simulation {
                 capabilities: Capabilities::default(),
             }),
         };
-        self.answer(Fact::Inspected { period, hsdir, outcome });
+        let counted_to = outcome.as_ref().ok().map(|held| counted_to(held.revision));
+        self.answer(Fact::Inspected { period, hsdir, outcome, counted_to });
     }
 
     fn check_upload(&mut self, publication: &Publication) {

@@ -127,6 +127,11 @@ pub(crate) fn relay(number: u16) -> RelayId {
     RelayId(id)
 }
 
+/// From which moment a revision is counted here.
+pub(crate) fn counted_to(revision: u64) -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_secs(revision)
+}
+
 /// A point with a session never seen before.
 pub(crate) fn point(session: u64, at: u16) -> IntroPoint {
     let mut id = [0; 32];
