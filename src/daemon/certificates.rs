@@ -17,7 +17,7 @@ use crate::clock::now;
 use crate::observe::certificates::validity;
 use crate::observe::snapshot::{self, Timestamp};
 use crate::throttle::Throttle;
-use crate::tor::keys::check_private;
+use crate::tor::keys::check_opened;
 use onionbraid_proxy::tls::{KeyCheck, Reread, Tls};
 
 /// The log is told of a certificate that ends soon, or has ended, no more often.
@@ -26,7 +26,9 @@ const REMIND_EVERY: Duration = Duration::from_secs(24 * 60 * 60);
 /// Keys of certificates have to be as private as those of services.
 pub(super) fn key_check(mistrust: &Mistrust) -> KeyCheck {
     let mistrust = mistrust.clone();
-    KeyCheck::new(move |file| check_private(file, &mistrust).map_err(|error| in_one_line(&error)))
+    KeyCheck::new(move |opened, path| {
+        check_opened(opened, path, &mistrust).map_err(|error| in_one_line(&error))
+    })
 }
 
 /// Looks at the files of a port, again and again.

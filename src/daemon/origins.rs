@@ -226,7 +226,7 @@ mod tests {
         let proxies = Proxies::new(
             Arc::new(rules),
             FileHandles::of(1024).for_clients,
-            KeyCheck::new(|_| Ok(())),
+            KeyCheck::new(|_, _| Ok(())),
         );
         let in_force = proxies.watch();
         Arc::clone(&in_force.borrow())
@@ -288,7 +288,7 @@ mod tests {
         let proxies = Proxies::new(
             Arc::new(rules),
             FileHandles::of(1024).for_clients,
-            KeyCheck::new(|_| Ok(())),
+            KeyCheck::new(|_, _| Ok(())),
         );
         let in_force = proxies.watch();
         let in_force = Arc::clone(&in_force.borrow());
@@ -339,7 +339,7 @@ mod tests {
         let proxies = Arc::new(Proxies::new(
             Arc::clone(&watched.borrow()),
             for_clients,
-            KeyCheck::new(|_| Ok(())),
+            KeyCheck::new(|_, _| Ok(())),
         ));
         let (told, mut facts) = mpsc::channel(1);
         let watching = Origins { in_force: proxies.watch(), failed: Arc::default(), told };

@@ -221,7 +221,7 @@ mod tests {
     }
 
     fn proxies(rules: Arc<ProxyRules>) -> Proxies {
-        Proxies::new(rules, FileHandles::of(1024).for_clients, KeyCheck::new(|_| Ok(())))
+        Proxies::new(rules, FileHandles::of(1024).for_clients, KeyCheck::new(|_, _| Ok(())))
     }
 
     #[tokio::test]

@@ -38,13 +38,13 @@ use tor_llcrypto::rng::CautiousRng;
 
 use onionbraid_balancer::onion::OnionAddress;
 
-pub use client::{ClientSecret, read_client_secret};
+pub use client::{ClientSecret, check_client_secret, read_client_secret};
 pub use ctor::secret_file as ctor_file;
 pub use file::{
-    Format, KeyFileError, check_private, files_of, read_address, read_secret, read_secret_from,
-    stored_at, write_file, write_new,
+    Format, KeyFileError, files_of, read_address, read_secret, read_secret_from, stored_at,
+    write_file, write_new,
 };
-pub(crate) use file::{SECRET_MODE, others_can_read};
+pub(crate) use file::{SECRET_MODE, check_opened, others_can_read};
 pub use format::parse;
 pub use identity::{IdentityKey, ParseError, Parsed};
 pub use request::{LONGEST_NONCE, certificate_request};

@@ -3,6 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -64,7 +65,7 @@ fn files(directory: &TempDir, file: &str) -> CertificateFiles {
 
 fn setup(target: &ProxyTarget) -> Setup {
     let nobodys = Shares::new(99, 99, Duration::ZERO);
-    Setup::new(target, &nobodys, &KeyCheck::new(|_| Ok(()))).unwrap().unwrap()
+    Setup::new(target, &nobodys, &KeyCheck::new(|_, _| Ok(()))).unwrap().unwrap()
 }
 
 impl Port {
@@ -250,7 +251,12 @@ fn a_key_that_is_not_private_is_refused_in_the_words_of_who_judges_it() {
     let settings = Arc::<HttpSettings>::default();
     let root = directory.path().to_owned();
     let target = ProxyTarget::Files(FilesTarget { root, settings, tls });
-    let strict = KeyCheck::new(|file: &std::path::Path| Err(format!("{}!", file.display())));
+    let strict = KeyCheck::new(|opened, path| {
+        // What is judged is what was read.
+        let (opened, there) = (opened.metadata().unwrap(), path.metadata().unwrap());
+        assert_eq!(opened.ino(), there.ino());
+        Err(format!("{}!", path.display()))
+    });
     let refused = Setup::new(&target, &Shares::new(1, 1, Duration::ZERO), &strict).err();
     assert!(refused.unwrap().to_string().ends_with("0.key!"));
 }

@@ -94,6 +94,15 @@ pub fn read_client_secret(
     Ok(key)
 }
 
+/// Whether this is what a file with such a key holds.
+///
+/// # Errors
+///
+/// Why not.
+pub fn check_client_secret(bytes: &[u8]) -> Result<(), ParseError> {
+    parse(bytes).map(drop)
+}
+
 fn parse(bytes: &[u8]) -> Result<ClientSecret, ParseError> {
     let unknown = || {
         ParseError::Damaged(

@@ -268,8 +268,9 @@ fn read(file: &Path, mistrust: &Mistrust) -> Result<Parsed, KeyFileError> {
 }
 
 /// Whether a file that was opened at this path is private, as [`check_private`] has it:
-/// what is judged by the path must be what was read.
-pub(super) fn check_opened(
+/// what is judged by the path must be what was read. All secrets that files hold are
+/// judged by this.
+pub(crate) fn check_opened(
     opened: &File,
     path: &Path,
     mistrust: &Mistrust,
@@ -324,7 +325,7 @@ fn bytes(input: impl io::Read) -> io::Result<Zeroizing<Vec<u8>>> {
 /// # Errors
 ///
 /// Who else could, and what helps there.
-pub fn check_private(file: &Path, mistrust: &Mistrust) -> Result<(), KeyFileError> {
+fn check_private(file: &Path, mistrust: &Mistrust) -> Result<(), KeyFileError> {
     use fs_mistrust::Error as E;
     let Err(strict) = mistrust.verifier().require_file().check(file) else { return Ok(()) };
     let process = Process::current();

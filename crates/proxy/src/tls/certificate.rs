@@ -108,8 +108,8 @@ impl Certificate {
     ) -> Result<(Self, CertifiedKey), CertificateError> {
         let certificate = Self::of_file(&files.certificate)?;
         let key = &files.key;
-        let text = read(key)?;
-        keys.check(key).map_err(CertificateError::KeyNotPrivate)?;
+        let (opened, text) = open(key)?;
+        keys.check(&opened, key).map_err(CertificateError::KeyNotPrivate)?;
         let secret = PrivateKeyDer::from_pem_slice(&text)
             .map_err(|_| CertificateError::NoKey(key.clone()))?;
         let signer = provider.key_provider.load_private_key(secret).map_err(|error| {
@@ -132,7 +132,7 @@ impl Certificate {
     ///
     /// If there is none that can be used.
     pub fn of_file(file: &Path) -> Result<Self, CertificateError> {
-        let text = read(file)?;
+        let (_, text) = open(file)?;
         let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&text).collect();
         let none = || CertificateError::NoCertificate(file.to_owned());
         let chain = chain.map_err(|_| none())?;
@@ -179,8 +179,8 @@ fn moment(time: ASN1Time) -> SystemTime {
     moment.unwrap_or(SystemTime::UNIX_EPOCH)
 }
 
-/// The bytes of a file, of which there are not too many.
-fn read(path: &Path) -> Result<Vec<u8>, CertificateError> {
+/// Opens a file, and reads all of it, which is not too much.
+fn open(path: &Path) -> Result<(File, Vec<u8>), CertificateError> {
     let failed = |source| CertificateError::Read { file: path.to_owned(), source };
     // What is no file, such as a pipe, could keep us waiting.
     let opened = File::options().read(true).custom_flags(libc::O_NONBLOCK).open(path);
@@ -189,9 +189,9 @@ fn read(path: &Path) -> Result<Vec<u8>, CertificateError> {
         return Err(failed(io::Error::other("this is no ordinary file")));
     }
     let mut bytes = Vec::new();
-    file.take(LONGEST + 1).read_to_end(&mut bytes).map_err(failed)?;
+    (&file).take(LONGEST + 1).read_to_end(&mut bytes).map_err(failed)?;
     if bytes.len() as u64 > LONGEST {
         return Err(CertificateError::TooLong(path.to_owned()));
     }
-    Ok(bytes)
+    Ok((file, bytes))
 }

@@ -43,7 +43,7 @@ impl Ends {
         std::fs::write(&certificate, cert.pem()).unwrap();
         std::fs::write(&key, signing_key.serialize_pem()).unwrap();
         let files = [CertificateFiles { certificate, key }];
-        let tls = Arc::new(Tls::new(&files, &KeyCheck::new(|_| Ok(()))).unwrap());
+        let tls = Arc::new(Tls::new(&files, &KeyCheck::new(|_, _| Ok(()))).unwrap());
         let mut roots = RootCertStore::empty();
         roots.add(cert.der().clone()).unwrap();
         let provider = Arc::new(rustls::crypto::ring::default_provider());
