@@ -141,3 +141,23 @@ fn taplo_accepts_the_example_by_the_schema_and_refuses_what_is_wrong() {
         assert!(!accepts && said.contains("error: "), "{wrong}: {said}");
     }
 }
+
+#[test]
+fn all_readers_of_the_configuration_get_paths_from_one_place_which_keeps_them_for_backups() {
+    let mut directories = vec![std::path::PathBuf::from("src/config")];
+    let mut seen = 0;
+    while let Some(directory) = directories.pop() {
+        for entry in std::fs::read_dir(directory).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                directories.push(path);
+            } else if !path.ends_with("config/files.rs") && !path.ends_with("config/storage.rs") {
+                let source = std::fs::read_to_string(&path).unwrap();
+                assert!(!source.contains("storage::expand"), "{}: files::read", path.display());
+                assert!(!source.contains("path::absolute"), "{}: files::read", path.display());
+                seen += 1;
+            }
+        }
+    }
+    assert!(seen > 20, "{seen}");
+}

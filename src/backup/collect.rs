@@ -1,9 +1,10 @@
-//! Which files of this machine belong into a backup? The configuration, what it names,
-//! and the identity keys, each as it is on the disk.
+//! Which files of this machine belong into a backup? The configuration, what it names
+//! (`config/files` knows all of that), and the identity keys, each as it is on the disk.
 //!
 //! Reads files and changes none. A key that the daemon would refuse, since others can
 //! read it, is refused here, too.
 
+use std::collections::BTreeMap;
 use std::fs::OpenOptions;
 use std::io::{self, Read as _};
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -13,8 +14,10 @@ use std::sync::Arc;
 use tor_hsservice::HsNickname;
 use zeroize::Zeroizing;
 
-use super::contents::{Backup, ContentsError, FileEntry, Kind, LONGEST_FILE, MOST_BYTES, Manifest};
-use crate::config::{Config, Wanted};
+use super::contents::{
+    Backup, ContentsError, FileEntry, Kind, LONGEST_FILE, MOST_BYTES, Manifest, is_client,
+};
+use crate::config::{Config, KeyDir, Wanted};
 use crate::tor::keys::{self, KeyError, KeyFileError, Keys, Parsed};
 use onionbraid_balancer::onion::OnionAddress;
 
@@ -66,16 +69,17 @@ pub(crate) fn collect(config: &Config, made: String) -> Result<Collected, Collec
     }
     for (path, wanted) in &config.named {
         match wanted {
-            Wanted::Page | Wanted::Certificates | Wanted::Certificate => {
+            Wanted::Page | Wanted::Certificates | Wanted::Certificate | Wanted::Backends => {
                 found.add(path, Kind::Named)?;
             }
             Wanted::TlsKey => found.add(path, Kind::TlsKey)?,
+            Wanted::ClientKey => found.add(path, Kind::ClientKey)?,
+            Wanted::Clients => found.add_clients(path)?,
             Wanted::Directory => found.left_out.push(format!("the files in {}", path.display())),
+            // With the services, since it has to be one that the daemon would take.
             Wanted::Key => {}
+            Wanted::Socket => {}
         }
-    }
-    for file in config.services.iter().filter_map(|service| service.backends_file.as_ref()) {
-        found.add(&file.path, Kind::Named)?;
     }
     let keys = keys::open_existing(&config.storage)?;
     let mut services = Vec::new();
@@ -91,6 +95,9 @@ pub(crate) fn collect(config: &Config, made: String) -> Result<Collected, Collec
     }
     for store in config.storage.keystore.ctor_svc_stores() {
         found.add_key(store.path())?;
+    }
+    for store in config.storage.keystore.ctor_client_stores() {
+        found.add_client_store(store.path())?;
     }
     found.add_keystore(&config.storage.state_dir.join("keystore"), &keys)?;
 
@@ -128,6 +135,43 @@ impl Found {
             self.push(&file, kind, bytes)?;
         }
         Ok(())
+    }
+
+    /// Adds the files of a directory of clients that let somebody in.
+    fn add_clients(&mut self, directory: &Path) -> Result<(), CollectError> {
+        let key_dir = KeyDir { path: directory.to_owned(), trust_everyone: false };
+        let failed = |cause| CollectError::Read { path: directory.to_owned(), cause };
+        let files = match key_dir.files() {
+            // `check` warns of it: nobody is let in, and nothing can be lost.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => BTreeMap::new(),
+            files => files.map_err(failed)?,
+        };
+        if files.is_empty() {
+            let directory = directory.display();
+            self.left_out.push(format!("{directory}, which has no file of a client in it"));
+        }
+        for file in files.values() {
+            let bytes = read(file, 0)?;
+            match is_client(&bytes) {
+                Ok(()) => self.push(file, Kind::Client, bytes)?,
+                Err(problem) => self.left_out.push(format!("{}: {problem}", file.display())),
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds the keys in a directory as C tor's clients have it.
+    fn add_client_store(&mut self, directory: &Path) -> Result<(), CollectError> {
+        let failed = |cause| CollectError::Read { path: directory.to_owned(), cause };
+        let mut files = Vec::new();
+        for entry in directory.read_dir().map_err(failed)? {
+            let file = entry.map_err(failed)?.path();
+            if file.extension().is_some_and(|extension| extension == "auth_private") {
+                files.push(file);
+            }
+        }
+        files.sort();
+        files.iter().try_for_each(|file| self.add(file, Kind::ClientKey))
     }
 
     /// Adds the identity keys of the keystore, also those of services that the

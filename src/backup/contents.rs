@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use crate::tor::keys::{self, Parsed};
-use onionbraid_balancer::onion::OnionAddress;
+use onionbraid_balancer::onion::{ClientKey, OnionAddress};
 
 /// The most files of a backup.
 pub(crate) const MOST_FILES: usize = 4096;
@@ -76,12 +76,16 @@ pub(crate) enum Kind {
     BesideKey,
     /// The key of a certificate.
     TlsKey,
+    /// The secret key with which the descriptor of a backend is read.
+    ClientKey,
+    /// The public key of a client that may find a service.
+    Client,
 }
 
 impl Kind {
     /// Whether only the daemon's user may have it.
     pub(crate) fn is_key(&self) -> bool {
-        matches!(self, Self::Key { .. } | Self::BesideKey | Self::TlsKey)
+        matches!(self, Self::Key { .. } | Self::BesideKey | Self::TlsKey | Self::ClientKey)
     }
 }
 
@@ -173,6 +177,8 @@ impl Backup {
                 Kind::Named | Kind::TlsKey => Ok(()),
                 Kind::Key { address } => is_key_of(bytes, address),
                 Kind::BesideKey => is_public_key_of(bytes, &addresses),
+                Kind::ClientKey => is_client_key(bytes),
+                Kind::Client => is_client(bytes),
             };
             is_it.map_err(|problem| ContentsError::file(&file.path, problem))?;
         }
@@ -206,6 +212,19 @@ fn is_key_of(bytes: &[u8], address: &str) -> Result<(), String> {
         Ok(Parsed::Secret(_)) => Err(format!("this is the key of another address than {address}")),
         Ok(Parsed::Public(_)) => Err("this is a public key, no secret one".to_owned()),
         Err(error) => Err(format!("this is no identity key: {error}")),
+    }
+}
+
+fn is_client_key(bytes: &[u8]) -> Result<(), String> {
+    keys::check_client_secret(bytes).map_err(|error| format!("this is no key of a client: {error}"))
+}
+
+/// Whether a file holds what lets a client in.
+pub(super) fn is_client(bytes: &[u8]) -> Result<(), String> {
+    let key = std::str::from_utf8(bytes).ok().map(str::parse::<ClientKey>);
+    match key {
+        Some(Ok(_)) => Ok(()),
+        _ => Err("this is no public key of a client".to_owned()),
     }
 }
 

@@ -72,9 +72,11 @@ fn recipient(text: &str) -> Result<age::x25519::Recipient, Failure> {
 
 fn summary(backup: &Backup) -> String {
     let files = &backup.manifest.files;
-    let keys = files.iter().filter(|file| matches!(file.kind, Kind::Key { .. })).count();
+    let keys =
+        files.iter().filter(|file| file.kind.is_key() && file.kind != Kind::BesideKey).count();
     let configuration = backup.manifest.configuration().count();
-    let others = files.iter().filter(|file| file.kind == Kind::Named).count();
+    let others =
+        files.iter().filter(|file| matches!(file.kind, Kind::Named | Kind::Client)).count();
     format!(
         "In the backup: configuration files: {configuration}; files that they name: {others}; keys: \
          {keys}. Try it with `onionbraid restore FILE --list`."

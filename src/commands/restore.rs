@@ -163,6 +163,8 @@ fn listed(backup: &Backup, directory: &Path) -> String {
             Kind::Key { address } => writeln!(lines, "key {path} {address}"),
             Kind::BesideKey => writeln!(lines, "beside-key {path}"),
             Kind::TlsKey => writeln!(lines, "certificate-key {path}"),
+            Kind::ClientKey => writeln!(lines, "client-key {path}"),
+            Kind::Client => writeln!(lines, "client {path}"),
         };
     }
     lines

@@ -5,10 +5,9 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use super::document::Value;
-use super::error::Report;
+use super::error::{Report, Wanted};
 use super::files;
 use super::reader::Item;
-use super::storage;
 use onionbraid_balancer::onion::OnionAddress;
 
 /// A backend that another process runs, known by its own onion address.
@@ -38,8 +37,7 @@ pub struct BackendsFile {
 
 /// Reads `backends_file`, of a service that lists so many backends itself.
 pub(crate) fn file(item: &Item<'_>, listed: usize, report: &mut Report) -> Option<BackendsFile> {
-    let path = storage::expand(item, report)?;
-    Some(BackendsFile { path: files::beside(item, &path), listed })
+    Some(BackendsFile { path: files::read(item, Wanted::Backends, report)?, listed })
 }
 
 /// The longest name of a backend, in characters.
@@ -109,10 +107,8 @@ fn backend(index: usize, entry: &Item<'_>, report: &mut Report) -> Option<Remote
         Some(item) => item.integer(0..=100, report),
         None => Some(1),
     };
-    let client_key = table.get("client_key").map(|item| {
-        let path = storage::expand(&item, report)?;
-        Some(files::beside(&item, &path))
-    });
+    let client_key = table.get("client_key");
+    let client_key = client_key.map(|item| files::read(&item, Wanted::ClientKey, report));
     table.finish(report);
     let client_key = client_key.map_or(Some(None), |path| path.map(Some));
     Some(RemoteBackend { address: address?, name: name?, weight: weight?, client_key: client_key? })

@@ -12,10 +12,9 @@ use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use super::error::Report;
+use super::error::{Report, Wanted};
 use super::files;
 use super::reader::{Item, Reader};
-use super::storage;
 use onionbraid_balancer::onion::{ClientKey, check_client_name};
 
 /// The longest file of a client's key, in bytes.
@@ -206,7 +205,7 @@ fn key_dirs(item: &Item<'_>, report: &mut Report) -> Vec<KeyDir> {
 fn key_dir(entry: &Item<'_>, report: &mut Report) -> Option<KeyDir> {
     let mut table = entry.table(report)?;
     let path = match table.get("path") {
-        Some(item) => storage::expand(&item, report).map(|path| files::beside(&item, &path)),
+        Some(item) => files::read(&item, Wanted::Clients, report),
         None => {
             entry.wrong("the `path` is missing: { path = \"clients/shop\" }", report);
             None

@@ -199,6 +199,14 @@ pub(crate) enum Wanted {
     TlsKey,
     /// A page.
     Page,
+    /// The key with which the descriptor of a backend is read.
+    ClientKey,
+    /// A directory with the keys of clients.
+    Clients,
+    /// A file of more backends.
+    Backends,
+    /// A socket, which whoever answers there makes.
+    Socket,
 }
 
 /// A file that the configuration names, and where.

@@ -223,7 +223,7 @@ fn target(
         }
         Target::Raw(Origin::Unix(path))
         | Target::Http(HttpOrigin { address: Origin::Unix(path), .. }) => {
-            *path = files::beside(item, path);
+            *path = files::named(item, path, Wanted::Socket, report);
             if let Err(problem) = target::too_long(&path.to_string_lossy()) {
                 item.wrong(problem, report);
                 return None;

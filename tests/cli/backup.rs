@@ -1,5 +1,6 @@
 //! `onionbraid backup` and `onionbraid restore`: what comes back, and what is refused.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::Write as _;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
@@ -398,6 +399,10 @@ fn a_hostile_backup_is_refused_and_writes_nothing() {
         let file = json!({ "path": plain, "kind": "key", "address": address });
         vec![manifest(&state, &[file]), Member::new(&member, bytes)]
     };
+    let other = |kind: &str| {
+        let file = json!({ "path": plain, "kind": kind });
+        vec![manifest(&state, &[file]), Member::new(&member, b"x")]
+    };
     let secret = fs::read(dir.join("away/keys/blog/hs_ed25519_secret_key")).unwrap();
     let public = fs::read(dir.join("away/keys/blog/hs_ed25519_public_key")).unwrap();
     let long = Member { size: 5 << 20, ..Member::new(&member, &vec![0; 5 << 20]) };
@@ -408,6 +413,9 @@ fn a_hostile_backup_is_refused_and_writes_nothing() {
         ("steps back", path(&inside("../onionbraid-was-here")), "`..`"),
         ("a step that stays", path(&inside("./x")), "`..`"),
         ("empty parts", path(&inside("/x")), "`..`"),
+        ("no key of a client", other("client_key"), "no key of a client"),
+        ("no client", other("client"), "no public key of a client"),
+        ("a kind that nobody knows", other("program"), "not what it should be"),
         (
             "another member with steps back",
             vec![
@@ -610,4 +618,117 @@ fn a_backup_never_goes_to_a_terminal_and_needs_one_to_ask_at() {
     let output = output.current_dir(machine.dir.path()).output().unwrap();
     assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
     assert!(stderr(&output).contains("--passphrase-file"), "{}", stderr(&output));
+}
+
+/// Every key of the configuration that is a path, as the schema says, and the files that
+/// come back of what the configuration below names there.
+const PATHS: [(&str, &[&str]); 10] = [
+    ("identity_key", &["hs/hs_ed25519_secret_key", "hs/hs_ed25519_public_key", "hs/hostname"]),
+    ("client_key", &["origin.auth_private"]),
+    ("path", &["clients/alice.auth"]),
+    ("backends_file", &["backends.toml"]),
+    ("certificate", &["site.pem"]),
+    ("key", &["site.key"]),
+    ("ca_file", &["ca.pem"]),
+    // Of `error_pages`.
+    ("^[45][0-9][0-9](-[45][0-9][0-9])?$", &["down.html"]),
+    ("state_dir", &["state/keystore/hss/shop/ks_hs_id.ed25519_expanded_private"]),
+    // What can be fetched again.
+    ("cache_dir", &[]),
+];
+
+/// All keys below a value of the schema that are paths.
+fn paths_in(schema: &Value, found: &mut BTreeSet<String>) {
+    match schema {
+        Value::Object(entries) => {
+            for (key, value) in entries {
+                if value["allOf"][0]["$ref"] == "#/definitions/path" {
+                    found.insert(key.clone());
+                }
+                paths_in(value, found);
+            }
+        }
+        Value::Array(values) => values.iter().for_each(|value| paths_in(value, found)),
+        _ => {}
+    }
+}
+
+#[test]
+fn every_file_that_a_configuration_can_name_comes_back_and_secret_ones_for_their_owner_alone() {
+    let schema: Value =
+        serde_json::from_str(include_str!("../../packaging/arti.schema.json")).unwrap();
+    let mut paths = BTreeSet::new();
+    paths_in(&schema, &mut paths);
+    let known: BTreeSet<String> = PATHS.iter().map(|(key, _)| (*key).to_owned()).collect();
+    assert_eq!(paths, known, "say here what comes back of it");
+
+    let machine = Machine::new();
+    let dir = machine.dir.path();
+    fs::create_dir(dir.join("clients")).unwrap();
+    let origin = machine.done(&["keys", "address", "shop", "-c", "arti.toml"]);
+    let origin = origin.trim();
+    let line = |name: &str| dir.join(name).to_str().unwrap().to_owned();
+    machine.done(&["keys", "generate", "--out", "hs"]);
+    let text = format!(
+        "\
+[onion_services.shop]
+proxy_ports = [
+    [80, \"http://127.0.0.1:8080\"],
+    [443, \"http://127.0.0.1:8080\", {{ tls = {{ certificate = \"site.pem\", key = \"site.key\" }} }}],
+]
+[onion_services.shop.http]
+error_pages = {{ 502 = \"down.html\" }}
+tls = {{ ca_file = \"ca.pem\" }}
+[onion_services.blog]
+identity_key = \"hs\"
+backends = [{{ address = \"{origin}\", client_key = \"origin.auth_private\" }}]
+backends_file = \"backends.toml\"
+[onion_services.blog.restricted_discovery]
+enabled = true
+key_dirs = [{{ path = \"{}\" }}]
+[storage]
+state_dir = \"state\"
+cache_dir = \"cache\"
+",
+        line("clients")
+    );
+    write(dir, "arti.toml", &text);
+    let ca = include_str!("../config/http-files/ca.pem");
+    write(dir, "ca.pem", ca);
+    let made = rcgen::generate_simple_self_signed([origin.to_owned()]).unwrap();
+    write(dir, "site.pem", &made.cert.pem());
+    write(dir, "site.key", &made.signing_key.serialize_pem());
+    let secret = "A".repeat(52);
+    let bare = origin.trim_end_matches(".onion");
+    write(dir, "origin.auth_private", &format!("{bare}:descriptor:x25519:{secret}\n"));
+    let public = "N2NU7BSRL6YODZCYPN4CREB54TYLKGIE2KYOQWLFYC23ZJVCE5DQ";
+    write(dir, "clients/alice.auth", &format!("descriptor:x25519:{public}\n"));
+    // What lets nobody in is named, and does not keep the rest from being saved.
+    write(dir, "clients/mallory.auth", "nothing");
+    let recipient = machine.identity.to_public().to_string();
+    let output =
+        machine.run(&["backup", "backup.age", "--recipient", &recipient, "-c", "arti.toml"]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    assert!(stderr(&output).contains("mallory.auth"), "{}", stderr(&output));
+
+    let expected: Vec<&str> = PATHS.iter().flat_map(|(_, files)| files.iter().copied()).collect();
+    let before: Vec<Vec<u8>> =
+        expected.iter().map(|file| fs::read(dir.join(file)).unwrap()).collect();
+    let output = machine.restore(&["--into", "other"]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let below = dir.join("other").join(dir.strip_prefix("/").unwrap());
+    for (file, before) in expected.iter().zip(before) {
+        assert_eq!(fs::read(below.join(file)).unwrap(), before, "{file}");
+        assert_eq!(mode(&below.join(file)), 0o600, "{file}");
+    }
+    assert!(!below.join("clients/mallory.auth").exists());
+    assert_eq!(mode(&below.join("clients")), 0o700);
+    let there = machine.restore(&["--list"]);
+    for kind in ["client-key", "client", "certificate-key"] {
+        assert!(stdout(&there).lines().any(|line| line.starts_with(kind)), "{}", stdout(&there));
+    }
+    // The same places, which are not free.
+    let again = machine.restore(&["-c", "arti.toml"]);
+    assert_eq!(again.status.code(), Some(1));
+    assert!(stderr(&again).contains("origin.auth_private"), "{}", stderr(&again));
 }
