@@ -38,10 +38,11 @@ image-files: ## what packaging/Containerfile copies, for an engine: target/image
 	packaging/image-files.sh target/static/onionbraid target/image
 
 .PHONY: test-packages
-test-packages: tor release ## installs the Debian package, runs the image, alone and as on Kubernetes, and the playbook (as root)
+test-packages: tor release ## installs the Debian package and the RPM, runs the image, alone and as on Kubernetes, and the playbook (as root)
 	packaging/test-release.sh dist
 	$(CARGO) build --locked --bin onionbraid --example demo
 	packaging/test-clean-root.sh dist/onionbraid_*.deb "$${CARGO_TARGET_DIR:-target}/debug"
+	packaging/test-rpm.sh dist/onionbraid-*.rpm
 	packaging/test-image.sh dist/onionbraid-*-image.tar.gz "$${CARGO_TARGET_DIR:-target}/debug"
 	@integration/install-programs.sh kubernetes
 	packaging/test-kubernetes.sh dist/onionbraid-*-image.tar.gz "$${CARGO_TARGET_DIR:-target}/debug"

@@ -12,7 +12,7 @@
 #   deny        cargo-deny, below target/tools
 #   migration   Onionbalance, below target/tools
 #   ansible     ansible-core, below target/tools, ssh, age and debootstrap
-#   packages    cargo-deb and cargo-generate-rpm, lintian and debootstrap
+#   packages    cargo-deb and cargo-generate-rpm, lintian, rpm and debootstrap
 #   image       buildah, podman and runc, for container images
 #   validators  kubernetes-validate and taplo, below target/tools
 #   kubernetes  the same, kubectl (which has Kustomize), podman and runc
@@ -109,6 +109,7 @@ for set in "$@"; do
         packages)
             command -v lintian >/dev/null || packages+=(lintian)
             command -v debootstrap >/dev/null || packages+=(debootstrap)
+            command -v rpm >/dev/null || packages+=(rpm)
             command -v cargo-deb >/dev/null || crates+=(cargo-deb@3.8.0)
             command -v cargo-generate-rpm >/dev/null || crates+=(cargo-generate-rpm@0.21.0)
             ;;

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Runs the playbook of packaging/ansible for real, over ssh: two publishers and two
 # backends, each in a root file system of Debian's with nothing but ssh and Python, on a
-# private Tor network on loopback. A second run has to change nothing; a third changes
-# the configuration while somebody fetches pages all the time: none may be lost. Needs
+# private Tor network on loopback. A second run has to change nothing; one with --check
+# shows what would change and changes nothing; a third changes the configuration while somebody fetches pages all the time: none may be lost. Needs
 # root, debootstrap, ssh, age and ansible-core; removes all that it makes.
 #
 # systemd does not run in such a machine: a script plays as much of systemctl as the
@@ -138,6 +138,16 @@ play second
     grep -B4 '^changed' "$work/second.log" >&2
     fail "the second run changes something"
 }
+
+# What would change is shown, and nothing changes.
+cp "$work/more.toml" "$work/before.toml"
+printf '\n[shutdown]\ngrace = "4s"\n' >>"$work/more.toml"
+play checked --check --diff
+for machine in "${machines[@]}"; do
+    grep -q "^$machine .*changed=[1-9]" "$work/checked.log" || fail "--check shows no change of $machine"
+    ! inside "$machine" grep -q 'grace = "4s"' /etc/onionbraid/arti.toml || fail "--check changes $machine"
+done
+cp "$work/before.toml" "$work/more.toml"
 
 # Another configuration, while somebody looks at pages.
 (

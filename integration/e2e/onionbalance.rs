@@ -163,7 +163,7 @@ async fn an_address_is_taken_over_from_onionbalance_and_given_back_and_no_visito
     .unwrap_or_else(|error| panic!("{error:#}\n{}", balance.log()));
     // It asks nobody, and tries again when it publishes again: here after seconds.
     let refused =
-        refusals(&balance.log(), "Descriptor upload failed for frontend", (".onion to ", " "));
+        refusals(&balance.log(), "Descriptor upload failed for frontend", (" to ", " "));
     println!("refused by HSDirs on the way back: {refused:?}");
     let last = network.client("last-visitor-of-onionbalance").await.unwrap();
     until_all_answered(&last, &onion, &names).await.unwrap();
