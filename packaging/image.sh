@@ -12,6 +12,12 @@ program=${1:?$usage}
 version=${2:?$usage}
 archive=${3:?$usage}
 : "${SOURCE_DATE_EPOCH:?the time of the commit}"
+# For which machines it is, the program says.
+case "$(LC_ALL=C readelf --file-header "$program" | sed -n 's/^ *Machine: *//p')" in
+    AArch64) arch=arm64 ;;
+    *X86-64) arch=amd64 ;;
+    *) echo "image: $program is for no machine that is known here" >&2 && exit 1 ;;
+esac
 here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
@@ -22,7 +28,7 @@ buildah() {
 
 "$here/image-files.sh" "$program" "$work/files"
 # Only Docker's format has a health check.
-buildah bud --quiet --isolation chroot --format docker --layers=false --identity-label=false \
+buildah bud --quiet --arch "$arch" --isolation chroot --format docker --layers=false --identity-label=false \
     --timestamp "$SOURCE_DATE_EPOCH" --tag "onionbraid:$version" \
     --file "$here/Containerfile" "$work/files" >/dev/null
 buildah push --quiet "localhost/onionbraid:$version" "docker-archive:$work/pushed.tar"

@@ -9,18 +9,25 @@
 #   packages  a Debian package and an RPM, which use the system's C library
 #
 # All parts by default, in the place of what is there of another version; and the
-# sums of everything that is in the directory then.
+# sums of everything that is in the directory then. With ARCH=arm64 the tarball and the
+# image are for that, made by Debian's gcc-aarch64-linux-gnu; packages are made on a
+# machine of their own kind.
 set -euo pipefail
 umask 022
 export LC_ALL=C TZ=UTC
 
 out=$(realpath --canonicalize-missing "${1:?usage: release.sh DIRECTORY [PART...]}")
 shift
-[ "$#" -gt 0 ] || set -- tarball image packages
+target=$(rustc -vV | sed -n 's/^host: //p')
+case "${ARCH:-}" in
+    '') [ "$#" -gt 0 ] || set -- tarball image packages ;;
+    arm64) target=aarch64-unknown-linux-gnu && [ "$#" -gt 0 ] || set -- tarball image ;;
+    *) echo "release: ARCH is arm64, or not set for this machine's" >&2 && exit 2 ;;
+esac
+export TARGET=$target
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 export SOURCE_DATE_EPOCH="${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct)}"
 cargo=${CARGO:-cargo}
-target=$(rustc -vV | sed -n 's/^host: //p')
 metadata=$("$cargo" metadata --no-deps --format-version 1 --locked)
 version=$(jq -r '.packages[] | select(.name == "onionbraid") | .version' <<<"$metadata")
 name="onionbraid-$version-${target%%-*}-linux"
@@ -35,7 +42,7 @@ static() {
 
 tarball() {
     static
-    rm -f "$out"/onionbraid-*-linux.tar.gz
+    rm -f "$out"/onionbraid-*-"${target%%-*}"-linux.tar.gz
     local part
     mkdir "$work/$name"
     cp README.md LICENSE-* CHANGELOG.md arti.toml.example "$work/$name/"
@@ -51,7 +58,7 @@ tarball() {
 
 image() {
     static
-    rm -f "$out"/onionbraid-*-image.tar.gz
+    rm -f "$out"/onionbraid-*-"${target%%-*}"-linux-image.tar.gz
     packaging/image.sh "$work/static" "$version" "$out/$name-image.tar.gz"
 }
 

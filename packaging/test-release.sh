@@ -3,6 +3,8 @@
 # empty root, and no path of this machine is in any program.
 #
 #   test-release.sh DIRECTORY
+#
+# Of this machine's kind.
 set -euo pipefail
 
 out=${1:?usage: test-release.sh DIRECTORY}
@@ -26,7 +28,7 @@ no_paths() {
 (cd "$out" && sha256sum --check --strict --quiet SHA256SUMS)
 
 mkdir "$work/tarball" "$work/deb" "$work/rpm"
-tar --extract --file "$out"/onionbraid-*-linux.tar.gz --directory "$work/tarball" --strip-components 1
+tar --extract --file "$out"/onionbraid-*-"$(uname -m)"-linux.tar.gz --directory "$work/tarball" --strip-components 1
 ! LC_ALL=C readelf --program-headers "$work/tarball/onionbraid" | grep -q INTERP ||
     fail "the program in the tarball is not static"
 chroot "$work/tarball" /onionbraid --version >/dev/null || fail "the static program does not run"
