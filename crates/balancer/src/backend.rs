@@ -415,10 +415,14 @@ impl TrackedBackend {
     /// Completes the judgement with what probes say, if there are any.
     pub(super) fn apply_probe_health(&mut self, health: Option<&BackendHealth>) {
         let fails = |point: &&IntroPoint| health.is_some_and(|h| h.fails(point.session_id));
-        self.working = self.offer.points().iter().filter(|point| !fails(point)).cloned().collect();
         let kept = self.remote.as_ref().map_or(usize::MAX, |remote| remote.fullness.limit());
-        self.given_up = self.working.len().saturating_sub(kept);
-        self.working.truncate(kept);
+        let working: Vec<_> = self.offer.points().iter().filter(|point| !fails(point)).collect();
+        self.given_up = working.len().saturating_sub(kept);
+        let working = working.into_iter().take(kept);
+        // At almost every wake-up they are the same.
+        if !working.clone().eq(&self.working) {
+            self.working = working.cloned().collect();
+        }
         let (state, reason) = self.base.clone();
         let verdict = health.filter(|_| self.is_live_without_probes());
         self.judgement = match verdict.and_then(BackendHealth::down) {

@@ -338,11 +338,14 @@ impl Publisher {
                 .collect();
             let mut sessions = BTreeSet::new();
             let chosen = sets.iter().filter_map(|set| content.sets.get(*set));
-            self.found = chosen
+            let found = chosen
                 .flat_map(|set| &set.chosen)
-                .filter(|chosen| sessions.insert(chosen.point.session_id))
-                .cloned()
-                .collect();
+                .filter(|chosen| sessions.insert(chosen.point.session_id));
+            let found: Vec<_> = found.collect();
+            // At almost every wake-up it is the same.
+            if !found.iter().copied().eq(&self.found) {
+                self.found = found.into_iter().cloned().collect();
+            }
         }
         let period = ring.view.period;
         if let Some(hsdir) = self.canary.due(ring, self.publishers, alarm, rng) {

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use data_encoding::HEXUPPER;
 use serde::{Deserialize, Serialize};
 
 /// One introduction point: everything that a descriptor says of it, copied
@@ -63,7 +64,7 @@ impl fmt::Debug for SessionId {
 /// The form of Tor's own tools: 40 upper-case hexadecimal digits.
 impl fmt::Display for RelayId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02X}"))
+        HEXUPPER.encode_display(&self.0).fmt(f)
     }
 }
 

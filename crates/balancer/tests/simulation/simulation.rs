@@ -13,18 +13,21 @@ use onionbraid_balancer::link::{Condition, Offered};
 use onionbraid_balancer::onion::{
     Capabilities, IntroPoint, OnionAddress, Period, RelayId, SessionId,
 };
-use onionbraid_balancer::status::{Backend, BackendState, ServiceState};
+use onionbraid_balancer::status::{Backend, BackendState, Belief, ServiceState};
 use onionbraid_balancer::{BackendPlace, BackendSettings, Balancer, BalancerSettings, Distinct};
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 
 use super::attacks::Attacks;
 use super::timeline::Timeline;
-use super::world::{Network, SimBackend, counted_to, point};
+use super::world::{Dials, Network, SimBackend, counted_to, point};
 
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(60 * 60);
+
+/// So soon one is out of the descriptor that a dial has found dead, the dial included.
+const AFTER_A_DIAL: Duration = Duration::from_secs(30);
 
 /// What is simulated.
 #[derive(Clone, Copy)]
@@ -106,6 +109,10 @@ pub(crate) struct Simulation {
     newest: Vec<IntroPoint>,
     /// ... and since when.
     newest_since: Instant,
+    /// As of which moment it was.
+    newest_as_of: SystemTime,
+    /// Who could be listed, at each moment since then at which that changed.
+    listable: Vec<BTreeSet<BackendId>>,
     uploads: BTreeMap<(Period, RelayId), Vec<(Instant, SystemTime)>>,
     /// The uploads that it waits for.
     in_flight: BTreeMap<(Period, RelayId), (SystemTime, Instant)>,
@@ -153,6 +160,8 @@ impl Simulation {
             owners: BTreeMap::new(),
             newest: Vec::new(),
             newest_since: time.now.monotonic,
+            newest_as_of: SystemTime::UNIX_EPOCH,
+            listable: Vec::new(),
             time,
             uploads: BTreeMap::new(),
             in_flight: BTreeMap::new(),
@@ -192,6 +201,7 @@ impl Simulation {
                 self.happen(event);
             } else {
                 self.balancer.handle_timeout(self.time.now, &mut self.its_rng);
+                self.note_beliefs();
             }
             self.obey();
         }
@@ -220,6 +230,19 @@ impl Simulation {
             }
         }
         self.balancer.handle_fact(fact, self.time.now, &mut self.its_rng);
+        self.note_beliefs();
+    }
+
+    /// What is believed of the backends now.
+    fn note_beliefs(&mut self) {
+        let live = |state| matches!(state, BackendState::Up | BackendState::Stale);
+        let held_back = |it: &Belief<'_>| it.reason.is_some_and(|it| it.starts_with("held back"));
+        let listable = self.balancer.beliefs().filter(|it| live(it.state) && !held_back(it));
+        let listable: BTreeSet<_> = listable.map(|it| it.backend).collect();
+        self.note_time(!listable.is_empty());
+        if self.listable.last() != Some(&listable) {
+            self.listable.push(listable);
+        }
     }
 
     fn happen(&mut self, event: Event) {
@@ -284,6 +307,7 @@ impl Simulation {
                     // At once, or when the pings find out.
                     let delay = self.between(SECOND / 10, 10 * SECOND);
                     self.time.schedule(delay, Event::Break(who, link));
+                    self.backends[who].dials = Dials::default();
                     self.time.schedule(MINUTE, Event::Out(who, self.backends[who].life));
                 }
             }
@@ -322,8 +346,15 @@ impl Simulation {
                 let status = self.balancer.status();
                 let up = |b: &Backend| matches!(b.state, BackendState::Up | BackendState::Stale);
                 let others = (0..).zip(&status.backends).any(|(n, b)| n != who && up(b));
-                if others && !self.backends[who].alive {
-                    self.check(!self.listed().contains(&id), "the dead are out in a minute");
+                let (is_dead, dials) = (!self.backends[who].alive, self.backends[who].dials);
+                let now = self.time.now.monotonic;
+                let is_late = dials.reached_at.is_some_and(|at| now - at >= AFTER_A_DIAL);
+                if is_dead && dials.in_vain && !is_late {
+                    // Nothing is known of it yet, and it is dialled again.
+                    self.time.schedule(AFTER_A_DIAL, Event::Out(who, life));
+                } else if others && is_dead {
+                    let out = !self.listed().contains(&id);
+                    self.check(out, "the dead are out in a minute, or soon after a dial");
                     self.noticed += 1;
                 }
             }
@@ -401,6 +432,11 @@ impl Simulation {
         let who = backend.0 as usize;
         let ours = self.chance(0.1);
         let met = points.iter().any(|point| self.backends[who].points.contains(point));
+        let (now, dials) = (self.time.now.monotonic, &mut self.backends[who].dials);
+        match ours {
+            true => dials.in_vain = true,
+            false => _ = dials.reached_at.get_or_insert(now),
+        }
         let event = if ours || !met {
             let failure = match ours {
                 true => DialFailure::Inconclusive("no circuit".into()),
@@ -550,6 +586,11 @@ impl Simulation {
                 self.check(!backend.points.contains(gone), "no working point is removed");
             }
         }
+        if *as_of == self.newest_as_of && self.newest == points[..] {
+            // The same descriptor for another HSDir.
+            return;
+        }
+        self.newest_as_of = *as_of;
         let status = self.balancer.status();
         let new = self.newest != points[..];
         self.newest = points.to_vec();
@@ -557,13 +598,11 @@ impl Simulation {
             self.newest_since = now;
         }
         if new && self.backends.len() <= 20 {
+            // It was decided at one of these moments, and an HSDir may get it later.
             let listed = self.listed();
-            for (n, backend) in (0..).zip(&status.backends) {
-                let live = matches!(backend.state, BackendState::Up | BackendState::Stale);
-                let held_back = backend.reason.as_deref().is_some_and(|it| it.starts_with("held"));
-                let absent = live && !held_back && !listed.contains(&BackendId(n));
-                self.check(!absent, "every backend believed to live is in a new list");
-            }
+            let complete = self.listable.iter().any(|all| all.is_subset(&listed));
+            self.check(complete, "every backend believed to live is in a new list");
+            self.listable.drain(..self.listable.len() - 1);
         }
         let told = status.descriptors.iter().all(|d| d.intro_points == points.len());
         self.check(told, "the status tells what is uploaded");

@@ -2,7 +2,7 @@
 //! they hold, and the ring that a period's HSDirs are taken from.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use onionbraid_balancer::fact::{NetworkView, PeriodView, ResponsibleHsdir};
 use onionbraid_balancer::onion::{IntroPoint, LinkSpecifier, Period, RelayId, SessionId};
@@ -22,6 +22,18 @@ pub(crate) struct SimBackend {
     /// Whether it verifies the work of clients, once it has seeds: up to this slot.
     pub(crate) verifies: bool,
     pub(crate) seeds: Option<u64>,
+    /// What became of the dials of its link since it died.
+    pub(crate) dials: Dials,
+}
+
+/// How far the dials of a link have come.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Dials {
+    /// Whether one has failed on the publisher's side of the network, which says nothing of
+    /// the backend.
+    pub(crate) in_vain: bool,
+    /// When the first one began that did not.
+    pub(crate) reached_at: Option<Instant>,
 }
 
 impl SimBackend {
@@ -30,6 +42,7 @@ impl SimBackend {
             local,
             verifies,
             seeds: None,
+            dials: Dials::default(),
             alive: true,
             points: Vec::new(),
             changed_at: SystemTime::UNIX_EPOCH,
