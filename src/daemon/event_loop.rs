@@ -25,6 +25,7 @@ use crate::tor::network::Network;
 use crate::tor::subcredentials::Subcredentials;
 use onionbraid_balancer::fact::{Fact, Now};
 use onionbraid_balancer::link::Offered;
+use onionbraid_balancer::memory::Memory;
 use onionbraid_balancer::onion::OnionAddress;
 use onionbraid_balancer::operator::Word;
 use onionbraid_balancer::pow::Puzzle;
@@ -130,7 +131,10 @@ impl EventLoop {
             StateDir::open(&service.common.storage, &service.nickname, &service.address);
         let mut ids = Ids::default();
         let settings = ids.settings(&config);
-        let balancer = match state.as_mut().and_then(StateDir::remembered) {
+        let remembered = state.as_mut().and_then(StateDir::remembered);
+        let suggested = |memory: &Memory| memory.suggested_effort(now().wall);
+        let suggested = remembered.as_ref().map_or(0, suggested);
+        let balancer = match remembered {
             Some(memory) => Balancer::remembering(settings.clone(), memory, now()),
             None => Balancer::new(settings.clone()),
         };
@@ -162,6 +166,7 @@ impl EventLoop {
             network.clone(),
             Arc::clone(&service.identity),
             Arc::clone(&subcredentials),
+            suggested,
         );
         defence.configure(of_defence(&config));
         background.spawn(Arc::clone(&defence).run());

@@ -67,6 +67,8 @@ pub struct Defence {
     /// The seeds of other addresses.
     given: Mutex<Given>,
     on: AtomicBool,
+    /// What was suggested before a restart, until it is suggested again.
+    resumed: Mutex<Effort>,
     wake: Notify,
     arrived: Mutex<FairQueue<SessionId, Arrived>>,
     desk: Mutex<Desk>,
@@ -156,11 +158,13 @@ impl Drop for DroppedUnlessMet {
 }
 
 impl Defence {
-    /// Asks for nothing so far.
+    /// Asks for nothing so far. Once it does, it begins with the `suggested` effort of
+    /// before a restart.
     pub(crate) fn new(
         network: Network,
         identity: Arc<HsIdKeypair>,
         subcredentials: Arc<Subcredentials>,
+        suggested: Effort,
     ) -> Arc<Self> {
         let puzzles = Puzzles::of(&identity);
         let queue = AdmissionQueue::new(AdmissionSettings::default());
@@ -172,6 +176,7 @@ impl Defence {
             settings: Mutex::default(),
             given: Mutex::default(),
             on: AtomicBool::new(false),
+            resumed: Mutex::new(suggested),
             wake: Notify::new(),
             arrived: Mutex::new(FairQueue::new(TO_DECRYPT)),
             desk: Mutex::new(Desk::new(queue)),
@@ -213,6 +218,8 @@ impl Defence {
             let nothing = verifies.then(Verified::default);
             self.verified
                 .send_if_modified(|told| std::mem::replace(told, nothing.clone()) != nothing);
+            // Whoever turns it on later begins anew.
+            *self.resumed.lock() = 0;
             let mut desk = self.desk.lock();
             self.on.store(false, Ordering::Relaxed);
             desk.queue = AdmissionQueue::new(AdmissionSettings::default());
@@ -231,6 +238,7 @@ impl Defence {
             desk.queue.reconfigure(queue);
         } else {
             desk.queue = AdmissionQueue::new(queue);
+            desk.queue.resume(std::mem::take(&mut *self.resumed.lock()));
         }
         let seconds = usize::try_from(rate).unwrap_or(usize::MAX);
         desk.nonces.set_capacity(seconds.saturating_mul(NONCES).min(MOST_NONCES));

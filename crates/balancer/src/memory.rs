@@ -19,6 +19,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use super::hsdir::LIFETIME;
 use crate::onion::{Access, Capabilities, IntroPoint, OnionAddress, Period, SessionId};
 use crate::operator::{Override, Word};
+use crate::pow::Effort;
 use crate::status::Timestamp;
 
 /// The version that this program writes. It reads every other one as well as
@@ -27,6 +28,9 @@ const VERSION: u32 = 1;
 /// A moment so far in the future was not written by a clock with which Tor
 /// would have worked: no consensus is valid then.
 const FUTURE: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// After so long an attack may well be over, and whether it is shows within a minute.
+const EFFORT_FOR: Duration = Duration::from_secs(10 * 60);
 
 /// What one service's balancer knows that a restart should not lose.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -45,6 +49,17 @@ pub struct Memory {
     /// Who could read the descriptors.
     #[serde(default, deserialize_with = "legible")]
     pub(super) access: Access,
+    /// What the local instances asked clients for, if they did.
+    #[serde(default, deserialize_with = "legible")]
+    pub(super) effort: Option<KnownEffort>,
+}
+
+/// How much work was suggested.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct KnownEffort {
+    pub(super) effort: Effort,
+    /// When that was still so.
+    pub(super) at: Timestamp,
 }
 
 /// What the operator said of a backend.
@@ -136,6 +151,7 @@ impl Default for Memory {
             listed: Vec::new(),
             operator: Vec::new(),
             access: Access::default(),
+            effort: None,
         }
     }
 }
@@ -151,6 +167,16 @@ impl Memory {
     #[must_use]
     pub fn with_words_of(self, other: Self) -> Self {
         Self { operator: other.operator, ..self }
+    }
+
+    /// How much work to suggest from the start on: as much as before a restart, if that was
+    /// a moment ago.
+    pub fn suggested_effort(&self, now: SystemTime) -> Effort {
+        let is_fresh = |known: &KnownEffort| {
+            let apart = now.duration_since(known.at.0);
+            apart.unwrap_or_else(|it| it.duration()) <= EFFORT_FOR
+        };
+        self.effort.filter(is_fresh).map_or(0, |known| known.effort)
     }
 
     /// The backends that operators have out of use: addresses, and the names of local
@@ -333,17 +359,21 @@ mod tests {
                     backend,
                     said: Override { word, weight, since, by },
                 });
+        let effort = (any::<Effort>(), moments());
+        let effort = effort.prop_map(|(effort, at)| KnownEffort { effort, at });
         (
             prop::collection::vec(backend, 0..4),
             prop::collection::vec(counted, 0..3),
             prop::collection::vec(set, 0..3),
             prop::collection::vec(operator, 0..3),
+            prop::option::of(effort),
         )
-            .prop_map(|(backends, counted, listed, operator)| Memory {
+            .prop_map(|(backends, counted, listed, operator, effort)| Memory {
                 backends,
                 counted,
                 listed,
                 operator,
+                effort,
                 ..Memory::default()
             })
     }
@@ -403,6 +433,25 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn work_is_asked_for_again_after_a_restart_of_minutes_and_not_of_hours() {
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000);
+        let known = |effort| KnownEffort { effort, at: written(now) };
+        let memory = Memory { effort: Some(known(70)), ..Memory::default() };
+        let text = serde_json::to_string(&memory).unwrap();
+        let memory: Memory = serde_json::from_str(&text).unwrap();
+        let minutes = |minutes: u64| Duration::from_secs(60 * minutes);
+        assert_eq!(memory.suggested_effort(now + minutes(10)), 70);
+        assert_eq!(memory.suggested_effort(now - minutes(1)), 70, "a clock that was set right");
+        assert_eq!(memory.suggested_effort(now + minutes(11)), 0);
+        assert_eq!(memory.suggested_effort(now - minutes(11)), 0);
+        assert_eq!(Memory::default().suggested_effort(now), 0);
+        let torn = text.replace("\"effort\":70", "\"effort\":-70");
+        assert_ne!(torn, text);
+        let torn: Memory = serde_json::from_str(&torn).unwrap();
+        assert_eq!(torn.suggested_effort(now), 0);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use super::Balancer;
 use crate::backend::TrackedBackend;
 use crate::fact::{BackendId, Now};
-use crate::memory::{KnownBackend, KnownOverride, Listed, ListedSet, Memory};
+use crate::memory::{KnownBackend, KnownEffort, KnownOverride, Listed, ListedSet, Memory, written};
 use crate::onion::SessionId;
 use crate::settings::BalancerSettings;
 
@@ -75,6 +75,11 @@ impl Balancer {
                 .chain(self.absent.known())
                 .collect(),
             access: self.access.clone(),
+            effort: self
+                .puzzles
+                .offered()
+                .filter(|puzzle| puzzle.effort > 0)
+                .map(|puzzle| KnownEffort { effort: puzzle.effort, at: written(now.wall) }),
             ..Memory::default()
         }
     }

@@ -91,6 +91,11 @@ impl<T> AdmissionQueue<T> {
         self.bucket.tokens = self.bucket.tokens.min(settings.burst.into());
     }
 
+    /// Goes on with what was suggested before a restart.
+    pub fn resume(&mut self, suggested: Effort) {
+        self.effort.resume(suggested);
+    }
+
     /// Solutions below this effort count for nothing.
     pub fn set_floor(&mut self, floor: Effort) {
         self.effort.set_floor(floor);

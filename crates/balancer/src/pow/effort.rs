@@ -88,6 +88,12 @@ impl SuggestedEffort {
         self.suggested = self.suggested.min(most);
     }
 
+    /// Goes on with what was asked for before a restart: those who did that much are met
+    /// first, and it falls as ever if nobody attacks any more.
+    pub fn resume(&mut self, suggested: Effort) {
+        self.suggested = suggested.min(self.most);
+    }
+
     /// Solutions below this count for nothing: see [`NonceLog::floor`].
     ///
     /// [`NonceLog::floor`]: super::nonces::NonceLog::floor
@@ -303,6 +309,14 @@ mod tests {
         assert!(effort.update(EMPTY, ends.next().unwrap()));
         assert_eq!(effort.suggested(), 32);
         ends.take(5).for_each(|at| assert!(effort.update(EMPTY, at)));
+        assert_eq!(effort.suggested(), 0);
+    }
+    #[test]
+    fn what_was_asked_before_a_restart_is_asked_at_once_and_falls_in_calm() {
+        let (mut effort, ends) = begun(300);
+        effort.resume(10_000);
+        assert_eq!(effort.suggested(), 300, "the operator wants no more");
+        ends.take(25).for_each(|at| assert!(effort.update(EMPTY, at)));
         assert_eq!(effort.suggested(), 0);
     }
 }
