@@ -4,6 +4,7 @@
 //! is accepted and begins so: those of the slots of now, in the time periods in
 //! which clients may believe to be.
 
+use std::sync::OnceLock;
 use std::time::{Duration, SystemTime};
 
 use tor_cell::relaycell::hs::pow::ProofOfWork;
@@ -19,10 +20,15 @@ use super::seeds::{Puzzles, Refusal, SeedId, Solved};
 use crate::clock::now;
 use onionbraid_balancer::link::GivenSeed;
 use onionbraid_balancer::onion::{OnionAddress, Period};
-use onionbraid_balancer::pow::{OwnWork, SeedSlot};
+use onionbraid_balancer::pow::{Effort, OwnWork, SeedSlot};
 
 /// Work of our own that takes longer is given up.
 const SOLVED_WITHIN: Duration = Duration::from_secs(3);
+
+/// Where memory may not become executable (`MemoryDenyWriteExecute` of systemd), puzzles are
+/// interpreted, which takes a dozen times as long: no more effort than this, a second of one
+/// core.
+const INTERPRETED_MOST: Effort = 25;
 
 /// Verifies solutions for the seeds that are accepted at some time.
 #[derive(Default)]
@@ -116,7 +122,8 @@ pub(super) fn solve(
     let (blinded, _) = key.compute_blinded_key(to_arti(period)).ok()?;
     let seed = puzzles.seed(period, work.slot);
     let instance = Instance::new(blinded.id(), Seed::from(seed));
-    let mut solver = SolverInput::new(instance, work.effort.into()).solve(&mut crate::tor::rng());
+    let effort = at_most(work.effort, can_compile(&instance));
+    let mut solver = SolverInput::new(instance, effort.into()).solve(&mut crate::tor::rng());
     let by = now().monotonic + SOLVED_WITHIN;
     while now().monotonic < by {
         if let Some(solution) = solver.run_step().ok()? {
@@ -131,12 +138,26 @@ pub(super) fn solve(
     None
 }
 
+/// Whether puzzles can be compiled here: found out once, with a step of this one.
+fn can_compile(instance: &Instance) -> bool {
+    static CAN_COMPILE: OnceLock<bool> = OnceLock::new();
+    *CAN_COMPILE.get_or_init(|| {
+        let mut input = SolverInput::new(instance.clone(), Effort::MIN.into());
+        input.runtime(RuntimeOption::CompileOnly);
+        input.solve(&mut crate::tor::rng()).run_step().is_ok()
+    })
+}
+
+/// The work that can be done in time, of what is wanted: less is met later, none last.
+fn at_most(wanted: Effort, can_compile: bool) -> Effort {
+    if can_compile { wanted } else { wanted.min(INTERPRETED_MOST) }
+}
+
 #[cfg(test)]
 mod tests {
     use tor_llcrypto::pk::ed25519;
 
     use super::*;
-    use onionbraid_balancer::pow::Effort;
 
     const PERIOD: Period =
         Period { number: 20_000, length_minutes: 1440, offset_seconds: 12 * 3600 };
@@ -189,6 +210,12 @@ mod tests {
         assert_eq!(verifiers(2).check(&proof), Err(Refusal::UnknownSeed));
         let over = ProofOfWork::V1(solve(1, PERIOD, SeedSlot(9), 1));
         assert_eq!(verifiers(1).check(&over), Err(Refusal::UnknownSeed));
+    }
+
+    #[test]
+    fn where_no_memory_may_become_executable_less_work_is_done_and_never_none() {
+        assert_eq!((at_most(300, true), at_most(300, false)), (300, INTERPRETED_MOST));
+        assert_eq!((at_most(1, true), at_most(1, false)), (1, 1));
     }
 
     #[test]
