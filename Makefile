@@ -91,6 +91,11 @@ measure: tor ## start, throughput, memory and CPU of the release, beside plain C
 	$(CARGO) build --release --locked --bin onionbraid --example measure
 	@exec "$${CARGO_TARGET_DIR:-target}/release/examples/measure"
 
+.PHONY: attack
+attack: tor ## who still gets a page under a flood of introductions, beside plain C tor (ATTACK_MINUTES)
+	$(CARGO) build --release --locked --bin onionbraid --example attack
+	@exec "$${CARGO_TARGET_DIR:-target}/release/examples/attack"
+
 .PHONY: compare
 compare: ## the reverse proxy beside nginx as one, on plain TCP
 	@integration/install-programs.sh compare

@@ -30,6 +30,7 @@ pub mod e2e {
     pub mod frontend;
     mod full_disk;
     mod guards;
+    mod hostile_introductions;
     mod https;
     mod impatient;
     mod keys;

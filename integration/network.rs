@@ -16,6 +16,7 @@
 //! | [`consensus`], [`period`] | what the consensus says, when time periods change |
 //! | [`client`], [`service`], [`bridge`] | C tor as a visitor, as a backend, as a way in |
 //! | [`connections`] | whom a process connects to |
+//! | [`attacker`] | a client that wants a service to be busy |
 //! | [`origin`], [`fetch`] | the server behind, and the page in front |
 //! | [`published`], [`anatomy`] | what HSDirs hold of an address, and how it was made |
 //! | [`web`] | real web servers behind the reverse proxy |
@@ -25,6 +26,7 @@
 #![allow(dead_code, reason = "the tests and the demo use different parts of one network")]
 
 pub mod anatomy;
+pub mod attacker;
 pub mod bridge;
 pub mod browser;
 pub mod client;

@@ -59,7 +59,7 @@ pub async fn anatomies(
 }
 
 /// The time periods around now.
-fn periods(network: &Network) -> Result<Vec<TimePeriod>> {
+pub fn periods(network: &Network) -> Result<Vec<TimePeriod>> {
     let length = period::length(network.voting_interval);
     let offset = period::offset(network.voting_interval);
     [SystemTime::now() - length, SystemTime::now(), SystemTime::now() + length]
