@@ -16,8 +16,9 @@ start() {
     install -d -o onionbraid -g onionbraid -m 700 /var/lib/onionbraid /var/cache/onionbraid /run/onionbraid
     # shellcheck disable=SC2046 # words of a command line
     as_service $(sed -n 's/^ExecStartPre=//p' "$unit") >>/var/log/onionbraid.log 2>&1 || return 1
+    # No shell between, which would be ended in its place.
     # shellcheck disable=SC2046
-    as_service setsid $(sed -n 's/^ExecStart=//p' "$unit") >>/var/log/onionbraid.log 2>&1 </dev/null &
+    setsid setpriv --reuid onionbraid --regid onionbraid --clear-groups -- $(sed -n 's/^ExecStart=//p' "$unit") >>/var/log/onionbraid.log 2>&1 </dev/null &
     echo $! >"$state/pid"
 }
 

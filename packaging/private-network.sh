@@ -16,7 +16,7 @@ clean() {
         kill "$child" 2>/dev/null || true
         wait "$child" 2>/dev/null || true
     done
-    rm -rf "$work"
+    rm -rf --one-file-system "$work"
 }
 trap clean EXIT
 
