@@ -196,7 +196,8 @@ async fn serve(origin: SocketAddr, listen: SocketAddr, tls: Vec<CertificateFiles
     let origins = vec![HttpOrigin { address: Origin::Tcp(origin), tls: false }];
     let target = ProxyTarget::Http(HttpTarget { origins, settings, tls });
     let handles = Shares::new(0, 0, Duration::ZERO);
-    let setup = Setup::new(&target, &handles, &KeyCheck::new(|_, _| Ok(())))?.context("no proxy")?;
+    let setup =
+        Setup::new(&target, &handles, &KeyCheck::new(|_, _| Ok(())))?.context("no proxy")?;
     let setup = Arc::new(setup);
     let listener = TcpListener::bind(listen).await?;
     for circuit in 0.. {

@@ -162,8 +162,7 @@ async fn an_address_is_taken_over_from_onionbalance_and_given_back_and_no_visito
     .await
     .unwrap_or_else(|error| panic!("{error:#}\n{}", balance.log()));
     // It asks nobody, and tries again when it publishes again: here after seconds.
-    let refused =
-        refusals(&balance.log(), "Descriptor upload failed for frontend", (" to ", " "));
+    let refused = refusals(&balance.log(), "Descriptor upload failed for frontend", (" to ", " "));
     println!("refused by HSDirs on the way back: {refused:?}");
     let last = network.client("last-visitor-of-onionbalance").await.unwrap();
     until_all_answered(&last, &onion, &names).await.unwrap();
