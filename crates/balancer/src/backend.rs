@@ -418,10 +418,9 @@ impl TrackedBackend {
         let kept = self.remote.as_ref().map_or(usize::MAX, |remote| remote.fullness.limit());
         let working: Vec<_> = self.offer.points().iter().filter(|point| !fails(point)).collect();
         self.given_up = working.len().saturating_sub(kept);
-        let working = working.into_iter().take(kept);
         // At almost every wake-up they are the same.
-        if !working.clone().eq(&self.working) {
-            self.working = working.cloned().collect();
+        if !working.iter().copied().take(kept).eq(&self.working) {
+            self.working = working.into_iter().take(kept).cloned().collect();
         }
         let (state, reason) = self.base.clone();
         let verdict = health.filter(|_| self.is_live_without_probes());

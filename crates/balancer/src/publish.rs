@@ -338,10 +338,9 @@ impl Publisher {
                 .collect();
             let mut sessions = BTreeSet::new();
             let chosen = sets.iter().filter_map(|set| content.sets.get(*set));
-            let found = chosen
-                .flat_map(|set| &set.chosen)
-                .filter(|chosen| sessions.insert(chosen.point.session_id));
-            let found: Vec<_> = found.collect();
+            let found = chosen.flat_map(|set| &set.chosen);
+            let found: Vec<_> =
+                found.filter(|chosen| sessions.insert(chosen.point.session_id)).collect();
             // At almost every wake-up it is the same.
             if !found.iter().copied().eq(&self.found) {
                 self.found = found.into_iter().cloned().collect();
