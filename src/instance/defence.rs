@@ -67,7 +67,7 @@ pub struct Defence {
     /// The seeds of other addresses.
     given: Mutex<Given>,
     on: AtomicBool,
-    /// What was suggested before a restart, until it is suggested again.
+    /// What was suggested before a restart, until it is again or the operator turns it off.
     resumed: Mutex<Effort>,
     wake: Notify,
     arrived: Mutex<FairQueue<SessionId, Arrived>>,
@@ -158,8 +158,7 @@ impl Drop for DroppedUnlessMet {
 }
 
 impl Defence {
-    /// Asks for nothing so far. Once it does, it begins with the `suggested` effort of
-    /// before a restart.
+    /// Asks for nothing so far, and first for the effort `suggested` before a restart.
     pub(crate) fn new(
         network: Network,
         identity: Arc<HsIdKeypair>,
@@ -218,7 +217,6 @@ impl Defence {
             let nothing = verifies.then(Verified::default);
             self.verified
                 .send_if_modified(|told| std::mem::replace(told, nothing.clone()) != nothing);
-            // Whoever turns it on later begins anew.
             *self.resumed.lock() = 0;
             let mut desk = self.desk.lock();
             self.on.store(false, Ordering::Relaxed);
