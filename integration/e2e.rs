@@ -41,6 +41,7 @@ pub mod e2e {
     mod migration;
     mod mixed_backends;
     mod monitoring;
+    mod offline_key;
     mod onionbalance;
     mod operator;
     mod plain_tor;

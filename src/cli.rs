@@ -5,7 +5,9 @@ mod certificate;
 mod clients;
 mod config_files;
 mod generate;
+mod keys;
 mod kubernetes;
+mod periods;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -19,7 +21,9 @@ pub use certificate::CertificateCommand;
 pub use clients::ClientsCommand;
 pub use config_files::ConfigFiles;
 pub use generate::GenerateCommand;
+pub use keys::{KeyFormat, KeysCommand};
 pub use kubernetes::KubernetesArgs;
+pub use periods::PeriodShape;
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -301,33 +305,6 @@ pub enum BackendProgram {
     Onionbraid,
 }
 
-const GENERATE: &str = "\
-Examples:
-  onionbraid keys generate shop
-  onionbraid keys generate --out ./shop-key
-  onionbraid keys generate --out ./shop.pem --format pem";
-
-const IMPORT: &str = "\
-Examples:
-  onionbraid keys import shop /var/lib/tor/shop
-  onionbraid keys import shop /etc/onionbalance/key.pem
-
-The tor or Onionbalance that had the key must not publish the address any more
-once onionbraid runs: the two would replace each other's descriptors.";
-
-const EXPORT: &str = "\
-Examples:
-  onionbraid keys export shop --out ./shop
-
-The directory is a HiddenServiceDir: move it to where torrc has it, and give it to
-the user that runs tor. Nothing is changed in onionbraid's keystore.";
-
-const ADDRESS: &str = "\
-Examples:
-  onionbraid keys address shop
-  onionbraid keys address /var/lib/tor/shop
-  onionbraid keys address ./key.pem";
-
 const IMPORT_ONIONBALANCE: &str = "\
 Examples:
   onionbraid import onionbalance /etc/onionbalance/config.yaml --out arti.toml";
@@ -394,86 +371,6 @@ pub struct ImportOutput {
     /// other users, and the copies get the owner of DIR.
     #[arg(long, value_name = "DIR")]
     pub copy_keys: Option<PathBuf>,
-}
-
-/// What `onionbraid keys` does.
-#[derive(Debug, Subcommand)]
-pub enum KeysCommand {
-    /// Make a new identity key, and print its address
-    ///
-    /// For a service of the configuration, which must have none yet, the key goes
-    /// into Arti's keystore in the state directory. With --out it goes into a new
-    /// file or directory.
-    #[command(after_help = GENERATE)]
-    Generate {
-        /// The service's nickname
-        #[arg(required_unless_present = "out", conflicts_with = "out")]
-        service: Option<String>,
-        /// Write the key there instead; it must not exist yet
-        #[arg(long, value_name = "PATH")]
-        out: Option<PathBuf>,
-        /// What to write
-        #[arg(long, value_enum, default_value_t = KeyFormat::Ctor, conflicts_with = "service")]
-        format: KeyFormat,
-        /// Which configuration.
-        #[command(flatten)]
-        config: ConfigFiles,
-    },
-    /// Take an existing key into the keystore, and print its address
-    ///
-    /// PATH is C tor's hs_ed25519_secret_key or its HiddenServiceDir, a PEM file of
-    /// Onionbalance, or a key of another Arti keystore; - is standard input. Another
-    /// key that the service has is never replaced. PATH is left as it is. Run as root,
-    /// this takes keys of any user, and writes as the owner of the state directory.
-    #[command(after_help = IMPORT)]
-    Import {
-        /// The service's nickname
-        service: String,
-        /// Where the key lies
-        path: PathBuf,
-        /// Which configuration.
-        #[command(flatten)]
-        config: ConfigFiles,
-    },
-    /// Write a service's key to a new file or directory, and print its address
-    ///
-    /// So that C tor or Onionbalance can have it, or for a backup.
-    #[command(after_help = EXPORT)]
-    Export {
-        /// The service's nickname
-        service: String,
-        /// Where to write it; it must not exist yet
-        #[arg(long, value_name = "PATH")]
-        out: PathBuf,
-        /// What to write
-        #[arg(long, value_enum, default_value_t = KeyFormat::Ctor)]
-        format: KeyFormat,
-        /// Which configuration.
-        #[command(flatten)]
-        config: ConfigFiles,
-    },
-    /// Print the address of a key, or of a service
-    ///
-    /// A name without `/` and `.` is a service of the configuration: write ./NAME
-    /// for a file. Public keys and `hostname` files will do too.
-    #[command(after_help = ADDRESS)]
-    Address {
-        /// Where the key lies, or the service's nickname
-        #[arg(value_name = "PATH|SERVICE")]
-        of: PathBuf,
-        /// Which configuration.
-        #[command(flatten)]
-        config: ConfigFiles,
-    },
-}
-
-/// How a key is written to a file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum KeyFormat {
-    /// A directory as C tor has it, a HiddenServiceDir
-    Ctor,
-    /// A PEM file as Onionbalance has it; only where the key's seed is known
-    Pem,
 }
 
 /// What `onionbraid config` shows.

@@ -333,7 +333,7 @@ mod tests {
     fn load_in(dir: &Path, text: &str) -> Result<Config, ConfigErrors> {
         let file = dir.join("arti.toml");
         std::fs::write(&file, text).unwrap();
-        for below in ["keys", "pages"] {
+        for below in ["keys/shop-bundle", "pages"] {
             std::fs::create_dir_all(dir.join(below)).unwrap();
         }
         let certificate = include_str!("../tests/config/http-files/ca.pem");

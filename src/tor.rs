@@ -6,6 +6,8 @@
 
 pub(crate) mod binding;
 pub mod bootstrap;
+pub mod bundle;
+pub mod credentials;
 pub mod descriptor;
 pub mod fetch;
 pub mod held;
@@ -27,8 +29,10 @@ mod diagnosis;
 mod directory_request;
 mod full_disk;
 mod known;
+mod period_keys;
 mod private_address;
 mod protocols;
+mod seed_secret;
 mod stack;
 mod unanswered;
 

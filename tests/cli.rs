@@ -10,6 +10,8 @@ mod backend_config;
 mod backends_file;
 #[path = "cli/backup.rs"]
 mod backup;
+#[path = "cli/bundle.rs"]
+mod bundle;
 #[path = "cli/certificate.rs"]
 mod certificate;
 #[path = "cli/clients.rs"]

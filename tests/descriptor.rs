@@ -16,6 +16,7 @@ mod anatomy;
 use std::time::{Duration, UNIX_EPOCH};
 
 use anatomy::Anatomy;
+use onionbraid::tor::credentials::Credentials;
 use onionbraid::tor::descriptor;
 use onionbraid_balancer::command::Publication;
 use onionbraid_balancer::onion::{
@@ -76,7 +77,8 @@ fn ours(points: u8) -> Anatomy {
         access: onionbraid_balancer::onion::Access::Everybody,
     };
     let identity = HsIdKeypair::from(ed25519::ExpandedKeypair::from(&keypair));
-    let signed = descriptor::build(&identity, &publication, 1000.into(), 50_000).unwrap();
+    let credentials = Credentials::of_identity(identity);
+    let signed = descriptor::build(&credentials, &publication, 1000, 50_000).unwrap();
     Anatomy::of(&signed.text, keypair.verifying_key().to_bytes(), &[period]).unwrap()
 }
 

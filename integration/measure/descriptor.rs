@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Result, ensure};
+use onionbraid::tor::credentials::Credentials;
 use onionbraid::tor::descriptor;
 use onionbraid_balancer::command::Publication;
 use onionbraid_balancer::onion::{
@@ -24,6 +25,7 @@ pub(crate) fn build() -> Result<()> {
     let mut rng = rand::rng();
     let identity = ed25519::Keypair::generate(&mut rng);
     let identity = HsIdKeypair::from(ed25519::ExpandedKeypair::from(&identity));
+    let credentials = Credentials::of_identity(identity);
     let point = |n: usize| {
         // A port of 0 and keys of zeros would be refused.
         let n = u8::try_from(n + 1)?;
@@ -55,7 +57,7 @@ pub(crate) fn build() -> Result<()> {
     for _ in 0..RUNS {
         let began = Instant::now();
         for _ in 0..BUILT {
-            let signed = descriptor::build(&identity, &publication, 1000.into(), 50_000)?;
+            let signed = descriptor::build(&credentials, &publication, 1000, 50_000)?;
             ensure!(!signed.text.is_empty(), "an empty descriptor");
         }
         times.push(began.elapsed().as_secs_f64() * 1000.0 / BUILT as f64);

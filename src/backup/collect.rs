@@ -18,6 +18,7 @@ use super::contents::{
     Backup, ContentsError, FileEntry, Kind, LONGEST_FILE, MOST_BYTES, Manifest, is_client,
 };
 use crate::config::{Config, KeyDir, Wanted};
+use crate::tor::credentials::Credentials;
 use crate::tor::keys::{self, KeyError, KeyFileError, Keys, Parsed};
 use onionbraid_balancer::onion::OnionAddress;
 
@@ -79,18 +80,23 @@ pub(crate) fn collect(config: &Config, made: String) -> Result<Collected, Collec
             // With the services, since it has to be one that the daemon would take.
             Wanted::Key => {}
             Wanted::Socket => {}
+            Wanted::Bundle => found.left_out.push(format!(
+                "the keys of periods in {}, which can be exported again",
+                path.display()
+            )),
         }
     }
     let keys = keys::open_existing(&config.storage)?;
     let mut services = Vec::new();
     for service in &config.services {
         // As the daemon reads it, so that a backup has no key that would be refused.
-        let key = keys.identity(&service.nickname, service.identity_key.as_deref())?;
+        let found_keys = Credentials::of_service(&keys, &service.nickname, service.key_place())?;
         if let Some(path) = &service.identity_key {
             found.add_key(path)?;
         }
         if service.enabled {
-            services.push((service.nickname.clone(), key.as_ref().map(keys::address)));
+            services
+                .push((service.nickname.clone(), found_keys.as_ref().map(Credentials::address)));
         }
     }
     for store in config.storage.keystore.ctor_svc_stores() {

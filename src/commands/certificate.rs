@@ -19,12 +19,11 @@ use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
 use super::keys::owner::{self, Owner};
-use super::keys::{no_key, service_address};
+use super::keys::{identity_key, no_key, service_address};
 use super::{Failure, finish, remark, service};
 use crate::causes::in_one_line;
 use crate::cli::CertificateCommand;
 use crate::clock::now;
-use crate::config::Config;
 use crate::exit::Exit;
 use crate::tor::keys::{self, KeyFileError};
 
@@ -109,7 +108,7 @@ fn request(
 ) -> Result<String, Failure> {
     let nonce = read_nonce(nonce)?;
     let config = owner::load(files)?;
-    let key = identity(&config, name)?;
+    let key = identity_key(&config, service(&config, name)?)?;
     let address = key.address().to_string();
     let below = subdomains.then(|| format!("*.{address}"));
     let names = [address].into_iter().chain(below).collect();
@@ -121,13 +120,6 @@ fn request(
     write_new(out, request.as_bytes(), 0o644, owner::of_state(&config))?;
     remark(&format!("The request lies in {}.", out.display()));
     Ok(String::new())
-}
-
-fn identity(config: &Config, name: &str) -> Result<keys::IdentityKey, Failure> {
-    let service = service(config, name)?;
-    let found = keys::open_existing(&config.storage)?
-        .identity_key(&service.nickname, service.identity_key.as_deref())?;
-    found.ok_or_else(|| no_key(name))
 }
 
 /// Base64 in either alphabet, padded or not.

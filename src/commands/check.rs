@@ -5,6 +5,7 @@
 //! told to, and then every backend is asked through Tor.
 
 mod advice;
+mod bundles;
 mod certificates;
 mod closed;
 mod exposed;
@@ -22,6 +23,7 @@ use crate::config::{Config, Environment, Probe, ProofOfWork, ServiceConfig};
 use crate::daemon;
 use crate::exit::Exit;
 use crate::observe::counted;
+use crate::tor::credentials::Credentials;
 use crate::tor::keys;
 use onionbraid_balancer::onion::OnionAddress;
 use onionbraid_balancer::pow::CLIENT_MAX_EFFORT;
@@ -48,8 +50,8 @@ fn write_check(files: &[PathBuf], online: bool, out: &mut impl Write) -> Result<
     let mut asked = Vec::new();
     let mut without_key = Vec::new();
     for service in &config.services {
-        match keys.identity(&service.nickname, service.identity_key.as_deref()) {
-            Ok(key) => found.push((service, key.as_ref().map(keys::address))),
+        match Credentials::of_service(&keys, &service.nickname, service.key_place()) {
+            Ok(credentials) => found.push((service, credentials)),
             // It does not run, so its key keeps nothing from running.
             Err(error) if !service.enabled => {
                 warnings.push(causes::in_one_line(&error));
@@ -58,8 +60,17 @@ fn write_check(files: &[PathBuf], online: bool, out: &mut impl Write) -> Result<
             Err(error) => return Err(error.into()),
         }
     }
-    for (service, address) in found {
-        write_service(service, address, out)?;
+    let mut ended = None;
+    for (service, credentials) in found {
+        let address = credentials.as_ref().map(Credentials::address);
+        let of = |it| bundles::Bundle::of(service, it, now().wall);
+        let bundle = credentials.as_ref().and_then(of);
+        write_service(service, address, bundle.as_ref(), out)?;
+        if let Some(bundle) = &bundle {
+            let failure = bundle.failure();
+            warnings.extend(bundle.warning().filter(|_| service.enabled && failure.is_none()));
+            ended = ended.or(failure);
+        }
         hints.extend(hints::on(service, address, &config.services));
         let certificates = certificates::on(service, address, now().wall);
         warnings.extend(certificates.warnings);
@@ -71,6 +82,9 @@ fn write_check(files: &[PathBuf], online: bool, out: &mut impl Write) -> Result<
                 asked.push(Asked { service, address });
             }
             None => without_key.push(service.nickname.to_string()),
+        }
+        if bundle.is_some() && keys.stored(&service.nickname).is_ok_and(|it| it.is_some()) {
+            warnings.push(bundles::key_beside(service));
         }
         if let (Some(_), Ok(Some(unused))) = (&service.identity_key, keys.stored(&service.nickname))
             && Some(keys::address(&unused)) != address
@@ -99,8 +113,8 @@ fn write_check(files: &[PathBuf], online: bool, out: &mut impl Write) -> Result<
     if clear.running {
         writeln!(out, "A daemon is running on this state directory.")?;
     }
-    if let Some(nobody) = closed::nobody(&config) {
-        return Err(nobody);
+    if let Some(unpublished) = closed::nobody(&config).or(ended) {
+        return Err(unpublished);
     }
     writeln!(out, "The configuration is good.")?;
     if !online {
@@ -160,6 +174,7 @@ fn write_proof_of_work(pow: &ProofOfWork, out: &mut impl Write) -> io::Result<()
 fn write_service(
     service: &ServiceConfig,
     address: Option<OnionAddress>,
+    bundle: Option<&bundles::Bundle<'_>>,
     out: &mut impl Write,
 ) -> io::Result<()> {
     let disabled = if service.enabled { "" } else { " (disabled)" };
@@ -167,9 +182,10 @@ fn write_service(
     match address {
         Some(address) => {
             writeln!(out, "    address {address}")?;
-            match &service.identity_key {
-                Some(file) => writeln!(out, "    key from {}", file.display())?,
-                None => writeln!(out, "    key from the keystore")?,
+            match (bundle, &service.identity_key) {
+                (Some(bundle), _) => bundle.write(out)?,
+                (None, Some(file)) => writeln!(out, "    key from {}", file.display())?,
+                (None, None) => writeln!(out, "    key from the keystore")?,
             }
         }
         None if service.enabled => {

@@ -19,6 +19,7 @@ use crate::exit::Exit;
 use crate::inquiry::PUBLISHED;
 use crate::inquiry::owners::Remote;
 use crate::inquiry::published::{self, Here, Published, Question};
+use crate::tor::credentials::Credentials;
 use crate::tor::keys;
 use onionbraid_balancer::onion::OnionAddress;
 
@@ -65,8 +66,8 @@ fn write_descriptor(
 fn listed_here<'a>(config: &'a Config, address: &OnionAddress) -> Option<&'a ServiceConfig> {
     let keys = keys::open_existing(&config.storage).ok()?;
     config.services.iter().find(|service| {
-        let key = keys.identity(&service.nickname, service.identity_key.as_deref());
-        key.is_ok_and(|key| key.is_some_and(|key| keys::address(&key) == *address))
+        let found = Credentials::of_service(&keys, &service.nickname, service.key_place());
+        found.is_ok_and(|found| found.is_some_and(|found| found.address() == *address))
     })
 }
 

@@ -4,6 +4,7 @@
 //! error. No key is ever overwritten.
 
 pub(super) mod owner;
+mod periods;
 
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
@@ -13,6 +14,7 @@ use super::{Failure, finish, load, protect_memory, remark, service};
 use crate::cli::{KeyFormat, KeysCommand};
 use crate::config::{Config, ServiceConfig};
 use crate::exit::Exit;
+use crate::tor::credentials::Credentials;
 use crate::tor::keys::{self, Format, IdentityKey, Imported, Keystores};
 use onionbraid_balancer::onion::OnionAddress;
 
@@ -29,6 +31,15 @@ pub fn keys(command: &KeysCommand) -> ExitCode {
         KeysCommand::Import { service, path, config } => import(service, path, &config.files),
         KeysCommand::Export { service, out, format, config } => {
             export(service, out, *format, &config.files)
+        }
+        KeysCommand::ExportPeriods { service, count, out, from, period, config } => {
+            let wanted = periods::Wanted {
+                count: *count,
+                from: *from,
+                length_minutes: period.minutes,
+                offset_seconds: period.offset_seconds,
+            };
+            periods::export(service, out, &wanted, &config.files)
         }
         KeysCommand::Address { of, config } => address(of, &config.files),
     };
@@ -102,10 +113,7 @@ fn export(
     files: &[PathBuf],
 ) -> Result<OnionAddress, Failure> {
     let config = owner::load(files)?;
-    let service = service(&config, name)?;
-    let found = keys::open_existing(&config.storage)?
-        .identity_key(&service.nickname, service.identity_key.as_deref())?;
-    let key = found.ok_or_else(|| no_key(name))?;
+    let key = identity_key(&config, service(&config, name)?)?;
     keys::write_new(out, &key, format.into())?;
     remark(&format!("The key lies in {} too now.", out.display()));
     Ok(key.address())
@@ -137,8 +145,26 @@ pub(crate) fn service_address(
     service: &ServiceConfig,
 ) -> Result<Option<OnionAddress>, Failure> {
     let keys = keys::open_existing(&config.storage)?;
-    let key = keys.identity(&service.nickname, service.identity_key.as_deref())?;
-    Ok(key.as_ref().map(keys::address))
+    let found = Credentials::of_service(&keys, &service.nickname, service.key_place())?;
+    Ok(found.as_ref().map(Credentials::address))
+}
+
+/// The identity key of a service.
+pub(crate) fn identity_key(
+    config: &Config,
+    service: &ServiceConfig,
+) -> Result<IdentityKey, Failure> {
+    let nickname = &service.nickname;
+    if service.identity_bundle.is_some() {
+        let text = format!(
+            "this takes the identity key of service \"{nickname}\", which is not here: its \
+             `identity_bundle` has the keys of some time periods alone. Run this where the key is"
+        );
+        return Err(Failure::new(Exit::Permission, text));
+    }
+    let keys = keys::open_existing(&config.storage)?;
+    let found = keys.identity_key(nickname, service.identity_key.as_deref())?;
+    found.ok_or_else(|| no_key(nickname.as_ref()))
 }
 
 /// Says how a service gets a key.
@@ -152,13 +178,15 @@ pub(crate) fn no_key(name: &str) -> Failure {
 
 /// The service, if its key lies in the keystore.
 fn in_keystore(service: &ServiceConfig) -> Result<&ServiceConfig, Failure> {
-    match &service.identity_key {
+    let file = service.identity_key.as_ref().map(|file| ("identity_key", file));
+    let bundle = service.identity_bundle.as_ref().map(|directory| ("identity_bundle", directory));
+    match file.or(bundle) {
         None => Ok(service),
-        Some(file) => {
+        Some((key, path)) => {
             let text = format!(
-                "service \"{}\" does not use the keystore: its `identity_key` is {}",
+                "service \"{}\" does not use the keystore: its `{key}` is {}",
                 service.nickname,
-                file.display()
+                path.display()
             );
             Err(Failure::new(Exit::Configuration, text))
         }

@@ -189,6 +189,8 @@ impl fmt::Display for KeyPath {
 pub(crate) enum Wanted {
     /// A service's key, or the directory that has it.
     Key,
+    /// A directory with the keys of periods.
+    Bundle,
     /// A directory of files to answer with.
     Directory,
     /// Certificates of authorities, in PEM.

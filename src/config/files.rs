@@ -77,9 +77,9 @@ fn wrong_with(path: &Path, wanted: Wanted) -> Result<(), ConfigError> {
                 .map(drop)
                 .map_err(|problem| ConfigError::general(problem.to_string()))
         }
-        Wanted::Directory => fs::read_dir(path).map(drop).map_err(told),
         // What is wrong with these, whoever reads them says.
         Wanted::ClientKey | Wanted::Clients | Wanted::Backends | Wanted::Socket => Ok(()),
+        Wanted::Directory | Wanted::Bundle => fs::read_dir(path).map(drop).map_err(told),
         Wanted::Page => at_most(path, MAX_PAGE).map_err(told)?.map(drop).ok_or_else(|| {
             let path = path.display();
             ConfigError::general(format!("{path} is longer than 256 KiB: make it shorter"))
@@ -135,6 +135,12 @@ fn unreadable(path: &Path, wanted: Wanted, error: &io::Error) -> ConfigError {
         ),
         (io::ErrorKind::NotFound, Wanted::Directory) => {
             format!("there is no directory {path}: make it, or name the one with the files")
+        }
+        (io::ErrorKind::NotFound, Wanted::Bundle) => format!(
+            "there is no directory {path}: copy there what `onionbraid keys export-periods` wrote"
+        ),
+        (io::ErrorKind::NotADirectory, Wanted::Bundle) => {
+            format!("{path} is no directory: name the one with the keys of periods")
         }
         (io::ErrorKind::NotADirectory, Wanted::Directory) => {
             format!("{path} is no directory: name the one that the file lies in")

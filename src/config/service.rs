@@ -17,6 +17,7 @@ use super::ports;
 use super::probe::{self, Probe};
 use super::proof_of_work::{self, ProofOfWork};
 use super::reader::{Item, Reader};
+use crate::tor::credentials::KeyPlace;
 use onionbraid_balancer::onion::{MAX_INTRO_POINTS, OnionAddress};
 use onionbraid_balancer::{Distinct, Links, Publishers};
 use onionbraid_proxy::rules::{ProxyRule, ProxyRules, ProxyTarget};
@@ -32,6 +33,8 @@ pub struct ServiceConfig {
     /// The file with the service's key, or its directory; `None` where the key
     /// lies in the keystore.
     pub identity_key: Option<PathBuf>,
+    /// The directory with the keys of some periods, in place of the service's key.
+    pub identity_bundle: Option<PathBuf>,
     /// Introduction points of each local instance, 3 to 20, where
     /// `local_intro_points` says nothing else.
     pub num_intro_points: u8,
@@ -93,6 +96,7 @@ impl ServiceConfig {
             nickname,
             enabled: true,
             identity_key: None,
+            identity_bundle: None,
             num_intro_points: 3,
             max_concurrent_streams_per_circuit: 65535,
             max_streams_close_circuit: true,
@@ -113,6 +117,12 @@ impl ServiceConfig {
             distinct_descriptors: Distinct::default(),
             publishers: Publishers::default(),
         }
+    }
+
+    /// Where its key is.
+    pub(crate) fn key_place(&self) -> KeyPlace<'_> {
+        let (file, bundle) = (self.identity_key.as_deref(), self.identity_bundle.as_deref());
+        KeyPlace { file, bundle }
     }
 
     /// Introduction points of each local instance, 1 to 20.
@@ -226,6 +236,9 @@ fn keys(
     }
     if let Some(item) = table.get("identity_key") {
         config.identity_key = files::read(&item, Wanted::Key, report);
+    }
+    if let Some(item) = table.get("identity_bundle") {
+        config.identity_bundle = files::read(&item, Wanted::Bundle, report);
     }
     if let Some(value) = table.get("num_intro_points").and_then(|item| item.integer(3..=20, report))
     {

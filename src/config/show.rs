@@ -69,6 +69,9 @@ impl ServiceConfig {
         if let Some(file) = &self.identity_key {
             entries.push(("identity_key", path(file)));
         }
+        if let Some(directory) = &self.identity_bundle {
+            entries.push(("identity_bundle", path(directory)));
+        }
         entries.extend([
             ("num_intro_points", i64::from(self.num_intro_points).into()),
             (

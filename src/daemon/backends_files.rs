@@ -1,9 +1,9 @@
-//! Files that others write while the daemon runs: of more backends (`backends_file`)
-//! and of clients (`restricted_discovery.key_dirs`). They are looked at every second,
+//! Files that others write while the daemon runs: of more backends (`backends_file`),
+//! of clients (`restricted_discovery.key_dirs`) and of keys (`identity_bundle`). They are looked at every second,
 //! read again when they have changed, and what they list is put into force.
 //!
-//! A mistake in a file of backends changes nothing, one in a client's file keeps this
-//! client out; status says what it is, and the log once, without what is written there.
+//! A mistake in a file of backends or keys changes nothing, one in a client's file keeps
+//! this client out; status says what it is, and the log once, without what is written there.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -19,6 +19,7 @@ use crate::clock::now;
 use crate::config::{BackendsFile, Config, ConfigErrors, KeyDir, ServiceConfig, Shutdown};
 use crate::observe::counted;
 use crate::throttle::Throttle;
+use crate::tor::bundle;
 
 use super::file_looks::{EVERY, Seen};
 use super::services::Services;
@@ -35,6 +36,7 @@ type Watched = BTreeMap<(HsNickname, Kind), Source>;
 enum Kind {
     Backends,
     Clients,
+    Bundle,
 }
 
 /// Files that list something.
@@ -42,12 +44,15 @@ enum Kind {
 enum Source {
     Backends(BackendsFile),
     Clients(Vec<KeyDir>),
+    /// The directory of an `identity_bundle`.
+    Bundle(PathBuf),
 }
 
 /// Something has changed.
 pub(super) enum Changed {
     Backends { nickname: HsNickname, file: BackendsFile, text: Result<String, ConfigErrors> },
     Clients { nickname: HsNickname },
+    Bundle { nickname: HsNickname },
 }
 
 /// The files of all services, as the daemon sees them.
@@ -85,11 +90,17 @@ impl BackendsFiles {
             let directories = it.restricted_discovery.as_ref()?.key_dirs.clone();
             Some(((it.nickname.clone(), Kind::Clients), Source::Clients(directories)))
         });
-        let watched: Watched = backends.chain(clients).collect();
+        let bundles = enabled().filter_map(|it| {
+            let directory = Source::Bundle(it.identity_bundle.clone()?);
+            Some(((it.nickname.clone(), Kind::Bundle), directory))
+        });
+        let watched: Watched = backends.chain(clients).chain(bundles).collect();
         self.logged.retain(|which, _| watched.contains_key(which));
         let backends = watched.keys().filter(|(_, kind)| *kind == Kind::Backends);
         board.backends_files(backends.map(|(nickname, _)| nickname.to_string()));
-        board.clients_files(watched.keys().map(|(nickname, _)| nickname.as_ref()));
+        let of = |wanted| watched.keys().filter(move |(_, kind)| *kind == wanted);
+        board.clients_files(of(Kind::Clients).map(|(nickname, _)| nickname.as_ref()));
+        board.bundles(of(Kind::Bundle).map(|(nickname, _)| nickname.as_ref()));
         self.watched.send_replace(watched);
     }
 
@@ -106,7 +117,9 @@ impl BackendsFiles {
         services: &mut Services,
         board: &Board,
     ) {
-        let (Changed::Backends { nickname, .. } | Changed::Clients { nickname }) = &changed;
+        let (Changed::Backends { nickname, .. }
+        | Changed::Clients { nickname }
+        | Changed::Bundle { nickname }) = &changed;
         let mut all = config.services.iter_mut();
         let found = all.find(|it| it.nickname == *nickname && it.enabled);
         let Some(service) = found else { return };
@@ -135,6 +148,22 @@ impl BackendsFiles {
                     );
                 }
                 board.clients_file(nickname.as_ref(), problem);
+            }
+            Changed::Bundle { nickname } => {
+                // Few files, and read only when they change.
+                let outcome = block_in_place(|| services.renew_bundle(service, config.shutdown));
+                match &outcome {
+                    Ok(periods) => {
+                        tracing::info!(service = %nickname, periods, "identity bundle read again");
+                    }
+                    Err(_) if self.may_log((nickname.clone(), Kind::Bundle)) => tracing::error!(
+                        service = %nickname,
+                        "identity bundle cannot be used; keeping the keys as they were; the status \
+                         says why"
+                    ),
+                    Err(_) => {}
+                }
+                board.bundle(nickname.as_ref(), outcome.err().map(|error| in_one_line(&error)));
             }
         }
     }
@@ -224,6 +253,10 @@ impl Source {
                     .flat_map(|it| std::iter::once(it.path.clone()).chain(files(it).into_values()));
                 paths.collect()
             }
+            Self::Bundle(directory) => {
+                let files = bundle::files(directory).unwrap_or_default();
+                std::iter::once(directory.clone()).chain(files).collect()
+            }
         }
     }
 
@@ -238,6 +271,7 @@ impl Source {
                     Changed::Backends { nickname, file: file.clone(), text: file.text() }
                 }
                 Self::Clients(_) => Changed::Clients { nickname },
+                Self::Bundle(_) => Changed::Bundle { nickname },
             }
         })
     }

@@ -29,7 +29,7 @@ use onionbraid_balancer::memory::Memory;
 use onionbraid_balancer::onion::OnionAddress;
 use onionbraid_balancer::operator::Word;
 use onionbraid_balancer::pow::Puzzle;
-use onionbraid_balancer::{Balancer, Links};
+use onionbraid_balancer::{Balancer, BundlePeriods, Links};
 use onionbraid_proxy::rules::ProxyRules;
 
 use super::brim;
@@ -164,7 +164,7 @@ impl EventLoop {
         let subcredentials = Arc::new(Subcredentials::new(identities(&service.address, &config)));
         let defence = Defence::new(
             network.clone(),
-            Arc::clone(&service.identity),
+            Arc::clone(&service.credentials),
             Arc::clone(&subcredentials),
             suggested,
         );
@@ -183,8 +183,8 @@ impl EventLoop {
         });
         instances.apply(&config, &settings, state.as_ref(), times, now().monotonic);
         let fetches = service.common.fetches.clone();
-        let identity = Arc::clone(&service.identity);
-        let mut work = Work::new(network.clone(), service.address, identity, fetches);
+        let credentials = Arc::clone(&service.credentials);
+        let mut work = Work::new(network.clone(), service.address, credentials, fetches);
         work.apply(&settings, config.probe.clone());
         Self {
             service,
@@ -216,6 +216,7 @@ impl EventLoop {
     async fn run(mut self) -> Result<(), ()> {
         let mut changes = self.network.changes();
         let mut beat = self.service.common.pulse.join();
+        self.bundle_changed();
         self.network_changed();
         let ended = loop {
             let wake = match self.do_what_is_due(now()) {
@@ -276,6 +277,12 @@ impl EventLoop {
         }
     }
 
+    /// Tells the balancer for which periods there are keys.
+    fn bundle_changed(&mut self) {
+        let periods = self.service.credentials.periods();
+        self.handle_fact(Fact::Bundle(periods.map(BundlePeriods::from_iter)));
+    }
+
     /// Does what the operator wants now.
     fn apply_update(&mut self) {
         let ServiceUpdate { config, times, end } = self.service.updates.borrow_and_update().clone();
@@ -295,7 +302,7 @@ impl EventLoop {
         self.work.apply(&settings, config.probe.clone());
         self.defence.configure(of_defence(&config));
         self.instances.apply(&config, &settings, self.state.as_ref(), times, monotonic);
-        self.remember_soon();
+        self.bundle_changed();
         self.decide(|balancer, now, rng| balancer.reconfigure(settings, now, rng));
         log_lines::still_operated(&self.service.nickname, &self.balancer.status().backends);
     }
@@ -493,7 +500,7 @@ mod tests {
     use crate::daemon::file_handles::FileHandles;
     use crate::daemon::service::{Common, ServiceHandle};
     use crate::observe::snapshot::{BackendState, ServiceState, Word};
-    use crate::tor::keys;
+    use crate::tor::credentials::Credentials;
     use onionbraid_balancer::operator::Verb;
     use tokio::sync::oneshot;
 
@@ -512,7 +519,7 @@ mod tests {
         crate::daemon::state::prepare(&storage, config.nickname.as_ref()).unwrap();
         let key = ed25519::Keypair::from_bytes(&[7; 32]);
         let identity = HsIdKeypair::from(ed25519::ExpandedKeypair::from(&key));
-        let address = keys::address(&identity);
+        let credentials = Arc::new(Credentials::of_identity(identity));
         let (sender, network) = watch::channel(None);
         let common = Common {
             network,
@@ -522,8 +529,7 @@ mod tests {
             pulse: crate::daemon::pulse::Pulse::new(),
         };
         let config = (config.clone(), Shutdown::default());
-        let (handle, service) =
-            PreparedService::new(Arc::new(identity), address, config, common, &[]);
+        let (handle, service) = PreparedService::new(credentials, config, common, &[]);
         (handle, service, sender)
     }
 

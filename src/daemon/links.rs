@@ -6,11 +6,11 @@ use std::sync::Arc;
 
 use tokio::sync::{mpsc, watch};
 use tokio::task::{AbortHandle, JoinSet};
-use tor_hscrypto::pk::HsIdKeypair;
 use tor_hscrypto::time::TimePeriod;
 
 use crate::clock::now;
 use crate::link::dial::Dial;
+use crate::tor::credentials::Credentials;
 use crate::tor::hsdirs::from_arti;
 use crate::tor::network::Network;
 use crate::tor::puzzles::Puzzles;
@@ -28,7 +28,7 @@ const FACTS: usize = 64;
 /// The links of one service.
 pub(super) struct Links {
     network: Network,
-    identity: Arc<HsIdKeypair>,
+    credentials: Arc<Credentials>,
     frontend: OnionAddress,
     /// The seeds of the address, ...
     puzzles: Puzzles,
@@ -44,6 +44,8 @@ pub(super) struct Links {
 /// The seeds that were given for a time period and slots.
 struct Given {
     of: (TimePeriod, Vec<SeedSlot>),
+    /// With which keys.
+    version: u64,
     seeds: Vec<GivenSeed>,
 }
 
@@ -57,13 +59,13 @@ impl Links {
     /// None so far.
     pub(super) fn new(
         network: Network,
-        identity: Arc<HsIdKeypair>,
+        credentials: Arc<Credentials>,
         frontend: OnionAddress,
     ) -> Self {
         let (told, facts) = mpsc::channel(FACTS);
         let (held, tasks) = (BTreeMap::new(), JoinSet::new());
-        let (puzzles, given) = (Puzzles::of(&identity), None);
-        Self { network, identity, frontend, puzzles, given, held, tasks, told, facts }
+        let (puzzles, given) = (Puzzles::of(&credentials), None);
+        Self { network, credentials, frontend, puzzles, given, held, tasks, told, facts }
     }
 
     /// Dials a backend in place of any link that there was to it.
@@ -77,7 +79,7 @@ impl Links {
         let (standing, watched) = watch::channel((0, Standing::default()));
         let dial = Dial {
             network: self.network.clone(),
-            identity: Arc::clone(&self.identity),
+            credentials: Arc::clone(&self.credentials),
             frontend: self.frontend,
             backend,
             points,
@@ -124,11 +126,14 @@ impl Links {
         if let Ok(directory) = self.network.directory() {
             let current = directory.hs_time_period();
             let slots = self.puzzles.slots_given(now().wall);
-            if self.given.as_ref().is_none_or(|given| given.of != (current, slots.clone())) {
+            let version = self.credentials.version();
+            let of = (current, slots.clone());
+            let is_other = |given: &Given| given.of != of || given.version != version;
+            if self.given.as_ref().is_none_or(is_other) {
                 let periods = [current.prev(), Some(current), current.next()];
                 let periods: Vec<_> = periods.into_iter().flatten().map(from_arti).collect();
                 let seeds = self.puzzles.given(&periods, &slots);
-                self.given = Some(Given { of: (current, slots), seeds });
+                self.given = Some(Given { of, version, seeds });
             }
         }
         let seeds = self.given.as_ref().map(|given| given.seeds.clone()).unwrap_or_default();

@@ -82,7 +82,7 @@ pub(super) fn fact(service: &str, balancer: &Balancer, fact: &Fact, uploads: &mu
         Fact::Inspected { period, hsdir, outcome: Err(error), .. } => {
             tracing::debug!(service, period = period.number, %hsdir, %error, "descriptor not inspected");
         }
-        Fact::Network(_) => {}
+        Fact::Network(_) | Fact::Bundle(_) => {}
     }
 }
 
@@ -115,7 +115,7 @@ fn control_link(service: &str, backend: &str, was_up: bool, news: &LinkNews) {
 pub(super) struct LoggedState {
     state: ServiceState,
     backends: BTreeMap<BackendId, (BackendState, usize)>,
-    problems: [Option<(String, Instant)>; 3],
+    problems: [Option<(String, Instant)>; 4],
 }
 
 /// Failed uploads are told no more often: while nothing can be stored anywhere,
@@ -131,7 +131,7 @@ impl LoggedState {
         Self {
             state: ServiceState::Starting,
             backends: BTreeMap::new(),
-            problems: [None, None, None],
+            problems: Default::default(),
         }
     }
 
@@ -159,7 +159,7 @@ impl LoggedState {
         self.backends = told;
     }
 
-    fn tell_problems(&mut self, service: &str, problems: [Option<String>; 3], now: Instant) {
+    fn tell_problems(&mut self, service: &str, problems: [Option<String>; 4], now: Instant) {
         for (told, problem) in self.problems.iter_mut().zip(problems) {
             match (&told, problem) {
                 (None, None) => {}
@@ -206,7 +206,7 @@ fn tell_state(service: &str, state: ServiceState) {
         ServiceState::Published => {
             tracing::info!(service, "service published; clients can reach it");
         }
-        ServiceState::Down => tracing::error!(service, "service down; no backend in use answers"),
+        ServiceState::Down => tracing::error!(service, "service down; clients cannot reach it"),
     }
 }
 
@@ -263,7 +263,7 @@ mod tests {
     fn a_service_that_nobody_answers_for_is_an_error_and_every_other_state_is_none() {
         use ServiceState::{Down, Published, Publishing, Starting};
         let level = |state| lines(|| tell_state("shop", state)).concat();
-        assert_eq!(level(Down), "ERROR service down; no backend in use answers service=\"shop\"");
+        assert_eq!(level(Down), "ERROR service down; clients cannot reach it service=\"shop\"");
         assert!([Starting, Publishing, Published].iter().all(|it| level(*it).starts_with("INFO")));
     }
 
@@ -325,7 +325,7 @@ mod tests {
         let start = crate::clock::now().monotonic;
         let mut tell = |minute: u64, problems: [Option<&str>; 2]| {
             let [first, second] = problems.map(|problem| problem.map(str::to_owned));
-            let problems = [first, second, None];
+            let problems = [first, second, None, None];
             let now = start + Duration::from_secs(60 * minute);
             lines(|| told.tell_problems("shop", problems, now))
         };

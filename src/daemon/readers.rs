@@ -3,11 +3,10 @@
 
 use std::sync::Arc;
 
-use tor_hscrypto::pk::HsIdKeypair;
-
 use crate::config::ServiceConfig;
+use crate::tor::credentials::Credentials;
 use crate::tor::keyring::Reader;
-use crate::tor::keys::{self, KeyError, Keys};
+use crate::tor::keys::{KeyError, Keys};
 use crate::tor::wiped;
 use onionbraid_balancer::onion::{Access, OnionAddress};
 
@@ -33,14 +32,11 @@ pub(super) fn of_backends(config: &ServiceConfig, keys: &Keys) -> Result<Readers
 /// What reads its own descriptors.
 pub(super) fn of_itself(
     config: &ServiceConfig,
-    identity: &Arc<HsIdKeypair>,
+    credentials: &Arc<Credentials>,
 ) -> Option<(OnionAddress, Reader)> {
     match config.access() {
         Access::Everybody => None,
-        access => {
-            let reader = Reader::Publisher(Arc::clone(identity), access);
-            Some((keys::address(identity), reader))
-        }
+        access => Some((credentials.address(), Reader::Publisher(Arc::clone(credentials), access))),
     }
 }
 
@@ -50,9 +46,9 @@ pub(crate) fn of_all(services: &[ServiceConfig], keys: &Keys) -> Readers {
     let mut readers = Vec::new();
     for config in services.iter().filter(|service| service.enabled) {
         readers.extend(of_backends(config, keys).unwrap_or_default());
-        let identity = keys.identity(&config.nickname, config.identity_key.as_deref());
-        if let Ok(Some(identity)) = identity {
-            readers.extend(of_itself(config, &Arc::new(identity)));
+        let found = Credentials::of_service(keys, &config.nickname, config.key_place());
+        if let Ok(Some(credentials)) = found {
+            readers.extend(of_itself(config, &Arc::new(credentials)));
         }
     }
     readers

@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
-use tor_hscrypto::pk::HsIdKeypair;
 
 use crate::admin::Unanswered;
 use crate::config::{ServiceConfig, Shutdown, Storage};
+use crate::tor::credentials::Credentials;
 use crate::tor::network::Network;
 use onionbraid_balancer::Balancer;
 use onionbraid_balancer::onion::OnionAddress;
@@ -62,7 +62,7 @@ pub(super) struct ServiceHandle {
 /// An onion service, ready to run.
 pub(super) struct PreparedService {
     pub(super) nickname: String,
-    pub(super) identity: Arc<HsIdKeypair>,
+    pub(super) credentials: Arc<Credentials>,
     pub(super) address: OnionAddress,
     /// What the operator wants, now and later.
     pub(super) updates: watch::Receiver<ServiceUpdate>,
@@ -122,13 +122,12 @@ impl PreparedService {
     /// nickname or its address, it waits for that: they would have one directory
     /// or one descriptor.
     pub(super) fn new(
-        identity: Arc<HsIdKeypair>,
-        address: OnionAddress,
+        credentials: Arc<Credentials>,
         (config, times): (ServiceConfig, Shutdown),
         common: Common,
         ending: &[ServiceHandle],
     ) -> (ServiceHandle, Self) {
-        let nickname = config.nickname.to_string();
+        let (nickname, address) = (config.nickname.to_string(), credentials.address());
         let before = ending.iter().filter(|other| other.is_in_the_way_of(&nickname, &address));
         let after = before.map(|other| other.ended.clone()).collect();
         let view = ServiceView::new(&nickname, address, &idle(&config));
@@ -138,7 +137,7 @@ impl PreparedService {
         let ended = CancellationToken::new();
         let service = Self {
             nickname: nickname.clone(),
-            identity,
+            credentials,
             address,
             updates: received,
             orders: received_orders,

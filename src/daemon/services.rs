@@ -5,12 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use tokio::task::JoinSet;
-use tor_hscrypto::pk::HsIdKeypair;
 use tor_hsservice::HsNickname;
 
 use crate::admin::Unanswered;
 use crate::config::{AddressError, Config, ServiceConfig, Shutdown, Storage, check_addresses};
 use crate::exit::{Exit, exit_of};
+use crate::tor::credentials::Credentials;
 use crate::tor::keyring::Keyring;
 use crate::tor::keys::{self, KeyError, Keys};
 use crate::tor::wiped;
@@ -40,6 +40,9 @@ pub enum CheckError {
          service a new address, take it out of the configuration first"
     )]
     KeyGone(HsNickname),
+    /// What lies in its `identity_bundle` now is of another address.
+    #[error("the identity_bundle of service \"{0}\" is of another address: nothing has changed")]
+    BundleOfOther(HsNickname),
     /// They cannot run together under the addresses of their keys.
     #[error(transparent)]
     Addresses(#[from] AddressError),
@@ -60,7 +63,7 @@ impl CheckError {
     /// The code to exit with.
     pub fn exit(&self) -> Exit {
         match self {
-            Self::Keys(_) | Self::KeyGone(_) => Exit::Permission,
+            Self::Keys(_) | Self::KeyGone(_) | Self::BundleOfOther(_) => Exit::Permission,
             Self::Addresses(_) | Self::Ports { .. } => Exit::Configuration,
             Self::State(error) => exit_of(error),
         }
@@ -72,7 +75,7 @@ pub(super) struct Checked(BTreeMap<HsNickname, CheckedService>);
 
 struct CheckedService {
     config: ServiceConfig,
-    key: Arc<HsIdKeypair>,
+    credentials: Arc<Credentials>,
     /// What reads the descriptors of its backends.
     readers: Readers,
 }
@@ -80,7 +83,7 @@ struct CheckedService {
 impl Checked {
     /// Each service, with its address.
     pub(super) fn services(&self) -> impl Iterator<Item = (&ServiceConfig, OnionAddress)> {
-        self.0.values().map(|service| (&service.config, keys::address(&service.key)))
+        self.0.values().map(|service| (&service.config, service.credentials.address()))
     }
 }
 
@@ -102,17 +105,21 @@ pub(super) fn check(
     for (service, _) in &found {
         state::prepare(storage, service.nickname.as_ref())?;
     }
-    let with_key = |(service, key): WithKey<'_>| {
-        let generate = || wiped(|| keys.generate(&service.nickname).map(Arc::new));
-        let key = key.map_or_else(generate, Ok)?;
-        let readers = readers::of_backends(service, &keys)?;
-        Ok((service.nickname.clone(), CheckedService { config: service.clone(), key, readers }))
+    let with_key = |(service, credentials): WithKey<'_>| {
+        let generate = || {
+            let generated =
+                wiped(|| keys.generate(&service.nickname).map(Credentials::of_identity));
+            generated.map(Arc::new)
+        };
+        let credentials = credentials.map_or_else(generate, Ok)?;
+        let (config, readers) = (service.clone(), readers::of_backends(service, &keys)?);
+        Ok((service.nickname.clone(), CheckedService { config, credentials, readers }))
     };
     Ok(Checked(found.into_iter().map(with_key).collect::<Result<_, KeyError>>()?))
 }
 
 /// A service and its key, if it has one yet.
-pub(super) type WithKey<'a> = (&'a ServiceConfig, Option<Arc<HsIdKeypair>>);
+pub(super) type WithKey<'a> = (&'a ServiceConfig, Option<Arc<Credentials>>);
 
 /// Looks at what the enabled services need and makes nothing: their keys, whether
 /// their addresses go together, the files that serving their ports takes. Gives
@@ -129,9 +136,9 @@ pub(super) fn look<'a>(
     let enabled = config.services.iter().filter(|service| service.enabled);
     let found = enabled
         .map(|service| {
-            let file = service.identity_key.as_deref();
-            let key = wiped(|| keys.identity(&service.nickname, file).map(|key| key.map(Arc::new)));
-            Ok((service, key?))
+            let place = service.key_place();
+            let found = wiped(|| Credentials::of_service(keys, &service.nickname, place));
+            Ok((service, found?.map(Arc::new)))
         })
         .collect::<Result<Vec<_>, KeyError>>()?;
     if let Some((service, _)) =
@@ -139,9 +146,8 @@ pub(super) fn look<'a>(
     {
         return Err(CheckError::KeyGone(service.nickname.clone()));
     }
-    check_addresses(
-        found.iter().map(|(service, key)| (*service, key.as_deref().map(keys::address))),
-    )?;
+    let address = |key: &Option<Arc<Credentials>>| key.as_deref().map(Credentials::address);
+    check_addresses(found.iter().map(|(service, key)| (*service, address(key))))?;
     let private = key_check(&config.storage.mistrust);
     for (service, _) in &found {
         readers::of_backends(service, keys)?;
@@ -157,8 +163,8 @@ pub(super) struct Services {
     running: BTreeMap<HsNickname, ServiceHandle>,
     /// What reads descriptors for them that are not for everybody ...
     readers: BTreeMap<HsNickname, Readers>,
-    /// ... and their keys, which read their own.
-    identities: BTreeMap<HsNickname, Arc<HsIdKeypair>>,
+    /// ... and what they publish with, which reads their own.
+    credentials: BTreeMap<HsNickname, Arc<Credentials>>,
     /// Where that is put in force.
     keyring: Keyring,
     /// Those that were told to end, and may not have.
@@ -168,9 +174,9 @@ pub(super) struct Services {
 
 impl Services {
     pub(super) fn new(common: Common, board: Arc<Board>, keyring: Keyring) -> Self {
-        let (running, readers, identities) = Default::default();
+        let (running, readers, credentials) = Default::default();
         let (ending, tasks) = (Vec::new(), JoinSet::new());
-        Self { common, board, running, readers, identities, keyring, ending, tasks }
+        Self { common, board, running, readers, credentials, keyring, ending, tasks }
     }
 
     pub(super) fn nicknames(&self) -> BTreeSet<HsNickname> {
@@ -185,7 +191,7 @@ impl Services {
             .iter()
             .map(|(nickname, service)| (nickname.clone(), (service.config(), service.address)));
         let to_run = wanted.iter().map(|(nickname, service)| {
-            (nickname.clone(), (service.config.clone(), keys::address(&service.key)))
+            (nickname.clone(), (service.config.clone(), service.credentials.address()))
         });
         let (running, to_run): (BTreeMap<_, Wanted>, BTreeMap<_, Wanted>) =
             (running.collect(), to_run.collect());
@@ -198,17 +204,21 @@ impl Services {
             }
         }
         self.readers.clear();
-        self.identities.clear();
+        let before = std::mem::take(&mut self.credentials);
         let mut own = Vec::new();
         for (nickname, service) in &wanted {
-            own.extend(readers::of_itself(&service.config, &service.key));
+            // A service that runs goes on with those that it has: what is in them changes.
+            let kept = before.get(nickname).filter(|it| it.replace(&service.credentials));
+            let credentials = kept.unwrap_or(&service.credentials);
+            own.extend(readers::of_itself(&service.config, credentials));
             self.readers.insert(nickname.clone(), service.readers.clone());
-            self.identities.insert(nickname.clone(), Arc::clone(&service.key));
+            self.credentials.insert(nickname.clone(), Arc::clone(credentials));
         }
         self.keyring.replace(self.readers.values().flatten().cloned().chain(own));
-        for (nickname, CheckedService { config, key, .. }) in wanted {
+        for (nickname, CheckedService { config, credentials, .. }) in wanted {
             if plan.added.contains(&nickname) {
-                self.start(config, key, times);
+                let credentials = self.credentials.get(&nickname).cloned().unwrap_or(credentials);
+                self.start(config, credentials, times);
             } else if let Some(service) = self.running.get(&nickname) {
                 // Also if nothing has changed in the configuration: it names files.
                 service.update(config, times);
@@ -237,7 +247,7 @@ impl Services {
         let own = self.running.iter().filter_map(|(nickname, service)| {
             let changed = nickname == &config.nickname;
             let config = if changed { config.clone() } else { service.config() };
-            readers::of_itself(&config, self.identities.get(nickname)?)
+            readers::of_itself(&config, self.credentials.get(nickname)?)
         });
         self.keyring.replace(self.readers.values().flatten().cloned().chain(own));
         if let Some(warning) = out_of_use(&self.common.storage, config, &service.address) {
@@ -247,12 +257,38 @@ impl Services {
         Ok(())
     }
 
-    fn start(&mut self, config: ServiceConfig, identity: Arc<HsIdKeypair>, times: Shutdown) {
-        let (nickname, address) = (config.nickname.clone(), keys::address(&identity));
+    /// Has a service that runs publish with what lies in its `identity_bundle` now; for
+    /// how many periods that has keys.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be used, or is of another address; nothing has changed then.
+    pub(super) fn renew_bundle(
+        &mut self,
+        config: &ServiceConfig,
+        times: Shutdown,
+    ) -> Result<usize, CheckError> {
+        let nickname = &config.nickname;
+        let keys = keys::open_existing(&*self.common.storage)?;
+        let place = config.key_place();
+        let found = wiped(|| Credentials::of_service(&keys, nickname, place))?;
+        let gone = || CheckError::KeyGone(nickname.clone());
+        let (found, running) = found.zip(self.credentials.get(nickname)).ok_or_else(gone)?;
+        if !running.replace(&found) {
+            return Err(CheckError::BundleOfOther(nickname.clone()));
+        }
+        if let Some(service) = self.running.get(nickname) {
+            service.update(config.clone(), times);
+        }
+        Ok(found.periods().map_or(0, |periods| periods.len()))
+    }
+
+    fn start(&mut self, config: ServiceConfig, credentials: Arc<Credentials>, times: Shutdown) {
+        let nickname = config.nickname.clone();
         tracing::info!(service = %nickname, "service started");
         let common = self.common.clone();
         let (handle, service) =
-            PreparedService::new(identity, address, (config, times), common, &self.ending);
+            PreparedService::new(credentials, (config, times), common, &self.ending);
         self.tasks.spawn(event_loop::run(service));
         self.running.insert(nickname, handle);
     }
@@ -310,8 +346,7 @@ mod tests {
         );
         let environment = Environment::new([("HOME", "/home/user")]);
         let config = Config::from_text(&text, &environment).unwrap();
-        let address =
-            |checked: Checked| checked.0.values().map(|service| keys::address(&service.key)).next();
+        let address = |checked: Checked| checked.services().map(|(_, address)| address).next();
         let check = |running: &[&str]| {
             let running = running.iter().map(|nickname| nickname.parse().unwrap()).collect();
             check(&config, &config.storage, &running)

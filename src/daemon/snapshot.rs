@@ -55,6 +55,8 @@ pub(super) struct Board {
     backends_files: Mutex<BTreeMap<String, Reload>>,
     /// What is wrong with the files of services' clients, by the nicknames of those.
     clients_files: Mutex<BTreeMap<String, String>>,
+    /// What is wrong with the bundles of services, likewise.
+    bundles: Mutex<BTreeMap<String, String>>,
     /// What clients may have of the process.
     file_handles: FileHandles,
     /// What services have counted before, by their nicknames.
@@ -96,7 +98,8 @@ pub(super) struct AtWork {
 impl Board {
     /// For this Tor client, with no service yet.
     pub(super) fn new(tor: Tor, file_handles: FileHandles) -> Self {
-        let (services, reload, backends_files, clients_files, past) = Default::default();
+        let (services, reload, backends_files, past) = Default::default();
+        let (clients_files, bundles) = Default::default();
         Self {
             started: now().wall,
             tor,
@@ -104,6 +107,7 @@ impl Board {
             reload,
             backends_files,
             clients_files,
+            bundles,
             file_handles,
             past,
         }
@@ -166,6 +170,22 @@ impl Board {
         };
     }
 
+    /// The bundles of these services are watched, and of no others. What was in them
+    /// when the configuration was read is in force.
+    pub(super) fn bundles<'a>(&self, nicknames: impl Iterator<Item = &'a str>) {
+        let nicknames: BTreeSet<&str> = nicknames.collect();
+        self.bundles.lock().retain(|nickname, _| nicknames.contains(nickname.as_str()));
+    }
+
+    /// The bundle of a service was just read again: what is wrong with it.
+    pub(super) fn bundle(&self, nickname: &str, problem: Option<String>) {
+        let mut problems = self.bundles.lock();
+        match problem {
+            Some(problem) => problems.insert(nickname.to_owned(), problem),
+            None => problems.remove(nickname),
+        };
+    }
+
     /// What is known of an address that is published here.
     pub(super) fn here(&self, address: &OnionAddress) -> Here {
         let views = self.views();
@@ -204,6 +224,15 @@ impl Board {
             let problem = clients.get(&service.nickname);
             service.problems.extend(problem.map(|it| format!("restricted_discovery: {it}")));
         }
+        let bundles = self.bundles.lock();
+        for service in &mut services {
+            service.problems.extend(
+                bundles.get(&service.nickname).map(|it| {
+                    format!("identity_bundle is wrong, its keys stay as they were: {it}")
+                }),
+            );
+        }
+        drop(bundles);
         drop(clients);
         let (past, none, moment) = (self.past.lock(), Past::default(), now().monotonic);
         for service in &mut services {
@@ -288,6 +317,7 @@ impl ServiceView {
             state: self.status.state,
             problems: self.status.problems.clone(),
             clients: self.status.clients,
+            bundle: self.status.bundle,
             several_publishers: self.status.publishers == Publishers::Several,
             backends: self.status.backends.clone(),
             descriptors: self.status.descriptors.clone(),

@@ -7,11 +7,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::broadcast;
 use tokio::task::JoinSet;
-use tor_hscrypto::pk::HsIdKeypair;
 
 use crate::clock::now;
 use crate::config::Probe;
 use crate::instance::Counters;
+use crate::tor::credentials::Credentials;
 use crate::tor::descriptor::Signer;
 use crate::tor::network::Network;
 use crate::tor::probe::{self, Question, Request};
@@ -32,7 +32,7 @@ use super::links::Links;
 pub(super) struct Work {
     network: Network,
     address: OnionAddress,
-    identity: Arc<HsIdKeypair>,
+    credentials: Arc<Credentials>,
     signer: Signer,
     /// Fetches those of backends, for all services ...
     fetches: Fetches,
@@ -66,15 +66,15 @@ impl Work {
     pub(super) fn new(
         network: Network,
         address: OnionAddress,
-        identity: Arc<HsIdKeypair>,
+        credentials: Arc<Credentials>,
         fetches: Fetches,
     ) -> Self {
         Self {
-            links: Links::new(network.clone(), Arc::clone(&identity), address),
+            links: Links::new(network.clone(), Arc::clone(&credentials), address),
             network,
             address,
-            signer: Signer::new(Arc::clone(&identity)),
-            identity,
+            signer: Signer::new(Arc::clone(&credentials)),
+            credentials,
             answers: fetches.listen(),
             fetches,
             remote: BTreeMap::new(),
@@ -211,7 +211,7 @@ impl Work {
     }
 
     fn toil(&self, work: OwnWork) -> Toil {
-        Toil { identity: Arc::clone(&self.identity), work }
+        Toil { credentials: Arc::clone(&self.credentials), work }
     }
 
     /// Asks one HSDir for our own descriptor.

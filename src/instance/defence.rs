@@ -18,7 +18,6 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::{JoinError, JoinSet};
-use tor_hscrypto::pk::HsIdKeypair;
 use tor_hscrypto::time::TimePeriod;
 
 pub use self::figures::{DefenceSettings, DefenceStatus};
@@ -32,6 +31,7 @@ use super::plan::SlotId;
 use super::rendezvous::{Opened, open};
 use super::replay::Digest;
 use crate::clock::{now, sleep_until};
+use crate::tor::credentials::Credentials;
 use crate::tor::network::Network;
 use crate::tor::puzzles::{Puzzles, Refusal, SeedId, Solved, Verifiers};
 use crate::tor::subcredentials::Subcredentials;
@@ -60,7 +60,7 @@ const MOST_NONCES: usize = 4_000_000;
 /// Orders the introductions of a service.
 pub struct Defence {
     network: Network,
-    identity: Arc<HsIdKeypair>,
+    credentials: Arc<Credentials>,
     puzzles: Puzzles,
     subcredentials: Arc<Subcredentials>,
     settings: Mutex<Option<DefenceSettings>>,
@@ -161,15 +161,15 @@ impl Defence {
     /// Asks for nothing so far, and first for the effort `suggested` before a restart.
     pub(crate) fn new(
         network: Network,
-        identity: Arc<HsIdKeypair>,
+        credentials: Arc<Credentials>,
         subcredentials: Arc<Subcredentials>,
         suggested: Effort,
     ) -> Arc<Self> {
-        let puzzles = Puzzles::of(&identity);
+        let puzzles = Puzzles::of(&credentials);
         let queue = AdmissionQueue::new(AdmissionSettings::default());
         Arc::new(Self {
             network,
-            identity,
+            credentials,
             puzzles,
             subcredentials,
             settings: Mutex::default(),
@@ -300,12 +300,12 @@ impl Defence {
         let threads = (cores / 2).clamp(1, MOST_THREADS);
         let mut examining = JoinSet::new();
         let mut look_at = None;
-        let (mut accepted, mut version) = (None, 0);
+        let (mut accepted, mut version) = (None, (0, 0));
         loop {
             let now = now();
             let mut wake = None;
             if self.is_on() {
-                let given = self.given.lock().version();
+                let given = (self.given.lock().version(), self.credentials.version());
                 if given != version || look_at.is_none_or(|at| at <= now.monotonic) {
                     if given != version {
                         (version, accepted) = (given, None);
@@ -406,8 +406,8 @@ impl Defence {
         *accepted = current;
         let given: Vec<_> = self.given.lock().seeds().collect();
         let given = given.into_iter();
-        let (puzzles, identity) = (&self.puzzles, &self.identity);
-        let verifiers = Verifiers::new(puzzles, identity, given, &directory, now.wall);
+        let (puzzles, key) = (&self.puzzles, self.credentials.public_key());
+        let verifiers = Verifiers::new(puzzles, &key, given, &directory, now.wall);
         let seeds: Vec<SeedId> = verifiers.seeds().collect();
         self.desk.lock().nonces.retain(|seed| seeds.contains(seed));
         *self.verifiers.lock() = Arc::new(verifiers);

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
-use tor_hscrypto::pk::HsIdKeypair;
 
 use super::proof;
 use super::speak::speak;
 use crate::clock::now;
+use crate::tor::credentials::Credentials;
 use crate::tor::network::Network;
 use crate::tor::probe::{OpenStream, Refusal, Steps, Verdict, meet_at_any};
 use crate::tor::puzzles::Toil;
@@ -27,8 +27,8 @@ const MEET_WITHIN: Duration = Duration::from_secs(8);
 pub(crate) struct Dial {
     /// Circuits and directory.
     pub(crate) network: Network,
-    /// The key of the address that we publish, ...
-    pub(crate) identity: Arc<HsIdKeypair>,
+    /// What we publish the address with, ...
+    pub(crate) credentials: Arc<Credentials>,
     /// ... and the address.
     pub(crate) frontend: OnionAddress,
     /// Whom to dial.
@@ -58,8 +58,8 @@ impl Dial {
     /// A stream to the backend's end.
     async fn open(&self) -> Result<OpenStream, DialFailure> {
         let unknown = |why: &str| DialFailure::Inconclusive(why.to_owned());
-        let identity = || Arc::clone(&self.identity);
-        let toil = self.work.map(|work| Toil { identity: identity(), work });
+        let credentials = || Arc::clone(&self.credentials);
+        let toil = self.work.map(|work| Toil { credentials: credentials(), work });
         let (network, points) = (&self.network, &self.points);
         let meeting =
             meet_at_any(network, points, &self.backend, toil.as_ref(), MEET_WITHIN).await?;
@@ -68,9 +68,11 @@ impl Dial {
         drop(directory);
         let binding = meeting.binding().ok_or_else(|| unknown("the circuit has no binding"))?;
         let proof = crate::tor::wiped(|| {
-            proof::prove(&self.identity, period, &self.backend, binding, now().wall)
+            proof::prove(&self.credentials, period, &self.backend, binding, now().wall)
         });
-        let proof = proof.ok_or_else(|| unknown("no proof can be made with the key"))?;
+        let proof = proof.ok_or_else(|| {
+            unknown("there are no keys for this time period to prove ourselves with")
+        })?;
         let port = link::port(&self.backend, &self.frontend);
         let opened = meeting.open_with(&proof, port, &mut Steps::default()).await;
         opened.map_err(|verdict| match verdict {

@@ -10,23 +10,20 @@
 //! It is sent as the host of the BEGIN cell, which onion services pass over: before
 //! the stream is answered, so that to strangers the port is like any other.
 
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use data_encoding::HEXLOWER;
 use tor_cert::{CertType, Ed25519Cert};
 use tor_checkable::{SelfSigned as _, TimeBound as _};
-use tor_hscrypto::pk::{HsIdKey, HsIdKeypair};
+use tor_hscrypto::pk::HsIdKey;
 use tor_hscrypto::time::TimePeriod;
 use tor_llcrypto::pk::ed25519;
-use tor_netdoc::doc::hsdesc::create_desc_sign_key_cert;
 
 use crate::tor::binding::Binding;
+use crate::tor::credentials::Credentials;
+use crate::tor::hsdirs::from_arti;
 use onionbraid_balancer::link::VERSION;
 use onionbraid_balancer::onion::OnionAddress;
-
-/// How long the certificate is valid: it outlives clocks that differ by some hours,
-/// and the key that it is for is forgotten at once.
-const VALID_FOR: Duration = Duration::from_hours(12);
 
 /// The length of a signature, in bytes.
 const SIGNATURE: usize = 64;
@@ -40,22 +37,18 @@ fn signed(backend: &OnionAddress, secret: &[u8; 32]) -> Vec<u8> {
 }
 
 /// Proves on the circuit of this binding to this backend that we publish the
-/// address of `identity`. `None` if the key cannot be blinded, or the binding was
-/// used before.
+/// address of `credentials`. `None` if there are no keys for the period, or the binding
+/// was used before.
 pub(super) fn prove(
-    identity: &HsIdKeypair,
+    credentials: &Credentials,
     period: TimePeriod,
     backend: &OnionAddress,
     binding: &Binding,
     now: SystemTime,
 ) -> Option<String> {
     let message = signed(backend, binding.take()?);
-    let (_, blinded, _) = identity.compute_blinded_key(period).ok()?;
-    let key = ed25519::Keypair::generate(&mut crate::tor::rng());
-    let expiry = now + VALID_FOR;
-    let certificate = create_desc_sign_key_cert(&key.verifying_key(), &blinded, expiry).ok()?;
-    let signature = key.sign(&message).to_bytes();
-    Some(HEXLOWER.encode(&[signature.as_slice(), certificate.as_ref()].concat()))
+    let (signature, certificate) = credentials.signed(from_arti(period), &message, now)?;
+    Some(HEXLOWER.encode(&[signature.as_slice(), &certificate].concat()))
 }
 
 /// Whether `proof` proves on the circuit of this binding to us, the backend, that
@@ -92,14 +85,19 @@ pub(super) fn is_proven(
 
 #[cfg(test)]
 mod tests {
-    use tor_hscrypto::pk::HsIdKey;
+    use std::time::Duration;
+
+    use tor_hscrypto::pk::HsIdKeypair;
 
     use super::*;
     use crate::clock;
 
-    fn key(n: u8) -> HsIdKeypair {
+    /// How long the certificates of descriptors are valid.
+    const VALID_FOR: Duration = Duration::from_hours(54);
+
+    fn key(n: u8) -> Credentials {
         let key = ed25519::Keypair::from_bytes(&[n; 32]);
-        HsIdKeypair::from(ed25519::ExpandedKeypair::from(&key))
+        Credentials::of_identity(HsIdKeypair::from(ed25519::ExpandedKeypair::from(&key)))
     }
 
     fn period(number: u64) -> TimePeriod {
@@ -131,7 +129,7 @@ mod tests {
     }
 
     fn holds_in(proof: &[u8], periods: &[TimePeriod], now: SystemTime) -> bool {
-        let frontend = HsIdKey::from(&key(1));
+        let frontend = key(1).public_key();
         is_proven(proof, &frontend, periods, &address(2), &binding(3), now)
     }
 
@@ -180,7 +178,7 @@ mod tests {
 
     #[test]
     fn one_circuit_is_looked_at_once() {
-        let (frontend, ours) = (HsIdKey::from(&key(1)), binding(3));
+        let (frontend, ours) = (key(1).public_key(), binding(3));
         let now = clock::now().wall;
         let look =
             |proof: &[u8]| is_proven(proof, &frontend, &[period(PERIOD)], &address(2), &ours, now);

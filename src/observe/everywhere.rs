@@ -11,8 +11,9 @@ use serde_json::Value;
 use super::example::{self, EPOCH};
 use super::page::{self, Refresh};
 use super::snapshot::{
-    Activity, Backend, BackendKind, BackendState, Canary, CanaryOutcome, Certificate, Handles,
-    Http, LinkState, Load, Memory, Origin, Pow, Reload, Service, Snapshot, Timestamp, Tor, Word,
+    Activity, Backend, BackendKind, BackendState, Bundle, Canary, CanaryOutcome, Certificate,
+    Handles, Http, LinkState, Load, Memory, Origin, Pow, Reload, Service, Snapshot, Timestamp, Tor,
+    Word,
 };
 use super::{metrics, text, watch};
 use onionbraid_proxy::histogram::Histogram;
@@ -118,6 +119,8 @@ const FIELDS: &[(&str, &str, &str)] = &[
     ("services[].backends[].weight", "onionbraid_backend_weight", "Weight"),
     ("services[].backends[].weight_by", "", "by user 2000"),
     ("services[].backends[].weight_since", "", "since 1970-01-02"),
+    ("services[].bundle.ends", "onionbraid_bundle_ends_seconds", "until 1970"),
+    ("services[].bundle.periods_left", "onionbraid_bundle_periods_left", "for 9 time periods"),
     ("services[].certificates[].error", "onionbraid_certificate_ok", "no private key"),
     ("services[].certificates[].file", "", "shop.pem"),
     ("services[].certificates[].names[]", "", "www.abc.onion"),
@@ -349,6 +352,7 @@ fn everything() -> Snapshot {
         problems: vec!["a thief".into()],
         backends_file: Some(Reload { at: EPOCH, ok: false, error: Some("no such list".into()) }),
         several_publishers: true,
+        bundle: Some(Bundle { periods_left: 9, ends: Some(EPOCH) }),
         load,
         http: Some(http),
         certificates: vec![certificate],

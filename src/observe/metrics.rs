@@ -5,6 +5,7 @@
 //! scrapes it and what stores it need not know which sites are served here.
 
 mod backends;
+mod bundles;
 mod certificates;
 mod family;
 mod pow;
@@ -55,6 +56,7 @@ impl Collector for Scrape {
             .into_iter()
             .chain(services(snapshot, *now))
             .chain(backends::families(snapshot))
+            .chain(bundles::families(snapshot))
             .chain(proxies(snapshot))
             .chain(origins(snapshot))
             .chain(certificates::families(snapshot, &numbers));

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 pub use onionbraid_balancer::operator::Word;
 pub use onionbraid_balancer::status::{
-    Activity, Backend, BackendKind, BackendState, Canary, CanaryOutcome, Descriptor, Hsdir,
+    Activity, Backend, BackendKind, BackendState, Bundle, Canary, CanaryOutcome, Descriptor, Hsdir,
     HsdirState, LinkState, ServiceState, Timestamp,
 };
 pub use onionbraid_proxy::status::{Bucket, Durations, Http, Origin, OriginState, StatusClasses};
@@ -133,6 +133,10 @@ pub struct Service {
     /// the address.
     #[serde(default)]
     pub clients: Option<usize>,
+    /// How long the keys of its `identity_bundle` last; `None`: it has its identity key,
+    /// or no network is known yet.
+    #[serde(default)]
+    pub bundle: Option<Bundle>,
     /// What became of its `backends_file` when that was last read; `None`: it has none.
     #[serde(default)]
     pub backends_file: Option<Reload>,

@@ -15,7 +15,7 @@ use super::snapshot::{
 use super::table::table;
 use super::troubles::{of_process, of_tor, troubles};
 use super::words::{
-    backend_state, canary_outcome, counted, origin_state, printable, service_state, weight,
+    backend_state, bundle, canary_outcome, counted, origin_state, printable, service_state, weight,
 };
 
 /// Renders a Snapshot as text.
@@ -83,6 +83,7 @@ fn summary(services: &[Service]) -> String {
 /// A service's backends and descriptors.
 fn write_service(out: &mut String, service: &Service) -> fmt::Result {
     writeln!(out, "\n{}", service.nickname)?;
+    bundle(service).map_or(Ok(()), |words| writeln!(out, "  {words}"))?;
     let titles = [
         "BACKEND",
         "STATE",

@@ -28,8 +28,10 @@ pub(super) fn of_process(snapshot: &Snapshot) -> Vec<String> {
 
 /// What is wrong with a service, worst first.
 pub(super) fn troubles(service: &Service) -> impl Iterator<Item = String> {
-    // Where no client is authorized, the problems say so.
-    let down = service.state == ServiceState::Down && service.clients != Some(0);
+    // Where no client is authorized, or keys are missing, the problems say so.
+    let without_keys = service.bundle.is_some_and(|bundle| bundle.periods_left == 0);
+    let explained = service.clients == Some(0) || without_keys;
+    let down = service.state == ServiceState::Down && !explained;
     let down = down.then(|| why_down(&service.backends));
     let origins = service.http.iter().flat_map(|http| &http.origins).filter_map(|origin| {
         let reason = origin.reason.as_deref()?;

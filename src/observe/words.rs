@@ -5,7 +5,7 @@ use std::fmt::Display;
 use std::time::Duration;
 
 use super::snapshot::{
-    Backend, BackendState, CanaryOutcome, HsdirState, OriginState, ServiceState, Word,
+    Backend, BackendState, CanaryOutcome, HsdirState, OriginState, Service, ServiceState, Word,
 };
 
 /// Whether clients can find a service.
@@ -16,6 +16,14 @@ pub(super) fn service_state(state: ServiceState) -> &'static str {
         ServiceState::Published => "published",
         ServiceState::Down => "DOWN",
     }
+}
+
+/// How long a service's keys last, where it has those of some periods alone.
+pub(super) fn bundle(service: &Service) -> Option<String> {
+    let bundle = service.bundle?;
+    let periods = counted(bundle.periods_left, "time period");
+    let end = bundle.ends.map(|ends| format!(", until {ends}")).unwrap_or_default();
+    Some(format!("identity_bundle: keys for {periods}, this one included{end}"))
 }
 
 /// Whether a backend answers, and whether the operator has it in use.

@@ -33,6 +33,11 @@ impl Derivation {
         Self { secret }
     }
 
+    /// What the others follow from.
+    pub(super) fn secret(&self) -> &[u8; 32] {
+        &self.secret
+    }
+
     /// A secret for one purpose (RFC 5869, section 2.3), of at most 32 bytes.
     pub(super) fn expanded<const N: usize>(&self, purpose: &[&[u8]]) -> Zeroizing<[u8; N]> {
         const { assert!(N <= 32, "as long as SHA-256's, with which nothing below can fail") }

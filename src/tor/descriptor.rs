@@ -3,25 +3,22 @@
 
 mod document;
 mod layer;
-mod period_keys;
 mod reopen;
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use tor_bytes::{EncodeResult, Writeable as _};
-use tor_hscrypto::ope::{AesOpeKey, SrvPeriodOffset};
-use tor_hscrypto::pk::{HsBlindIdKeypair, HsIdKey, HsIdKeypair};
 use tor_hscrypto::time::TimePeriod;
 use tor_linkspec::{EncodedLinkSpec, LinkSpec};
 use tor_llcrypto::pk::{curve25519, ed25519};
 use tor_netdir::NetDir;
 use tor_netdoc::doc::hsdesc::IntroPointDesc;
-use zeroize::Zeroizing;
 
+use super::credentials::{Credentials, NoKeys};
 use super::hsdirs::to_arti;
 use super::network::Network;
-use super::puzzles::Puzzles;
+use super::period_keys::{NotCertified, RevisionKey};
 use super::wiped;
 use document::{Document, DocumentError, PublishedPuzzle};
 use onionbraid_balancer::command::Publication;
@@ -29,7 +26,7 @@ use onionbraid_balancer::onion::Access;
 use onionbraid_balancer::onion::{
     Flaw, IntroPoint, LinkSpecifier, MAX_INTRO_POINTS, Period, RelayId, SessionId,
 };
-use period_keys::PeriodKeys;
+use onionbraid_balancer::pow::Puzzle;
 
 /// No count gets beyond this second: a period and a run before it are days on every
 /// network, and this is eight of them.
@@ -65,12 +62,15 @@ pub enum DescriptorError {
     /// An introduction point that must not reach clients.
     #[error("an introduction point has an invalid key or link specifiers")]
     InvalidPoint,
-    /// The signing key could not be blinded for the period.
-    #[error("cannot blind the identity key")]
-    Blinding(#[source] tor_llcrypto::pk::keymanip::BlindingError),
+    /// There are no keys for the period.
+    #[error(transparent)]
+    Keys(#[from] NoKeys),
+    /// There is no seed for the puzzle that it asks clients for.
+    #[error("the bundle has no proof-of-work seed for this time")]
+    NoSeed,
     /// A certificate in it could not be made.
-    #[error("cannot certify a key of the descriptor")]
-    Certificate(#[source] tor_cert::CertEncodeError),
+    #[error("cannot certify a key of the descriptor: {0}")]
+    Certificate(String),
     /// The document is longer than HSDirs accept.
     #[error("the descriptor has {length} bytes, HSDirs accept less than {limit}")]
     TooLong {
@@ -84,23 +84,28 @@ pub enum DescriptorError {
 impl From<DocumentError> for DescriptorError {
     fn from(error: DocumentError) -> Self {
         match error {
-            DocumentError::Certificate(cause) => Self::Certificate(cause),
+            DocumentError::Certificate(cause) => Self::not_certified(&cause),
             DocumentError::Point => Self::InvalidPoint,
         }
+    }
+}
+
+impl DescriptorError {
+    fn not_certified(cause: &NotCertified) -> Self {
+        Self::Certificate(cause.to_string())
     }
 }
 
 /// Builds and signs the descriptors of one address.
 #[derive(Clone)]
 pub(crate) struct Signer {
-    /// The address's identity; zeroized when dropped.
-    identity: Arc<HsIdKeypair>,
+    credentials: Arc<Credentials>,
 }
 
 impl Signer {
-    /// Signs with this identity.
-    pub(crate) fn new(identity: Arc<HsIdKeypair>) -> Self {
-        Self { identity }
+    /// Signs with these.
+    pub(crate) fn new(credentials: Arc<Credentials>) -> Self {
+        Self { credentials }
     }
 
     /// The signed descriptor for a publication. Two HSDirs never get the same
@@ -115,7 +120,7 @@ impl Signer {
         let offset = offset_since(beginning, publication.as_of).ok_or(DescriptorError::Clock)?;
         let max_length = usize::try_from(directory.params().hsdir_max_desc_size.get()).unwrap_or(0);
         drop(directory);
-        wiped(|| build(&self.identity, publication, offset, max_length))
+        wiped(|| build(&self.credentials, publication, offset, max_length))
     }
 
     /// The last moment of which a revision of ours would not be above this one; `None`
@@ -127,7 +132,8 @@ impl Signer {
         network: &Network,
     ) -> Option<SystemTime> {
         let beginning = beginning(&*network.directory().ok()?, period).ok()?;
-        let offset = wiped(|| reached(&self.identity, period, revision))?;
+        let keys = wiped(|| self.credentials.period(period)).ok()?;
+        let offset = reached(&keys.revision, revision)?;
         Some(beginning + Duration::from_secs(offset.into()))
     }
 }
@@ -135,17 +141,12 @@ impl Signer {
 /// What a descriptor of ours says that is for these clients alone, as one for
 /// everybody. Its signature has to have been checked.
 pub(crate) fn reopened(
-    identity: &HsIdKeypair,
+    credentials: &Credentials,
     access: &Access,
     period: Period,
     text: &str,
 ) -> Option<String> {
-    wiped(|| {
-        let key = HsIdKey::from(identity);
-        let (blinded, subcredential) = key.compute_blinded_key(to_arti(period)).ok()?;
-        let keys = PeriodKeys::new(identity, period);
-        keys.reopened(text, blinded.id().into(), &subcredential, access)
-    })
+    wiped(|| credentials.period(period).ok()?.reopened(text, access))
 }
 
 /// From when the revision counter of a period counts, by this directory.
@@ -174,22 +175,23 @@ fn counted_from(period: TimePeriod, shared_random_since: SystemTime) -> SystemTi
 }
 
 /// How far into the count a moment is; `None` before its beginning.
-fn offset_since(beginning: SystemTime, moment: SystemTime) -> Option<SrvPeriodOffset> {
+fn offset_since(beginning: SystemTime, moment: SystemTime) -> Option<u32> {
     let seconds = moment.duration_since(beginning).ok()?.as_secs();
-    Some(u32::try_from(seconds).ok()?.into())
+    u32::try_from(seconds).ok()
 }
 
 /// Builds one descriptor (rend-spec-v3, section 2.4 and 2.5) of less than
-/// `max_length` bytes; `offset` is the age of the period's shared random value.
+/// `max_length` bytes; `offset` is the age of the period's shared random value, in
+/// seconds.
 ///
 /// # Errors
 ///
 /// See [`DescriptorError`]; a document of `max_length` bytes is an error too, since
 /// C tor refuses it.
 pub fn build(
-    identity: &HsIdKeypair,
+    credentials: &Credentials,
     publication: &Publication,
-    offset: SrvPeriodOffset,
+    offset: u32,
     max_length: usize,
 ) -> Result<Signed, DescriptorError> {
     let Publication { period, as_of, points, capabilities, puzzle, access, .. } = publication;
@@ -202,22 +204,20 @@ pub fn build(
     if points.iter().any(|point| to_arti_point(point).is_none() || point.flaw().is_some()) {
         return Err(DescriptorError::InvalidPoint);
     }
-    let (_, blinded, subcredential) =
-        identity.compute_blinded_key(to_arti(*period)).map_err(DescriptorError::Blinding)?;
-    let revision = revision_key(&blinded).encrypt(offset);
+    let keys = credentials.period(*period)?;
+    let revision = keys.revision.counter(offset);
+    let seed = |slot| credentials.seed(*period, slot).ok_or(DescriptorError::NoSeed);
+    let puzzle = puzzle.map(|puzzle| {
+        let Puzzle { slot, effort, expires } = puzzle;
+        Ok::<_, DescriptorError>(PublishedPuzzle { seed: seed(slot)?, effort, expires })
+    });
     let document = Document {
-        keys: &PeriodKeys::new(identity, *period),
-        blinded: &blinded,
-        subcredential: &subcredential,
+        keys: &keys,
         revision,
         as_of: *as_of,
         points,
         capabilities,
-        puzzle: puzzle.map(|puzzle| PublishedPuzzle {
-            seed: Puzzles::of(identity).seed(*period, puzzle.slot),
-            effort: puzzle.effort,
-            expires: puzzle.expires,
-        }),
+        puzzle: puzzle.transpose()?,
         access,
     };
     let text = document.text()?;
@@ -227,23 +227,9 @@ pub fn build(
     Ok(Signed { text: text.into(), revision })
 }
 
-/// The key of the revision counter: C tor's derivation, a zero byte and the 64
-/// bytes of the blinded secret key, so that an address can move from C tor to
-/// us and back, and so that two publishers of one address count alike
-/// (rend-spec-v3, appendix F.2).
-fn revision_key(blinded: &HsBlindIdKeypair) -> AesOpeKey {
-    let keypair: &ed25519::ExpandedKeypair = blinded.as_ref();
-    let secret = Zeroizing::new(keypair.to_secret_key_bytes());
-    let mut seed = Zeroizing::new([0_u8; 65]);
-    seed[1..].copy_from_slice(&*secret);
-    AesOpeKey::from_secret(&*seed)
-}
-
 /// The last second of the count whose revision is not above this one.
-fn reached(identity: &HsIdKeypair, period: Period, revision: u64) -> Option<u32> {
-    let (_, blinded, _) = identity.compute_blinded_key(to_arti(period)).ok()?;
-    let key = revision_key(&blinded);
-    let is_above = |second: u32| key.encrypt(second.into()) > revision;
+fn reached(key: &RevisionKey, revision: u64) -> Option<u32> {
+    let is_above = |second: u32| key.counter(second) > revision;
     if is_above(0) || !is_above(LAST_SECOND) {
         return None;
     }
@@ -329,15 +315,15 @@ mod tests {
 
     use proptest::prelude::*;
     use tor_checkable::TimeBound as _;
-    use tor_hscrypto::pk::HsSvcNtorKeypair;
+    use tor_hscrypto::pk::{HsIdKeypair, HsSvcNtorKeypair};
     use tor_linkspec::LinkSpecType;
     use tor_netdoc::doc::hsdesc::HsDesc;
 
+    use super::super::period_keys::PeriodKeys;
     use super::super::protocols;
     use super::*;
     use onionbraid_balancer::clients_that_fit;
     use onionbraid_balancer::onion::{Capabilities, ClientKey, LINK_SPECIFIER_BYTES};
-    use onionbraid_balancer::pow::Puzzle;
 
     /// What HSDirs accept unless the consensus says otherwise.
     const MAX_LENGTH: usize = 50_000;
@@ -346,9 +332,13 @@ mod tests {
     const PERIOD: Period =
         Period { number: 20_000, length_minutes: 1440, offset_seconds: 12 * 3600 };
 
-    fn identity() -> HsIdKeypair {
+    fn keypair() -> HsIdKeypair {
         let keypair = ed25519::Keypair::generate(&mut crate::tor::rng());
         HsIdKeypair::from(ed25519::ExpandedKeypair::from(&keypair))
+    }
+
+    fn identity() -> Credentials {
+        Credentials::of_identity(keypair())
     }
 
     fn point(n: u8) -> IntroPoint {
@@ -386,7 +376,7 @@ mod tests {
     }
 
     fn built(points: u8) -> Result<Signed, DescriptorError> {
-        build(&identity(), &publication(points, Capabilities::default()), 1000.into(), MAX_LENGTH)
+        build(&identity(), &publication(points, Capabilities::default()), 1000, MAX_LENGTH)
     }
 
     #[test]
@@ -397,7 +387,7 @@ mod tests {
         assert_eq!(larger.flaw(), Some(Flaw::LinkSpecifiers));
         let points = (0..20).map(|n| point_with(n, Some(vec![n; most])).unwrap()).collect();
         let publication = Publication { points, ..publication(0, Capabilities::default()) };
-        build(&identity(), &publication, 1000.into(), MAX_LENGTH).unwrap();
+        build(&identity(), &publication, 1000, MAX_LENGTH).unwrap();
     }
 
     #[cfg(feature = "pow")]
@@ -412,10 +402,10 @@ mod tests {
         let asking =
             Publication { puzzle: Some(puzzle), ..publication(3, Capabilities::default()) };
         let silent = Publication { puzzle: None, ..asking.clone() };
-        let key = HsIdKey::from(&identity);
+        let key = identity.public_key();
         let (blinded, subcredential) = key.compute_blinded_key(to_arti(PERIOD)).unwrap();
         let read = |publication: &Publication| {
-            let signed = build(&identity, publication, 1000.into(), MAX_LENGTH).unwrap();
+            let signed = build(&identity, publication, 1000, MAX_LENGTH).unwrap();
             HsDesc::parse_decrypt_validate(&signed.text, &blinded.id(), &subcredential, None)
                 .unwrap()
                 .if_valid_at(&publication.as_of)
@@ -430,7 +420,7 @@ mod tests {
         let before = expires - Duration::from_secs(1);
         let published = seed.clone().if_valid_at(&before).unwrap();
         let published: &[u8; 32] = published.as_ref();
-        assert_eq!(published, &Puzzles::of(&identity).seed(PERIOD, puzzle.slot));
+        assert_eq!(Some(*published), identity.seed(PERIOD, puzzle.slot));
         assert!(seed.clone().if_valid_at(&(expires + Duration::from_secs(1))).is_err());
     }
 
@@ -448,9 +438,9 @@ mod tests {
             };
             let identity = identity();
             let publication = publication(points, capabilities.clone());
-            let signed = build(&identity, &publication, 1000.into(), MAX_LENGTH).unwrap();
+            let signed = build(&identity, &publication, 1000, MAX_LENGTH).unwrap();
 
-            let key = HsIdKey::from(&identity);
+            let key = identity.public_key();
             let (blinded, subcredential) = key.compute_blinded_key(to_arti(PERIOD)).unwrap();
             let read =
                 HsDesc::parse_decrypt_validate(&signed.text, &blinded.id(), &subcredential, None)
@@ -484,10 +474,10 @@ mod tests {
     fn what_is_as_long_as_hsdirs_refuse_is_an_error() {
         let publication = publication(1, Capabilities::default());
         let identity = identity();
-        let text = build(&identity, &publication, 1000.into(), MAX_LENGTH).unwrap().text;
-        let refused = build(&identity, &publication, 1000.into(), text.len());
+        let text = build(&identity, &publication, 1000, MAX_LENGTH).unwrap().text;
+        let refused = build(&identity, &publication, 1000, text.len());
         assert!(matches!(refused, Err(DescriptorError::TooLong { .. })), "{refused:?}");
-        build(&identity, &publication, 1000.into(), text.len() + 1).unwrap();
+        build(&identity, &publication, 1000, text.len() + 1).unwrap();
     }
 
     #[test]
@@ -496,7 +486,7 @@ mod tests {
         let mut publication = publication(3, Capabilities::default());
         let mut parts = |as_of: u64| {
             publication.as_of = UNIX_EPOCH + Duration::from_secs(as_of);
-            let text = build(&identity, &publication, 1000.into(), MAX_LENGTH).unwrap().text;
+            let text = build(&identity, &publication, 1000, MAX_LENGTH).unwrap().text;
             let (head, sealed) = text.split_once("superencrypted").unwrap();
             (head.to_owned(), sealed.to_owned())
         };
@@ -506,15 +496,16 @@ mod tests {
         // 20 minutes before the hour and later in it: C tor signs the same, too.
         assert_eq!(parts(1_700_002_801).0, parts(1_700_002_802).0);
         assert_ne!(parts(1_700_002_801).0, parts(1_700_010_000).0);
-        let key = |period| PeriodKeys::new(&identity, period).signing.verifying_key();
+        let key = |period| identity.period(period).unwrap().signing.verifying_key();
         assert_eq!(key(PERIOD), key(PERIOD));
         assert_ne!(key(PERIOD), key(PERIOD.next().unwrap()));
-        assert_ne!(key(PERIOD), PeriodKeys::new(&self::identity(), PERIOD).signing.verifying_key());
+        let other = self::identity().period(PERIOD).unwrap();
+        assert_ne!(key(PERIOD), other.signing.verifying_key());
     }
 
     #[test]
     fn points_keep_their_places_whatever_is_added_and_are_not_sorted_by_any_key() {
-        let keys = PeriodKeys::new(&identity(), PERIOD);
+        let keys = PeriodKeys::new(&keypair(), PERIOD).unwrap();
         let mut points: Vec<_> = (0..20).map(point).collect();
         let listed = |points: &[IntroPoint]| {
             keys.in_order(points).into_iter().map(|point| point.session_id).collect::<Vec<_>>()
@@ -543,14 +534,14 @@ mod tests {
                 HsClientDescEncKeypair::new(public.into(), HsClientDescEncSecretKey::from(secret));
             (public, pair)
         };
-        let key = HsIdKey::from(&identity);
+        let key = identity.public_key();
         let (blinded, subcredential) = key.compute_blinded_key(to_arti(PERIOD)).unwrap();
         for (number, lines) in [(1, 16), (15, 16), (16, 16), (17, 32), (112, 112)] {
             let clients: Vec<_> = (0..number).map(|_| pair()).collect();
             let public = clients.iter().map(|(key, _)| ClientKey::new(key.to_bytes()).unwrap());
             let access = Access::Clients(public.collect());
             let publication = Publication { access: access.clone(), ..publication.clone() };
-            let text = build(&identity, &publication, 1000.into(), MAX_LENGTH).unwrap().text;
+            let text = build(&identity, &publication, 1000, MAX_LENGTH).unwrap().text;
             let read = |pair: Option<&HsClientDescEncKeypair>| {
                 HsDesc::parse_decrypt_validate(&text, &blinded.id(), &subcredential, pair)
                     .map(|read| read.dangerously_assume_timely().intro_points().len())
@@ -558,8 +549,8 @@ mod tests {
             assert!(clients.iter().all(|(_, pair)| read(Some(pair)).unwrap() == 3));
             read(None).unwrap_err();
             read(Some(&pair().1)).unwrap_err();
-            let keys = PeriodKeys::new(&identity, PERIOD);
-            assert_eq!(keys.lock(&access, &subcredential).lines.len(), lines);
+            let keys = identity.period(PERIOD).unwrap();
+            assert_eq!(keys.lock(&access).lines.len(), lines);
         }
     }
 
@@ -602,7 +593,7 @@ mod tests {
                     access: clients(count),
                     ..publication(0, capabilities.clone())
                 };
-                build(&identity, &publication, 1000.into(), MAX_LENGTH)
+                build(&identity, &publication, 1000, MAX_LENGTH)
             };
             assert!(built(most).unwrap().text.len() < MAX_LENGTH);
             let more = built(most + 17);
@@ -617,8 +608,8 @@ mod tests {
         let access = clients(9);
         let publication =
             Publication { access: access.clone(), ..publication(3, Capabilities::default()) };
-        let text = build(&identity, &publication, 1000.into(), MAX_LENGTH).unwrap().text;
-        let key = HsIdKey::from(&identity);
+        let text = build(&identity, &publication, 1000, MAX_LENGTH).unwrap().text;
+        let key = identity.public_key();
         let (blinded, subcredential) = key.compute_blinded_key(to_arti(PERIOD)).unwrap();
         let reopened = reopened(&identity, &access, PERIOD, &text).unwrap();
         let read =
@@ -643,7 +634,7 @@ mod tests {
     fn where_only_clients_may_read_and_there_is_none_nothing_is_built() {
         let access = Access::Clients(BTreeSet::new());
         let publication = Publication { access, ..publication(3, Capabilities::default()) };
-        let built = build(&identity(), &publication, 1000.into(), MAX_LENGTH);
+        let built = build(&identity(), &publication, 1000, MAX_LENGTH);
         assert!(matches!(built, Err(DescriptorError::NoClient)));
     }
 
@@ -664,7 +655,7 @@ mod tests {
         for bad in zero {
             let mut publication = publication(3, Capabilities::default());
             publication.points = vec![point(0), bad].into();
-            let built = build(&identity(), &publication, 1000.into(), MAX_LENGTH);
+            let built = build(&identity(), &publication, 1000, MAX_LENGTH);
             assert!(matches!(built, Err(DescriptorError::InvalidPoint)));
         }
     }
@@ -681,32 +672,29 @@ mod tests {
 
     #[test]
     fn the_revision_counter_grows_with_every_second_and_depends_on_the_key() {
-        let (_, blinded, _) = identity().compute_blinded_key(to_arti(PERIOD)).unwrap();
-        let key = revision_key(&blinded);
-        assert!(key.encrypt(1000.into()) < key.encrypt(1001.into()));
-        let (_, other, _) = identity().compute_blinded_key(to_arti(PERIOD)).unwrap();
-        assert_ne!(key.encrypt(1000.into()), revision_key(&other).encrypt(1000.into()));
+        let [one, other] = [identity(), identity()].map(|it| it.period(PERIOD).unwrap());
+        assert!(one.revision.counter(1000) < one.revision.counter(1001));
+        assert_ne!(one.revision.counter(1000), other.revision.counter(1000));
     }
 
     #[test]
     fn how_far_a_revision_is_counted_is_found_whoever_counted_it() {
-        let identity = identity();
-        let (_, blinded, _) = identity.compute_blinded_key(to_arti(PERIOD)).unwrap();
-        let key = revision_key(&blinded);
+        let keys = identity().period(PERIOD).unwrap();
+        let key = &keys.revision;
         for second in [0, 1, 1000, 86_400, 200_000] {
-            let revision = key.encrypt(second.into());
-            assert_eq!(reached(&identity, PERIOD, revision), Some(second));
-            assert_eq!(reached(&identity, PERIOD, revision - 1), second.checked_sub(1));
-            let above = revision.max(key.encrypt((second + 1).into()) - 1);
-            assert_eq!(reached(&identity, PERIOD, above), Some(second));
+            let revision = key.counter(second);
+            assert_eq!(reached(key, revision), Some(second));
+            assert_eq!(reached(key, revision - 1), second.checked_sub(1));
+            let above = revision.max(key.counter(second + 1) - 1);
+            assert_eq!(reached(key, above), Some(second));
         }
         // Onionbalance derives its key from the identity key: a few minutes away.
-        let another = AesOpeKey::from_secret(&[7; 32]).encrypt(100_000.into());
-        let reached_by_another = reached(&identity, PERIOD, another).unwrap();
+        let another = RevisionKey::from_bytes(zeroize::Zeroizing::new([7; 32])).counter(100_000);
+        let reached_by_another = reached(key, another).unwrap();
         assert!(reached_by_another.abs_diff(100_000) < 20 * 60, "{reached_by_another}");
         // What nobody counts to.
         for revision in [0, u64::from(u32::MAX) * 100, u64::MAX - 1, u64::MAX] {
-            assert_eq!(reached(&identity, PERIOD, revision), None);
+            assert_eq!(reached(key, revision), None);
         }
     }
 }

@@ -166,8 +166,8 @@ impl Wanted {
             }
             outcome = match reader {
                 Reader::Client(pair) => parse(text, Some(pair)),
-                Reader::Publisher(identity, access) => {
-                    match descriptor::reopened(identity, access, self.period, text) {
+                Reader::Publisher(credentials, access) => {
+                    match descriptor::reopened(credentials, access, self.period, text) {
                         Some(text) => parse(&text, None),
                         None => outcome,
                     }

@@ -7,8 +7,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use parking_lot::RwLock;
-use tor_hscrypto::pk::{HsClientDescEncKeypair, HsIdKeypair};
+use tor_hscrypto::pk::HsClientDescEncKeypair;
 
+use super::credentials::Credentials;
 use onionbraid_balancer::onion::{Access, OnionAddress};
 
 /// What reads the descriptors of one address.
@@ -17,7 +18,7 @@ pub(crate) enum Reader {
     /// The key of a client.
     Client(Arc<HsClientDescEncKeypair>),
     /// Their publisher is this process, and they are for these.
-    Publisher(Arc<HsIdKeypair>, Access),
+    Publisher(Arc<Credentials>, Access),
 }
 
 /// The readers of all addresses; those that are missing are for everybody. Cheap to

@@ -40,6 +40,7 @@ use onionbraid_balancer::onion::OnionAddress;
 
 pub use client::{ClientSecret, check_client_secret, read_client_secret};
 pub use ctor::secret_file as ctor_file;
+pub(super) use file::open as open_key_file;
 pub use file::{
     Format, KeyFileError, files_of, read_address, read_secret, read_secret_from, stored_at,
     write_file, write_new,
@@ -94,6 +95,37 @@ pub enum KeyError {
         /// Why.
         #[source]
         cause: KeyFileError,
+    },
+    /// The directory that `identity_bundle` names cannot be used.
+    #[error("the `identity_bundle` of service \"{nickname}\"")]
+    Bundle {
+        /// The service.
+        nickname: HsNickname,
+        /// Why.
+        #[source]
+        cause: KeyFileError,
+    },
+    /// The configuration names both the key and a bundle.
+    #[error(
+        "service \"{nickname}\" has `identity_key` beside `identity_bundle`, which is to do without \
+         that key: take out one of both, and keep the key on another machine"
+    )]
+    KeyBesideBundle {
+        /// The service.
+        nickname: HsNickname,
+    },
+    /// The keystore has another key than the one that the bundle was made with.
+    #[error(
+        "the `identity_bundle` of service \"{nickname}\" is of the address {bundle}, and its key in \
+         the keystore has the address {stored}: take away whichever is not the service's"
+    )]
+    OtherBundle {
+        /// The service.
+        nickname: HsNickname,
+        /// The address of the key in the keystore.
+        stored: OnionAddress,
+        /// The address of the bundle.
+        bundle: OnionAddress,
     },
     /// A new key cannot be made or stored.
     #[error("no key for service \"{nickname}\" can be stored")]
@@ -230,6 +262,11 @@ impl Keys {
                 .map(Some)
                 .map_err(|cause| KeyError::File { nickname: nickname.clone(), cause }),
         }
+    }
+
+    /// Which permissions a key file may have.
+    pub(super) fn mistrust(&self) -> &Mistrust {
+        &self.mistrust
     }
 
     /// The key with which the descriptors of a backend are read.

@@ -2,6 +2,7 @@
 //! again, gives commands out. Every other part is called from here.
 
 mod access;
+mod bundle;
 mod operated;
 mod restart;
 mod state;
@@ -12,6 +13,7 @@ use std::time::Instant;
 use rand::Rng;
 
 use crate::backend::TrackedBackend;
+use crate::bundle::BundlePeriods;
 use crate::command::Command;
 use crate::content::{Content, ContentPolicy, Listed, Live};
 use crate::fact::{BackendId, Fact, NetworkView, Now, ProbeFailure};
@@ -43,6 +45,8 @@ pub struct Balancer {
     access: Access,
     /// What the network directory said last.
     network: Option<NetworkView>,
+    /// For which periods there are keys; `None`: for all.
+    bundle: Option<BundlePeriods>,
     /// Why no origin behind the local instances answers, if so.
     origins_down: Option<String>,
     /// Whether the local instances are about to end.
@@ -71,6 +75,7 @@ impl Balancer {
             choice: ContentPolicy::new(settings.max_points, settings.distinct, settings.publishers),
             access: settings.access,
             network: None,
+            bundle: None,
             origins_down: None,
             withdrawing: false,
             puzzles,
@@ -203,8 +208,12 @@ impl Balancer {
                 for backend in &mut self.backends {
                     backend.network_changed(&view, now, rng);
                 }
-                self.network = Some(view.clone());
-                self.publisher.network_changed(view, now, rng);
+                self.network = Some(view);
+                self.tell_publisher(now, rng);
+            }
+            Fact::Bundle(bundle) => {
+                self.bundle = bundle;
+                self.tell_publisher(now, rng);
             }
             Fact::LocalPoints { backend, points, capabilities } => {
                 if let Some(backend) = self.backend(backend) {
@@ -289,6 +298,7 @@ impl Balancer {
             problems: self.problems().into_iter().flatten().collect(),
             publishers: self.publisher.publishers(),
             clients: self.access.clients(),
+            bundle: self.bundle_status(),
         }
     }
 
@@ -321,12 +331,6 @@ impl Balancer {
             Some((*session, owner.belief().name))
         });
         listed.chain(offered)
-    }
-
-    /// What the operator should know that no backend's state tells, as of the
-    /// last `handle_*`. Each kind of problem has its place.
-    pub fn problems(&self) -> [Option<String>; 3] {
-        [self.probing.problem(), self.publisher.problem().map(str::to_owned), self.closed()]
     }
 
     fn backend(&mut self, id: BackendId) -> Option<&mut TrackedBackend> {

@@ -7,6 +7,7 @@ use std::time::{Instant, SystemTime};
 use serde::{Deserialize, Serialize};
 
 pub use crate::backend_id::BackendId;
+use crate::bundle::BundlePeriods;
 use crate::link::Offered;
 use crate::onion::{Capabilities, Flaw, IntroPoint, Period, RelayId, SessionId};
 use crate::pow::Puzzle;
@@ -26,6 +27,9 @@ pub struct Now {
 pub enum Fact {
     /// The network directory is there, or has changed.
     Network(NetworkView),
+    /// For which periods the publisher has keys; `None`: for all, since it has the
+    /// identity key.
+    Bundle(Option<BundlePeriods>),
     /// A local instance has these introduction points now, all established.
     LocalPoints {
         backend: BackendId,

@@ -37,6 +37,7 @@
 //! | [`change`] | when a change of the points is due to be published |
 //! | [`canary`] | whether HSDirs still hold it, and whether somebody else publishes |
 //! | [`refusals`] | how far an HSDir counts that refuses descriptors |
+//! | [`bundle`] | for how long a publisher without the identity key can publish |
 //! | [`others`] | whose a descriptor is, and what another publisher's is worth |
 //! | [`operator`] | what an operator says of one backend |
 //! | [`link`] | what publishers and backends say to each other over control links |
@@ -60,6 +61,7 @@ pub mod status;
 mod backend;
 mod backend_id;
 mod balancer;
+mod bundle;
 mod canary;
 mod change;
 mod content;
@@ -91,6 +93,7 @@ mod timestamp;
 mod turns;
 
 pub use self::balancer::Balancer;
+pub use self::bundle::{BundlePeriods, Coverage, WARN_FROM};
 pub use self::room::{clients_that_fit, most_points};
 pub use self::settings::{
     BackendPlace, BackendSettings, BalancerSettings, Distinct, Links, Publishers,

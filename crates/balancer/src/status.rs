@@ -28,6 +28,19 @@ pub struct Status {
     pub publishers: Publishers,
     /// How many clients may read the descriptors; `None` if everybody may.
     pub clients: Option<usize>,
+    /// How long the publisher's keys last, where it has none but those of some periods.
+    pub bundle: Option<Bundle>,
+}
+
+/// How long the keys of an `identity_bundle` last.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Bundle {
+    /// Periods that can be published, from the current one on and without a gap; 0:
+    /// nothing is published now.
+    pub periods_left: u64,
+    /// When the last of them ends; where there is none, when the last one ended.
+    pub ends: Option<Timestamp>,
 }
 
 /// What is believed of a backend.
@@ -57,7 +70,7 @@ pub enum ServiceState {
     /// In the current period, HSDirs that clients ask hold the descriptor.
     Published,
     /// No backend is up: the last descriptor is left where it is. Or no client may
-    /// read descriptors: none is published.
+    /// read descriptors, or there are no keys for the current period: none is published.
     Down,
 }
 

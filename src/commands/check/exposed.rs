@@ -94,8 +94,8 @@ impl Exposed<'_> {
     fn of_files(&self, root: &Path) -> Option<&'static str> {
         const STATE: &str =
             "has keys and state of the daemon below it: every client could fetch them";
-        const KEYS: &str = "contains a key, which `identity_key` or `tls` names: every client could \
-                            fetch it";
+        const KEYS: &str = "contains a key, which `identity_key`, `identity_bundle` or `tls` names: \
+                            every client could fetch it";
         let root = resolved(root);
         let state = resolved(&self.config.storage.state_dir);
         let secret = SECRET.map(|name| state.join(name));
@@ -108,7 +108,8 @@ impl Exposed<'_> {
         let holds = |key: &Path| resolved(key).starts_with(&root);
         let rules = services().flat_map(|it| &it.proxy_ports.0);
         let of_tls = rules.flat_map(|rule| rule.target.tls()).map(|files| files.key.as_path());
-        let mut keys = services().filter_map(|it| it.identity_key.as_deref()).chain(of_tls);
+        let named = services().flat_map(|it| [&it.identity_key, &it.identity_bundle]);
+        let mut keys = named.filter_map(|it| it.as_deref()).chain(of_tls);
         if keys.any(holds) {
             return Some(KEYS);
         }

@@ -9,22 +9,16 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use base64ct::{Base64, Base64Unpadded, Encoding as _};
 use tor_cert::{CertEncodeError, CertType, CertifiedKey, Ed25519Cert, EncodedEd25519Cert};
-use tor_hscrypto::Subcredential;
-use tor_hscrypto::pk::HsBlindIdKeypair;
 use tor_llcrypto::pk::keymanip::convert_curve25519_to_ed25519_public;
 use tor_llcrypto::pk::{curve25519, ed25519};
-use tor_netdoc::doc::hsdesc::create_desc_sign_key_cert;
 
+use super::super::period_keys::{LIFETIME, Lock, NotCertified, PeriodKeys};
 use super::layer::{Layer, Sealer};
-use super::period_keys::{Lock, PeriodKeys};
 use onionbraid_balancer::onion::{Access, Capabilities, IntroPoint};
 use onionbraid_balancer::pow::Seed;
 
 /// How long HSDirs may keep a descriptor, in minutes: what C tor and Arti write.
 const LIFETIME_MINUTES: u16 = 180;
-
-/// How long the certificates in a descriptor are valid: what C tor and Arti use.
-const CERTIFICATE_LIFETIME: Duration = Duration::from_hours(54);
 
 /// The middle layer is filled to multiples of so many bytes
 /// (`HS_DESC_SUPERENC_PLAINTEXT_PAD_MULTIPLE`; Arti: 10,240).
@@ -36,8 +30,6 @@ pub(super) const LINE: usize = 64;
 /// What a descriptor says.
 pub(super) struct Document<'a> {
     pub(super) keys: &'a PeriodKeys,
-    pub(super) blinded: &'a HsBlindIdKeypair,
-    pub(super) subcredential: &'a Subcredential,
     pub(super) revision: u64,
     /// From when its certificates count.
     pub(super) as_of: SystemTime,
@@ -59,7 +51,7 @@ pub(super) struct PublishedPuzzle {
 #[derive(Debug, thiserror::Error)]
 pub(super) enum DocumentError {
     #[error("cannot certify a key")]
-    Certificate(#[from] CertEncodeError),
+    Certificate(#[from] NotCertified),
     /// A key or the link specifiers of a point.
     #[error("an introduction point cannot be encoded")]
     Point,
@@ -68,22 +60,15 @@ pub(super) enum DocumentError {
 impl Document<'_> {
     /// The document, encrypted with new salts and signed.
     pub(super) fn text(&self) -> Result<String, DocumentError> {
-        let blinded: &ed25519::ExpandedKeypair = self.blinded.as_ref();
-        let sealer = Sealer {
-            blinded: blinded.public().to_bytes(),
-            subcredential: self.subcredential,
-            revision: self.revision,
-        };
-        let lock = self.keys.lock(self.access, self.subcredential);
+        let sealer = Sealer::new(self.keys, self.revision);
+        let lock = self.keys.lock(self.access);
         let cookie = lock.cookie.as_deref();
         let inner = sealer.seal(&Layer::Inner { cookie }, self.inner()?.as_bytes());
         let middle = sealer.seal(&Layer::Middle, &padded(middle(&lock, &inner)));
 
-        let expiry = UNIX_EPOCH + Duration::from_secs(self.seconds()) + CERTIFICATE_LIFETIME;
         let signing = &self.keys.signing;
-        let certificate =
-            create_desc_sign_key_cert(&signing.verifying_key(), self.blinded, expiry)?;
-        let certificate = object("ED25519 CERT", certificate.as_ref());
+        let moment = UNIX_EPOCH + Duration::from_secs(self.seconds());
+        let certificate = object("ED25519 CERT", &self.keys.certificate(moment)?);
         let revision = self.revision;
         let mut text = format!(
             "hs-descriptor 3\ndescriptor-lifetime {LIFETIME_MINUTES}\n\
@@ -139,8 +124,9 @@ impl Document<'_> {
         // The sign bit is 0, whatever the key (section 2.5.2.2, `enc-key-cert`).
         let converted = convert_curve25519_to_ed25519_public(&service_key, 0);
         let converted = converted.ok_or(DocumentError::Point)?;
-        let session = self.certified(CertType::HS_IP_V_SIGNING, point.session_id.0.into())?;
-        let encryption = self.certified(CertType::HS_IP_CC_SIGNING, (&converted).into())?;
+        let certified = |kind, key| self.certified(kind, key).map_err(NotCertified::from);
+        let session = certified(CertType::HS_IP_V_SIGNING, point.session_id.0.into())?;
+        let encryption = certified(CertType::HS_IP_CC_SIGNING, (&converted).into())?;
         let _ = write!(
             text,
             "introduction-point {}\nonion-key ntor {}\nauth-key\n{}enc-key ntor {}\nenc-key-cert\n{}",
@@ -170,7 +156,7 @@ impl Document<'_> {
         let signing = &self.keys.signing;
         Ed25519Cert::builder()
             .cert_type(kind)
-            .expiration(UNIX_EPOCH + hour + CERTIFICATE_LIFETIME)
+            .expiration(UNIX_EPOCH + hour + LIFETIME)
             .signing_key(signing.verifying_key().into())
             .cert_key(CertifiedKey::Ed25519(key))
             .encode_and_sign(signing)

@@ -8,6 +8,8 @@ use tor_llcrypto::cipher::aes::Aes256Ctr;
 use tor_llcrypto::d::{Sha3_256, Shake256};
 use zeroize::Zeroizing;
 
+use super::super::period_keys::PeriodKeys;
+
 /// The bytes of a salt ...
 const SALT: usize = 16;
 /// ... and of a MAC.
@@ -36,6 +38,13 @@ impl Layer<'_> {
             Self::Middle => b"hsdir-superencrypted-data",
             Self::Inner { .. } => b"hsdir-encrypted-data",
         }
+    }
+}
+
+impl<'a> Sealer<'a> {
+    /// With the keys of this period.
+    pub(super) fn new(keys: &'a PeriodKeys, revision: u64) -> Self {
+        Self { blinded: keys.blinded.into(), subcredential: &keys.subcredential, revision }
     }
 }
 

@@ -6,12 +6,10 @@
 
 use std::fmt::Write as _;
 
-use base64ct::{Base64, Base64Unpadded, Decoder, Encoding as _};
-use tor_hscrypto::Subcredential;
-
+use super::super::period_keys::PeriodKeys;
 use super::document::{LINE, middle, object, padded};
 use super::layer::{Layer, Sealer};
-use super::period_keys::PeriodKeys;
+use base64ct::{Base64, Base64Unpadded, Decoder, Encoding as _};
 use onionbraid_balancer::onion::Access;
 
 /// How the encrypted part of a layer begins and ends.
@@ -23,24 +21,18 @@ impl PeriodKeys {
     /// A descriptor that says the same to everybody as this one says to these clients;
     /// `None` if it was not made with these keys, for these clients. Its signature has
     /// to have been checked.
-    pub(super) fn reopened(
-        &self,
-        text: &str,
-        blinded: [u8; 32],
-        subcredential: &Subcredential,
-        access: &Access,
-    ) -> Option<String> {
-        let lock = self.lock(access, subcredential);
+    pub(super) fn reopened(&self, text: &str, access: &Access) -> Option<String> {
+        let lock = self.lock(access);
         let cookie = lock.cookie.as_deref()?;
         let (head, _) = text.split_once(BEGIN)?;
         let revision = head.lines().find_map(|line| line.strip_prefix("revision-counter "));
         let revision = revision?.parse().ok()?;
-        let sealer = Sealer { blinded, subcredential, revision };
+        let sealer = Sealer::new(self, revision);
         let outer = sealer.open(&Layer::Middle, &message(text)?)?;
         let outer = String::from_utf8(outer).ok()?;
         let inner = sealer.open(&Layer::Inner { cookie: Some(cookie) }, &message(&outer)?)?;
 
-        let open = self.lock(&Access::Everybody, subcredential);
+        let open = self.lock(&Access::Everybody);
         let inner = sealer.seal(&Layer::Inner { cookie: None }, &inner);
         let outer = sealer.seal(&Layer::Middle, &padded(middle(&open, &inner)));
         let mut reopened = format!("{head}{}", object("MESSAGE", &outer));

@@ -112,6 +112,31 @@ pub enum KeyFileError {
         #[source]
         cause: ParseError,
     },
+    /// It holds something else than the keys of a period.
+    #[error("{} holds no keys of a period that can be used: {problem}", path.display())]
+    Period {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        problem: String,
+    },
+    /// A directory without the keys of any period.
+    #[error(
+        "{} has no keys of a period in it: copy there what `onionbraid keys export-periods` wrote",
+        .0.display()
+    )]
+    NoPeriods(PathBuf),
+    /// Keys of several addresses, where those of one are wanted.
+    #[error(
+        "{} and {} hold keys of different addresses: a bundle is for one service",
+        first.display(), other.display()
+    )]
+    Mixed {
+        /// One of them.
+        first: PathBuf,
+        /// Another one.
+        other: PathBuf,
+    },
     /// A public key, where the secret one is needed.
     #[error("{} holds a public key alone: the secret key is needed", .0.display())]
     PublicOnly(PathBuf),
@@ -145,6 +170,13 @@ pub enum KeyFileError {
          reads too"
     )]
     NoSeed,
+}
+
+impl KeyFileError {
+    /// A file that does not hold the keys of a period.
+    pub(in crate::tor) fn period(path: &Path, problem: impl Into<String>) -> Self {
+        Self::Period { path: path.to_owned(), problem: problem.into() }
+    }
 }
 
 /// The formats in which a key can be written to a file.
@@ -292,7 +324,7 @@ fn is_still(opened: &File, path: &Path) -> Result<(), KeyFileError> {
 }
 
 /// Opens a file, and reads all of it.
-pub(super) fn open(file: &Path) -> Result<(File, Zeroizing<Vec<u8>>), KeyFileError> {
+pub(in crate::tor) fn open(file: &Path) -> Result<(File, Zeroizing<Vec<u8>>), KeyFileError> {
     let failed = |cause: io::Error| unreadable(file, cause);
     let opened = File::open(file).map_err(failed)?;
     let bytes = bytes(&opened).map_err(failed)?;

@@ -1,19 +1,21 @@
 //! In place of `verify.rs` in a program without the feature `pow`: the
 //! configuration refuses `enable_pow`, so nothing is ever asked of this.
 
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use tor_cell::relaycell::hs::pow::ProofOfWork;
-use tor_hscrypto::pk::HsIdKeypair;
+use tor_hscrypto::pk::HsIdKey;
 use tor_netdir::NetDir;
 
+use super::super::credentials::Credentials;
 use super::seeds::{Puzzles, Refusal, SeedId, Solved};
 use onionbraid_balancer::link::GivenSeed;
 use onionbraid_balancer::onion::{OnionAddress, Period};
 use onionbraid_balancer::pow::OwnWork;
 
 /// Does no work.
-pub(super) fn solve(_: &Puzzles, _: &HsIdKeypair, _: Period, _: OwnWork) -> Option<ProofOfWork> {
+pub(super) fn solve(_: &Arc<Credentials>, _: Period, _: OwnWork) -> Option<ProofOfWork> {
     None
 }
 
@@ -25,7 +27,7 @@ impl Verifiers {
     /// Accepts no seed.
     pub(crate) fn new(
         _: &Puzzles,
-        _: &HsIdKeypair,
+        _: &HsIdKey,
         _: impl Iterator<Item = (OnionAddress, GivenSeed)>,
         _: &NetDir,
         _: SystemTime,

@@ -1,19 +1,15 @@
 //! The seeds of one address, and what names them.
 //!
-//! They follow from the identity key, the time period and the slot of time. The
-//! key itself is not kept.
+//! They follow from the identity key, the time period and the slot of time, whoever
+//! publishes the address: [`Credentials`] has them.
 
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use tor_hscrypto::pk::HsIdKeypair;
-
-use super::super::derived::{Derivation, named};
+use super::super::credentials::Credentials;
 use onionbraid_balancer::link::GivenSeed;
 use onionbraid_balancer::onion::{OnionAddress, Period};
-use onionbraid_balancer::pow::{Effort, Puzzle, Seed, SeedSchedule, SeedSlot, distinct_seed};
-
-/// Tells these keys from any other that is derived from an identity.
-const SALT: &[u8] = b"onionbraid proof of work v1";
+use onionbraid_balancer::pow::{Effort, Puzzle, Seed, SeedSchedule, SeedSlot};
 
 /// Names a seed: of an address that is published elsewhere, or `None` for our own.
 pub(crate) type SeedId = (Option<OnionAddress>, Period, SeedSlot);
@@ -38,18 +34,16 @@ pub(crate) enum Refusal {
     Wrong,
 }
 
-/// What the seeds of an address follow from.
+/// The seeds of an address, and their times.
 pub(crate) struct Puzzles {
-    secret: Derivation,
+    credentials: Arc<Credentials>,
     schedule: SeedSchedule,
 }
 
 impl Puzzles {
-    /// Those of the address with this identity.
-    pub(crate) fn of(identity: &HsIdKeypair) -> Self {
-        let secret = Derivation::of(identity, SALT);
-        let schedule = SeedSchedule::new(*secret.expanded(&[b"slots"]));
-        Self { secret, schedule }
+    /// Those of the address that is published with these.
+    pub(crate) fn of(credentials: &Arc<Credentials>) -> Self {
+        Self { schedule: credentials.schedule(), credentials: Arc::clone(credentials) }
     }
 
     /// What a descriptor says that is signed now.
@@ -74,24 +68,18 @@ impl Puzzles {
             let expires = self.schedule.expires(slot).duration_since(UNIX_EPOCH);
             expires.map_or(0, |since| since.as_secs())
         };
-        let seed = |(period, slot): (&Period, &SeedSlot)| GivenSeed {
-            period: *period,
-            slot: *slot,
-            seed: self.seed(*period, *slot),
-            expires: expires(*slot),
+        let seed = |(period, slot): (&Period, &SeedSlot)| {
+            let seed = self.seed(*period, *slot)?;
+            Some(GivenSeed { period: *period, slot: *slot, seed, expires: expires(*slot) })
         };
         let all = periods.iter().flat_map(|period| slots.iter().map(move |slot| (period, slot)));
-        all.map(seed).collect()
+        all.filter_map(seed).collect()
     }
 
-    /// The seed of a slot in a time period: public, once it is published.
-    pub(crate) fn seed(&self, period: Period, slot: SeedSlot) -> Seed {
-        let derive = |period: Period, SeedSlot(slot): SeedSlot, attempt: u8| {
-            let [number, length, offset] = named(period);
-            let slot = slot.to_be_bytes();
-            *self.secret.expanded(&[b"seed", &number, &length, &offset, &slot, &[attempt]])
-        };
-        distinct_seed(derive, period, slot)
+    /// The seed of a slot in a time period: public, once it is published. `None` in a
+    /// period for which there are no keys.
+    pub(crate) fn seed(&self, period: Period, slot: SeedSlot) -> Option<Seed> {
+        self.credentials.seed(period, slot)
     }
 }
 
@@ -99,6 +87,7 @@ impl Puzzles {
 mod tests {
     use std::collections::BTreeSet;
 
+    use tor_hscrypto::pk::HsIdKeypair;
     use tor_llcrypto::pk::ed25519;
 
     use super::*;
@@ -106,9 +95,10 @@ mod tests {
     const PERIOD: Period =
         Period { number: 20_000, length_minutes: 1440, offset_seconds: 12 * 3600 };
 
-    fn identity(n: u8) -> HsIdKeypair {
+    fn identity(n: u8) -> Arc<Credentials> {
         let keypair = ed25519::Keypair::from_bytes(&[n; 32]);
-        HsIdKeypair::from(ed25519::ExpandedKeypair::from(&keypair))
+        let keypair = HsIdKeypair::from(ed25519::ExpandedKeypair::from(&keypair));
+        Arc::new(Credentials::of_identity(keypair))
     }
 
     #[test]
@@ -135,7 +125,7 @@ mod tests {
         ];
         let seeds: BTreeSet<Seed> = periods
             .iter()
-            .flat_map(|period| (1..=3).map(|slot| puzzles.seed(*period, SeedSlot(slot))))
+            .flat_map(|period| (1..=3).map(|slot| puzzles.seed(*period, SeedSlot(slot)).unwrap()))
             .collect();
         assert_eq!(seeds.len(), 12);
         assert!(!seeds.contains(&[0; 32]));
@@ -155,7 +145,7 @@ mod tests {
             assert_eq!(slots.contains(&next), puzzles.schedule.begins(next) <= now + GIVEN_BEFORE);
             let given = puzzles.given(&[PERIOD, Period { number: 20_001, ..PERIOD }], &slots);
             assert_eq!(given.len(), 2 * slots.len());
-            assert_eq!(given[0].seed, puzzles.seed(PERIOD, slots[0]));
+            assert_eq!(Some(given[0].seed), puzzles.seed(PERIOD, slots[0]));
             most = most.max(slots.len());
         }
         assert_eq!(most, 3);
@@ -164,7 +154,7 @@ mod tests {
     #[test]
     fn the_derivation_stays_as_it_is() {
         // Publishers of different versions must agree.
-        let seed = Puzzles::of(&identity(1)).seed(PERIOD, SeedSlot(300_000));
+        let seed = Puzzles::of(&identity(1)).seed(PERIOD, SeedSlot(300_000)).unwrap();
         let hex: String = seed.iter().map(|byte| format!("{byte:02x}")).collect();
         assert_eq!(hex, "c840618bb11612a16f4819665eb851fab944e9c34be8e1edbad81f4d77aa193c");
     }

@@ -4,18 +4,17 @@ use std::sync::Arc;
 
 use tokio::task::JoinSet;
 use tor_cell::relaycell::hs::pow::ProofOfWork;
-use tor_hscrypto::pk::HsIdKeypair;
 
+use super::super::credentials::Credentials;
 use super::super::hsdirs::from_arti;
 use super::super::network::Network;
-use super::seeds::Puzzles;
 use super::verify::solve;
 use onionbraid_balancer::pow::OwnWork;
 
-/// Work to do for introductions, as a client of the address with this key.
+/// Work to do for introductions, as a client of the address of these.
 #[derive(Clone)]
 pub(crate) struct Toil {
-    pub(crate) identity: Arc<HsIdKeypair>,
+    pub(crate) credentials: Arc<Credentials>,
     pub(crate) work: OwnWork,
 }
 
@@ -24,9 +23,9 @@ impl Toil {
     /// core, on a thread of its own.
     pub(crate) async fn solution(&self, network: &Network) -> Option<ProofOfWork> {
         let period = from_arti(network.directory().ok()?.hs_time_period());
-        let Self { identity, work } = self.clone();
+        let Self { credentials, work } = self.clone();
         let mut solving = JoinSet::new();
-        solving.spawn_blocking(move || solve(&Puzzles::of(&identity), &identity, period, work));
+        solving.spawn_blocking(move || solve(&credentials, period, work));
         solving.join_next().await?.ok()?
     }
 }

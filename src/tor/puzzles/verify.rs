@@ -4,17 +4,18 @@
 //! is accepted and begins so: those of the slots of now, in the time periods in
 //! which clients may believe to be.
 
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 
 use tor_cell::relaycell::hs::pow::ProofOfWork;
 use tor_cell::relaycell::hs::pow::v1::ProofOfWorkV1;
-use tor_hscrypto::pk::{HsBlindId, HsIdKey, HsIdKeypair};
+use tor_hscrypto::pk::{HsBlindId, HsIdKey};
 use tor_hscrypto::pow::v1::{
     Instance, Nonce, RuntimeOption, Seed, SeedHead, Solution, SolverInput, Verifier,
 };
 use tor_netdir::NetDir;
 
+use super::super::credentials::Credentials;
 use super::super::hsdirs::{from_arti, identity_key, to_arti};
 use super::seeds::{Puzzles, Refusal, SeedId, Solved};
 use crate::clock::now;
@@ -39,7 +40,7 @@ impl Verifiers {
     /// `given` by the publishers of other addresses.
     pub(crate) fn new(
         puzzles: &Puzzles,
-        identity: &HsIdKeypair,
+        key: &HsIdKey,
         given: impl Iterator<Item = (OnionAddress, GivenSeed)>,
         directory: &NetDir,
         now: SystemTime,
@@ -47,7 +48,7 @@ impl Verifiers {
         let current = directory.hs_time_period();
         let periods = [Some(current), current.prev(), current.next()];
         let periods = periods.into_iter().flatten().map(from_arti).collect::<Vec<_>>();
-        let own = Self::of(puzzles, &HsIdKey::from(identity), &periods, &puzzles.accepted(now));
+        let own = Self::of(puzzles, key, &periods, &puzzles.accepted(now));
         own.and_given(given.filter(|(_, seed)| periods.contains(&seed.period)))
     }
 
@@ -78,8 +79,9 @@ impl Verifiers {
             let blinded = key.compute_blinded_key(to_arti(*period));
             let Ok((blinded, _)) = blinded else { continue };
             for slot in slots {
-                let seed = Seed::from(puzzles.seed(*period, *slot));
-                verifiers.add((None, *period, *slot), blinded.id(), seed);
+                if let Some(seed) = puzzles.seed(*period, *slot) {
+                    verifiers.add((None, *period, *slot), blinded.id(), seed.into());
+                }
             }
         }
         verifiers
@@ -113,14 +115,12 @@ impl Verifiers {
 /// Does the work of a client of our own address, in this period; `None` if that takes too
 /// long, or there is no puzzle.
 pub(super) fn solve(
-    puzzles: &Puzzles,
-    identity: &HsIdKeypair,
+    credentials: &Arc<Credentials>,
     period: Period,
     work: OwnWork,
 ) -> Option<ProofOfWork> {
-    let key = HsIdKey::from(identity);
-    let (blinded, _) = key.compute_blinded_key(to_arti(period)).ok()?;
-    let seed = puzzles.seed(period, work.slot);
+    let (blinded, _) = credentials.public_key().compute_blinded_key(to_arti(period)).ok()?;
+    let seed = Puzzles::of(credentials).seed(period, work.slot)?;
     let instance = Instance::new(blinded.id(), Seed::from(seed));
     let effort = at_most(work.effort, can_compile(&instance));
     let mut solver = SolverInput::new(instance, effort.into()).solve(&mut crate::tor::rng());
@@ -155,6 +155,7 @@ fn at_most(wanted: Effort, can_compile: bool) -> Effort {
 
 #[cfg(test)]
 mod tests {
+    use tor_hscrypto::pk::HsIdKeypair;
     use tor_llcrypto::pk::ed25519;
 
     use super::*;
@@ -163,21 +164,22 @@ mod tests {
         Period { number: 20_000, length_minutes: 1440, offset_seconds: 12 * 3600 };
     const SLOTS: [SeedSlot; 3] = [SeedSlot(10), SeedSlot(11), SeedSlot(12)];
 
-    fn identity(n: u8) -> HsIdKeypair {
+    fn identity(n: u8) -> Arc<Credentials> {
         let keypair = ed25519::Keypair::from_bytes(&[n; 32]);
-        HsIdKeypair::from(ed25519::ExpandedKeypair::from(&keypair))
+        let keypair = HsIdKeypair::from(ed25519::ExpandedKeypair::from(&keypair));
+        Arc::new(Credentials::of_identity(keypair))
     }
 
     fn verifiers(n: u8) -> Verifiers {
         let identity = identity(n);
         let periods = [PERIOD, Period { number: 20_001, ..PERIOD }];
-        Verifiers::of(&Puzzles::of(&identity), &HsIdKey::from(&identity), &periods, &SLOTS)
+        Verifiers::of(&Puzzles::of(&identity), &identity.public_key(), &periods, &SLOTS)
     }
 
     /// What a client of the address sends that has done so much work.
     fn solve(n: u8, period: Period, slot: SeedSlot, effort: Effort) -> ProofOfWorkV1 {
         let (identity, work) = (identity(n), OwnWork { slot, effort });
-        match super::solve(&Puzzles::of(&identity), &identity, period, work) {
+        match super::solve(&identity, period, work) {
             Some(ProofOfWork::V1(proof)) => proof,
             other => panic!("{other:?}"),
         }
@@ -186,7 +188,7 @@ mod tests {
     #[test]
     fn solutions_for_an_address_of_another_publisher_are_verified_with_the_seeds_that_it_gave() {
         let (frontend, given) = (identity(2), Puzzles::of(&identity(2)).given(&[PERIOD], &SLOTS));
-        let address = crate::tor::keys::address(&frontend);
+        let address = frontend.address();
         let proof = ProofOfWork::V1(solve(2, PERIOD, SLOTS[1], 2));
         assert_eq!(verifiers(1).check(&proof), Err(Refusal::UnknownSeed));
         let both = verifiers(1).and_given(given.iter().map(|seed| (address, *seed)));
@@ -195,7 +197,7 @@ mod tests {
         let own = ProofOfWork::V1(solve(1, PERIOD, SLOTS[1], 1));
         assert_eq!(both.check(&own).map(|solved| solved.seed), Ok((None, PERIOD, SLOTS[1])));
         // A seed of one address makes nothing of another's right.
-        let other = crate::tor::keys::address(&identity(3));
+        let other = identity(3).address();
         let wrong = verifiers(1).and_given(given.iter().map(|seed| (other, *seed)));
         assert_eq!(wrong.check(&proof), Err(Refusal::Wrong));
     }

@@ -1513,3 +1513,71 @@ fn no_backend_makes_a_descriptor_for_clients_too_long() {
     world.pass(2 * MINUTE);
     assert_eq!(world.newest(), [point(2, 2)]);
 }
+
+/// The periods from this one on, the first of them current.
+fn periods_from(number: u64) -> crate::fact::NetworkView {
+    let mut view = network(number, [1, 2]);
+    view.periods.extend(
+        network(number + 1, [3, 4])
+            .periods
+            .into_iter()
+            .map(|view| PeriodView { current: false, ..view }),
+    );
+    view
+}
+
+#[test]
+fn only_periods_with_keys_are_published_and_the_end_is_announced_and_then_quiet() {
+    let mut world = World::new(1, 0);
+    world.tell(Fact::Bundle(Some((1..=8).map(period).collect())));
+    world.tell(Fact::Network(periods_from(1)));
+    world.local(0, &[1, 2, 3]);
+    assert_eq!(world.state(), ServiceState::Published);
+    assert_eq!(world.uploads.len(), 4);
+    assert_eq!(world.balancer.status().bundle.unwrap().periods_left, 8);
+    assert_eq!(world.balancer.status().problems, [""; 0]);
+    for (number, left) in (2..=8).zip((1..=7).rev()) {
+        world.tell(Fact::Network(periods_from(number)));
+        world.pass(10 * MINUTE);
+        let status = world.balancer.status();
+        assert_eq!(status.bundle.unwrap().periods_left, left);
+        assert!(status.problems.iter().any(|it| it.contains("identity_bundle")), "{left}");
+        assert_eq!(world.state(), ServiceState::Published, "{left}");
+    }
+    assert!(world.uploads.iter().all(|(_, it)| it.period.number <= 8));
+    // It is over: nothing is published, asked for or retried, for a whole day.
+    world.tell(Fact::Network(periods_from(9)));
+    let uploads = world.uploads.len();
+    world.pass(24 * 60 * MINUTE);
+    assert_eq!(world.uploads.len(), uploads);
+    assert_eq!(world.state(), ServiceState::Down);
+    let problems = world.balancer.status().problems;
+    assert!(problems[0].contains("nothing is published any more"), "{problems:?}");
+    // Others come, without a restart.
+    world.tell(Fact::Bundle(Some((9..=30).map(period).collect())));
+    world.pass(10 * MINUTE);
+    assert_eq!(world.state(), ServiceState::Published);
+    assert_eq!(world.balancer.status().problems, [""; 0]);
+    // And with the identity key nothing is counted.
+    world.tell(Fact::Bundle(None));
+    assert_eq!(world.balancer.status().bundle, None);
+}
+
+#[test]
+fn a_period_without_keys_is_left_alone_while_others_are_published() {
+    let mut world = World::new(1, 0);
+    world.tell(Fact::Bundle(Some([2, 4].into_iter().map(period).collect())));
+    world.tell(Fact::Network(periods_from(1)));
+    world.local(0, &[1, 2, 3]);
+    // The next one has keys, and clients do not look there yet.
+    assert!(!world.uploads.is_empty());
+    assert!(world.uploads.iter().all(|(_, it)| it.period.number == 2));
+    assert_eq!(world.state(), ServiceState::Down);
+    world.tell(Fact::Network(periods_from(2)));
+    world.pass(10 * MINUTE);
+    assert_eq!(world.state(), ServiceState::Published);
+    world.tell(Fact::Network(periods_from(3)));
+    world.pass(10 * MINUTE);
+    assert_eq!(world.state(), ServiceState::Down);
+    assert!(world.uploads.iter().all(|(_, it)| it.period.number != 3));
+}

@@ -3,27 +3,37 @@
 //!
 //! C tor makes these at the beginning of a period and keeps them in memory. Ours
 //! follow from the identity key: HSDirs see neither a restart nor that there are
-//! several publishers.
+//! several publishers. Nothing of it leads back to the identity key but the blinded
+//! key, which a publisher with a bundle does not have.
+
+mod certificates;
+mod revision;
+
+use std::time::SystemTime;
 
 use cipher::{KeyIvInit as _, StreamCipher as _};
 use digest::{ExtendableOutput as _, Update as _, XofReader as _};
 use sha2::{Digest as _, Sha256};
 use tor_hscrypto::Subcredential;
-use tor_hscrypto::pk::HsIdKeypair;
+use tor_hscrypto::pk::{HsBlindId, HsIdKeypair};
 use tor_llcrypto::cipher::aes::Aes256Ctr;
 use tor_llcrypto::d::Shake256;
+use tor_llcrypto::pk::keymanip::BlindingError;
 use tor_llcrypto::pk::{curve25519, ed25519};
 use zeroize::Zeroizing;
 
-use super::super::derived::{Derivation, named};
+use super::derived::{Derivation, named};
+use super::hsdirs::to_arti;
+pub(super) use certificates::{Certificates, LENGTH, LIFETIME, Made, NotCertified};
 use onionbraid_balancer::onion::{Access, IntroPoint, Period};
+pub(super) use revision::RevisionKey;
 
 /// Tells these keys from any other that is derived from an identity.
 const SALT: &[u8] = b"onionbraid descriptor keys v1";
 
 /// C tor fills the list of authorized clients to multiples of so many
 /// (`HS_DESC_AUTH_CLIENT_MULTIPLE`).
-const CLIENTS_STEP: usize = 16;
+pub(super) const CLIENTS_STEP: usize = 16;
 
 /// An `auth-client` line (rend-spec-v3, section 2.5.1.2).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,14 +45,23 @@ pub(super) struct AuthClient {
 
 /// The keys of one address in one period.
 pub(super) struct PeriodKeys {
+    pub(super) period: Period,
+    /// Under which name HSDirs store the descriptor.
+    pub(super) blinded: HsBlindId,
+    /// The key to its encryption.
+    pub(super) subcredential: Subcredential,
     /// Signs the descriptors and what is certified in them.
     pub(super) signing: ed25519::Keypair,
+    /// Vouches for that key.
+    pub(super) certificates: Certificates,
+    /// Counts the descriptors.
+    pub(super) revision: RevisionKey,
     /// Decides the order of points and clients.
-    order: Zeroizing<[u8; 32]>,
+    pub(super) order: Zeroizing<[u8; 32]>,
     /// What the middle layer says where everybody may read the inner one.
-    open: Lock,
+    pub(super) open: Lock,
     /// From which it follows where only clients may.
-    restricted: Derivation,
+    pub(super) restricted: Derivation,
 }
 
 /// What the middle layer says of who may read the inner one.
@@ -72,7 +91,8 @@ impl Secrets {
 
 impl PeriodKeys {
     /// Those of the address with this identity.
-    pub(super) fn new(identity: &HsIdKeypair, period: Period) -> Self {
+    pub(super) fn new(identity: &HsIdKeypair, period: Period) -> Result<Self, BlindingError> {
+        let (public, blinded, subcredential) = identity.compute_blinded_key(to_arti(period))?;
         let secrets = Secrets { derivation: Derivation::of(identity, SALT), period: named(period) };
         let ephemeral = curve25519::StaticSecret::from(*secrets.expanded(b"ephemeral key", 0));
         let decoy = |n| AuthClient {
@@ -82,6 +102,11 @@ impl PeriodKeys {
         };
         let lines = (0_u64..).take(CLIENTS_STEP).map(decoy).collect();
         let mut keys = Self {
+            period,
+            blinded: public.id(),
+            subcredential,
+            revision: RevisionKey::of(&blinded),
+            certificates: Certificates::Key(blinded),
             signing: ed25519::Keypair::from_bytes(&secrets.expanded(b"signing key", 0)),
             order: secrets.expanded(b"order", 0),
             open: Lock { ephemeral: (&ephemeral).into(), lines, cookie: None },
@@ -90,7 +115,12 @@ impl PeriodKeys {
         let mut lines = std::mem::take(&mut keys.open.lines);
         lines.sort_by_cached_key(|client| keys.place(&client.id));
         keys.open.lines = lines;
-        keys
+        Ok(keys)
+    }
+
+    /// The certificate for a descriptor of this moment.
+    pub(super) fn certificate(&self, moment: SystemTime) -> Result<Vec<u8>, NotCertified> {
+        self.certificates.at(&self.signing, moment)
     }
 
     /// The points in the order in which descriptors list them: an arbitrary one
@@ -109,7 +139,7 @@ impl PeriodKeys {
     /// Every key of it is another one for every other list of clients. Who was on
     /// the list before knows the cookie of then; and of two cookies encrypted with
     /// one key and one IV, who knows one knows the other.
-    pub(super) fn lock(&self, access: &Access, subcredential: &Subcredential) -> Lock {
+    pub(super) fn lock(&self, access: &Access) -> Lock {
         let clients = match access {
             Access::Everybody => return self.open.clone(),
             Access::Clients(clients) => clients,
@@ -132,7 +162,7 @@ impl PeriodKeys {
         for (line, client) in lines.iter_mut().zip(clients) {
             let client = curve25519::PublicKey::from(*client.as_bytes());
             let shared = ephemeral.diffie_hellman(&client);
-            *line = authorized(&shared, line.iv, &cookie, subcredential);
+            *line = authorized(&shared, line.iv, &cookie, &self.subcredential);
         }
         lines.sort_by_cached_key(|client| self.place(&client.id));
         Lock { ephemeral: (&ephemeral).into(), lines, cookie: Some(cookie) }
@@ -175,9 +205,9 @@ mod tests {
         let keypair = ed25519::Keypair::from_bytes(&[7; 32]);
         let identity = HsIdKeypair::from(ed25519::ExpandedKeypair::from(&keypair));
         let period = Period { number: 20_000, length_minutes: 1440, offset_seconds: 43_200 };
-        let keys = PeriodKeys::new(&identity, period);
+        let keys = PeriodKeys::new(&identity, period).unwrap();
         let begins = |bytes: &[u8]| u32::from_be_bytes(*bytes.first_chunk().unwrap());
-        let lock = keys.lock(&Access::Everybody, &[1; 32].into());
+        let lock = keys.lock(&Access::Everybody);
         assert_eq!(
             [
                 begins(keys.signing.verifying_key().as_bytes()),
@@ -194,11 +224,10 @@ mod tests {
         let keypair = ed25519::Keypair::from_bytes(&[7; 32]);
         let identity = HsIdKeypair::from(ed25519::ExpandedKeypair::from(&keypair));
         let period = Period { number: 20_000, length_minutes: 1440, offset_seconds: 43_200 };
-        let keys = PeriodKeys::new(&identity, period);
-        let subcredential = [1; 32].into();
+        let keys = PeriodKeys::new(&identity, period).unwrap();
         let lock = |clients: &[u8]| {
             let clients = clients.iter().map(|n| ClientKey::new([*n; 32]).unwrap());
-            keys.lock(&Access::Clients(clients.collect()), &subcredential)
+            keys.lock(&Access::Clients(clients.collect()))
         };
         let (before, after, same) = (lock(&[2, 3]), lock(&[3]), lock(&[3]));
         assert_eq!(after.lines, same.lines, "publishers of one key agree");
@@ -207,7 +236,7 @@ mod tests {
         for line in &before.lines {
             assert!(!after.lines.iter().any(|it| it.id == line.id || it.iv == line.iv));
         }
-        let open = keys.lock(&Access::Everybody, &subcredential);
+        let open = keys.lock(&Access::Everybody);
         assert!(open.cookie.is_none());
         assert_ne!(open.ephemeral.as_bytes(), before.ephemeral.as_bytes());
     }

@@ -1,0 +1,373 @@
+//! A directory with the keys of some periods, one file each: what a publisher needs
+//! whose identity key is kept offline (rend-spec-v3, section 1.7).
+//!
+//! Reads and writes the directories that the operator names; `file` says what is in
+//! one file. For how long the keys last, `onionbraid_balancer::BundlePeriods` says.
+
+mod file;
+
+use std::collections::BTreeMap;
+use std::fs::DirBuilder;
+use std::io;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use fs_mistrust::Mistrust;
+use tor_hscrypto::pk::{HsIdKey, HsIdKeypair};
+
+use super::hsdirs::identity_key;
+use super::keys::{KeyFileError, SECRET_MODE, check_opened, open_key_file, write_file};
+use super::period_keys::PeriodKeys;
+use super::wiped;
+pub(crate) use file::is_possible;
+use file::{PeriodFile, PeriodSeeds};
+use onionbraid_balancer::onion::{OnionAddress, Period};
+use onionbraid_balancer::pow::{Seed, SeedSchedule, SeedSlot};
+
+/// What the name of a file with the keys of a period ends with.
+const EXTENSION: &str = "period";
+
+/// The most files of a bundle: those of a year, and those of the year before that
+/// nobody has cleared away.
+const MOST_FILES: usize = 1000;
+
+/// The most periods that are exported at a time.
+pub const MOST_PERIODS: u16 = 366;
+
+/// The keys of some periods of one address.
+pub struct Bundle {
+    address: OnionAddress,
+    public: HsIdKey,
+    schedule: SeedSchedule,
+    periods: BTreeMap<Period, (Arc<PeriodKeys>, PeriodSeeds)>,
+}
+
+/// The files with the keys of periods in a directory, by their names.
+///
+/// # Errors
+///
+/// If it cannot be read, or if there are too many.
+pub fn files(directory: &Path) -> Result<Vec<PathBuf>, KeyFileError> {
+    let failed = |cause: io::Error| match cause.kind() {
+        io::ErrorKind::NotFound => KeyFileError::Missing(directory.to_owned()),
+        _ => KeyFileError::Read { path: directory.to_owned(), cause: Arc::new(cause) },
+    };
+    let mut files = Vec::new();
+    for entry in directory.read_dir().map_err(failed)? {
+        let path = entry.map_err(failed)?.path();
+        if path.extension().is_some_and(|extension| extension == EXTENSION) {
+            files.push(path);
+        }
+        if files.len() > MOST_FILES {
+            let more = format!("it has more than {MOST_FILES} files of periods");
+            return Err(failed(io::Error::other(more)));
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
+impl Bundle {
+    /// Reads all files of a directory.
+    ///
+    /// # Errors
+    ///
+    /// If there is none, if one cannot be used, or if they are of several addresses.
+    pub fn read(directory: &Path, mistrust: &Mistrust) -> Result<Self, KeyFileError> {
+        let mut bundle: Option<(Self, PathBuf)> = None;
+        for path in files(directory)? {
+            let read = wiped(|| read_file(&path, mistrust).map(Box::new))?;
+            let PeriodFile { address, times, keys, seeds } = *read;
+            let (bundle, first) = match &mut bundle {
+                Some(begun) => begun,
+                None => {
+                    let problem = || KeyFileError::period(&path, "its address is no key");
+                    let public = identity_key(&address).ok_or_else(problem)?;
+                    let schedule = SeedSchedule::new(*times);
+                    let begun = Self { address, public, schedule, periods: BTreeMap::new() };
+                    bundle.insert((begun, path.clone()))
+                }
+            };
+            if bundle.address != address {
+                return Err(KeyFileError::Mixed { first: first.clone(), other: path });
+            }
+            bundle.periods.insert(keys.period, (Arc::new(keys), seeds));
+        }
+        let bundle = bundle.map(|(bundle, _)| bundle);
+        bundle.ok_or_else(|| KeyFileError::NoPeriods(directory.to_owned()))
+    }
+
+    /// Whose keys they are.
+    pub fn address(&self) -> OnionAddress {
+        self.address
+    }
+
+    /// For which periods.
+    pub fn periods(&self) -> Vec<Period> {
+        self.periods.keys().copied().collect()
+    }
+
+    pub(super) fn public_key(&self) -> HsIdKey {
+        self.public.clone()
+    }
+
+    pub(super) fn schedule(&self) -> SeedSchedule {
+        self.schedule.clone()
+    }
+
+    pub(super) fn keys(&self, period: Period) -> Option<Arc<PeriodKeys>> {
+        self.periods.get(&period).map(|(keys, _)| Arc::clone(keys))
+    }
+
+    pub(super) fn seed(&self, period: Period, slot: SeedSlot) -> Option<Seed> {
+        self.periods.get(&period)?.1.get(slot)
+    }
+}
+
+fn read_file(path: &Path, mistrust: &Mistrust) -> Result<PeriodFile, KeyFileError> {
+    let (opened, bytes) = open_key_file(path)?;
+    check_opened(&opened, path, mistrust)?;
+    PeriodFile::decode(&bytes).map_err(|problem| KeyFileError::period(path, problem))
+}
+
+/// Writes the keys of these periods to a directory, which is made where it is missing
+/// (mode 0700), one file each (mode 0600).
+///
+/// # Errors
+///
+/// If one of the files is there already, or cannot be written; then none is left that
+/// was written here.
+pub fn export(
+    identity: &HsIdKeypair,
+    periods: &[Period],
+    directory: &Path,
+) -> Result<(), KeyFileError> {
+    let path = |period: &Period| {
+        let Period { number, length_minutes, offset_seconds } = period;
+        directory.join(format!("{number}-{length_minutes}-{offset_seconds}.{EXTENSION}"))
+    };
+    if let Some(there) = periods.iter().map(path).find(|path| path.symlink_metadata().is_ok()) {
+        return Err(KeyFileError::Exists(there));
+    }
+    let failed = |cause| KeyFileError::Write { path: directory.to_owned(), cause: Arc::new(cause) };
+    let made = match DirBuilder::new().mode(0o700).create(directory) {
+        Ok(()) => true,
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => false,
+        Err(error) => return Err(failed(error)),
+    };
+    let mut written = Vec::new();
+    let outcome = periods.iter().try_for_each(|period| {
+        let path = path(period);
+        let file = PeriodFile::of(identity, *period);
+        let file = file.map_err(|problem| KeyFileError::period(&path, problem))?;
+        write_file(&path, &file.encode(), SECRET_MODE, None)?;
+        written.push(path);
+        Ok(())
+    });
+    if outcome.is_err() {
+        // Made here, a moment ago. The first error is the one to tell.
+        for path in written {
+            let _ = std::fs::remove_file(path);
+        }
+        if made {
+            let _ = std::fs::remove_dir(directory);
+        }
+    }
+    outcome
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::Permissions;
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use sha2::Digest as _;
+    use tor_hscrypto::pk::HsBlindIdKeypair;
+    use tor_llcrypto::pk::ed25519;
+
+    use super::super::credentials::Credentials;
+    use super::super::hsdirs::to_arti;
+    use super::*;
+
+    const PERIOD: Period = Period { number: 20_000, length_minutes: 1440, offset_seconds: 43_200 };
+
+    fn identity(n: u8) -> HsIdKeypair {
+        let keypair = ed25519::Keypair::from_bytes(&[n; 32]);
+        HsIdKeypair::from(ed25519::ExpandedKeypair::from(&keypair))
+    }
+
+    fn periods(count: u64) -> Vec<Period> {
+        (0..count).map(|n| Period { number: PERIOD.number + n, ..PERIOD }).collect()
+    }
+
+    fn mistrust() -> Mistrust {
+        let directory = std::env::temp_dir();
+        Mistrust::builder().ignore_prefix(directory).build().unwrap()
+    }
+
+    fn read(directory: &Path) -> Result<Bundle, KeyFileError> {
+        Bundle::read(directory, &mistrust())
+    }
+
+    fn mode(path: &Path) -> u32 {
+        path.metadata().unwrap().permissions().mode() & 0o777
+    }
+
+    #[test]
+    fn what_is_published_with_a_bundle_is_what_the_identity_key_publishes() {
+        let dir = tempfile::tempdir().unwrap();
+        let out = dir.path().join("bundle");
+        export(&identity(7), &periods(2), &out).unwrap();
+        assert_eq!(mode(&out), 0o700);
+        assert!(files(&out).unwrap().iter().all(|file| mode(file) == 0o600));
+        let bundle = Credentials::of_bundle(read(&out).unwrap());
+        let whole = Credentials::of_identity(identity(7));
+        assert_eq!(bundle.address(), whole.address());
+        assert_eq!(bundle.periods().unwrap(), periods(2));
+        for period in periods(2) {
+            let [ours, theirs] = [&bundle, &whole].map(|it| it.period(period).unwrap());
+            assert_eq!(ours.blinded, theirs.blinded);
+            assert_eq!(ours.subcredential.as_ref(), theirs.subcredential.as_ref());
+            assert_eq!(ours.signing.as_bytes(), theirs.signing.as_bytes());
+            assert_eq!(*ours.order, *theirs.order);
+            assert_eq!(ours.open.lines, theirs.open.lines);
+            assert_eq!(ours.open.ephemeral.as_bytes(), theirs.open.ephemeral.as_bytes());
+            assert_eq!(ours.restricted.secret(), theirs.restricted.secret());
+            assert_eq!(ours.revision.counter(50_000), theirs.revision.counter(50_000));
+            for hours in [0, 12, 24, 47] {
+                let moment = period.begins() - period.part(2);
+                let moment = moment + std::time::Duration::from_secs(hours * 3600 + 77);
+                assert_eq!(ours.certificate(moment).unwrap(), theirs.certificate(moment).unwrap());
+                let slots = whole.schedule().accepted(moment);
+                assert_eq!(bundle.schedule().accepted(moment), slots);
+                for slot in slots {
+                    let seed = bundle.seed(period, slot);
+                    assert!(seed.is_some());
+                    assert_eq!(seed, whole.seed(period, slot));
+                }
+            }
+        }
+        let after = periods(3).pop().unwrap();
+        assert!(bundle.period(after).is_err());
+        assert_eq!(bundle.seed(after, SeedSlot(300_000)), None);
+    }
+
+    /// The blinded keys of the periods in and around a bundle.
+    fn blinded(identity: &HsIdKeypair) -> Vec<HsBlindIdKeypair> {
+        let periods = (0..5).map(|n| Period { number: PERIOD.number - 2 + n, ..PERIOD });
+        periods.map(|it| identity.compute_blinded_key(to_arti(it)).unwrap().1).collect()
+    }
+
+    #[test]
+    fn neither_the_identity_nor_a_blinded_secret_key_is_in_a_bundle() {
+        let dir = tempfile::tempdir().unwrap();
+        let out = dir.path().join("bundle");
+        let identity = identity(7);
+        export(&identity, &[PERIOD], &out).unwrap();
+        let [file] = &files(&out).unwrap()[..] else { panic!("one file") };
+        let bytes = std::fs::read(file).unwrap();
+
+        let mut secrets = vec![[7; 32]];
+        let mut public = Vec::new();
+        let blinded = blinded(&identity);
+        let whole: &ed25519::ExpandedKeypair = identity.as_ref();
+        for key in blinded.iter().map(AsRef::as_ref).chain([whole]) {
+            let secret = key.to_secret_key_bytes();
+            secrets.extend([*secret.first_chunk().unwrap(), *secret.last_chunk().unwrap()]);
+            public.push(*key.public().as_bytes());
+        }
+        let windows = || bytes.windows(32).map(|it| <[u8; 32]>::try_from(it).unwrap());
+        for window in windows() {
+            let reversed = {
+                let mut it = window;
+                it.reverse();
+                it
+            };
+            assert!(!secrets.contains(&window) && !secrets.contains(&reversed));
+        }
+        // The algebra: no 32 bytes are a scalar of one of these keys, or a seed of one.
+        // Whoever had a blinded one would divide it by what everybody can compute, so
+        // that is one of these, too: it is enough that there is none.
+        let is_one = |secret: [u8; 32]| {
+            let mut expanded = [0; 64];
+            expanded[..32].copy_from_slice(&secret);
+            let scalar = ed25519::ExpandedKeypair::from_secret_key_bytes(expanded);
+            let scalar = scalar.map(|key| *key.public().as_bytes());
+            let seed = *ed25519::Keypair::from_bytes(&secret).verifying_key().as_bytes();
+            scalar.is_some_and(|key| public.contains(&key)) || public.contains(&seed)
+        };
+        // The test can see one.
+        assert!(secrets.iter().filter(|it| is_one(**it)).count() > blinded.len());
+        assert!(!windows().any(is_one));
+    }
+
+    #[test]
+    fn what_is_there_is_never_overwritten_and_what_fails_leaves_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let out = dir.path().join("bundle");
+        export(&identity(7), &periods(1), &out).unwrap();
+        let before = std::fs::read(&files(&out).unwrap()[0]).unwrap();
+        let again = export(&identity(8), &periods(3), &out);
+        assert!(matches!(again, Err(KeyFileError::Exists(_))));
+        assert_eq!(files(&out).unwrap().len(), 1);
+        assert_eq!(std::fs::read(&files(&out).unwrap()[0]).unwrap(), before);
+        // More of the same go beside them.
+        export(&identity(7), &periods(3)[1..], &out).unwrap();
+        assert_eq!(read(&out).unwrap().periods(), periods(3));
+        let missing = dir.path().join("missing/bundle");
+        assert!(matches!(
+            export(&identity(7), &periods(1), &missing),
+            Err(KeyFileError::Write { .. })
+        ));
+    }
+
+    #[test]
+    fn a_bundle_is_of_one_address_private_and_whole() {
+        let dir = tempfile::tempdir().unwrap();
+        let out = dir.path().join("bundle");
+        assert!(matches!(read(&out), Err(KeyFileError::Missing(_))));
+        std::fs::create_dir(&out).unwrap();
+        std::fs::write(out.join("notes.txt"), "no keys").unwrap();
+        assert!(matches!(read(&out), Err(KeyFileError::NoPeriods(_))));
+        export(&identity(7), &periods(1), &out).unwrap();
+        let file = files(&out).unwrap().remove(0);
+
+        std::fs::set_permissions(&file, Permissions::from_mode(0o644)).unwrap();
+        std::fs::set_permissions(&out, Permissions::from_mode(0o755)).unwrap();
+        std::fs::set_permissions(dir.path(), Permissions::from_mode(0o755)).unwrap();
+        let refused = read(&out).map(|bundle| bundle.periods());
+        assert!(matches!(refused, Err(KeyFileError::Permissions { .. })), "{refused:?}");
+        std::fs::set_permissions(&file, Permissions::from_mode(0o600)).unwrap();
+        read(&out).unwrap();
+
+        export(&identity(8), &periods(2)[1..], &out).unwrap();
+        assert!(matches!(read(&out), Err(KeyFileError::Mixed { .. })));
+        std::fs::remove_file(files(&out).unwrap().remove(1)).unwrap();
+
+        let good = std::fs::read(&file).unwrap();
+        let mut wrong =
+            vec![Vec::new(), good[..good.len() - 1].to_vec(), [&good[..], b"x"].concat()];
+        // Every part of it, and the bytes of the address and the period.
+        for at in (0..good.len()).step_by(97).chain(28..76) {
+            let mut bad = good.clone();
+            bad[at] ^= 1;
+            wrong.push(bad);
+        }
+        // The same by somebody who knows how to make the digest: another address, period
+        // or signing key, and another certificate at the end.
+        for at in (28..108).chain([good.len() - 33]) {
+            let mut bad = good.clone();
+            bad[at] ^= 1;
+            let body = bad.len() - 32;
+            let digest = sha2::Sha256::digest(&bad[..body]);
+            bad[body..].copy_from_slice(&digest);
+            wrong.push(bad);
+        }
+        for bad in wrong {
+            std::fs::write(&file, bad).unwrap();
+            let refused = read(&out).map(|bundle| bundle.periods());
+            assert!(matches!(refused, Err(KeyFileError::Period { .. })), "{refused:?}");
+        }
+    }
+}

@@ -1,0 +1,139 @@
+//! `onionbraid keys export-periods`, and what `check` says of a bundle.
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+
+use super::{onionbraid, stderr, stdout, write};
+
+const SAFE: &str = "\
+[onion_services.shop]
+proxy_ports = [[80, \"http://127.0.0.1:8080\"]]
+[storage]
+state_dir = \"safe\"
+[storage.permissions]
+dangerously_trust_everyone = true
+";
+
+fn publisher(keys: &str) -> String {
+    SAFE.replace("\"safe\"", "\"state\"").replacen(
+        "proxy_ports",
+        &format!("{keys}\nproxy_ports"),
+        1,
+    )
+}
+
+/// A machine with a key; its address.
+fn safe(dir: &Path) -> String {
+    write(dir, "safe.toml", SAFE);
+    stdout(&onionbraid(dir, &["keys", "generate", "shop", "-c", "safe.toml"])).trim().to_owned()
+}
+
+fn export(dir: &Path, more: &[&str]) -> std::process::Output {
+    let command = ["keys", "export-periods", "shop", "-c", "safe.toml"];
+    onionbraid(dir, &[&command, more].concat())
+}
+
+fn check(dir: &Path, keys: &str) -> (Option<i32>, String) {
+    write(dir, "arti.toml", &publisher(keys));
+    let checked = onionbraid(dir, &["check", "-c", "arti.toml"]);
+    (checked.status.code(), stdout(&checked) + &stderr(&checked))
+}
+
+const BUNDLE: &str = "identity_bundle = \"bundle\"";
+
+#[test]
+fn a_bundle_takes_the_place_of_the_key_and_check_says_for_how_long() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    let address = safe(dir);
+    let exported = export(dir, &["--count", "3", "--out", "bundle"]);
+    assert!(exported.status.success(), "{}", stderr(&exported));
+    assert_eq!(stdout(&exported).trim(), address);
+    let files: Vec<_> = dir.join("bundle").read_dir().unwrap().map(Result::unwrap).collect();
+    assert_eq!(files.len(), 3);
+    for file in &files {
+        assert_eq!(file.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+    }
+    let (code, said) = check(dir, BUNDLE);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains(&address) && said.contains("keys of 3 time periods"), "{said}");
+    // The few that are left are told of.
+    assert!(said.contains("warning: service \"shop\": identity_bundle: keys for"), "{said}");
+    let of = onionbraid(dir, &["keys", "address", "shop", "-c", "arti.toml"]);
+    assert_eq!(stdout(&of).trim(), address);
+
+    for command in [
+        &["keys", "export", "shop", "--out", "copy"][..],
+        &["keys", "export-periods", "shop", "--count", "1", "--out", "copy"],
+        &["certificate", "request", "shop", "--nonce", "AAAAAAAAAAAAAAAAAAAAAA"],
+    ] {
+        let refused = onionbraid(dir, &[command, &["-c", "arti.toml"]].concat());
+        assert_eq!(refused.status.code(), Some(77), "{command:?}: {}", stderr(&refused));
+        assert!(stderr(&refused).contains("identity key"), "{}", stderr(&refused));
+    }
+    assert!(!dir.join("copy").exists());
+    let again = export(dir, &["--count", "5", "--out", "bundle"]);
+    assert!(!again.status.success() && stderr(&again).contains("exists already"));
+    for bad in ["0", "367"] {
+        assert_eq!(export(dir, &["--count", bad, "--out", "none"]).status.code(), Some(2));
+    }
+    assert!(export(dir, &["--count", "366", "--out", "year"]).status.success());
+    assert_eq!(dir.join("year").read_dir().unwrap().count(), 366);
+}
+
+#[test]
+fn bundles_that_are_over_to_come_foreign_or_mixed_are_told_apart() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    safe(dir);
+    let made = |out: &str, from: &str| {
+        let made = export(dir, &["--count", "2", "--out", out, "--from", from]);
+        assert!(made.status.success(), "{}", stderr(&made));
+        format!("identity_bundle = \"{out}\"")
+    };
+    let (code, said) = check(dir, &made("over", "2020-01-01"));
+    assert_eq!(code, Some(77), "{said}");
+    assert!(said.contains("the last time period with keys ended at 2020-01-0"), "{said}");
+    let (code, said) = check(dir, &made("coming", "2090-01-01T13:00:00Z"));
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("begins at 2090-01-01T12:00:00Z"), "{said}");
+    let gap = made("gap", "2020-01-01");
+    made("gap", "2090-01-01");
+    let (code, said) = check(dir, &gap);
+    assert_eq!(code, Some(77), "{said}");
+    assert!(said.contains("no keys for the current time period"), "{said}");
+
+    let (code, said) = check(dir, "identity_bundle = \"missing\"");
+    assert_eq!(code, Some(78), "{said}");
+    std::fs::create_dir(dir.join("empty")).unwrap();
+    let (code, said) = check(dir, "identity_bundle = \"empty\"");
+    assert_eq!(code, Some(77), "{said}");
+    assert!(said.contains("has no keys of a period in it"), "{said}");
+    write(&dir.join("coming"), "x.period", "damaged");
+    let (code, said) = check(dir, "identity_bundle = \"coming\"");
+    assert_eq!(code, Some(77), "{said}");
+    assert!(said.contains("holds no keys of a period"), "{said}");
+
+    // Both the key and a bundle.
+    let (code, said) = check(dir, "identity_key = \"safe\"\nidentity_bundle = \"gap\"");
+    assert_eq!(code, Some(77), "{said}");
+    assert!(said.contains("identity_bundle"), "{said}");
+    let other = onionbraid(dir, &["keys", "generate", "shop", "-c", "other.toml"]);
+    assert!(!other.status.success());
+    write(dir, "other.toml", &publisher(""));
+    assert!(onionbraid(dir, &["keys", "generate", "shop", "-c", "other.toml"]).status.success());
+    assert!(export(dir, &["--count", "9", "--out", "bundle"]).status.success());
+    let (code, said) = check(dir, BUNDLE);
+    assert_eq!(code, Some(77), "{said}");
+    assert!(said.contains("its key in the keystore has the address"), "{said}");
+    std::fs::remove_dir_all(dir.join("state/keystore")).unwrap();
+    let (code, said) = check(dir, BUNDLE);
+    assert_eq!(code, Some(0), "{said}");
+    std::fs::rename(dir.join("safe/keystore"), dir.join("state/keystore")).unwrap();
+    let (code, said) = check(dir, BUNDLE);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(
+        said.contains("the bundle protects it only if the key is on another machine"),
+        "{said}"
+    );
+}
