@@ -8,10 +8,15 @@
 set -euo pipefail
 
 package=$(realpath "${1:?usage: test-rpm.sh PACKAGE.rpm}")
+# What is mounted is so for this alone, and for no longer.
+[ -n "${ONIONBRAID_UNSHARED:-}" ] || ONIONBRAID_UNSHARED=1 exec unshare --mount -- "$0" "$@"
 work=$(mktemp -d)
 chmod 755 "$work"
-trap 'rm -rf "$work"' EXIT
 root="$work/root"
+unmount() {
+    while umount "$root/proc" 2>/dev/null; do :; done
+}
+trap 'unmount; rm -rf --one-file-system "$work"' EXIT
 
 fail() {
     echo "test-rpm: $1" >&2
@@ -29,6 +34,8 @@ rpm -qp --nosignature --configfiles "$package" | grep -qx /etc/onionbraid/arti.t
 
 debootstrap --variant=minbase bookworm "$root" >"$work/debootstrap.log" 2>&1 ||
     fail "debootstrap: $(tail -1 "$work/debootstrap.log")"
+unmount
+mount -t proc proc "$root/proc"
 mkdir -p "$root/var/lib/rpm"
 cp "$package" "$root/onionbraid.rpm"
 rpm_there --initdb
