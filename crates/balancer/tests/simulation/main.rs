@@ -21,7 +21,8 @@
 //! Of time:
 //!
 //! - Who had a link is out of the descriptor a minute after its death; where the publisher's
-//!   own network fails all dials meanwhile, half a minute after the first that it lets through.
+//!   own network fails all dials meanwhile, half a minute after the first that it lets through;
+//!   and where nobody else lives, half a minute after somebody does.
 //! - No backend is fetched more than 80 times an hour, and nothing wakes up for nothing.
 //! - After 25 minutes of calm nothing changes any more: the service is found, each live backend
 //!   is listed with the points that it has, no dead local instance is, every HSDir holds the

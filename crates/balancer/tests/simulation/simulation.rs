@@ -113,6 +113,8 @@ pub(crate) struct Simulation {
     newest_as_of: SystemTime,
     /// Who could be listed, at each moment since then at which that changed.
     listable: Vec<BTreeSet<BackendId>>,
+    /// Until when nobody was live last.
+    nobody_until: Instant,
     uploads: BTreeMap<(Period, RelayId), Vec<(Instant, SystemTime)>>,
     /// The uploads that it waits for.
     in_flight: BTreeMap<(Period, RelayId), (SystemTime, Instant)>,
@@ -162,6 +164,7 @@ impl Simulation {
             newest_since: time.now.monotonic,
             newest_as_of: SystemTime::UNIX_EPOCH,
             listable: Vec::new(),
+            nobody_until: time.now.monotonic,
             time,
             uploads: BTreeMap::new(),
             in_flight: BTreeMap::new(),
@@ -240,6 +243,9 @@ impl Simulation {
         let listable = self.balancer.beliefs().filter(|it| live(it.state) && !held_back(it));
         let listable: BTreeSet<_> = listable.map(|it| it.backend).collect();
         self.note_time(!listable.is_empty());
+        if listable.is_empty() {
+            self.nobody_until = self.time.now.monotonic;
+        }
         if self.listable.last() != Some(&listable) {
             self.listable.push(listable);
         }
@@ -351,6 +357,9 @@ impl Simulation {
                 let is_late = dials.reached_at.is_some_and(|at| now - at >= AFTER_A_DIAL);
                 if is_dead && dials.in_vain && !is_late {
                     // Nothing is known of it yet, and it is dialled again.
+                    self.time.schedule(AFTER_A_DIAL, Event::Out(who, life));
+                } else if others && is_dead && now - self.nobody_until < AFTER_A_DIAL {
+                    // Whoever can take its place has only just come.
                     self.time.schedule(AFTER_A_DIAL, Event::Out(who, life));
                 } else if others && is_dead {
                     let out = !self.listed().contains(&id);
