@@ -1,7 +1,8 @@
 //! Are the bytes of our descriptors those of C tor's?
 //!
 //! `descriptor/c-tor-0.4.9.11.txt` is what a C tor of that version has published on
-//! a private network that is gone: an address, and its descriptor.
+//! a private network that is gone: an address, and its descriptor. The other file is
+//! of a single onion service that asks its clients for work.
 
 #![expect(
     clippy::unwrap_used,
@@ -22,6 +23,7 @@ use onionbraid_balancer::command::Publication;
 use onionbraid_balancer::onion::{
     Capabilities, IntroPoint, LinkSpecifier, Period, RelayId, SessionId,
 };
+use onionbraid_balancer::pow::{Puzzle, SeedSlot};
 use tor_hscrypto::pk::{HsId, HsIdKeypair, HsSvcNtorKeypair};
 use tor_hscrypto::time::TimePeriod;
 use tor_llcrypto::pk::ed25519;
@@ -33,9 +35,14 @@ const PERIOD: Duration = Duration::from_mins(8);
 const PUBLISHED: Duration = Duration::from_secs(1_795_678_680);
 
 fn c_tor() -> Anatomy {
-    let (address, text) = include_str!("descriptor/c-tor-0.4.9.11.txt").split_once('\n').unwrap();
+    anatomy_of(include_str!("descriptor/c-tor-0.4.9.11.txt"), PUBLISHED)
+}
+
+/// Of a file, with the time of its descriptor.
+fn anatomy_of(file: &str, published: Duration) -> Anatomy {
+    let (address, text) = file.split_once('\n').unwrap();
     let identity: HsId = address.parse().unwrap();
-    let periods = [PUBLISHED - PERIOD, PUBLISHED, PUBLISHED + PERIOD]
+    let periods = [published - PERIOD, published, published + PERIOD]
         .map(|moment| TimePeriod::new(PERIOD, UNIX_EPOCH + moment, PERIOD / 2).unwrap());
     Anatomy::of(text, *identity.as_ref(), &periods).unwrap()
 }
@@ -58,6 +65,11 @@ fn point(n: u8) -> IntroPoint {
 
 /// One of ours, of a service that has congestion control as C tor's have.
 fn ours(points: u8) -> Anatomy {
+    ours_with(points, false, None)
+}
+
+/// The same of a single onion service, or with a puzzle.
+fn ours_with(points: u8, single_onion: bool, puzzle: Option<Puzzle>) -> Anatomy {
     let keypair = ed25519::Keypair::generate(&mut rand::rng());
     let period = TimePeriod::new(PERIOD, UNIX_EPOCH + PUBLISHED, PERIOD / 2).unwrap();
     let publication = Publication {
@@ -71,9 +83,10 @@ fn ours(points: u8) -> Anatomy {
         points: (1..=points).map(point).collect(),
         capabilities: Capabilities {
             flow_control: Some(("FlowCtrl=1-2".parse().unwrap(), 31)),
+            single_onion,
             ..Capabilities::default()
         },
-        puzzle: None,
+        puzzle,
         access: onionbraid_balancer::onion::Access::Everybody,
     };
     let identity = HsIdKeypair::from(ed25519::ExpandedKeypair::from(&keypair));
@@ -91,6 +104,26 @@ fn whatever_can_be_read_of_the_making_of_a_descriptor_is_as_in_c_tors() {
         assert_eq!(theirs.length, ours.length);
         assert_eq!(theirs.clients.len(), ours.clients.len());
     }
+}
+
+#[test]
+fn a_single_onion_service_with_a_puzzle_has_its_lines_where_c_tor_has_them() {
+    // 2026-11-26 15:58 UTC.
+    let published = Duration::from_secs(1_795_708_698);
+    let file = include_str!("descriptor/c-tor-0.4.9.11-single-onion-with-puzzle.txt");
+    let theirs = anatomy_of(file, published);
+    let expires = UNIX_EPOCH + published + Duration::from_hours(1);
+    let ours = ours_with(3, true, Some(Puzzle { slot: SeedSlot(1), expires, effort: 0 }));
+    let without_expiry = |form: &str| {
+        let lines = form.lines().map(|line| match line.starts_with("pow-params v1 ") {
+            true => line.rsplit_once(' ').unwrap().0.to_owned(),
+            false => line.to_owned(),
+        });
+        lines.collect::<Vec<_>>().join("\n")
+    };
+    assert!(theirs.form.contains("single-onion-service\n") && theirs.form.contains("pow-params "));
+    pretty(&without_expiry(&theirs.form), &without_expiry(&ours.form));
+    assert_eq!(theirs.length, ours.length);
 }
 
 #[test]
