@@ -3,8 +3,8 @@
 //!
 //! `make measure` builds the release and runs this; it takes about half an hour.
 //! `ONLY=failover make measure` runs one part: `start`, `throughput`,
-//! `data_path`, `idle`, `failover`, `relay`, `eight`, `services`, `descriptor` or
-//! `cockpit`. It prints figures and judges nothing.
+//! `data_path`, `idle`, `failover`, `relay`, `eight`, `services`, `descriptor`, `circuits`,
+//! `vanguards` or `cockpit`. It prints figures and judges nothing.
 
 #![allow(clippy::disallowed_methods, reason = "measuring is about clocks")]
 #![allow(clippy::print_stdout, reason = "a person reads it")]
@@ -13,6 +13,7 @@ pub mod network;
 
 mod measure {
     pub(crate) mod balancing;
+    pub(crate) mod circuits;
     pub(crate) mod cockpit;
     pub(crate) mod data_path;
     pub(crate) mod descriptor;
@@ -23,7 +24,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 
-use measure::{balancing, cockpit, data_path, descriptor};
+use measure::{balancing, circuits, cockpit, data_path, descriptor};
 use network::client::Client;
 use network::daemon::{Daemon, above_this_example};
 use network::fetch::eventually;
@@ -68,6 +69,12 @@ async fn main() -> Result<()> {
     }
     if wanted("idle") {
         idle(&network, &origin).await?;
+    }
+    if wanted("vanguards") {
+        circuits::vanguards(&network, &client, &origin).await?;
+    }
+    if wanted("circuits") {
+        circuits::idle(&origin).await?;
     }
     if wanted("failover") {
         balancing::failover(&network, &origin).await?;

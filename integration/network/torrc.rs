@@ -226,10 +226,17 @@ pub fn bandwidths(members: &[Member], unix_time: u64) -> String {
     text
 }
 
+/// Full vanguards keep four relays for the second place of a circuit and eight for the
+/// third, and no relay stands twice in a row: fewer relays leave too few ways.
+const ENOUGH_FOR_FULL: usize = 10;
+
 /// Arti's tables for this network, without the directories of `[storage]`.
 pub fn arti(members: &[Member]) -> String {
     let mut caches = String::new();
     let (mut v3idents, mut directories) = (String::new(), String::new());
+    // Else full ones are the daemon's default, as for operators.
+    let vanguards =
+        if members.len() < ENOUGH_FOR_FULL { "[vanguards]\nmode = \"lite\"\n" } else { "" };
     for member in members {
         let _ = writeln!(
             caches,
@@ -276,7 +283,8 @@ retry_bootstrap = {{ attempts = 128, initial_delay = "200 msec", parallelism = 1
 [circuit_timing]
 # By default no HSDir is asked twice for the same descriptor within 15 minutes.
 hs_dir_requery_interval = "1 sec"
-"#
+
+{vanguards}"#
     )
 }
 
@@ -301,5 +309,6 @@ mod tests {
         let authorities = &table["tor_network"]["authorities"];
         assert_eq!(authorities["v3idents"].as_array().unwrap().len(), 1);
         assert_eq!(authorities["downloads"][0][0].as_str(), Some("127.0.0.1:12002"));
+        assert_eq!(table["vanguards"]["mode"].as_str(), Some("lite"), "of two relays");
     }
 }

@@ -21,7 +21,7 @@ pub fn schema() -> ExitCode {
     finish(io::stdout().lock().write_all(SCHEMA.as_bytes()).map_err(Failure::from))
 }
 
-/// Prints what is in force: our tables with all defaults, Arti's as given.
+/// Prints what is in force: our tables with all defaults, Arti's with those that are ours.
 pub fn show(files: &[PathBuf]) -> ExitCode {
     finish(write_show(files, &Environment::of_process(), &mut io::stdout().lock()))
 }

@@ -51,8 +51,11 @@ const IGNORED: &str = "it belongs to the arti program and does nothing here";
 ///   computes the HSDir ring of a consensus once, in that moment. Of the relays
 ///   that it does not know by then, a seventh instead of a thirtieth, some are
 ///   HSDirs of ours, and would miss our descriptor until the next consensus.
+/// - Vanguards are full, as the network recommends to services. Arti's "auto" means
+///   lite here: it knows of no service but its own.
 const DEFAULTS: &str = "[preemptive_circuits]\ndisable_at_threshold = 0\n\
-                        [override_net_params]\nmin_paths_for_circs_pct = 90\n";
+                        [override_net_params]\nmin_paths_for_circs_pct = 90\n\
+                        [vanguards]\nmode = \"full\"\n";
 
 /// Arti's part of the configuration.
 pub(crate) struct Arti {
@@ -113,6 +116,20 @@ pub(crate) fn client(
             Err(ConfigError::general(format!("Arti's tables do not fit together: {problem}")))
         }
     }
+}
+
+/// The tables with our defaults where they say nothing.
+pub(super) fn with_defaults(tables: &toml::Table) -> toml::Table {
+    let mut whole: toml::Table = DEFAULTS.parse().unwrap_or_default();
+    for (name, table) in tables {
+        match (whole.get_mut(name).and_then(toml::Value::as_table_mut), table.as_table()) {
+            (Some(ours), Some(given)) => ours.extend(given.clone()),
+            _ => {
+                whole.insert(name.clone(), table.clone());
+            }
+        }
+    }
+    whole
 }
 
 fn without_program_keys(key: &str, node: &Node, report: &mut Report) -> Node {
@@ -284,6 +301,27 @@ mod tests {
         let mut keys: Vec<&str> = all.as_object().unwrap().keys().map(String::as_str).collect();
         keys.sort_unstable();
         assert_eq!(keys, TABLES);
+    }
+
+    #[test]
+    fn what_the_tables_do_not_say_is_shown_as_it_is_by_default() {
+        let given = "[vanguards]\nmode = \"lite\"\n[override_net_params]\ncircwindow = 900\n";
+        let whole = with_defaults(&given.parse().unwrap());
+        assert_eq!(whole["vanguards"]["mode"].as_str(), Some("lite"));
+        assert_eq!(whole["override_net_params"]["circwindow"].as_integer(), Some(900));
+        let paths = &whole["override_net_params"]["min_paths_for_circs_pct"];
+        assert_eq!(paths.as_integer(), Some(90));
+        let defaults = with_defaults(&toml::Table::new());
+        assert_eq!(defaults["vanguards"]["mode"].as_str(), Some("full"));
+        assert_eq!(defaults, DEFAULTS.parse().unwrap());
+    }
+
+    #[test]
+    fn services_have_full_vanguards_unless_the_file_says_otherwise() {
+        let client = |tables: &str| resolve(tables.parse().unwrap()).unwrap().0;
+        let with = |mode: &str| client(&format!("[vanguards]\nmode = \"{mode}\"\n"));
+        assert_eq!(client(""), with("full"));
+        assert_ne!(with("lite"), with("full"));
     }
 
     #[test]

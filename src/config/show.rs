@@ -1,12 +1,12 @@
 //! How the configuration in force is written as TOML again: our tables with
-//! their defaults filled in, Arti's as the files give them.
+//! their defaults filled in, Arti's as the files give them and with our defaults.
 
 use toml::{Table, Value};
 
 use super::units::{path, table};
 use super::{
-    Config, Probe, ProofOfWork, RemoteBackend, RestrictedDiscovery, ServiceConfig, Shutdown, http,
-    keys, logging, ports, units,
+    Config, Probe, ProofOfWork, RemoteBackend, RestrictedDiscovery, ServiceConfig, Shutdown, arti,
+    http, keys, logging, ports, units,
 };
 use onionbraid_balancer::{Distinct, Links, Publishers};
 use onionbraid_proxy::rules::{PortRange, ProxyRule, ProxyRules};
@@ -37,7 +37,7 @@ impl Config {
         let Shutdown { grace, limit } = self.shutdown;
         let time = units::time_value;
         root.insert("shutdown".to_owned(), table([("grace", time(grace)), ("limit", time(limit))]));
-        root.extend(self.arti_tables.clone());
+        root.extend(arti::with_defaults(&self.arti_tables));
         let storage = root.entry("storage").or_insert_with(|| Table::new().into());
         if let Some(storage) = storage.as_table_mut() {
             storage.insert("state_dir".to_owned(), path(&self.storage.state_dir));
