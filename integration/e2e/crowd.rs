@@ -1,5 +1,7 @@
 //! Does a balanced service look like one of C tor's to whoever knows its address?
 
+mod stem;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::ensure;
@@ -14,13 +16,38 @@ use crate::network::{self, Network, published};
 
 /// What all HSDirs hold, once all of them have the same revision.
 async fn round(network: &Network, client: &Client, onion: &str) -> BTreeMap<String, Anatomy> {
+    round_after(network, client, onion, 0).await
+}
+
+/// The same, of a later round than the one with this revision.
+async fn round_after(
+    network: &Network,
+    client: &Client,
+    onion: &str,
+    before: u64,
+) -> BTreeMap<String, Anatomy> {
     let complete = eventually(SOON * 2, async || {
         let held = published::anatomies(network, client, onion).await?;
         let revisions: BTreeSet<u64> = held.values().map(|it| it.revision).collect();
         ensure!(held.len() == 8 && revisions.len() == 1, "{} HSDirs, {revisions:?}", held.len());
+        ensure!(revisions.iter().all(|revision| *revision > before), "none after {before}");
         Ok(held)
     });
     complete.await.unwrap()
+}
+
+/// What was made for the period stays from one round to the next, and nothing else.
+fn differ_as_two_rounds_do(
+    first: &BTreeMap<String, Anatomy>,
+    second: &BTreeMap<String, Anatomy>,
+) -> bool {
+    let [before, after] = [first, second].map(|held| held.values().next().unwrap());
+    before.revision != after.revision
+        && before.form == after.form
+        && before.signing_key == after.signing_key
+        && before.ephemeral_key == after.ephemeral_key
+        && before.clients == after.clients
+        && before.salts.iter().zip(&after.salts).all(|(before, after)| before != after)
 }
 
 /// What has to be the same for C tor and for us, of one round on all HSDirs.
@@ -75,11 +102,50 @@ async fn whoever_fetches_descriptors_from_all_hsdirs_cannot_tell_ours_from_those
     };
     ours.daemon.until("without berlin", SOON, fewer).await.unwrap();
     let second = round(network, &client, &onion).await;
-    let [before, after] = [&first, &second].map(|held| held.values().next().unwrap().clone());
-    assert_ne!(before.revision, after.revision);
-    assert_eq!(before.form, after.form);
-    assert_eq!(before.signing_key, after.signing_key);
-    assert_eq!(before.ephemeral_key, after.ephemeral_key);
-    assert_eq!(before.clients, after.clients);
-    assert!(before.salts.iter().zip(&after.salts).all(|(before, after)| before != after));
+    assert!(differ_as_two_rounds_do(&first, &second), "{first:?}\n{second:?}");
+    for (address, points) in [(onion.as_str(), 3..=6), (theirs.onion_address(), 3..=3)] {
+        let held = published::raw(network, &client, address).await.unwrap();
+        for read in stem::read(network, address, held.into_values()).await.unwrap() {
+            assert_eq!(read.form, stem::of_c_tor(), "{address}");
+            assert!(points.contains(&read.points), "{address}: {read:?}");
+        }
+    }
+    // C tor publishes anew once it has picked one more point.
+    let revision = expected.values().next().unwrap().revision;
+    let more = format!(
+        "SETCONF HiddenServiceDir=\"{}\" HiddenServicePort=\"80 {}\" \
+         HiddenServiceNumIntroductionPoints=4",
+        theirs.directory().display(),
+        origin.address
+    );
+    theirs.node.control(&more).await.unwrap();
+    let again = round_after(network, &client, theirs.onion_address(), revision).await;
+    assert!(differ_as_two_rounds_do(&expected, &again), "{expected:?}\n{again:?}");
+}
+
+/// The lines of the inner layer by their first words.
+fn inner_lines(held: &BTreeMap<String, Anatomy>) -> Vec<String> {
+    let form = &held.values().next().unwrap().form;
+    let inner = form.lines().skip_while(|line| !line.starts_with("inner: "));
+    inner.map(|line| line.split(' ').next().unwrap_or_default().to_owned()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_line_about_puzzles_stands_where_c_tor_has_it() {
+    let network = network::shared().await.unwrap();
+    network.calm_for(CALM).await.unwrap();
+    let origin = Origin::start("the origin").unwrap();
+    let client = network.client("reader-of-lines").await.unwrap();
+    let torrc = ["HiddenServicePoWDefensesEnabled 1"];
+    let theirs = network.service_with("puzzled", origin.address, &torrc, &[]).await.unwrap();
+    let expected = inner_lines(&round(network, &client, theirs.onion_address()).await);
+    assert!(expected.contains(&"pow-params".to_owned()), "{expected:?}");
+    let prepared = Prepared::new(network, "puzzled-of-ours").unwrap();
+    let onion = prepared.address().unwrap();
+    let config = format!(
+        "proxy_ports = [['80', '{}']]\nlocal_instances = 1\nenable_pow = true\n",
+        origin.address
+    );
+    let _ours = prepared.start(&config).unwrap();
+    assert_eq!(inner_lines(&round(network, &client, &onion).await), expected);
 }
