@@ -7,8 +7,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::transports::Unreached;
-
 /// A clock that differs by less from what relays say is right enough.
 pub(super) const CLOCK_MAY_DIFFER: Duration = Duration::from_secs(15 * 60);
 
@@ -68,6 +66,25 @@ pub(super) enum Failure {
     NoHandles,
     /// Anything else.
     Other,
+}
+
+/// Why no bridge behind a pluggable transport is reached.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Unreached {
+    /// A transport's program does not do its work.
+    Program {
+        /// Which transport.
+        transport: String,
+        /// What is wrong with it.
+        error: String,
+    },
+    /// It does, and no bridge answers.
+    Bridges {
+        /// So many were tried.
+        tried: usize,
+        /// At these ports.
+        ports: BTreeSet<u16>,
+    },
 }
 
 /// What is known of the Tor client.

@@ -14,6 +14,7 @@ use tor_config_path::CfgPath;
 use tor_linkspec::{ChannelMethod, HasAddrs as _, HasChanMethod as _, OwnedChanTarget};
 
 use super::attempts::Runtime;
+use super::diagnosis::Unreached;
 use crate::causes::{chain, in_one_line};
 use crate::clock::now;
 
@@ -25,25 +26,6 @@ const ASKED_AT_ONCE: usize = 4;
 
 /// ... and for no longer.
 const ANSWER_WITHIN: Duration = Duration::from_secs(8);
-
-/// Why no bridge is reached.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Unreached {
-    /// A transport's program does not do its work.
-    Program {
-        /// Which transport.
-        transport: String,
-        /// What is wrong with it.
-        error: String,
-    },
-    /// It does, and no bridge answers.
-    Bridges {
-        /// So many were tried.
-        tried: usize,
-        /// At these ports.
-        ports: BTreeSet<u16>,
-    },
-}
 
 /// What was learned of bridges behind transports.
 #[derive(Debug, Default)]
