@@ -30,14 +30,14 @@ mod directory_request;
 mod full_disk;
 mod known;
 mod period_keys;
-mod private_address;
+pub(crate) mod private_address;
 mod protocols;
 mod seed_secret;
 mod stack;
 mod unanswered;
+mod values;
 
 pub use diagnosis::Trouble;
-pub(crate) use private_address::without_private;
 pub(crate) use stack::wiped;
 
 /// The source of randomness for keys and choices on this side of the border.

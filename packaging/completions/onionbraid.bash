@@ -301,6 +301,9 @@ _onionbraid() {
             onionbraid__subcmd__help__subcmd__keys,export)
                 cmd="onionbraid__subcmd__help__subcmd__keys__subcmd__export"
                 ;;
+            onionbraid__subcmd__help__subcmd__keys,export-periods)
+                cmd="onionbraid__subcmd__help__subcmd__keys__subcmd__export__subcmd__periods"
+                ;;
             onionbraid__subcmd__help__subcmd__keys,generate)
                 cmd="onionbraid__subcmd__help__subcmd__keys__subcmd__generate"
                 ;;
@@ -337,6 +340,9 @@ _onionbraid() {
             onionbraid__subcmd__keys,export)
                 cmd="onionbraid__subcmd__keys__subcmd__export"
                 ;;
+            onionbraid__subcmd__keys,export-periods)
+                cmd="onionbraid__subcmd__keys__subcmd__export__subcmd__periods"
+                ;;
             onionbraid__subcmd__keys,generate)
                 cmd="onionbraid__subcmd__keys__subcmd__generate"
                 ;;
@@ -351,6 +357,9 @@ _onionbraid() {
                 ;;
             onionbraid__subcmd__keys__subcmd__help,export)
                 cmd="onionbraid__subcmd__keys__subcmd__help__subcmd__export"
+                ;;
+            onionbraid__subcmd__keys__subcmd__help,export-periods)
+                cmd="onionbraid__subcmd__keys__subcmd__help__subcmd__export__subcmd__periods"
                 ;;
             onionbraid__subcmd__keys__subcmd__help,generate)
                 cmd="onionbraid__subcmd__keys__subcmd__help__subcmd__generate"
@@ -1674,7 +1683,7 @@ _onionbraid() {
             return 0
             ;;
         onionbraid__subcmd__help__subcmd__keys)
-            opts="generate import export address"
+            opts="generate import export export-periods address"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1702,6 +1711,20 @@ _onionbraid() {
             return 0
             ;;
         onionbraid__subcmd__help__subcmd__keys__subcmd__export)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        onionbraid__subcmd__help__subcmd__keys__subcmd__export__subcmd__periods)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -1964,7 +1987,7 @@ _onionbraid() {
             return 0
             ;;
         onionbraid__subcmd__keys)
-            opts="-h --help generate import export address help"
+            opts="-h --help generate import export export-periods address help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -2029,6 +2052,48 @@ _onionbraid() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        onionbraid__subcmd__keys__subcmd__export__subcmd__periods)
+            opts="-c -h --count --out --from --period-minutes --period-offset --config --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --count)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --out)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --from)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --period-minutes)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --period-offset)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -c)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         onionbraid__subcmd__keys__subcmd__generate)
             opts="-c -h --out --format --config --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
@@ -2060,7 +2125,7 @@ _onionbraid() {
             return 0
             ;;
         onionbraid__subcmd__keys__subcmd__help)
-            opts="generate import export address help"
+            opts="generate import export export-periods address help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -2088,6 +2153,20 @@ _onionbraid() {
             return 0
             ;;
         onionbraid__subcmd__keys__subcmd__help__subcmd__export)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        onionbraid__subcmd__keys__subcmd__help__subcmd__export__subcmd__periods)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )

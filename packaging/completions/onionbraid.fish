@@ -117,12 +117,13 @@ complete -c onionbraid -n "__fish_onionbraid_using_subcommand certificate; and _
 complete -c onionbraid -n "__fish_onionbraid_using_subcommand certificate; and __fish_seen_subcommand_from help" -f -a "self-signed" -d 'Make a certificate for services\' addresses that nobody vouches for'
 complete -c onionbraid -n "__fish_onionbraid_using_subcommand certificate; and __fish_seen_subcommand_from help" -f -a "request" -d 'Ask an authority to vouch for a service\'s address, with the address\'s own key'
 complete -c onionbraid -n "__fish_onionbraid_using_subcommand certificate; and __fish_seen_subcommand_from help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
-complete -c onionbraid -n "__fish_onionbraid_using_subcommand keys; and not __fish_seen_subcommand_from generate import export address help" -s h -l help -d 'Print help'
-complete -c onionbraid -n "__fish_onionbraid_using_subcommand keys; and not __fish_seen_subcommand_from generate import export address help" -f -a "generate" -d 'Make a new identity key, and print its address'
-complete -c onionbraid -n "__fish_onionbraid_using_subcommand keys; and not __fish_seen_subcommand_from generate import export address help" -f -a "import" -d 'Take an existing key into the keystore, and print its address'
-complete -c onionbraid -n "__fish_onionbraid_using_subcommand keys; and not __fish_seen_subcommand_from generate import export address help" -f -a "export" -d 'Write a service\'s key to a new file or directory, and print its address'
-complete -c onionbraid -n "__fish_onionbraid_using_subcommand keys; and not __fish_seen_subcommand_from generate import export address help" -f -a "address" -d 'Print the address of a key, or of a service'
-complete -c onionbraid -n "__fish_onionbraid_using_subcommand keys; and not __fish_seen_subcommand_from generate import export address help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c onionbraid -n "__fish_onionbraid_using_subcommand keys; and not __fish_seen_subcommand_from generate import export export-periods address help" -s h -l help -d 'Print help'
+complete -c onionbraid -n "__fish_onionbraid_using_subcommand keys; and not __fish_seen_subcommand_from generate import export export-periods address help" -f -a "generate" -d 'Make a new identity key, and print its address'
+complete -c onionbraid -n "__fish_onionbraid_using_subcommand keys; and not __fish_seen_subcommand_from generate import export export-periods address help" -f -a "import" -d 'Take an existing key into the keystore, and print its address'
+complete -c onionbraid -n "__fish_onionbraid_using_subcommand keys; and not __fish_seen_subcommand_from generate import export export-periods address help" -f -a "export" -d 'Write a service\'s key to a new file or directory, and print its address'
+complete -c onionbraid -n "__fish_onionbraid_using_subcommand keys; and not __fish_seen_subcommand_from generate import export export-periods address help" -f -a "export-periods" -d 'Write the keys of some time periods, for a publisher without the identity key'
+complete -c onionbraid -n "__fish_onionbraid_using_subcommand keys; and not __fish_seen_subcommand_from generate import export export-periods address help" -f -a "address" -d 'Print the address of a key, or of a service'
+complete -c onionbraid -n "__fish_onionbraid_using_subcommand keys; and not __fish_seen_subcommand_from generate import export export-periods address help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c onionbraid -n "__fish_onionbraid_using_subcommand keys; and __fish_seen_subcommand_from generate" -l out -d 'Write the key there instead; it must not exist yet' -r -F
 complete -c onionbraid -n "__fish_onionbraid_using_subcommand keys; and __fish_seen_subcommand_from generate" -l format -d 'What to write' -r -f -a "ctor\t'A directory as C tor has it, a HiddenServiceDir'
 pem\t'A PEM file as Onionbalance has it; only where the key\'s seed is known'"
@@ -135,11 +136,19 @@ complete -c onionbraid -n "__fish_onionbraid_using_subcommand keys; and __fish_s
 pem\t'A PEM file as Onionbalance has it; only where the key\'s seed is known'"
 complete -c onionbraid -n "__fish_onionbraid_using_subcommand keys; and __fish_seen_subcommand_from export" -s c -l config -d 'Configuration file; may repeat, a later file overrides an earlier one [default: $ONIONBRAID_CONFIG, else $XDG_CONFIG_HOME/onionbraid/arti.toml, else /etc/onionbraid/arti.toml]' -r -F
 complete -c onionbraid -n "__fish_onionbraid_using_subcommand keys; and __fish_seen_subcommand_from export" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c onionbraid -n "__fish_onionbraid_using_subcommand keys; and __fish_seen_subcommand_from export-periods" -l count -d 'How many periods, the present one included: 1 to 366' -r
+complete -c onionbraid -n "__fish_onionbraid_using_subcommand keys; and __fish_seen_subcommand_from export-periods" -l out -d 'The directory to write them to, one file each' -r -F
+complete -c onionbraid -n "__fish_onionbraid_using_subcommand keys; and __fish_seen_subcommand_from export-periods" -l from -d 'Begin with the period of this day or moment (UTC), not with the present one' -r
+complete -c onionbraid -n "__fish_onionbraid_using_subcommand keys; and __fish_seen_subcommand_from export-periods" -l period-minutes -d 'How long a time period is, in minutes: the network\'s `hsdir_interval`' -r
+complete -c onionbraid -n "__fish_onionbraid_using_subcommand keys; and __fish_seen_subcommand_from export-periods" -l period-offset -d 'When time periods begin, in seconds after the beginning of 1970: 12 voting intervals' -r
+complete -c onionbraid -n "__fish_onionbraid_using_subcommand keys; and __fish_seen_subcommand_from export-periods" -s c -l config -d 'Configuration file; may repeat, a later file overrides an earlier one [default: $ONIONBRAID_CONFIG, else $XDG_CONFIG_HOME/onionbraid/arti.toml, else /etc/onionbraid/arti.toml]' -r -F
+complete -c onionbraid -n "__fish_onionbraid_using_subcommand keys; and __fish_seen_subcommand_from export-periods" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c onionbraid -n "__fish_onionbraid_using_subcommand keys; and __fish_seen_subcommand_from address" -s c -l config -d 'Configuration file; may repeat, a later file overrides an earlier one [default: $ONIONBRAID_CONFIG, else $XDG_CONFIG_HOME/onionbraid/arti.toml, else /etc/onionbraid/arti.toml]' -r -F
 complete -c onionbraid -n "__fish_onionbraid_using_subcommand keys; and __fish_seen_subcommand_from address" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c onionbraid -n "__fish_onionbraid_using_subcommand keys; and __fish_seen_subcommand_from help" -f -a "generate" -d 'Make a new identity key, and print its address'
 complete -c onionbraid -n "__fish_onionbraid_using_subcommand keys; and __fish_seen_subcommand_from help" -f -a "import" -d 'Take an existing key into the keystore, and print its address'
 complete -c onionbraid -n "__fish_onionbraid_using_subcommand keys; and __fish_seen_subcommand_from help" -f -a "export" -d 'Write a service\'s key to a new file or directory, and print its address'
+complete -c onionbraid -n "__fish_onionbraid_using_subcommand keys; and __fish_seen_subcommand_from help" -f -a "export-periods" -d 'Write the keys of some time periods, for a publisher without the identity key'
 complete -c onionbraid -n "__fish_onionbraid_using_subcommand keys; and __fish_seen_subcommand_from help" -f -a "address" -d 'Print the address of a key, or of a service'
 complete -c onionbraid -n "__fish_onionbraid_using_subcommand keys; and __fish_seen_subcommand_from help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c onionbraid -n "__fish_onionbraid_using_subcommand clients; and not __fish_seen_subcommand_from add list remove help" -s h -l help -d 'Print help'
@@ -244,6 +253,7 @@ complete -c onionbraid -n "__fish_onionbraid_using_subcommand help; and __fish_s
 complete -c onionbraid -n "__fish_onionbraid_using_subcommand help; and __fish_seen_subcommand_from keys" -f -a "generate" -d 'Make a new identity key, and print its address'
 complete -c onionbraid -n "__fish_onionbraid_using_subcommand help; and __fish_seen_subcommand_from keys" -f -a "import" -d 'Take an existing key into the keystore, and print its address'
 complete -c onionbraid -n "__fish_onionbraid_using_subcommand help; and __fish_seen_subcommand_from keys" -f -a "export" -d 'Write a service\'s key to a new file or directory, and print its address'
+complete -c onionbraid -n "__fish_onionbraid_using_subcommand help; and __fish_seen_subcommand_from keys" -f -a "export-periods" -d 'Write the keys of some time periods, for a publisher without the identity key'
 complete -c onionbraid -n "__fish_onionbraid_using_subcommand help; and __fish_seen_subcommand_from keys" -f -a "address" -d 'Print the address of a key, or of a service'
 complete -c onionbraid -n "__fish_onionbraid_using_subcommand help; and __fish_seen_subcommand_from clients" -f -a "add" -d 'Let a client find a service, and print its public key'
 complete -c onionbraid -n "__fish_onionbraid_using_subcommand help; and __fish_seen_subcommand_from clients" -f -a "list" -d 'Print who may find a service'

@@ -3,6 +3,7 @@
 //! Standard output has the address alone, for scripts; remarks go to standard
 //! error. No key is ever overwritten.
 
+mod identity;
 pub(super) mod owner;
 mod periods;
 
@@ -16,6 +17,7 @@ use crate::config::{Config, ServiceConfig};
 use crate::exit::Exit;
 use crate::tor::credentials::Credentials;
 use crate::tor::keys::{self, Format, IdentityKey, Imported, Keystores};
+pub(crate) use identity::{identity_key, no_key};
 use onionbraid_balancer::onion::OnionAddress;
 
 /// In the place of a path: the key comes on standard input.
@@ -147,33 +149,6 @@ pub(crate) fn service_address(
     let keys = keys::open_existing(&config.storage)?;
     let found = Credentials::of_service(&keys, &service.nickname, service.key_place())?;
     Ok(found.as_ref().map(Credentials::address))
-}
-
-/// The identity key of a service.
-pub(crate) fn identity_key(
-    config: &Config,
-    service: &ServiceConfig,
-) -> Result<IdentityKey, Failure> {
-    let nickname = &service.nickname;
-    if service.identity_bundle.is_some() {
-        let text = format!(
-            "this takes the identity key of service \"{nickname}\", which is not here: its \
-             `identity_bundle` has the keys of some time periods alone. Run this where the key is"
-        );
-        return Err(Failure::new(Exit::Permission, text));
-    }
-    let keys = keys::open_existing(&config.storage)?;
-    let found = keys.identity_key(nickname, service.identity_key.as_deref())?;
-    found.ok_or_else(|| no_key(nickname.as_ref()))
-}
-
-/// Says how a service gets a key.
-pub(crate) fn no_key(name: &str) -> Failure {
-    let text = format!(
-        "service \"{name}\" has no key yet, and so no address: make one with `onionbraid keys \
-         generate {name}`, or bring one with `onionbraid keys import {name} PATH`"
-    );
-    Failure::new(Exit::Permission, text)
 }
 
 /// The service, if its key lies in the keystore.

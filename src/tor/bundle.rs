@@ -16,9 +16,9 @@ use std::sync::Arc;
 use fs_mistrust::Mistrust;
 use tor_hscrypto::pk::{HsIdKey, HsIdKeypair};
 
-use super::hsdirs::identity_key;
 use super::keys::{KeyFileError, SECRET_MODE, check_opened, open_key_file, write_file};
 use super::period_keys::PeriodKeys;
+use super::values::identity_key;
 use super::wiped;
 pub(crate) use file::is_possible;
 use file::{PeriodFile, PeriodSeeds};
@@ -187,7 +187,7 @@ mod tests {
     use tor_llcrypto::pk::ed25519;
 
     use super::super::credentials::Credentials;
-    use super::super::hsdirs::to_arti;
+    use super::super::values::to_arti;
     use super::*;
 
     const PERIOD: Period = Period { number: 20_000, length_minutes: 1440, offset_seconds: 43_200 };

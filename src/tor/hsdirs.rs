@@ -1,12 +1,13 @@
 //! Which HSDirs are responsible for a service, in every time period.
 
-use tor_hscrypto::pk::{HsBlindId, HsId, HsIdKey};
+use tor_hscrypto::pk::HsBlindId;
 use tor_hscrypto::time::TimePeriod;
 use tor_netdir::NetDir;
 
 use super::network::{Network, relay_id};
+pub(crate) use super::values::{from_arti, identity_key, to_arti};
 use onionbraid_balancer::fact::{NetworkView, PeriodView, ResponsibleHsdir};
-use onionbraid_balancer::onion::{OnionAddress, Period};
+use onionbraid_balancer::onion::OnionAddress;
 
 /// What the directory says to a service: its periods and its HSDirs in each.
 ///
@@ -61,23 +62,4 @@ pub(crate) fn responsible(
 fn blinded_id(address: &OnionAddress, period: TimePeriod) -> Option<HsBlindId> {
     let key = identity_key(address)?;
     key.compute_blinded_key(period).ok().map(|(blinded, _)| blinded.id())
-}
-
-/// The public identity key of an address.
-pub(crate) fn identity_key(address: &OnionAddress) -> Option<HsIdKey> {
-    HsId::from(*address.public_key()).try_into().ok()
-}
-
-/// Arti's time period as our value.
-pub(crate) fn from_arti(period: TimePeriod) -> Period {
-    Period {
-        number: period.interval_num(),
-        length_minutes: period.length().as_minutes(),
-        offset_seconds: period.epoch_offset_in_sec(),
-    }
-}
-
-/// Our value as Arti's time period.
-pub(crate) fn to_arti(period: Period) -> TimePeriod {
-    TimePeriod::from_parts(period.length_minutes, period.number, period.offset_seconds)
 }

@@ -23,7 +23,7 @@ use tor_llcrypto::pk::{curve25519, ed25519};
 use zeroize::Zeroizing;
 
 use super::derived::{Derivation, named};
-use super::hsdirs::to_arti;
+use super::values::to_arti;
 pub(super) use certificates::{Certificates, LENGTH, LIFETIME, Made, NotCertified};
 use onionbraid_balancer::onion::{Access, IntroPoint, Period};
 pub(super) use revision::RevisionKey;

@@ -7,7 +7,8 @@
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use super::{identity_key, owner};
+use super::identity::identity_key;
+use super::owner;
 use crate::clock::now;
 use crate::commands::{Failure, remark, service};
 use crate::exit::Exit;

@@ -31,11 +31,11 @@ use tor_llcrypto::pk::{curve25519, ed25519};
 use zeroize::Zeroizing;
 
 use super::super::derived::Derivation;
-use super::super::hsdirs::{identity_key, to_arti};
 use super::super::period_keys::{
     AuthClient, CLIENTS_STEP, Certificates, LENGTH, Lock, Made, PeriodKeys, RevisionKey,
 };
 use super::super::seed_secret::SeedSecret;
+use super::super::values::{identity_key, to_arti};
 use super::super::{keys, wiped};
 use onionbraid_balancer::onion::{OnionAddress, Period};
 use onionbraid_balancer::pow::{Seed, SeedSlot};
