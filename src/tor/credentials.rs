@@ -57,7 +57,7 @@ enum Secret {
         key: Box<HsIdKeypair>,
         seeds: SeedSecret,
     },
-    Bundle(Bundle),
+    Bundle(Box<Bundle>),
 }
 
 impl Credentials {
@@ -72,7 +72,7 @@ impl Credentials {
     /// Those of who has the keys of some periods.
     pub fn of_bundle(bundle: Bundle) -> Self {
         let (address, public) = (bundle.address(), bundle.public_key());
-        Self::with(address, public, Secret::Bundle(bundle))
+        Self::with(address, public, Secret::Bundle(Box::new(bundle)))
     }
 
     fn with(address: OnionAddress, public: HsIdKey, secret: Secret) -> Self {

@@ -106,7 +106,7 @@ impl PeriodKeys {
             blinded: public.id(),
             subcredential,
             revision: RevisionKey::of(&blinded),
-            certificates: Certificates::Key(blinded),
+            certificates: Certificates::Key(Box::new(blinded)),
             signing: ed25519::Keypair::from_bytes(&secrets.expanded(b"signing key", 0)),
             order: secrets.expanded(b"order", 0),
             open: Lock { ephemeral: (&ephemeral).into(), lines, cookie: None },

@@ -35,7 +35,7 @@ const SIGNATURE: usize = LENGTH - 64;
 /// What certifies the descriptor signing key of one period.
 pub(in crate::tor) enum Certificates {
     /// The blinded key.
-    Key(HsBlindIdKeypair),
+    Key(Box<HsBlindIdKeypair>),
     /// Certificates that it has made.
     Made(Made),
 }
@@ -181,7 +181,7 @@ mod tests {
         let made = Made::by(&key, &signing, PERIOD).unwrap();
         assert_eq!(made.all.len(), 61);
         assert!(made.are_by(public(&key), &signing, PERIOD));
-        let (key, made) = (Certificates::Key(key), Certificates::Made(made));
+        let (key, made) = (Certificates::Key(Box::new(key)), Certificates::Made(made));
         let begins = PERIOD.begins();
         for seconds in [0, 1, 3599, 3600, 3601, 86_400, 2 * 86_400, 60 * 3600] {
             let moment = begins - Duration::from_hours(18) + Duration::from_secs(seconds);
