@@ -622,7 +622,7 @@ fn a_backup_never_goes_to_a_terminal_and_needs_one_to_ask_at() {
 
 /// Every key of the configuration that is a path, as the schema says, and the files that
 /// come back of what the configuration below names there.
-const PATHS: [(&str, &[&str]); 10] = [
+const PATHS: [(&str, &[&str]); 11] = [
     ("identity_key", &["hs/hs_ed25519_secret_key", "hs/hs_ed25519_public_key", "hs/hostname"]),
     ("client_key", &["origin.auth_private"]),
     ("path", &["clients/alice.auth"]),
@@ -633,8 +633,9 @@ const PATHS: [(&str, &[&str]); 10] = [
     // Of `error_pages`.
     ("^[45][0-9][0-9](-[45][0-9][0-9])?$", &["down.html"]),
     ("state_dir", &["state/keystore/hss/shop/ks_hs_id.ed25519_expanded_private"]),
-    // What can be fetched again.
+    // What can be fetched again, or exported on the machine that has the identity key.
     ("cache_dir", &[]),
+    ("identity_bundle", &[]),
 ];
 
 /// All keys below a value of the schema that are paths.
