@@ -23,7 +23,7 @@
 //! | [`backup`] | puts the configuration and the keys into one encrypted file, and back |
 //! | [`kubernetes`] | writes what several pods of one address need |
 //! | [`trust`] | finds out who else on this system can read a file |
-//! | [`clock`], [`durable`] | read the clocks; replace files whole |
+//! | [`clock`], [`durable`], [`ordinary`] | read the clocks; replace files whole; open none that keep us waiting |
 //!
 //! Only [`tor`], [`instance`] and [`link`] touch circuits, cells and descriptors of Arti.
 //! [`instance`] hands a client's stream to whoever implements
@@ -52,6 +52,7 @@ pub mod kubernetes;
 mod link;
 pub mod logging;
 pub mod observe;
+mod ordinary;
 mod spare_handle;
 mod throttle;
 pub mod tor;

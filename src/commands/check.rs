@@ -60,16 +60,13 @@ fn write_check(files: &[PathBuf], online: bool, out: &mut impl Write) -> Result<
             Err(error) => return Err(error.into()),
         }
     }
-    let mut ended = None;
     for (service, credentials) in found {
         let address = credentials.as_ref().map(Credentials::address);
         let of = |it| bundles::Bundle::of(service, it, now().wall);
         let bundle = credentials.as_ref().and_then(of);
         write_service(service, address, bundle.as_ref(), out)?;
         if let Some(bundle) = &bundle {
-            let failure = bundle.failure();
-            warnings.extend(bundle.warning().filter(|_| service.enabled && failure.is_none()));
-            ended = ended.or(failure);
+            warnings.extend(bundle.warning().filter(|_| service.enabled));
         }
         hints.extend(hints::on(service, address, &config.services));
         let certificates = certificates::on(service, address, now().wall);
@@ -113,7 +110,7 @@ fn write_check(files: &[PathBuf], online: bool, out: &mut impl Write) -> Result<
     if clear.running {
         writeln!(out, "A daemon is running on this state directory.")?;
     }
-    if let Some(unpublished) = closed::nobody(&config).or(ended) {
+    if let Some(unpublished) = closed::nobody(&config) {
         return Err(unpublished);
     }
     writeln!(out, "The configuration is good.")?;

@@ -4,9 +4,8 @@
 //! [`read`] is text in, path out; [`look`] opens the files, so that what is wrong
 //! with one is an error with its key path. What is in a key, `tor/keys` reads.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, Read as _};
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use rustls::RootCertStore;
@@ -16,6 +15,7 @@ use rustls::pki_types::pem::PemObject as _;
 use super::error::{ConfigError, NamedFile, Report, Wanted};
 use super::reader::Item;
 use super::storage;
+use crate::ordinary;
 use onionbraid_proxy::tls::certificate::Certificate;
 
 /// The longest page for an answer of ours, in bytes.
@@ -112,15 +112,7 @@ fn certificates(text: &[u8]) -> Result<(), String> {
 
 /// The bytes of a file, if there are no more than `most`.
 pub(crate) fn at_most(path: &Path, most: u64) -> io::Result<Option<Vec<u8>>> {
-    // What is no file, such as a pipe, could keep us waiting.
-    let file = File::options().read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
-    let metadata = file.metadata()?;
-    if metadata.is_dir() {
-        return Err(io::ErrorKind::IsADirectory.into());
-    }
-    if !metadata.is_file() {
-        return Err(io::Error::other("this is no ordinary file"));
-    }
+    let file = ordinary::open(path)?;
     let mut bytes = Vec::new();
     file.take(most + 1).read_to_end(&mut bytes)?;
     Ok((bytes.len() as u64 <= most).then_some(bytes))

@@ -8,12 +8,14 @@ use tokio::task::JoinSet;
 use tor_hsservice::HsNickname;
 
 use crate::admin::Unanswered;
+use crate::clock::now;
 use crate::config::{AddressError, Config, ServiceConfig, Shutdown, Storage, check_addresses};
 use crate::exit::{Exit, exit_of};
 use crate::tor::credentials::Credentials;
 use crate::tor::keyring::Keyring;
 use crate::tor::keys::{self, KeyError, Keys};
 use crate::tor::wiped;
+use onionbraid_balancer::BundlePeriods;
 use onionbraid_balancer::onion::OnionAddress;
 use onionbraid_proxy::setup::{self, RuleError};
 
@@ -43,6 +45,12 @@ pub enum CheckError {
     /// What lies in its `identity_bundle` now is of another address.
     #[error("the identity_bundle of service \"{0}\" is of another address: nothing has changed")]
     BundleOfOther(HsNickname),
+    /// What lies in its `identity_bundle` now is for other times than those in force.
+    #[error(
+        "what is in the identity_bundle of service \"{0}\" now has no keys for the present time \
+         period; the keys that were read before have some, and stay in force"
+    )]
+    BundleOfOtherTimes(HsNickname),
     /// They cannot run together under the addresses of their keys.
     #[error(transparent)]
     Addresses(#[from] AddressError),
@@ -63,7 +71,10 @@ impl CheckError {
     /// The code to exit with.
     pub fn exit(&self) -> Exit {
         match self {
-            Self::Keys(_) | Self::KeyGone(_) | Self::BundleOfOther(_) => Exit::Permission,
+            Self::Keys(_)
+            | Self::KeyGone(_)
+            | Self::BundleOfOther(_)
+            | Self::BundleOfOtherTimes(_) => Exit::Permission,
             Self::Addresses(_) | Self::Ports { .. } => Exit::Configuration,
             Self::State(error) => exit_of(error),
         }
@@ -274,6 +285,13 @@ impl Services {
         let found = wiped(|| Credentials::of_service(&keys, nickname, place))?;
         let gone = || CheckError::KeyGone(nickname.clone());
         let (found, running) = found.zip(self.credentials.get(nickname)).ok_or_else(gone)?;
+        let left = |it: &Credentials| {
+            let periods: Option<BundlePeriods> = it.periods().map(|all| all.into_iter().collect());
+            periods.is_none_or(|periods| periods.at(now().wall).left() > 0)
+        };
+        if left(running) && !left(&found) {
+            return Err(CheckError::BundleOfOtherTimes(nickname.clone()));
+        }
         if !running.replace(&found) {
             return Err(CheckError::BundleOfOther(nickname.clone()));
         }

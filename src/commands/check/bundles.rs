@@ -5,9 +5,7 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::time::SystemTime;
 
-use crate::commands::Failure;
 use crate::config::ServiceConfig;
-use crate::exit::Exit;
 use crate::tor::credentials::Credentials;
 use onionbraid_balancer::status::Timestamp;
 use onionbraid_balancer::{BundlePeriods, Coverage};
@@ -46,19 +44,11 @@ impl<'a> Bundle<'a> {
         Ok(())
     }
 
-    /// What there is to think about while it is published.
+    /// What there is to think about: also that it is not published any more, since the
+    /// daemon runs without it and has others to serve.
     pub(super) fn warning(&self) -> Option<String> {
         let problem = self.coverage.problem()?;
         Some(format!("service \"{}\": {problem}", self.service.nickname))
-    }
-
-    /// That it is not published any more.
-    pub(super) fn failure(&self) -> Option<Failure> {
-        let waits = matches!(self.coverage, Coverage::Gap { before: false, .. });
-        if !self.service.enabled || waits || self.coverage.left() > 0 {
-            return None;
-        }
-        Some(Failure::new(Exit::Permission, self.warning()?))
     }
 }
 

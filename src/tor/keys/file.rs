@@ -17,6 +17,7 @@ use super::ctor;
 use super::format::parse;
 use super::identity::{IdentityKey, ParseError, Parsed};
 use super::pem;
+use crate::ordinary;
 use crate::trust::Process;
 use onionbraid_balancer::onion::OnionAddress;
 
@@ -326,7 +327,7 @@ fn is_still(opened: &File, path: &Path) -> Result<(), KeyFileError> {
 /// Opens a file, and reads all of it.
 pub(in crate::tor) fn open(file: &Path) -> Result<(File, Zeroizing<Vec<u8>>), KeyFileError> {
     let failed = |cause: io::Error| unreadable(file, cause);
-    let opened = File::open(file).map_err(failed)?;
+    let opened = ordinary::open(file).map_err(failed)?;
     let bytes = bytes(&opened).map_err(failed)?;
     Ok((opened, bytes))
 }
