@@ -115,7 +115,7 @@ fn bundles_that_are_over_to_come_foreign_or_mixed_are_told_apart() {
     let made = std::process::Command::new("mkfifo").args(["-m", "600"]).arg(pipe).status();
     assert!(made.unwrap().success());
     let (code, said) = check(dir, "identity_bundle = \"pipe\"");
-    assert_eq!(code, Some(1), "{said}");
+    assert_eq!(code, Some(77), "{said}");
     assert!(said.contains("no ordinary file"), "{said}");
     write(&dir.join("coming"), "x.period", "damaged");
     let (code, said) = check(dir, "identity_bundle = \"coming\"");
