@@ -97,6 +97,9 @@ async fn keys_of_some_periods_publish_in_those_and_their_end_is_announced() {
     let problems = service(&snapshot).problems.join("\n");
     assert!(problems.contains("nothing is published any more"), "{problems}");
     let check = offline.command(&["check"]).await.unwrap();
-    assert_eq!(check.status.code(), Some(77), "{check:?}");
+    // A warning: the daemon runs, and might have others to serve.
+    assert_eq!(check.status.code(), Some(0), "{check:?}");
+    let said = String::from_utf8_lossy(&check.stdout) + String::from_utf8_lossy(&check.stderr);
+    assert!(said.contains("the last time period with keys ended at"), "{said}");
     offline.stop().await.unwrap();
 }
