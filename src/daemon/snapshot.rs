@@ -54,13 +54,34 @@ pub(super) struct Board {
     /// services.
     backends_files: Mutex<BTreeMap<String, Reload>>,
     /// What is wrong with the files of services' clients, by the nicknames of those.
-    clients_files: Mutex<BTreeMap<String, String>>,
+    clients_files: Problems,
     /// What is wrong with the bundles of services, likewise.
-    bundles: Mutex<BTreeMap<String, String>>,
+    bundles: Problems,
     /// What clients may have of the process.
     file_handles: FileHandles,
     /// What services have counted before, by their nicknames.
     past: Mutex<BTreeMap<String, Past>>,
+}
+
+/// What is wrong with files that are watched, by the nicknames of their services.
+#[derive(Default)]
+struct Problems(Mutex<BTreeMap<String, String>>);
+
+impl Problems {
+    /// Files of these services are watched, and of no others.
+    fn of<'a>(&self, nicknames: impl Iterator<Item = &'a str>) {
+        let nicknames: BTreeSet<&str> = nicknames.collect();
+        self.0.lock().retain(|nickname, _| nicknames.contains(nickname.as_str()));
+    }
+
+    /// Those of a service were just read again: what is wrong with them.
+    fn found(&self, nickname: &str, problem: Option<String>) {
+        let mut problems = self.0.lock();
+        match problem {
+            Some(problem) => problems.insert(nickname.to_owned(), problem),
+            None => problems.remove(nickname),
+        };
+    }
 }
 
 /// What one service shows, now and later.
@@ -157,33 +178,23 @@ impl Board {
 
     /// Files of the clients of these services are watched, and of no others.
     pub(super) fn clients_files<'a>(&self, nicknames: impl Iterator<Item = &'a str>) {
-        let nicknames: BTreeSet<&str> = nicknames.collect();
-        self.clients_files.lock().retain(|nickname, _| nicknames.contains(nickname.as_str()));
+        self.clients_files.of(nicknames);
     }
 
     /// The files of a service's clients were just read again: what is wrong with them.
     pub(super) fn clients_file(&self, nickname: &str, problem: Option<String>) {
-        let mut problems = self.clients_files.lock();
-        match problem {
-            Some(problem) => problems.insert(nickname.to_owned(), problem),
-            None => problems.remove(nickname),
-        };
+        self.clients_files.found(nickname, problem);
     }
 
     /// The bundles of these services are watched, and of no others. What was in them
     /// when the configuration was read is in force.
     pub(super) fn bundles<'a>(&self, nicknames: impl Iterator<Item = &'a str>) {
-        let nicknames: BTreeSet<&str> = nicknames.collect();
-        self.bundles.lock().retain(|nickname, _| nicknames.contains(nickname.as_str()));
+        self.bundles.of(nicknames);
     }
 
     /// The bundle of a service was just read again: what is wrong with it.
     pub(super) fn bundle(&self, nickname: &str, problem: Option<String>) {
-        let mut problems = self.bundles.lock();
-        match problem {
-            Some(problem) => problems.insert(nickname.to_owned(), problem),
-            None => problems.remove(nickname),
-        };
+        self.bundles.found(nickname, problem);
     }
 
     /// What is known of an address that is published here.
@@ -219,12 +230,12 @@ impl Board {
             service.backends_file = read;
         }
         drop(files);
-        let clients = self.clients_files.lock();
+        let clients = self.clients_files.0.lock();
         for service in &mut services {
             let problem = clients.get(&service.nickname);
             service.problems.extend(problem.map(|it| format!("restricted_discovery: {it}")));
         }
-        let bundles = self.bundles.lock();
+        let bundles = self.bundles.0.lock();
         for service in &mut services {
             service.problems.extend(
                 bundles.get(&service.nickname).map(|it| {
