@@ -5,6 +5,8 @@ mod exchange;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use tokio::time::{Instant, timeout_at};
+
 use tor_circmgr::{ClientOnionServiceDirTunnel, ServiceOnionServiceDirTunnel};
 use tor_linkspec::{HasAddrs as _, OwnedCircTarget};
 
@@ -42,9 +44,9 @@ pub(super) enum DirectoryRequestError {
     /// The exchange failed.
     #[error("{0}")]
     Exchange(#[from] ExchangeError),
-    /// Nothing within the time limit.
-    #[error("no answer within {} s", TIME_LIMIT.as_secs())]
-    TimedOut,
+    /// No stream within the time limit.
+    #[error("no stream within {} s", TIME_LIMIT.as_secs())]
+    NotConnected,
 }
 
 impl From<tor_circmgr::Error> for DirectoryRequestError {
@@ -60,7 +62,8 @@ pub(super) async fn ask(
     role: As,
     request: &Request,
 ) -> Result<Answer, DirectoryRequestError> {
-    let exchange = async {
+    let by = Instant::now() + TIME_LIMIT;
+    let connecting = async {
         let directory = network.directory().map_err(|_| DirectoryRequestError::NoDirectory)?;
         let target = relay(&directory, hsdir).ok_or(DirectoryRequestError::NotListed)?;
         let address = address(target.addrs()).ok_or(DirectoryRequestError::NotListed)?;
@@ -80,9 +83,14 @@ pub(super) async fn ask(
             DirTunnel::Client(tunnel) => tunnel.begin_dir_stream().await?,
             DirTunnel::Service(tunnel) => tunnel.begin_dir_stream().await?,
         };
-        Ok(exchange::exchange(stream, address, request).await?)
+        // With the stream comes its circuit, which ends when nobody has it.
+        Ok((tunnel, stream, address))
     };
-    tokio::time::timeout(TIME_LIMIT, exchange).await.unwrap_or(Err(DirectoryRequestError::TimedOut))
+    let connected = timeout_at(by, connecting).await;
+    let (_tunnel, stream, address) =
+        connected.unwrap_or(Err(DirectoryRequestError::NotConnected))?;
+    let answer = timeout_at(by, exchange::exchange(stream, address, request)).await;
+    Ok(answer.unwrap_or(Err(ExchangeError::TimedOut))?)
 }
 
 /// The address by which C tor names a relay: of IPv4, if it has one.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::directory_request::{As, Request, ask};
+use super::directory_request::{As, DirectoryRequestError, Request, ask};
 use super::network::Network;
 use onionbraid_balancer::fact::UploadFailure;
 use onionbraid_balancer::onion::RelayId;
@@ -16,9 +16,8 @@ pub(crate) async fn upload(
     hsdir: RelayId,
     descriptor: Arc<str>,
 ) -> Result<(), UploadFailure> {
-    let answer = ask(network, hsdir, As::Service, &Request::Upload(descriptor))
-        .await
-        .map_err(|error| UploadFailure::Unreachable(error.to_string()))?;
+    let answer =
+        ask(network, hsdir, As::Service, &Request::Upload(descriptor)).await.map_err(failure)?;
     match answer.status {
         200 => Ok(()),
         code => {
@@ -26,5 +25,17 @@ pub(crate) async fn upload(
             let reason: String = answer.reason.chars().take(100).collect();
             Err(UploadFailure::Refused(format!("{code} {reason}")))
         }
+    }
+}
+
+/// Whether the HSDir can have got the request.
+fn failure(error: DirectoryRequestError) -> UploadFailure {
+    let text = error.to_string();
+    match error {
+        DirectoryRequestError::Exchange(_) => UploadFailure::Unanswered(text),
+        DirectoryRequestError::NoDirectory
+        | DirectoryRequestError::NotListed
+        | DirectoryRequestError::Circuit(_)
+        | DirectoryRequestError::NotConnected => UploadFailure::Unreachable(text),
     }
 }

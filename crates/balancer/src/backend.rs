@@ -261,10 +261,15 @@ impl TrackedBackend {
     }
 
     /// See [`RemoteDescriptor::network_changed`].
-    pub(super) fn network_changed(&mut self, view: &NetworkView, now: Now, rng: &mut impl Rng) {
+    pub(super) fn network_changed(&mut self, view: &NetworkView, now: Now) {
         if let Some(remote) = &mut self.remote {
-            remote.descriptor.network_changed(view, now.monotonic, rng);
+            remote.descriptor.network_changed(view, now.monotonic);
         }
+    }
+
+    /// What is known of its descriptors, if it is a remote one.
+    pub(super) fn descriptor(&mut self) -> Option<&mut RemoteDescriptor> {
+        self.remote.as_mut().map(|remote| &mut remote.descriptor)
     }
 
     /// Whether its points in the current period are known; those of a local instance
@@ -277,13 +282,6 @@ impl TrackedBackend {
     pub(super) fn set_probed(&mut self, probed: bool) {
         if let Some(remote) = &mut self.remote {
             remote.descriptor.set_probed(probed);
-        }
-    }
-
-    /// The machine has slept: see [`RemoteDescriptor::slept`].
-    pub(super) fn slept(&mut self, now: Now, rng: &mut impl Rng) {
-        if let Some(remote) = &mut self.remote {
-            remote.descriptor.slept(now.monotonic, rng);
         }
     }
 

@@ -3,6 +3,7 @@
 
 mod access;
 mod bundle;
+mod looks;
 mod operated;
 mod restart;
 mod state;
@@ -105,7 +106,7 @@ impl Balancer {
             }
             .wanting_link(links);
             if let Some(view) = self.network.as_ref().filter(|_| same.is_none()) {
-                backend.network_changed(view, now, rng);
+                backend.network_changed(view, now);
             }
             backend.set_probed(probed);
             self.backends.push(backend);
@@ -206,7 +207,7 @@ impl Balancer {
         match fact {
             Fact::Network(view) => {
                 for backend in &mut self.backends {
-                    backend.network_changed(&view, now, rng);
+                    backend.network_changed(&view, now);
                 }
                 self.network = Some(view);
                 self.tell_publisher(now, rng);
@@ -368,22 +369,12 @@ impl Balancer {
         self.origins_down = outcome.err();
     }
 
-    /// If the machine has slept, what was published and seen before is older
-    /// than it looks.
-    fn notice_pause(&mut self, now: Now, rng: &mut impl Rng) {
-        if let Some(slept) = self.clocks.slept(now) {
-            for backend in &mut self.backends {
-                backend.slept(now, rng);
-            }
-            self.publisher.slept(slept, now.monotonic, rng);
-        }
-    }
-
     /// Looks at everything again and does whatever is due.
     fn progress(&mut self, now: Now, rng: &mut impl Rng) {
         let mut alarm = Alarm::new(now.monotonic);
         self.notice_pause(now, rng);
         Clocks::look_again(&mut alarm);
+        self.look_in_new_period(&mut alarm, rng);
         for backend in &mut self.backends {
             if backend.progress(self.origins_down.as_deref(), &mut alarm, rng) {
                 self.commands.push_back(Command::Fetch { backend: backend.id() });

@@ -19,6 +19,21 @@ const ADDITION: (Duration, Duration) = (Duration::from_secs(5), Duration::from_s
 /// However often the points change, a change is published at most 6 times at
 /// once and every two minutes in the long run.
 const CHANGES: Allowance = Allowance::new(6, Duration::from_secs(2 * 60));
+
+/// What would be lost by waiting for a change, from nothing to most.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Urgency {
+    /// Clients hardly notice.
+    None,
+    /// A client's first try fails more often than not: less than half of the points
+    /// that are published stay.
+    MostGone,
+    /// Clients find nothing that works.
+    AllGone,
+    /// Somebody waits for it.
+    AskedFor,
+}
+
 /// What should be published and is not yet.
 #[derive(Debug)]
 pub(super) struct Changes {
@@ -123,10 +138,15 @@ impl Changes {
         self.hurried = true;
     }
 
-    /// Whether clients would lose something by waiting for what is pending: it was
-    /// asked for, or nothing of what is `published` is left in it.
-    pub(super) fn hurries(&self, published: Option<&Content>) -> bool {
-        let Some(change) = &self.pending else { return false };
-        self.hurried || published.is_some_and(|published| !change.content.keeps_any_of(published))
+    /// What would be lost by waiting for what is pending.
+    pub(super) fn urgency(&self, published: Option<&Content>) -> Urgency {
+        let Some(change) = &self.pending else { return Urgency::None };
+        let kept = published.map(|published| change.content.kept_of(published));
+        match kept {
+            _ if self.hurried => Urgency::AskedFor,
+            Some((0, _)) => Urgency::AllGone,
+            Some((kept, of)) if 2 * kept < of => Urgency::MostGone,
+            _ => Urgency::None,
+        }
     }
 }

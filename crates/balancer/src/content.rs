@@ -70,10 +70,11 @@ impl Content {
         self.listed().into_iter().flatten().collect::<BTreeSet<_>>().len()
     }
 
-    /// Whether any point of this one is left.
-    pub(super) fn keeps_any_of(&self, before: &Content) -> bool {
+    /// How many points of this one are left, and of how many.
+    pub(super) fn kept_of(&self, before: &Content) -> (usize, usize) {
+        let listed: BTreeSet<_> = self.listed().into_iter().flatten().collect();
         let before: BTreeSet<_> = before.listed().into_iter().flatten().collect();
-        self.listed().iter().flatten().any(|point| before.contains(point))
+        (before.intersection(&listed).count(), before.len())
     }
 
     /// Whether it has only more points than this one, and promises the same.

@@ -204,7 +204,10 @@ pub enum UploadFailure {
     /// revision counter.
     #[error("refused: {0}")]
     Refused(String),
-    /// The HSDir could not be reached or did not answer.
+    /// The HSDir got the request and gave no answer, or none that can be read.
+    #[error("not answered: {0}")]
+    Unanswered(String),
+    /// The HSDir could not be reached.
     #[error("not reached: {0}")]
     Unreachable(String),
 }

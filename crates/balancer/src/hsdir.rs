@@ -1,7 +1,9 @@
 //! Tracks the uploads to one HSDir for one period, and when the next one is due.
 //!
-//! One upload at a time, tried again until the HSDir has taken what it should
-//! hold. Called by [`publish`](super::publish).
+//! One upload at a time. One that did not get through is tried again; one that the
+//! HSDir has read and not taken is not, as C tor never tries again what an HSDir
+//! refused (hs_service.c, `upload_descriptor_to_all`): the next round brings it, unless
+//! clients would lose something by waiting. Called by [`publish`](super::publish).
 
 use std::time::{Duration, Instant, SystemTime};
 
@@ -74,6 +76,8 @@ pub(super) struct HsdirUploads {
     holds: Option<HeldDescriptor>,
     /// When it took a descriptor of ours last.
     accepted_at: Option<Instant>,
+    /// What it has read and not taken.
+    declined: Option<UploadTarget>,
     taken: Taken,
     /// What it was last seen to hold, and when: a newer descriptor of another
     /// publisher's came later.
@@ -112,6 +116,7 @@ impl HsdirUploads {
             in_flight: None,
             holds: None,
             accepted_at: None,
+            declined: None,
             taken: Taken::default(),
             seen: None,
             attempts: 0,
@@ -145,17 +150,23 @@ impl HsdirUploads {
         self.taken
     }
 
+    /// Whether it has read just this and not taken it.
+    pub(super) fn declines(&self, target: UploadTarget) -> bool {
+        self.declined == Some(target)
+    }
+
     /// Whether it holds just this.
     pub(super) fn holds(&self, target: UploadTarget) -> bool {
         self.holds.as_ref().is_some_and(|held| held.target == target)
     }
 
     /// Whether to upload what it should hold now: no sooner than the `gap` after
-    /// what it took last.
+    /// what it took last, and what it did not take only if the caller `insists`.
     pub(super) fn upload_due(
         &mut self,
         target: UploadTarget,
         gap: Duration,
+        insists: bool,
         alarm: &mut Alarm,
         rng: &mut impl Rng,
     ) -> bool {
@@ -171,6 +182,7 @@ impl HsdirUploads {
         }
         self.in_flight.is_none()
             && !self.holds(target)
+            && (insists || !self.declines(target))
             && alarm.reached(self.not_before)
             && self.accepted_at.is_none_or(|at| alarm.reached(at + gap))
             && self.allowance.permits(alarm)
@@ -207,9 +219,14 @@ impl HsdirUploads {
                 self.taken = Taken { revision, ..Taken::default() };
                 self.seen = revision.map(|revision| (revision, since));
                 self.not_before = now.monotonic;
+                self.declined = None;
                 self.last_error = None;
             }
-            Err(failure) => self.failed(failure, now.monotonic, rng),
+            Err(failure) => {
+                let read = !matches!(failure, UploadFailure::Unreachable(_));
+                self.declined = read.then_some(upload.target);
+                self.failed(failure, now.monotonic, rng);
+            }
         }
         true
     }
@@ -217,7 +234,7 @@ impl HsdirUploads {
     fn failed(&mut self, failure: UploadFailure, now: Instant, rng: &mut impl Rng) {
         self.in_flight = None;
         self.taken.refused = matches!(failure, UploadFailure::Refused(_));
-        self.taken.unsure |= matches!(failure, UploadFailure::Unreachable(_));
+        self.taken.unsure |= !self.taken.refused;
         self.last_error = Some(failure.to_string());
         self.not_before = now + stretched(backoff(self.attempts, RETRY_FIRST, RETRY_MOST), rng);
     }
@@ -352,7 +369,7 @@ mod tests {
         while now.monotonic - began < time {
             let round = (now.monotonic - began).as_secs();
             let mut alarm = Alarm::new(now.monotonic);
-            if hsdir.upload_due(target(round), gap, &mut alarm, &mut rng) {
+            if hsdir.upload_due(target(round), gap, true, &mut alarm, &mut rng) {
                 hsdir.upload(target(round), now.wall, &mut alarm);
                 uploads.push(now.monotonic - began);
                 if let Some(outcome) = outcome(round) {
@@ -411,10 +428,10 @@ mod tests {
         let mut alarm = Alarm::new(now.monotonic);
         hsdir.upload(target(1), now.wall, &mut alarm);
         assert!(hsdir.uploaded(now.wall, Ok(1), now, &mut rng()));
-        assert!(!hsdir.upload_due(target(1), GAP, &mut alarm, &mut rng()));
+        assert!(!hsdir.upload_due(target(1), GAP, true, &mut alarm, &mut rng()));
         assert_eq!(alarm.next(), Some(now.monotonic + UPLOAD_LIMIT));
         let mut alarm = Alarm::new(now.monotonic + LIFETIME);
-        assert!(hsdir.upload_due(target(1), GAP, &mut alarm, &mut rng()));
+        assert!(hsdir.upload_due(target(1), GAP, true, &mut alarm, &mut rng()));
         assert!(!hsdir.holds_any());
     }
 
@@ -434,7 +451,7 @@ mod tests {
             hsdir.repair(now.monotonic);
             let mut alarm = Alarm::new(now.monotonic);
             assert_eq!(
-                hsdir.upload_due(target(1), Duration::ZERO, &mut alarm, &mut rng()),
+                hsdir.upload_due(target(1), Duration::ZERO, true, &mut alarm, &mut rng()),
                 repaired
             );
             hsdir.upload(target(1), now.wall, &mut alarm);
@@ -467,10 +484,12 @@ mod tests {
         let mut hsdir = taken(now);
         hsdir.slept(LIFETIME - MINUTE);
         let mut alarm = Alarm::new(now.monotonic);
-        assert!(!hsdir.upload_due(target(1), GAP, &mut alarm, &mut rng()) && hsdir.holds_any());
+        assert!(
+            !hsdir.upload_due(target(1), GAP, true, &mut alarm, &mut rng()) && hsdir.holds_any()
+        );
         assert_eq!(alarm.next(), Some(now.monotonic + MINUTE));
         hsdir.slept(MINUTE);
-        assert!(hsdir.upload_due(target(1), GAP, &mut Alarm::new(now.monotonic), &mut rng()));
+        assert!(hsdir.upload_due(target(1), GAP, true, &mut Alarm::new(now.monotonic), &mut rng()));
         assert!(!hsdir.holds_any());
         // What another publisher was seen to have brought does so too.
         let mut hsdir = taken(now);
@@ -486,7 +505,7 @@ mod tests {
         let mut hsdir = taken(start());
         let other = UploadTarget { round: 1, set: 3 };
         assert!(hsdir.holds(target(1)) && !hsdir.holds(other) && hsdir.lags(other));
-        let mut due = |at| hsdir.upload_due(other, GAP, &mut Alarm::new(at), &mut rng());
+        let mut due = |at| hsdir.upload_due(other, GAP, true, &mut Alarm::new(at), &mut rng());
         assert!(!due(start().monotonic));
         assert!(due(start().monotonic + GAP));
     }

@@ -75,6 +75,7 @@ mod offer;
 mod offered;
 mod others;
 mod pause;
+mod period_change;
 mod probing;
 mod proven;
 mod publish;

@@ -520,7 +520,7 @@ mod tests {
             let revision = sessions[0].into();
             let descriptor =
                 FetchedDescriptor { period: period(1), revision, points, flaw: None, capabilities };
-            backend.network_changed(&network(1, [1, 2]), now, rng);
+            backend.network_changed(&network(1, [1, 2]), now);
             backend.fetched(Ok(descriptor), now, rng);
         }
 

@@ -15,13 +15,14 @@ use std::time::{Duration, Instant, SystemTime};
 use rand::Rng;
 
 use super::canary::CanaryWatch;
-use super::change::Changes;
+use super::change::{Changes, Urgency};
 use super::command::{Command, Publication};
 use super::content::{Content, Listed, PublishedContent};
 use super::fact::{NetworkView, Now, UploadFailure};
-use super::hsdir::{GAP, HsdirUploads, REVISION_STEP};
+use super::hsdir::{HsdirUploads, REVISION_STEP};
 use super::memory::{self, CountedPeriod};
 use super::others::OwnPoints;
+use super::period_change::PeriodChange;
 use super::refusals::Refusals;
 use super::ring::{self, Ring};
 use super::schedule::{Alarm, between};
@@ -34,13 +35,6 @@ use crate::status;
 /// By how much uploads to newly responsible HSDirs are spread, so that not all
 /// services of the network come at the moment of a new consensus.
 const NEW_HSDIRS: Duration = Duration::from_secs(5);
-
-/// How long after a change of the period nothing is uploaded, if not all backends
-/// have been found in the new one before: each has other points there, and HSDirs
-/// get one descriptor from an ordinary service then.
-const GATHER: Duration = Duration::from_secs(90);
-/// In short periods that and the gap between uploads are such a part of them.
-const PART_OF_PERIOD: u32 = 24;
 
 /// How many periods away from a published one it is still known from which
 /// moments revisions were counted.
@@ -59,12 +53,7 @@ pub(super) struct Publisher {
     /// they ask have taken.
     found: Vec<Chosen>,
     changes: Changes,
-    /// Until when at most what backends have in a new period is waited for.
-    gathering: Option<Instant>,
-    /// Whether clients would lose something if the last round waited.
-    hurried: bool,
-    /// When the last round was decided.
-    decided_at: Option<Instant>,
+    period_change: PeriodChange,
     /// The number of the last round.
     round: u64,
     /// The periods of the network view, in its order.
@@ -86,7 +75,7 @@ pub(super) struct Publisher {
 pub(super) struct Readiness {
     /// Nothing more is to be expected at the start.
     pub(super) settled: bool,
-    /// Every backend has been found in the current period.
+    /// Every live backend has been found in the current period.
     pub(super) gathered: bool,
 }
 
@@ -98,9 +87,7 @@ impl Publisher {
             listed: Vec::new(),
             found: Vec::new(),
             changes: Changes::default(),
-            gathering: None,
-            hurried: false,
-            decided_at: None,
+            period_change: PeriodChange::default(),
             round: 0,
             rings: Vec::new(),
             replicas: Vec::new(),
@@ -167,9 +154,10 @@ impl Publisher {
         let current = |ring: &Ring| ring.view.current.then_some(ring.view.period);
         let before = self.rings.iter().find_map(current);
         let after = view.periods.iter().find(|it| it.current).map(|it| it.period);
-        let change = (before, after, before != after && self.published.is_some());
-        if let (Some(_), Some(after), true) = change {
-            self.gathering = Some(now + GATHER.min(after.part(PART_OF_PERIOD)));
+        if let (Some(before), Some(after)) = (before, after)
+            && before != after
+        {
+            self.period_change.begin(after, now, rng);
         }
         let asked = ring::asked(&view.periods);
         self.replicas = asked
@@ -233,7 +221,7 @@ impl Publisher {
         }
         // Another publisher's would be on most of them; one that refuses by itself need
         // not learn that anybody minds.
-        if refused && (ring.is_refused() || self.publishers == Publishers::Several) {
+        if refused && (ring.is_declined() || self.publishers == Publishers::Several) {
             self.refusals.refused(period, relay, taken, now.monotonic);
         }
     }
@@ -279,47 +267,51 @@ impl Publisher {
     ) {
         let published = self.published.as_ref().map(|published| &published.content);
         self.changes.note(wanted, published, alarm.now());
-        let hurries = self.changes.hurries(published);
-        let was_gathering = self.gathering.is_some();
-        if let Some(until) = self.gathering
-            && (gathered || hurries || alarm.reached(until))
-        {
-            self.gathering = None;
-        }
-        let at_once = was_gathering && self.gathering.is_none();
+        let urgency = self.changes.urgency(published);
+        let at_once = self.period_change.gathered(gathered || urgency >= Urgency::AllGone, alarm);
+        // In a new period backends have other points, and the old ones work still.
+        let hurries = urgency >= if at_once { Urgency::AskedFor } else { Urgency::MostGone };
         // Decided when HSDirs may get it, it says what is known by then.
-        let gap = self.rings.iter().map(|ring| gap(ring.view.period)).min().unwrap_or_default();
-        let spaced = !self.changes.is_pending()
-            || hurries
-            || self.decided_at.is_none_or(|at| alarm.reached(at + gap));
+        let mut current = self.rings.iter().filter(|ring| ring.view.current);
+        let spaced = !self.changes.is_pending() || hurries || current.all(|it| it.is_spaced(alarm));
         let uploading =
             self.rings.iter().any(|ring| ring.hsdirs.values().any(HsdirUploads::is_uploading));
+        let gathering = self.period_change.is_gathering();
         if !self.rings.is_empty()
-            && self.gathering.is_none()
+            && !gathering
             && spaced
             && let Some(content) =
                 self.changes.take_due(published, settled, uploading, at_once, alarm)
         {
-            self.hurried = hurries;
-            self.decided_at = Some(alarm.now());
+            // C tor's puzzles, too, change in all periods at once.
+            let puzzled = published.is_none_or(|before| before.puzzle != content.puzzle);
+            let known = self.rings.iter().any(|ring| ring.view.current);
+            let everywhere = hurries || puzzled || !known;
             self.round += 1;
             for ring in &mut self.rings {
-                ring.round = self.round;
-                ring.again_at = None;
+                if everywhere || ring.view.current {
+                    ring.begin(self.round, hurries, alarm.now());
+                } else {
+                    let soon = (!at_once).then_some(alarm.now());
+                    ring.follow(soon, rng);
+                }
             }
             self.publish(content);
         }
         if self.published.is_none() {
             return;
         }
-        for ring in self.rings.iter_mut().filter(|_| self.gathering.is_none()) {
-            if ring.publish_again(&mut self.round, alarm, rng) {
-                self.hurried = false;
-                self.decided_at = Some(alarm.now());
-            }
+        for ring in self.rings.iter_mut().filter(|_| !gathering) {
+            ring.publish_again(&mut self.round, alarm, rng);
         }
         self.upload(now, alarm, rng, commands);
         self.look(alarm, rng, commands);
+    }
+
+    /// Whether the backends should be looked for in a new period now. `found`: one has
+    /// been found there already.
+    pub(super) fn look_due(&mut self, found: bool, alarm: &mut Alarm) -> bool {
+        self.period_change.look_due(found, alarm)
     }
 
     /// Looks what clients find, and whether HSDirs should be asked.
@@ -419,11 +411,15 @@ impl Publisher {
         for ring in &mut self.rings {
             // Where clients find nothing, nothing is waited for.
             let lost = ring.view.current && !ring.is_found();
-            if self.gathering.is_some() && !lost {
+            if self.period_change.is_gathering() && !lost {
                 continue;
             }
             let period = ring.view.period;
-            let gap = if self.hurried || lost { Duration::ZERO } else { gap(period) };
+            let urgent = ring.hurried || lost;
+            let gap = if urgent { Duration::ZERO } else { ring.gap() };
+            // Two who publish pass each other's revisions.
+            let several = self.publishers == Publishers::Several;
+            let insists = urgent || several || ring.is_declined();
             let waits = self.refusals.waits(period, alarm) || ring.is_undecided(alarm);
             let relays: Vec<RelayId> = ring.hsdirs.keys().copied().collect();
             let mut due = Vec::new();
@@ -435,7 +431,7 @@ impl Publisher {
                 if waits && hsdir.taken().refused {
                     continue;
                 }
-                if hsdir.upload_due(target, gap, alarm, rng) {
+                if hsdir.upload_due(target, gap, insists, alarm, rng) {
                     due.push((relay, target));
                     let seen = hsdir.newest_as_of.map(|seen| seen + REVISION_STEP);
                     as_of = seen.map_or(as_of, |seen| as_of.max(seen));
@@ -459,9 +455,4 @@ impl Publisher {
             }
         }
     }
-}
-
-/// How long after a descriptor an HSDir gets the next one at the earliest.
-fn gap(period: Period) -> Duration {
-    GAP.min(period.part(PART_OF_PERIOD))
 }

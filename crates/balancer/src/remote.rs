@@ -41,9 +41,9 @@ const CALM: (Duration, Duration) = (Duration::from_secs(10 * 60), Duration::from
 /// The same, on average, where probes or a control link see that: HSDirs know
 /// nobody else who asks for ever.
 const CALM_WHILE_PROBED: Duration = Duration::from_secs(45 * 60);
-/// When to look after the time period has changed. C tor has other points in
-/// the descriptor of the next period, which clients now look for
-/// (rend-spec-v3, section 2.2.4), and may drop the old ones.
+/// When to look once it is time to after a change of the time period
+/// ([`PeriodChange`](super::period_change::PeriodChange)). C tor has other points in
+/// the descriptor of the next period, which clients look for then.
 const NEW_PERIOD: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(30));
 /// In short periods to look is due after such a part of them.
 const PART_OF_PERIOD: u32 = 10;
@@ -232,17 +232,24 @@ impl RemoteDescriptor {
         self.known.as_ref().map(|known| known.revision)
     }
 
-    /// The network is known, or has changed.
-    pub(super) fn network_changed(&mut self, view: &NetworkView, now: Instant, rng: &mut impl Rng) {
-        self.revisions.retain(|period, _| view.periods.iter().any(|p| p.period == *period));
-        let current = view.periods.iter().find(|p| p.current).map(|p| p.period);
-        let new_period = current.is_some() && current != self.current;
-        self.current = current.or(self.current);
-        if self.fetch_at.is_none() {
-            self.fetch_at = Some(now);
-        } else if new_period {
+    /// Whether a descriptor of the current period is known, as of the newest.
+    pub(super) fn has_changed_period(&self) -> bool {
+        self.known.as_ref().is_some_and(|known| Some(known.period) == self.current)
+    }
+
+    /// It is time to look for it in a new period.
+    pub(super) fn look_in_period(&mut self, now: Instant, rng: &mut impl Rng) {
+        if self.fetch_at.is_some() && !self.has_changed_period() {
             self.extra_fetch_at = Some(now + between(NEW_PERIOD.0, NEW_PERIOD.1, rng));
         }
+    }
+
+    /// The network is known, or has changed.
+    pub(super) fn network_changed(&mut self, view: &NetworkView, now: Instant) {
+        self.revisions.retain(|period, _| view.periods.iter().any(|p| p.period == *period));
+        let current = view.periods.iter().find(|p| p.current).map(|p| p.period);
+        self.current = current.or(self.current);
+        self.fetch_at = self.fetch_at.or(Some(now));
     }
 
     /// Points that were offered fail: there may be others by now.
@@ -450,7 +457,7 @@ mod tests {
         fn new() -> Self {
             let now = start().monotonic;
             let mut remote = RemoteDescriptor::new();
-            remote.network_changed(&network(1, [1, 2]), now, &mut rng());
+            remote.network_changed(&network(1, [1, 2]), now);
             Self { remote, offer: Offer::default(), now }
         }
 
@@ -570,13 +577,18 @@ mod tests {
     }
 
     #[test]
-    fn a_new_period_means_a_look_soon() {
+    fn the_look_in_a_new_period_comes_soon_and_once() {
         let mut world = World::new();
         world.wait();
         world.finds(1, 1, 1);
-        world.remote.network_changed(&network(2, [1, 2]), world.now, &mut rng());
+        world.remote.network_changed(&network(2, [1, 2]), world.now);
+        world.remote.look_in_period(world.now, &mut rng());
         let waited = world.wait();
         assert!(waited >= NEW_PERIOD.0 && waited <= NEW_PERIOD.1);
+        // Where it has been found there, nothing need be looked for.
+        world.finds(2, 1, 1);
+        world.remote.look_in_period(world.now, &mut rng());
+        assert!(world.wait() > NEW_PERIOD.1);
     }
 
     #[test]
@@ -599,7 +611,7 @@ mod tests {
         world.finds(1, 10, 1);
         world.finds(1, 9, 2);
         assert_eq!(world.session(), Some(&point(1, 1)));
-        world.remote.network_changed(&network(2, [1, 2]), world.now, &mut rng());
+        world.remote.network_changed(&network(2, [1, 2]), world.now);
         world.finds(2, 3, 3);
         assert_eq!(world.session(), Some(&point(3, 3)));
         world.finds(1, 11, 4);

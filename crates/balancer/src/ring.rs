@@ -10,13 +10,23 @@ use rand::Rng;
 
 use super::content::Content;
 use super::fact::{PeriodView, ResponsibleHsdir};
-use super::hsdir::{HsdirUploads, UploadTarget};
-use super::schedule::{Alarm, between};
+use super::hsdir::{GAP, HsdirUploads, UploadTarget};
+use super::schedule::{Alarm, between, exponential};
 use crate::onion::RelayId;
 use crate::status::{self, Timestamp};
 
 /// When to publish again what has not changed, as C tor and Arti do.
 const AGAIN: (Duration, Duration) = (Duration::from_secs(60 * 60), Duration::from_secs(120 * 60));
+
+/// How long after a change in the current period another one follows, on average and
+/// at most three times as long. Clients ask the HSDirs of the other one only if their
+/// consensus is older or newer than ours.
+const FOLLOW: Duration = Duration::from_secs(10 * 60);
+/// In short periods that is such a part of them.
+const FOLLOW_PART: u32 = 144;
+
+/// In short periods the gap between the uploads to an HSDir is such a part of them.
+const GAP_PART: u32 = 24;
 
 /// One period's HSDirs.
 #[derive(Debug)]
@@ -26,8 +36,14 @@ pub(super) struct Ring {
     /// Which set each of them gets.
     places: BTreeMap<RelayId, usize>,
     /// The round that every HSDir should hold.
-    pub(super) round: u64,
-    pub(super) again_at: Option<Instant>,
+    round: u64,
+    /// When it was decided here.
+    decided_at: Option<Instant>,
+    /// Whether clients would lose something if it waited.
+    pub(super) hurried: bool,
+    again_at: Option<Instant>,
+    /// Whether the next round brings something new.
+    follows: bool,
     /// The highest revision that an HSDir accepted.
     revision: Option<u64>,
     published_at: Option<SystemTime>,
@@ -58,13 +74,17 @@ impl Ring {
             hsdirs: BTreeMap::new(),
             places: BTreeMap::new(),
             round,
+            decided_at: None,
+            hurried: false,
             again_at: None,
+            follows: false,
             revision: None,
             published_at: None,
         }
     }
 
-    /// The HSDirs are these now. What those that stay hold is kept.
+    /// The HSDirs are these now. What those that stay hold is kept; if there are new
+    /// ones among them, all get the descriptor anew, as C tor's do.
     pub(super) fn network_changed(
         &mut self,
         view: PeriodView,
@@ -73,6 +93,10 @@ impl Ring {
         not_before: Instant,
     ) {
         let mut before = std::mem::take(&mut self.hsdirs);
+        let is_new = |it: &ResponsibleHsdir| !before.contains_key(&it.relay);
+        if !before.is_empty() && view.hsdirs.iter().any(is_new) {
+            self.again_at = self.again_at.map(|at| at.min(not_before));
+        }
         for responsible in &view.hsdirs {
             let relay = responsible.relay;
             let hsdir = before.remove(&relay);
@@ -90,6 +114,18 @@ impl Ring {
         UploadTarget { round: self.round, set }
     }
 
+    /// How long after a descriptor an HSDir gets the next one at the earliest.
+    pub(super) fn gap(&self) -> Duration {
+        GAP.min(self.view.period.part(GAP_PART))
+    }
+
+    /// Whether an HSDir may get another round that is no hurry.
+    pub(super) fn is_spaced(&self, alarm: &mut Alarm) -> bool {
+        let gap = self.gap();
+        let taken = self.hsdirs.values().filter_map(HsdirUploads::accepted_at).min();
+        self.decided_at.into_iter().chain(taken).all(|at| alarm.reached(at + gap))
+    }
+
     /// The HSDirs that clients ask.
     pub(super) fn asked(&self) -> impl Iterator<Item = (&ResponsibleHsdir, &HsdirUploads)> {
         let asked = self.view.hsdirs.iter().filter(|hsdir| hsdir.asked_by_clients);
@@ -101,17 +137,17 @@ impl Ring {
         self.asked().all(|(it, hsdir)| !hsdir.lags(self.target(&it.relay)))
     }
 
-    /// Whether most HSDirs that clients ask have refused what they were brought last: that
-    /// is hardly theirs.
-    pub(super) fn is_refused(&self) -> bool {
-        let refused = self.asked().filter(|(_, hsdir)| hsdir.taken().refused);
-        2 * refused.count() > self.asked().count()
+    /// Whether most HSDirs that clients ask have read the last round and not taken it:
+    /// that is hardly theirs.
+    pub(super) fn is_declined(&self) -> bool {
+        let declined = self.asked().filter(|(it, hsdir)| hsdir.declines(self.target(&it.relay)));
+        2 * declined.count() > self.asked().count()
     }
 
     /// Whether the others should tell soon whether what one refused is refused by most.
     pub(super) fn is_undecided(&self, alarm: &mut Alarm) -> bool {
         let mut asked = self.asked();
-        !self.is_refused() && asked.any(|(_, hsdir)| hsdir.should_answer(alarm))
+        !self.is_declined() && asked.any(|(_, hsdir)| hsdir.should_answer(alarm))
     }
 
     /// Whether clients find us here: for every replica, an HSDir that they ask
@@ -127,23 +163,38 @@ impl Ring {
         self.published_at = Some(at);
     }
 
-    /// Begins a round of its own when the last one is old enough. Whether it has.
-    pub(super) fn publish_again(
-        &mut self,
-        round: &mut u64,
-        alarm: &mut Alarm,
-        rng: &mut impl Rng,
-    ) -> bool {
+    /// A round begins that is for all periods.
+    pub(super) fn begin(&mut self, round: u64, hurried: bool, now: Instant) {
+        self.round = round;
+        self.hurried = hurried;
+        self.decided_at = Some(now);
+        self.again_at = None;
+        self.follows = false;
+    }
+
+    /// A round begins in the current period and not here: the same follows in the next
+    /// one, `soon` after this at a moment of chance, or HSDirs of both see that two
+    /// keys are of one service.
+    pub(super) fn follow(&mut self, soon: Option<Instant>, rng: &mut impl Rng) {
+        let mean = FOLLOW.min(self.view.period.part(FOLLOW_PART));
+        let at = soon.map(|now| now + exponential(mean, rng));
+        self.again_at = self.again_at.into_iter().chain(at).min();
+        self.follows = true;
+    }
+
+    /// Begins a round of its own when the last one is old enough.
+    pub(super) fn publish_again(&mut self, round: &mut u64, alarm: &mut Alarm, rng: &mut impl Rng) {
         let due = self.again_at.is_some_and(|at| alarm.reached(at));
         if !due && self.again_at.is_some() {
-            return false;
+            return;
         }
         let next = alarm.now() + between(AGAIN.0, AGAIN.1, rng);
         self.again_at = Some(next);
         alarm.reached(next);
         if due {
             *round += 1;
-            for (relay, hsdir) in &mut self.hsdirs {
+            let same = self.hsdirs.iter_mut().filter(|_| !self.follows);
+            for (relay, hsdir) in same {
                 let set = self.places.get(relay).copied().unwrap_or_default();
                 let (held, wanted) = (self.round, *round);
                 hsdir.skip(
@@ -153,8 +204,10 @@ impl Ring {
                 );
             }
             self.round = *round;
+            self.hurried = false;
+            self.decided_at = Some(alarm.now());
+            self.follows = false;
         }
-        due
     }
 
     /// The machine has slept for so long: what was to be published again

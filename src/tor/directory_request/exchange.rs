@@ -47,6 +47,8 @@ pub(in crate::tor) struct Answer {
 /// Why there is no answer. The text is what status shows.
 #[derive(Debug, thiserror::Error)]
 pub(in crate::tor) enum ExchangeError {
+    #[error("no answer in time")]
+    TimedOut,
     #[error("the stream broke: {0}")]
     Broken(#[from] io::Error),
     #[error("the answer is not HTTP")]

@@ -9,12 +9,14 @@ mod work;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use rand::SeedableRng as _;
 use rand::rngs::StdRng;
 
 use super::*;
 use crate::command::Publication;
 use crate::fact::{
-    DialFailure, FetchFailure, FetchedDescriptor, LinkNews, PeriodView, ProbeFailure, UploadFailure,
+    DialFailure, FetchFailure, FetchedDescriptor, LinkNews, PeriodView, ProbeFailure,
+    ResponsibleHsdir, UploadFailure,
 };
 use crate::onion::{Capabilities, ClientKey, IntroPoint, OnionAddress};
 use crate::operator::{OperatorOrder, Refused, Verb};
@@ -312,10 +314,10 @@ fn after_a_change_of_the_period_hsdirs_get_one_descriptor_with_what_every_backen
     let uploads = world.uploads.len();
     assert_eq!(uploads, 4);
     world.tell(both(2, 3));
-    let found = |world: &mut World, backend: u32, sessions: &[u16]| {
+    let found = |world: &mut World, number: u64, backend: u32, sessions: &[u16]| {
         let points = sessions.iter().map(|n| point(*n, *n)).collect();
         let descriptor = FetchedDescriptor {
-            period: period(2),
+            period: period(number),
             revision: 1,
             points,
             flaw: None,
@@ -324,18 +326,174 @@ fn after_a_change_of_the_period_hsdirs_get_one_descriptor_with_what_every_backen
         world.tell(Fact::Fetched { backend: BackendId(backend), outcome: Ok(descriptor) });
     };
     world.pass(20 * SECOND);
-    found(&mut world, 1, &[14, 15, 16]);
+    found(&mut world, 2, 1, &[14, 15, 16]);
     world.pass(30 * SECOND);
-    assert_eq!(world.uploads.len(), uploads, "the other one may have other points, too");
-    found(&mut world, 2, &[24, 25, 26]);
+    assert_eq!(world.uploads.len(), uploads + 2, "the other one may have other points, too");
+    found(&mut world, 2, 2, &[24, 25, 26]);
     world.pass(30 * MINUTE);
-    assert_eq!(world.uploads.len(), uploads + 4, "one for each HSDir of each period");
+    assert_eq!(world.uploads.len(), uploads + 4, "one for each HSDir that clients ask now");
+    assert!(world.uploads[uploads + 2..].iter().all(|(_, it)| it.period == period(2)));
     // One that cannot be fetched is not waited for long.
     world.tell(both(3, 4));
+    world.pass(20 * SECOND);
+    found(&mut world, 3, 1, &[17, 18, 19]);
     world.pass(89 * SECOND);
-    assert_eq!(world.uploads.len(), uploads + 4);
+    assert_eq!(world.uploads.len(), uploads + 6);
+    world.pass(SECOND);
+    assert_eq!(world.uploads.len(), uploads + 8);
+}
+
+#[test]
+fn the_backends_are_looked_for_in_a_new_period_at_a_moment_of_chance() {
+    let mut world = World::on_network(1, 2);
+    world.local(0, &[1, 2, 3]);
+    world.fetched(1, 1, &[11, 12, 13]);
+    world.fetched(2, 1, &[21, 22, 23]);
+    world.tell(Fact::Network(network(2, [1, 2])));
+    let fetches = world.fetches;
+    world.pass(30 * SECOND);
+    let hurry = world.fetches - fetches;
+    // Found by chance, one shows that the time has come to look for all.
+    let descriptor = FetchedDescriptor {
+        period: period(2),
+        revision: 1,
+        points: points(&[14, 15, 16]),
+        flaw: None,
+        capabilities: Capabilities::default(),
+    };
+    world.tell(Fact::Fetched { backend: BackendId(1), outcome: Ok(descriptor) });
+    world.pass(30 * SECOND);
+    assert_eq!((hurry, world.fetches - fetches), (0, 1));
+}
+
+#[test]
+fn a_change_of_points_goes_to_the_hsdirs_of_both_periods_at_different_times() {
+    let both = || {
+        let mut view = network(1, [11, 12]);
+        let other = network(2, [21, 22]).periods.remove(0);
+        view.periods.push(PeriodView { current: false, ..other });
+        Fact::Network(view)
+    };
+    let mut delays = Vec::new();
+    for _ in 0..40 {
+        let mut world = World::new(2, 0);
+        world.rng = StdRng::seed_from_u64(delays.len() as u64);
+        world.tell(both());
+        world.local(0, &[1, 2, 3]);
+        world.local(1, &[4, 5, 6]);
+        assert_eq!(world.uploads.len(), 4);
+        world.pass(2 * MINUTE);
+        world.local(1, &[5, 6, 7]);
+        world.pass(40 * MINUTE);
+        let [current, other] = [1, 2].map(|number| {
+            let of = world.uploads[4..].iter().filter(|(_, it)| it.period == period(number));
+            let times: Vec<_> = of.map(|(at, it)| (*at, it.points.len())).collect();
+            assert!(times.len() == 2 && times[0] == times[1] && times[0].1 == 6, "{times:?}");
+            times[0].0
+        });
+        assert!(current <= 130 * SECOND, "{current:?}");
+        delays.push((other - current).as_secs());
+    }
+    let mean = delays.iter().sum::<u64>() / 40;
+    assert!((420..780).contains(&mean) && delays.iter().all(|it| *it <= 1800), "{delays:?}");
+    assert!(delays.iter().filter(|it| **it < 5).count() <= 2, "{delays:?}");
+    // What somebody waits for, or clients need, goes to both.
+    let mut world = World::new(2, 0);
+    world.tell(both());
+    world.local(0, &[1, 2, 3]);
+    world.local(1, &[4, 5, 6]);
+    world.pass(2 * MINUTE);
+    world.say(1, Verb::Maintenance, false).unwrap();
     world.pass(10 * SECOND);
-    assert_eq!(world.uploads.len(), uploads + 6, "those of the new period");
+    assert_eq!(world.uploads.len(), 8);
+}
+
+#[test]
+fn when_most_points_have_gone_hsdirs_get_the_others_at_once() {
+    let mut world = World::on_network(3, 0);
+    for n in 0..3 {
+        world.local(n.into(), &[10 * n + 1, 10 * n + 2, 10 * n + 3]);
+    }
+    world.local(2, &[]);
+    world.pass(50 * SECOND);
+    assert_eq!(world.rounds(), [(0, 9)], "six of nine do");
+    world.pass(20 * SECOND);
+    assert_eq!(world.rounds(), [(0, 9), (60, 6)]);
+    world.local(1, &[14, 15]);
+    world.local(0, &[4, 5, 6]);
+    world.pass(15 * SECOND);
+    assert_eq!(world.rounds()[2], (72, 5));
+}
+
+#[test]
+fn a_round_of_its_own_elsewhere_keeps_no_change_waiting() {
+    let mut world = World::on_network(2, 0);
+    world.local(0, &[1, 2, 3]);
+    world.local(1, &[4, 5, 6]);
+    let mut view = network(1, [1, 2]);
+    let other = network(2, [3, 4]).periods.remove(0);
+    view.periods.push(PeriodView { current: false, ..other });
+    world.pass(10 * MINUTE);
+    world.tell(Fact::Network(view.clone()));
+    world.pass(10 * MINUTE);
+    let uploads = world.uploads.len();
+    // The other period has a new HSDir: all of it are brought the descriptor.
+    view.periods[1].hsdirs[0].relay = relay(5);
+    world.tell(Fact::Network(view));
+    world.pass(5 * SECOND);
+    assert_eq!(world.uploads.len(), uploads + 2);
+    world.local(1, &[5, 6]);
+    world.pass(5 * SECOND);
+    let newest: Vec<_> = world.uploads[uploads + 2..].iter().map(|(_, it)| it.period).collect();
+    assert_eq!(newest, [period(1); 2]);
+}
+
+#[test]
+fn what_an_hsdir_refuses_it_gets_no_sooner_than_the_next_round() {
+    let failures: [fn(String) -> UploadFailure; 2] =
+        [UploadFailure::Refused, UploadFailure::Unanswered];
+    for failure in failures {
+        let mut world = World::new(1, 0);
+        world.deaf = true;
+        let hsdir =
+            |(at, replica)| ResponsibleHsdir { relay: relay(at), replica, asked_by_clients: true };
+        let hsdirs = [(1, 1), (2, 1), (3, 2), (4, 2)].map(hsdir).into();
+        let view = PeriodView { period: period(1), current: true, hsdirs };
+        world.tell(Fact::Network(NetworkView { periods: vec![view] }));
+        world.local(0, &[1, 2, 3]);
+        let first = std::mem::take(&mut world.uploads);
+        for (n, (_, of)) in first.iter().enumerate() {
+            let Publication { period, hsdir, as_of, .. } = of.clone();
+            let outcome = if n == 0 { Err(failure("no".into())) } else { Ok(1) };
+            world.tell(Fact::Uploaded { period, hsdir, as_of, outcome });
+        }
+        world.deaf = false;
+        let fetches = world.fetches;
+        world.pass(MINUTE);
+        assert_eq!(world.fetches, fetches, "nor is it asked what it has");
+        world.pass(30 * MINUTE);
+        assert!(world.uploads.is_empty(), "{:?}", world.uploads);
+        world.pass(90 * MINUTE);
+        assert!(world.uploads.iter().any(|(_, it)| it.hsdir == first[0].1.hsdir));
+    }
+}
+
+#[test]
+fn what_most_hsdirs_refuse_is_tried_again_soon() {
+    let mut world = World::on_network(2, 0);
+    world.local(0, &[1, 2, 3]);
+    world.local(1, &[4, 5, 6]);
+    world.pass(2 * MINUTE);
+    world.deaf = true;
+    world.local(1, &[5, 6]);
+    world.pass(5 * SECOND);
+    for (_, of) in world.uploads.split_off(2) {
+        let Publication { period, hsdir, as_of, .. } = of;
+        let outcome = Err(UploadFailure::Unanswered("no answer in time".into()));
+        world.tell(Fact::Uploaded { period, hsdir, as_of, outcome });
+    }
+    world.pass(5 * SECOND);
+    assert_eq!(world.uploads.len(), 4);
 }
 
 #[test]
@@ -420,11 +578,11 @@ fn a_change_waits_for_uploads_under_way_but_not_for_long() {
     world.pass(9 * SECOND);
     let Publication { period, hsdir, as_of, .. } = world.uploads[0].1.clone();
     assert_eq!(world.uploads.len(), 2);
-    // One is slow: a minute after the first round the other goes ahead.
+    // One is slow: a minute after the other has taken the first round, it goes ahead.
     world.tell(Fact::Uploaded { period, hsdir, as_of, outcome: Ok(1) });
     assert_eq!(world.uploads.len(), 2);
     world.pass(65 * SECOND);
-    assert_eq!(world.rounds(), [(0, 3), (60, 2)]);
+    assert_eq!(world.rounds(), [(0, 3), (69, 2)]);
     assert_eq!(world.uploads.len(), 3);
 }
 
@@ -450,7 +608,7 @@ fn the_last_points_stay_published_when_every_backend_goes() {
 }
 
 #[test]
-fn only_the_new_hsdir_gets_an_upload_when_the_ring_changes() {
+fn when_the_ring_changes_the_new_hsdir_and_the_others_get_an_upload() {
     let mut world = World::on_network(1, 0);
     world.local(0, &[1, 2, 3]);
     world.pass(MINUTE);
@@ -458,8 +616,8 @@ fn only_the_new_hsdir_gets_an_upload_when_the_ring_changes() {
     assert_eq!(world.state(), ServiceState::Publishing);
     world.pass(10 * SECOND);
     assert_eq!(world.state(), ServiceState::Published);
-    assert_eq!(world.uploads.len(), 3);
-    assert_eq!(world.uploads[2].1.hsdir, relay(3));
+    let got: Vec<_> = world.uploads[2..].iter().map(|(_, it)| it.hsdir).collect();
+    assert_eq!(got, [relay(1), relay(3)]);
 }
 
 #[test]

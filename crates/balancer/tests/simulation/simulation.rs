@@ -118,6 +118,8 @@ pub(crate) struct Simulation {
     uploads: BTreeMap<(Period, RelayId), Vec<(Instant, SystemTime)>>,
     /// The uploads that it waits for.
     in_flight: BTreeMap<(Period, RelayId), (SystemTime, Instant)>,
+    /// HSDirs that refused the last one.
+    refusing: BTreeSet<(Period, RelayId)>,
     fetches: BTreeMap<BackendId, Vec<Instant>>,
     removals_forbidden: bool,
     rotations: usize,
@@ -168,6 +170,7 @@ impl Simulation {
             time,
             uploads: BTreeMap::new(),
             in_flight: BTreeMap::new(),
+            refusing: BTreeSet::new(),
             fetches: BTreeMap::new(),
             removals_forbidden: false,
             rotations: 0,
@@ -537,8 +540,10 @@ impl Simulation {
         let outcome = if unreachable {
             Err(UploadFailure::Unreachable("no circuit".into()))
         } else if revision <= stored.revision {
+            self.refusing.insert((period, hsdir));
             Err(UploadFailure::Refused("revision too low".into()))
         } else {
+            self.refusing.remove(&(period, hsdir));
             stored.revision = revision;
             stored.points = points.to_vec();
             Ok(revision)
@@ -654,9 +659,15 @@ impl Simulation {
         }
         for period in self.network_view().periods {
             for hsdir in period.hsdirs {
-                let stored = self.network.stored.get(&(period.period, hsdir.relay));
+                let place = (period.period, hsdir.relay);
+                // One that refuses waits for the next round, another period longer still.
+                let waits = !period.current || self.refusing.contains(&place);
+                let stored = self.network.stored.get(&place);
                 let current = stored.is_some_and(|stored| stored.points == self.newest);
-                self.check(current, "every HSDir holds the newest points");
+                self.check(current || waits, "every HSDir holds the newest points");
+                let last = self.uploads.get(&place).and_then(|all| all.last());
+                let late = last.is_none_or(|(at, _)| self.time.now.monotonic - *at > 2 * HOUR);
+                self.check(!late, "every HSDir gets a descriptor within two hours");
             }
         }
     }
