@@ -76,7 +76,7 @@ async fn an_hsdir_that_is_gone_is_retried_alone_until_it_is_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_hsdir_that_refuses_is_retried_alone() {
+async fn what_one_hsdir_refuses_it_gets_again_only_with_the_next_round_for_all() {
     let network = with_lasting_hsdirs().await;
     let origin = Origin::start("the origin").unwrap();
     let mut frontend = small(&network, &origin);
@@ -86,13 +86,20 @@ async fn an_hsdir_that_refuses_is_retried_alone() {
 
     refusal::provoke(&network, &frontend.paths(), &fingerprint).await.unwrap();
     frontend.restart_stopped().unwrap();
-    let refused = |snapshot: &Snapshot| {
-        retried_alone(&fingerprint)(snapshot)
-            && service(snapshot).descriptors.iter().flat_map(|d| &d.hsdirs).any(|hsdir| {
-                hsdir.last_error.as_ref().is_some_and(|error| error.contains("refused: 400"))
-            })
+    let refused = |snapshot: &Snapshot| refused(snapshot, &fingerprint).is_some();
+    let seen = frontend.daemon.until("refused by one HSDir", SOON, refused).await.unwrap();
+    let first = self::refused(&seen, &fingerprint).unwrap();
+    // Nothing can be seen of what does not happen: a while without another try.
+    tokio::time::sleep(Duration::from_secs(20)).await;
+    let later = frontend.daemon.status().await.unwrap();
+    let later = self::refused(&later, &fingerprint).unwrap();
+    assert!(later == first || later.revision > first.revision, "{first:?} {later:?}");
+    // The next round comes after a thirty-second part of the period at the latest.
+    let again = |snapshot: &Snapshot| {
+        let now = self::refused(snapshot, &fingerprint);
+        now.is_some_and(|now| now.attempts > later.attempts && now.revision > later.revision)
     };
-    frontend.daemon.until("refused by one HSDir", SOON, refused).await.unwrap();
+    frontend.daemon.until("a round for all HSDirs", SOON * 6, again).await.unwrap();
 }
 
 /// A network on which the HSDirs of a service stay the same: it has time periods
@@ -117,16 +124,31 @@ fn an_hsdir(network: &Network, snapshot: &Snapshot) -> String {
 /// Whether this HSDir alone has failed more than once, and the service is
 /// published all the same.
 fn retried_alone(fingerprint: &str) -> impl Fn(&Snapshot) -> bool {
-    move |snapshot| {
-        let service = service(snapshot);
-        let Some(current) = service.descriptors.iter().find(|descriptor| descriptor.current) else {
-            return false;
-        };
-        let (it, others): (Vec<_>, Vec<_>) =
-            current.hsdirs.iter().partition(|hsdir| hsdir.relay == fingerprint);
-        service.state == ServiceState::Published
-            && !it.is_empty()
-            && it.iter().all(|hsdir| hsdir.attempts > 1 && hsdir.last_error.is_some())
-            && others.iter().all(|hsdir| hsdir.state == HsdirState::Uploaded)
-    }
+    move |snapshot| failed_alone(snapshot, fingerprint).is_some_and(|failed| failed.attempts > 1)
+}
+
+/// The uploads to an HSDir that failed, and what the others hold meanwhile.
+#[derive(Debug, PartialEq)]
+struct FailedAlone {
+    attempts: u32,
+    revision: u64,
+    error: String,
+}
+
+/// What has failed at this HSDir, if it is the only one of the current period and the
+/// service is published all the same.
+fn failed_alone(snapshot: &Snapshot, fingerprint: &str) -> Option<FailedAlone> {
+    let service = service(snapshot);
+    let current = service.descriptors.iter().find(|descriptor| descriptor.current)?;
+    let (it, others): (Vec<_>, Vec<_>) =
+        current.hsdirs.iter().partition(|hsdir| hsdir.relay == fingerprint);
+    let others = others.iter().all(|hsdir| hsdir.state == HsdirState::Uploaded);
+    let it = it.first().filter(|_| others && service.state == ServiceState::Published)?;
+    let (attempts, error) = (it.attempts, it.last_error.clone()?);
+    Some(FailedAlone { attempts, revision: current.revision?, error })
+}
+
+/// The same, if the HSDir has refused what it was brought.
+fn refused(snapshot: &Snapshot, fingerprint: &str) -> Option<FailedAlone> {
+    failed_alone(snapshot, fingerprint).filter(|failed| failed.error.contains("refused: 400"))
 }

@@ -25,9 +25,6 @@ const CHANGES: Allowance = Allowance::new(6, Duration::from_secs(2 * 60));
 pub(super) enum Urgency {
     /// Clients hardly notice.
     None,
-    /// A client's first try fails more often than not: less than half of the points
-    /// that are published stay.
-    MostGone,
     /// Clients find nothing that works.
     AllGone,
     /// Somebody waits for it.
@@ -141,12 +138,11 @@ impl Changes {
     /// What would be lost by waiting for what is pending.
     pub(super) fn urgency(&self, published: Option<&Content>) -> Urgency {
         let Some(change) = &self.pending else { return Urgency::None };
-        let kept = published.map(|published| change.content.kept_of(published));
-        match kept {
-            _ if self.hurried => Urgency::AskedFor,
-            Some((0, _)) => Urgency::AllGone,
-            Some((kept, of)) if 2 * kept < of => Urgency::MostGone,
-            _ => Urgency::None,
+        let keeps_any = published.is_none_or(|published| change.content.keeps_any_of(published));
+        match (self.hurried, keeps_any) {
+            (true, _) => Urgency::AskedFor,
+            (false, false) => Urgency::AllGone,
+            (false, true) => Urgency::None,
         }
     }
 }

@@ -70,11 +70,10 @@ impl Content {
         self.listed().into_iter().flatten().collect::<BTreeSet<_>>().len()
     }
 
-    /// How many points of this one are left, and of how many.
-    pub(super) fn kept_of(&self, before: &Content) -> (usize, usize) {
-        let listed: BTreeSet<_> = self.listed().into_iter().flatten().collect();
+    /// Whether any point of this one is left.
+    pub(super) fn keeps_any_of(&self, before: &Content) -> bool {
         let before: BTreeSet<_> = before.listed().into_iter().flatten().collect();
-        (before.intersection(&listed).count(), before.len())
+        self.listed().iter().flatten().any(|point| before.contains(point))
     }
 
     /// Whether it has only more points than this one, and promises the same.

@@ -150,6 +150,11 @@ impl HsdirUploads {
         self.taken
     }
 
+    /// Whether it has read the last upload and not taken it.
+    pub(super) fn has_declined(&self) -> bool {
+        self.declined.is_some()
+    }
+
     /// Whether it has read just this and not taken it.
     pub(super) fn declines(&self, target: UploadTarget) -> bool {
         self.declined == Some(target)

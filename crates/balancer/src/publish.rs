@@ -215,9 +215,11 @@ impl Publisher {
         if !hsdir.uploaded(as_of, outcome, now, rng) {
             return;
         }
-        let taken = hsdir.taken();
-        if let Some(revision) = revision {
-            ring.took(revision, now.wall);
+        let (taken, declined) = (hsdir.taken(), hsdir.has_declined());
+        match revision {
+            Some(revision) => ring.took(revision, now.wall),
+            None if declined => ring.declined(now.monotonic, rng),
+            None => {}
         }
         // Another publisher's would be on most of them; one that refuses by itself need
         // not learn that anybody minds.
@@ -270,7 +272,7 @@ impl Publisher {
         let urgency = self.changes.urgency(published);
         let at_once = self.period_change.gathered(gathered || urgency >= Urgency::AllGone, alarm);
         // In a new period backends have other points, and the old ones work still.
-        let hurries = urgency >= if at_once { Urgency::AskedFor } else { Urgency::MostGone };
+        let hurries = urgency >= if at_once { Urgency::AskedFor } else { Urgency::AllGone };
         // Decided when HSDirs may get it, it says what is known by then.
         let mut current = self.rings.iter().filter(|ring| ring.view.current);
         let spaced = !self.changes.is_pending() || hurries || current.all(|it| it.is_spaced(alarm));

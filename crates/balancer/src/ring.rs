@@ -11,7 +11,7 @@ use rand::Rng;
 use super::content::Content;
 use super::fact::{PeriodView, ResponsibleHsdir};
 use super::hsdir::{GAP, HsdirUploads, UploadTarget};
-use super::schedule::{Alarm, between, exponential};
+use super::schedule::{Alarm, Allowance, between, exponential};
 use crate::onion::RelayId;
 use crate::status::{self, Timestamp};
 
@@ -24,6 +24,15 @@ const AGAIN: (Duration, Duration) = (Duration::from_secs(60 * 60), Duration::fro
 const FOLLOW: Duration = Duration::from_secs(10 * 60);
 /// In short periods that is such a part of them.
 const FOLLOW_PART: u32 = 144;
+
+/// How long after an HSDir has read a descriptor and not taken it all of them get
+/// another one: what HSDirs see of a service whose points have changed. C tor would
+/// leave that HSDir without until the next round that is due.
+const REFUSED: (Duration, Duration) = (Duration::from_secs(15 * 60), Duration::from_secs(45 * 60));
+/// In short periods that is such a part of them.
+const REFUSED_PARTS: (u32, u32) = (96, 32);
+/// One that refuses on and on brings no more rounds than this.
+const REFUSALS: Allowance = Allowance::new(1, Duration::from_secs(3 * 60 * 60));
 
 /// In short periods the gap between the uploads to an HSDir is such a part of them.
 const GAP_PART: u32 = 24;
@@ -44,6 +53,7 @@ pub(super) struct Ring {
     again_at: Option<Instant>,
     /// Whether the next round brings something new.
     follows: bool,
+    refusals: Allowance,
     /// The highest revision that an HSDir accepted.
     revision: Option<u64>,
     published_at: Option<SystemTime>,
@@ -78,6 +88,7 @@ impl Ring {
             hurried: false,
             again_at: None,
             follows: false,
+            refusals: REFUSALS,
             revision: None,
             published_at: None,
         }
@@ -104,6 +115,10 @@ impl Ring {
                 hsdir.unwrap_or_else(|| HsdirUploads::new(not_before, newest_as_of))
             });
         }
+        if view.current && !self.view.current && self.follows {
+            // From now on clients ask here.
+            self.again_at = self.again_at.map(|at| at.min(not_before + self.gap()));
+        }
         self.places = places(&view.hsdirs, asked);
         self.view = view;
     }
@@ -119,7 +134,8 @@ impl Ring {
         GAP.min(self.view.period.part(GAP_PART))
     }
 
-    /// Whether an HSDir may get another round that is no hurry.
+    /// Whether the first HSDir may get another round that is no hurry. One that is
+    /// decided no earlier says what is known when it goes out.
     pub(super) fn is_spaced(&self, alarm: &mut Alarm) -> bool {
         let gap = self.gap();
         let taken = self.hsdirs.values().filter_map(HsdirUploads::accepted_at).min();
@@ -180,6 +196,18 @@ impl Ring {
         let at = soon.map(|now| now + exponential(mean, rng));
         self.again_at = self.again_at.into_iter().chain(at).min();
         self.follows = true;
+    }
+
+    /// An HSDir has read what it should hold and not taken it: the next round comes
+    /// earlier.
+    pub(super) fn declined(&mut self, now: Instant, rng: &mut impl Rng) {
+        if self.refusals.permits(&mut Alarm::new(now)) {
+            self.refusals.take(now);
+            let part = |most: Duration, part| most.min(self.view.period.part(part));
+            let (low, high) = (part(REFUSED.0, REFUSED_PARTS.0), part(REFUSED.1, REFUSED_PARTS.1));
+            let at = now + between(low, high, rng);
+            self.again_at = Some(self.again_at.map_or(at, |again| again.min(at)));
+        }
     }
 
     /// Begins a round of its own when the last one is old enough.

@@ -18,7 +18,7 @@ use crate::fact::{
     DialFailure, FetchFailure, FetchedDescriptor, LinkNews, PeriodView, ProbeFailure,
     ResponsibleHsdir, UploadFailure,
 };
-use crate::onion::{Capabilities, ClientKey, IntroPoint, OnionAddress};
+use crate::onion::{Capabilities, ClientKey, IntroPoint, OnionAddress, RelayId};
 use crate::operator::{OperatorOrder, Refused, Verb};
 use crate::pow::SeedSlot;
 use crate::samples::{MINUTE, SECOND, later, network, period, point, relay, rng, start};
@@ -113,6 +113,15 @@ impl World {
     fn tell(&mut self, fact: Fact) {
         self.balancer.handle_fact(fact, self.now, &mut self.rng);
         self.obey();
+    }
+
+    /// Answers the uploads so far: this HSDir does not take them, the others do.
+    fn refuse(&mut self, refusing: RelayId, failure: impl Fn() -> UploadFailure) {
+        for (_, it) in std::mem::take(&mut self.uploads) {
+            let Publication { period, hsdir, as_of, .. } = it;
+            let outcome = if hsdir == refusing { Err(failure()) } else { Ok(1) };
+            self.tell(Fact::Uploaded { period, hsdir, as_of, outcome });
+        }
     }
 
     fn obey(&mut self) {
@@ -409,20 +418,45 @@ fn a_change_of_points_goes_to_the_hsdirs_of_both_periods_at_different_times() {
 }
 
 #[test]
-fn when_most_points_have_gone_hsdirs_get_the_others_at_once() {
+fn a_period_that_becomes_current_has_the_last_change_a_minute_later() {
+    let view = |current: u64| {
+        let period = |n: u64| PeriodView {
+            current: n == current,
+            ..network(n, [10 * n as u16, 10 * n as u16 + 1]).periods.remove(0)
+        };
+        Fact::Network(NetworkView { periods: vec![period(1), period(2)] })
+    };
+    for seed in 0..10 {
+        let mut world = World::new(2, 0);
+        world.rng = StdRng::seed_from_u64(seed);
+        world.tell(view(1));
+        world.local(0, &[1, 2, 3]);
+        world.local(1, &[4, 5, 6]);
+        world.pass(2 * MINUTE);
+        world.local(1, &[5, 6]);
+        world.pass(10 * SECOND);
+        world.tell(view(2));
+        world.pass(70 * SECOND);
+        let newest = world.uploads.iter().rev().find(|(_, it)| it.period == period(2)).unwrap();
+        assert_eq!(newest.1.points.len(), 5, "seed {seed}");
+    }
+}
+
+#[test]
+fn however_many_points_have_gone_hsdirs_get_the_others_after_a_minute_and_the_last_at_once() {
     let mut world = World::on_network(3, 0);
     for n in 0..3 {
         world.local(n.into(), &[10 * n + 1, 10 * n + 2, 10 * n + 3]);
     }
     world.local(2, &[]);
+    world.local(1, &[]);
     world.pass(50 * SECOND);
-    assert_eq!(world.rounds(), [(0, 9)], "six of nine do");
+    assert_eq!(world.rounds(), [(0, 9)], "three of nine do");
     world.pass(20 * SECOND);
-    assert_eq!(world.rounds(), [(0, 9), (60, 6)]);
-    world.local(1, &[14, 15]);
+    assert_eq!(world.rounds(), [(0, 9), (60, 3)]);
     world.local(0, &[4, 5, 6]);
     world.pass(15 * SECOND);
-    assert_eq!(world.rounds()[2], (72, 5));
+    assert_eq!(world.rounds()[2], (72, 3));
 }
 
 #[test]
@@ -448,34 +482,54 @@ fn a_round_of_its_own_elsewhere_keeps_no_change_waiting() {
     assert_eq!(newest, [period(1); 2]);
 }
 
+/// A local instance on a network with two HSDirs of each replica, the first of which does
+/// not take what it is brought.
+fn refused_by_one(failure: impl Fn() -> UploadFailure, seed: u64) -> (World, RelayId) {
+    let mut world = World::new(1, 0);
+    world.rng = StdRng::seed_from_u64(seed);
+    world.deaf = true;
+    let hsdir =
+        |(at, replica)| ResponsibleHsdir { relay: relay(at), replica, asked_by_clients: true };
+    let hsdirs = [(1, 1), (2, 1), (3, 2), (4, 2)].map(hsdir).into();
+    let view = PeriodView { period: period(1), current: true, hsdirs };
+    world.tell(Fact::Network(NetworkView { periods: vec![view] }));
+    world.local(0, &[1, 2, 3]);
+    world.refuse(relay(1), failure);
+    (world, relay(1))
+}
+
 #[test]
-fn what_an_hsdir_refuses_it_gets_no_sooner_than_the_next_round() {
-    let failures: [fn(String) -> UploadFailure; 2] =
-        [UploadFailure::Refused, UploadFailure::Unanswered];
-    for failure in failures {
-        let mut world = World::new(1, 0);
-        world.deaf = true;
-        let hsdir =
-            |(at, replica)| ResponsibleHsdir { relay: relay(at), replica, asked_by_clients: true };
-        let hsdirs = [(1, 1), (2, 1), (3, 2), (4, 2)].map(hsdir).into();
-        let view = PeriodView { period: period(1), current: true, hsdirs };
-        world.tell(Fact::Network(NetworkView { periods: vec![view] }));
-        world.local(0, &[1, 2, 3]);
-        let first = std::mem::take(&mut world.uploads);
-        for (n, (_, of)) in first.iter().enumerate() {
-            let Publication { period, hsdir, as_of, .. } = of.clone();
-            let outcome = if n == 0 { Err(failure("no".into())) } else { Ok(1) };
-            world.tell(Fact::Uploaded { period, hsdir, as_of, outcome });
-        }
+fn what_one_hsdir_refuses_all_get_anew_after_half_an_hour() {
+    let failures: [fn() -> UploadFailure; 2] =
+        [|| UploadFailure::Refused("no".into()), || UploadFailure::Unanswered("no".into())];
+    let mut delays = Vec::new();
+    for (failure, seed) in failures.into_iter().flat_map(|it| (0..20).map(move |n| (it, n))) {
+        let (mut world, _) = refused_by_one(failure, seed);
         world.deaf = false;
         let fetches = world.fetches;
-        world.pass(MINUTE);
+        world.pass(14 * MINUTE);
         assert_eq!(world.fetches, fetches, "nor is it asked what it has");
-        world.pass(30 * MINUTE);
         assert!(world.uploads.is_empty(), "{:?}", world.uploads);
-        world.pass(90 * MINUTE);
-        assert!(world.uploads.iter().any(|(_, it)| it.hsdir == first[0].1.hsdir));
+        world.pass(32 * MINUTE);
+        let brought: BTreeSet<_> = world.uploads.iter().map(|(_, it)| it.hsdir).collect();
+        assert_eq!((world.uploads.len(), brought.len()), (4, 4), "as when points change");
+        delays.push(world.uploads[0].0.as_secs() / 60);
     }
+    assert!(delays.iter().min() < Some(&20) && delays.iter().max() > Some(&40), "{delays:?}");
+}
+
+#[test]
+fn an_hsdir_that_always_refuses_brings_few_more_rounds() {
+    let (mut world, refusing) = refused_by_one(|| UploadFailure::Refused("no".into()), 1);
+    let mut rounds = Vec::new();
+    for _ in 0..24 * 60 {
+        world.pass(MINUTE);
+        rounds.extend(world.uploads.iter().filter(|(_, it)| it.hsdir == refusing).map(|it| it.0));
+        world.refuse(refusing, || UploadFailure::Refused("no".into()));
+    }
+    let gaps: Vec<_> = rounds.windows(2).map(|two| (two[1] - two[0]).as_secs() / 60).collect();
+    assert!(gaps.iter().all(|gap| *gap >= 14), "{gaps:?}");
+    assert!((16..=26).contains(&rounds.len()), "16 come in a day anyway: {gaps:?}");
 }
 
 #[test]

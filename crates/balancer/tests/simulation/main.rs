@@ -55,8 +55,14 @@ const HOUR: Duration = Duration::from_secs(60 * 60);
 const SECOND: Duration = Duration::from_secs(1);
 
 /// An ordinary site.
-const SMALL: publishing::Plan =
-    publishing::Plan { seed: 0, backends: 6, local: false, publishers: 1, trouble_every: None };
+const SMALL: publishing::Plan = publishing::Plan {
+    seed: 0,
+    backends: 6,
+    local: false,
+    publishers: 1,
+    trouble_every: None,
+    renewing: false,
+};
 
 /// `count` seeds from `first` on, unless the environment says otherwise.
 fn seeds(first: u64, count: u64) -> Range<u64> {
@@ -282,6 +288,7 @@ fn forty_backends_are_all_found_with_equal_shares_and_through_both_replicas() {
             local: false,
             publishers: 1,
             trouble_every: Some(20 * MINUTE),
+            ..SMALL
         };
         let mut site = Site::new(plan);
         site.run(HOUR);
@@ -300,13 +307,7 @@ fn forty_backends_are_all_found_with_equal_shares_and_through_both_replicas() {
 
 #[test]
 fn of_a_hundred_and_thirty_backends_each_is_found_within_a_week() {
-    let plan = publishing::Plan {
-        seed: 710,
-        backends: 130,
-        local: true,
-        publishers: 1,
-        trouble_every: None,
-    };
+    let plan = publishing::Plan { seed: 710, backends: 130, local: true, publishers: 1, ..SMALL };
     let mut site = Site::new(plan);
     let mut found = BTreeSet::new();
     let mut left_out = BTreeSet::new();
@@ -349,6 +350,24 @@ fn hsdirs_see_no_more_of_a_service_than_of_any_other() {
         site.check(quiet.is_none_or(|it| it >= 30 * MINUTE), "no look soon after an upload");
         site.check((8..=45).contains(&looks), "a look every few hours");
     }
+}
+
+#[test]
+fn a_change_of_the_period_brings_hsdirs_one_upload_under_a_key() {
+    let mut counts = Vec::new();
+    for seed in seeds(795, 4) {
+        let mut site = Site::new(publishing::Plan { seed, renewing: true, ..SMALL });
+        site.run(144 * HOUR);
+        let at_once = site.uploads_after_changes(MINUTE);
+        site.check(at_once.iter().all(|count| *count == 1), "one in the first minute");
+        let after = site.uploads_after_changes(30 * MINUTE);
+        // The round that was due in any case, and what backends have in the new period.
+        site.check(after.iter().all(|count| *count <= 2), "no more than two in half an hour");
+        site.check(site.shortest_gap() >= MINUTE, "a minute between two descriptors");
+        counts.extend(after);
+    }
+    let mean = counts.iter().sum::<usize>() as f64 / counts.len() as f64;
+    assert!(mean < 1.3, "{mean} of {}", counts.len());
 }
 
 #[test]

@@ -37,6 +37,8 @@ pub(crate) struct Plan {
     pub(crate) publishers: usize,
     /// The time between two troubles of all backends together.
     pub(crate) trouble_every: Option<Duration>,
+    /// Whether backends have other points in every period, as C tor's.
+    pub(crate) renewing: bool,
 }
 
 enum Event {
@@ -83,6 +85,10 @@ pub(crate) struct Site {
     /// ... and from one that was accepted to a look.
     quiet: Vec<Duration>,
     looks: usize,
+    /// When the period changed, ...
+    changes: Vec<Instant>,
+    /// ... and what it changed to last.
+    period: Option<Period>,
     owners: BTreeMap<SessionId, usize>,
 }
 
@@ -100,6 +106,8 @@ impl Site {
             gaps: Vec::new(),
             quiet: Vec::new(),
             looks: 0,
+            changes: Vec::new(),
+            period: None,
             owners: BTreeMap::new(),
         };
         for n in 0..plan.publishers {
@@ -206,6 +214,18 @@ impl Site {
                 let view = self.network.view(self.time.now.wall);
                 for publisher in 0..self.publishers.len() {
                     self.tell(publisher, Fact::Network(view.clone()));
+                }
+                let current = Some(self.network.current(self.time.now.wall));
+                if std::mem::replace(&mut self.period, current)
+                    .is_some_and(|it| Some(it) != current)
+                {
+                    self.changes.push(self.time.now.monotonic);
+                    let renewed = 0..if self.plan.renewing { self.backends.len() } else { 0 };
+                    for who in renewed {
+                        self.happen(Event::Establish(who));
+                        // It is what is with other HSDirs since half a period.
+                        self.backends[who].publish(self.time.now.wall);
+                    }
                 }
                 self.time.schedule(HOUR, Event::Consensus);
             }
@@ -332,12 +352,7 @@ impl Site {
         let revision = as_of.duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();
         let place = (period, hsdir);
         let accepted = self.since.get(&place).map(|at| self.time.now.monotonic - *at);
-        let kept = self.held(place).map(|stored| {
-            let kept = stored.points.iter().filter(|point| points.contains(point)).count();
-            2 * kept >= stored.points.len()
-        });
-        // Clients who find most points gone get the others at once.
-        self.gaps.extend(accepted.filter(|_| kept != Some(false)));
+        self.gaps.extend(accepted);
         self.uploads.entry(place).or_default().push(self.time.now.monotonic);
         let held = self.held(place).map_or(0, |stored| stored.revision);
         let outcome = if revision > held {
@@ -421,6 +436,17 @@ impl Site {
     /// How often HSDirs were asked what they hold.
     pub(crate) fn looks(&self) -> usize {
         self.looks
+    }
+
+    /// How many uploads under one key each HSDir got within this `time` after a change of
+    /// the period.
+    pub(crate) fn uploads_after_changes(&self, time: Duration) -> Vec<usize> {
+        let after = |all: &Vec<Instant>, change: &Instant| {
+            all.iter().filter(|at| (*change..*change + time).contains(*at)).count()
+        };
+        let all = self.uploads.values();
+        let counts = all.flat_map(|all| self.changes.iter().map(|change| after(all, change)));
+        counts.filter(|count| *count > 0).collect()
     }
 
     /// The fewest uploads in the last `time` that an HSDir which clients ask got.

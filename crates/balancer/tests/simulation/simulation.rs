@@ -118,8 +118,8 @@ pub(crate) struct Simulation {
     uploads: BTreeMap<(Period, RelayId), Vec<(Instant, SystemTime)>>,
     /// The uploads that it waits for.
     in_flight: BTreeMap<(Period, RelayId), (SystemTime, Instant)>,
-    /// HSDirs that refused the last one.
-    refusing: BTreeSet<(Period, RelayId)>,
+    /// HSDirs that refused the last one, and when.
+    refused: BTreeMap<(Period, RelayId), Instant>,
     fetches: BTreeMap<BackendId, Vec<Instant>>,
     removals_forbidden: bool,
     rotations: usize,
@@ -170,7 +170,7 @@ impl Simulation {
             time,
             uploads: BTreeMap::new(),
             in_flight: BTreeMap::new(),
-            refusing: BTreeSet::new(),
+            refused: BTreeMap::new(),
             fetches: BTreeMap::new(),
             removals_forbidden: false,
             rotations: 0,
@@ -540,10 +540,10 @@ impl Simulation {
         let outcome = if unreachable {
             Err(UploadFailure::Unreachable("no circuit".into()))
         } else if revision <= stored.revision {
-            self.refusing.insert((period, hsdir));
+            self.refused.insert((period, hsdir), self.time.now.monotonic);
             Err(UploadFailure::Refused("revision too low".into()))
         } else {
-            self.refusing.remove(&(period, hsdir));
+            self.refused.remove(&(period, hsdir));
             stored.revision = revision;
             stored.points = points.to_vec();
             Ok(revision)
@@ -660,14 +660,19 @@ impl Simulation {
         for period in self.network_view().periods {
             for hsdir in period.hsdirs {
                 let place = (period.period, hsdir.relay);
-                // One that refuses waits for the next round, another period longer still.
-                let waits = !period.current || self.refusing.contains(&place);
+                let now = self.time.now.monotonic;
+                let within = |at: &Instant, time| now - *at < time;
+                // The other period follows within half an hour, so that HSDirs of both
+                // do not see one change in one second.
+                let follows = !period.current && within(&self.newest_since, 31 * MINUTE);
+                // One that has refused gets what it refused with the next round.
+                let refused = self.refused.get(&place).is_some_and(|at| within(at, 2 * HOUR));
                 let stored = self.network.stored.get(&place);
-                let current = stored.is_some_and(|stored| stored.points == self.newest);
-                self.check(current || waits, "every HSDir holds the newest points");
+                let newest = stored.is_some_and(|stored| stored.points == self.newest);
+                self.check(newest || follows || refused, "every HSDir holds the newest points");
                 let last = self.uploads.get(&place).and_then(|all| all.last());
-                let late = last.is_none_or(|(at, _)| self.time.now.monotonic - *at > 2 * HOUR);
-                self.check(!late, "every HSDir gets a descriptor within two hours");
+                let lately = last.is_some_and(|(at, _)| within(at, 2 * HOUR));
+                self.check(lately, "every HSDir gets a descriptor within two hours");
             }
         }
     }
