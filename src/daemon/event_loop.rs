@@ -29,7 +29,7 @@ use onionbraid_balancer::memory::Memory;
 use onionbraid_balancer::onion::OnionAddress;
 use onionbraid_balancer::operator::Word;
 use onionbraid_balancer::pow::Puzzle;
-use onionbraid_balancer::{Balancer, BundlePeriods, Links};
+use onionbraid_balancer::{Balancer, BalancerSettings, BundlePeriods, Links};
 use onionbraid_proxy::rules::ProxyRules;
 
 use super::brim;
@@ -130,7 +130,8 @@ impl EventLoop {
         let mut state =
             StateDir::open(&service.common.storage, &service.nickname, &service.address);
         let mut ids = Ids::default();
-        let settings = ids.settings(&config);
+        let in_company = service.common.in_company;
+        let settings = BalancerSettings { in_company, ..ids.settings(&config) };
         let remembered = state.as_mut().and_then(StateDir::remembered);
         let suggested = |memory: &Memory| memory.suggested_effort(now().wall);
         let suggested = remembered.as_ref().map_or(0, suggested);
@@ -527,6 +528,7 @@ mod tests {
             storage: Arc::new(storage),
             file_handles: FileHandles::raise(),
             pulse: crate::daemon::pulse::Pulse::new(),
+            in_company: false,
         };
         let config = (config.clone(), Shutdown::default());
         let (handle, service) = PreparedService::new(credentials, config, common, &[]);

@@ -46,6 +46,8 @@ pub(super) struct Common {
     pub(super) file_handles: FileHandles,
     /// Asks whether their loops turn.
     pub(super) pulse: Pulse,
+    /// Whether another service was started before.
+    pub(super) in_company: bool,
 }
 
 /// A service that was started. Whatever is asked of its loop is asked here, and

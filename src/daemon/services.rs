@@ -304,7 +304,7 @@ impl Services {
     fn start(&mut self, config: ServiceConfig, credentials: Arc<Credentials>, times: Shutdown) {
         let nickname = config.nickname.clone();
         tracing::info!(service = %nickname, "service started");
-        let common = self.common.clone();
+        let common = Common { in_company: !self.running.is_empty(), ..self.common.clone() };
         let (handle, service) =
             PreparedService::new(credentials, (config, times), common, &self.ending);
         self.tasks.spawn(event_loop::run(service));

@@ -62,6 +62,7 @@ impl Ids {
             max_points: config.max_intro_points,
             distinct: config.distinct_descriptors,
             publishers: config.publishers,
+            in_company: false,
             access: config.access(),
             links: config.link,
             max_effort: Some(config.pow.max_effort),

@@ -82,7 +82,7 @@ impl Balancer {
             puzzles,
             clocks: Clocks::default(),
             probing: Probing::new(settings.probe_every, settings.probe_calm),
-            publisher: Publisher::new(settings.publishers),
+            publisher: Publisher::new(settings.publishers, settings.in_company),
             commands: VecDeque::new(),
             timeout: None,
         }

@@ -127,6 +127,13 @@ impl HsdirUploads {
         }
     }
 
+    /// It need not wait until a moment that was chosen to spread uploads.
+    pub(super) fn allow_from(&mut self, soon: Instant, chosen: Instant) {
+        if self.not_before == chosen {
+            self.not_before = soon;
+        }
+    }
+
     pub(super) fn is_uploading(&self) -> bool {
         self.in_flight.is_some()
     }

@@ -25,16 +25,12 @@ use super::others::OwnPoints;
 use super::period_change::PeriodChange;
 use super::refusals::Refusals;
 use super::ring::{self, Ring};
-use super::schedule::{Alarm, between};
+use super::schedule::Alarm;
 use super::seating::Chosen;
 use super::settings::Publishers;
 use crate::onion::{Period, RelayId};
 use crate::pow::Puzzle;
 use crate::status;
-
-/// By how much uploads to newly responsible HSDirs are spread, so that not all
-/// services of the network come at the moment of a new consensus.
-const NEW_HSDIRS: Duration = Duration::from_secs(5);
 
 /// How many periods away from a published one it is still known from which
 /// moments revisions were counted.
@@ -44,6 +40,7 @@ const NEAR: u64 = 2;
 #[derive(Debug)]
 pub(super) struct Publisher {
     publishers: Publishers,
+    in_company: bool,
     /// What the last round published, or is publishing.
     published: Option<PublishedContent>,
     /// The points in it, or in the descriptors from before a restart: they stay
@@ -80,9 +77,10 @@ pub(super) struct Readiness {
 }
 
 impl Publisher {
-    pub(super) fn new(publishers: Publishers) -> Self {
+    pub(super) fn new(publishers: Publishers, in_company: bool) -> Self {
         Self {
             publishers,
+            in_company,
             published: None,
             listed: Vec::new(),
             found: Vec::new(),
@@ -171,11 +169,9 @@ impl Publisher {
                 Some(index) => before.swap_remove(index),
                 None => Ring::new(view.clone(), self.round),
             };
-            let first = self.published.is_none();
-            let not_before =
-                if first { now } else { now + between(Duration::ZERO, NEW_HSDIRS, rng) };
+            let spread = ring::spread(view.period, self.published.is_none(), self.in_company, rng);
             let newest_as_of = self.counted.get(&view.period).copied();
-            ring.network_changed(view, &asked, newest_as_of, not_before);
+            ring.network_changed(view, &asked, newest_as_of, now, spread);
             self.rings.push(ring);
         }
         // A period that is long over does not come back.

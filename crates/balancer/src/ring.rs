@@ -12,7 +12,7 @@ use super::content::Content;
 use super::fact::{PeriodView, ResponsibleHsdir};
 use super::hsdir::{GAP, HsdirUploads, UploadTarget};
 use super::schedule::{Alarm, Allowance, between, exponential};
-use crate::onion::RelayId;
+use crate::onion::{Period, RelayId};
 use crate::status::{self, Timestamp};
 
 /// When to publish again what has not changed, as C tor and Arti do.
@@ -33,6 +33,16 @@ const REFUSED: (Duration, Duration) = (Duration::from_secs(15 * 60), Duration::f
 const REFUSED_PARTS: (u32, u32) = (96, 32);
 /// One that refuses on and on brings no more rounds than this.
 const REFUSALS: Allowance = Allowance::new(1, Duration::from_secs(3 * 60 * 60));
+
+/// By how much uploads to new HSDirs are spread, so that not all services come in the
+/// moment of a new consensus: those of one process by more, ...
+const SPREAD: Duration = Duration::from_secs(5 * 60);
+/// ... in short periods by such a part of them, ...
+const SPREAD_PART: u32 = 288;
+/// ... the first ones by less, since clients may find nothing before, ...
+const SPREAD_AT_START: Duration = Duration::from_secs(20);
+/// ... and that of a process with no other one by this.
+const SPREAD_ALONE: Duration = Duration::from_secs(5);
 
 /// In short periods the gap between the uploads to an HSDir is such a part of them.
 const GAP_PART: u32 = 24;
@@ -57,6 +67,27 @@ pub(super) struct Ring {
     /// The highest revision that an HSDir accepted.
     revision: Option<u64>,
     published_at: Option<SystemTime>,
+}
+
+/// How long new HSDirs wait.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Spread {
+    usual: Duration,
+    /// Where clients find nothing.
+    if_lost: Duration,
+}
+
+/// How long after it is known who they are new HSDirs are brought the descriptor; all
+/// services of a process learn that in the same second. Clients ask others meanwhile.
+pub(super) fn spread(period: Period, first: bool, in_company: bool, rng: &mut impl Rng) -> Spread {
+    let most = match (first, in_company) {
+        (true, false) => Duration::ZERO,
+        (true, true) => SPREAD_AT_START,
+        (false, false) => SPREAD_ALONE,
+        (false, true) => SPREAD.min(period.part(SPREAD_PART)).max(SPREAD_ALONE),
+    };
+    let usual = if most.is_zero() { most } else { between(Duration::ZERO, most, rng) };
+    Spread { usual, if_lost: if first { usual } else { usual.min(SPREAD_ALONE) } }
 }
 
 /// How many HSDirs of each replica clients ask, in every period: so many sets
@@ -101,8 +132,10 @@ impl Ring {
         view: PeriodView,
         asked: &BTreeMap<u8, usize>,
         newest_as_of: Option<SystemTime>,
-        not_before: Instant,
+        now: Instant,
+        spread: Spread,
     ) {
+        let not_before = now + spread.usual;
         let mut before = std::mem::take(&mut self.hsdirs);
         let is_new = |it: &ResponsibleHsdir| !before.contains_key(&it.relay);
         if !before.is_empty() && view.hsdirs.iter().any(is_new) {
@@ -121,6 +154,10 @@ impl Ring {
         }
         self.places = places(&view.hsdirs, asked);
         self.view = view;
+        if self.view.current && !self.is_found() {
+            let soon = now + spread.if_lost;
+            self.hsdirs.values_mut().for_each(|hsdir| hsdir.allow_from(soon, not_before));
+        }
     }
 
     /// What an HSDir should hold.
@@ -295,7 +332,7 @@ fn places(hsdirs: &[ResponsibleHsdir], asked: &BTreeMap<u8, usize>) -> BTreeMap<
 
 #[cfg(test)]
 mod tests {
-    use super::super::samples::{period, relay};
+    use super::super::samples::{period, relay, rng};
     use super::*;
 
     /// A period whose HSDirs are these: relay, replica, asked by clients.
@@ -327,6 +364,19 @@ mod tests {
         let asked = asked(std::slice::from_ref(&view));
         assert_eq!(asked, BTreeMap::from([(1, 2), (2, 2)]));
         assert_eq!(sets(&view, &asked), [0, 1, 0, 2, 3, 2]);
+    }
+
+    #[test]
+    fn services_of_one_process_bring_new_hsdirs_their_descriptors_at_times_of_their_own() {
+        let mut rng = rng();
+        let mut most = |first, in_company| {
+            let all = (0..200).map(|_| spread(period(1), first, in_company, &mut rng));
+            all.map(|it| it.usual).max().unwrap_or_default().as_secs()
+        };
+        assert_eq!(most(true, false), 0, "nobody else is there to be seen beside");
+        assert!((18..=20).contains(&most(true, true)));
+        assert!((4..=5).contains(&most(false, false)));
+        assert!((280..=300).contains(&most(false, true)));
     }
 
     #[test]

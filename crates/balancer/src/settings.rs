@@ -20,6 +20,9 @@ pub struct BalancerSettings {
     pub distinct: Distinct,
     /// Who else publishes the address.
     pub publishers: Publishers,
+    /// Whether another service is published from the same process: what both do for
+    /// one reason they do at different times then. Decided at the start.
+    pub in_company: bool,
     /// Who may read the descriptors.
     pub access: Access,
     /// Whether remote backends are asked for control links.

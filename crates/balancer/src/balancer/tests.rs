@@ -417,6 +417,45 @@ fn a_change_of_points_goes_to_the_hsdirs_of_both_periods_at_different_times() {
     assert_eq!(world.uploads.len(), 8);
 }
 
+/// A service of a process that has another one, with the first HSDirs known.
+fn in_company(seed: u64) -> World {
+    let mut world = World::new(1, 0);
+    let settings = BalancerSettings { in_company: true, ..World::settings(1, 0) };
+    world.balancer = Balancer::new(settings);
+    world.rng = StdRng::seed_from_u64(seed);
+    world.tell(two_of_each_replica(1, [1, 2, 3, 4]));
+    world.local(0, &[1, 2, 3]);
+    world
+}
+
+#[test]
+fn two_services_of_one_process_do_not_upload_in_the_same_seconds() {
+    let (mut first, mut to_new) = (BTreeSet::new(), BTreeSet::new());
+    for seed in 0..40 {
+        let mut world = in_company(seed);
+        world.pass(25 * SECOND);
+        first.extend(world.uploads.first().map(|it| it.0.as_secs()));
+        assert_eq!(world.uploads.len(), 4, "nobody waits for longer");
+        world.tell(two_of_each_replica(1, [1, 5, 3, 4]));
+        let told = world.now.monotonic - world.began;
+        world.pass(5 * MINUTE);
+        let new = world.uploads.iter().find(|(_, it)| it.hsdir == relay(5)).unwrap();
+        to_new.insert((new.0 - told).as_secs());
+    }
+    assert!(first.len() > 12 && to_new.len() > 30, "{first:?} {to_new:?}");
+}
+
+#[test]
+fn a_service_whose_hsdirs_are_all_new_waits_for_no_neighbour() {
+    for seed in 0..20 {
+        let mut world = in_company(seed);
+        world.pass(5 * MINUTE);
+        world.tell(two_of_each_replica(3, [5, 6, 7, 8]));
+        world.pass(6 * SECOND);
+        assert_eq!(world.uploads.len(), 8, "seed {seed}");
+    }
+}
+
 #[test]
 fn a_period_that_becomes_current_has_the_last_change_a_minute_later() {
     let view = |current: u64| {
@@ -482,17 +521,25 @@ fn a_round_of_its_own_elsewhere_keeps_no_change_waiting() {
     assert_eq!(newest, [period(1); 2]);
 }
 
+/// A period with two HSDirs of each replica.
+fn two_of_each_replica(number: u64, relays: [u16; 4]) -> Fact {
+    let hsdir = |(place, at)| ResponsibleHsdir {
+        relay: relay(at),
+        replica: if place < 2 { 1 } else { 2 },
+        asked_by_clients: true,
+    };
+    let hsdirs = (0..).zip(relays).map(hsdir).collect();
+    let view = PeriodView { period: period(number), current: true, hsdirs };
+    Fact::Network(NetworkView { periods: vec![view] })
+}
+
 /// A local instance on a network with two HSDirs of each replica, the first of which does
 /// not take what it is brought.
 fn refused_by_one(failure: impl Fn() -> UploadFailure, seed: u64) -> (World, RelayId) {
     let mut world = World::new(1, 0);
     world.rng = StdRng::seed_from_u64(seed);
     world.deaf = true;
-    let hsdir =
-        |(at, replica)| ResponsibleHsdir { relay: relay(at), replica, asked_by_clients: true };
-    let hsdirs = [(1, 1), (2, 1), (3, 2), (4, 2)].map(hsdir).into();
-    let view = PeriodView { period: period(1), current: true, hsdirs };
-    world.tell(Fact::Network(NetworkView { periods: vec![view] }));
+    world.tell(two_of_each_replica(1, [1, 2, 3, 4]));
     world.local(0, &[1, 2, 3]);
     world.refuse(relay(1), failure);
     (world, relay(1))
