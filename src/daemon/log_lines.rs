@@ -27,7 +27,7 @@ pub(super) fn fact(service: &str, balancer: &Balancer, fact: &Fact, uploads: &mu
             tracing::debug!(service, period, %hsdir, %error, "descriptor not stored");
             // HSDirs tell whose service it is, so a log that is kept does not name them.
             if let Some(more) = uploads.permits(now().monotonic) {
-                tracing::info!(service, more, "descriptor not stored by an HSDir; retrying");
+                tracing::info!(service, more, "descriptor not stored by an HSDir");
             }
         }
         Fact::Fetched { backend, outcome: Err(error) } => {

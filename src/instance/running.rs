@@ -350,10 +350,10 @@ impl Running {
         let slot = slots.find_map(|(slot, p)| (p.keys.session_id() == session).then_some(*slot));
         let Some(slot) = slot else { return };
         let relay = self.plan.relay(slot);
-        tracing::info!(
-            instance = %self.instance.settings.name, ?relay,
-            "the introduction point hangs: having another one"
-        );
+        // Whose point is at a relay, a log that is kept does not say.
+        let instance = &self.instance.settings.name;
+        tracing::debug!(%instance, ?relay, "introduction point unresponsive");
+        tracing::info!(%instance, "introduction point unresponsive; replacing it");
         self.plan.replace(slot, now().monotonic);
     }
 

@@ -1204,6 +1204,31 @@ fn a_dead_backend_leaves_the_descriptor_within_90_seconds_and_at_once() {
 }
 
 #[test]
+fn among_calm_others_a_killed_backend_is_out_within_90_seconds_wherever_chance_has_its_probes() {
+    let mut times = Vec::new();
+    for seed in 0..100 {
+        let mut world = World::new(0, 3);
+        let probed = BalancerSettings { probe_every: Some(30 * SECOND), ..World::settings(0, 3) };
+        world.balancer = Balancer::new(probed);
+        world.rng = StdRng::seed_from_u64(seed);
+        world.tell(Fact::Network(network(1, [1, 2])));
+        for backend in 0..3u16 {
+            let first = 1 + 3 * backend;
+            world.fetched(backend.into(), 1, &[first, first + 1, first + 2]);
+        }
+        world.pass(10 * MINUTE);
+        world.dead = Some(BackendId(1));
+        let died = world.now.monotonic - world.began;
+        world.pass(3 * MINUTE);
+        let (gone, _) = world.uploads.iter().find(|(_, it)| it.points.len() == 6).unwrap();
+        times.push((*gone - died).as_secs());
+    }
+    times.sort_unstable();
+    println!("{} to {} s, the median {}", times[0], times[99], times[50]);
+    assert!(times[99] <= 90 && times[50] <= 60, "{times:?}");
+}
+
+#[test]
 fn facts_about_unknown_backends_and_hsdirs_are_ignored() {
     let mut world = World::new(1, 0);
     world.local(7, &[1]);
