@@ -412,6 +412,18 @@ mod tests {
     }
 
     #[test]
+    fn what_is_refused_comes_again_only_if_insisted_on() {
+        let now = start();
+        let mut hsdir = HsdirUploads::new(now.monotonic, None);
+        hsdir.upload(target(1), now.wall, &mut Alarm::new(now.monotonic));
+        assert!(hsdir.uploaded(now.wall, refused(), now, &mut rng()));
+        let mut alarm = Alarm::new(now.monotonic + 2 * SECOND);
+        let mut due =
+            |round, insists| hsdir.upload_due(target(round), GAP, insists, &mut alarm, &mut rng());
+        assert_eq!((due(1, false), due(1, true), due(2, false)), (false, true, true));
+    }
+
+    #[test]
     fn uploads_are_bounded_even_if_every_second_brought_a_new_round() {
         let now = start();
         let mut hsdir = HsdirUploads::new(now.monotonic, None);

@@ -417,7 +417,7 @@ impl Publisher {
             let gap = if urgent { Duration::ZERO } else { ring.gap() };
             // Two who publish pass each other's revisions.
             let several = self.publishers == Publishers::Several;
-            let insists = urgent || several || ring.is_declined();
+            let insists = urgent || several || ring.was_declined();
             let waits = self.refusals.waits(period, alarm) || ring.is_undecided(alarm);
             let relays: Vec<RelayId> = ring.hsdirs.keys().copied().collect();
             let mut due = Vec::new();

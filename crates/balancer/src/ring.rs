@@ -63,6 +63,8 @@ pub(super) struct Ring {
     again_at: Option<Instant>,
     /// Whether the next round brings something new.
     follows: bool,
+    /// Whether most HSDirs that clients ask had read the last round and not taken it.
+    was_declined: bool,
     refusals: Allowance,
     /// The highest revision that an HSDir accepted.
     revision: Option<u64>,
@@ -119,6 +121,7 @@ impl Ring {
             hurried: false,
             again_at: None,
             follows: false,
+            was_declined: false,
             refusals: REFUSALS,
             revision: None,
             published_at: None,
@@ -197,6 +200,13 @@ impl Ring {
         2 * declined.count() > self.asked().count()
     }
 
+    /// Whether that was so at any time since the last round began. Every HSDir is then
+    /// tried again until it takes the round, even when the first ones have: what most refuse
+    /// for one reason, they do not all come to take at once.
+    pub(super) fn was_declined(&self) -> bool {
+        self.was_declined
+    }
+
     /// Whether the others should tell soon whether what one refused is refused by most.
     pub(super) fn is_undecided(&self, alarm: &mut Alarm) -> bool {
         let mut asked = self.asked();
@@ -222,7 +232,7 @@ impl Ring {
         self.hurried = hurried;
         self.decided_at = Some(now);
         self.again_at = None;
-        self.follows = false;
+        (self.follows, self.was_declined) = (false, false);
     }
 
     /// A round begins in the current period and not here: the same follows in the next
@@ -238,6 +248,7 @@ impl Ring {
     /// An HSDir has read what it should hold and not taken it: the next round comes
     /// earlier.
     pub(super) fn declined(&mut self, now: Instant, rng: &mut impl Rng) {
+        self.was_declined |= self.is_declined();
         if self.refusals.permits(&mut Alarm::new(now)) {
             self.refusals.take(now);
             let part = |most: Duration, part| most.min(self.view.period.part(part));
@@ -271,7 +282,7 @@ impl Ring {
             self.round = *round;
             self.hurried = false;
             self.decided_at = Some(alarm.now());
-            self.follows = false;
+            (self.follows, self.was_declined) = (false, false);
         }
     }
 

@@ -28,6 +28,10 @@ struct Hsdirs {
     refused: BTreeMap<(Period, RelayId), usize>,
     questions: Vec<(Period, RelayId)>,
     newest: SystemTime,
+    /// Those of which the first answer to an upload comes late, and what they have
+    /// answered.
+    slow: Vec<RelayId>,
+    late: Vec<Fact>,
 }
 
 /// The publisher of a service with one instance finds descriptors so far ahead, in the
@@ -36,17 +40,34 @@ fn hsdirs(ahead: Duration, answer: Answer) -> Hsdirs {
     found_by(World::new(1, 0), ahead, answer)
 }
 
-fn found_by(mut world: World, ahead: Duration, answer: Answer) -> Hsdirs {
+fn found_by(world: World, ahead: Duration, answer: Answer) -> Hsdirs {
     let mut view = network(1, [1, 2]);
     let next = network(2, [3, 4]).periods.remove(0);
     view.periods.push(PeriodView { current: false, ..next });
+    holding(world, view, ahead, answer)
+}
+
+fn holding(mut world: World, view: NetworkView, ahead: Duration, answer: Answer) -> Hsdirs {
     let places = view.periods.iter();
     let places = places.flat_map(|it| it.hsdirs.iter().map(|hsdir| (it.period, hsdir.relay)));
     let held = places.map(|place| (place, world.now.wall + ahead)).collect();
     let newest = world.now.wall;
     world.balancer.handle_fact(Fact::Network(view), world.now, &mut world.rng);
-    let refused = BTreeMap::new();
-    Hsdirs { world, held, answer, refused, questions: Vec::new(), newest }
+    let (refused, questions) = (BTreeMap::new(), Vec::new());
+    let (slow, late) = (Vec::new(), Vec::new());
+    Hsdirs { world, held, answer, refused, questions, newest, slow, late }
+}
+
+/// As many HSDirs in one period as clients ask on the public network.
+fn six() -> NetworkView {
+    let hsdir = |n: u16| ResponsibleHsdir {
+        relay: relay(n),
+        replica: if n < 4 { 1 } else { 2 },
+        asked_by_clients: true,
+    };
+    let mut view = network(1, [1, 2]);
+    view.periods[0].hsdirs = (1..=6).map(hsdir).collect();
+    view
 }
 
 impl Hsdirs {
@@ -67,7 +88,18 @@ impl Hsdirs {
             }
             for command in commands {
                 let fact = match command {
-                    Command::Publish(publication) => Some(self.take(&publication)),
+                    Command::Publish(publication) => {
+                        let answer = self.take(&publication);
+                        let hsdir = publication.hsdir;
+                        let slow = self.slow.iter().position(|relay| *relay == hsdir);
+                        match slow.map(|at| self.slow.swap_remove(at)) {
+                            Some(_) => {
+                                self.late.push(answer);
+                                None
+                            }
+                            None => Some(answer),
+                        }
+                    }
                     Command::Inspect { period, hsdir } => self.say(period, hsdir),
                     _ => None,
                 };
@@ -158,6 +190,36 @@ fn where_another_program_counts_further_each_hsdir_refuses_once_and_one_is_asked
     again.pass(3 * MINUTE);
     assert_eq!((hsdirs.refusals(), again.refusals()), (vec![1; 4], vec![0; 4]));
     assert_eq!(hsdirs.questions.len() + again.questions.len(), 2);
+}
+
+#[test]
+fn an_hsdir_that_refuses_when_the_others_have_the_next_gets_that_as_soon() {
+    let mut hsdirs = holding(World::new(1, 0), six(), 15 * MINUTE, Answer::Honest);
+    hsdirs.slow = vec![relay(5), relay(6)];
+    hsdirs.points(&[1, 2, 3]);
+    hsdirs.pass(4 * SECOND);
+    assert_eq!((hsdirs.late.len(), hsdirs.world.state()), (2, ServiceState::Published));
+    for late in std::mem::take(&mut hsdirs.late) {
+        hsdirs.world.balancer.handle_fact(late, hsdirs.world.now, &mut hsdirs.world.rng);
+    }
+    hsdirs.pass(2 * SECOND);
+    assert_eq!((hsdirs.refusals(), hsdirs.questions.len()), (vec![1; 6], 1));
+    let all = hsdirs.held.values().all(|held| *held == hsdirs.newest);
+    assert!(all, "{:?}", hsdirs.held);
+}
+
+#[test]
+fn where_nobody_says_what_it_holds_the_last_of_them_gets_the_next_within_minutes_of_the_first() {
+    for seed in 0..10 {
+        let world = World { rng: StdRng::seed_from_u64(seed), ..World::new(1, 0) };
+        let mut hsdirs = holding(world, six(), 15 * MINUTE, Answer::Silent);
+        let before = hsdirs.world.now.wall + 15 * MINUTE;
+        hsdirs.points(&[1, 2, 3]);
+        hsdirs.pass(15 * MINUTE);
+        assert!(hsdirs.held.values().all(|held| *held == before), "seed {seed}");
+        hsdirs.pass(2 * MINUTE);
+        assert!(hsdirs.held.values().all(|held| *held > before), "seed {seed}");
+    }
 }
 
 #[test]
