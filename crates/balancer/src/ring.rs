@@ -174,11 +174,11 @@ impl Ring {
         GAP.min(self.view.period.part(GAP_PART))
     }
 
-    /// Whether the first HSDir may get another round that is no hurry. One that is
-    /// decided no earlier says what is known when it goes out.
+    /// Whether every HSDir may get another round that is no hurry: decided no earlier, it
+    /// says what is known when it goes out, and goes to all of them under one revision.
     pub(super) fn is_spaced(&self, alarm: &mut Alarm) -> bool {
         let gap = self.gap();
-        let taken = self.hsdirs.values().filter_map(HsdirUploads::accepted_at).min();
+        let taken = self.hsdirs.values().filter_map(HsdirUploads::accepted_at).max();
         self.decided_at.into_iter().chain(taken).all(|at| alarm.reached(at + gap))
     }
 

@@ -658,6 +658,22 @@ fn a_round_shares_one_moment_and_each_hsdirs_moments_increase_by_two_seconds() {
 }
 
 #[test]
+fn a_round_is_one_moment_for_hsdirs_that_took_the_last_one_at_different_times() {
+    let mut world = World::on_network(1, 0);
+    world.deaf = true;
+    world.local(0, &[1, 2, 3]);
+    for (_, it) in std::mem::take(&mut world.uploads) {
+        world.pass(SECOND / 2);
+        let Publication { period, hsdir, as_of, .. } = it;
+        world.tell(Fact::Uploaded { period, hsdir, as_of, outcome: Ok(1) });
+    }
+    world.local(0, &[1, 2, 4]);
+    world.pass(65 * SECOND);
+    let [(_, first), (_, second)] = &world.uploads[..] else { panic!("uploads") };
+    assert_eq!(first.as_of, second.as_of);
+}
+
+#[test]
 fn an_hsdir_that_comes_back_gets_a_later_moment_than_it_may_have_seen() {
     let mut world = World::on_network(1, 0);
     world.local(0, &[1, 2, 3]);
