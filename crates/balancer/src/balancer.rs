@@ -209,6 +209,12 @@ impl Balancer {
                 for backend in &mut self.backends {
                     backend.network_changed(&view, now);
                 }
+                let before = self.network.as_ref().and_then(NetworkView::current);
+                if let Some(period) = view.current()
+                    && before.is_some_and(|before| before != period)
+                {
+                    self.publisher.period_changed(period, now, rng);
+                }
                 self.network = Some(view);
                 self.tell_publisher(now, rng);
             }

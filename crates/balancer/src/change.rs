@@ -135,6 +135,12 @@ impl Changes {
         self.hurried = true;
     }
 
+    /// Whether some backend would stay listed with what is pending, be it with other points.
+    pub(super) fn keeps_a_backend_of(&self, published: Option<&Content>) -> bool {
+        let pending = self.pending.as_ref().map(|change| &change.content);
+        pending.zip(published).is_some_and(|(pending, before)| pending.keeps_a_backend_of(before))
+    }
+
     /// What would be lost by waiting for what is pending.
     pub(super) fn urgency(&self, published: Option<&Content>) -> Urgency {
         let Some(change) = &self.pending else { return Urgency::None };

@@ -76,6 +76,14 @@ impl Content {
         self.listed().iter().flatten().any(|point| before.contains(point))
     }
 
+    /// Whether any backend of this one is still listed, be it with other points.
+    pub(super) fn keeps_a_backend_of(&self, before: &Content) -> bool {
+        let of = |content: &Content| -> BTreeSet<BackendId> {
+            content.listed().into_iter().flatten().map(|(backend, _)| backend).collect()
+        };
+        !of(self).is_disjoint(&of(before))
+    }
+
     /// Whether it has only more points than this one, and promises the same.
     pub(super) fn adds_to(&self, before: &Content) -> bool {
         self.access == before.access

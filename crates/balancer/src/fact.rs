@@ -94,6 +94,13 @@ pub struct NetworkView {
     pub periods: Vec<PeriodView>,
 }
 
+impl NetworkView {
+    /// The period in which clients look now, if that is known.
+    pub fn current(&self) -> Option<Period> {
+        self.periods.iter().find(|view| view.current).map(|view| view.period)
+    }
+}
+
 /// One time period and the HSDirs responsible for the service in it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PeriodView {

@@ -72,6 +72,8 @@ pub(super) struct HsdirUploads {
     pub(super) newest_as_of: Option<SystemTime>,
     /// Not before this moment: jitter, or a failure's backoff.
     not_before: Instant,
+    /// Whether it is new, and that moment was chosen to spread uploads.
+    is_spread: bool,
     in_flight: Option<UploadUnderWay>,
     holds: Option<HeldDescriptor>,
     /// When it took a descriptor of ours last.
@@ -113,6 +115,7 @@ impl HsdirUploads {
         Self {
             newest_as_of,
             not_before,
+            is_spread: true,
             in_flight: None,
             holds: None,
             accepted_at: None,
@@ -128,9 +131,9 @@ impl HsdirUploads {
     }
 
     /// It need not wait until a moment that was chosen to spread uploads.
-    pub(super) fn allow_from(&mut self, soon: Instant, chosen: Instant) {
-        if self.not_before == chosen {
-            self.not_before = soon;
+    pub(super) fn allow_from(&mut self, soon: Instant) {
+        if self.is_spread {
+            self.not_before = self.not_before.min(soon);
         }
     }
 
@@ -205,6 +208,7 @@ impl HsdirUploads {
         let started = alarm.now();
         self.newest_as_of = Some(as_of);
         self.allowance.take(started);
+        self.is_spread = false;
         self.attempts = if self.last_error.is_some() { self.attempts + 1 } else { 1 };
         self.in_flight = Some(UploadUnderWay { target, as_of, started });
         alarm.reached(started + UPLOAD_LIMIT);

@@ -145,18 +145,16 @@ impl Publisher {
         &self.found
     }
 
+    /// The network's current period is this one from now on: backends have other points
+    /// there, whether we have keys for it or not.
+    pub(super) fn period_changed(&mut self, period: Period, now: Now, rng: &mut impl Rng) {
+        self.period_change.begin(period, now.monotonic, rng);
+    }
+
     /// The periods and HSDirs are these now. What the HSDirs that stay hold is
     /// kept; those that go are forgotten.
     pub(super) fn network_changed(&mut self, view: NetworkView, now: Now, rng: &mut impl Rng) {
         let now = now.monotonic;
-        let current = |ring: &Ring| ring.view.current.then_some(ring.view.period);
-        let before = self.rings.iter().find_map(current);
-        let after = view.periods.iter().find(|it| it.current).map(|it| it.period);
-        if let (Some(before), Some(after)) = (before, after)
-            && before != after
-        {
-            self.period_change.begin(after, now, rng);
-        }
         let asked = ring::asked(&view.periods);
         self.replicas = asked
             .iter()
@@ -266,9 +264,12 @@ impl Publisher {
         let published = self.published.as_ref().map(|published| &published.content);
         self.changes.note(wanted, published, alarm.now());
         let urgency = self.changes.urgency(published);
-        let at_once = self.period_change.gathered(gathered || urgency >= Urgency::AllGone, alarm);
-        // In a new period backends have other points, and the old ones work still.
-        let hurries = urgency >= if at_once { Urgency::AskedFor } else { Urgency::AllGone };
+        let done = self.period_change.gathered(gathered, alarm);
+        let urgent = urgency >= Urgency::AllGone;
+        let at_once = self.period_change.gathered(urgent, alarm) || done;
+        // In a new period the same backends have other points, and the old ones work still.
+        let renewed = done && self.changes.keeps_a_backend_of(published);
+        let hurries = urgency >= if renewed { Urgency::AskedFor } else { Urgency::AllGone };
         // Decided when HSDirs may get it, it says what is known by then.
         let mut current = self.rings.iter().filter(|ring| ring.view.current);
         let spaced = !self.changes.is_pending() || hurries || current.all(|it| it.is_spaced(alarm));
@@ -426,7 +427,7 @@ impl Publisher {
             for relay in relays {
                 let target = ring.target(&relay);
                 let Some(hsdir) = ring.hsdirs.get_mut(&relay) else { continue };
-                if waits && hsdir.taken().refused {
+                if waits && hsdir.has_declined() {
                     continue;
                 }
                 if hsdir.upload_due(target, gap, insists, alarm, rng) {

@@ -159,7 +159,7 @@ impl Ring {
         self.view = view;
         if self.view.current && !self.is_found() {
             let soon = now + spread.if_lost;
-            self.hsdirs.values_mut().for_each(|hsdir| hsdir.allow_from(soon, not_before));
+            self.hsdirs.values_mut().for_each(|hsdir| hsdir.allow_from(soon));
         }
     }
 

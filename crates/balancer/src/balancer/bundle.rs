@@ -23,8 +23,7 @@ impl Balancer {
     /// How far the keys reach, once a network is known and if there are not keys for all
     /// periods.
     fn coverage(&self) -> Option<Coverage> {
-        let views = &self.network.as_ref()?.periods;
-        let current = views.iter().find(|view| view.current)?.period;
+        let current = self.network.as_ref()?.current()?;
         Some(self.bundle.as_ref()?.from(current))
     }
 

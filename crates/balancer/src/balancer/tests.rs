@@ -353,6 +353,72 @@ fn after_a_change_of_the_period_hsdirs_get_one_descriptor_with_what_every_backen
 }
 
 #[test]
+fn who_takes_over_from_dead_points_while_a_new_period_begins_is_published_at_once() {
+    let mut world = World::new(1, 1);
+    let view = |number: u64| network(number, [1, 2]);
+    world.tell(Fact::Network(view(1)));
+    world.local(0, &[1, 2, 3]);
+    world.pass(2 * MINUTE);
+    world.local(0, &[1, 2, 4]);
+    world.pass(10 * SECOND);
+    let uploads = world.uploads.len();
+    assert_eq!(uploads, 4);
+    let both =
+        vec![view(2).periods.remove(0), PeriodView { current: false, ..view(1).periods.remove(0) }];
+    world.tell(Fact::Network(NetworkView { periods: both }));
+    world.local(0, &[]);
+    let descriptor = FetchedDescriptor {
+        period: period(2),
+        revision: 1,
+        points: points(&[14, 15, 16]),
+        flaw: None,
+        capabilities: Capabilities::default(),
+    };
+    world.tell(Fact::Fetched { backend: BackendId(1), outcome: Ok(descriptor) });
+    world.pass(5 * SECOND);
+    let newest = |number: u64| {
+        let of = world.uploads.iter().filter(|(_, it)| it.period == period(number));
+        of.last().map(|(_, it)| it.points.to_vec())
+    };
+    assert_eq!([newest(1), newest(2)], [1, 2].map(|_| Some(points(&[14, 15, 16]))));
+}
+
+#[test]
+fn after_a_period_without_keys_the_backends_are_looked_for_in_the_next_one() {
+    // Whoever is probed is fetched now and then only.
+    let found = |world: &mut World, number: u64, revision: u64| {
+        for backend in 0..2 {
+            let outcome = Ok(FetchedDescriptor {
+                period: period(number),
+                revision,
+                points: points(&[11, 12, 13].map(|n| n + 10 * backend as u16)),
+                flaw: None,
+                capabilities: Capabilities::default(),
+            });
+            world.tell(Fact::Fetched { backend: BackendId(backend), outcome });
+        }
+    };
+    for seed in 0..20 {
+        let mut world = World::new(0, 2);
+        world.rng = StdRng::seed_from_u64(seed);
+        let probed = BalancerSettings { probe_every: Some(30 * SECOND), ..World::settings(0, 2) };
+        world.balancer = Balancer::new(probed);
+        world.tell(Fact::Bundle(Some([1, 3].into_iter().map(period).collect())));
+        for number in 1..=3 {
+            world.tell(Fact::Network(network(number, [1, 2])));
+            let fetches = world.fetches;
+            for minute in 0..25 {
+                world.pass(MINUTE);
+                if world.fetches > fetches {
+                    found(&mut world, number, minute);
+                }
+            }
+            assert!(world.fetches >= fetches + 2, "seed {seed}, period {number}");
+        }
+    }
+}
+
+#[test]
 fn the_backends_are_looked_for_in_a_new_period_at_a_moment_of_chance() {
     let mut world = World::on_network(1, 2);
     world.local(0, &[1, 2, 3]);
@@ -453,6 +519,31 @@ fn a_service_whose_hsdirs_are_all_new_waits_for_no_neighbour() {
         world.tell(two_of_each_replica(3, [5, 6, 7, 8]));
         world.pass(6 * SECOND);
         assert_eq!(world.uploads.len(), 8, "seed {seed}");
+    }
+}
+
+#[test]
+fn a_period_in_which_clients_begin_to_look_waits_for_no_neighbour_where_they_find_nothing() {
+    for seed in 0..20 {
+        let mut world = in_company(seed);
+        world.pass(5 * MINUTE);
+        let view = |current: u64| {
+            let of = |number: u64| {
+                let at = 4 * number as u16;
+                let Fact::Network(view) = two_of_each_replica(number, [1, 2, 3, 4].map(|n| at + n))
+                else {
+                    unreachable!()
+                };
+                PeriodView { current: number == current, ..view.periods[0].clone() }
+            };
+            Fact::Network(NetworkView { periods: vec![of(2), of(3)] })
+        };
+        let uploads = world.uploads.len();
+        world.tell(view(2));
+        world.tell(view(3));
+        world.pass(6 * SECOND);
+        let new = world.uploads[uploads..].iter().filter(|(_, it)| it.period == period(3));
+        assert_eq!(new.count(), 4, "seed {seed}");
     }
 }
 
@@ -563,6 +654,23 @@ fn what_one_hsdir_refuses_all_get_anew_after_half_an_hour() {
         delays.push(world.uploads[0].0.as_secs() / 60);
     }
     assert!(delays.iter().min() < Some(&20) && delays.iter().max() > Some(&40), "{delays:?}");
+}
+
+#[test]
+fn an_hsdir_that_reads_and_takes_nothing_gets_nothing_again_while_others_are_to_answer() {
+    let failures: [fn() -> UploadFailure; 2] =
+        [|| UploadFailure::Refused("no".into()), || UploadFailure::Unanswered("no".into())];
+    for failure in failures {
+        let mut world = World::new(1, 0);
+        world.deaf = true;
+        world.tell(two_of_each_replica(1, [1, 2, 3, 4]));
+        world.local(0, &[1, 2, 3]);
+        let (_, first) = world.uploads.iter().find(|(_, it)| it.hsdir == relay(1)).unwrap();
+        let Publication { period, hsdir, as_of, .. } = first.clone();
+        world.tell(Fact::Uploaded { period, hsdir, as_of, outcome: Err(failure()) });
+        world.pass(8 * SECOND);
+        assert_eq!(world.uploads.len(), 4, "clients find nothing yet, and a moment is no loss");
+    }
 }
 
 #[test]
