@@ -352,11 +352,11 @@ impl Balancer {
         outcome: Result<(), ProbeFailure>,
     ) -> Result<(), ProbeFailure> {
         let is_linked = self.backends.iter().any(|b| b.id() == backend && b.linked().is_some());
+        // Its own word excuses nobody.
+        let mut others = live(&self.backends, self.withdrawing);
+        others.retain(|other| other.id() != backend);
         match outcome {
-            Err(ProbeFailure::Point(reason))
-                if is_linked
-                    && self.puzzles.asks_for_work(&live(&self.backends, self.withdrawing)) =>
-            {
+            Err(ProbeFailure::Point(reason)) if is_linked && self.puzzles.wants_work(&others) => {
                 let reason = format!("{reason}, while clients are asked for work");
                 Err(ProbeFailure::Inconclusive(reason))
             }

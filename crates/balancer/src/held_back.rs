@@ -8,7 +8,8 @@
 //! do no work unless an introduction has failed before.
 //!
 //! How much is what the local instances need, or what those need that have more than half
-//! of the points: one backend that lies has no client work for nothing.
+//! of the weight of all live backends, several of them: one backend that lies has no client
+//! work for nothing, and pushes nobody out. How many points it offers does not count.
 
 use super::backend::TrackedBackend;
 use super::pow::{CLIENT_MAX_EFFORT, Effort, OwnWork, Puzzle};
@@ -54,10 +55,13 @@ impl Puzzles {
     /// What clients are to be asked for while these backends are live.
     pub(super) fn asked(&self, live: &[&TrackedBackend]) -> Option<Puzzle> {
         let own = self.offered?;
-        let verifying = live.iter().filter(|backend| backend.verifies_work(own.slot));
-        let wanted = verifying.map(|backend| {
-            let effort = if backend.is_local() { own.effort } else { backend.wanted_effort() };
-            (effort, backend.points().len())
+        let wanted = live.iter().map(|backend| {
+            let effort = match (backend.verifies_work(own.slot), backend.is_local()) {
+                (false, _) => 0,
+                (true, true) => own.effort,
+                (true, false) => backend.wanted_effort(),
+            };
+            (effort, u32::from(backend.weight()))
         });
         let most = self.most.unwrap_or(CLIENT_MAX_EFFORT).max(own.effort);
         let effort = own.effort.max(of_most(wanted.collect()).min(most));
@@ -105,10 +109,14 @@ impl Puzzles {
         backend.is_live() && !self.are_verified_by(backend) && self.asks_for_work(live)
     }
 
+    /// Whether these live backends want clients to work.
+    pub(super) fn wants_work(&self, live: &[&TrackedBackend]) -> bool {
+        self.asked(live).is_some_and(|puzzle| puzzle.effort > 0)
+    }
+
     /// Never where nobody could verify it.
     pub(super) fn asks_for_work(&self, live: &[&TrackedBackend]) -> bool {
-        self.asked(live).is_some_and(|puzzle| puzzle.effort > 0)
-            && live.iter().any(|backend| self.are_verified_by(backend))
+        self.wants_work(live) && live.iter().any(|backend| self.are_verified_by(backend))
     }
 
     fn are_verified_by(&self, backend: &TrackedBackend) -> bool {
@@ -119,17 +127,21 @@ impl Puzzles {
     }
 }
 
-/// The greatest effort that is wanted at more than half of these points.
-fn of_most(mut wanted: Vec<(Effort, usize)>) -> Effort {
-    let all: usize = wanted.iter().map(|(_, points)| points).sum();
+/// The greatest effort that backends want which have more than half of these weights, and of
+/// which there are several, unless there is one alone.
+fn of_most(mut wanted: Vec<(Effort, u32)>) -> Effort {
+    if let [(effort, _)] = wanted[..] {
+        return effort;
+    }
+    let all: u32 = wanted.iter().map(|(_, weight)| weight).sum();
     wanted.sort_unstable_by_key(|(effort, _)| std::cmp::Reverse(*effort));
-    let mut so_many = 0;
-    let mut is_of_most = |points: usize| {
-        so_many += points;
-        2 * so_many > all
+    let mut so_much = 0;
+    let mut weigh = |weight: u32| {
+        so_much += weight;
+        2 * so_much > all
     };
-    let found = wanted.into_iter().find(|(_, points)| is_of_most(*points));
-    found.map_or(0, |(effort, _)| effort)
+    let mut found = wanted.into_iter().enumerate().filter(|(_, (_, weight))| weigh(*weight));
+    found.find(|(place, _)| *place > 0).map_or(0, |(_, (effort, _))| effort)
 }
 
 #[cfg(test)]
@@ -137,12 +149,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_effort_is_what_more_than_half_of_the_points_need() {
+    fn the_effort_is_what_backends_need_that_have_more_than_half_of_the_weight() {
         assert_eq!(of_most(vec![]), 0);
         assert_eq!(of_most(vec![(40, 3)]), 40);
         assert_eq!(of_most(vec![(10_000, 3), (0, 3)]), 0, "one of two");
         assert_eq!(of_most(vec![(7, 3), (10_000, 3), (0, 3)]), 7);
-        assert_eq!(of_most(vec![(0, 1), (50, 4), (9, 2)]), 50);
+        assert_eq!(of_most(vec![(0, 1), (50, 4), (9, 2)]), 9, "one alone is not most");
         assert_eq!(of_most(vec![(50, 0), (9, 2)]), 9);
+        assert_eq!(of_most(vec![(50, u32::from(u16::MAX)), (0, 1), (0, 1)]), 0);
+        assert_eq!(of_most(vec![(50, 0), (40, 0)]), 0, "nobody counts");
     }
 }

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use super::fact::ProbeFailure;
 use super::link::WorkReport;
 use super::pow::{Effort, SeedSlot};
-use super::schedule::{Alarm, backoff};
+use super::schedule::{Alarm, Allowance, backoff};
 
 /// The delay after the first try that failed ...
 const RETRY_FIRST: Duration = Duration::from_secs(5);
@@ -19,18 +19,38 @@ const RETRY_FIRST: Duration = Duration::from_secs(5);
 const RETRY_MOST: Duration = Duration::from_secs(10 * 60);
 /// After so long the answer to a try is given up as lost.
 const LIMIT: Duration = Duration::from_secs(3 * 60);
+/// However often a backend says that it begins anew, it is tried so often at once and once
+/// in two minutes in the long run: each try is a circuit of ours.
+const TRIES: Allowance = Allowance::new(6, Duration::from_secs(2 * 60));
 
 /// What is known of one backend.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct WorkProof {
     /// What it says, as long as that is to be believed.
     told: Option<WorkReport>,
     proven: bool,
     /// Since when a try is under way.
     asked_at: Option<Instant>,
+    /// Whether the backend has taken back what it said when that began.
+    void: bool,
     /// When to try again.
     next_at: Option<Instant>,
     failures: u32,
+    tries: Allowance,
+}
+
+impl Default for WorkProof {
+    fn default() -> Self {
+        Self {
+            told: None,
+            proven: false,
+            asked_at: None,
+            void: false,
+            next_at: None,
+            failures: 0,
+            tries: TRIES,
+        }
+    }
 }
 
 impl WorkProof {
@@ -38,7 +58,7 @@ impl WorkProof {
     pub(super) fn told(&mut self, told: Option<WorkReport>) {
         self.told = told.filter(|work| work.slot.is_some());
         if self.told.is_none() {
-            *self = Self::default();
+            (self.proven, self.void) = (false, self.asked_at.is_some());
         }
     }
 
@@ -63,6 +83,10 @@ impl WorkProof {
         if self.proven || self.asked_at.is_some() || waits || !self.has_seeds(slot) {
             return false;
         }
+        if !self.tries.permits(alarm) {
+            return false;
+        }
+        self.tries.take(alarm.now());
         self.asked_at = Some(alarm.now());
         alarm.reached(alarm.now() + LIMIT);
         true
@@ -73,7 +97,7 @@ impl WorkProof {
         if self.asked_at.take().is_none() {
             return;
         }
-        self.proven = outcome.is_ok();
+        self.proven = outcome.is_ok() && !std::mem::take(&mut self.void);
         self.failures = if self.proven { 0 } else { self.failures.saturating_add(1) };
         self.next_at = Some(now + backoff(self.failures.max(1), RETRY_FIRST, RETRY_MOST));
     }
@@ -115,6 +139,32 @@ mod tests {
         proof.told(Some(WorkReport { slot: None, effort: 0 }));
         proof.told(told(8));
         assert!(!proof.holds(SeedSlot(8)) && due(&mut proof, now + MINUTE));
+        // What it answers now, a process may answer that has gone meanwhile.
+        proof.told(None);
+        proof.told(told(8));
+        assert!(!due(&mut proof, now + MINUTE), "one try at a time");
+        proof.tried(&Ok(()), now + MINUTE);
+        assert!(!proof.holds(SeedSlot(8)) && due(&mut proof, now + 2 * MINUTE));
+        proof.tried(&Ok(()), now + 2 * MINUTE);
+        assert!(proof.holds(SeedSlot(8)));
+    }
+
+    #[test]
+    fn one_that_begins_anew_without_end_is_tried_at_a_bounded_rate_whatever_it_answers() {
+        for outcome in [Ok(()), Err(ProbeFailure::Point("no answer".into()))] {
+            let (start, mut proof, mut tries) = (start().monotonic, WorkProof::default(), 0);
+            for tenth in 0..36_000 {
+                let now = start + tenth * SECOND / 10;
+                proof.told(told(7).filter(|_| tenth % 2 == 0));
+                if proof.due(SLOT, &mut Alarm::new(now)) {
+                    tries += 1;
+                }
+                if tenth % 3 == 0 {
+                    proof.tried(&outcome, now);
+                }
+            }
+            assert!((6..=36).contains(&tries), "{tries} in an hour");
+        }
     }
 
     #[test]

@@ -139,26 +139,62 @@ fn the_reports_of_most_points_decide_what_is_asked_and_one_that_lies_does_not() 
 }
 
 #[test]
-fn a_service_of_remote_backends_alone_asks_for_the_work_that_they_verify() {
-    let settings = BalancerSettings { links: Links::Auto, ..World::settings(0, 2) };
-    let mut world = World::new(0, 2);
+fn a_service_of_remote_backends_alone_asks_for_the_work_that_most_of_them_verify() {
+    let settings = BalancerSettings { links: Links::Auto, ..World::settings(0, 3) };
+    let mut world = World::new(0, 3);
     world.balancer = Balancer::new(settings);
     world.tell(Fact::Network(network(1, [1, 2])));
     world.asks(1, 0);
     world.fetched(0, 5, &[1, 2, 3]);
     world.fetched(1, 7, &[4, 5, 6]);
+    world.fetched(2, 9, &[7, 8, 9]);
     world.pass(11 * SECOND);
     assert_eq!(world.effort(), None);
     world.verify(Some(1), 25);
     world.reports(0, 1, &[1, 2, 3]);
     world.pass(3 * MINUTE);
-    assert_eq!((world.sessions(), world.effort()), (vec![1, 2, 3], Some(25)));
-    assert!(world.is_held_back(1));
-    // The last one that could verify goes: nobody works for nothing.
+    assert_eq!((world.sessions().len(), world.effort()), (9, Some(0)), "one alone");
+    world.reports(1, 1, &[4, 5, 6]);
+    world.pass(3 * MINUTE);
+    assert_eq!((world.sessions(), world.effort()), (vec![1, 2, 3, 4, 5, 6], Some(25)));
+    assert!(world.is_held_back(2));
+    // The last ones that could verify go: nobody works for nothing.
     world.undialled = Some(unmet());
     world.loses(0);
+    world.loses(1);
     world.pass(3 * MINUTE);
-    assert_eq!((world.sessions(), world.effort()), (vec![4, 5, 6], None));
+    assert_eq!((world.sessions(), world.effort()), (vec![7, 8, 9], None));
+}
+
+#[test]
+fn a_backend_that_lies_pushes_nobody_out_and_is_condemned_for_its_silence() {
+    let mut world = World::on_network(0, 3);
+    let probed = BalancerSettings {
+        links: Links::Auto,
+        probe_every: Some(30 * SECOND),
+        max_points: Some(20),
+        ..World::settings(0, 3)
+    };
+    world.reconfigure(probed);
+    world.asks(1, 0);
+    world.fetched(0, 5, &[1, 2, 3]);
+    world.fetched(1, 7, &[4, 5, 6]);
+    world.fetched(2, 9, &[7, 8, 9]);
+    world.pass(11 * SECOND);
+    // However many points it offers.
+    world.verify(Some(1), u32::MAX);
+    let many: Vec<u16> = (20..40).collect();
+    world.reports(2, 1, &many);
+    world.pass(3 * MINUTE);
+    assert_eq!(world.effort(), Some(0));
+    let listed = |world: &World, sessions: &[u16]| {
+        world.sessions().iter().any(|session| sessions.contains(session))
+    };
+    let honest = |world: &World| listed(world, &[1, 2, 3]) && listed(world, &[4, 5, 6]);
+    assert!(honest(&world) && listed(&world, &many));
+    world.dead = Some(BackendId(2));
+    world.pass(5 * MINUTE);
+    assert!(honest(&world) && !listed(&world, &many), "{:?}", world.sessions());
 }
 
 #[test]
