@@ -1,6 +1,7 @@
 //! Where log lines go, and which.
 
 mod lines;
+mod masks;
 
 use std::io::IsTerminal as _;
 
@@ -75,28 +76,31 @@ impl LoggingGuard {
 
 /// Sends log lines to standard error from now on.
 pub fn start(logging: &Logging) -> Result<LoggingGuard, LoggingError> {
-    let journal = goes_to_the_journal();
+    let (journal, masks) = (goes_to_the_journal(), !logging.log_sensitive_information);
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter(&logging.console)?)
         .with_span_events(FmtSpan::NONE)
         .with_writer(std::io::stderr);
     let replace_filter = match logging.format {
-        LogFormat::Json => {
-            install(builder.json().map_event_format(|format| OneLine { format, priority: journal }))
-        }
+        LogFormat::Json => install(builder.json().map_event_format(|format| OneLine {
+            format,
+            priority: journal,
+            masks,
+        })),
         // The journal has times and levels of its own.
         LogFormat::Text | LogFormat::Auto if journal => install(
             builder
                 .with_ansi(false)
                 .without_time()
                 .with_level(false)
-                .map_event_format(|format| OneLine { format, priority: true }),
+                .map_event_format(|format| OneLine { format, priority: true, masks }),
         ),
         LogFormat::Text | LogFormat::Auto => {
             let colours = has_colours();
             install(builder.with_ansi(colours).map_event_format(|format| OneLine {
                 format: format.with_ansi(colours),
                 priority: false,
+                masks,
             }))
         }
     };

@@ -1,6 +1,7 @@
 //! The form of a log line: one for each event, whatever is in it, and as the
 //! journal wants it where that reads them.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::os::fd::AsFd;
 
@@ -9,6 +10,7 @@ use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
 
+use super::masks::masked;
 use crate::causes::on_one_line;
 
 /// Writes each event as another format does, on one line.
@@ -19,6 +21,8 @@ pub(super) struct OneLine<F> {
     /// Whether its priority comes first, as the journal reads it
     /// (`SyslogLevelPrefix=` of systemd.exec(5)).
     pub(super) priority: bool,
+    /// Whether lines at info and above say no addresses and no relays.
+    pub(super) masks: bool,
 }
 
 impl<S, N, F> FormatEvent<S, N> for OneLine<F>
@@ -38,9 +42,12 @@ where
         if self.priority {
             write!(writer, "<{}>", priority(*event.metadata().level()))?;
         }
-        let line = text.trim_end();
+        let mut line = Cow::Borrowed(text.trim_end());
+        if self.masks && *event.metadata().level() <= Level::INFO {
+            line = masked(text.trim_end());
+        }
         match line.contains(['\n', '\r']) {
-            true => writeln!(writer, "{}", on_one_line(line)),
+            true => writeln!(writer, "{}", on_one_line(&line)),
             false => writeln!(writer, "{line}"),
         }
     }
@@ -109,7 +116,7 @@ mod tests {
             .without_time()
             .with_ansi(false)
             .with_target(false)
-            .map_event_format(|format| OneLine { format, priority: true })
+            .map_event_format(|format| OneLine { format, priority: true, masks: true })
             .with_max_level(Level::DEBUG)
             .with_writer(move || writer.try_clone().unwrap())
             .finish();
@@ -117,7 +124,9 @@ mod tests {
             tracing::error!(error = %"first\n  second\n", "two errors:\nhere");
             tracing::warn!("a");
             tracing::info!("b");
-            tracing::debug!("c");
+            let address = "2gzyxa5ihm7nsggfxnu52rck2vv4rvmdlkiu3zzui5du4xyclen53wid";
+            tracing::info!(reason = %format!("{address}.onion"), "{address}");
+            tracing::debug!("{address}");
         });
         let text = std::io::read_to_string(output).unwrap();
         let lines: Vec<_> = text.lines().collect();
@@ -127,7 +136,8 @@ mod tests {
                 "<3>ERROR two errors: here error=first; second",
                 "<4> WARN a",
                 "<6> INFO b",
-                "<7>DEBUG c"
+                "<6> INFO [address] reason=[address].onion",
+                "<7>DEBUG 2gzyxa5ihm7nsggfxnu52rck2vv4rvmdlkiu3zzui5du4xyclen53wid"
             ]
         );
     }
