@@ -7,6 +7,7 @@
 //! there it goes back to its instance, which meets the client. How that is
 //! ordered, and how much work to ask for, `onionbraid_balancer::pow` decides.
 
+mod claims;
 mod figures;
 mod given;
 
@@ -20,6 +21,7 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::{JoinError, JoinSet};
 use tor_hscrypto::time::TimePeriod;
 
+pub(super) use self::claims::Claims;
 pub use self::figures::{DefenceSettings, DefenceStatus};
 use self::given::Given;
 pub(crate) use self::given::Told;
@@ -33,13 +35,11 @@ use super::replay::Digest;
 use crate::clock::{now, sleep_until};
 use crate::tor::credentials::Credentials;
 use crate::tor::network::Network;
-use crate::tor::puzzles::{Puzzles, Refusal, SeedId, Solved, Verifiers};
+use crate::tor::puzzles::{Puzzles, SeedId, Verifiers};
 use crate::tor::subcredentials::Subcredentials;
 use onionbraid_balancer::fact::Now;
 use onionbraid_balancer::onion::{OnionAddress, SessionId};
-use onionbraid_balancer::pow::{
-    AdmissionQueue, AdmissionSettings, Effort, NonceLog, NonceVerdict, Puzzle, SeedSlot,
-};
+use onionbraid_balancer::pow::{AdmissionQueue, AdmissionSettings, Effort, Puzzle, SeedSlot};
 
 /// Threads that examine introductions at most, and no more than half of the cores.
 const MOST_THREADS: usize = 4;
@@ -67,6 +67,8 @@ pub struct Defence {
     /// The seeds of other addresses.
     given: Mutex<Given>,
     on: AtomicBool,
+    /// Whether it ends once nothing waits any more.
+    ending: AtomicBool,
     /// What was suggested before a restart, until it is again or the operator turns it off.
     resumed: Mutex<Effort>,
     wake: Notify,
@@ -92,20 +94,7 @@ pub(crate) struct Verified {
 /// What waits, and what was used.
 struct Desk {
     queue: AdmissionQueue<Waiting>,
-    nonces: NonceLog<SeedId>,
-    /// Whether seeds that are not known may be those of other publishers.
-    has_frontends: bool,
-    verified: u64,
-    refused: Refused,
-}
-
-/// Solutions that did not count.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Refused {
-    unknown_seed: u64,
-    wrong: u64,
-    used: u64,
-    cheap: u64,
+    claims: Claims,
 }
 
 /// An introduction that was not looked into so far.
@@ -175,10 +164,11 @@ impl Defence {
             settings: Mutex::default(),
             given: Mutex::default(),
             on: AtomicBool::new(false),
+            ending: AtomicBool::new(false),
             resumed: Mutex::new(suggested),
             wake: Notify::new(),
             arrived: Mutex::new(FairQueue::new(TO_DECRYPT)),
-            desk: Mutex::new(Desk::new(queue)),
+            desk: Mutex::new(Desk { queue, claims: Claims::new() }),
             verifiers: Mutex::default(),
             under_way: AtomicUsize::new(0),
             puzzle: watch::Sender::new(None),
@@ -208,12 +198,22 @@ impl Defence {
         self.verified.subscribe()
     }
 
+    /// Whether introductions wait, of which those of other addresses may be.
+    fn has_waiting(&self) -> bool {
+        !self.arrived.lock().is_empty() || !self.desk.lock().queue.is_empty()
+    }
+
     /// Orders introductions from now on if there is anything to order them by.
     fn switch(&self) {
         let settings = *self.settings.lock();
+        self.ending.store(false, Ordering::Relaxed);
         let has_seeds = !self.given.lock().is_empty();
         let verifies = settings.is_some_and(|settings| settings.has_frontends);
         let Some(settings) = settings.filter(|settings| settings.asks || has_seeds) else {
+            // A publisher that takes its seeds back drops no introduction of another's.
+            if settings.is_some() && self.is_on() && self.has_waiting() {
+                return self.ending.store(true, Ordering::Relaxed);
+            }
             let nothing = verifies.then(Verified::default);
             self.verified
                 .send_if_modified(|told| std::mem::replace(told, nothing.clone()) != nothing);
@@ -231,7 +231,7 @@ impl Defence {
         let at_once = usize::try_from(RENDEZVOUS_AT_ONCE).unwrap_or(usize::MAX);
         let queue = AdmissionSettings { rate, burst, depth, max_effort, at_once };
         let mut desk = self.desk.lock();
-        desk.has_frontends = has_frontends;
+        desk.claims.has_frontends = has_frontends;
         if self.on.swap(true, Ordering::Relaxed) {
             desk.queue.reconfigure(queue);
         } else {
@@ -239,7 +239,7 @@ impl Defence {
             desk.queue.resume(std::mem::take(&mut *self.resumed.lock()));
         }
         let seconds = usize::try_from(rate).unwrap_or(usize::MAX);
-        desk.nonces.set_capacity(seconds.saturating_mul(NONCES).min(MOST_NONCES));
+        desk.claims.nonces.set_capacity(seconds.saturating_mul(NONCES).min(MOST_NONCES));
         drop(desk);
         self.verified.send_if_modified(|told| match (verifies, told.is_some()) {
             (true, false) => told.insert(Verified::default()).slots.is_empty(),
@@ -275,11 +275,11 @@ impl Defence {
             trimmed_effort: desk.queue.trimmed_effort(),
             trimmed: desk.queue.trimmed(),
             expired: desk.queue.expired(),
-            verified: desk.verified,
-            refused_unknown_seed: desk.refused.unknown_seed,
-            refused_wrong: desk.refused.wrong,
-            refused_used: desk.refused.used,
-            refused_cheap: desk.refused.cheap,
+            verified: desk.claims.verified,
+            refused_unknown_seed: desk.claims.refused.unknown_seed,
+            refused_wrong: desk.claims.refused.wrong,
+            refused_used: desk.claims.refused.used,
+            refused_cheap: desk.claims.refused.cheap,
         })
     }
 
@@ -320,6 +320,12 @@ impl Defence {
                 }
                 wake = self.admit(now.monotonic).into_iter().chain(look_at).min();
                 self.tell(now);
+                if self.ending.load(Ordering::Relaxed)
+                    && examining.is_empty()
+                    && !self.has_waiting()
+                {
+                    self.switch();
+                }
             } else {
                 look_at = None;
                 accepted = None;
@@ -369,7 +375,7 @@ impl Defence {
         let solution = waiting.opened.proof_of_work().map(|proof| verifiers.check(proof));
         let now = now().monotonic;
         let mut desk = self.desk.lock();
-        if let Some(effort) = desk.effort(solution) {
+        if let Some(effort) = desk.claims.effort(solution) {
             desk.queue.push(effort, waiting, now);
         }
     }
@@ -377,7 +383,7 @@ impl Defence {
     /// Sends those back to their instances whose turn it is. When to look again.
     fn admit(self: &Arc<Self>, now: Instant) -> Option<Instant> {
         let mut desk = self.desk.lock();
-        let floor = desk.nonces.floor();
+        let floor = desk.claims.nonces.floor();
         desk.queue.set_floor(floor);
         loop {
             let under_way = self.under_way.load(Ordering::Relaxed);
@@ -409,7 +415,7 @@ impl Defence {
         let (puzzles, key) = (&self.puzzles, self.credentials.public_key());
         let verifiers = Verifiers::new(puzzles, &key, given, &directory, now.wall);
         let seeds: Vec<SeedId> = verifiers.seeds().collect();
-        self.desk.lock().nonces.retain(|seed| seeds.contains(seed));
+        self.desk.lock().claims.nonces.retain(|seed| seeds.contains(seed));
         *self.verifiers.lock() = Arc::new(verifiers);
         let newest = newest(&seeds);
         self.verified.send_if_modified(|told| match told {
@@ -442,46 +448,6 @@ impl Defence {
     }
 }
 
-impl Desk {
-    fn new(queue: AdmissionQueue<Waiting>) -> Self {
-        let nonces = NonceLog::new(1);
-        Self { queue, nonces, has_frontends: false, verified: 0, refused: Refused::default() }
-    }
-
-    /// By how much effort an introduction waits for its turn. `None`: it is
-    /// dropped, since a wrong solution is worse than none (torspec hspow-spec,
-    /// section "Service verifies PoW").
-    fn effort(&mut self, solution: Option<Result<Solved, Refusal>>) -> Option<Effort> {
-        let refused = &mut self.refused;
-        let solved = match solution {
-            None => return Some(0),
-            Some(Ok(solved)) => solved,
-            Some(Err(Refusal::UnknownSeed)) => {
-                refused.unknown_seed += 1;
-                return self.has_frontends.then_some(0);
-            }
-            Some(Err(Refusal::Wrong)) => {
-                refused.wrong += 1;
-                return None;
-            }
-        };
-        match self.nonces.enter(solved.seed, solved.effort, &solved.nonce) {
-            NonceVerdict::New => {
-                self.verified += 1;
-                Some(solved.effort)
-            }
-            NonceVerdict::Used => {
-                refused.used += 1;
-                None
-            }
-            NonceVerdict::TooCheap => {
-                refused.cheap += 1;
-                Some(0)
-            }
-        }
-    }
-}
-
 /// The newest slot of each address of another publisher.
 fn newest(seeds: &[SeedId]) -> BTreeMap<OnionAddress, SeedSlot> {
     let mut newest = BTreeMap::new();
@@ -501,52 +467,6 @@ fn panicked(error: JoinError) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use onionbraid_balancer::onion::Period;
-
-    fn desk() -> Desk {
-        let mut desk = Desk::new(AdmissionQueue::new(AdmissionSettings::default()));
-        desk.nonces.set_capacity(100);
-        desk
-    }
-
-    fn solved(slot: u64, effort: Effort, nonce: u8) -> Option<Result<Solved, Refusal>> {
-        let period = Period { number: 1, length_minutes: 1440, offset_seconds: 0 };
-        Some(Ok(Solved { seed: (None, period, SeedSlot(slot)), effort, nonce: [nonce; 16] }))
-    }
-
-    #[test]
-    fn a_solution_counts_once_and_its_second_use_is_worse_than_none() {
-        let mut desk = desk();
-        assert_eq!(desk.effort(None), Some(0));
-        assert_eq!(desk.effort(solved(1, 40, 1)), Some(40));
-        assert_eq!(desk.effort(solved(1, 40, 1)), None);
-        assert_eq!(desk.effort(solved(2, 40, 1)), Some(40));
-        assert_eq!((desk.verified, desk.refused.used), (2, 1));
-    }
-
-    #[test]
-    fn what_solves_nothing_is_dropped_and_expired_seeds_too() {
-        let mut desk = desk();
-        assert_eq!(desk.effort(Some(Err(Refusal::Wrong))), None);
-        assert_eq!(desk.effort(Some(Err(Refusal::UnknownSeed))), None);
-        // It may be one of another publisher's, for whom these instances answer.
-        desk.has_frontends = true;
-        assert_eq!(desk.effort(Some(Err(Refusal::UnknownSeed))), Some(0));
-        let expected = Refused { unknown_seed: 2, wrong: 1, ..Refused::default() };
-        assert_eq!((desk.verified, desk.refused), (0, expected));
-    }
-
-    #[test]
-    fn a_solution_too_cheap_to_be_remembered_counts_as_no_work() {
-        let mut desk = desk();
-        desk.nonces.set_capacity(2);
-        for nonce in 0..3 {
-            assert_eq!(desk.effort(solved(1, 1, nonce)), Some(1));
-        }
-        assert_eq!(desk.effort(solved(1, 1, 0)), Some(0));
-        assert_eq!(desk.effort(solved(1, 8, 0)), Some(8));
-        assert_eq!(desk.refused.cheap, 1);
-    }
 
     #[test]
     fn an_introduction_counts_as_dropped_unless_its_client_is_met() {

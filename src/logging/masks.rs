@@ -56,7 +56,7 @@ mod tests {
             (format!("of {address}.onion, and"), "of [address].onion, and"),
             (format!("http://{upper}.onion:80/a"), "http://[address].onion:80/a"),
             (format!("sub.{address}.onion"), "sub.[address].onion"),
-            (format!("{address}"), "[address]"),
+            (address.to_owned(), "[address]"),
             (format!("/keys/{address}/x \"{address}\""), "/keys/[address]/x \"[address]\""),
             (format!("HSDir ${relay}~é{relay}"), "HSDir $[relay]~é[relay]"),
             (format!("HSDir {}", relay.to_lowercase()), "HSDir [relay]"),
