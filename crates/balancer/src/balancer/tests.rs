@@ -377,8 +377,8 @@ fn who_takes_over_from_dead_points_while_a_new_period_begins_is_published_at_onc
     world.tell(Fact::Fetched { backend: BackendId(1), outcome: Ok(descriptor) });
     world.pass(5 * SECOND);
     let newest = |number: u64| {
-        let of = world.uploads.iter().filter(|(_, it)| it.period == period(number));
-        of.last().map(|(_, it)| it.points.to_vec())
+        let last = world.uploads.iter().rfind(|(_, it)| it.period == period(number));
+        last.map(|(_, it)| it.points.to_vec())
     };
     assert_eq!([newest(1), newest(2)], [1, 2].map(|_| Some(points(&[14, 15, 16]))));
 }
