@@ -6,9 +6,11 @@ use std::time::{Duration, Instant};
 use super::content::Content;
 use super::schedule::{Alarm, Allowance};
 
-/// How long the first publication waits for further backends once the first
-/// point is known: clients should not long be without any.
-const GATHER: Duration = Duration::from_secs(1);
+/// How long the first publication waits for further points and backends once the first
+/// point is known: clients should not long be without any. C tor waits until all of a
+/// service's points are established, so HSDirs know a first descriptor with fewer of them
+/// as none of its.
+const GATHER: Duration = Duration::from_secs(6);
 /// How long after a change further ones are waited for, and for how long at
 /// most. A point that does not work costs clients retries ...
 const URGENT: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(10));

@@ -240,13 +240,13 @@ fn what_is_complete_is_published_at_once_to_every_hsdir() {
 }
 
 #[test]
-fn the_first_points_wait_a_second_for_others_and_no_longer() {
+fn the_first_points_wait_some_seconds_for_others_and_no_longer() {
     let mut world = World::on_network(1, 1);
     world.local(0, &[1]);
     world.local(0, &[1, 2]);
     assert!(world.uploads.is_empty());
     world.pass(10 * MINUTE);
-    assert_eq!(world.rounds(), [(1, 2)]);
+    assert_eq!(world.rounds(), [(6, 2)]);
 
     let mut world = World::on_network(1, 1);
     world.local(0, &[1, 2, 3]);
@@ -281,7 +281,7 @@ fn a_dead_point_leaves_sooner_than_a_new_one_comes_and_a_burst_is_one_round() {
     world.pass(SECOND);
     world.local(1, &[5]);
     world.pass(10 * SECOND);
-    assert_eq!(world.rounds(), [(1, 5), (75, 6), (153, 3)]);
+    assert_eq!(world.rounds(), [(6, 5), (75, 6), (153, 3)]);
 }
 
 #[test]
@@ -1026,7 +1026,7 @@ fn after_a_long_pause_old_points_are_not_offered_and_of_a_dead_backend_none_are(
     let mut world = restarted(&before, two_remotes(), MINUTE);
     world.tell(Fact::Network(network(1, [1, 2])));
     world.pass(MINUTE);
-    assert_eq!(world.rounds(), [(1, 3)]);
+    assert_eq!(world.rounds(), [(6, 3)]);
 }
 
 /// Two backends that are probed, of which the second answers nobody.
@@ -1915,7 +1915,7 @@ fn no_backend_makes_a_descriptor_for_clients_too_long() {
     let (backend, points) = (BackendId(0), vec![large(1), point(2, 2)]);
     let fact = Fact::LocalPoints { backend, points, capabilities: Capabilities::default() };
     world.tell(fact);
-    world.pass(2 * SECOND);
+    world.pass(7 * SECOND);
     assert_eq!(world.newest().len(), 2);
     world.reconfigure(readable_by(World::settings(1, 0), &[2]));
     world.pass(2 * MINUTE);
