@@ -11,7 +11,7 @@ export PATH := $(CURDIR)/target/tools/bin:$(PATH)
 
 .PHONY: help
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: build
 build: ## the program, as it is released: target/release/onionbraid
@@ -48,6 +48,10 @@ test-packages: tor release ## installs the Debian package and the RPM, runs the 
 	packaging/test-kubernetes.sh dist/onionbraid-*-$$(uname -m)-linux-image.tar.gz "$${CARGO_TARGET_DIR:-target}/debug"
 	@integration/install-programs.sh ansible
 	packaging/test-ansible.sh dist/onionbraid_*.deb "$${CARGO_TARGET_DIR:-target}/debug"
+
+.PHONY: test-reproducible
+test-reproducible: release ## makes the release once more, in another directory: the same bytes?
+	ARCH=$(ARCH) packaging/test-reproducible.sh dist
 
 .PHONY: test-arm64
 test-arm64: tor ## the program and the image for arm64, on the private network, with qemu (after `make release ARCH=arm64`)

@@ -8,7 +8,7 @@ program=${1:?usage: image-files.sh STATIC-PROGRAM DIRECTORY}
 files=${2:?usage: image-files.sh STATIC-PROGRAM DIRECTORY}
 here="$(dirname "${BASH_SOURCE[0]}")"
 
-if LC_ALL=C readelf --program-headers "$program" | grep -q INTERP; then
+if LC_ALL=C readelf --program-headers "$program" | grep INTERP >/dev/null; then
     echo "image-files: $program is not static, it would find no C library" >&2
     exit 1
 fi

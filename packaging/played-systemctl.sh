@@ -1,7 +1,7 @@
 #!/bin/sh
 # Plays systemctl for the unit of onionbraid in a root file system without systemd, for
-# test-ansible.sh: as much of it as Ansible asks for, with the command lines, the user
-# and the directories of the unit.
+# test-clean-root.sh and test-ansible.sh: as much of it as Ansible asks for, with the
+# command lines, the user and the directories of the unit.
 unit=/usr/lib/systemd/system/onionbraid.service
 [ -e "$unit" ] || unit=/lib/systemd/system/onionbraid.service
 state=/run/played-systemd

@@ -1,5 +1,5 @@
-# What tests of containers share: podman with a store of its own, and a private Tor
-# network on loopback, which is the demo's. Sourced by them, with `work` (a directory),
+# What tests of packages share: podman with a store of its own, and a private Tor network
+# on loopback, which is the demo's. Sourced by them, with `work` (a directory),
 # `build` (that of the debug build), `limit` (in seconds) and `fail MESSAGE` theirs;
 # all that was started ends with the script that sources this.
 children=()
@@ -10,7 +10,7 @@ podman() {
 }
 
 clean() {
-    podman rm --all --force --time 5 --volumes >/dev/null 2>&1 || true
+    [ ! -e "$work/storage" ] || podman rm --all --force --time 5 --volumes >/dev/null 2>&1 || true
     local child
     for child in "${children[@]}"; do
         kill "$child" 2>/dev/null || true

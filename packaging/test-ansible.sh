@@ -2,8 +2,9 @@
 # Runs the playbook of packaging/ansible for real, over ssh: two publishers and two
 # backends, each in a root file system of Debian's with nothing but ssh and Python, on a
 # private Tor network on loopback. A second run has to change nothing; one with --check
-# shows what would change and changes nothing; a third changes the configuration while somebody fetches pages all the time: none may be lost. Needs
-# root, debootstrap, ssh, age and ansible-core; removes all that it makes.
+# shows what would change and changes nothing; a third changes the configuration while
+# somebody fetches pages all the time: none may be lost. Needs root, debootstrap, ssh, age
+# and ansible-core; removes all that it makes.
 #
 # systemd does not run in such a machine: a script plays as much of systemctl as the
 # playbook asks for, with the unit's own command lines.
@@ -34,9 +35,13 @@ fail() {
 }
 
 machines=(paris tallinn berlin lisbon)
-debootstrap --variant=minbase --include=python3,python3-apt,openssh-server bookworm "$work/base" \
-    >"$work/debootstrap.log" 2>&1 || fail "debootstrap: $(tail -1 "$work/debootstrap.log")"
-cp -a /etc/apt/apt.conf.d/. "$work/base/etc/apt/apt.conf.d/"
+"$here/debian-root.sh" "$work/base" || fail "there is no root file system for a machine"
+# Nothing that is installed starts by itself.
+printf '#!/bin/sh\nexit 101\n' >"$work/base/usr/sbin/policy-rc.d"
+chmod 755 "$work/base/usr/sbin/policy-rc.d"
+chroot "$work/base" sh -c 'apt-get update -qq && DEBIAN_FRONTEND=noninteractive \
+    apt-get install -qy --no-install-recommends python3 python3-apt openssh-server' >"$work/apt.log" 2>&1 ||
+    fail "apt-get: $(tail -1 "$work/apt.log")"
 install -m 755 "$here/played-systemctl.sh" "$work/base/usr/bin/systemctl"
 ssh-keygen -q -t ed25519 -N '' -f "$work/ssh-key"
 install -D -m 600 "$work/ssh-key.pub" "$work/base/root/.ssh/authorized_keys"
@@ -186,4 +191,4 @@ for machine in "${machines[@]}"; do
     esac
 done
 until_true "a page in the end" fetched
-echo "test-ansible: ok"
+echo "test-ansible: ok, $SECONDS s"

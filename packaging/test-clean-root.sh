@@ -21,12 +21,7 @@ limit=240
 
 # shellcheck source=packaging/private-network.sh
 . "$here/private-network.sh"
-trap 'inside systemctl stop onionbraid 2>/dev/null || true; unmount; clean' EXIT
-
-unmount() {
-    # debootstrap leaves its own where it cannot tell.
-    while umount "$root/proc" 2>/dev/null; do :; done
-}
+trap 'inside systemctl stop onionbraid 2>/dev/null || true; umount "$root/proc" 2>/dev/null || true; clean' EXIT
 
 fail() {
     echo "test-clean-root: $1" >&2
@@ -50,13 +45,10 @@ install_package() {
 exposure=$(systemd-analyze security --offline=true "$unit" | sed -n 's/.*Overall exposure level for .*: \([0-9.]*\) .*/\1/p')
 awk -v exposure="$exposure" 'BEGIN { exit !(exposure != "" && exposure <= 1.5) }' ||
     fail "the unit's exposure is $exposure, more than 1.5"
-! lintian --fail-on error "$deb" | grep '^E:' || fail "lintian finds errors"
+lintian --allow-root --fail-on error "$deb" >"$work/lintian.log" || fail "lintian: $(grep "^E:" "$work/lintian.log" | head -5)"
 
-debootstrap --variant=minbase bookworm "$root" >"$work/debootstrap.log" 2>&1 ||
-    fail "debootstrap: $(tail -1 "$work/debootstrap.log")"
-unmount
+"$here/debian-root.sh" "$root" || fail "there is no root file system to install it in"
 mount -t proc proc "$root/proc"
-cp -a /etc/apt/apt.conf.d/. "$root/etc/apt/apt.conf.d/"
 cp "$deb" "$root/onionbraid.deb"
 inside apt-get update -qq 2>/dev/null
 start_network
@@ -108,4 +100,4 @@ key=$(find "$root/var/lib/onionbraid/keystore" -name ks_hs_id.ed25519_expanded_p
 install_package
 [ "$(inside stat -c '%U:%G %a' /var/lib/onionbraid)" = 'onionbraid:onionbraid 700' ] ||
     fail "the state directory is another's after it was purged and installed again"
-echo "test-clean-root: ok"
+echo "test-clean-root: ok, $SECONDS s"

@@ -165,4 +165,4 @@ for phase in one-slot three-slots one-slot-again one-publisher; do
     grep -q "^$phase good" "$work/visits" || fail "nobody visited: $phase"
     if grep "^$phase LOST" "$work/visits"; then fail "requests were lost: $phase"; fi
 done
-echo "test-kubernetes: ok"
+echo "test-kubernetes: ok, $SECONDS s"
