@@ -19,7 +19,7 @@ if [ -z "$(find "$archive" -mmin -1440 2>/dev/null)" ]; then
     unmount() {
         while umount "$work/root/proc" 2>/dev/null; do :; done
     }
-    trap 'unmount; rm -rf --one-file-system "$work"' EXIT
+    trap 'unmount; rm -rf --one-file-system "$work" "$archive.new"' EXIT
     debootstrap --variant=minbase bookworm "$work/root" >"$work/debootstrap.log" 2>&1 || {
         echo "debian-root: debootstrap: $(tail -1 "$work/debootstrap.log")" >&2
         exit 1
@@ -29,8 +29,8 @@ if [ -z "$(find "$archive" -mmin -1440 2>/dev/null)" ]; then
     cp -a /etc/apt/apt.conf.d/. "$work/root/etc/apt/apt.conf.d/"
     rm -f "$work/root"/var/cache/apt/archives/*.deb
     mkdir -p "$(dirname "$archive")"
-    tar --create --numeric-owner --directory "$work/root" --file "$archive.new.$$" .
-    mv "$archive.new.$$" "$archive"
+    tar --create --numeric-owner --directory "$work/root" --file "$archive.new" .
+    mv "$archive.new" "$archive"
 fi
 mkdir -p "$root"
 tar --extract --numeric-owner --same-permissions --directory "$root" --file "$archive"
