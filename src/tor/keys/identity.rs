@@ -76,6 +76,12 @@ pub enum ParseError {
          ==\\0\\0\\0'; base64 -d) > hs_ed25519_secret_key` and give it what follows `ED25519-V3:`"
     )]
     Base64,
+    /// A key file as a manifest of Kubernetes has it.
+    #[error(
+        "it is a whole key file in base64, as a Secret of Kubernetes is written out: under umask 077, \
+         `base64 -d` makes the key file of it"
+    )]
+    FileInBase64,
     /// Another kind of key.
     #[error("it is {0}, where an Ed25519 key is needed")]
     OtherKind(String),

@@ -54,10 +54,14 @@ impl FromStr for OnionAddress {
     fn from_str(text: &str) -> Result<Self, AddressError> {
         let text = text.trim().to_ascii_uppercase();
         let label = text.strip_suffix(".ONION").unwrap_or(&text);
-        if label.contains('.') {
-            return Err(AddressError::Subdomain);
+        if let Some((_, last)) = label.rsplit_once('.') {
+            return Err(last.parse::<Self>().err().unwrap_or(AddressError::Subdomain));
         }
         let bytes = BASE32_NOPAD.decode(label.as_bytes()).map_err(|_| AddressError::Form)?;
+        // 16 characters: half of a hash of an RSA key (rend-spec-v2, section 1.5).
+        if bytes.len() == 10 {
+            return Err(AddressError::Version(2));
+        }
         let Ok([key @ .., first, second, version]) = <[u8; 35]>::try_from(bytes) else {
             return Err(AddressError::Form);
         };
@@ -127,6 +131,16 @@ mod tests {
         let typo = ADDRESS.replacen("2gz", "2gy", 1);
         assert_eq!(typo.parse::<OnionAddress>(), Err(AddressError::Checksum));
         assert_eq!(format!("www.{ADDRESS}").parse::<OnionAddress>(), Err(AddressError::Subdomain));
+        for no_subdomain in [format!("{ADDRESS}."), "127.0.0.1".into(), "a.b.example".into()] {
+            assert_eq!(
+                no_subdomain.parse::<OnionAddress>(),
+                Err(AddressError::Form),
+                "{no_subdomain}"
+            );
+        }
+        for old in ["expyuzz4wqqyqhjn.onion", "www.expyuzz4wqqyqhjn.onion"] {
+            assert_eq!(old.parse::<OnionAddress>(), Err(AddressError::Version(2)));
+        }
     }
 
     #[test]
