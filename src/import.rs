@@ -31,15 +31,15 @@ pub trait ImportFiles {
     ///
     /// # Errors
     ///
-    /// Why it cannot be read, as the end of a sentence.
-    fn text(&self, path: &Path) -> Result<Option<String>, String>;
+    /// Why it cannot be read.
+    fn text(&self, path: &Path) -> Result<Option<String>, Unreadable>;
 
     /// The names in a directory, sorted; `None` if it is no directory.
     ///
     /// # Errors
     ///
-    /// Why it cannot be read, as the end of a sentence.
-    fn list(&self, path: &Path) -> Result<Option<Vec<String>>, String>;
+    /// Why it cannot be read.
+    fn list(&self, path: &Path) -> Result<Option<Vec<String>>, Unreadable>;
 
     /// The address of the secret key at `path`, a file or a directory of C tor's,
     /// computed from the key itself.
@@ -51,6 +51,18 @@ pub trait ImportFiles {
 
     /// The user's home, for paths that begin with `~`.
     fn home(&self) -> Option<PathBuf>;
+}
+
+/// Why a file or directory that is there cannot be read.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{} cannot be read: {reason}", path.display())]
+pub struct Unreadable {
+    /// Which.
+    pub path: PathBuf,
+    /// Why.
+    pub reason: String,
+    /// Whether the system lets this user not read it.
+    pub denied: bool,
 }
 
 /// A line of a file that was read.
@@ -117,7 +129,7 @@ pub struct Fault {
     pub place: SourcePlace,
     /// What is wrong and what would be right.
     pub problem: String,
-    /// Whether a key is at fault, not the configuration.
+    /// Whether a key or who may read a file is at fault, not the configuration.
     pub key: bool,
 }
 
@@ -145,6 +157,15 @@ impl Fault {
 
     fn of_key(place: &SourcePlace, problem: impl Into<String>) -> Self {
         Self { key: true, ..Self::new(place, problem) }
+    }
+
+    fn unreadable(place: &SourcePlace, error: Unreadable) -> Self {
+        let denied = error.denied;
+        let problem = match place.line == 0 && place.file == error.path {
+            true => format!("it cannot be read: {}", error.reason),
+            false => error.to_string(),
+        };
+        Self { key: denied, ..Self::new(place, problem) }
     }
 }
 

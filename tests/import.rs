@@ -23,7 +23,7 @@ use std::process::{Command, Output};
 
 use ed25519_dalek::SigningKey;
 use ed25519_dalek::pkcs8::EncodePrivateKey as _;
-use onionbraid::import::{ImportFiles, onionbalance, onionspray, torrc};
+use onionbraid::import::{ImportFiles, Unreadable, onionbalance, onionspray, torrc};
 use onionbraid::tor::keys::{self, Format, IdentityKey, Parsed};
 use onionbraid_balancer::onion::OnionAddress;
 use proptest::prelude::*;
@@ -294,11 +294,11 @@ fn root_copies_the_keys_of_another_user_for_a_third_one() {
 struct Everywhere(String);
 
 impl ImportFiles for Everywhere {
-    fn text(&self, _: &Path) -> Result<Option<String>, String> {
+    fn text(&self, _: &Path) -> Result<Option<String>, Unreadable> {
         Ok(Some(self.0.clone()))
     }
 
-    fn list(&self, path: &Path) -> Result<Option<Vec<String>>, String> {
+    fn list(&self, path: &Path) -> Result<Option<Vec<String>>, Unreadable> {
         let keys = path
             .ends_with("secrets")
             .then(|| (1..4).map(|n| with_addresses(&format!("@{n}@.v3sec.key"))).collect());

@@ -16,9 +16,9 @@ use super::keys::owner;
 use super::{Failure, exists, finish, protect_memory, remark};
 use crate::cli::{ImportCommand, ImportOutput};
 use crate::config::{Config, Environment};
-use crate::exit::Exit;
+use crate::exit::{Exit, exit_of};
 use crate::import::draft::{Draft, DraftService};
-use crate::import::{Faults, ImportFiles, Kind, onionbalance, onionspray, torrc};
+use crate::import::{Faults, ImportFiles, Kind, Unreadable, onionbalance, onionspray, torrc};
 use crate::tor::keys::{self, Format, IdentityKey, KeyFileError};
 use onionbraid_balancer::onion::OnionAddress;
 
@@ -45,8 +45,17 @@ fn write(command: &ImportCommand) -> Result<(), Failure> {
     let draft = match command {
         ImportCommand::Onionbalance { .. } => {
             let file = in_directory(path, "config.yaml");
-            let text = disk.text(&file).transpose().unwrap_or(Err("there is no such file".into()));
-            let text = text.map_err(|problem| unreadable(&file, &problem))?;
+            let text = match disk.text(&file) {
+                Ok(Some(text)) => text,
+                Ok(None) => {
+                    let text = format!("{}: there is no such file", file.display());
+                    return Err(Failure::new(Exit::Configuration, text));
+                }
+                Err(error) => {
+                    let exit = if error.denied { Exit::Permission } else { Exit::Configuration };
+                    return Err(Failure::new(exit, error.to_string()));
+                }
+            };
             onionbalance::import(&text, &file, &disk)
         }
         ImportCommand::Torrc { .. } => torrc::import(&in_directory(path, "torrc"), &disk),
@@ -80,16 +89,12 @@ fn in_directory(path: &Path, name: &str) -> PathBuf {
     if path.is_dir() { path.join(name) } else { path.to_owned() }
 }
 
-fn unreadable(file: &Path, problem: &str) -> Failure {
-    Failure::new(Exit::Configuration, format!("{}: {problem}", file.display()))
-}
-
 fn write_new(out: &Path, text: &str) -> Result<(), Failure> {
     let open = OpenOptions::new().write(true).create_new(true).open(out);
     let written = open.and_then(|mut file| file.write_all(text.as_bytes()));
     written.map_err(|error| match error.kind() {
         io::ErrorKind::AlreadyExists => exists(out),
-        _ => Failure::new(Exit::Failed, format!("{} cannot be written: {error}", out.display())),
+        _ => Failure::new(exit_of(&error), format!("{} cannot be written: {error}", out.display())),
     })
 }
 
@@ -126,7 +131,7 @@ fn copy(
     let Some(directory) = &output.copy_keys else { return Ok(()) };
     let failed = |error: io::Error| {
         let text = format!("{} cannot be made: {error}", directory.display());
-        Failure::new(Exit::Failed, text)
+        Failure::new(exit_of(&error), text)
     };
     let mut new = Vec::new();
     let owner = owner_for(directory);
@@ -213,33 +218,36 @@ impl Disk {
 }
 
 impl ImportFiles for Disk {
-    fn text(&self, path: &Path) -> Result<Option<String>, String> {
-        let told =
-            |error: &dyn std::fmt::Display| format!("{} cannot be read: {error}", path.display());
+    fn text(&self, path: &Path) -> Result<Option<String>, Unreadable> {
+        let told = |reason: &str| Unreadable {
+            path: path.to_owned(),
+            reason: reason.to_owned(),
+            denied: false,
+        };
         let metadata = match path.metadata() {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            metadata => metadata.map_err(|error| told(&error))?,
+            metadata => metadata.map_err(|error| unreadable(path, &error))?,
         };
         // What is no file, such as a pipe, could keep us waiting.
         if !metadata.is_file() {
-            return Err(told(&"it is no ordinary file"));
+            return Err(told("it is no ordinary file"));
         }
         if metadata.len() > LONGEST {
-            return Err(told(&"it is longer than 4 MiB"));
+            return Err(told("it is longer than 4 MiB"));
         }
-        let bytes = std::fs::read(path).map_err(|error| told(&error))?;
+        let bytes = std::fs::read(path).map_err(|error| unreadable(path, &error))?;
         // Comments in another encoding are no reason to refuse a file.
         Ok(Some(String::from_utf8_lossy(&bytes).into_owned()))
     }
 
-    fn list(&self, path: &Path) -> Result<Option<Vec<String>>, String> {
+    fn list(&self, path: &Path) -> Result<Option<Vec<String>>, Unreadable> {
         let here = if path.as_os_str().is_empty() { Path::new(".") } else { path };
         let entries = match here.read_dir() {
             Err(error) => {
                 use io::ErrorKind::{NotADirectory, NotFound};
                 return match error.kind() {
                     NotFound | NotADirectory => Ok(None),
-                    _ => Err(format!("{} cannot be read: {error}", path.display())),
+                    _ => Err(unreadable(path, &error)),
                 };
             }
             Ok(entries) => entries,
@@ -267,6 +275,15 @@ impl ImportFiles for Disk {
     fn home(&self) -> Option<PathBuf> {
         std::env::home_dir().filter(|home| home.is_absolute())
     }
+}
+
+fn unreadable(path: &Path, error: &io::Error) -> Unreadable {
+    let denied = exit_of(error) == Exit::Permission;
+    let reason = match denied {
+        true => "the system does not let this user read it".to_owned(),
+        false => error.to_string(),
+    };
+    Unreadable { path: path.to_owned(), reason, denied }
 }
 
 impl From<Faults> for Failure {

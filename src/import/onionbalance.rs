@@ -187,7 +187,11 @@ impl<F: ImportFiles> Reading<'_, F> {
             }
         };
         let Some((path, at)) = key.and_then(|key| Some((key.text()?, key.line))) else {
-            self.fault(entry.line, "`key` is missing: the path of the service's secret key");
+            let problem = match key.map(|key| &key.node) {
+                None | Some(Node::Null) => "`key` is missing: the path of the service's secret key",
+                Some(_) => "`key` has to be one path: that of the service's secret key",
+            };
+            self.fault(key.map_or(entry.line, |key| key.line), problem);
             return None;
         };
         let path = self.beside(path);
@@ -236,8 +240,13 @@ impl<F: ImportFiles> Reading<'_, F> {
     ) -> Option<(Vec<(OnionAddress, Option<String>, usize)>, Vec<Note>)> {
         let entries = items(Some(list));
         if entries.is_empty() {
-            let problem = "there are no `instances`: nothing would answer for this address. List \
-                           `address` of at least one";
+            let problem = match &list.node {
+                Node::List(_) | Node::Null => {
+                    "there are no `instances`: nothing would answer for this address. List \
+                     `address` of at least one"
+                }
+                _ => "`instances` has to be a list, whose entries begin with `- address:`",
+            };
             self.fault(list.line, problem);
             return None;
         }
@@ -262,7 +271,13 @@ impl<F: ImportFiles> Reading<'_, F> {
                 }
             }
             let Some((text, line)) = own.and_then(|own| Some((own.text()?, own.line))) else {
-                self.fault(entry.line, "`address` is missing: the instance's own onion address");
+                let problem = match own.map(|own| &own.node) {
+                    None | Some(Node::Null) => {
+                        "`address` is missing: the instance's own onion address"
+                    }
+                    Some(_) => "`address` has to be one onion address: the instance's own",
+                };
+                self.fault(entry.line, problem);
                 continue;
             };
             let own = match address(text) {

@@ -45,8 +45,7 @@ const MOST_NAMES: usize = 100;
 /// Everything that is wrong with it and with its keys.
 pub fn import(path: &Path, files: &impl ImportFiles) -> Result<Draft, Faults> {
     let place = SourcePlace { file: path.to_owned(), line: 0 };
-    let fault = |problem: String| Faults::from(Fault::new(&place, problem));
-    let names = files.list(path).map_err(fault)?;
+    let names = files.list(path).map_err(|error| Fault::unreadable(&place, error))?;
     let (home, confs) = match names {
         None => (directory_of(path).to_owned(), vec![path.to_owned()]),
         Some(names) => {
@@ -66,7 +65,7 @@ pub fn import(path: &Path, files: &impl ImportFiles) -> Result<Draft, Faults> {
                 Err(_) => {}
             },
             Ok(None) => faults.push(Fault::new(&place, "there is no such file")),
-            Err(problem) => faults.push(Fault::new(&place, problem)),
+            Err(error) => faults.push(Fault::unreadable(&place, error)),
         }
     }
     if projects.is_empty() && faults.is_empty() {
@@ -193,7 +192,7 @@ impl<F: ImportFiles> Reading<'_, F> {
             let backends = match self.files.text(&file) {
                 Ok(Some(text)) => onionbalance::backends_of(&text, &file, wanted),
                 Ok(None) => continue,
-                Err(problem) => Err(Fault::new(&map.place, problem)),
+                Err(error) => Err(Fault::unreadable(&map.place, error)),
             };
             match backends {
                 Ok(backends) => found.extend(backends.into_iter().map(|(address, _)| address)),

@@ -4,7 +4,7 @@
 use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
-use serde_saphyr::Spanned;
+use serde_saphyr::{Error, Spanned};
 
 /// A value.
 #[derive(Debug, Clone, PartialEq)]
@@ -59,7 +59,12 @@ pub(super) fn parse(text: &str) -> Result<Item, (usize, String)> {
         Ok(root) => Ok(Item { line: line(&root), node: root.value }),
         Err(error) => {
             let line = error.location().map_or(0, |location| location.line() as usize);
-            let mut problem = error.without_snippet().to_string();
+            let error = error.without_snippet();
+            let mut problem = match error {
+                Error::MultipleDocuments { .. } => "there is more than one document".to_owned(),
+                Error::Budget { .. } => "it is larger than any such file should be".to_owned(),
+                error => error.to_string(),
+            };
             // The line is told apart; what a programmer could do helps no operator.
             for end in [" at line ", ", set DuplicateKeyPolicy"] {
                 if let Some(at) = problem.find(end) {

@@ -1,8 +1,10 @@
 //! What a newcomer meets before anything is set up.
 
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::process::Command;
 
-use super::{GOOD, onionbraid, stderr, stdout, write};
+use super::{GOOD, onionbraid, stderr, stdout, unprivileged, write};
 
 #[test]
 fn a_service_of_no_file_is_not_looked_for_in_the_built_in_configuration() {
@@ -127,5 +129,25 @@ fn keys_of_other_programs_are_named_for_what_they_are() {
         let address = onionbraid(dir.path(), &["keys", "address", "./hs_ed25519_secret_key"]);
         assert_eq!(stdout(&address), stdout(&made), "{}", stderr(&address));
         assert!(!said.contains(&base64), "the key itself is not shown");
+    }
+}
+
+#[test]
+fn an_import_of_what_the_system_does_not_let_be_read_says_so_with_77() {
+    let dir = tempfile::tempdir().unwrap();
+    let files = [("onionbalance", "config.yaml"), ("torrc", "torrc"), ("onionspray", "site.conf")];
+    for (_, file) in files {
+        write(dir.path(), file, "");
+        fs::set_permissions(dir.path().join(file), fs::Permissions::from_mode(0o000)).unwrap();
+    }
+    unprivileged::give(dir.path());
+    for (system, file) in files {
+        let mut command = unprivileged::command(env!("CARGO_BIN_EXE_onionbraid"));
+        let output =
+            command.args(["import", system, file]).current_dir(dir.path()).output().unwrap();
+        let said = stderr(&output);
+        assert_eq!(output.status.code(), Some(77), "{said}");
+        assert!(said.contains("the system does not let this user read it"), "{said}");
+        assert_eq!(said.matches(file).count(), 1, "{said}");
     }
 }

@@ -7,7 +7,8 @@
 use std::path::{Path, PathBuf};
 
 use crate::import::{
-    Fault, Faults, ImportFiles, Kind, Note, SourcePlace, directory_of, resolve, without_bom,
+    Fault, Faults, ImportFiles, Kind, Note, SourcePlace, Unreadable, directory_of, resolve,
+    without_bom,
 };
 
 /// How deep files may include each other, as in C tor.
@@ -40,7 +41,7 @@ pub(super) fn read(
     match files.text(file) {
         Ok(Some(text)) => reader.add(file, &text, 0),
         Ok(None) => reader.faults.push(Fault::new(&place, "there is no such file")),
-        Err(problem) => reader.faults.push(Fault::new(&place, problem)),
+        Err(error) => reader.faults.push(Fault::unreadable(&place, error)),
     }
     // A file that is included twice is wrong twice.
     reader.faults.dedup();
@@ -93,7 +94,7 @@ impl<F: ImportFiles> Reader<'_, F> {
         }
         let found = match matching(&pattern, self.files) {
             Ok(found) => found,
-            Err(problem) => return self.faults.push(Fault::new(&line.place, problem)),
+            Err(error) => return self.faults.push(Fault::unreadable(&line.place, error)),
         };
         // A pattern may match nothing, a plain name must be there.
         if found.is_empty() && !line.value.contains(['*', '?']) {
@@ -108,7 +109,7 @@ impl<F: ImportFiles> Reader<'_, F> {
             match self.files.text(&path) {
                 Ok(Some(text)) => self.add(&path, &text, depth),
                 Ok(None) => {}
-                Err(problem) => self.faults.push(Fault::new(&line.place, problem)),
+                Err(error) => self.faults.push(Fault::unreadable(&line.place, error)),
             }
         }
     }
@@ -116,7 +117,7 @@ impl<F: ImportFiles> Reader<'_, F> {
 
 /// The files that an `%include` names: those that match it, and of directories the
 /// files in them, without those that begin with a dot.
-fn matching(pattern: &Path, files: &impl ImportFiles) -> Result<Vec<PathBuf>, String> {
+fn matching(pattern: &Path, files: &impl ImportFiles) -> Result<Vec<PathBuf>, Unreadable> {
     let mut found = vec![PathBuf::new()];
     for part in pattern.components() {
         let part = part.as_os_str().to_string_lossy().into_owned();

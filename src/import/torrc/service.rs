@@ -232,8 +232,8 @@ impl<'d> Reading<'d> {
         let directory = self.directory.path_on_disk.join("authorized_clients");
         let names = match files.list(&directory) {
             Ok(names) => names.unwrap_or_default(),
-            Err(problem) => {
-                self.faults.push(Fault::of_key(&self.directory.place, problem));
+            Err(error) => {
+                self.faults.push(Fault::of_key(&self.directory.place, error.to_string()));
                 return false;
             }
         };
@@ -247,8 +247,8 @@ impl<'d> Reading<'d> {
             let file = directory.join(format!("{name}.auth"));
             let text = match files.text(&file) {
                 Ok(text) => text.unwrap_or_default(),
-                Err(problem) => {
-                    self.faults.push(Fault::of_key(&place, problem));
+                Err(error) => {
+                    self.faults.push(Fault::of_key(&place, error.to_string()));
                     continue;
                 }
             };
@@ -382,7 +382,7 @@ impl<'d> Reading<'d> {
                 );
                 Err(Fault::new(&line.place, problem))
             }
-            Err(problem) => Err(Fault::new(&line.place, problem)),
+            Err(error) => Err(Fault::unreadable(&line.place, error)),
         };
         let before = self.faults.len();
         let lines = lines.map_err(|fault| self.faults.push(fault)).ok()?;
