@@ -17,10 +17,11 @@ fail() {
 }
 
 # no_paths PROGRAM: neither of sources nor of where they were compiled.
+# What tools keep in a home begins with a dot; the help names other files there.
 no_paths() {
     local source path
     source=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
-    for path in "$source" "${CARGO_HOME:-$HOME/.cargo}" "$(rustc --print sysroot)" "$HOME/"; do
+    for path in "$source" "${CARGO_HOME:-$HOME/.cargo}" "$(rustc --print sysroot)" "$HOME/."; do
         ! grep --text --quiet --fixed-strings "$path" "$1" || fail "$path is in $1"
     done
 }
