@@ -13,6 +13,8 @@
 mod activity;
 mod counters;
 mod defence;
+#[cfg(feature = "pow")]
+mod examiner;
 mod fair_queue;
 mod heard;
 mod intro;
@@ -40,6 +42,9 @@ pub use activity::Counting;
 pub use counters::{Counters, Dropped, Failed};
 pub use defence::{Defence, DefenceSettings, DefenceStatus};
 pub(crate) use defence::{Told, Verified};
+#[cfg(feature = "pow")]
+#[doc(hidden)]
+pub use examiner::Examiner;
 pub use heard::Heard;
 use kept::{Keeper, Restored};
 pub use relays::RelaysInUse;

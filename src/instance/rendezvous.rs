@@ -269,11 +269,13 @@ fn read(
         body,
     )
     .map_err(RendezvousError::Undecryptable)?;
-    // Padding follows the payload, so the rest is not looked at.
-    let payload = tor_bytes::Reader::from_slice(&plaintext)
-        .extract()
-        .map_err(|_| RendezvousError::Malformed)?;
-    Ok((key_generator, reply, payload))
+    Ok((key_generator, reply, payload(&plaintext)?))
+}
+
+/// What a client says, decrypted. Padding follows it, so the rest is not looked at.
+#[expect(clippy::result_large_err, reason = "moved once, to be logged")]
+pub(super) fn payload(plaintext: &[u8]) -> Result<IntroduceHandshakePayload, RendezvousError> {
+    tor_bytes::Reader::from_slice(plaintext).extract().map_err(|_| RendezvousError::Malformed)
 }
 
 /// Serves every stream of one circuit until the client closes it, has had no

@@ -13,3 +13,5 @@ mod verify;
 pub(crate) use seeds::{Puzzles, Refusal, SeedId, Solved};
 pub(crate) use toil::Toil;
 pub(crate) use verify::Verifiers;
+#[cfg(feature = "pow")]
+pub(crate) use verify::solve;

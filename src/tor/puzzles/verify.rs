@@ -73,7 +73,13 @@ impl Verifiers {
         self.0.push((id, head, verifier));
     }
 
-    fn of(puzzles: &Puzzles, key: &HsIdKey, periods: &[Period], slots: &[SeedSlot]) -> Self {
+    /// For the seeds of these slots in these periods.
+    pub(crate) fn of(
+        puzzles: &Puzzles,
+        key: &HsIdKey,
+        periods: &[Period],
+        slots: &[SeedSlot],
+    ) -> Self {
         let mut verifiers = Self::default();
         for period in periods {
             let blinded = key.compute_blinded_key(to_arti(*period));
@@ -114,7 +120,7 @@ impl Verifiers {
 
 /// Does the work of a client of our own address, in this period; `None` if that takes too
 /// long, or there is no puzzle.
-pub(super) fn solve(
+pub(crate) fn solve(
     credentials: &Arc<Credentials>,
     period: Period,
     work: OwnWork,
