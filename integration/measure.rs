@@ -4,7 +4,7 @@
 //! `make measure` builds the release and runs this; it takes about half an hour.
 //! `ONLY=failover make measure` runs one part: `start`, `throughput`,
 //! `data_path`, `idle`, `failover`, `relay`, `eight`, `services`, `descriptor`, `circuits`,
-//! `vanguards` or `cockpit`. It prints figures and judges nothing.
+//! `vanguards`, `pow`, `link` or `cockpit`. It prints figures and judges nothing.
 
 #![allow(clippy::disallowed_methods, reason = "measuring is about clocks")]
 #![allow(clippy::print_stdout, reason = "a person reads it")]
@@ -17,6 +17,7 @@ mod measure {
     pub(crate) mod cockpit;
     pub(crate) mod data_path;
     pub(crate) mod descriptor;
+    pub(crate) mod pairs;
 }
 
 use std::fs;
@@ -24,7 +25,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 
-use measure::{balancing, circuits, cockpit, data_path, descriptor};
+use measure::{balancing, circuits, cockpit, data_path, descriptor, pairs};
 use network::client::Client;
 use network::daemon::{Daemon, above_this_example};
 use network::fetch::eventually;
@@ -66,6 +67,12 @@ async fn main() -> Result<()> {
     }
     if wanted("data_path") {
         data_path::compare(&network, &client, &origin).await?;
+    }
+    if wanted("pow") {
+        pairs::proof_of_work(&network, &client, &origin).await?;
+    }
+    if wanted("link") {
+        pairs::link(&network, &client, &origin).await?;
     }
     if wanted("idle") {
         idle(&network, &origin).await?;
