@@ -100,6 +100,11 @@ attack: tor ## who still gets a page under a flood of introductions, beside plai
 	$(CARGO) build --release --locked --bin onionbraid --example attack
 	@exec "$${CARGO_TARGET_DIR:-target}/release/examples/attack"
 
+.PHONY: classify
+classify: tor ## can a program learn which descriptors are ours, and which are C tor's? (PAIRS and SERVICES of processes)
+	$(CARGO) build --release --locked --bin onionbraid --example classify
+	@exec "$${CARGO_TARGET_DIR:-target}/release/examples/classify"
+
 .PHONY: compare
 compare: ## the reverse proxy beside nginx as one, on plain TCP
 	@integration/install-programs.sh compare

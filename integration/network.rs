@@ -19,6 +19,7 @@
 //! | [`attacker`] | a client that wants a service to be busy |
 //! | [`origin`], [`fetch`] | the server behind, and the page in front |
 //! | [`published`], [`anatomy`] | what HSDirs hold of an address, and how it was made |
+//! | [`learner`] | a program that learns to tell two kinds of descriptors apart |
 //! | [`web`] | real web servers behind the reverse proxy |
 //! | [`daemon`] | the program under test |
 //! | [`small_disk`], [`slow_link`] | a disk for it that can be filled, a slow way to the network |
@@ -35,6 +36,7 @@ pub mod consensus;
 pub mod daemon;
 pub mod fetch;
 pub mod keys;
+pub mod learner;
 pub mod node;
 pub mod origin;
 pub mod period;

@@ -39,6 +39,10 @@ pub struct Anatomy {
     pub points: usize,
     /// Session ids in their order.
     pub sessions: Vec<String>,
+    /// The keys of the points' relays in their order.
+    pub relays: Vec<String>,
+    /// Until when the certificate of the signing key counts, in hours since 1970.
+    pub expires: u32,
 }
 
 impl Anatomy {
@@ -117,6 +121,8 @@ impl Anatomy {
             sorted_by_relay: relays.is_sorted(),
             points: points.len(),
             sessions,
+            relays: relays.iter().map(|key| Base64::encode_string(key)).collect(),
+            expires: base,
         })
     }
 }
