@@ -18,7 +18,7 @@
 //! | `http` | how are requests led to origins? |
 //! | `addresses` | do the services fit together, once their keys are known? |
 //! | `admin`, `application`, `logging`, `shutdown`, `storage` | what do the other tables of ours say? |
-//! | `arti` | what does Arti make of its own tables? |
+//! | `arti`, `transports` | what does Arti make of its own tables, and which programs does it start? |
 //! | `show` | how is it written as TOML again? |
 
 mod access;
@@ -53,6 +53,7 @@ mod storage;
 mod target;
 mod units;
 
+mod transports;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 

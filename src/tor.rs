@@ -18,7 +18,6 @@ pub mod network;
 pub mod probe;
 pub(crate) mod puzzles;
 pub mod subcredentials;
-pub(crate) mod transports;
 pub mod upload;
 pub mod watch;
 
@@ -35,6 +34,7 @@ mod protocols;
 mod seed_secret;
 mod stack;
 mod unanswered;
+mod transports;
 mod values;
 
 pub use diagnosis::Trouble;

@@ -146,14 +146,7 @@ pub(crate) fn expand(item: &Item<'_>, report: &mut Report) -> Option<PathBuf> {
             return None;
         }
     };
-    let mut resolver = tor_config_path::arti_client_base_resolver();
-    if let Some(directory) =
-        std::env::var_os(CREDENTIALS).filter(|it| it.as_bytes().starts_with(b"/"))
-    {
-        resolver.set_var(CREDENTIALS, Ok(PathBuf::from(directory).into()));
-    }
-    let expanded = path.path(&resolver);
-    match expanded {
+    match resolved(&path) {
         Ok(path) if path.as_os_str().is_empty() => {
             item.wrong("this must be a path", report);
             None
@@ -170,6 +163,17 @@ pub(crate) fn expand(item: &Item<'_>, report: &mut Report) -> Option<PathBuf> {
             None
         }
     }
+}
+
+/// The same of a path that was read; of a program, which no backup keeps.
+pub(super) fn resolved(path: &CfgPath) -> Result<PathBuf, CfgPathError> {
+    let mut resolver = tor_config_path::arti_client_base_resolver();
+    if let Some(directory) =
+        std::env::var_os(CREDENTIALS).filter(|it| it.as_bytes().starts_with(b"/"))
+    {
+        resolver.set_var(CREDENTIALS, Ok(PathBuf::from(directory).into()));
+    }
+    path.path(&resolver)
 }
 
 /// Puts the directories together with what Arti read in `[storage]`.

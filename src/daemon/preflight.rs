@@ -22,7 +22,7 @@ use crate::admin::{self, AdminError};
 use crate::causes::in_one_line;
 use crate::config::{AdminListen, Config};
 use crate::exit::{Exit, exit_of};
-use crate::tor::{keys, transports};
+use crate::tor::keys;
 use crate::trust;
 
 /// What else is worth knowing where nothing is in the way.
@@ -228,7 +228,7 @@ fn files(config: &Config) -> Vec<Obstacle> {
 
 /// What is wrong with the programs that reach bridges.
 fn transports(config: &Config) -> Vec<Obstacle> {
-    let programs = transports::programs(&config.arti_tables).into_iter();
+    let programs = config.transport_programs().into_iter();
     let wrong = |path: PathBuf| {
         let error = match accessat(CWD, &path, Access::EXEC_OK, AtFlags::EACCESS) {
             Ok(()) if path.is_file() => return None,
