@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
-use super::Network;
 use super::node::Node;
 use super::process::program;
+use super::{Network, torrc};
 
 /// How long it may take to be ready, on a busy machine.
 const LIMIT: Duration = Duration::from_secs(120);
@@ -41,23 +41,11 @@ impl Network {
     pub async fn bridge(&self, name: &str, transport: Transport) -> Result<Bridge> {
         let (or_address, address) = (self.free_address()?, self.free_address()?);
         let node = Node::new(&self.place, name)?;
-        let mut lines = format!(
-            "Nickname {nickname}\n\
-             Address 127.0.0.1\n\
-             ORPort {or_address} IPv4Only\n\
-             AddressDisableIPv6 1\n\
-             SocksPort 0\n\
-             AssumeReachable 1\n\
-             BridgeRelay 1\n\
-             PublishServerDescriptor 0\n\
-             FetchDirInfoEarly 1\n\
-             FetchDirInfoExtraEarly 1\n\
-             ExtraInfoStatistics 0\n\
-             DirReqStatistics 0\n\
-             ExitRelay 0\n\
-             ExitPolicy reject *:*\n",
-            nickname = name.replace('-', ""),
-        );
+        let mut lines = torrc::entrance(&name.replace('-', ""), or_address);
+        lines += "BridgeRelay 1\n\
+                  PublishServerDescriptor 0\n\
+                  FetchDirInfoEarly 1\n\
+                  FetchDirInfoExtraEarly 1\n";
         if transport == Transport::Obfs4 {
             lines += &format!(
                 "ServerTransportPlugin obfs4 exec {}\n\

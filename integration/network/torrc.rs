@@ -96,12 +96,8 @@ pub fn common(members: &[Member], network_dir: &Path) -> String {
     text
 }
 
-/// The lines of a relay, authority or not, beside the common ones.
-pub fn relay(member: &Member, interval: Duration, network_dir: &Path) -> String {
-    // A cache makes a diff from each older consensus that it keeps to each new
-    // one: with a vote every 20 seconds it would soon do little else. What is
-    // younger than this it keeps. Were the newest not among them, the cache
-    // would answer 404 until the next, and a client that has chosen it waits.
+/// What relays and bridges have in common, beside the common lines.
+pub fn entrance(nickname: &str, or_address: SocketAddr) -> String {
     format!(
         "Nickname {nickname}\n\
          Address 127.0.0.1\n\
@@ -109,24 +105,35 @@ pub fn relay(member: &Member, interval: Duration, network_dir: &Path) -> String 
          AddressDisableIPv6 1\n\
          SocksPort 0\n\
          AssumeReachable 1\n\
+         ExtraInfoStatistics 0\n\
+         DirReqStatistics 0\n\
+         ExitRelay 0\n\
+         ExitPolicy reject *:*\n"
+    )
+}
+
+/// The lines of a relay, authority or not, beside the common ones.
+pub fn relay(member: &Member, interval: Duration, network_dir: &Path) -> String {
+    // A cache makes a diff from each older consensus that it keeps to each new
+    // one: with a vote every 20 seconds it would soon do little else. What is
+    // younger than this it keeps. Were the newest not among them, the cache
+    // would answer 404 until the next, and a client that has chosen it waits.
+    let entrance = entrance(&member.nickname, member.or_address);
+    format!(
+        "{entrance}\
          BridgeRelay 0\n\
          ContactInfo {nickname}@testnet.invalid\n\
          MaxMemInQueues 256 MB\n\
          NumCPUs 1\n\
          DirCache 1\n\
          MaxConsensusAgeForDiffs {diffs} seconds\n\
-         ExtraInfoStatistics 0\n\
-         DirReqStatistics 0\n\
          HiddenServiceStatistics 0\n\
          OverloadStatistics 0\n\
          ServerDNSResolvConfFile {network_dir}/resolv.conf\n\
          ServerDNSDetectHijacking 0\n\
-         ServerDNSAllowBrokenConfig 1\n\
-         ExitRelay 0\n\
-         ExitPolicy reject *:*\n",
+         ServerDNSAllowBrokenConfig 1\n",
         diffs = 3 * interval.as_secs(),
         nickname = member.nickname,
-        or_address = member.or_address,
         network_dir = network_dir.display(),
     )
 }
