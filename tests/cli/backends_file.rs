@@ -7,12 +7,7 @@ use onionbraid::observe::Snapshot;
 use onionbraid_balancer::onion::OnionAddress;
 
 use super::unprivileged::{Process, until};
-use super::{onionbraid, stderr, stdout, write};
-
-/// The only relay is where nobody listens.
-const NO_NETWORK: &str = "[tor_network]\nfallback_caches = [{ rsa_identity = \
-     \"911F7C74212214823DDBDE3044B5B1AF3EFB98A0\", ed_identity = \
-     \"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA\", orports = [\"127.0.0.1:1\"] }]\n";
+use super::{NO_NETWORK, onionbraid, stderr, stdout, write};
 
 fn address(n: u8) -> String {
     OnionAddress::from_public_key([n; 32]).to_string()

@@ -10,16 +10,12 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use super::NO_NETWORK;
 use super::unprivileged::until;
 
 /// How often a socket that says nothing is read before that is a failure: each
 /// time waits 200 ms.
 const READS: usize = 600;
-
-/// The only relay is where nobody listens.
-const NO_NETWORK: &str = "[tor_network]\nfallback_caches = [{ rsa_identity = \
-     \"911F7C74212214823DDBDE3044B5B1AF3EFB98A0\", ed_identity = \
-     \"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA\", orports = [\"127.0.0.1:1\"] }]\n";
 
 /// A daemon without a network, ended with the value.
 struct Daemon(Child);
