@@ -53,6 +53,7 @@ pub mod e2e {
     mod restart;
     mod restricted;
     mod shutdown;
+    mod single_onion;
     mod slow_network;
     mod tor_trouble;
     mod web;

@@ -4,7 +4,7 @@
 //! `make measure` builds the release and runs this; it takes about half an hour.
 //! `ONLY=failover make measure` runs one part: `start`, `throughput`,
 //! `data_path`, `idle`, `failover`, `relay`, `eight`, `services`, `descriptor`, `circuits`,
-//! `vanguards`, `pow`, `link` or `cockpit`. It prints figures and judges nothing.
+//! `vanguards`, `pow`, `link`, `single_onion` or `cockpit`. It prints figures and judges nothing.
 
 #![allow(clippy::disallowed_methods, reason = "measuring is about clocks")]
 #![allow(clippy::print_stdout, reason = "a person reads it")]
@@ -18,6 +18,7 @@ mod measure {
     pub(crate) mod data_path;
     pub(crate) mod descriptor;
     pub(crate) mod pairs;
+    pub(crate) mod single_onion;
 }
 
 use std::fs;
@@ -25,7 +26,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 
-use measure::{balancing, circuits, cockpit, data_path, descriptor, pairs};
+use measure::{balancing, circuits, cockpit, data_path, descriptor, pairs, single_onion};
 use network::client::Client;
 use network::daemon::{Daemon, above_this_example};
 use network::fetch::eventually;
@@ -79,6 +80,9 @@ async fn main() -> Result<()> {
     }
     if wanted("vanguards") {
         circuits::vanguards(&network, &client, &origin).await?;
+    }
+    if wanted("single_onion") {
+        single_onion::compare(&network, &client, &origin).await?;
     }
     if wanted("circuits") {
         circuits::idle(&origin).await?;

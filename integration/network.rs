@@ -71,6 +71,10 @@ use torrc::{Authority, Member, Voting};
 /// How many of the relays are directory authorities.
 const AUTHORITIES: usize = 3;
 
+/// What makes a C tor publish single onion services.
+pub const SINGLE_ONION: &[&str] =
+    &["HiddenServiceSingleHopMode 1", "HiddenServiceNonAnonymousMode 1"];
+
 /// How long after the change of a time period its first consensus may be late,
 /// besides the intervals that it takes, on a busy machine.
 const LATE: Duration = Duration::from_secs(60);
@@ -333,6 +337,11 @@ impl Network {
     /// The same for several backends in one process, one for each origin.
     pub async fn future_backends(&self, name: &str, origins: &[SocketAddr]) -> Result<Service> {
         self.prepare_services(name, origins, &[], &[]).await
+    }
+
+    /// The same with a single onion service: tor does not hide where it is.
+    pub async fn future_single_onion(&self, name: &str, origin: SocketAddr) -> Result<Service> {
+        self.prepare_services(name, &[origin], SINGLE_ONION, &[]).await
     }
 
     async fn prepare_services(

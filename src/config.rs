@@ -14,6 +14,7 @@
 //! | `units`, `names` | how are times, sizes and names written? |
 //! | `files` | are the files there that it names? |
 //! | `clients`, `access` | which clients may find a service? |
+//! | `anonymity` | does it hide where it is? |
 //! | `service`, `backends`, `backends_file`, `frontends`, `ports`, `target`, `probe` | what is an onion service? |
 //! | `http` | how are requests led to origins? |
 //! | `addresses` | do the services fit together, once their keys are known? |
@@ -24,6 +25,7 @@
 mod access;
 mod addresses;
 mod admin;
+mod anonymity;
 mod application;
 mod arti;
 mod backends;
@@ -51,9 +53,9 @@ pub mod show;
 mod shutdown;
 mod storage;
 mod target;
+mod transports;
 mod units;
 
-mod transports;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
@@ -75,6 +77,7 @@ pub use storage::Storage;
 
 use document::{Table, Value};
 use error::{KeyPath, Report};
+use onionbraid_balancer::onion::Anonymity;
 
 pub(crate) use error::Wanted;
 
@@ -237,6 +240,10 @@ impl Config {
         let admin = admin::read(root.get("admin"), state_dir, &mut report);
         let metrics = metrics::read(root.get("metrics"), &mut report);
         let arti = arti::read(root, directories.as_ref(), &mut report);
+        if let Some(arti) = &arti {
+            let bridges = root.get("bridges").filter(|_| arti::uses_bridges(&arti.client));
+            anonymity::beside_bridges(anonymity_of(&services), bridges, &mut report);
+        }
         let storage = match (directories, &arti) {
             (Some(directories), Some(arti)) => {
                 storage::storage(root, directories, &arti.client, &mut report)
@@ -260,6 +267,11 @@ impl Config {
             }),
             _ => Err(ConfigError::general("the configuration cannot be used").into()),
         }
+    }
+
+    /// Whether the process hides where it is: what all enabled services say.
+    pub fn anonymity(&self) -> Anonymity {
+        anonymity_of(&self.services)
     }
 
     /// The same configuration where another user may have written and read the
@@ -295,6 +307,11 @@ impl Config {
         };
         Ok(arti::client(&self.arti_tables, &directories)?)
     }
+}
+
+/// What all services that run say.
+fn anonymity_of(services: &[ServiceConfig]) -> Anonymity {
+    anonymity::of_all(services.iter().filter(|it| it.enabled).map(|it| it.anonymity))
 }
 
 /// Reports every top-level key that belongs to nobody.

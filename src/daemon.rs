@@ -80,6 +80,7 @@ use crate::tor::bootstrap::{Tor, TorError, UnwrittenCache};
 use crate::tor::fetch;
 use crate::tor::network::Network;
 use crate::tor::watch::watch as watch_tor;
+use onionbraid_balancer::onion::Anonymity;
 
 use fetches::Fetching;
 use file_handles::FileHandles;
@@ -147,8 +148,15 @@ pub async fn run(mut config: Config, outside: Outside) -> Result<(), DaemonError
     };
     let checked = services::check(&config, &config.storage, &BTreeSet::new())?;
     let unwritten = UnwrittenCache::where_full(&config.storage.cache_dir);
-    let tor = Tor::new(config.tor.clone(), unwritten)?;
     let file_handles = FileHandles::raise();
+    let tor = Tor::new(config.tor.clone(), unwritten)?;
+    let tor = match config.anonymity() {
+        Anonymity::Anonymous => tor,
+        Anonymity::NotAnonymous => {
+            tracing::warn!("services are not anonymous: relays see where this process is");
+            tor.not_anonymous(file_handles.direct_connections())
+        }
+    };
     let board = Arc::new(Board::new(tor.clone(), file_handles.clone()));
     let (ready, network) = watch::channel(None);
     let (fetches, fetching) = fetches::fetches();
@@ -277,6 +285,9 @@ fn reload(
         _ => Unanswered::Configuration(errors.report()),
     });
     let checked = checked.and_then(|wanted| {
+        if let Some(refused) = reload::other_anonymity(config, &wanted) {
+            return Err(Unanswered::Configuration(refused));
+        }
         let checked = services::check(&wanted, &config.storage, &services.nicknames());
         let checked = checked.map_err(|error| match error.exit() {
             Exit::Permission => Unanswered::Denied(in_one_line(&error)),

@@ -9,6 +9,7 @@ pub mod bootstrap;
 pub mod bundle;
 pub mod credentials;
 pub mod descriptor;
+pub(crate) mod direct;
 pub mod fetch;
 pub mod held;
 pub mod hsdirs;
@@ -33,8 +34,8 @@ pub(crate) mod private_address;
 mod protocols;
 mod seed_secret;
 mod stack;
-mod unanswered;
 mod transports;
+mod unanswered;
 mod values;
 
 pub use diagnosis::Trouble;

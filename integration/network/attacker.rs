@@ -26,7 +26,8 @@ use tor_hscrypto::Subcredential;
 use tor_hscrypto::pk::{HsBlindId, HsId, HsIdKey};
 use tor_hscrypto::pow::v1::{Instance, Seed, SolverInput};
 use tor_hscrypto::time::TimePeriod;
-use tor_linkspec::CircTarget as _;
+use tor_linkspec::{CircTarget as _, EncodedLinkSpec};
+use tor_llcrypto::pk::curve25519;
 use tor_netdir::{NetDirProvider, Timeliness};
 use tor_netdoc::doc::hsdesc::pow::PowParams;
 use tor_netdoc::doc::hsdesc::{HsDesc, IntroPointDesc};
@@ -59,6 +60,15 @@ pub struct Target {
     pub puzzle: Option<(Seed, u32)>,
 }
 
+/// What a client names as its rendezvous point.
+#[derive(Clone, Debug)]
+pub struct Rendezvous {
+    /// The relay's onion key.
+    pub key: curve25519::PublicKey,
+    /// Identities and addresses.
+    pub specifiers: Vec<EncodedLinkSpec>,
+}
+
 impl Attacker {
     /// Starts a client that knows the whole network.
     pub async fn start(network: &Network, name: &str) -> Result<Attacker> {
@@ -87,12 +97,36 @@ impl Attacker {
         target: &Target,
         work: Option<ProofOfWork>,
     ) -> Result<IntroduceAckStatus> {
-        tokio::time::timeout(LIMIT, self.introduce_now(target, work)).await.context("no answer")?
+        let relay = self.relays()?.choose(&mut rand::rng()).cloned().context("no relay")?;
+        self.introduce_at(target, relay, work).await
+    }
+
+    /// The same with this rendezvous point, be it one or not.
+    pub async fn introduce_at(
+        &self,
+        target: &Target,
+        rendezvous: Rendezvous,
+        work: Option<ProofOfWork>,
+    ) -> Result<IntroduceAckStatus> {
+        let introduced = self.introduce_now(target, rendezvous, work);
+        tokio::time::timeout(LIMIT, introduced).await.context("no answer")?
+    }
+
+    /// All relays of the directory, as honest clients name them.
+    pub fn relays(&self) -> Result<Vec<Rendezvous>> {
+        let directory = self.directory.netdir(Timeliness::Timely)?;
+        directory
+            .relays()
+            .map(|relay| {
+                Ok(Rendezvous { key: *relay.ntor_onion_key(), specifiers: relay.linkspecs()? })
+            })
+            .collect()
     }
 
     async fn introduce_now(
         &self,
         target: &Target,
+        rendezvous: Rendezvous,
         work: Option<ProofOfWork>,
     ) -> Result<IntroduceAckStatus> {
         let directory = self.directory.netdir(Timeliness::Timely)?;
@@ -100,12 +134,10 @@ impl Attacker {
         let relay = directory
             .circ_target_from_verbatim_linkspecs(point.link_specifiers(), point.ipt_ntor_key())?;
         let tunnel = self.circuits.get_or_launch_client_intro(&directory, relay).await?;
-        let relays: Vec<_> = directory.relays().collect();
-        let nowhere = relays.choose(&mut rand::rng()).context("no relay")?;
         let payload = IntroduceHandshakePayload::new(
             rand::rng().random(),
-            OnionKey::NtorOnionKey(*nowhere.ntor_onion_key()),
-            nowhere.linkspecs()?,
+            OnionKey::NtorOnionKey(rendezvous.key),
+            rendezvous.specifiers,
             work,
         );
         let message = introduction(point, target.subcredential, &payload)?;

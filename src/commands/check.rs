@@ -5,6 +5,7 @@
 //! told to, and then every backend is asked through Tor.
 
 mod advice;
+mod anonymity;
 mod bundles;
 mod certificates;
 mod closed;
@@ -43,6 +44,7 @@ fn write_check(files: &[PathBuf], online: bool, out: &mut impl Write) -> Result<
     let mut warnings = config.warnings.clone();
     warnings.extend(exposed::warnings(&config));
     warnings.extend(closed::warnings(&config));
+    warnings.extend(anonymity::warnings(&config));
     let mut hints = Vec::new();
     let clear = daemon::preflight(&config).map_err(|obstacles| Failure::from(&obstacles))?;
     let keys = keys::open_existing(&config.storage)?;
@@ -190,6 +192,7 @@ fn write_service(
         }
         None => writeln!(out, "    address: none yet")?,
     }
+    anonymity::write(service, out)?;
     closed::write(service, out)?;
     if service.local_instances > 0 {
         writeln!(

@@ -10,6 +10,7 @@ use arti_client::TorClientConfig;
 use arti_client::config::TorClientConfigBuilder;
 use tor_config::load::{ConfigBuilder as _, resolve_return_results};
 use tor_config::{ConfigurationSource, ConfigurationSources};
+use tor_guardmgr::GuardMgrConfig as _;
 
 use super::document::{Node, Table, Value, table_to_toml};
 use super::error::{ConfigError, KeyPath, Place, Report};
@@ -63,6 +64,11 @@ pub(crate) struct Arti {
     pub(crate) client: TorClientConfig,
     /// The tables as the files give them.
     pub(crate) tables: toml::Table,
+}
+
+/// Whether circuits begin at bridges.
+pub(super) fn uses_bridges(client: &TorClientConfig) -> bool {
+    client.bridges_enabled()
 }
 
 /// Reads Arti's tables. A missing answer has been reported.

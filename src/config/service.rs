@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use tor_hsservice::HsNickname;
 
+use super::anonymity;
 use super::backends::{self, BackendsFile, RemoteBackend};
 use super::clients::{self, RestrictedDiscovery};
 use super::document::{Node, Table, Value};
@@ -18,7 +19,7 @@ use super::probe::{self, Probe};
 use super::proof_of_work::{self, ProofOfWork};
 use super::reader::{Item, Reader};
 use crate::tor::credentials::KeyPlace;
-use onionbraid_balancer::onion::{MAX_INTRO_POINTS, OnionAddress};
+use onionbraid_balancer::onion::{Anonymity, MAX_INTRO_POINTS, OnionAddress};
 use onionbraid_balancer::{Distinct, Links, Publishers};
 use onionbraid_proxy::rules::{ProxyRule, ProxyRules, ProxyTarget};
 use onionbraid_proxy::settings::HttpSettings;
@@ -46,6 +47,8 @@ pub struct ServiceConfig {
     /// What the introduction points are asked to let through; `None` leaves it
     /// to them.
     pub rate_limit_at_intro: Option<RateLimit>,
+    /// Whether it hides where it is.
+    pub anonymity: Anonymity,
     /// Who may find it; `None`: everybody who knows its address.
     pub restricted_discovery: Option<RestrictedDiscovery>,
     /// Whether clients are asked for work while many come.
@@ -101,6 +104,7 @@ impl ServiceConfig {
             max_concurrent_streams_per_circuit: 65535,
             max_streams_close_circuit: true,
             rate_limit_at_intro: None,
+            anonymity: Anonymity::default(),
             restricted_discovery: None,
             pow: ProofOfWork::default(),
             proxy_ports: ProxyRules::default(),
@@ -197,6 +201,13 @@ pub(crate) fn read(root: &Table, report: &mut Report) -> Vec<ServiceConfig> {
         .iter()
         .filter_map(|(nickname, node)| service(nickname, node, &path, report))
         .collect();
+    let enabled = services.iter().filter(|service| service.enabled);
+    let enabled = enabled.filter_map(|service| {
+        let name = service.nickname.as_ref();
+        let item = Item { node: entries.get(name)?, path: path.quoted(name) };
+        Some((item, name, service.anonymity))
+    });
+    anonymity::look(&enabled.collect::<Vec<_>>(), report);
     if !had_errors && !report.has_errors() && services.iter().all(|service| !service.enabled) {
         let problem = "there is nothing to serve: every service says `enabled = false`";
         report.error(ConfigError::at_key(node.place.clone(), path, problem));
@@ -257,6 +268,7 @@ fn keys(
     }
     let limit_at_intro = table.get("rate_limit_at_intro");
     config.rate_limit_at_intro = limit_at_intro.as_ref().and_then(|it| rate_limit(it, report));
+    config.anonymity = anonymity::read(table, report);
     let restricted = table.get("restricted_discovery");
     config.restricted_discovery = restricted.and_then(|item| clients::read(&item, report));
 

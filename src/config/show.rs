@@ -8,6 +8,7 @@ use super::{
     Config, Probe, ProofOfWork, RemoteBackend, RestrictedDiscovery, ServiceConfig, Shutdown, arti,
     http, keys, logging, ports, units,
 };
+use onionbraid_balancer::onion::Anonymity;
 use onionbraid_balancer::{Distinct, Links, Publishers};
 use onionbraid_proxy::rules::{PortRange, ProxyRule, ProxyRules};
 use onionbraid_proxy::settings::HttpSettings;
@@ -85,6 +86,9 @@ impl ServiceConfig {
                 [("rate", i64::from(limit.rate).into()), ("burst", i64::from(limit.burst).into())];
             entries.push(("rate_limit_at_intro", table(limit)));
         }
+        entries.push(("anonymity", self.anonymity.word().into()));
+        let confirmed = self.anonymity == Anonymity::NotAnonymous;
+        entries.push(("confirm_not_anonymous", confirmed.into()));
         let restricted = self.restricted_discovery.as_ref();
         let restricted = restricted
             .map_or_else(|| table([("enabled", false.into())]), RestrictedDiscovery::to_toml);

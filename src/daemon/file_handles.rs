@@ -16,6 +16,7 @@ use std::time::Duration;
 use onionbraid_proxy::shares::Shares;
 
 use crate::durable;
+use crate::tor::direct::Places;
 
 /// As many as are good for, where the system allows it: each forwarded stream
 /// costs buffers too.
@@ -38,6 +39,8 @@ pub(super) struct FileHandles {
     /// How many there are of these.
     clients: Arc<AtomicUsize>,
     per_circuit: usize,
+    /// How many there were at the start, for everything.
+    all: u64,
 }
 
 impl FileHandles {
@@ -58,7 +61,13 @@ impl FileHandles {
         let clients = half(limit);
         let per_circuit = (clients / 16).max(PER_CIRCUIT_AT_LEAST);
         let for_clients = Shares::new(clients, per_circuit, WITHIN);
-        Self { for_clients, clients: Arc::new(AtomicUsize::new(clients)), per_circuit }
+        Self { for_clients, clients: Arc::new(AtomicUsize::new(clients)), per_circuit, all: limit }
+    }
+
+    /// Room for connections to relays that clients choose, in a process that does not
+    /// hide: they may not take what others need.
+    pub(super) fn direct_connections(&self) -> Places {
+        Places::of(self.all)
     }
 
     /// Gives clients their half of what is added to the limit from outside, as

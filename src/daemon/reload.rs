@@ -80,6 +80,18 @@ pub(super) fn until_a_restart(running: &Config, wanted: &Config) -> Vec<String> 
     differ.into_iter().collect()
 }
 
+/// What is wrong with files that want services to hide, or not, in a process that does
+/// the other: what has been seen of it cannot be taken back, and half of it would be.
+pub(super) fn other_anonymity(running: &Config, wanted: &Config) -> Option<String> {
+    let (runs, wants) = (running.anonymity().word(), wanted.anonymity().word());
+    (runs != wants).then(|| {
+        format!(
+            "the services run with `anonymity = \"{runs}\"`, and the files say \"{wants}\": that \
+             changes only with a restart"
+        )
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -95,6 +107,24 @@ mod tests {
             (nickname(name), (config, OnionAddress::from_public_key([*key; 32])))
         };
         all.iter().map(service).collect()
+    }
+
+    #[test]
+    fn a_process_that_hides_goes_on_to_and_the_other_way_round() {
+        let config = |lines: &str| {
+            let text =
+                format!("[onion_services.a]\nproxy_ports = [[80, \"127.0.0.1:1\"]]\n{lines}");
+            Config::from_text(&text, &Environment::new([("HOME", "/home/user")])).unwrap()
+        };
+        let hidden = config("");
+        let located = config("anonymity = \"not_anonymous\"\nconfirm_not_anonymous = true\n");
+        for config in [&hidden, &located] {
+            assert_eq!(other_anonymity(config, config), None);
+        }
+        let says = other_anonymity(&hidden, &located).unwrap();
+        assert!(says.contains("run with `anonymity = \"anonymous\"`"), "{says}");
+        let says = other_anonymity(&located, &hidden).unwrap();
+        assert!(says.contains("the files say \"anonymous\""), "{says}");
     }
 
     #[test]

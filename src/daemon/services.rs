@@ -2,6 +2,7 @@
 //! end. All is looked at before anything is done.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use tokio::task::JoinSet;
@@ -16,7 +17,7 @@ use crate::tor::keyring::Keyring;
 use crate::tor::keys::{self, KeyError, Keys};
 use crate::tor::wiped;
 use onionbraid_balancer::BundlePeriods;
-use onionbraid_balancer::onion::OnionAddress;
+use onionbraid_balancer::onion::{Anonymity, OnionAddress};
 use onionbraid_proxy::setup::{self, RuleError};
 
 use super::certificates::key_check;
@@ -51,6 +52,19 @@ pub enum CheckError {
          period; the keys that were read before have some, and stay in force"
     )]
     BundleOfOtherTimes(HsNickname),
+    /// It has been located under its address, and would only seem to hide now.
+    #[error(
+        "service \"{nickname}\" has run with `anonymity = \"not_anonymous\"` under this address: \
+         relays know where it is, and nothing takes that back. Give it another key, say \
+         \"not_anonymous\" again, or delete {} if it need not be hidden from those",
+        directory.display()
+    )]
+    WasNotAnonymous {
+        /// Which.
+        nickname: HsNickname,
+        /// Where its state lies.
+        directory: PathBuf,
+    },
     /// They cannot run together under the addresses of their keys.
     #[error(transparent)]
     Addresses(#[from] AddressError),
@@ -75,7 +89,9 @@ impl CheckError {
             | Self::KeyGone(_)
             | Self::BundleOfOther(_)
             | Self::BundleOfOtherTimes(_) => Exit::Permission,
-            Self::Addresses(_) | Self::Ports { .. } => Exit::Configuration,
+            Self::Addresses(_) | Self::Ports { .. } | Self::WasNotAnonymous { .. } => {
+                Exit::Configuration
+            }
             Self::State(error) => exit_of(error),
         }
     }
@@ -160,7 +176,14 @@ pub(super) fn look<'a>(
     let address = |key: &Option<Arc<Credentials>>| key.as_deref().map(Credentials::address);
     check_addresses(found.iter().map(|(service, key)| (*service, address(key))))?;
     let private = key_check(&config.storage.mistrust);
-    for (service, _) in &found {
+    for (service, key) in &found {
+        let nickname = &service.nickname;
+        if let (Anonymity::Anonymous, Some(address)) = (service.anonymity, address(key))
+            && let Some(directory) =
+                state::was_not_anonymous(&config.storage, nickname.as_ref(), &address)
+        {
+            return Err(CheckError::WasNotAnonymous { nickname: nickname.clone(), directory });
+        }
         readers::of_backends(service, keys)?;
         setup::check(&service.proxy_ports, &private)
             .map_err(|source| CheckError::Ports { nickname: service.nickname.clone(), source })?;

@@ -29,7 +29,7 @@ use crate::observe::snapshot::{
 };
 use crate::spare_handle;
 use crate::tor::bootstrap::{BootstrapView, Tor};
-use onionbraid_balancer::onion::OnionAddress;
+use onionbraid_balancer::onion::{Anonymity, OnionAddress};
 use onionbraid_balancer::operator::Word;
 use onionbraid_balancer::pow::Puzzle;
 use onionbraid_balancer::{Balancer, Publishers, Status};
@@ -245,12 +245,16 @@ impl Board {
         }
         drop(bundles);
         drop(clients);
+        let direct = self.tor.direct_connections();
+        let anonymity = direct.map_or(Anonymity::Anonymous, |_| Anonymity::NotAnonymous);
         let (past, none, moment) = (self.past.lock(), Past::default(), now().monotonic);
         for service in &mut services {
+            service.anonymity = anonymity;
             past.get(&service.nickname).unwrap_or(&none).complete(service, moment);
         }
         drop(past);
         let usage = Usage::now();
+        let (direct_open, direct_limit) = direct.unwrap_or_default();
         let (under_way, limit) = requests_under_way();
         let published = |service: &snapshot::Service| service.state == ServiceState::Published;
         Snapshot {
@@ -260,6 +264,8 @@ impl Board {
             reload: self.reload.borrow().clone(),
             tor: of_tor(tor),
             handles: Handles {
+                direct_open: direct_open as u64,
+                direct_limit: direct_limit as u64,
                 clients_open: self.file_handles.open(),
                 clients_limit: self.file_handles.limit(),
                 ..usage.handles
@@ -458,6 +464,7 @@ fn activity(counters: &Counters) -> Activity {
         rendezvous_failed: failed.iter().map(|(_, count)| count).sum(),
         rendezvous_failed_by: failed.into(),
         rendezvous_succeeded: read(&counters.rendezvous_succeeded),
+        rendezvous_direct: read(&counters.rendezvous_direct),
         rendezvous_abandoned: read(&counters.rendezvous_abandoned),
         rendezvous_under_way: read(&counters.rendezvous_under_way),
         circuits_closed_idle: read(&counters.closed_idle),

@@ -29,6 +29,9 @@ const BALANCER: &str = "balancer.json";
 /// Whose state it is.
 const ADDRESS: &str = "address";
 
+/// There once its service has run without hiding.
+const NOT_ANONYMOUS: &str = "not_anonymous";
+
 /// A disk that cannot be written to is told no more often.
 const COMPLAIN_EVERY: Duration = Duration::from_secs(10 * 60);
 
@@ -83,6 +86,19 @@ pub(super) fn look<T: DeserializeOwned>(
         return None;
     }
     serde_json::from_slice(&durable::read(&path.join(BALANCER)).ok()?).ok()
+}
+
+/// The directory of a service that has run under this address without hiding, so that
+/// hiding now would hide nothing.
+pub(super) fn was_not_anonymous(
+    storage: &Storage,
+    nickname: &str,
+    address: &OnionAddress,
+) -> Option<PathBuf> {
+    let path = directory(storage, nickname);
+    let noted = durable::read(&path.join(ADDRESS)).ok()?;
+    let same = noted.trim_ascii() == address.to_string().as_bytes();
+    (same && path.join(NOT_ANONYMOUS).exists()).then_some(path)
 }
 
 /// Makes a directory for its owner alone.
@@ -184,6 +200,14 @@ impl StateDir {
         }
     }
 
+    /// Notes that the service does not hide. A warning, if that cannot be written.
+    pub(super) fn note_not_anonymous(&self) {
+        let file = self.path.join(NOT_ANONYMOUS);
+        if let Err(error) = durable::replace(&file, b"") {
+            tracing::warn!(file = %file.display(), %error, "cannot be written; going on");
+        }
+    }
+
     /// The directory of a local instance, made if it is missing; `None`, and a
     /// warning, if that fails.
     pub(super) fn of_instance(&self, name: &str) -> Option<PathBuf> {
@@ -244,6 +268,23 @@ mod tests {
         assert_eq!(state.remembered::<Vec<u32>>(), None);
         state.remember(&vec![1, 2, 3], now().monotonic);
         assert_eq!(open(&storage, 1).remembered(), Some(vec![1, 2, 3]));
+    }
+
+    #[test]
+    fn that_an_address_did_not_hide_is_known_for_as_long_as_its_state_lies_there() {
+        let directory = tempfile::tempdir().unwrap();
+        let storage = storage(directory.path());
+        let state = open(&storage, 1);
+        let of = |n| OnionAddress::from_public_key([n; 32]);
+        let was = |n| was_not_anonymous(&storage, "shop", &of(n));
+        assert_eq!(was(1), None);
+        state.note_not_anonymous();
+        assert_eq!(was(1), Some(state.path.clone()));
+        assert_eq!(was(2), None, "another address has its own history");
+        open(&storage, 1);
+        assert_eq!(was(1), Some(state.path.clone()));
+        open(&storage, 2);
+        assert_eq!((was(1), was(2)), (None, None));
     }
 
     #[test]

@@ -18,6 +18,8 @@ pub struct Counters {
     pub failed: Failed,
     /// Clients that were met.
     pub rendezvous_succeeded: AtomicU64,
+    /// Clients whose rendezvous point was reached by one hop.
+    pub rendezvous_direct: AtomicU64,
     /// Circuits that closed before their client opened a stream.
     pub rendezvous_abandoned: AtomicU64,
     /// Circuits without a stream that were closed to make room for a client.

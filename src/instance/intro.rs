@@ -15,6 +15,7 @@ use tor_hscrypto::pk::{HsIntroPtSessionIdKey, HsIntroPtSessionIdKeypair, HsSvcNt
 use tor_linkspec::CircTarget as _;
 use tor_llcrypto::d::Sha3_256;
 use tor_llcrypto::pk::{curve25519, ed25519};
+use tor_netdir::{NetDir, Relay};
 use tor_proto::{MetaCellDisposition, MsgHandler, TargetHop};
 use tor_protover::named::HSINTRO_RATELIM;
 use zeroize::Zeroizing;
@@ -113,7 +114,7 @@ pub(super) async fn establish(
     .filter(|point| point.flaw().is_none())
     .ok_or(IntroError::UnusableRelay)?;
     let limits_rate = target.protovers().supports_named_subver(HSINTRO_RATELIM);
-    let tunnel = network.circuits.get_or_launch_svc_intro(&directory, target).await?;
+    let tunnel = circuit(network, &directory, target).await?;
     drop(directory);
 
     let mut details = EstablishIntroDetails::new(keys.session_identity());
@@ -133,6 +134,22 @@ pub(super) async fn establish(
         Ok(Ok(())) => Ok(Session { tunnel, point }),
         Ok(Err(_)) | Err(_) => Err(IntroError::NotConfirmed),
     }
+}
+
+/// A circuit to a relay: of one hop where the service does not hide and the relay
+/// can be reached so, else an ordinary one.
+async fn circuit(
+    network: &Network,
+    directory: &Arc<NetDir>,
+    target: Relay<'_>,
+) -> Result<ServiceOnionServiceIntroTunnel, tor_circmgr::Error> {
+    if let Some(direct) = &network.direct {
+        match direct.circuit(directory, &target).await {
+            Ok(tunnel) => return Ok(tunnel.into()),
+            Err(error) => tracing::debug!(%error, "introduction point not reached directly"),
+        }
+    }
+    network.circuits.get_or_launch_svc_intro(directory, target).await
 }
 
 impl Session {

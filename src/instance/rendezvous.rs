@@ -16,6 +16,9 @@ use tor_cell::relaycell::msg::{End, EndReason, Rendezvous1};
 use tor_circmgr::ServiceOnionServiceDataTunnel;
 use tor_circmgr::build::onion_circparams_from_netparams;
 use tor_hscrypto::Subcredential;
+use tor_linkspec::OwnedCircTarget;
+use tor_linkspec::verbatim::VerbatimLinkSpecCircTarget;
+use tor_netdir::NetDir;
 use tor_proto::circuit::CircHopSyncView;
 use tor_proto::client::circuit::handshake::{HandshakeRole, RelayProtocol, hs_ntor};
 use tor_proto::stream::{
@@ -186,15 +189,9 @@ async fn connect(
         context.counters.made_room(made_room.ok_or(RendezvousError::Full)?);
     }
 
-    let pool = &context.network.circuits;
-    let mut attempts_left = directory.params().hs_service_rendezvous_failures_max.get().max(1);
-    let tunnel = loop {
-        attempts_left -= 1;
-        match pool.get_or_launch_svc_rend(&directory, point.clone()).await {
-            Ok(tunnel) => break tunnel,
-            Err(error) if attempts_left <= 0 => return Err(error.into()),
-            Err(error) => tracing::debug!(error = %error, "rendezvous circuit failed; once more"),
-        }
+    let tunnel = match direct_circuit(context, &directory, &point).await {
+        Some(tunnel) => tunnel,
+        None => ordinary_circuit(context, &directory, point).await?,
     };
     drop(directory);
 
@@ -227,6 +224,47 @@ async fn connect(
     let message = Rendezvous1::new(*payload.cookie(), filled(reply));
     tunnel.send_raw_msg(message.into(), last_relay).await.map_err(RendezvousError::Answer)?;
     Ok((tunnel, requests, Arc::new(binding)))
+}
+
+/// A rendezvous point as an introduction names it.
+type Point = VerbatimLinkSpecCircTarget<OwnedCircTarget>;
+
+/// A circuit of one hop to a rendezvous point, where the service does not hide; tried
+/// once, as C tor does.
+async fn direct_circuit(
+    context: &Context,
+    directory: &NetDir,
+    point: &Point,
+) -> Option<ServiceOnionServiceDataTunnel> {
+    let direct = context.network.direct.as_ref()?;
+    match direct.circuit(directory, point).await {
+        Ok(tunnel) => {
+            context.counters.rendezvous_direct.fetch_add(1, Ordering::Relaxed);
+            Some(tunnel.into())
+        }
+        Err(error) => {
+            tracing::debug!(%error, "rendezvous point not reached directly");
+            None
+        }
+    }
+}
+
+/// An ordinary circuit to a rendezvous point.
+async fn ordinary_circuit(
+    context: &Context,
+    directory: &Arc<NetDir>,
+    point: Point,
+) -> Result<ServiceOnionServiceDataTunnel, RendezvousError> {
+    let pool = &context.network.circuits;
+    let mut attempts_left = directory.params().hs_service_rendezvous_failures_max.get().max(1);
+    loop {
+        attempts_left -= 1;
+        match pool.get_or_launch_svc_rend(directory, point.clone()).await {
+            Ok(tunnel) => return Ok(tunnel),
+            Err(error) if attempts_left <= 0 => return Err(error.into()),
+            Err(error) => tracing::debug!(error = %error, "rendezvous circuit failed; once more"),
+        }
+    }
 }
 
 /// A handshake with chance behind it: as long as C tor's, which are as long as

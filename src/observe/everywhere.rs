@@ -11,9 +11,9 @@ use serde_json::Value;
 use super::example::{self, EPOCH};
 use super::page::{self, Refresh};
 use super::snapshot::{
-    Activity, Backend, BackendKind, BackendState, Bundle, Canary, CanaryOutcome, Certificate,
-    Handles, Http, LinkState, Load, Memory, Origin, Pow, Reload, Service, Snapshot, Timestamp, Tor,
-    Word,
+    Activity, Anonymity, Backend, BackendKind, BackendState, Bundle, Canary, CanaryOutcome,
+    Certificate, Handles, Http, LinkState, Load, Memory, Origin, Pow, Reload, Service, Snapshot,
+    Timestamp, Tor, Word,
 };
 use super::{metrics, text, watch};
 use onionbraid_proxy::histogram::Histogram;
@@ -24,6 +24,8 @@ const FIELDS: &[(&str, &str, &str)] = &[
     ("cpu_seconds", "process_cpu_seconds_total", "Processor time"),
     ("handles.clients_limit", "onionbraid_client_file_handles_limit", "of 13"),
     ("handles.clients_open", "onionbraid_client_file_handles_open", "12 of"),
+    ("handles.direct_limit", "onionbraid_direct_connections_limit", "of 257"),
+    ("handles.direct_open", "onionbraid_direct_connections_open", "21 of"),
     ("handles.limit", "process_max_fds", "of 4096"),
     ("handles.open", "process_open_fds", "11 of"),
     ("memory.limit", "onionbraid_memory_limit_bytes", "of 64 MiB"),
@@ -35,6 +37,8 @@ const FIELDS: &[(&str, &str, &str)] = &[
     ("requests.limit", "onionbraid_http_requests_under_way_limit", "of 16384"),
     ("requests.under_way", "onionbraid_http_requests_under_way", "14 of"),
     ("services[].address", "", "abc.onion"),
+    // Whoever scrapes it knows which processes do not hide: they have a limit above 0.
+    ("services[].anonymity", "", "relays see where"),
     ("services[].backends[].address", "", "elsewhere, def.onion"),
     (
         "services[].backends[].circuits_closed_idle",
@@ -98,6 +102,11 @@ const FIELDS: &[(&str, &str, &str)] = &[
         "services[].backends[].rendezvous_abandoned",
         "onionbraid_rendezvous_abandoned_total",
         "Gone before a stream",
+    ),
+    (
+        "services[].backends[].rendezvous_direct",
+        "onionbraid_rendezvous_direct_total",
+        "22 met by one hop",
     ),
     ("services[].backends[].rendezvous_failed", "onionbraid_rendezvous_failed_total", "Not met"),
     (
@@ -267,6 +276,7 @@ fn everything() -> Snapshot {
     took.observe(Duration::from_millis(70));
     took.observe(Duration::from_secs(90));
     let activity = Activity {
+        rendezvous_direct: 22,
         introductions_dropped_by: BTreeMap::from([("rate".to_owned(), 2)]),
         rendezvous_failed_by: BTreeMap::from([("closed".to_owned(), 3)]),
         ..Activity::default()
@@ -352,6 +362,7 @@ fn everything() -> Snapshot {
         problems: vec!["a thief".into()],
         backends_file: Some(Reload { at: EPOCH, ok: false, error: Some("no such list".into()) }),
         several_publishers: true,
+        anonymity: Anonymity::NotAnonymous,
         bundle: Some(Bundle { periods_left: 9, ends: Some(EPOCH) }),
         load,
         http: Some(http),
@@ -373,7 +384,14 @@ fn everything() -> Snapshot {
             problem: Some("the disk is full".into()),
         },
         tasks: 99,
-        handles: Handles { open: Some(11), limit: 4096, clients_open: 12, clients_limit: 13 },
+        handles: Handles {
+            open: Some(11),
+            limit: 4096,
+            clients_open: 12,
+            clients_limit: 13,
+            direct_open: 21,
+            direct_limit: 257,
+        },
         cpu_seconds: Some(1.5),
         memory: Memory { resident: Some(32 << 20), limit: Some(64 << 20) },
         requests: super::snapshot::Requests { under_way: 14, limit: 16384 },

@@ -94,7 +94,7 @@ fn who_gets_through(load: &Load) -> String {
 /// The limits of the process that are reached.
 pub(super) fn of_process(snapshot: &Snapshot) -> Vec<String> {
     let Snapshot { handles, memory, requests, .. } = snapshot;
-    let Handles { open, limit, clients_open, clients_limit } = *handles;
+    let Handles { open, limit, clients_open, clients_limit, direct_open, direct_limit } = *handles;
     let nearly = |used: u64, limit: u64| limit > 0 && used as f64 >= NEARLY_ALL * limit as f64;
     let mut limits = Vec::new();
     if requests.limit > 0 && requests.under_way >= requests.limit {
@@ -112,6 +112,12 @@ pub(super) fn of_process(snapshot: &Snapshot) -> Vec<String> {
         limits.push(format!(
             "{} of {limit} file handles are open: raise the limit of open files (`LimitNOFILE`)",
             number(open.unwrap_or_default() as f64)
+        ));
+    }
+    if direct_limit > 0 && direct_open >= direct_limit {
+        limits.push(format!(
+            "as many relays are connected to directly as may be, {direct_limit}: clients at others \
+             are met by ordinary circuits"
         ));
     }
     if let (Some(resident), Some(limit)) = (memory.resident, memory.limit)
@@ -183,10 +189,20 @@ mod tests {
         };
         let (none, no_memory) = (Requests::default(), Memory::default());
         assert_eq!(of(Handles::default(), no_memory, none), [""; 0]);
-        let handles = Handles { open: Some(60), limit: 100, clients_open: 50, clients_limit: 50 };
+        let handles = Handles {
+            open: Some(60),
+            limit: 100,
+            clients_open: 50,
+            clients_limit: 50,
+            ..Handles::default()
+        };
         assert!(of(handles, no_memory, none)[0].contains("all 50 file handles"));
         let handles = Handles { open: Some(96), clients_open: 1, ..handles };
         assert!(of(handles, no_memory, none)[0].contains("96 of 100 file handles"));
+        let direct = Handles { direct_open: 256, direct_limit: 256, ..Handles::default() };
+        assert!(of(direct, no_memory, none)[0].contains("directly as may be, 256"));
+        let fewer = Handles { direct_open: 255, ..direct };
+        assert_eq!(of(fewer, no_memory, none), [""; 0]);
         let memory = Memory { resident: Some(99), limit: Some(100) };
         assert_eq!(of(Handles::default(), memory, none), ["99 B of 100 B of memory are in use"]);
         let requests = Requests { under_way: 16, limit: 16 };

@@ -119,6 +119,16 @@ fn process(snapshot: &Snapshot) -> Vec<Family<'_>> {
             one(gauge(handles.clients_limit)),
         ),
         Family::new(
+            "onionbraid_direct_connections_open",
+            "Relays that a process that does not hide is connected to directly",
+            one(gauge(handles.direct_open)),
+        ),
+        Family::new(
+            "onionbraid_direct_connections_limit",
+            "How many may be; 0 in a process that hides",
+            one(gauge(handles.direct_limit)),
+        ),
+        Family::new(
             "onionbraid_http_requests_under_way",
             "HTTP requests of all services that are under way",
             one(gauge(requests.under_way)),

@@ -14,7 +14,7 @@ use super::glance::Glance;
 use super::handover;
 use super::snapshot::{Load, Reload, Service, ServiceState, Timestamp};
 use super::troubles::{self, of_process, of_tor, troubles};
-use super::words::{bundle, bytes, duration, number, rate, seconds, service_state};
+use super::words::{anonymity, bundle, bytes, duration, number, rate, seconds, service_state};
 use pieces::{of_limit, state, table};
 
 /// Where [`STYLE`] is found.
@@ -76,6 +76,7 @@ pub fn service(
         (freshness(now, refresh, &here))
         (list_of_troubles(&troubles))
         @if let Some(words) = handover::words(service) { p { "Of several publishers: " (words) "." } }
+        @if let Some(words) = anonymity(service) { p { "This service is " (words) "." } }
         @if let Some(words) = bundle(service) { p { (words) "." } }
         @if let Some(Reload { at, error, .. }) = &service.backends_file {
             p { "backends_file read at " (at) ": " (error.as_deref().unwrap_or("in force")) }
@@ -273,6 +274,10 @@ fn process(snapshot: &Snapshot, now: Timestamp) -> Markup {
                     Some(open) => (of_limit("files and connections", open as f64, handles.limit as f64, number)),
                     None => (unknown()),
                 }
+            }
+            @if handles.direct_limit > 0 {
+                dt { "Relays connected to directly" }
+                dd { (of_limit("relays connected to directly", handles.direct_open as f64, handles.direct_limit as f64, number)) }
             }
             dt { "Those of clients" }
             dd { (of_limit("files and connections of clients", handles.clients_open as f64, handles.clients_limit as f64, number)) }

@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 
 pub use onionbraid_balancer::operator::Word;
 pub use onionbraid_balancer::status::{
-    Activity, Backend, BackendKind, BackendState, Bundle, Canary, CanaryOutcome, Descriptor, Hsdir,
-    HsdirState, LinkState, ServiceState, Timestamp,
+    Activity, Anonymity, Backend, BackendKind, BackendState, Bundle, Canary, CanaryOutcome,
+    Descriptor, Hsdir, HsdirState, LinkState, ServiceState, Timestamp,
 };
 pub use onionbraid_proxy::status::{Bucket, Durations, Http, Origin, OriginState, StatusClasses};
 
@@ -72,6 +72,13 @@ pub struct Handles {
     pub clients_open: u64,
     /// So many of them may be.
     pub clients_limit: u64,
+    /// So many relays are connected to directly (`anonymity = "not_anonymous"`), beside
+    /// guards.
+    #[serde(default)]
+    pub direct_open: u64,
+    /// So many may be; 0: none, the services hide.
+    #[serde(default)]
+    pub direct_limit: u64,
 }
 
 /// The memory of the process, in bytes.
@@ -129,6 +136,9 @@ pub struct Service {
     /// Whether other processes publish it, too (`publishers = "several"`).
     #[serde(default)]
     pub several_publishers: bool,
+    /// `not_anonymous`: relays see where this process is.
+    #[serde(default)]
+    pub anonymity: Anonymity,
     /// How many clients may find it (`restricted_discovery`); `None`: everybody who knows
     /// the address.
     #[serde(default)]

@@ -15,7 +15,8 @@ use super::snapshot::{
 use super::table::table;
 use super::troubles::{of_process, of_tor, troubles};
 use super::words::{
-    backend_state, bundle, canary_outcome, counted, origin_state, printable, service_state, weight,
+    anonymity, backend_state, bundle, canary_outcome, counted, origin_state, printable,
+    service_state, weight,
 };
 
 /// Renders a Snapshot as text.
@@ -83,6 +84,7 @@ fn summary(services: &[Service]) -> String {
 /// A service's backends and descriptors.
 fn write_service(out: &mut String, service: &Service) -> fmt::Result {
     writeln!(out, "\n{}", service.nickname)?;
+    anonymity(service).map_or(Ok(()), |words| writeln!(out, "  {words}"))?;
     bundle(service).map_or(Ok(()), |words| writeln!(out, "  {words}"))?;
     let titles = [
         "BACKEND",

@@ -5,7 +5,8 @@ use std::fmt::Display;
 use std::time::Duration;
 
 use super::snapshot::{
-    Backend, BackendState, CanaryOutcome, HsdirState, OriginState, Service, ServiceState, Word,
+    Anonymity, Backend, BackendState, CanaryOutcome, HsdirState, OriginState, Service,
+    ServiceState, Word,
 };
 
 /// Whether clients can find a service.
@@ -16,6 +17,12 @@ pub(super) fn service_state(state: ServiceState) -> &'static str {
         ServiceState::Published => "published",
         ServiceState::Down => "DOWN",
     }
+}
+
+/// Whether a service does not hide where it is.
+pub(super) fn anonymity(service: &Service) -> Option<&'static str> {
+    let words = "not anonymous: relays see where this process is, clients stay hidden";
+    (service.anonymity == Anonymity::NotAnonymous).then_some(words)
 }
 
 /// How long a service's keys last, where it has those of some periods alone.

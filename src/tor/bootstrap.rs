@@ -18,6 +18,7 @@ use tor_netdir::{NetDir, Timeliness};
 
 use super::attempts::{self, Attempts};
 use super::diagnosis::{Failure, Trouble};
+use super::direct::{Direct, Places};
 use super::full_disk;
 pub use super::full_disk::UnwrittenCache;
 use super::keyring::Keyring;
@@ -67,6 +68,8 @@ pub struct Tor {
     trouble: Arc<Mutex<Option<Trouble>>>,
     /// What reads descriptors that are not for everybody.
     pub(crate) keyring: Keyring,
+    /// Room for direct connections, in a process that does not hide.
+    places: Option<Arc<Places>>,
 }
 
 /// Why there is no Tor client.
@@ -144,7 +147,26 @@ impl Tor {
             waits_for_bridge,
             trouble,
             keyring,
+            places: None,
         })
+    }
+
+    /// The same of a process that does not hide: it makes circuits of one hop, too.
+    pub(crate) fn not_anonymous(self, places: Places) -> Self {
+        Self { places: Some(Arc::new(places)), ..self }
+    }
+
+    /// How many relays are connected to directly, and how many may be; `None` in a
+    /// process that hides.
+    pub fn direct_connections(&self) -> Option<(usize, usize)> {
+        self.places.as_ref().map(|places| places.taken())
+    }
+
+    /// Circuits of one hop, if there are any; none before it bootstraps.
+    fn direct(&self) -> Option<Arc<Direct>> {
+        let places = self.places.clone()?;
+        let channels = self.channels()?;
+        Some(Arc::new(Direct::new(channels, places)))
     }
 
     /// Bootstraps, trying again for as long as it takes.
@@ -159,7 +181,8 @@ impl Tor {
                     (Ok(circuits), Ok(directory)) => {
                         self.failed_with(None);
                         let provider = directory.upcast_arc();
-                        let network = Network::new(circuits, provider, self.keyring.clone());
+                        let keyring = self.keyring.clone();
+                        let network = Network::new(circuits, provider, keyring, self.direct());
                         if self.known.bridges > 0 {
                             network.begins_at_a_bridge().await;
                         }

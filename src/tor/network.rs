@@ -11,6 +11,7 @@ use tor_netdir::{DirEvent, NetDir, NetDirProvider, Relay};
 use futures::StreamExt as _;
 use futures::stream::BoxStream;
 
+use super::direct::Direct;
 use super::keyring::Keyring;
 use super::protocols;
 use onionbraid_balancer::onion::{Capabilities, RelayId};
@@ -29,6 +30,8 @@ pub struct Network {
     provider: Arc<dyn NetDirProvider>,
     /// What reads descriptors that are not for everybody.
     pub(crate) keyring: Keyring,
+    /// Circuits of one hop, in a process that does not hide: no other has them.
+    pub(crate) direct: Option<Arc<Direct>>,
 }
 
 /// The network directory is missing or too old; Arti is fetching a new one.
@@ -42,8 +45,9 @@ impl Network {
         circuits: Arc<HsCircPool<Runtime>>,
         provider: Arc<dyn NetDirProvider>,
         keyring: Keyring,
+        direct: Option<Arc<Direct>>,
     ) -> Self {
-        Self { circuits, provider, keyring }
+        Self { circuits, provider, keyring, direct }
     }
 
     /// The directory as of now. Hold it for one operation only.
@@ -52,7 +56,7 @@ impl Network {
     }
 
     /// What a local instance promises: congestion control, as C tor services
-    /// do (proposal 324). Nothing without a directory.
+    /// do (proposal 324), nothing of it without a directory; and whether it hides.
     pub fn local_capabilities(&self) -> Capabilities {
         use tor_protover::named::{FLOWCTRL_AUTH_SENDME, FLOWCTRL_CC};
         let advertised = [FLOWCTRL_AUTH_SENDME, FLOWCTRL_CC].into_iter().collect();
@@ -64,7 +68,8 @@ impl Network {
             }
             _ => None,
         };
-        Capabilities { flow_control, ..Capabilities::default() }
+        let single_onion = self.direct.is_some();
+        Capabilities { flow_control, single_onion, ..Capabilities::default() }
     }
 
     /// The nickname of a relay, if the directory lists it as usable.

@@ -308,3 +308,31 @@ fn an_output_that_nobody_reads_is_no_failure() {
         assert_eq!((output.status.code(), stderr(&output)), (Some(0), String::new()));
     }
 }
+
+#[test]
+fn a_daemon_that_hides_cannot_be_told_by_a_reload_to_do_so_no_more() {
+    const NOT_ANONYMOUS: &str = "anonymity = \"not_anonymous\"\nconfirm_not_anonymous = true";
+    let mut site = Site::new("");
+    site.start();
+    for (runs, wanted) in [("", NOT_ANONYMOUS), (NOT_ANONYMOUS, "")] {
+        site.configure(wanted, "");
+        let refused = site.command(&["reload"]);
+        assert_eq!(refused.status.code(), Some(78), "{}", stderr(&refused));
+        assert!(stderr(&refused).contains("changes only with a restart"), "{}", stderr(&refused));
+        // Nor beside a service that says the other.
+        let other = "[onion_services.other]\nproxy_ports = [[80, \"127.0.0.1:1\"]]\n";
+        site.configure(runs, &format!("{other}{wanted}\n"));
+        let refused = site.command(&["reload"]);
+        assert_eq!(refused.status.code(), Some(78), "{}", stderr(&refused));
+        assert!(stderr(&refused).contains("in all services or in none"), "{}", stderr(&refused));
+        site.configure(runs, "");
+        site.good(&["reload"]);
+        site.configure(NOT_ANONYMOUS, "");
+        site.start();
+        let anonymity = site.snapshot().services[0].anonymity;
+        assert_eq!(anonymity, onionbraid::observe::snapshot::Anonymity::NotAnonymous);
+        let log = site.log();
+        assert!(log.contains("relays see where this process is"), "{log}");
+    }
+    assert!(site.good(&["check"]).contains("NOT ANONYMOUS"));
+}

@@ -7,6 +7,7 @@
 
 mod access;
 mod address;
+mod anonymity;
 mod capabilities;
 mod client_key;
 mod flaw;
@@ -17,6 +18,7 @@ mod protocols;
 
 pub use access::Access;
 pub use address::{AddressError, OnionAddress};
+pub use anonymity::Anonymity;
 pub use capabilities::Capabilities;
 pub use client_key::{ClientKey, ClientKeyError, check_client_name};
 pub use flaw::{Flaw, LINK_SPECIFIER_BYTES, LINK_SPECIFIER_BYTES_OF_A_RELAY};

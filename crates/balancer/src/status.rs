@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::fact::BackendId;
+pub use crate::onion::Anonymity;
 use crate::operator::Word;
 use crate::settings::Publishers;
 pub use crate::timestamp::Timestamp;
@@ -160,6 +161,9 @@ pub struct Activity {
     pub rendezvous_failed_by: BTreeMap<String, u64>,
     /// Clients that were met: their rendezvous succeeded.
     pub rendezvous_succeeded: u64,
+    /// Clients whose rendezvous point was reached by one hop (`anonymity =
+    /// "not_anonymous"`).
+    pub rendezvous_direct: u64,
     /// Rendezvous whose circuit closed before a stream was opened: the client had
     /// gone meanwhile, or only wanted to be met, as probes do.
     pub rendezvous_abandoned: u64,

@@ -204,9 +204,10 @@ impl<'p> Settings<'p> {
         let mut entries = service::entries_of(map, lines, faults);
         if self.on("tor_single_onion", true) {
             let place = self.all.get("tor_single_onion").map_or(map, |(_, place)| place);
-            let text = "tor_single_onion, the default: single onion services are not built in this \
-                        version. Here the service is anonymous, as others are, and slower";
-            entries.push(Entry::Note(Note::new(place, Kind::NoEquivalent, text)));
+            let text = "tor_single_onion, the default: relays saw where the service is. Here the \
+                        machine is hidden and pages are slower; for what was before, write \
+                        `anonymity = \"not_anonymous\"` and `confirm_not_anonymous = true`";
+            entries.push(Entry::Note(Note::new(place, Kind::Decided, text)));
         }
         let text = "Onionspray puts onion names into the bodies of pages, here they are put into \
                     header fields alone: links that pages write out in full lead to the public site";

@@ -19,7 +19,10 @@ const RATE: (u32, u32) = (25, 200);
 /// Settings that hold for every service of the process.
 #[derive(Debug, Default)]
 pub(super) struct WholeProcess {
+    /// Where it says that services do not hide ...
     single_hop: Option<SourcePlace>,
+    /// ... and whether it says so a second time, without which tor does not start.
+    confirmed: bool,
 }
 
 impl WholeProcess {
@@ -32,8 +35,10 @@ impl WholeProcess {
                 }
                 true
             }
-            // The second confirmation of the same.
-            "hiddenservicenonanonymousmode" => true,
+            "hiddenservicenonanonymousmode" => {
+                self.confirmed = line.value != "0";
+                true
+            }
             _ => false,
         }
     }
@@ -102,9 +107,19 @@ impl Directory {
         let others = read.flag("hiddenserviceallowunknownports");
         read.unknown();
         if let Some(place) = &whole.single_hop {
-            let text = "HiddenServiceSingleHopMode: single onion services are not built in this \
-                        version. Here the service is anonymous, as others are, and slower";
-            read.entries.push(Entry::Note(Note::new(place, Kind::NoEquivalent, text)));
+            let text = match whole.confirmed {
+                true => {
+                    read.entries.push(Entry::Key("anonymity", "not_anonymous".into()));
+                    read.entries.push(Entry::Key("confirm_not_anonymous", true.into()));
+                    "HiddenServiceSingleHopMode: relays see where this service is, here as with \
+                     tor. Descriptors are uploaded by way of the guards"
+                }
+                false => {
+                    "HiddenServiceSingleHopMode without HiddenServiceNonAnonymousMode, with which \
+                     tor does not start: here the service is anonymous"
+                }
+            };
+            read.entries.push(Entry::Note(Note::new(place, Kind::Decided, text)));
         }
         let mut entries = read.entries;
         entries.extend(frontends);

@@ -146,6 +146,11 @@ pub(super) fn families(snapshot: &Snapshot) -> Vec<Family<'_>> {
             counters(|activity| activity.rendezvous_succeeded),
         ),
         Family::new(
+            "onionbraid_rendezvous_direct",
+            "Clients whose rendezvous point was reached by one hop",
+            counters(|activity| activity.rendezvous_direct),
+        ),
+        Family::new(
             "onionbraid_rendezvous_failed",
             "Clients that were not met",
             by_reason(|activity| &activity.rendezvous_failed_by),

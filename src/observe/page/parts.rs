@@ -178,6 +178,8 @@ fn about(backend: &Backend, now: Timestamp) -> Markup {
             ", points confirmed " (duration(now.0.duration_since(at.0).unwrap_or_default())) " ago"
         }
         @if let Some(revision) = backend.revision { ", revision " (revision) }
+        @let direct = backend.activity.rendezvous_direct;
+        @if direct > 0 { ", " (direct) " met by one hop" }
         @match backend.link {
             Some(LinkState::Up) => { ", control link up" }
             Some(LinkState::Down) => { ", control link DOWN" }
