@@ -289,6 +289,7 @@ fn reload(
             return Err(Unanswered::Configuration(refused));
         }
         let checked = services::check(&wanted, &config.storage, &services.nicknames());
+        let checked = checked.and_then(|checked| services.may_apply(&checked).map(|()| checked));
         let checked = checked.map_err(|error| match error.exit() {
             Exit::Permission => Unanswered::Denied(in_one_line(&error)),
             _ => Unanswered::Configuration(in_one_line(&error)),

@@ -191,6 +191,22 @@ pub(super) fn look<'a>(
     Ok(found)
 }
 
+/// Refuses keys without any for the present period in the place of some that have them.
+fn keeps_present_keys(
+    nickname: &HsNickname,
+    running: &Credentials,
+    found: &Credentials,
+) -> Result<(), CheckError> {
+    let has_some = |it: &Credentials| {
+        let periods: Option<BundlePeriods> = it.periods().map(|all| all.into_iter().collect());
+        periods.is_none_or(|periods| periods.at(now().wall).left() > 0)
+    };
+    match has_some(running) && !has_some(found) {
+        true => Err(CheckError::BundleOfOtherTimes(nickname.clone())),
+        false => Ok(()),
+    }
+}
+
 pub(super) struct Services {
     common: Common,
     board: Arc<Board>,
@@ -211,6 +227,21 @@ impl Services {
         let (running, readers, credentials) = Default::default();
         let (ending, tasks) = (Vec::new(), JoinSet::new());
         Self { common, board, running, readers, credentials, keyring, ending, tasks }
+    }
+
+    /// Whether services that run could go on with what was checked.
+    ///
+    /// # Errors
+    ///
+    /// The first of them that could not publish any more, and does now.
+    pub(super) fn may_apply(&self, Checked(wanted): &Checked) -> Result<(), CheckError> {
+        wanted.iter().try_for_each(|(nickname, service)| match self.credentials.get(nickname) {
+            Some(running) if running.address() == service.credentials.address() => {
+                keeps_present_keys(nickname, running, &service.credentials)
+            }
+            // One under another address starts anew.
+            _ => Ok(()),
+        })
     }
 
     pub(super) fn nicknames(&self) -> BTreeSet<HsNickname> {
@@ -308,13 +339,7 @@ impl Services {
         let found = wiped(|| Credentials::of_service(&keys, nickname, place))?;
         let gone = || CheckError::KeyGone(nickname.clone());
         let (found, running) = found.zip(self.credentials.get(nickname)).ok_or_else(gone)?;
-        let left = |it: &Credentials| {
-            let periods: Option<BundlePeriods> = it.periods().map(|all| all.into_iter().collect());
-            periods.is_none_or(|periods| periods.at(now().wall).left() > 0)
-        };
-        if left(running) && !left(&found) {
-            return Err(CheckError::BundleOfOtherTimes(nickname.clone()));
-        }
+        keeps_present_keys(nickname, running, &found)?;
         if !running.replace(&found) {
             return Err(CheckError::BundleOfOther(nickname.clone()));
         }

@@ -16,10 +16,11 @@ use std::sync::Arc;
 use fs_mistrust::Mistrust;
 use tor_hscrypto::pk::{HsIdKey, HsIdKeypair};
 
-use super::keys::{KeyFileError, SECRET_MODE, check_opened, open_key_file, write_file};
+use super::keys::{KeyFileError, SECRET_MODE, check_opened, open_key_file, unreadable, write_file};
 use super::period_keys::PeriodKeys;
 use super::values::identity_key;
 use super::wiped;
+use crate::trust::Process;
 pub(crate) use file::is_possible;
 use file::{PeriodFile, PeriodSeeds};
 use onionbraid_balancer::onion::{OnionAddress, Period};
@@ -51,7 +52,7 @@ pub struct Bundle {
 pub fn files(directory: &Path) -> Result<Vec<PathBuf>, KeyFileError> {
     let failed = |cause: io::Error| match cause.kind() {
         io::ErrorKind::NotFound => KeyFileError::Missing(directory.to_owned()),
-        _ => KeyFileError::Read { path: directory.to_owned(), cause: Arc::new(cause) },
+        _ => unreadable(directory, cause),
     };
     let mut files = Vec::new();
     for entry in directory.read_dir().map_err(failed)? {
@@ -75,6 +76,10 @@ impl Bundle {
     ///
     /// If there is none, if one cannot be used, or if they are of several addresses.
     pub fn read(directory: &Path, mistrust: &Mistrust) -> Result<Self, KeyFileError> {
+        Self::read_all(directory, mistrust).map_err(|error| for_the_whole(error, directory))
+    }
+
+    fn read_all(directory: &Path, mistrust: &Mistrust) -> Result<Self, KeyFileError> {
         let mut bundle: Option<(Self, PathBuf)> = None;
         for path in files(directory)? {
             let read = wiped(|| read_file(&path, mistrust).map(Box::new))?;
@@ -125,14 +130,34 @@ impl Bundle {
     }
 }
 
+/// Advice that holds for the whole bundle, which was written or copied by one user.
+fn for_the_whole(error: KeyFileError, directory: &Path) -> KeyFileError {
+    let Ok(resolved) = directory.canonicalize() else { return error };
+    match error {
+        KeyFileError::Owner { path, owner, .. } if path.starts_with(&resolved) => {
+            let (user, directory) = (Process::current().user(), directory.display());
+            let advice = format!(
+                "give all of it to the user that runs onionbraid (`chown -R {user} {directory}`); \
+                 where its owner may have the keys, set `storage.permissions.trust_user = {owner}`"
+            );
+            KeyFileError::Owner { path, owner, advice }
+        }
+        error => error,
+    }
+}
+
 fn read_file(path: &Path, mistrust: &Mistrust) -> Result<PeriodFile, KeyFileError> {
     let (opened, bytes) = open_key_file(path)?;
     check_opened(&opened, path, mistrust)?;
     PeriodFile::decode(&bytes).map_err(|problem| KeyFileError::period(path, problem))
 }
 
+/// Where files are before all of them are written.
+const PARTIAL: &str = ".partial";
+
 /// Writes the keys of these periods to a directory, which is made where it is missing
-/// (mode 0700), one file each (mode 0600).
+/// (mode 0700), one file each (mode 0600). They get there once all of them are written,
+/// and a new directory with all of them at once; unless it `is_interrupted` before.
 ///
 /// # Errors
 ///
@@ -142,39 +167,75 @@ pub fn export(
     identity: &HsIdKeypair,
     periods: &[Period],
     directory: &Path,
+    is_interrupted: impl Fn() -> bool,
 ) -> Result<(), KeyFileError> {
-    let path = |period: &Period| {
+    let name = |period: &Period| {
         let Period { number, length_minutes, offset_seconds } = period;
-        directory.join(format!("{number}-{length_minutes}-{offset_seconds}.{EXTENSION}"))
+        format!("{number}-{length_minutes}-{offset_seconds}.{EXTENSION}")
     };
-    if let Some(there) = periods.iter().map(path).find(|path| path.symlink_metadata().is_ok()) {
+    let names: Vec<String> = periods.iter().map(name).collect();
+    let there = names.iter().map(|name| directory.join(name));
+    if let Some(there) = there.into_iter().find(|path| path.symlink_metadata().is_ok()) {
         return Err(KeyFileError::Exists(there));
     }
-    let failed = |cause| KeyFileError::Write { path: directory.to_owned(), cause: Arc::new(cause) };
-    let made = match DirBuilder::new().mode(0o700).create(directory) {
-        Ok(()) => true,
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => false,
-        Err(error) => return Err(failed(error)),
+    // On one file system with where they go.
+    let is_new = directory.symlink_metadata().is_err();
+    let partial = match is_new {
+        true => {
+            let mut name = directory.file_name().unwrap_or_default().to_owned();
+            name.push(PARTIAL);
+            directory.with_file_name(name)
+        }
+        false => directory.join(PARTIAL),
     };
+    let failed = |cause| KeyFileError::Write { path: directory.to_owned(), cause: Arc::new(cause) };
+    match DirBuilder::new().mode(0o700).create(&partial) {
+        Ok(()) => {}
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            return Err(KeyFileError::Partial(partial));
+        }
+        Err(error) => return Err(failed(error)),
+    }
     let mut written = Vec::new();
-    let outcome = periods.iter().try_for_each(|period| {
-        let path = path(period);
-        let file = PeriodFile::of(identity, *period);
-        let file = file.map_err(|problem| KeyFileError::period(&path, problem))?;
-        write_file(&path, &file.encode(), SECRET_MODE, None)?;
-        written.push(path);
-        Ok(())
+    let outcome = write_all(identity, periods.iter().zip(&names), &partial, || {
+        if is_interrupted() { Err(KeyFileError::Interrupted(directory.to_owned())) } else { Ok(()) }
+    });
+    let outcome = outcome.and_then(|()| match is_new {
+        true => std::fs::rename(&partial, directory).map_err(failed),
+        false => names.iter().try_for_each(|name| {
+            let path = directory.join(name);
+            std::fs::rename(partial.join(name), &path).map_err(failed)?;
+            written.push(path);
+            Ok(())
+        }),
     });
     if outcome.is_err() {
         // Made here, a moment ago. The first error is the one to tell.
         for path in written {
             let _ = std::fs::remove_file(path);
         }
-        if made {
-            let _ = std::fs::remove_dir(directory);
-        }
+    }
+    if outcome.is_err() || !is_new {
+        let _ = std::fs::remove_dir_all(&partial);
     }
     outcome
+}
+
+/// Writes a file for each period, as long as it `may_go_on`.
+fn write_all<'a>(
+    identity: &HsIdKeypair,
+    mut files: impl Iterator<Item = (&'a Period, &'a String)>,
+    directory: &Path,
+    may_go_on: impl Fn() -> Result<(), KeyFileError>,
+) -> Result<(), KeyFileError> {
+    files.try_for_each(|(period, name)| {
+        may_go_on()?;
+        let path = directory.join(name);
+        let file = PeriodFile::of(identity, *period);
+        let file = file.map_err(|problem| KeyFileError::period(&path, problem))?;
+        write_file(&path, &file.encode(), SECRET_MODE, None)
+    })?;
+    may_go_on()
 }
 
 #[cfg(test)]
@@ -218,7 +279,7 @@ mod tests {
     fn what_is_published_with_a_bundle_is_what_the_identity_key_publishes() {
         let dir = tempfile::tempdir().unwrap();
         let out = dir.path().join("bundle");
-        export(&identity(7), &periods(2), &out).unwrap();
+        export(&identity(7), &periods(2), &out, || false).unwrap();
         assert_eq!(mode(&out), 0o700);
         assert!(files(&out).unwrap().iter().all(|file| mode(file) == 0o600));
         let bundle = Credentials::of_bundle(read(&out).unwrap());
@@ -264,7 +325,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let out = dir.path().join("bundle");
         let identity = identity(7);
-        export(&identity, &[PERIOD], &out).unwrap();
+        export(&identity, &[PERIOD], &out, || false).unwrap();
         let [file] = &files(&out).unwrap()[..] else { panic!("one file") };
         let bytes = std::fs::read(file).unwrap();
 
@@ -306,18 +367,18 @@ mod tests {
     fn what_is_there_is_never_overwritten_and_what_fails_leaves_nothing() {
         let dir = tempfile::tempdir().unwrap();
         let out = dir.path().join("bundle");
-        export(&identity(7), &periods(1), &out).unwrap();
+        export(&identity(7), &periods(1), &out, || false).unwrap();
         let before = std::fs::read(&files(&out).unwrap()[0]).unwrap();
-        let again = export(&identity(8), &periods(3), &out);
+        let again = export(&identity(8), &periods(3), &out, || false);
         assert!(matches!(again, Err(KeyFileError::Exists(_))));
         assert_eq!(files(&out).unwrap().len(), 1);
         assert_eq!(std::fs::read(&files(&out).unwrap()[0]).unwrap(), before);
         // More of the same go beside them.
-        export(&identity(7), &periods(3)[1..], &out).unwrap();
+        export(&identity(7), &periods(3)[1..], &out, || false).unwrap();
         assert_eq!(read(&out).unwrap().periods(), periods(3));
         let missing = dir.path().join("missing/bundle");
         assert!(matches!(
-            export(&identity(7), &periods(1), &missing),
+            export(&identity(7), &periods(1), &missing, || false),
             Err(KeyFileError::Write { .. })
         ));
     }
@@ -330,7 +391,7 @@ mod tests {
         std::fs::create_dir(&out).unwrap();
         std::fs::write(out.join("notes.txt"), "no keys").unwrap();
         assert!(matches!(read(&out), Err(KeyFileError::NoPeriods(_))));
-        export(&identity(7), &periods(1), &out).unwrap();
+        export(&identity(7), &periods(1), &out, || false).unwrap();
         let file = files(&out).unwrap().remove(0);
 
         std::fs::set_permissions(&file, Permissions::from_mode(0o644)).unwrap();
@@ -341,7 +402,7 @@ mod tests {
         std::fs::set_permissions(&file, Permissions::from_mode(0o600)).unwrap();
         read(&out).unwrap();
 
-        export(&identity(8), &periods(2)[1..], &out).unwrap();
+        export(&identity(8), &periods(2)[1..], &out, || false).unwrap();
         assert!(matches!(read(&out), Err(KeyFileError::Mixed { .. })));
         std::fs::remove_file(files(&out).unwrap().remove(1)).unwrap();
 

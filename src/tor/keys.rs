@@ -40,12 +40,12 @@ use onionbraid_balancer::onion::OnionAddress;
 
 pub use client::{ClientSecret, check_client_secret, read_client_secret};
 pub use ctor::secret_file as ctor_file;
-pub(super) use file::open as open_key_file;
 pub use file::{
     Format, KeyFileError, files_of, read_address, read_secret, read_secret_from, stored_at,
     write_file, write_new,
 };
 pub(crate) use file::{SECRET_MODE, check_opened, others_can_read};
+pub(super) use file::{open as open_key_file, unreadable};
 pub use format::parse;
 pub use identity::{IdentityKey, ParseError, Parsed};
 pub use request::{LONGEST_NONCE, certificate_request};

@@ -2,8 +2,12 @@
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
+use std::process::{Command, Stdio};
 
-use super::{onionbraid, stderr, stdout, write};
+use onionbraid::observe::Snapshot;
+
+use super::unprivileged::{Process, until};
+use super::{NO_NETWORK, onionbraid, stderr, stdout, write};
 
 const SAFE: &str = "\
 [onion_services.shop]
@@ -144,4 +148,110 @@ fn bundles_that_are_over_to_come_foreign_or_mixed_are_told_apart() {
         said.contains("the bundle protects it only if the key is on another machine"),
         "{said}"
     );
+}
+
+/// The daemon with the only relay where nobody listens.
+fn daemon(dir: &Path) -> Process {
+    let text = publisher(BUNDLE) + NO_NETWORK;
+    write(dir, "arti.toml", &text);
+    let log = std::fs::File::create(dir.join("log")).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_onionbraid"));
+    command.args(["run", "-c", "arti.toml"]).env_clear().env("HOME", dir).current_dir(dir);
+    let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().unwrap();
+    let process = Process(child);
+    until("the daemon's answer", || {
+        onionbraid(dir, &["healthcheck", "-c", "arti.toml"]).status.code() != Some(69)
+    });
+    process
+}
+
+/// What the status says is wrong.
+fn problems(dir: &Path) -> String {
+    let status = onionbraid(dir, &["status", "--json", "-c", "arti.toml"]);
+    let snapshot: Snapshot = serde_json::from_str(&stdout(&status)).unwrap();
+    snapshot.services[0].problems.join("\n")
+}
+
+#[test]
+fn a_bundle_is_replaced_while_the_daemon_runs_but_by_none_for_other_times() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    safe(dir);
+    let made = |arguments: &[&str]| {
+        let made = export(dir, arguments);
+        assert!(made.status.success(), "{}", stderr(&made));
+    };
+    made(&["--count", "3", "--out", "bundle"]);
+    made(&["--count", "9", "--out", "next"]);
+    made(&["--count", "2", "--out", "coming", "--from", "2090-01-01"]);
+    let _daemon = daemon(dir);
+    let put = |name: &str, aside: &str| {
+        std::fs::rename(dir.join("bundle"), dir.join(aside)).unwrap();
+        std::fs::rename(dir.join(name), dir.join("bundle")).unwrap();
+    };
+    let reload = || onionbraid(dir, &["reload", "-c", "arti.toml"]);
+    assert_eq!(reload().status.code(), Some(0));
+
+    put("coming", "before");
+    let other_times = "has no keys for the present time period";
+    until("it is refused", || problems(dir).contains(other_times));
+    let refused = reload();
+    assert_eq!(refused.status.code(), Some(77), "{}", stderr(&refused));
+    assert!(stderr(&refused).contains(other_times), "{}", stderr(&refused));
+    assert!(problems(dir).contains(other_times), "{}", problems(dir));
+
+    put("next", "coming");
+    until("it is in force", || !problems(dir).contains("identity_bundle is wrong"));
+    let log = std::fs::read_to_string(dir.join("log")).unwrap();
+    assert!(log.contains("identity bundle read again") && log.contains("periods=9"), "{log}");
+    assert_eq!(reload().status.code(), Some(0));
+
+    // One that is damaged changes nothing, and neither does a reload.
+    write(&dir.join("bundle"), "x.period", "damaged");
+    until("it is told of", || problems(dir).contains("identity_bundle is wrong"));
+    assert_eq!(reload().status.code(), Some(77));
+}
+
+#[test]
+fn an_export_that_is_interrupted_leaves_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    safe(dir);
+    std::fs::create_dir(dir.join("there")).unwrap();
+    for out in ["new", "there"] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_onionbraid"));
+        let arguments = ["keys", "export-periods", "shop", "--count", "366", "-c", "safe.toml"];
+        command.args(arguments).args(["--out", out]).env_clear().env("HOME", dir);
+        let command = command.current_dir(dir).stdout(Stdio::null()).stderr(Stdio::piped());
+        let child = command.spawn().unwrap();
+        let partial = match out {
+            "new" => dir.join("new.partial"),
+            _ => dir.join("there/.partial"),
+        };
+        until("it has begun", || partial.read_dir().is_ok_and(|files| files.count() > 2));
+        assert!(!dir.join("new").exists());
+        let pid = rustix::process::Pid::from_child(&child);
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+        let ended = child.wait_with_output().unwrap();
+        assert_eq!(ended.status.code(), Some(1), "{ended:?}");
+        assert!(stderr(&ended).contains("interrupted: nothing was written"), "{ended:?}");
+        assert!(!partial.exists() && !dir.join("new").exists());
+    }
+    assert_eq!(dir.join("there").read_dir().unwrap().count(), 0);
+    // What was killed where it stood is not taken for something else.
+    std::fs::create_dir(dir.join("new.partial")).unwrap();
+    let refused = export(dir, &["--count", "1", "--out", "new"]);
+    assert!(!refused.status.success() && stderr(&refused).contains("look at it and delete it"));
+}
+
+#[test]
+fn an_export_for_times_that_are_over_says_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    safe(dir);
+    let said = |arguments: &[&str]| stderr(&export(dir, arguments));
+    let over = said(&["--count", "2", "--out", "over", "--from", "2020-01-01"]);
+    assert!(over.contains("2 of these time periods are over already, so nothing"), "{over}");
+    let now = said(&["--count", "2", "--out", "now"]);
+    assert!(!now.contains("Warning"), "{now}");
 }

@@ -4,14 +4,22 @@
 //! Runs where that key is, needs no network, and writes files that are good for their
 //! periods alone.
 
+use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::SystemTime;
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::oneshot;
+
+use tor_hscrypto::pk::HsIdKeypair;
 
 use super::identity::identity_key;
 use super::owner;
 use crate::clock::now;
-use crate::commands::{Failure, remark, service};
+use crate::commands::{Failure, ask, remark, service};
 use crate::exit::Exit;
+use crate::tor::keys::KeyFileError;
 use crate::tor::{bundle, wiped};
 use onionbraid_balancer::onion::{OnionAddress, Period};
 use onionbraid_balancer::status::Timestamp;
@@ -47,7 +55,18 @@ pub(super) fn export(
         let text = format!("there is no time period {} of {length_minutes} minutes", late.number);
         return Err(Failure::new(Exit::Usage, text));
     }
-    wiped(|| bundle::export(&key.into(), &periods, out))?;
+    write(&key.into(), &periods, out)?;
+    let over = periods.iter().filter(|period| period.ends() <= now().wall).count();
+    if over > 0 {
+        remark(&format!(
+            "Warning: {over} of these time periods are over already{}.",
+            if over == periods.len() {
+                ", so nothing can be published with these keys"
+            } else {
+                ""
+            }
+        ));
+    }
     let ends = periods.last().map_or(first, |last| *last).ends();
     remark(&format!(
         "The keys of {count} time periods, from {} to {}, lie in {}. Move them to the publisher, \
@@ -58,4 +77,39 @@ pub(super) fn export(
         out.display()
     ));
     Ok(address)
+}
+
+/// Writes the files, unless a signal asks for the end: then nothing is left of them.
+fn write(key: &HsIdKeypair, periods: &[Period], out: &Path) -> Result<(), Failure> {
+    let (stop, runtime) = (AtomicBool::new(false), ask::runtime()?);
+    let signals = [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::hangup()];
+    let listening: io::Result<Vec<_>> = {
+        let _inside = runtime.enter();
+        signals.into_iter().map(signal).collect()
+    };
+    let failed = |error| Failure::new(Exit::Failed, format!("cannot receive signals: {error}"));
+    let mut listening = listening.map_err(failed)?;
+    let outcome = std::thread::scope(|scope| {
+        let (writing, written) = oneshot::channel::<()>();
+        let stop = &stop;
+        scope.spawn(move || {
+            let asked = listening.iter_mut().map(|it| Box::pin(it.recv()));
+            let asked = futures::future::select_all(asked);
+            runtime.block_on(async {
+                tokio::select! {
+                    _ = asked => stop.store(true, Relaxed),
+                    _ = written => {}
+                }
+            });
+        });
+        let outcome = wiped(|| bundle::export(key, periods, out, || stop.load(Relaxed)));
+        drop(writing);
+        outcome
+    });
+    match outcome {
+        Err(error @ KeyFileError::Interrupted(_)) => {
+            Err(Failure::new(Exit::Failed, error.to_string()))
+        }
+        outcome => Ok(outcome?),
+    }
 }

@@ -164,6 +164,15 @@ pub enum KeyFileError {
         #[source]
         cause: Arc<io::Error>,
     },
+    /// Somebody has asked for the end meanwhile.
+    #[error("interrupted: nothing was written to {}", .0.display())]
+    Interrupted(PathBuf),
+    /// What an export left that was killed.
+    #[error(
+        "{} is what an export left that was killed: look at it and delete it, it holds keys",
+        .0.display()
+    )]
+    Partial(PathBuf),
     /// The key's seed is not known.
     #[error(
         "this key cannot be written as PEM: a PEM file holds the seed that a key was made from, and \
@@ -336,7 +345,8 @@ fn read_bytes(file: &Path) -> Result<Zeroizing<Vec<u8>>, KeyFileError> {
     open(file).map(|(_, bytes)| bytes)
 }
 
-fn unreadable(path: &Path, cause: io::Error) -> KeyFileError {
+/// Why something cannot be read, with what helps there.
+pub(in crate::tor) fn unreadable(path: &Path, cause: io::Error) -> KeyFileError {
     let path = path.to_owned();
     match cause.kind() {
         io::ErrorKind::PermissionDenied => KeyFileError::Denied { path, cause: Arc::new(cause) },
