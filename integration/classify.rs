@@ -9,6 +9,7 @@
 //! `PAIRS=8` and `SERVICES=4` (of each process) say how many there are, `DRAWS=200` how often
 //! chance is asked, and `KEEP_IN=dir` where descriptors and their features are kept.
 
+#![allow(clippy::disallowed_methods, reason = "learning is about clocks and chance")]
 #![allow(clippy::print_stdout, reason = "a person reads it")]
 
 pub mod network;
