@@ -276,7 +276,7 @@ mod tests {
     #[test]
     fn a_difference_in_a_quarter_of_the_services_is_found() {
         let rare = |features: &mut Vec<f64>, ours: bool, service: u64| {
-            features[5] = f64::from(u8::from(ours && service % 8 == 0));
+            features[5] = f64::from(u8::from(ours && service.is_multiple_of(8)));
         };
         let results = learn(&samples(rare), 4, 120);
         let found = |result: &Result| result.tells_more_than(0.55);
