@@ -7,8 +7,8 @@ use crate::tor::puzzles::{Refusal, SeedId, Solved};
 use onionbraid_balancer::pow::{Effort, NonceLog, NonceVerdict};
 
 /// The solutions that were used, and how many there were of each kind.
-pub(in crate::instance) struct Claims {
-    pub(in crate::instance) nonces: NonceLog<SeedId>,
+pub(crate) struct Claims {
+    pub(crate) nonces: NonceLog<SeedId>,
     /// Whether seeds that are not known may be those of other publishers.
     pub(super) has_frontends: bool,
     pub(super) verified: u64,
@@ -26,16 +26,13 @@ pub(super) struct Refused {
 
 impl Claims {
     /// Remembers a single nonce, until there is room for more.
-    pub(in crate::instance) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let nonces = NonceLog::new(1);
         Self { nonces, has_frontends: false, verified: 0, refused: Refused::default() }
     }
 
     /// By how much effort an introduction waits for its turn. `None`: it is dropped.
-    pub(in crate::instance) fn effort(
-        &mut self,
-        solution: Option<Result<Solved, Refusal>>,
-    ) -> Option<Effort> {
+    pub(crate) fn effort(&mut self, solution: Option<Result<Solved, Refusal>>) -> Option<Effort> {
         let refused = &mut self.refused;
         let solved = match solution {
             None => return Some(0),
