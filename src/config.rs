@@ -146,7 +146,7 @@ impl Config {
         env: &Environment,
     ) -> Result<Self, ConfigErrors> {
         let mut report = Report::default();
-        let mut root = document::read(files, &mut report);
+        let mut root = document::read(files, None, &mut report);
         let given = document::parse(text, files.len(), Path::new(COMMAND_LINE), &mut report);
         document::overlay(&mut root, given);
         Self::of_documents(&root, files.to_vec(), env, report)
@@ -199,11 +199,11 @@ impl Config {
         env: &Environment,
         report: &mut Report,
     ) -> (Vec<PathBuf>, Table) {
-        let files = match files {
-            [] => env.config_files(),
-            files => files.to_vec(),
+        let (files, named_by) = match files {
+            [] => (env.config_files(), env.naming_variable()),
+            files => (files.to_vec(), None),
         };
-        let root = document::read(&files, report);
+        let root = document::read(&files, named_by, report);
         (files, root)
     }
 
@@ -239,6 +239,9 @@ impl Config {
         let state_dir = directories.as_ref().map(|directories| directories.state.as_path());
         let admin = admin::read(root.get("admin"), state_dir, &mut report);
         let metrics = metrics::read(root.get("metrics"), &mut report);
+        if let Some(admin) = &admin {
+            metrics::collide(admin, &metrics, root.get("metrics"), &mut report);
+        }
         let arti = arti::read(root, directories.as_ref(), &mut report);
         if let Some(arti) = &arti {
             let bridges = root.get("bridges").filter(|_| arti::uses_bridges(&arti.client));

@@ -1,7 +1,7 @@
 //! Opening files that an operator names, whatever lies there now.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, Read as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
@@ -20,6 +20,14 @@ pub(crate) fn open(path: &Path) -> io::Result<File> {
         true => Ok(file),
         false => Err(io::Error::other("this is no ordinary file")),
     }
+}
+
+/// The bytes of a file, if there are no more than `most`.
+pub(crate) fn at_most(path: &Path, most: u64) -> io::Result<Option<Vec<u8>>> {
+    let file = open(path)?;
+    let mut bytes = Vec::new();
+    file.take(most + 1).read_to_end(&mut bytes)?;
+    Ok((bytes.len() as u64 <= most).then_some(bytes))
 }
 
 #[cfg(test)]

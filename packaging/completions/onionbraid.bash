@@ -61,6 +61,9 @@ _onionbraid() {
             onionbraid,kubernetes)
                 cmd="onionbraid__subcmd__kubernetes"
                 ;;
+            onionbraid,place)
+                cmd="onionbraid__subcmd__place"
+                ;;
             onionbraid,reload)
                 cmd="onionbraid__subcmd__reload"
                 ;;
@@ -232,6 +235,9 @@ _onionbraid() {
             onionbraid__subcmd__help,kubernetes)
                 cmd="onionbraid__subcmd__help__subcmd__kubernetes"
                 ;;
+            onionbraid__subcmd__help,place)
+                cmd="onionbraid__subcmd__help__subcmd__place"
+                ;;
             onionbraid__subcmd__help,reload)
                 cmd="onionbraid__subcmd__help__subcmd__reload"
                 ;;
@@ -377,7 +383,7 @@ _onionbraid() {
 
     case "${cmd}" in
         onionbraid)
-            opts="-h -V --help --version run check status reload backend healthcheck backend-config kubernetes certificate keys clients import backup restore descriptor config generate as-user help"
+            opts="-h -V --help --version run check status reload backend healthcheck backend-config kubernetes certificate keys clients import backup restore descriptor config generate as-user place help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -391,7 +397,7 @@ _onionbraid() {
             return 0
             ;;
         onionbraid__subcmd__as__subcmd__user)
-            opts="-h --help"
+            opts="-h --here --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1249,7 +1255,7 @@ _onionbraid() {
             return 0
             ;;
         onionbraid__subcmd__help)
-            opts="run check status reload backend healthcheck backend-config kubernetes certificate keys clients import backup restore descriptor config generate as-user help"
+            opts="run check status reload backend healthcheck backend-config kubernetes certificate keys clients import backup restore descriptor config generate as-user place help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1780,6 +1786,20 @@ _onionbraid() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        onionbraid__subcmd__help__subcmd__place)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         onionbraid__subcmd__help__subcmd__reload)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
@@ -2271,6 +2291,20 @@ _onionbraid() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        onionbraid__subcmd__place)
+            opts="-h --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
                 *)
                     COMPREPLY=()
                     ;;

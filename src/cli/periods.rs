@@ -33,6 +33,7 @@ pub struct PeriodShape {
 /// Reads a day or a moment, in UTC.
 pub(super) fn moment(text: &str) -> Result<SystemTime, String> {
     let whole = if text.len() == 10 { format!("{text}T00:00:00Z") } else { text.to_owned() };
-    humantime::parse_rfc3339(&whole)
-        .map_err(|_| "a moment in UTC is wanted, 2027-01-20 or 2027-01-20T12:00:00Z".to_owned())
+    humantime::parse_rfc3339(&whole).map_err(|_| {
+        "a moment in UTC after 1970 is wanted, 2027-01-20 or 2027-01-20T12:00:00Z".to_owned()
+    })
 }

@@ -12,9 +12,9 @@ use std::path::{Path, PathBuf};
 use super::backends::{self, BackendsFile, RemoteBackend};
 use super::document::{self, Node, Table, Value};
 use super::error::{ConfigError, ConfigErrors, KeyPath, Report, whole_file};
-use super::files;
 use super::reader::{Item, Reader};
 use super::service::{NO_WEIGHT, ServiceConfig};
+use crate::ordinary;
 
 /// The longest file, in bytes.
 const MAX_FILE: u64 = 256 * 1024;
@@ -31,7 +31,7 @@ impl BackendsFile {
     /// If it cannot be read, is longer than 256 KiB or no UTF-8 text.
     pub fn text(&self) -> Result<String, ConfigErrors> {
         let path = &self.path;
-        let problem = match files::at_most(path, MAX_FILE) {
+        let problem = match ordinary::at_most(path, MAX_FILE) {
             Ok(Some(bytes)) => match String::from_utf8(bytes) {
                 Ok(text) => return Ok(text),
                 Err(_) => "the file is not UTF-8 text, so it is no TOML".to_owned(),

@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 use super::error::{Report, Wanted};
 use super::files;
 use super::reader::{Item, Reader};
+use crate::ordinary;
 use onionbraid_balancer::onion::{ClientKey, check_client_name};
 
 /// The longest file of a client's key, in bytes.
@@ -107,7 +108,13 @@ impl KeyDir {
         let files = match read {
             Ok(files) => files,
             Err(error) => {
-                problems.push(format!("{place}: {error}"));
+                let right = match error.kind() {
+                    io::ErrorKind::NotFound => {
+                        "; `onionbraid clients add` makes the directory with its first client"
+                    }
+                    _ => "",
+                };
+                problems.push(format!("{place}: {error}{right}"));
                 return Vec::new();
             }
         };
@@ -128,7 +135,7 @@ impl KeyDir {
         if !self.trust_everyone && found.mode() & 0o022 != 0 {
             return Err(format!("others can change it (mode {:04o})", found.mode() & 0o7777));
         }
-        let bytes = files::at_most(path, MAX_FILE).map_err(|error| error.to_string())?;
+        let bytes = ordinary::at_most(path, MAX_FILE).map_err(|error| error.to_string())?;
         let text = bytes.and_then(|bytes| String::from_utf8(bytes).ok()).unwrap_or_default();
         text.parse().map_err(|error| format!("{error}"))
     }
@@ -203,6 +210,10 @@ fn key_dirs(item: &Item<'_>, report: &mut Report) -> Vec<KeyDir> {
 }
 
 fn key_dir(entry: &Item<'_>, report: &mut Report) -> Option<KeyDir> {
+    if let Some(path) = entry.as_text() {
+        entry.wrong(format!("this must be a table: {{ path = {path:?} }}"), report);
+        return None;
+    }
     let mut table = entry.table(report)?;
     let path = match table.get("path") {
         Some(item) => files::read(&item, Wanted::Clients, report),

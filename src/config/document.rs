@@ -14,9 +14,13 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::error::{ConfigError, Place, Report, whole_file};
+use crate::ordinary::at_most;
 
 /// The longest text of a value that an error shows, in characters.
 const SHOWN: usize = 100;
+
+/// The longest file, in bytes.
+const LONGEST: u64 = 4 * 1024 * 1024;
 
 /// A value and where it stands.
 #[derive(Debug, Clone)]
@@ -86,14 +90,20 @@ pub(crate) fn table_to_toml(entries: &Table) -> toml::Table {
 ///
 /// A file that cannot be read or is no TOML is reported; the others are
 /// returned all the same, so that the caller can decide whether to go on.
-pub(crate) fn read(files: &[PathBuf], report: &mut Report) -> Table {
+/// `named_by` is the variable that names them, if one does.
+pub(crate) fn read(files: &[PathBuf], named_by: Option<&str>, report: &mut Report) -> Table {
     let mut all = Table::new();
     for (order, file) in files.iter().enumerate() {
         match read_text(file) {
             Ok(text) => overlay(&mut all, parse(&text, order, file, report)),
             Err(error) => {
                 let denied = error.kind() == io::ErrorKind::PermissionDenied;
-                let problem = unreadable(file, &error);
+                let mut problem = unreadable(file, &error);
+                if let Some(variable) = named_by {
+                    problem.push_str(&format!(
+                        " ({variable} names it, where a colon ends one file and begins another)"
+                    ));
+                }
                 let error = ConfigError::in_file(whole_file(order, file), problem);
                 report.error(if denied { error.denied() } else { error });
             }
@@ -103,10 +113,8 @@ pub(crate) fn read(files: &[PathBuf], report: &mut Report) -> Table {
 }
 
 fn read_text(file: &Path) -> io::Result<String> {
-    if file.is_dir() {
-        return Err(io::ErrorKind::IsADirectory.into());
-    }
-    std::fs::read_to_string(file)
+    let bytes = at_most(file, LONGEST)?.ok_or(io::ErrorKind::FileTooLarge)?;
+    String::from_utf8(bytes).map_err(|_| io::ErrorKind::InvalidData.into())
 }
 
 fn unreadable(file: &Path, error: &io::Error) -> String {
@@ -118,6 +126,9 @@ fn unreadable(file: &Path, error: &io::Error) -> String {
         ),
         io::ErrorKind::PermissionDenied => "the system does not let this user read it".to_owned(),
         io::ErrorKind::InvalidData => "the file is not UTF-8 text, so it is no TOML".to_owned(),
+        io::ErrorKind::FileTooLarge => {
+            "the file is longer than 4 MiB: is it the right one?".to_owned()
+        }
         _ => format!("it cannot be read: {error}"),
     }
 }

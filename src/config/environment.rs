@@ -82,6 +82,11 @@ impl Environment {
         self.state_dir().into_iter().chain([Path::new("/var/lib").join(NAME)]).collect()
     }
 
+    /// The variable that names the files, if it does.
+    pub(crate) fn naming_variable(&self) -> Option<&'static str> {
+        self.named_files().map(|_| VARIABLE)
+    }
+
     fn named_files(&self) -> Option<Vec<PathBuf>> {
         let named = self.variables.get(&OsString::from(VARIABLE))?;
         let named: Vec<PathBuf> =

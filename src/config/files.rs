@@ -5,18 +5,22 @@
 //! with one is an error with its key path. What is in a key, `tor/keys` reads.
 
 use std::fs;
-use std::io::{self, Read as _};
+use std::io;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
+use tor_config_path::{CfgPath, CfgPathError};
 
 use super::error::{ConfigError, NamedFile, Report, Wanted};
 use super::reader::Item;
-use super::storage;
-use crate::ordinary;
+use crate::ordinary::at_most;
 use onionbraid_proxy::tls::certificate::Certificate;
+
+/// Where systemd puts what `LoadCredential=` names, for one unit alone.
+const CREDENTIALS: &str = "CREDENTIALS_DIRECTORY";
 
 /// The longest page for an answer of ours, in bytes.
 const MAX_PAGE: u64 = 256 * 1024;
@@ -28,25 +32,64 @@ const MAX_CERTIFICATES: u64 = 1024 * 1024;
 /// Reads a path that is written as Arti writes them; see [`named`]. There is no other way
 /// to one, so that nothing that the configuration names is forgotten.
 pub(crate) fn read(item: &Item<'_>, wanted: Wanted, report: &mut Report) -> Option<PathBuf> {
-    let path = storage::expand(item, report)?;
+    let path = expand(item, report)?;
     Some(named(item, &path, wanted, report))
+}
+
+/// A directory that the program makes, as an absolute path: commands that ask the daemon
+/// may run elsewhere.
+pub(super) fn directory(item: &Item<'_>, report: &mut Report) -> Option<PathBuf> {
+    Some(absolute(&item.beside_its_file(&expand(item, report)?)))
+}
+
+/// Expands a path as Arti does: `~`, `${ARTI_LOCAL_DATA}` and its other variables.
+fn expand(item: &Item<'_>, report: &mut Report) -> Option<PathBuf> {
+    let path: CfgPath = match item.node.to_toml().try_into() {
+        Ok(path) => path,
+        Err(_) => {
+            item.wrong("this must be a path, as a string", report);
+            return None;
+        }
+    };
+    match resolved(&path) {
+        Ok(path) if path.as_os_str().is_empty() => {
+            item.wrong("this must be a path", report);
+            None
+        }
+        Ok(path) => Some(path),
+        Err(CfgPathError::UnknownVar(name)) if name == CREDENTIALS => {
+            let problem = "systemd gives no credentials to this process: the unit needs \
+                           LoadCredential=, and commands outside it do not see them";
+            item.wrong(problem, report);
+            None
+        }
+        Err(error) => {
+            item.wrong(format!("this path cannot be expanded: {error}"), report);
+            None
+        }
+    }
+}
+
+/// The same of a path that was read; of a program, which no backup keeps.
+pub(super) fn resolved(path: &CfgPath) -> Result<PathBuf, CfgPathError> {
+    let mut resolver = tor_config_path::arti_client_base_resolver();
+    if let Some(directory) =
+        std::env::var_os(CREDENTIALS).filter(|it| it.as_bytes().starts_with(b"/"))
+    {
+        resolver.set_var(CREDENTIALS, Ok(PathBuf::from(directory).into()));
+    }
+    path.path(&resolver)
 }
 
 /// The file `path`, which begins at the directory of the file that names it, as
 /// an absolute path: it means the same wherever it is shown. [`look`] will ask
 /// whether it is there.
 pub(crate) fn named(item: &Item<'_>, path: &Path, wanted: Wanted, report: &mut Report) -> PathBuf {
-    let relative = from_its_file(item, path);
+    let relative = item.beside_its_file(path);
     let (key, value) = (item.path.clone(), item.node.to_string());
     let whole = absolute(&relative);
     report.names(NamedFile { place: item.place(), key, value, path: relative, wanted });
     whole
-}
-
-fn from_its_file(item: &Item<'_>, path: &Path) -> PathBuf {
-    let place = item.place();
-    let directory = place.as_ref().and_then(|place| place.file.parent());
-    directory.unwrap_or(Path::new("")).join(path)
 }
 
 /// Reports every file that is not there, or is not what it should be; all that are
@@ -110,14 +153,6 @@ fn certificates(text: &[u8]) -> Result<(), String> {
     Ok(())
 }
 
-/// The bytes of a file, if there are no more than `most`.
-pub(crate) fn at_most(path: &Path, most: u64) -> io::Result<Option<Vec<u8>>> {
-    let file = ordinary::open(path)?;
-    let mut bytes = Vec::new();
-    file.take(most + 1).read_to_end(&mut bytes)?;
-    Ok((bytes.len() as u64 <= most).then_some(bytes))
-}
-
 fn unreadable(path: &Path, wanted: Wanted, error: &io::Error) -> ConfigError {
     let path = path.display();
     let problem = match (error.kind(), wanted) {
@@ -143,6 +178,10 @@ fn unreadable(path: &Path, wanted: Wanted, error: &io::Error) -> ConfigError {
         ),
         (io::ErrorKind::NotFound, _) => format!("there is no file {path}"),
         (io::ErrorKind::IsADirectory, _) => format!("{path} is a directory: name the file in it"),
+        (io::ErrorKind::PermissionDenied, _) => format!(
+            "the system does not let this user read {path}: run this as the user that runs \
+             onionbraid, and give that the right to read it"
+        ),
         _ => format!("{path}: {error}"),
     };
     let problem = ConfigError::general(problem);

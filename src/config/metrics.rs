@@ -2,8 +2,9 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
+use super::admin::AdminListen;
 use super::document::{Node, Value};
-use super::error::{KeyPath, Report};
+use super::error::{ConfigError, KeyPath, Report};
 use super::reader::Item;
 use super::target;
 
@@ -27,6 +28,43 @@ pub(crate) fn read(node: Option<&Node>, report: &mut Report) -> Vec<SocketAddr> 
     all.sort_unstable();
     all.dedup();
     all
+}
+
+/// Reports a port that two things would listen on: the second could not.
+pub(crate) fn collide(
+    admin: &AdminListen,
+    metrics: &[SocketAddr],
+    node: Option<&Node>,
+    report: &mut Report,
+) {
+    let key = KeyPath::default().key("metrics").key("prometheus").key("listen");
+    let place = node.and_then(|node| node.place.clone());
+    let mut error = |first: &str, address: &SocketAddr| {
+        let problem =
+            format!("{first} listens there already, so {address} is taken: give another port");
+        report.error(ConfigError::at_key(place.clone(), key.clone(), problem));
+    };
+    for (index, address) in metrics.iter().enumerate() {
+        match admin {
+            AdminListen::Tcp(admin) if overlap(admin, address) => {
+                error(&format!("admin.listen = \"{admin}\""), address);
+            }
+            _ => {}
+        }
+        if let Some(other) = metrics.iter().take(index).find(|other| overlap(other, address)) {
+            error(&format!("\"{other}\" of the same list"), address);
+        }
+    }
+}
+
+/// Whether only one of the addresses can be listened on. All addresses of IPv6 are
+/// those of IPv4, too.
+fn overlap(a: &SocketAddr, b: &SocketAddr) -> bool {
+    let covers = |all: &SocketAddr, one: &SocketAddr| {
+        all.ip().is_unspecified() && (all.is_ipv6() || one.is_ipv4())
+    };
+    let same = a.ip().to_canonical() == b.ip().to_canonical();
+    a.port() != 0 && a.port() == b.port() && (same || covers(a, b) || covers(b, a))
 }
 
 fn addresses(item: &Item<'_>, report: &mut Report) -> Vec<SocketAddr> {

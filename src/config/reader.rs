@@ -6,6 +6,7 @@
 
 use std::fmt::Display;
 use std::ops::RangeInclusive;
+use std::path::{Path, PathBuf};
 
 use super::document::{Node, Table, Value};
 use super::error::{ConfigError, KeyPath, Place, Report};
@@ -94,6 +95,13 @@ impl<'a> Item<'a> {
     /// Where it stands.
     pub(crate) fn place(&self) -> Option<Place> {
         self.node.place.clone()
+    }
+
+    /// A path that begins at the directory of the file that names it.
+    pub(crate) fn beside_its_file(&self, path: &Path) -> PathBuf {
+        let place = self.place();
+        let directory = place.as_ref().and_then(|place| place.file.parent());
+        directory.unwrap_or(Path::new("")).join(path)
     }
 
     /// Reports that the value is wrong; `right` says why and what would be right.

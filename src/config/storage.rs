@@ -5,24 +5,20 @@
 //! [`trust`](crate::trust).
 //! The rest of `[storage]` is Arti's and read in `arti.rs`.
 
-use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use arti_client::TorClientConfig;
 use fs_mistrust::Mistrust;
-use tor_config_path::{CfgPath, CfgPathError};
 use tor_keymgr::config::ArtiKeystoreConfig;
 
 use super::document::{Table, Value};
 use super::environment::Environment;
 use super::error::{ConfigError, KeyPath, Report};
+use super::files;
 use super::reader::Item;
 use crate::tor::keys::Keystores;
 use crate::trust::Process;
-
-/// Where systemd puts what `LoadCredential=` names, for one unit alone.
-const CREDENTIALS: &str = "CREDENTIALS_DIRECTORY";
 
 /// Where everything lies that outlives the process.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -110,10 +106,7 @@ pub(crate) fn directories(
     let mut directory = |key: &'static str, default: Option<PathBuf>| {
         let path = KeyPath::default().key("storage").key(key);
         match storage.and_then(|entries| entries.get(key)) {
-            // Commands that ask the daemon may run elsewhere: a relative path
-            // means the same to both only once it is whole.
-            Some(node) => expand(&Item { node, path }, report)
-                .map(|path| std::path::absolute(&path).unwrap_or(path)),
+            Some(node) => files::directory(&Item { node, path }, report),
             None => {
                 if default.as_ref().is_some_and(|path| path.to_str().is_none()) {
                     let problem = "the default is not UTF-8 text: give the directory here";
@@ -135,45 +128,6 @@ pub(crate) fn directories(
     let (state, cache) = (state?, cache?);
     let trust = volume(&state);
     Some(Directories { state, cache, explicit, trust })
-}
-
-/// Expands a path as Arti does: `~`, `${ARTI_LOCAL_DATA}` and its other variables.
-pub(crate) fn expand(item: &Item<'_>, report: &mut Report) -> Option<PathBuf> {
-    let path: CfgPath = match item.node.to_toml().try_into() {
-        Ok(path) => path,
-        Err(_) => {
-            item.wrong("this must be a path, as a string", report);
-            return None;
-        }
-    };
-    match resolved(&path) {
-        Ok(path) if path.as_os_str().is_empty() => {
-            item.wrong("this must be a path", report);
-            None
-        }
-        Ok(path) => Some(path),
-        Err(CfgPathError::UnknownVar(name)) if name == CREDENTIALS => {
-            let problem = "systemd gives no credentials to this process: the unit needs \
-                           LoadCredential=, and commands outside it do not see them";
-            item.wrong(problem, report);
-            None
-        }
-        Err(error) => {
-            item.wrong(format!("this path cannot be expanded: {error}"), report);
-            None
-        }
-    }
-}
-
-/// The same of a path that was read; of a program, which no backup keeps.
-pub(super) fn resolved(path: &CfgPath) -> Result<PathBuf, CfgPathError> {
-    let mut resolver = tor_config_path::arti_client_base_resolver();
-    if let Some(directory) =
-        std::env::var_os(CREDENTIALS).filter(|it| it.as_bytes().starts_with(b"/"))
-    {
-        resolver.set_var(CREDENTIALS, Ok(PathBuf::from(directory).into()));
-    }
-    path.path(&resolver)
 }
 
 /// Puts the directories together with what Arti read in `[storage]`.

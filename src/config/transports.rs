@@ -33,7 +33,7 @@ fn programs(tables: &toml::Table) -> Vec<PathBuf> {
         protocols.into_iter().flatten().filter_map(toml::Value::as_str).any(|it| names.contains(it))
     };
     let path =
-        |table: &toml::Value| storage::resolved(&table.get("path")?.clone().try_into().ok()?).ok();
+        |table: &toml::Value| files::resolved(&table.get("path")?.clone().try_into().ok()?).ok();
     list("transports").filter(is_used).filter_map(path).collect()
 }
 

@@ -3,9 +3,7 @@
 
 use std::io::{self, Write};
 
-use crate::commands::Failure;
 use crate::config::{Config, ServiceConfig};
-use crate::exit::Exit;
 use crate::observe::counted;
 
 /// Who may find a service, where that is not everybody.
@@ -22,7 +20,7 @@ pub(super) fn write(service: &ServiceConfig, out: &mut impl Write) -> io::Result
 /// What keeps a service less closed than it looks.
 pub(super) fn warnings(config: &Config) -> Vec<String> {
     let enabled = config.services.iter().filter(|service| service.enabled);
-    enabled.filter_map(open_backends).collect()
+    enabled.flat_map(|service| [unpublished(service), open_backends(service)]).flatten().collect()
 }
 
 /// Whoever knows the address of a backend finds its introduction points in its own
@@ -44,14 +42,14 @@ fn open_backends(service: &ServiceConfig) -> Option<String> {
     ))
 }
 
-/// The service that nobody could find.
-pub(super) fn nobody(config: &Config) -> Option<Failure> {
-    let enabled = config.services.iter().filter(|service| service.enabled);
-    let mut nobody = enabled.filter(|service| service.access().is_closed());
-    let nickname = &nobody.next()?.nickname;
-    let text = format!(
-        "service \"{nickname}\": restricted discovery is on and no client is authorized, so it would \
-         not be published: `onionbraid clients add {nickname} NAME` authorizes one"
-    );
-    Some(Failure::new(Exit::Configuration, text))
+/// A service that runs and that nobody could find, until a client is authorized.
+fn unpublished(service: &ServiceConfig) -> Option<String> {
+    let nickname = &service.nickname;
+    service.access().is_closed().then(|| {
+        format!(
+            "service \"{nickname}\": restricted discovery is on and no client is authorized, so it is \
+             NOT PUBLISHED: `onionbraid clients add {nickname} NAME` authorizes one, and a running \
+             daemon has seen it in a few seconds"
+        )
+    })
 }
