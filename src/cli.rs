@@ -213,10 +213,16 @@ pub enum Command {
         user: u32,
         /// The group's number
         group: u32,
+        /// In the directory where root is
+        #[arg(long)]
+        here: bool,
         /// The command and its arguments
         #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true)]
         arguments: Vec<OsString>,
     },
+    /// Write new files, which standard input has, here
+    #[command(hide = true)]
+    Place,
 }
 
 const RUN: &str = "\

@@ -12,6 +12,7 @@ pub mod clients;
 pub mod config;
 pub mod descriptor;
 pub mod generate;
+pub mod hand_over;
 pub mod healthcheck;
 pub mod import;
 pub mod keys;
@@ -22,6 +23,7 @@ pub mod run;
 pub mod status;
 
 mod inquire;
+mod new_file;
 mod passphrase;
 mod tor_client;
 
@@ -31,7 +33,7 @@ use std::process::ExitCode;
 
 use crate::causes::in_one_line;
 use crate::config::{Config, ConfigErrors, Environment, ServiceConfig};
-use crate::exit::Exit;
+use crate::exit::{Exit, exit_of};
 use crate::observe::printable_text;
 use crate::tor::keys::{KeyError, KeyFileError};
 
@@ -69,7 +71,8 @@ fn exists(path: &Path) -> Failure {
 impl From<KeyFileError> for Failure {
     fn from(error: KeyFileError) -> Self {
         let exit = match &error {
-            KeyFileError::Exists(_) | KeyFileError::Write { .. } => Exit::Failed,
+            KeyFileError::Exists(_) => Exit::Failed,
+            KeyFileError::Write { cause, .. } => exit_of(cause.as_ref()),
             _ => Exit::Permission,
         };
         Self::new(exit, in_one_line(&error))
@@ -82,7 +85,7 @@ impl From<io::Error> for Failure {
         if error.kind() == io::ErrorKind::BrokenPipe {
             return Self::new(Exit::Failed, "");
         }
-        Self::new(Exit::Failed, format!("the output cannot be written: {error}"))
+        Self::new(exit_of(&error), format!("the output cannot be written: {error}"))
     }
 }
 

@@ -7,7 +7,7 @@ use onionbraid::admin::orders::BackendOrder;
 use onionbraid::cli::{BackendVerb, BackendWord, Cli, Command, ConfigCommand};
 use onionbraid::commands::{
     as_user, backend, backend_config, backup, certificate, check, clients, config, descriptor,
-    generate, healthcheck, import, keys, kubernetes, reload, restore, run, status,
+    generate, hand_over, healthcheck, import, keys, kubernetes, reload, restore, run, status,
 };
 use onionbraid_balancer::operator::Verb;
 
@@ -37,7 +37,10 @@ fn main() -> ExitCode {
             )
         }
         Command::Kubernetes(args) => kubernetes::kubernetes(&args),
-        Command::AsUser { user, group, arguments } => as_user::as_user(user, group, &arguments),
+        Command::AsUser { user, group, here, arguments } => {
+            as_user::as_user(user, group, here, &arguments)
+        }
+        Command::Place => hand_over::place_files(),
         Command::Generate(command) => generate::generate(&command),
         Command::Certificate(command) => certificate::certificate(&command),
         Command::Keys(command) => keys::keys(&command),

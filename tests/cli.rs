@@ -32,6 +32,8 @@ mod notify;
 mod one_service;
 #[path = "cli/orders.rs"]
 mod orders;
+#[path = "cli/outputs.rs"]
+mod outputs;
 #[path = "cli/preflight.rs"]
 mod preflight;
 #[path = "cli/screen.rs"]

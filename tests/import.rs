@@ -290,6 +290,99 @@ fn root_copies_the_keys_of_another_user_for_a_third_one() {
     assert_eq!((again.status.code(), again.stdout), (Some(0), copied.stdout));
 }
 
+#[test]
+fn root_follows_no_link_that_the_owner_puts_in_the_place_of_a_new_directory() {
+    let machine = Machine::of(Path::new("tests/import/torrc-copied-keys"));
+    let path = |name: &str| machine.dir.path().join(name);
+    for directory in ["new", "victim"] {
+        fs::create_dir(path(directory)).unwrap();
+    }
+    if std::os::unix::fs::chown(path("new"), Some(1234), Some(1234)).is_err() {
+        return;
+    }
+    fs::write(path("victim/shadow"), "").unwrap();
+    let ended = std::sync::atomic::AtomicBool::new(false);
+    let order = std::sync::atomic::Ordering::SeqCst;
+    std::thread::scope(|scope| {
+        // Exchanges the new directory as soon as it is there, as its owner could.
+        scope.spawn(|| {
+            let (new, aside) = (path("new/shop"), path("new/aside"));
+            while !ended.load(order) && fs::rename(&new, &aside).is_err() {
+                std::hint::spin_loop();
+            }
+            let _ = symlink(path("victim"), &new);
+        });
+        machine.onionbraid(&["import", "torrc", "torrc", "--copy-keys", "new"]);
+        ended.store(true, order);
+    });
+    let owner = |name: &str| path(name).metadata().unwrap().uid();
+    assert_eq!((owner("victim"), owner("victim/shadow")), (0, 0));
+    assert_eq!(path("victim").read_dir().unwrap().count(), 1);
+}
+
+/// The file that the packages install.
+const PACKAGES: &str = include_str!("../packaging/etc/arti.toml");
+
+#[test]
+fn the_packages_untouched_file_is_replaced_and_its_directories_stay() {
+    let machine = Machine::of(Path::new("tests/import/torrc-copied-keys"));
+    let path = |name: &str| machine.dir.path().join(name);
+    fs::write(path("arti.toml"), PACKAGES).unwrap();
+    fs::set_permissions(path("arti.toml"), fs::Permissions::from_mode(0o640)).unwrap();
+    let import = || machine.onionbraid(&["import", "torrc", "torrc", "--out", "arti.toml"]);
+    let replaced = import();
+    assert_eq!(replaced.status.code(), Some(0), "{}", String::from_utf8_lossy(&replaced.stderr));
+    let text = fs::read_to_string(path("arti.toml")).unwrap();
+    let directories = &PACKAGES[PACKAGES.find("[storage]").unwrap()..];
+    assert!(text.contains("[onion_services.") && text.ends_with(directories), "{text}");
+    assert_eq!(path("arti.toml").metadata().unwrap().permissions().mode() & 0o777, 0o640);
+    // What anybody has changed is left as it is.
+    assert_eq!(import().status.code(), Some(1));
+    for changed in [format!("{PACKAGES}\n"), PACKAGES.replacen('#', ";", 1)] {
+        fs::write(path("arti.toml"), &changed).unwrap();
+        assert_eq!(import().status.code(), Some(1));
+        assert_eq!(fs::read_to_string(path("arti.toml")).unwrap(), changed);
+    }
+    fs::rename(path("arti.toml"), path("other")).unwrap();
+    fs::write(path("other"), PACKAGES).unwrap();
+    symlink("other", path("arti.toml")).unwrap();
+    assert_eq!(import().status.code(), Some(1));
+}
+
+#[test]
+fn nothing_is_left_of_an_import_that_cannot_write_its_file() {
+    let machine = Machine::of(Path::new("tests/import/torrc-copied-keys"));
+    let path = |name: &str| machine.dir.path().join(name);
+    let import = |out: &str| {
+        machine.onionbraid(&["import", "torrc", "torrc", "--copy-keys", "new", "--out", out])
+    };
+    let failed = import("no/such/arti.toml");
+    assert_eq!(failed.status.code(), Some(1));
+    let said = String::from_utf8_lossy(&failed.stderr).into_owned();
+    assert!(said.contains("no/such/arti.toml cannot be written"), "{said}");
+    assert!(!path("new").exists());
+    // The directory that is made for the keys may have it.
+    assert_eq!(import("new/arti.toml").status.code(), Some(0));
+    assert!(path("new/arti.toml").exists() && path("new/shop").exists());
+}
+
+#[test]
+fn without_a_home_an_import_is_the_same() {
+    let machine = Machine::of(Path::new("tests/import/torrc-copied-keys"));
+    let import = |home: bool| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_onionbraid"));
+        command.args(["import", "torrc", "torrc"]).env_clear().current_dir(machine.dir.path());
+        command.env("ARTI_FS_DISABLE_PERMISSION_CHECKS", "1");
+        if home {
+            command.env("HOME", machine.dir.path());
+        }
+        command.output().unwrap()
+    };
+    let without = import(false);
+    assert_eq!(without.status.code(), Some(0), "{}", String::from_utf8_lossy(&without.stderr));
+    assert_eq!(without.stdout, import(true).stdout);
+}
+
 /// A disk on which every file has the same text and every key an address of its own.
 struct Everywhere(String);
 

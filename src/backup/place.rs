@@ -6,10 +6,10 @@
 //! one that leads root elsewhere.
 
 use std::ffi::{OsStr, OsString};
-use std::fs::{DirBuilder, File};
+use std::fs::File;
 use std::io::{self, Write as _};
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::{DirBuilderExt as _, fchown};
+use std::os::unix::fs::fchown;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, Mode, OFlags, fchmod, fsync, linkat, mkdirat, open, openat, unlinkat};
@@ -165,10 +165,16 @@ impl<'a> Made<'a> {
     fn make_directories(&mut self, file: &'a Placement<'a>) -> Result<(), PlaceError> {
         let missing = file.base.ancestors().take_while(|path| !path.exists());
         for path in missing.collect::<Vec<_>>().into_iter().rev() {
-            let write = |cause| PlaceError::Write { path: path.to_owned(), cause };
-            DirBuilder::new().mode(0o700).create(path).map_err(write)?;
+            let write =
+                |cause: Errno| PlaceError::Write { path: path.to_owned(), cause: cause.into() };
+            let name = path.file_name().ok_or(write(Errno::INVAL))?;
+            let above = path.parent().filter(|above| !above.as_os_str().is_empty());
+            let above =
+                open(above.unwrap_or(Path::new(".")), ENTER, Mode::empty()).map_err(write)?;
+            mkdirat(&above, name, Mode::from(0o700)).map_err(write)?;
             self.bases.push(path.to_owned());
-            File::open(path).and_then(|made| give(&made, file.directory)).map_err(write)?;
+            give_directory(above, name, file.directory)
+                .map_err(|cause| PlaceError::Write { path: path.to_owned(), cause })?;
         }
         let mut above: Vec<&Path> = file.below.ancestors().skip(1).collect();
         // The last is the base itself.
@@ -184,9 +190,7 @@ impl<'a> Made<'a> {
                 });
             if let Some((directory, name)) = made.map_err(|error| write(error.into()))? {
                 self.directories.push((&file.base, below.to_owned()));
-                let made = openat(directory, name, ENTER | OFlags::NOFOLLOW, Mode::empty());
-                let made = made.map_err(|error| write(error.into()))?;
-                give(&File::from(made), file.directory).map_err(write)?;
+                give_directory(directory, name, file.directory).map_err(write)?;
             }
         }
         Ok(())
@@ -231,6 +235,20 @@ fn give(file: &File, Rights { mode, owner }: Rights) -> io::Result<()> {
         fchown(file, Some(user), Some(group))?;
     }
     Ok(fchmod(file, Mode::from(mode))?)
+}
+
+/// The same for a directory that was made a moment ago: not for a link that has its
+/// place by now, nor for a directory with something in it.
+fn give_directory(above: OwnedFd, name: &OsStr, rights: Rights) -> io::Result<()> {
+    let made = File::from(openat(above, name, ENTER | OFlags::NOFOLLOW, Mode::empty())?);
+    if rights.owner.is_some() {
+        let mut entries = rustix::fs::Dir::read_from(&made)?;
+        let is_entry = |name: &[u8]| name != b"." && name != b"..";
+        if entries.any(|it| it.is_ok_and(|it| is_entry(it.file_name().to_bytes()))) {
+            return Err(io::Error::other("it was exchanged while it was made"));
+        }
+    }
+    give(&made, rights)
 }
 
 /// What a file is called until it gets its name.
@@ -324,5 +342,19 @@ mod tests {
         assert!(!base.join("a").exists());
         assert_eq!(fs::read(base.join("b/second")).unwrap(), b"theirs");
         assert_eq!(count(&base.join("b")), 1);
+    }
+
+    #[test]
+    fn only_a_directory_that_was_just_made_is_handed_over() {
+        let dir = tempfile::tempdir().unwrap();
+        let base = dir.path();
+        fs::create_dir_all(base.join("full/of")).unwrap();
+        symlink(base.join("full"), base.join("link")).unwrap();
+        let above = || open(base, ENTER, Mode::empty()).unwrap();
+        let rights = Rights { mode: 0o777, owner: Some((1, 1)) };
+        for name in ["full", "link"] {
+            assert!(give_directory(above(), OsStr::new(name), rights).is_err(), "{name}");
+        }
+        assert_ne!(mode(&base.join("full")), 0o777);
     }
 }

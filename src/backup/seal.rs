@@ -44,6 +44,45 @@ pub(crate) fn recipient(text: &str) -> Result<x25519::Recipient, String> {
 ///
 /// Those of `output`.
 pub(crate) fn write<W: Write>(backup: &Backup, seal: Seal, output: W) -> io::Result<W> {
+    let mut output = Output { output, error: None };
+    match encrypt(backup, seal, &mut output) {
+        Ok(_) => Ok(output.output),
+        // What the layers in between make of it is for programmers.
+        Err(error) => Err(output.error.unwrap_or(error)),
+    }
+}
+
+/// An output that keeps what the system said of it.
+struct Output<W> {
+    output: W,
+    error: Option<io::Error>,
+}
+
+impl<W> Output<W> {
+    fn keep<T>(&mut self, done: io::Result<T>) -> io::Result<T> {
+        if let Err(error) = &done
+            && error.kind() != io::ErrorKind::Interrupted
+        {
+            let code = error.raw_os_error().map(io::Error::from_raw_os_error);
+            self.error.get_or_insert(code.unwrap_or_else(|| error.kind().into()));
+        }
+        done
+    }
+}
+
+impl<W: Write> Write for Output<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.output.write(bytes);
+        self.keep(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        let flushed = self.output.flush();
+        self.keep(flushed)
+    }
+}
+
+fn encrypt<W: Write>(backup: &Backup, seal: Seal, output: W) -> io::Result<W> {
     let encryptor = match seal {
         Seal::Passphrase(passphrase) => {
             let mut recipient = scrypt::Recipient::new(passphrase);
@@ -62,7 +101,7 @@ pub(crate) fn write<W: Write>(backup: &Backup, seal: Seal, output: W) -> io::Res
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum OpenError {
     /// Not a file of age.
-    #[error("it is not encrypted as a backup of onionbraid is")]
+    #[error("it is not encrypted as a backup of onionbraid is, or was cut off at its beginning")]
     Other,
     /// The passphrase is another.
     #[error("the passphrase is wrong")]

@@ -12,13 +12,13 @@ use super::{Failure, finish};
 use crate::config::Environment;
 use crate::exit::Exit;
 
-/// Becomes that command, of that user.
-pub fn as_user(user: u32, group: u32, arguments: &[OsString]) -> ExitCode {
-    finish(Err(become_user(user, group, arguments)))
+/// Becomes that command, of that user; `here` in the directory where root is.
+pub fn as_user(user: u32, group: u32, here: bool, arguments: &[OsString]) -> ExitCode {
+    finish(Err(become_user(user, group, here, arguments)))
 }
 
 /// Why it did not come to that.
-fn become_user(user: u32, group: u32, arguments: &[OsString]) -> Failure {
+fn become_user(user: u32, group: u32, here: bool, arguments: &[OsString]) -> Failure {
     if !rustix::process::geteuid().is_root() {
         return Failure::new(Exit::Permission, "only root runs commands as another user");
     }
@@ -29,6 +29,10 @@ fn become_user(user: u32, group: u32, arguments: &[OsString]) -> Failure {
     let kept = Environment::VARIABLES.into_iter().chain([FS_PERMISSIONS_CHECKS_DISABLE_VAR]);
     let kept = kept.filter_map(|name| Some((name, std::env::var_os(name)?)));
     let mut command = Command::new("/proc/self/exe");
-    command.args(arguments).env_clear().envs(kept).current_dir("/").uid(user).gid(group);
+    command.args(arguments).env_clear().envs(kept).uid(user).gid(group);
+    if !here {
+        // Where root is, that user may have no access.
+        command.current_dir("/");
+    }
     Failure::new(Exit::Failed, format!("cannot run as UID {user}: {}", command.exec()))
 }

@@ -12,8 +12,10 @@ use std::process::ExitCode;
 
 use toml::{Table, Value};
 
+use super::hand_over::write_one_for;
 use super::keys::{no_key, owner, service_address};
-use super::{Failure, finish, remark, service};
+use super::new_file::unwritable;
+use super::{Failure, exists, finish, remark, service};
 use crate::cli::BackendProgram;
 use crate::config::{self, Config, ServiceConfig};
 use crate::exit::Exit;
@@ -66,14 +68,9 @@ fn write(
             io::stdout().lock().write_all(texts.join("\n").as_bytes())?;
         }
         Some(directory) => {
-            write_new(directory, &texts).map_err(|error| {
-                let text = match error.kind() {
-                    io::ErrorKind::AlreadyExists => {
-                        format!("{} exists already, and is left as it is", directory.display())
-                    }
-                    _ => format!("{} cannot be written: {error}", directory.display()),
-                };
-                Failure::new(Exit::Failed, text)
+            write_new(directory, &texts).map_err(|error| match error.kind() {
+                io::ErrorKind::AlreadyExists => exists(directory),
+                _ => unwritable(directory, error),
             })?;
             let names: Vec<&str> = texts.iter().map(|(name, _)| *name).collect();
             remark(&format!("{} now has {}.", directory.display(), names.join(" and ")));
@@ -100,8 +97,9 @@ fn client_key(config: &Config, service: &ServiceConfig, name: &str) -> Result<Cl
         keys::read_client_secret(file, &backend.address, &config.storage.mistrust)?
     } else {
         let secret = ClientSecret::generate(backend.address);
-        let owner = owner::of_state(config).map(|owner| (owner.user, owner.group));
-        secret.write_new(file, owner)?;
+        let text = secret.file().unwrap_or_default();
+        let bytes = text.as_bytes().to_vec();
+        write_one_for(owner::of_state(config), file, bytes, keys::SECRET_MODE)?;
         remark(&format!("The new key lies in {}.", file.display()));
         secret
     };

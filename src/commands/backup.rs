@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use super::keys::owner;
-use super::{Failure, exists, finish, passphrase, remark};
+use super::{Failure, exists, finish, new_file, passphrase, remark};
 use crate::backup::collect::{CollectError, Collected, collect};
 use crate::backup::contents::{Backup, Kind};
 use crate::backup::seal::{self, Seal};
@@ -45,7 +45,9 @@ fn write(args: &BackupArgs) -> Result<(), Failure> {
         false => Seal::Recipients(recipients),
     };
     match to_output {
-        true => seal::write(&backup, seal, io::stdout().lock())?.flush()?,
+        true => {
+            seal::write(&backup, seal, io::stdout().lock())?.flush()?;
+        }
         false => write_new(&args.out, &backup, seal)?,
     }
 
@@ -85,22 +87,9 @@ fn summary(backup: &Backup) -> String {
 
 /// Writes the backup to a new file, for its owner alone.
 fn write_new(out: &Path, backup: &Backup, seal: Seal) -> Result<(), Failure> {
-    let failed = |error: io::Error| {
-        let exit = exit_of(&error);
-        Failure::new(exit, format!("{} cannot be written: {error}", out.display()))
-    };
-    let directory = out.parent().filter(|parent| !parent.as_os_str().is_empty());
-    let directory = directory.unwrap_or(Path::new("."));
-    // Only its owner can read a temporary file (mode 0600).
-    let file = tempfile::Builder::new().prefix(".onionbraid-backup-").tempfile_in(directory);
-    let file = seal::write(backup, seal, file.map_err(failed)?).map_err(failed)?;
-    file.as_file().sync_all().map_err(failed)?;
-    file.persist_noclobber(out).map_err(|error| match error.error.kind() {
-        io::ErrorKind::AlreadyExists => exists(out),
-        _ => failed(error.error),
-    })?;
-    // The new name is on the disk only with the directory.
-    std::fs::File::open(directory).and_then(|directory| directory.sync_all()).map_err(failed)
+    let file = new_file::begin(out, 0o600)?;
+    let file = seal::write(backup, seal, file);
+    new_file::put(file.map_err(|error| new_file::unwritable(out, error))?, out)
 }
 
 impl From<CollectError> for Failure {

@@ -16,16 +16,14 @@ use rcgen::{
     KeyUsagePurpose, date_time_ymd,
 };
 use sha2::{Digest as _, Sha256};
-use zeroize::Zeroizing;
 
-use super::keys::owner::{self, Owner};
-use super::keys::{identity_key, no_key, service_address};
+use super::hand_over::{NewFile, write_for, write_one_for};
+use super::keys::{identity_key, no_key, owner, service_address};
 use super::{Failure, finish, remark, service};
-use crate::causes::in_one_line;
 use crate::cli::CertificateCommand;
 use crate::clock::now;
 use crate::exit::Exit;
-use crate::tor::keys::{self, KeyFileError};
+use crate::tor::keys;
 
 /// A nonce has 64 bits of chance at least (Baseline Requirements, appendix B).
 const SHORTEST_NONCE: usize = 8;
@@ -77,16 +75,16 @@ fn self_signed(
     let made = params.self_signed(&key).map_err(failed)?;
 
     let stem = services.join("-");
+    let file = |end: &str, text: String, mode| NewFile {
+        below: format!("{stem}.{end}").into(),
+        bytes: text.into_bytes(),
+        mode,
+    };
+    let files =
+        vec![file("key", key.serialize_pem(), keys::SECRET_MODE), file("pem", made.pem(), 0o644)];
+    write_for(owner::of_state(&config), out, files)?;
     let path = |end: &str| out.join(format!("{stem}.{end}"));
     let (certificate, secret) = (path("pem"), path("key"));
-    let owner = owner::of_state(&config);
-    let text = Zeroizing::new(key.serialize_pem());
-    write_new(&secret, text.as_bytes(), keys::SECRET_MODE, owner)?;
-    if let Err(failure) = write_new(&certificate, made.pem().as_bytes(), 0o644, owner) {
-        // Made here, a moment ago, and good for nothing alone.
-        let _ = std::fs::remove_file(&secret);
-        return Err(failure);
-    }
     remark(&format!(
         "The certificate lies in {}, its key in {}. A port speaks TLS with them by {{ tls = {{ \
          certificate = \"{0}\", key = \"{1}\" }} }} behind its target. Below is its digest \
@@ -117,7 +115,7 @@ fn request(
     let request = keys::certificate_request(&key, names, &nonce, &own)
         .map_err(|error| Failure::new(Exit::Failed, error.to_string()))?;
     let Some(out) = out else { return Ok(request) };
-    write_new(out, request.as_bytes(), 0o644, owner::of_state(&config))?;
+    write_one_for(owner::of_state(&config), out, request.into_bytes(), 0o644)?;
     remark(&format!("The request lies in {}.", out.display()));
     Ok(String::new())
 }
@@ -133,15 +131,6 @@ fn read_nonce(text: &str) -> Result<Vec<u8>, Failure> {
             keys::LONGEST_NONCE
         );
         Failure::new(Exit::Usage, text)
-    })
-}
-
-/// Writes a file that must not exist yet, for this owner.
-fn write_new(path: &Path, bytes: &[u8], mode: u32, owner: Option<Owner>) -> Result<(), Failure> {
-    let owner = owner.map(|Owner { user, group }| (user, group));
-    keys::write_file(path, bytes, mode, owner).map_err(|error| match error {
-        KeyFileError::Exists(_) => Failure::new(Exit::Permission, in_one_line(&error)),
-        error => error.into(),
     })
 }
 

@@ -8,11 +8,13 @@ use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use super::hand_over::{may_change, write_one_for};
 use super::keys::{no_key, owner, service_address};
+use super::new_file::directory_of;
 use super::{Failure, finish, remark, service};
 use crate::cli::ClientsCommand;
 use crate::config::{KeyDir, RestrictedDiscovery, ServiceConfig};
-use crate::exit::Exit;
+use crate::exit::{Exit, exit_of};
 use crate::observe::table::table;
 use crate::tor::keys::{self, ClientSecret};
 use onionbraid_balancer::onion::{ClientKey, check_client_name};
@@ -67,7 +69,7 @@ fn add(
         })?;
         fits(public)?;
         let out = out.map_or_else(|| format!("{name}.auth_private").into(), Path::to_owned);
-        secret.write_new(&out, None)?;
+        secret.write_new(&out)?;
         if let Err(failure) = write(&file, public, owner) {
             // Made here, a moment ago, and of no use.
             let _ = fs::remove_file(&out);
@@ -87,8 +89,8 @@ fn add(
 
 /// Writes the public half to where the daemon finds it.
 fn write(file: &Path, key: ClientKey, owner: Option<owner::Owner>) -> Result<(), Failure> {
-    let owner = owner.map(|owner| (owner.user, owner.group));
-    keys::write_file(file, format!("{key}\n").as_bytes(), keys::SECRET_MODE, owner)?;
+    let bytes = format!("{key}\n").into_bytes();
+    write_one_for(owner, file, bytes, keys::SECRET_MODE)?;
     remark(&format!(
         "{} lets the client in; a running daemon has seen it in a few seconds.",
         file.display()
@@ -136,6 +138,15 @@ fn remove(nickname: &str, name: &str, files: &[PathBuf]) -> Result<(), Failure> 
         );
         return Err(Failure::new(Exit::Configuration, text));
     }
+    let exposed = |owner: &owner::Owner| {
+        let mut files = restricted.key_dirs.iter().map(|it| it.file_of(name));
+        files.any(|file| file.exists() && may_change(*owner, directory_of(&file)))
+    };
+    if let Some(owner) = owner::of_state(&config).filter(exposed) {
+        // That user could lead root to another file of this name.
+        return owner::run_with(owner, &["clients", "remove", nickname, name], &config, &[])
+            .map(drop);
+    }
     let mut removed = false;
     for file in restricted.key_dirs.iter().map(|it| it.file_of(name)) {
         match fs::remove_file(&file) {
@@ -146,7 +157,7 @@ fn remove(nickname: &str, name: &str, files: &[PathBuf]) -> Result<(), Failure> 
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => {
                 let text = format!("{} cannot be removed: {error}", file.display());
-                return Err(Failure::new(Exit::Failed, text));
+                return Err(Failure::new(exit_of(&error), text));
             }
         }
     }

@@ -12,7 +12,7 @@ use clap_complete::Shell;
 
 use super::{Failure, finish};
 use crate::cli::{Cli, GenerateCommand};
-use crate::exit::Exit;
+use crate::exit::exit_of;
 
 /// Writes what the command line asks for.
 pub fn generate(command: &GenerateCommand) -> ExitCode {
@@ -54,5 +54,5 @@ fn man(out: Option<&Path>) -> Result<(), Failure> {
 
 fn unwritable(directory: &Path, error: &io::Error) -> Failure {
     let text = format!("nothing can be written to {}: {error}", directory.display());
-    Failure::new(Exit::Failed, text)
+    Failure::new(exit_of(error), text)
 }

@@ -6,20 +6,22 @@
 //! that exists is ever overwritten.
 
 use std::collections::BTreeMap;
-use std::fs::OpenOptions;
 use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use tempfile::NamedTempFile;
+
+use super::hand_over::{NewFile, write_as, write_for};
 use super::keys::owner;
+use super::new_file::{self, unwritable};
 use super::{Failure, exists, finish, protect_memory, remark};
 use crate::cli::{ImportCommand, ImportOutput};
-use crate::config::{Config, Environment};
+use crate::config::{Config, ConfigError, Environment};
 use crate::exit::{Exit, exit_of};
 use crate::import::draft::{Draft, DraftService};
 use crate::import::{Faults, ImportFiles, Kind, Unreadable, onionbalance, onionspray, torrc};
-use crate::tor::keys::{self, Format, IdentityKey, KeyFileError};
+use crate::tor::keys::{self, IdentityKey, KeyFileError};
 use onionbraid_balancer::onion::OnionAddress;
 
 /// The longest configuration file that is read, in bytes.
@@ -36,26 +38,15 @@ fn write(command: &ImportCommand) -> Result<(), Failure> {
         | ImportCommand::Torrc { path, output }
         | ImportCommand::Onionspray { path, output } => (path, output),
     };
-    if let Some(out) = output.out.as_ref().filter(|out| out.symlink_metadata().is_ok()) {
-        return Err(exists(out));
-    }
+    let place = output.out.as_deref().map(Place::of).transpose()?;
     // The keys are read to prove their addresses.
     protect_memory();
     let disk = Disk { copying: output.copy_keys.is_some() };
     let draft = match command {
         ImportCommand::Onionbalance { .. } => {
             let file = in_directory(path, "config.yaml");
-            let text = match disk.text(&file) {
-                Ok(Some(text)) => text,
-                Ok(None) => {
-                    let text = format!("{}: there is no such file", file.display());
-                    return Err(Failure::new(Exit::Configuration, text));
-                }
-                Err(error) => {
-                    let exit = if error.denied { Exit::Permission } else { Exit::Configuration };
-                    return Err(Failure::new(exit, error.to_string()));
-                }
-            };
+            let missing = || Failure::new(Exit::Configuration, there_is_no(&file));
+            let text = disk.text(&file).map_err(Failure::from)?.ok_or_else(missing)?;
             onionbalance::import(&text, &file, &disk)
         }
         ImportCommand::Torrc { .. } => torrc::import(&in_directory(path, "torrc"), &disk),
@@ -63,25 +54,121 @@ fn write(command: &ImportCommand) -> Result<(), Failure> {
     };
     let draft = draft.map_err(Failure::from)?;
     let copies = copies(&draft, output, &disk)?;
-    let text = draft.to_text(|service| {
+    let mut text = draft.to_text(|service| {
         let path = copies.get(&service.nickname).unwrap_or(&service.key);
         std::path::absolute(path).unwrap_or_else(|_| path.clone())
     });
-    // Whatever the old files hold, the new one is right.
-    Config::from_text(&text, &Environment::of_process()).map_err(|errors| {
-        let text = format!(
-            "what is in these files makes no good configuration: change it there\n\n{errors}\n\nThe \
-             file would be\n\n{text}"
-        );
-        Failure::new(Exit::Configuration, text)
-    })?;
-    copy(&draft, &copies, output, &disk)?;
-    match &output.out {
-        None => io::stdout().lock().write_all(text.as_bytes())?,
-        Some(out) => write_new(out, &text)?,
+    if place.as_ref().is_some_and(Place::is_packages) {
+        text.push_str(packages_directories());
+    }
+    good(&draft, &text)?;
+    match (&output.out, place) {
+        (Some(out), Some(place)) => {
+            // Before any key is copied it is clear that the file can be written.
+            let mut file = place.begin(out, output.copy_keys.as_deref())?;
+            if let Some(file) = &mut file {
+                file.as_file_mut()
+                    .write_all(text.as_bytes())
+                    .map_err(|error| unwritable(out, error))?;
+            }
+            copy(&draft, &copies, output, &disk)?;
+            let file = match file {
+                Some(file) => file,
+                None => {
+                    let mut file = new_file::begin(out, FILE_MODE)?;
+                    file.as_file_mut()
+                        .write_all(text.as_bytes())
+                        .map_err(|error| unwritable(out, error))?;
+                    file
+                }
+            };
+            match place.untouched {
+                true => new_file::replace(file, out)?,
+                false => new_file::put(file, out)?,
+            }
+        }
+        _ => {
+            copy(&draft, &copies, output, &disk)?;
+            io::stdout().lock().write_all(text.as_bytes())?;
+        }
     }
     summary(&draft, &copies, output);
     Ok(())
+}
+
+/// Whether the new file is a good one, whatever the old files hold.
+fn good(draft: &Draft, text: &str) -> Result<(), Failure> {
+    // Where its state will be does not matter to that.
+    let mut environment = Environment::of_process();
+    environment.variables.entry("HOME".into()).or_insert_with(|| "/nonexistent".into());
+    let Err(errors) = Config::from_text(text, &environment) else { return Ok(()) };
+    let told = |error: &ConfigError| {
+        let place = error.line().and_then(|line| draft.place_of(text, line));
+        let place = place.map_or_else(String::new, |place| format!("{place}: "));
+        format!("{place}{}", error.without_place())
+    };
+    let errors: Vec<String> = errors.0.iter().map(told).collect();
+    let text = format!(
+        "what is in these files makes no good configuration: change it there\n\n{}\nThe file would \
+         be\n\n{text}",
+        errors.join("\n")
+    );
+    Err(Failure::new(Exit::Configuration, text))
+}
+
+/// The permissions of a new configuration file, which the umask lessens.
+const FILE_MODE: u32 = 0o666;
+
+/// The file that the packages install.
+const PACKAGES_FILE: &str = include_str!("../../packaging/etc/arti.toml");
+
+/// Its tables with the directories that the unit makes.
+fn packages_directories() -> &'static str {
+    let at = PACKAGES_FILE.find("\n# The directories that the unit makes.").unwrap_or(0);
+    &PACKAGES_FILE[at..]
+}
+
+/// The place of the new file.
+struct Place {
+    /// It is in the directory of the unit's file.
+    in_units_directory: bool,
+    /// The packages' own file is there, as they installed it.
+    untouched: bool,
+}
+
+impl Place {
+    /// What may be done there.
+    fn of(out: &Path) -> Result<Self, Failure> {
+        let found = out.symlink_metadata().ok();
+        let as_installed = found.as_ref().is_some_and(|found| {
+            found.is_file()
+                && found.len() == PACKAGES_FILE.len() as u64
+                && std::fs::read(out).is_ok_and(|text| text == PACKAGES_FILE.as_bytes())
+        });
+        if found.is_some() && !as_installed {
+            return Err(exists(out));
+        }
+        let units = Environment::of_process().system_file;
+        let whole = std::path::absolute(out).ok();
+        let in_units_directory = whole.is_some_and(|whole| whole == units);
+        Ok(Self { in_units_directory, untouched: as_installed })
+    }
+
+    /// Whether the daemon that reads it runs as the packages' unit has it.
+    fn is_packages(&self) -> bool {
+        self.untouched || self.in_units_directory
+    }
+
+    /// The file, unless its directory is the one that is made for the keys.
+    fn begin(&self, out: &Path, keys: Option<&Path>) -> Result<Option<NamedTempFile>, Failure> {
+        let directory = new_file::directory_of(out);
+        let same =
+            |keys: &Path| std::path::absolute(keys).ok() == std::path::absolute(directory).ok();
+        match keys.is_some_and(same) && !directory.exists() {
+            true => Ok(None),
+            false => new_file::begin(out, FILE_MODE).map(Some),
+        }
+    }
 }
 
 /// A directory may be named in the place of the file in it.
@@ -89,13 +176,15 @@ fn in_directory(path: &Path, name: &str) -> PathBuf {
     if path.is_dir() { path.join(name) } else { path.to_owned() }
 }
 
-fn write_new(out: &Path, text: &str) -> Result<(), Failure> {
-    let open = OpenOptions::new().write(true).create_new(true).open(out);
-    let written = open.and_then(|mut file| file.write_all(text.as_bytes()));
-    written.map_err(|error| match error.kind() {
-        io::ErrorKind::AlreadyExists => exists(out),
-        _ => Failure::new(exit_of(&error), format!("{} cannot be written: {error}", out.display())),
-    })
+fn there_is_no(file: &Path) -> String {
+    format!("{}: there is no such file", file.display())
+}
+
+impl From<Unreadable> for Failure {
+    fn from(unreadable: Unreadable) -> Self {
+        let exit = if unreadable.denied { Exit::Permission } else { Exit::Configuration };
+        Self::new(exit, unreadable.to_string())
+    }
 }
 
 /// Where the keys go, by nickname, if they are copied.
@@ -121,7 +210,8 @@ fn copies(
     Ok(copies)
 }
 
-/// Copies the keys; after an error, none of them is left.
+/// Copies the keys; after an error, none of them is left. They are the owner's of the
+/// directory that they go into, where root copies them.
 fn copy(
     draft: &Draft,
     copies: &BTreeMap<String, PathBuf>,
@@ -129,52 +219,33 @@ fn copy(
     disk: &Disk,
 ) -> Result<(), Failure> {
     let Some(directory) = &output.copy_keys else { return Ok(()) };
-    let failed = |error: io::Error| {
+    // The directory may be made, not those above it.
+    let (base, below) = match directory.is_dir() {
+        true => (directory.as_path(), PathBuf::new()),
+        false => {
+            let name = directory.file_name().map(PathBuf::from).unwrap_or_default();
+            (new_file::directory_of(directory), name)
+        }
+    };
+    base.metadata().map_err(|error| {
         let text = format!("{} cannot be made: {error}", directory.display());
         Failure::new(exit_of(&error), text)
-    };
-    let mut new = Vec::new();
-    let owner = owner_for(directory);
-    if !directory.is_dir() {
-        std::fs::DirBuilder::new().mode(0o700).create(directory).map_err(failed)?;
-        hand_over(directory, owner);
-    }
+    })?;
+    let mut files = Vec::new();
     for (service, path) in draft.services.iter().filter_map(|s| Some((s, copies.get(&s.nickname)?)))
     {
         if path.is_dir() {
             continue;
         }
-        let key = disk.key(&service.key);
-        let copied = key.and_then(|key| keys::write_new(path, &key, Format::Ctor));
-        if let Err(error) = copied {
-            for made in new {
-                // Made here, a moment ago. The first error is the one to tell.
-                let _ = std::fs::remove_dir_all(made);
-            }
-            return Err(error.into());
+        for (name, bytes) in keys::ctor_files(&disk.key(&service.key)?) {
+            let below = below.join(&service.nickname).join(name);
+            files.push(NewFile { below, bytes: bytes.to_vec(), mode: keys::SECRET_MODE });
         }
-        for entry in path.read_dir().into_iter().flatten().flatten() {
-            hand_over(&entry.path(), owner);
-        }
-        hand_over(path, owner);
-        new.push(path);
     }
-    Ok(())
-}
-
-/// Whose the copies are to be, where root makes them: the owner of the directory
-/// that they go into.
-fn owner_for(directory: &Path) -> Option<(u32, u32)> {
-    let directory = std::path::absolute(directory).ok()?;
-    let there = directory.ancestors().find_map(|path| path.metadata().ok())?;
-    (owner::is_root() && there.uid() != 0).then_some((there.uid(), there.gid()))
-}
-
-fn hand_over(path: &Path, owner: Option<(u32, u32)>) {
-    if let Some((uid, gid)) = owner
-        && let Err(error) = std::os::unix::fs::chown(path, Some(uid), Some(gid))
-    {
-        remark(&format!("{} stays with root: {error}", path.display()));
+    match owner::of_existing(base) {
+        _ if files.is_empty() => Ok(()),
+        Some(owner) => write_as(owner, base, files),
+        None => write_for(None, base, files),
     }
 }
 
@@ -203,6 +274,15 @@ fn summary(draft: &Draft, copies: &BTreeMap<String, PathBuf>, output: &ImportOut
     ));
 }
 
+fn unreadable(path: &Path, error: &io::Error) -> Unreadable {
+    let denied = exit_of(error) == Exit::Permission;
+    let reason = match denied {
+        true => "the system does not let this user read it".to_owned(),
+        false => error.to_string(),
+    };
+    Unreadable { path: path.to_owned(), reason, denied }
+}
+
 /// The files of this machine.
 struct Disk {
     /// Whether keys are copied: then those of other users will do.
@@ -219,23 +299,24 @@ impl Disk {
 
 impl ImportFiles for Disk {
     fn text(&self, path: &Path) -> Result<Option<String>, Unreadable> {
-        let told = |reason: &str| Unreadable {
+        let told = |error: &dyn std::fmt::Display| Unreadable {
             path: path.to_owned(),
-            reason: reason.to_owned(),
+            reason: error.to_string(),
             denied: false,
         };
+        let failed = |error: io::Error| unreadable(path, &error);
         let metadata = match path.metadata() {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            metadata => metadata.map_err(|error| unreadable(path, &error))?,
+            metadata => metadata.map_err(failed)?,
         };
         // What is no file, such as a pipe, could keep us waiting.
         if !metadata.is_file() {
-            return Err(told("it is no ordinary file"));
+            return Err(told(&"it is no ordinary file"));
         }
         if metadata.len() > LONGEST {
-            return Err(told("it is longer than 4 MiB"));
+            return Err(told(&"it is longer than 4 MiB"));
         }
-        let bytes = std::fs::read(path).map_err(|error| unreadable(path, &error))?;
+        let bytes = std::fs::read(path).map_err(failed)?;
         // Comments in another encoding are no reason to refuse a file.
         Ok(Some(String::from_utf8_lossy(&bytes).into_owned()))
     }
@@ -275,15 +356,6 @@ impl ImportFiles for Disk {
     fn home(&self) -> Option<PathBuf> {
         std::env::home_dir().filter(|home| home.is_absolute())
     }
-}
-
-fn unreadable(path: &Path, error: &io::Error) -> Unreadable {
-    let denied = exit_of(error) == Exit::Permission;
-    let reason = match denied {
-        true => "the system does not let this user read it".to_owned(),
-        false => error.to_string(),
-    };
-    Unreadable { path: path.to_owned(), reason, denied }
 }
 
 impl From<Faults> for Failure {

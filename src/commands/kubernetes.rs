@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use super::keys::owner;
+use super::new_file::unwritable;
 use super::{Failure, finish, protect_memory, remark};
 use crate::cli::KubernetesArgs;
 use crate::config::{Config, Environment};
@@ -59,15 +60,12 @@ fn write(args: &KubernetesArgs) -> Result<OnionAddress, Failure> {
         unchanged(out, &files)?;
     }
 
-    let told = |path: &Path, error: io::Error| {
-        Failure::new(Exit::Failed, format!("{} cannot be written: {error}", path.display()))
-    };
     let private = out.join(KEYS);
     DirBuilder::new()
         .recursive(true)
         .mode(0o700)
         .create(&private)
-        .map_err(|error| told(&private, error))?;
+        .map_err(|error| unwritable(&private, error))?;
     let address = front.address;
     let mut made = 0;
     for Held { directory, new, .. } in std::iter::once(front).chain(slots) {
@@ -78,7 +76,15 @@ fn write(args: &KubernetesArgs) -> Result<OnionAddress, Failure> {
     }
     for (name, text) in &files {
         let path = out.join(name);
-        fs::write(&path, text).map_err(|error| told(&path, error))?;
+        fs::write(&path, text).map_err(|error| unwritable(&path, error))?;
+    }
+    let target = &args.to;
+    if let Some(rest) = target.strip_prefix("file:").or_else(|| unix_path(target)) {
+        remark(&format!(
+            "Warning: --to {target} is a place in the container, and these manifests mount nothing \
+             there: add a volume for {rest} to backends.yaml{}.",
+            if rest.starts_with('/') { "" } else { ", and name it with a path from / on" }
+        ));
     }
     remark(&format!(
         "{} is ready for `kubectl apply -k`. New keys: {made} of {}. Whoever has {} has the address.",
@@ -87,6 +93,11 @@ fn write(args: &KubernetesArgs) -> Result<OnionAddress, Failure> {
         private.display()
     ));
     Ok(address)
+}
+
+/// The path of a Unix socket among targets.
+fn unix_path(target: &str) -> Option<&str> {
+    target.strip_prefix("unix:").or_else(|| target.strip_prefix("http+unix:"))
 }
 
 /// The key that a directory has, else the one that is given, else a new one.

@@ -96,6 +96,16 @@ impl ConfigError {
         self
     }
 
+    /// The line that it is about, from 1.
+    pub(crate) fn line(&self) -> Option<usize> {
+        self.place.as_ref().and_then(|place| place.line)
+    }
+
+    /// The same without its place, for a text that nobody has as a file.
+    pub(crate) fn without_place(&self) -> Self {
+        Self { place: None, ..self.clone() }
+    }
+
     /// Where it is, without what is written there: for the log, which names no address.
     pub(crate) fn place_and_key(&self) -> String {
         let place = self.place.as_ref().map(Place::to_string);

@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-use super::{Config, storage};
+use super::{Config, files};
 
 impl Config {
     /// The programs of `[[bridges.transports]]` that bridges in use are reached by.

@@ -69,6 +69,14 @@ impl Draft {
         self.general.iter().chain(notes)
     }
 
+    /// Where what stands in a line of that text, from 1, was in the old configuration.
+    pub fn place_of(&self, text: &str, line: usize) -> Option<&SourcePlace> {
+        let above: Vec<&str> = text.lines().take(line).collect();
+        let header = above.iter().rev().find(|line| line.starts_with('['))?;
+        let name = header.strip_prefix("[onion_services.\"")?.split('"').next()?;
+        self.services.iter().find(|it| it.nickname == name).map(|service| &service.place)
+    }
+
     /// The text of the new file, where `key` says which path each service's
     /// `identity_key` has there.
     pub fn to_text(&self, key: impl Fn(&DraftService) -> PathBuf) -> String {

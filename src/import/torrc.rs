@@ -22,6 +22,7 @@ use super::nicknames::Nicknames;
 use super::{Fault, Faults, ImportFiles, Kind, Note, SourcePlace, directory_of, resolve};
 use bridges::Bridges;
 use lines::Line;
+use onionbraid_balancer::onion::OnionAddress;
 use others::Others;
 use service::Directory;
 
@@ -57,6 +58,7 @@ pub fn import(file: &Path, files: &impl ImportFiles) -> Result<Draft, Faults> {
         }
     }
     general.extend(others.notes());
+    general.extend(whole.notes());
     if directories.is_empty() && faults.is_empty() {
         let place = SourcePlace { file: file.to_owned(), line: 0 };
         let problem = "there is no HiddenServiceDir in it: nothing to import. Is it the torrc of \
@@ -65,6 +67,7 @@ pub fn import(file: &Path, files: &impl ImportFiles) -> Result<Draft, Faults> {
     }
     let mut nicknames = Nicknames::default();
     let mut seen: BTreeMap<PathBuf, SourcePlace> = BTreeMap::new();
+    let mut addresses: BTreeMap<OnionAddress, SourcePlace> = BTreeMap::new();
     let mut services = Vec::new();
     let mut open = false;
     for mut directory in directories {
@@ -80,9 +83,21 @@ pub fn import(file: &Path, files: &impl ImportFiles) -> Result<Draft, Faults> {
         seen.insert(path.clone(), directory.place.clone());
         directory.path_on_disk = path;
         let read = directory.import(&whole, files, &mut nicknames, &mut faults);
-        if let Some((service, enabled)) = read {
-            open |= enabled;
-            services.push(service);
+        let Some((service, enabled)) = read else { continue };
+        match addresses.get(&service.address) {
+            Some(first) => {
+                let problem = format!(
+                    "{} has the key of the service at {first}, and so its address: write the ports \
+                     of both below one HiddenServiceDir",
+                    service.key.display()
+                );
+                faults.push(Fault::new(&service.place, problem));
+            }
+            None => {
+                addresses.insert(service.address, service.place.clone());
+                open |= enabled;
+                services.push(service);
+            }
         }
     }
     if let (false, true, Some(service)) = (open, faults.is_empty(), services.first()) {

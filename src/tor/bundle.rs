@@ -233,7 +233,7 @@ fn write_all<'a>(
         let path = directory.join(name);
         let file = PeriodFile::of(identity, *period);
         let file = file.map_err(|problem| KeyFileError::period(&path, problem))?;
-        write_file(&path, &file.encode(), SECRET_MODE, None)
+        write_file(&path, &file.encode(), SECRET_MODE)
     })?;
     may_go_on()
 }

@@ -41,8 +41,8 @@ use onionbraid_balancer::onion::OnionAddress;
 pub use client::{ClientSecret, check_client_secret, read_client_secret};
 pub use ctor::secret_file as ctor_file;
 pub use file::{
-    Format, KeyFileError, files_of, read_address, read_secret, read_secret_from, stored_at,
-    write_file, write_new,
+    Format, KeyFileError, ctor_files, files_of, read_address, read_secret, read_secret_from,
+    stored_at, write_file, write_new,
 };
 pub(crate) use file::{SECRET_MODE, check_opened, others_can_read};
 pub(super) use file::{open as open_key_file, unreadable};

@@ -63,11 +63,16 @@ fn a_self_signed_certificate_names_all_services_and_replaces_nothing() {
     assert_eq!(stdout(&made).trim(), digest.join(":"));
 
     let again = certificate(dir.path(), &["self-signed", "shop", "blog"]);
-    assert_eq!(again.status.code(), Some(77), "{}", stderr(&again));
+    assert_eq!(again.status.code(), Some(1), "{}", stderr(&again));
     assert!(stderr(&again).contains("exists already"), "{}", stderr(&again));
+    // A directory that is missing is made, for its owner alone.
+    let below = certificate(dir.path(), &["self-signed", "shop", "--out", "tls/new"]);
+    assert_eq!(below.status.code(), Some(0), "{}", stderr(&below));
+    assert_eq!((mode("tls"), mode("tls/new")), (0o700, 0o700));
+    assert_eq!((mode("tls/new/shop.key"), mode("tls/new/shop.pem")), (0o600, 0o644));
     // Half of it in the way: nothing is left behind.
     std::fs::remove_file(path("shop-blog.key")).unwrap();
-    assert_eq!(certificate(dir.path(), &["self-signed", "shop", "blog"]).status.code(), Some(77));
+    assert_eq!(certificate(dir.path(), &["self-signed", "shop", "blog"]).status.code(), Some(1));
     assert!(!path("shop-blog.key").exists());
     assert_eq!(std::fs::read_to_string(path("shop-blog.pem")).unwrap(), pem);
     assert_eq!(certificate(dir.path(), &["self-signed", "nobody"]).status.code(), Some(2));
@@ -118,7 +123,7 @@ fn a_request_is_signed_with_the_key_of_the_address_and_has_both_nonces() {
     let below = der(&stdout(&asked(&["--subdomains"])));
     assert!(contains(&below, format!("*.{address}").as_bytes()));
     assert_eq!(asked(&["--out", "shop.csr"]).status.code(), Some(0));
-    assert_eq!(asked(&["--out", "shop.csr"]).status.code(), Some(77));
+    assert_eq!(asked(&["--out", "shop.csr"]).status.code(), Some(1));
     let short = certificate(dir.path(), &["request", "shop", "--nonce", "AAAA"]);
     assert_eq!(short.status.code(), Some(2), "{}", stderr(&short));
 }

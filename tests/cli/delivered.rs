@@ -3,7 +3,7 @@
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown, symlink};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use super::unprivileged::{Process, is_root, until};
@@ -438,4 +438,83 @@ fn root_follows_no_link_that_the_services_user_made() {
     let refused = root(dir, &["keys", "generate", "shop"]);
     assert_eq!(refused.status.code(), Some(77), "{}", stderr(&refused));
     assert!(fs::read_dir(dir.join("roots")).unwrap().next().is_none());
+}
+
+/// A directory of the service's, in which that user has put a link in the place of
+/// another one.
+fn exchanged(dir: &Path) -> PathBuf {
+    directory(&dir.join("roots"), 0, 0, 0o755);
+    directory(&dir.join("volume"), SERVICE, SERVICE, 0o755);
+    symlink(dir.join("roots"), dir.join("volume/files")).unwrap();
+    dir.join("volume/files")
+}
+
+#[test]
+fn certificates_and_clients_that_root_makes_go_where_no_link_of_the_service_leads() {
+    if !is_root() {
+        return;
+    }
+    let dir = place();
+    let dir = dir.path();
+    let files = exchanged(dir);
+    let restricted = format!(
+        "[onion_services.shop.restricted_discovery]\nenabled = true\nkey_dirs = [{{ path = {files:?} }}]"
+    );
+    configure(dir, &restricted, "");
+    let made = root(dir, &["keys", "generate", "shop"]);
+    assert_eq!(made.status.code(), Some(0), "{}", stderr(&made));
+    let files = files.to_str().unwrap();
+    for arguments in [
+        &["certificate", "self-signed", "shop", "--out", files][..],
+        &[
+            "certificate",
+            "request",
+            "shop",
+            "--nonce",
+            "3Jq1mV0xTqk=",
+            "--out",
+            &format!("{files}/csr"),
+        ],
+        &["clients", "add", "shop", "alice", "--out", "alice.auth_private"],
+    ] {
+        let refused = root(dir, arguments);
+        assert_eq!(refused.status.code(), Some(77), "{arguments:?}: {}", stderr(&refused));
+    }
+    fs::write(dir.join("roots/bob.auth"), "x").unwrap();
+    let refused = root(dir, &["clients", "remove", "shop", "bob"]);
+    assert_ne!(refused.status.code(), Some(0), "{}", stderr(&refused));
+    assert_eq!(fs::read_dir(dir.join("roots")).unwrap().count(), 1);
+    assert!(!dir.join("alice.auth_private").exists());
+    // In a directory of its own they are the service's.
+    directory(&dir.join("volume/own"), SERVICE, SERVICE, 0o700);
+    let own = dir.join("volume/own");
+    let made = root(dir, &["certificate", "self-signed", "shop", "--out", own.to_str().unwrap()]);
+    assert_eq!(made.status.code(), Some(0), "{}", stderr(&made));
+    assert_eq!(own.join("shop.key").metadata().unwrap().uid(), SERVICE);
+    // Where only root can change anything, too.
+    directory(&dir.join("tls"), 0, 0, 0o755);
+    let made = root(dir, &["certificate", "self-signed", "shop", "--out", "tls"]);
+    assert_eq!(made.status.code(), Some(0), "{}", stderr(&made));
+    assert_eq!(dir.join("tls/shop.key").metadata().unwrap().uid(), SERVICE);
+}
+
+#[test]
+fn root_finds_a_state_directory_that_the_file_names_relative_to_itself() {
+    if !is_root() {
+        return;
+    }
+    let dir = place();
+    let dir = dir.path();
+    directory(&dir.join("state"), SERVICE, SERVICE, 0o700);
+    let text = "[onion_services.shop]\nproxy_ports = [[80, \"127.0.0.1:1\"]]\n\
+                [storage]\nstate_dir = \"state\"\ncache_dir = \"cache\"\n";
+    fs::write(dir.join("arti.toml"), text).unwrap();
+    let made = root(dir, &["keys", "generate", "shop"]);
+    assert_eq!(made.status.code(), Some(0), "{}", stderr(&made));
+    // From elsewhere it is the same one.
+    let file = dir.join("arti.toml");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_onionbraid"));
+    command.args(["keys", "address", "shop", "-c"]).arg(file).current_dir("/").env_clear();
+    let address = command.env("HOME", "/nonexistent").output().unwrap();
+    assert_eq!(stdout(&address), stdout(&made), "{}", stderr(&address));
 }

@@ -5,7 +5,7 @@
 //! Root itself would follow links that the user made, to places that only root may
 //! write to.
 
-use std::io::{Read, Write as _};
+use std::io::{self, Read, Write as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -15,7 +15,7 @@ use tor_config::mistrust::FS_PERMISSIONS_CHECKS_DISABLE_VAR;
 
 use crate::commands::{self, Failure, remark};
 use crate::config::Config;
-use crate::exit::Exit;
+use crate::exit::{Exit, exit_of};
 use onionbraid_balancer::onion::OnionAddress;
 
 /// The longest output of such a command, in bytes.
@@ -42,6 +42,11 @@ pub(crate) fn of_state(config: &Config) -> Option<Owner> {
 /// The same for a state directory of which nothing else is known.
 pub(crate) fn of_directory(state_dir: &Path) -> Option<Owner> {
     of(state_dir).filter(|_| is_root())
+}
+
+/// The owner of a path, if root asks and it is another's.
+pub(crate) fn of_existing(path: &Path) -> Option<Owner> {
+    of(path).filter(|_| is_root())
 }
 
 /// The owner of a path, or of where it will be made, unless that is root.
@@ -80,16 +85,53 @@ pub(crate) fn run_as(
     config: &Config,
     input: &[u8],
 ) -> Result<OnionAddress, Failure> {
-    let failed = |error: &dyn std::fmt::Display| {
-        let text = format!("cannot do this as UID {}: {error}", owner.user);
-        Failure::new(Exit::Failed, text)
-    };
-    let mut command = Command::new("/proc/self/exe");
-    let numbers = [owner.user.to_string(), owner.group.to_string()];
-    command.arg("as-user").args(numbers).arg("keys").args(arguments);
+    let arguments: Vec<&str> = ["keys"].iter().chain(arguments).copied().collect();
+    let address = run_with(owner, &arguments, config, input)?;
+    address.trim_end().parse().map_err(|error| {
+        Failure::new(Exit::Failed, format!("cannot do this as UID {}: {error}", owner.user))
+    })
+}
+
+/// Runs `onionbraid ARGUMENTS` as another user with the files of this configuration and
+/// with this on standard input; what it prints.
+pub(crate) fn run_with(
+    owner: Owner,
+    arguments: &[&str],
+    config: &Config,
+    input: &[u8],
+) -> Result<String, Failure> {
+    let mut command = as_user(owner, &[]);
+    command.args(arguments);
     for file in &config.files {
         command.arg("-c").arg(std::path::absolute(file).unwrap_or_else(|_| file.clone()));
     }
+    run(command, &format!("as UID {}, whose the state directory is", owner.user), input)
+}
+
+/// Runs `onionbraid ARGUMENTS` as another user in a directory that root enters, with
+/// this on standard input; what it prints.
+pub(crate) fn run_in(
+    owner: Owner,
+    directory: &Path,
+    arguments: &[&str],
+    input: &[u8],
+) -> Result<String, Failure> {
+    let mut command = as_user(owner, &["--here"]);
+    command.args(arguments).current_dir(directory);
+    run(command, &format!("as UID {}, whose this is", owner.user), input)
+}
+
+/// This program, as another user.
+fn as_user(owner: Owner, options: &[&str]) -> Command {
+    let mut command = Command::new("/proc/self/exe");
+    command.arg("as-user").args(options).args([owner.user.to_string(), owner.group.to_string()]);
+    command
+}
+
+fn run(mut command: Command, whose: &str, input: &[u8]) -> Result<String, Failure> {
+    let failed = |error: &io::Error| {
+        Failure::new(exit_of(error), format!("cannot do this {whose}: {error}"))
+    };
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().map_err(|error| failed(&error))?;
     if let Some(mut stdin) = child.stdin.take() {
@@ -109,14 +151,12 @@ pub(crate) fn run_as(
         let code = output.status.code();
         let exit = exits.into_iter().find(|exit| code == Some(*exit as i32));
         let text = said.strip_prefix("onionbraid: ").unwrap_or(said);
-        let text = format!("as UID {}, whose the state directory is: {text}", owner.user);
-        return Err(Failure::new(exit.unwrap_or(Exit::Failed), text));
+        return Err(Failure::new(exit.unwrap_or(Exit::Failed), format!("{whose}: {text}")));
     }
     if !said.is_empty() {
         remark(said);
     }
-    let address = String::from_utf8_lossy(&output.stdout);
-    address.trim_end().parse().map_err(|error| failed(&error))
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
 /// As much of an output as anybody reads.

@@ -42,6 +42,22 @@ impl WholeProcess {
             _ => false,
         }
     }
+
+    /// What becomes of them.
+    pub(super) fn notes(&self) -> Option<Note> {
+        let place = self.single_hop.as_ref()?;
+        let text = match self.confirmed {
+            true => {
+                "HiddenServiceSingleHopMode: relays see where the services are, here as with tor. \
+                 Descriptors are uploaded by way of the guards"
+            }
+            false => {
+                "HiddenServiceSingleHopMode without HiddenServiceNonAnonymousMode, with which tor does \
+                 not start: here the services are anonymous"
+            }
+        };
+        Some(Note::new(place, Kind::Decided, text))
+    }
 }
 
 /// A service as the torrc describes it.
@@ -106,20 +122,9 @@ impl Directory {
         let circuit_id = read.circuit_id();
         let others = read.flag("hiddenserviceallowunknownports");
         read.unknown();
-        if let Some(place) = &whole.single_hop {
-            let text = match whole.confirmed {
-                true => {
-                    read.entries.push(Entry::Key("anonymity", "not_anonymous".into()));
-                    read.entries.push(Entry::Key("confirm_not_anonymous", true.into()));
-                    "HiddenServiceSingleHopMode: relays see where this service is, here as with \
-                     tor. Descriptors are uploaded by way of the guards"
-                }
-                false => {
-                    "HiddenServiceSingleHopMode without HiddenServiceNonAnonymousMode, with which \
-                     tor does not start: here the service is anonymous"
-                }
-            };
-            read.entries.push(Entry::Note(Note::new(place, Kind::Decided, text)));
+        if whole.single_hop.is_some() && whole.confirmed {
+            read.entries.push(Entry::Key("anonymity", "not_anonymous".into()));
+            read.entries.push(Entry::Key("confirm_not_anonymous", true.into()));
         }
         let mut entries = read.entries;
         entries.extend(frontends);

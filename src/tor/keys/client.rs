@@ -56,15 +56,14 @@ impl ClientSecret {
         Some(text)
     }
 
-    /// Writes that to a new file (mode 0600), which belongs to this user and group, if
-    /// they are given.
+    /// Writes that to a new file (mode 0600).
     ///
     /// # Errors
     ///
     /// If something lies there already, or it cannot be written.
-    pub fn write_new(&self, path: &Path, owner: Option<(u32, u32)>) -> Result<(), KeyFileError> {
+    pub fn write_new(&self, path: &Path) -> Result<(), KeyFileError> {
         let text = self.file().unwrap_or_default();
-        file::write_file(path, text.as_bytes(), file::SECRET_MODE, owner)
+        file::write_file(path, text.as_bytes(), file::SECRET_MODE)
     }
 
     /// As Arti wants it.
@@ -158,7 +157,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("alice.auth_private");
         let made = ClientSecret::generate(address(1));
-        made.write_new(&path, None).unwrap();
+        made.write_new(&path).unwrap();
         let mode = std::fs::metadata(&path).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
         let read = read_client_secret(&path, &address(1), &mistrust()).unwrap();
@@ -166,7 +165,7 @@ mod tests {
         let other = read_client_secret(&path, &address(2), &mistrust());
         assert!(matches!(other, Err(KeyFileError::Client { .. })));
         let before = std::fs::read(&path).unwrap();
-        let again = ClientSecret::generate(address(1)).write_new(&path, None);
+        let again = ClientSecret::generate(address(1)).write_new(&path);
         assert!(matches!(again, Err(KeyFileError::Exists(_))));
         assert_eq!(std::fs::read(&path).unwrap(), before);
     }
@@ -176,7 +175,7 @@ mod tests {
         use std::os::unix::fs::PermissionsExt as _;
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("berlin.auth_private");
-        ClientSecret::generate(address(1)).write_new(&path, None).unwrap();
+        ClientSecret::generate(address(1)).write_new(&path).unwrap();
         let strict = Mistrust::builder().ignore_prefix(directory.path()).build().unwrap();
         read_client_secret(&path, &address(1), &strict).unwrap();
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o666)).unwrap();

@@ -6,7 +6,7 @@
 
 use std::fs::{DirBuilder, File, Metadata, OpenOptions};
 use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, fchown};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -423,19 +423,15 @@ fn agrees_with_neighbours(file: &Path, address: &OnionAddress) -> Result<(), Key
 /// left of it.
 pub fn write_new(path: &Path, key: &IdentityKey, format: Format) -> Result<(), KeyFileError> {
     match format {
-        Format::Pem => {
-            write_file(path, &pem::file(key).ok_or(KeyFileError::NoSeed)?, SECRET_MODE, None)
-        }
+        Format::Pem => write_file(path, &pem::file(key).ok_or(KeyFileError::NoSeed)?, SECRET_MODE),
         Format::Ctor => {
-            let address = key.address();
             let written =
                 DirBuilder::new().mode(0o700).create(path).map_err(|error| failed(path, error));
             written?;
-            let write =
-                |name: &str, bytes: &[u8]| write_file(&path.join(name), bytes, SECRET_MODE, None);
-            let written = write(SECRET, &ctor::secret_file(key))
-                .and_then(|()| write(PUBLIC, &ctor::public_file(&address)))
-                .and_then(|()| write(HOSTNAME, format!("{address}\n").as_bytes()));
+            let write = |(name, bytes): (&str, Zeroizing<Vec<u8>>)| {
+                write_file(&path.join(name), &bytes, SECRET_MODE)
+            };
+            let written = ctor_files(key).into_iter().try_for_each(write);
             if written.is_err() {
                 // Made here, a moment ago. The first error is the one to tell.
                 let _ = std::fs::remove_dir_all(path);
@@ -445,23 +441,26 @@ pub fn write_new(path: &Path, key: &IdentityKey, format: Format) -> Result<(), K
     }
 }
 
-/// Writes a new file with this mode, which belongs to this user and group, if they are
-/// given.
+/// The files that a directory of C tor has of a key, with their names (mode 0600).
+pub fn ctor_files(key: &IdentityKey) -> [(&'static str, Zeroizing<Vec<u8>>); 3] {
+    let address = key.address();
+    [
+        (SECRET, ctor::secret_file(key)),
+        (PUBLIC, ctor::public_file(&address).to_vec().into()),
+        (HOSTNAME, format!("{address}\n").into_bytes().into()),
+    ]
+}
+
+/// Writes a new file with this mode.
 ///
 /// # Errors
 ///
 /// If something lies there already, or if it cannot be written; then nothing is left of
 /// it.
-pub fn write_file(
-    path: &Path,
-    bytes: &[u8],
-    mode: u32,
-    owner: Option<(u32, u32)>,
-) -> Result<(), KeyFileError> {
+pub fn write_file(path: &Path, bytes: &[u8], mode: u32) -> Result<(), KeyFileError> {
     let open = OpenOptions::new().write(true).create_new(true).mode(mode).open(path);
     let mut file = open.map_err(|error| failed(path, error))?;
-    let given = owner.map_or(Ok(()), |(user, group)| fchown(&file, Some(user), Some(group)));
-    let written = given.and_then(|()| file.write_all(bytes)).and_then(|()| file.sync_all());
+    let written = file.write_all(bytes).and_then(|()| file.sync_all());
     written.map_err(|error| {
         let _ = std::fs::remove_file(path);
         failed(path, error)

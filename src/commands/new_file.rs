@@ -1,0 +1,65 @@
+//! How does a command write the file that `--out` names?
+//!
+//! Under another name beside its place, so that it is there whole or not at all, and
+//! never over a file that is there.
+
+use std::fs::{File, Permissions};
+use std::io;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+
+use tempfile::NamedTempFile;
+
+use super::{Failure, exists};
+use crate::exit::exit_of;
+
+/// Begins it, with at most these permissions.
+pub(super) fn begin(out: &Path, mode: u32) -> Result<NamedTempFile, Failure> {
+    let directory = directory_of(out);
+    // What is wrong with the directory is not told of a name that nobody gave.
+    directory.metadata().map_err(|error| unwritable(out, error))?;
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(".onionbraid-").permissions(Permissions::from_mode(mode));
+    builder.tempfile_in(directory).map_err(|error| unwritable(out, error.kind().into()))
+}
+
+/// Gives it its name, if that is free.
+pub(super) fn put(file: NamedTempFile, out: &Path) -> Result<(), Failure> {
+    sync(&file, out)?;
+    file.persist_noclobber(out).map_err(|error| match error.error.kind() {
+        io::ErrorKind::AlreadyExists => exists(out),
+        kind => unwritable(out, kind.into()),
+    })?;
+    sync_directory(out)
+}
+
+/// Gives it its name, and the permissions of the file that has it now.
+pub(super) fn replace(file: NamedTempFile, out: &Path) -> Result<(), Failure> {
+    let failed = |error| unwritable(out, error);
+    let permissions = out.metadata().map_err(failed)?.permissions();
+    file.as_file().set_permissions(permissions).map_err(failed)?;
+    sync(&file, out)?;
+    file.persist(out).map_err(|error| unwritable(out, error.error.kind().into()))?;
+    sync_directory(out)
+}
+
+/// What cannot be written, and why.
+pub(super) fn unwritable(out: &Path, error: io::Error) -> Failure {
+    Failure::new(exit_of(&error), format!("{} cannot be written: {error}", out.display()))
+}
+
+fn sync(file: &NamedTempFile, out: &Path) -> Result<(), Failure> {
+    file.as_file().sync_all().map_err(|error| unwritable(out, error))
+}
+
+/// The new name is on the disk only with the directory.
+fn sync_directory(out: &Path) -> Result<(), Failure> {
+    let synced = File::open(directory_of(out)).and_then(|directory| directory.sync_all());
+    synced.map_err(|error| unwritable(out, error))
+}
+
+/// Where it will be.
+pub(super) fn directory_of(out: &Path) -> &Path {
+    let directory = out.parent().filter(|parent| !parent.as_os_str().is_empty());
+    directory.unwrap_or(Path::new("."))
+}
