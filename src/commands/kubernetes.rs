@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use super::keys::owner;
-use super::new_file::unwritable;
+use super::new_file::{self, unwritable};
 use super::{Failure, finish, protect_memory, remark};
 use crate::cli::KubernetesArgs;
 use crate::config::{Config, Environment};
@@ -76,7 +76,7 @@ fn write(args: &KubernetesArgs) -> Result<OnionAddress, Failure> {
     }
     for (name, text) in &files {
         let path = out.join(name);
-        fs::write(&path, text).map_err(|error| unwritable(&path, error))?;
+        new_file::overwrite(&path, text.as_bytes())?;
     }
     let target = &args.to;
     if let Some(rest) = target.strip_prefix("file:").or_else(|| unix_path(target)) {

@@ -4,7 +4,7 @@
 //! never over a file that is there.
 
 use std::fs::{File, Permissions};
-use std::io;
+use std::io::{self, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
@@ -41,6 +41,15 @@ pub(super) fn replace(file: NamedTempFile, out: &Path) -> Result<(), Failure> {
     sync(&file, out)?;
     file.persist(out).map_err(|error| unwritable(out, error.error.kind().into()))?;
     sync_directory(out)
+}
+
+/// Puts a new file in the place of one that may be there; of a link, not of what it leads
+/// to.
+pub(super) fn overwrite(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
+    let mut file = begin(path, 0o666)?;
+    file.as_file_mut().write_all(bytes).map_err(|error| unwritable(path, error))?;
+    file.persist(path).map_err(|error| unwritable(path, error.error.kind().into()))?;
+    Ok(())
 }
 
 /// What cannot be written, and why.

@@ -137,3 +137,50 @@ fn one_port_is_not_given_to_the_admin_endpoint_and_to_prometheus() {
         assert!(stderr(&checked).contains("give another port"), "{}", stderr(&checked));
     }
 }
+
+#[test]
+fn what_is_missing_or_wrong_is_told_with_what_would_be_right() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path();
+    let closed = "[onion_services.shop.restricted_discovery]\nenabled = true\nkey_dirs = ";
+    let text =
+        GOOD.replace("name = \"berlin\"", "name = \"berlin\"\nclient_key = \"no.auth_private\"");
+    write(path, "arti.toml", &format!("{text}{closed}[{{ path = \"clients\" }}]\n"));
+    write(path, "text.toml", &format!("{GOOD}{closed}[\"clients\"]\n"));
+    write(path, "cut.age", "age-encryption.org/v1\n-> scry");
+    let made = onionbraid(path, &["keys", "generate", "shop", "-c", "arti.toml"]);
+    assert_eq!(made.status.code(), Some(0), "{}", stderr(&made));
+    let period = ["keys", "export-periods", "shop", "--count", "1", "--out", "p"];
+    for (arguments, right) in [
+        (&["check", "-c", "arti.toml"][..], "`onionbraid backend-config SERVICE --backend NAME`"),
+        (&["check", "-c", "text.toml"], "this must be a table: { path = \"clients\" }"),
+        (&[&period[..], &["--from", "1900-01-01"]].concat(), "after 1970"),
+        (&["restore", "cut.age", "--list"], "cut off at its beginning"),
+        (&["kubernetes", "shop", "--to", "file:/nix", "--out", "k1"], "add a volume for /nix"),
+        (&["kubernetes", "shop", "--to", "unix:rel", "--out", "k2"], "with a path from /"),
+    ] {
+        let output = onionbraid(path, arguments);
+        assert!(stderr(&output).contains(right), "{arguments:?}: {}", stderr(&output));
+    }
+    // The directory for the first client is made.
+    let added = onionbraid(path, &["clients", "add", "shop", "alice", "-c", "arti.toml"]);
+    assert_eq!(added.status.code(), Some(0), "{}", stderr(&added));
+    let mode = path.join("clients").metadata().unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o700);
+}
+
+#[test]
+fn files_of_kubernetes_are_replaced_and_no_link_is_followed() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path();
+    let make = || {
+        onionbraid(path, &["kubernetes", "shop", "--to", "http://web:80", "--out", "k", "--force"])
+    };
+    assert_eq!(make().status.code(), Some(0));
+    write(path, "victim", "theirs");
+    fs::remove_file(path.join("k/kustomization.yaml")).unwrap();
+    std::os::unix::fs::symlink(path.join("victim"), path.join("k/kustomization.yaml")).unwrap();
+    assert_eq!(make().status.code(), Some(0));
+    assert_eq!(fs::read_to_string(path.join("victim")).unwrap(), "theirs");
+    assert!(path.join("k/kustomization.yaml").symlink_metadata().unwrap().is_file());
+}

@@ -3,6 +3,7 @@
 //!
 //! A file holds what C tor's `ClientOnionAuthDir` has, or an entry of Arti's keystore.
 
+use std::io;
 use std::path::Path;
 
 use data_encoding::BASE32_NOPAD;
@@ -83,7 +84,12 @@ pub fn read_client_secret(
     address: &OnionAddress,
     mistrust: &Mistrust,
 ) -> Result<ClientSecret, KeyFileError> {
-    let (opened, bytes) = file::open(path)?;
+    let (opened, bytes) = file::open(path).map_err(|error| match error {
+        KeyFileError::Read { cause, .. } if cause.kind() == io::ErrorKind::NotFound => {
+            KeyFileError::NoClient(path.to_owned())
+        }
+        error => error,
+    })?;
     let wrong = |cause| KeyFileError::Client { path: path.to_owned(), cause };
     let key = parse(&bytes).map_err(wrong)?;
     if key.address.is_some_and(|other| other != *address) {

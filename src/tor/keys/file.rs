@@ -113,6 +113,9 @@ pub enum KeyFileError {
         #[source]
         cause: ParseError,
     },
+    /// There is no such key of a client.
+    #[error("there is no {}: `onionbraid backend-config SERVICE --backend NAME` makes it", .0.display())]
+    NoClient(PathBuf),
     /// It holds something else than the keys of a period.
     #[error("{} holds no keys of a period that can be used: {problem}", path.display())]
     Period {
