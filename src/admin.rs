@@ -26,27 +26,27 @@ use hyper::{Request, StatusCode};
 use crate::config::AdminListen;
 
 use connections::{accept, respond};
+use place::{AdminConnection, AdminListener};
 pub use place::{AdminError, can_open};
-use place::{Connection, Listener};
-use questions::Questions;
-pub use questions::{AnswerQuestion, Asked, OBEYED_WITHIN, Unanswered};
-pub use scrape::Scrape;
+use questions::NetworkQuestions;
+pub use questions::{AnswerQuestion, NetworkQuestion, NoAnswer, OBEYED_WITHIN};
+pub use scrape::ScrapePorts;
 pub use views::TakeSnapshot;
 
 /// The endpoint, open and not yet answering.
 pub struct Admin {
     /// What to accept connections from.
-    listener: Listener,
+    listener: AdminListener,
     /// What to show.
     snapshot: TakeSnapshot,
     /// What answers questions to the network, if anything does.
-    questions: Option<Arc<Questions>>,
+    questions: Option<Arc<NetworkQuestions>>,
 }
 
 impl Admin {
     /// Opens the endpoint. A socket that a dead process left behind is replaced.
     pub async fn open(listen: &AdminListen, snapshot: TakeSnapshot) -> Result<Self, AdminError> {
-        let listener = Listener::open(listen).await?;
+        let listener = AdminListener::open(listen).await?;
         Ok(Self { listener, snapshot, questions: None })
     }
 
@@ -55,7 +55,7 @@ impl Admin {
     #[must_use]
     pub fn answering(mut self, answer: AnswerQuestion) -> Self {
         if self.listener.is_private() {
-            self.questions = Some(Arc::new(Questions::new(answer)));
+            self.questions = Some(Arc::new(NetworkQuestions::new(answer)));
         }
         self
     }
@@ -74,10 +74,10 @@ impl Admin {
 
 /// Answers the request of one connection, if it is for this machine: see `browsers`.
 async fn answer_connection(
-    stream: Box<dyn Connection>,
+    stream: Box<dyn AdminConnection>,
     user: Option<u32>,
     snapshot: TakeSnapshot,
-    questions: Option<Arc<Questions>>,
+    questions: Option<Arc<NetworkQuestions>>,
     on_socket: bool,
 ) {
     let answer = |request: Request<hyper::body::Incoming>| {

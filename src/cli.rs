@@ -40,12 +40,12 @@ Exit codes:
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]
-    pub command: Command,
+    pub command: CliCommand,
 }
 
 /// The subcommands.
 #[derive(Debug, Subcommand)]
-pub enum Command {
+pub enum CliCommand {
     /// Run the daemon, in the foreground
     ///
     /// Without any configuration file, a welcome page is served under a new
@@ -407,7 +407,7 @@ mod tests {
     #[test]
     fn configuration_files_may_repeat_and_keep_their_order() {
         let cli = Cli::parse_from(["onionbraid", "check", "-c", "b", "--config", "a"]);
-        let Command::Check { config, .. } = cli.command else { panic!("not check") };
+        let CliCommand::Check { config, .. } = cli.command else { panic!("not check") };
         assert_eq!(config.files, [PathBuf::from("b"), PathBuf::from("a")]);
     }
 }

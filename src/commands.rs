@@ -39,36 +39,39 @@ use crate::tor::keys::{KeyError, KeyFileError};
 
 /// Why a command did not succeed: what to tell the operator, and the code.
 #[derive(Debug)]
-pub(crate) struct Failure {
+pub(crate) struct CommandFailure {
     exit: Exit,
     text: String,
 }
 
-impl Failure {
+impl CommandFailure {
     /// A failure with its whole text.
     pub(crate) fn new(exit: Exit, text: impl Into<String>) -> Self {
         Self { exit, text: text.into() }
     }
 }
 
-impl From<ConfigErrors> for Failure {
+impl From<ConfigErrors> for CommandFailure {
     fn from(errors: ConfigErrors) -> Self {
         Self::new(errors.exit(), errors.report())
     }
 }
 
-impl From<KeyError> for Failure {
+impl From<KeyError> for CommandFailure {
     fn from(error: KeyError) -> Self {
         Self::new(Exit::Permission, in_one_line(&error))
     }
 }
 
 /// Nothing is overwritten.
-fn exists(path: &Path) -> Failure {
-    Failure::new(Exit::Failed, format!("{} exists already, and is left as it is", path.display()))
+fn exists(path: &Path) -> CommandFailure {
+    CommandFailure::new(
+        Exit::Failed,
+        format!("{} exists already, and is left as it is", path.display()),
+    )
 }
 
-impl From<KeyFileError> for Failure {
+impl From<KeyFileError> for CommandFailure {
     fn from(error: KeyFileError) -> Self {
         let exit = match &error {
             KeyFileError::Exists(_) => Exit::Failed,
@@ -79,7 +82,7 @@ impl From<KeyFileError> for Failure {
     }
 }
 
-impl From<io::Error> for Failure {
+impl From<io::Error> for CommandFailure {
     fn from(error: io::Error) -> Self {
         // Whoever read has read enough: there is nobody to tell.
         if error.kind() == io::ErrorKind::BrokenPipe {
@@ -92,7 +95,7 @@ impl From<io::Error> for Failure {
 /// Reads the configuration for a command that goes on to read keys. Other
 /// processes are shut out of this one's memory first, unless the operator wants
 /// to debug it (`application.permit_debugging`).
-pub(crate) fn load(files: &[PathBuf]) -> Result<Config, Failure> {
+pub(crate) fn load(files: &[PathBuf]) -> Result<Config, CommandFailure> {
     Ok(for_keys(Config::load(files, &Environment::of_process())?))
 }
 
@@ -115,7 +118,10 @@ pub(crate) fn protect_memory() {
 }
 
 /// The service that a command line names.
-pub(crate) fn service<'a>(config: &'a Config, name: &str) -> Result<&'a ServiceConfig, Failure> {
+pub(crate) fn service<'a>(
+    config: &'a Config,
+    name: &str,
+) -> Result<&'a ServiceConfig, CommandFailure> {
     let found = config.services.iter().find(|service| service.nickname.as_ref() == name);
     found.ok_or_else(|| {
         if config.files.is_empty() {
@@ -124,18 +130,18 @@ pub(crate) fn service<'a>(config: &'a Config, name: &str) -> Result<&'a ServiceC
                  [onion_services.{name:?}] into /etc/onionbraid/arti.toml, or name your file with \
                  `-c FILE`"
             );
-            return Failure::new(Exit::Usage, text);
+            return CommandFailure::new(Exit::Usage, text);
         }
         let all: Vec<String> = config.services.iter().map(|s| s.nickname.to_string()).collect();
         let text =
             format!("there is no service {name:?} in the configuration, only {}", all.join(", "));
-        Failure::new(Exit::Usage, text)
+        CommandFailure::new(Exit::Usage, text)
     })
 }
 
 /// Prints what a command has come to. That nobody reads it to its end changes nothing
 /// about that.
-pub(crate) fn print(text: &str) -> Result<(), Failure> {
+pub(crate) fn print(text: &str) -> Result<(), CommandFailure> {
     let mut out = io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
@@ -150,7 +156,7 @@ pub(crate) fn remark(text: &str) {
 }
 
 /// Ends a command: tells what went wrong, if anything did, and gives its code.
-pub(crate) fn finish(result: Result<(), Failure>) -> ExitCode {
+pub(crate) fn finish(result: Result<(), CommandFailure>) -> ExitCode {
     match result {
         Ok(()) => Exit::Ok.into(),
         Err(failure) if failure.text.is_empty() => failure.exit.into(),

@@ -61,7 +61,7 @@ use std::path::{Path, PathBuf};
 
 use arti_client::TorClientConfig;
 
-pub use addresses::{AddressError, check_addresses};
+pub use addresses::{AddressConflict, check_addresses};
 pub use admin::AdminListen;
 pub use backends::{BackendsFile, RemoteBackend, is_name as is_backend_name};
 pub use clients::{KeyDir, RestrictedDiscovery};
@@ -76,10 +76,10 @@ pub use shutdown::Shutdown;
 pub use storage::Storage;
 
 use document::{Table, Value};
-use error::{KeyPath, Report};
+use error::{ConfigReport, KeyPath};
 use onionbraid_balancer::onion::Anonymity;
 
-pub(crate) use error::Wanted;
+pub(crate) use error::Expected;
 
 /// The configuration file that explains every key, with the defaults.
 pub const EXAMPLE: &str = include_str!("../arti.toml.example");
@@ -116,7 +116,7 @@ pub struct Config {
     /// The files that were read, in their order; empty where there were none.
     pub files: Vec<PathBuf>,
     /// Keys, pages, certificates and directories that they name.
-    pub(crate) named: Vec<(PathBuf, Wanted)>,
+    pub(crate) named: Vec<(PathBuf, Expected)>,
 }
 
 impl Config {
@@ -129,7 +129,7 @@ impl Config {
     /// Everything that is wrong, if anything is. Only where a file cannot be
     /// read or is no TOML, the rest is not looked at.
     pub fn load(files: &[PathBuf], env: &Environment) -> Result<Self, ConfigErrors> {
-        let mut report = Report::default();
+        let mut report = ConfigReport::default();
         let (files, root) = Self::documents(files, env, &mut report);
         Self::of_documents(&root, files, env, report)
     }
@@ -145,7 +145,7 @@ impl Config {
         text: &str,
         env: &Environment,
     ) -> Result<Self, ConfigErrors> {
-        let mut report = Report::default();
+        let mut report = ConfigReport::default();
         let mut root = document::read(files, None, &mut report);
         let given = document::parse(text, files.len(), Path::new(COMMAND_LINE), &mut report);
         document::overlay(&mut root, given);
@@ -157,7 +157,7 @@ impl Config {
         root: &Table,
         files: Vec<PathBuf>,
         env: &Environment,
-        mut report: Report,
+        mut report: ConfigReport,
     ) -> Result<Self, ConfigErrors> {
         if report.has_errors() {
             return Err(report.into_errors());
@@ -182,7 +182,7 @@ impl Config {
     ///
     /// If a file cannot be read or is no TOML, or that very place is wrong.
     pub fn admin_of(files: &[PathBuf], env: &Environment) -> Result<AdminListen, ConfigErrors> {
-        let mut report = Report::default();
+        let mut report = ConfigReport::default();
         let (_, root) = Self::documents(files, env, &mut report);
         if report.has_errors() {
             return Err(report.into_errors());
@@ -197,7 +197,7 @@ impl Config {
     fn documents(
         files: &[PathBuf],
         env: &Environment,
-        report: &mut Report,
+        report: &mut ConfigReport,
     ) -> (Vec<PathBuf>, Table) {
         let (files, named_by) = match files {
             [] => (env.config_files(), env.naming_variable()),
@@ -214,7 +214,7 @@ impl Config {
     ///
     /// Everything that is wrong, if anything is.
     pub fn from_text(text: &str, env: &Environment) -> Result<Self, ConfigErrors> {
-        let mut report = Report::default();
+        let mut report = ConfigReport::default();
         let root = document::parse(text, 0, Path::new("arti.toml"), &mut report);
         if report.has_errors() {
             return Err(report.into_errors());
@@ -229,7 +229,7 @@ impl Config {
         services: Vec<ServiceConfig>,
         files: Vec<PathBuf>,
         env: &Environment,
-        mut report: Report,
+        mut report: ConfigReport,
     ) -> Result<Self, ConfigErrors> {
         unknown_tables(root, &mut report);
         let logging = logging::read(root.get("logging"), &mut report);
@@ -284,7 +284,7 @@ impl Config {
     ///
     /// If Arti refuses its tables, which have been read before.
     pub fn trusting(mut self, user: u32) -> Result<Self, ConfigErrors> {
-        let directories = storage::Directories {
+        let directories = storage::StorageDirectories {
             state: self.storage.state_dir.clone(),
             cache: self.storage.cache_dir.clone(),
             explicit: self.storage.explicit,
@@ -302,7 +302,7 @@ impl Config {
     ///
     /// If Arti refuses its tables, which have been read before.
     pub fn tor_below(&self, directory: &Path) -> Result<TorClientConfig, ConfigErrors> {
-        let directories = storage::Directories {
+        let directories = storage::StorageDirectories {
             state: directory.join("state"),
             cache: directory.join("cache"),
             explicit: true,
@@ -318,7 +318,7 @@ fn anonymity_of(services: &[ServiceConfig]) -> Anonymity {
 }
 
 /// Reports every top-level key that belongs to nobody.
-fn unknown_tables(root: &Table, report: &mut Report) {
+fn unknown_tables(root: &Table, report: &mut ConfigReport) {
     const OURS: [&str; 6] =
         ["admin", "application", "logging", "metrics", "onion_services", "shutdown"];
     let known = || OURS.into_iter().chain(arti::TABLES).chain(arti::PROGRAM_TABLES);

@@ -70,7 +70,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::admin::orders::Reloaded;
-use crate::admin::{Admin, AdminError, Scrape, Unanswered};
+use crate::admin::{Admin, AdminError, NoAnswer, ScrapePorts};
 use crate::causes::{in_one_line, on_one_line};
 use crate::clock::now;
 use crate::config::{Config, ConfigErrors, Difference};
@@ -85,7 +85,7 @@ use onionbraid_balancer::onion::Anonymity;
 use fetches::Fetching;
 use file_handles::FileHandles;
 pub use news::News;
-use orders::{Obeyed, Order};
+use orders::{Obeyed, PendingOrder};
 pub use out_of_use::warning as out_of_use;
 pub use preflight::{Obstacles, preflight};
 use pulse::Pulse;
@@ -177,7 +177,7 @@ pub async fn run(mut config: Config, outside: Outside) -> Result<(), DaemonError
         let board = Arc::clone(&board);
         Arc::new(move || board.snapshot())
     };
-    let scrape = Scrape::open(&config.metrics, take_snapshot.clone())?;
+    let scrape = ScrapePorts::open(&config.metrics, take_snapshot.clone())?;
     let admin = Admin::open(&config.admin, take_snapshot).await?;
     let (orders, mut ordered) = orders::orders();
     let answering = inquiries::answering(known, tor.clone(), Arc::clone(&board), orders);
@@ -233,7 +233,7 @@ pub async fn run(mut config: Config, outside: Outside) -> Result<(), DaemonError
                 Signal::End => break,
             },
             Some(order) = ordered.recv() => match order {
-                Order::Reload { user, answer } => {
+                PendingOrder::Reload { user, answer } => {
                     tracing::info!(user = user.map(tracing::field::display), "operator: reload");
                     systemd.reloading();
                     let reloaded = reload(&mut config, &outside, &mut services, &board);
@@ -244,7 +244,7 @@ pub async fn run(mut config: Config, outside: Outside) -> Result<(), DaemonError
                     // Whoever asked may have gone.
                     let _ = answer.send(reloaded);
                 }
-                Order::Backend(order) => services.obey(order),
+                PendingOrder::Backend(order) => services.obey(order),
             },
             Some(changed) = backends_files.changed() => {
                 backends_files.apply(changed, &mut config, &mut services, &board);
@@ -281,18 +281,18 @@ fn reload(
     let loaded = (outside.load)();
     // The text and the code of `check`.
     let checked = loaded.map_err(|errors| match errors.exit() {
-        Exit::Permission => Unanswered::Denied(errors.report()),
-        _ => Unanswered::Configuration(errors.report()),
+        Exit::Permission => NoAnswer::Denied(errors.report()),
+        _ => NoAnswer::Configuration(errors.report()),
     });
     let checked = checked.and_then(|wanted| {
         if let Some(refused) = reload::other_anonymity(config, &wanted) {
-            return Err(Unanswered::Configuration(refused));
+            return Err(NoAnswer::Configuration(refused));
         }
         let checked = services::check(&wanted, &config.storage, &services.nicknames());
         let checked = checked.and_then(|checked| services.may_apply(&checked).map(|()| checked));
         let checked = checked.map_err(|error| match error.exit() {
-            Exit::Permission => Unanswered::Denied(in_one_line(&error)),
-            _ => Unanswered::Configuration(in_one_line(&error)),
+            Exit::Permission => NoAnswer::Denied(in_one_line(&error)),
+            _ => NoAnswer::Configuration(in_one_line(&error)),
         })?;
         Ok((wanted, checked))
     });

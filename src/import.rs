@@ -85,7 +85,7 @@ impl fmt::Display for SourcePlace {
 
 /// How a line of the old configuration fares.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum LineFate {
     /// It has an equivalent that is not quite the same, or was one of several.
     Decided,
     /// Nothing in onionbraid does this.
@@ -94,7 +94,7 @@ pub enum Kind {
     Warning,
 }
 
-impl fmt::Display for Kind {
+impl fmt::Display for LineFate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Decided => "decided",
@@ -110,7 +110,7 @@ pub struct Note {
     /// The line.
     pub place: SourcePlace,
     /// How it fares.
-    pub kind: Kind,
+    pub kind: LineFate,
     /// What was there, what is here, and what to do if that is wrong.
     pub text: String,
 }
@@ -170,7 +170,7 @@ impl Fault {
 }
 
 impl Note {
-    fn new(place: &SourcePlace, kind: Kind, text: impl Into<String>) -> Self {
+    fn new(place: &SourcePlace, kind: LineFate, text: impl Into<String>) -> Self {
         Self { place: place.clone(), kind, text: printable(text.into()) }
     }
 }

@@ -41,18 +41,18 @@ use onionbraid_balancer::onion::{IntroPoint, SessionId};
 pub use activity::Counting;
 pub use counters::{Counters, Dropped, Failed};
 pub use defence::{Defence, DefenceSettings, DefenceStatus};
-pub(crate) use defence::{Told, Verified};
+pub(crate) use defence::{PublishersSay, Verified};
 #[cfg(feature = "pow")]
 #[doc(hidden)]
 pub use examiner::Examiner;
 pub use heard::Heard;
 use kept::{Keeper, Restored};
 pub use relays::RelaysInUse;
-pub use streams::{Circuit, CircuitHandle, ClientStream, Serve};
+pub use streams::{CircuitHandle, CircuitNumber, ClientStream, Serve};
 
 /// What an instance needs to know of itself.
 #[derive(Clone, Debug)]
-pub struct Settings {
+pub struct InstanceSettings {
     /// Its name, for the log.
     pub name: String,
     /// How many introduction points to keep.
@@ -71,7 +71,7 @@ pub struct Settings {
 
 /// What one instance can bear at a time.
 #[derive(Clone, Copy, Debug)]
-pub struct Limits {
+pub struct InstanceLimits {
     /// Introductions a second that it looks at.
     pub introductions_per_s: u64,
     /// Introductions that wait to be looked at.
@@ -85,7 +85,7 @@ pub struct Limits {
 }
 
 /// The limits of every instance.
-pub const LIMITS: Limits = Limits {
+pub const LIMITS: InstanceLimits = InstanceLimits {
     introductions_per_s: limits::INTRODUCTIONS_PER_SECOND as u64,
     waiting: limits::INTRODUCTION_QUEUE as u64,
     waiting_at_point: limits::TO_DECRYPT as u64,
@@ -96,7 +96,7 @@ pub const LIMITS: Limits = Limits {
 /// A local instance, ready to run.
 pub struct Instance {
     /// See [`Settings`].
-    settings: Settings,
+    settings: InstanceSettings,
     /// Circuits and directory.
     network: Network,
     /// What introductions to accept.
@@ -112,7 +112,7 @@ pub struct Instance {
     /// Where the points are told.
     points: watch::Sender<Vec<IntroPoint>>,
     /// What the handle asks for.
-    orders: mpsc::UnboundedReceiver<Order>,
+    orders: mpsc::UnboundedReceiver<InstanceOrder>,
     /// Sees to it that points outlive the process.
     keeper: Option<Keeper>,
     /// The points of an earlier process.
@@ -136,18 +136,18 @@ pub struct Prepared {
 #[derive(Clone, Debug)]
 pub struct Handle {
     /// The operator and the balancer give orders, never clients: few.
-    orders: mpsc::UnboundedSender<Order>,
+    orders: mpsc::UnboundedSender<InstanceOrder>,
 }
 
 /// What to change.
 #[derive(Debug)]
-enum Order {
+enum InstanceOrder {
     /// See [`Handle::replace`].
     Replace(SessionId),
     /// See [`Handle::renew`].
     Renew,
     /// See [`Handle::reconfigure`].
-    Reconfigure(Settings),
+    Reconfigure(InstanceSettings),
     /// See [`Handle::answer`].
     Answer(bool),
     /// See [`Handle::finish`].
@@ -160,7 +160,7 @@ impl Instance {
     /// instances of a service are prepared one after the other, before any of
     /// them chooses a relay.
     pub(crate) fn prepare(
-        settings: Settings,
+        settings: InstanceSettings,
         network: Network,
         subcredentials: Arc<Subcredentials>,
         relays_in_use: Arc<RelaysInUse>,
@@ -197,26 +197,26 @@ impl Handle {
     /// old one is told until the new one stands, but no longer than some
     /// seconds. Points that the instance does not have are ignored.
     pub fn replace(&self, session: SessionId) {
-        self.give(Order::Replace(session));
+        self.give(InstanceOrder::Replace(session));
     }
 
     /// Somebody who knows the points must no longer reach the instance: it
     /// establishes others, and gives the old ones up soon after those stand.
     pub fn renew(&self) {
-        self.give(Order::Renew);
+        self.give(InstanceOrder::Renew);
     }
 
     /// Other settings. Points are added, or surplus ones retire; the limits
     /// hold for circuits and points from now on. The name and where points are
     /// kept stay as they were.
-    pub fn reconfigure(&self, settings: Settings) {
-        self.give(Order::Reconfigure(settings));
+    pub fn reconfigure(&self, settings: InstanceSettings) {
+        self.give(InstanceOrder::Reconfigure(settings));
     }
 
     /// Answers introductions or, until it is told to again, drops them: what is
     /// open goes on, and its points stay established.
     pub fn answer(&self, answers: bool) {
-        self.give(Order::Answer(answers));
+        self.give(InstanceOrder::Answer(answers));
     }
 
     /// Takes no new clients: the circuits to the introduction points are
@@ -224,10 +224,10 @@ impl Handle {
     /// the last client has gone. What was told of the points stays told, and
     /// kept ones stay kept: the next process goes on with them.
     pub fn finish(&self) {
-        self.give(Order::Finish);
+        self.give(InstanceOrder::Finish);
     }
 
-    fn give(&self, order: Order) {
+    fn give(&self, order: InstanceOrder) {
         // An instance that has ended has nothing to change.
         let _ = self.orders.send(order);
     }

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 use onionbraid::admin::orders::BackendOrder;
-use onionbraid::cli::{BackendVerb, BackendWord, Cli, Command, ConfigCommand};
+use onionbraid::cli::{BackendVerb, BackendWord, Cli, CliCommand, ConfigCommand};
 use onionbraid::commands::{
     as_user, backend, backend_config, backup, certificate, check, clients, config, descriptor,
     generate, hand_over, healthcheck, import, keys, kubernetes, reload, restore, run, status,
@@ -13,20 +13,20 @@ use onionbraid_balancer::operator::Verb;
 
 fn main() -> ExitCode {
     match Cli::parse().command {
-        Command::Run { config, service } => run::run(&config.files, &service),
-        Command::Check { config, online } => check::check(&config.files, online),
-        Command::Status { config, json, brief, watch, verbose } => {
-            let form = status::Form::of(json, brief);
-            status::status(&config.files, form, watch.then_some(status::Watch { verbose }))
+        CliCommand::Run { config, service } => run::run(&config.files, &service),
+        CliCommand::Check { config, online } => check::check(&config.files, online),
+        CliCommand::Status { config, json, brief, watch, verbose } => {
+            let form = status::StatusForm::of(json, brief);
+            status::status(&config.files, form, watch.then_some(status::WatchOptions { verbose }))
         }
-        Command::Reload(config) => reload::reload(&config.files),
-        Command::Backend { service, name, verb } => {
+        CliCommand::Reload(config) => reload::reload(&config.files),
+        CliCommand::Backend { service, name, verb } => {
             let (verb, word) = said(verb);
             let order = BackendOrder { verb, force: word.force };
             backend::backend(&word.config.files, &service, &name, order)
         }
-        Command::Healthcheck(config) => healthcheck::healthcheck(&config.files),
-        Command::BackendConfig { service, program, backend, out, config } => {
+        CliCommand::Healthcheck(config) => healthcheck::healthcheck(&config.files),
+        CliCommand::BackendConfig { service, program, backend, out, config } => {
             let backend = backend.as_deref();
             backend_config::backend_config(
                 &service,
@@ -36,24 +36,24 @@ fn main() -> ExitCode {
                 &config.files,
             )
         }
-        Command::Kubernetes(args) => kubernetes::kubernetes(&args),
-        Command::AsUser { user, group, here, arguments } => {
+        CliCommand::Kubernetes(args) => kubernetes::kubernetes(&args),
+        CliCommand::AsUser { user, group, here, arguments } => {
             as_user::as_user(user, group, here, &arguments)
         }
-        Command::Place => hand_over::place_files(),
-        Command::Generate(command) => generate::generate(&command),
-        Command::Certificate(command) => certificate::certificate(&command),
-        Command::Keys(command) => keys::keys(&command),
-        Command::Clients(command) => clients::clients(&command),
-        Command::Import(command) => import::import(&command),
-        Command::Backup(args) => backup::backup(&args),
-        Command::Restore(args) => restore::restore(&args),
-        Command::Descriptor { address, config, json } => {
+        CliCommand::Place => hand_over::place_files(),
+        CliCommand::Generate(command) => generate::generate(&command),
+        CliCommand::Certificate(command) => certificate::certificate(&command),
+        CliCommand::Keys(command) => keys::keys(&command),
+        CliCommand::Clients(command) => clients::clients(&command),
+        CliCommand::Import(command) => import::import(&command),
+        CliCommand::Backup(args) => backup::backup(&args),
+        CliCommand::Restore(args) => restore::restore(&args),
+        CliCommand::Descriptor { address, config, json } => {
             descriptor::descriptor(&address, &config.files, json)
         }
-        Command::Config(ConfigCommand::Example) => config::example(),
-        Command::Config(ConfigCommand::Schema) => config::schema(),
-        Command::Config(ConfigCommand::Show(config)) => config::show(&config.files),
+        CliCommand::Config(ConfigCommand::Example) => config::example(),
+        CliCommand::Config(ConfigCommand::Schema) => config::schema(),
+        CliCommand::Config(ConfigCommand::Show(config)) => config::show(&config.files),
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use futures::future::try_join_all;
 use onionbraid::observe::Snapshot;
-use onionbraid_proxy::status::Http;
+use onionbraid_proxy::status::HttpStatus;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 use tokio_socks::tcp::Socks5Stream;
@@ -155,7 +155,7 @@ fn resident(frontend: &Frontend) -> Result<u64> {
     Ok(pages * 4096)
 }
 
-fn http(snapshot: &Snapshot) -> Option<&Http> {
+fn http(snapshot: &Snapshot) -> Option<&HttpStatus> {
     service(snapshot).http.as_ref()
 }
 

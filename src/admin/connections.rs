@@ -22,7 +22,7 @@ use tokio::sync::Notify;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::sleep;
 
-use super::place::{Connection, Listener};
+use super::place::{AdminConnection, AdminListener};
 use crate::causes::is_out_of_handles;
 use crate::clock::now;
 use crate::spare_handle::SpareHandle;
@@ -42,13 +42,13 @@ const READ_WITHIN: Duration = Duration::from_secs(20);
 
 /// The open connections. Dropping this closes all of them.
 #[derive(Default)]
-pub(super) struct Connections {
+pub(super) struct AdminConnections {
     tasks: JoinSet<()>,
     /// In the order in which they came; some of them have ended.
     by_age: VecDeque<AbortHandle>,
 }
 
-impl Connections {
+impl AdminConnections {
     /// Serves one more, in place of the oldest if there are too many.
     pub(super) fn admit(&mut self, connection: impl Future<Output = ()> + Send + 'static) {
         while self.tasks.try_join_next().is_some() {}
@@ -65,13 +65,13 @@ impl Connections {
 
 /// Answers every connection, each beside the others, until dropped.
 pub(super) async fn accept<A>(
-    listener: Listener,
-    answer: impl Fn(Box<dyn Connection>, Option<u32>) -> A,
+    listener: AdminListener,
+    answer: impl Fn(Box<dyn AdminConnection>, Option<u32>) -> A,
 ) -> Infallible
 where
     A: Future<Output = ()> + Send + 'static,
 {
-    let mut connections = Connections::default();
+    let mut connections = AdminConnections::default();
     let spare = Arc::new(SpareHandle::take());
     let mut complained = Throttle::new(COMPLAIN_EVERY);
     loop {
@@ -200,7 +200,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_oldest_connection_makes_room_for_a_new_one() {
-        let mut connections = Connections::default();
+        let mut connections = AdminConnections::default();
         let mut ended = Vec::new();
         for _ in 0..AT_MOST + 3 {
             let (held, end) = tokio::sync::oneshot::channel::<()>();

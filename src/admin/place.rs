@@ -36,14 +36,14 @@ pub enum AdminError {
 const BACKLOG: u32 = 128;
 
 /// Either kind of listener.
-pub(super) enum Listener {
+pub(super) enum AdminListener {
     /// And the path, to remove it at the end.
     Unix(UnixListener, PathBuf),
     /// On loopback.
     Tcp(TcpListener),
 }
 
-impl Drop for Listener {
+impl Drop for AdminListener {
     fn drop(&mut self) {
         if let Self::Unix(_, path) = self {
             // A socket that stays behind is replaced at the next start.
@@ -52,7 +52,7 @@ impl Drop for Listener {
     }
 }
 
-impl Listener {
+impl AdminListener {
     /// Opens it. A socket that a dead process left behind is replaced.
     pub(super) async fn open(listen: &AdminListen) -> Result<Self, AdminError> {
         let failed = |source| AdminError::Io { listen: listen.to_string(), source };
@@ -77,7 +77,7 @@ impl Listener {
 
     /// The next connection, and the user that has made it, by its number on the
     /// machine, where the system tells.
-    pub(super) async fn accept(&self) -> io::Result<(Box<dyn Connection>, Option<u32>)> {
+    pub(super) async fn accept(&self) -> io::Result<(Box<dyn AdminConnection>, Option<u32>)> {
         Ok(match self {
             Self::Unix(listener, _) => {
                 let (stream, _) = listener.accept().await?;
@@ -100,9 +100,9 @@ fn bind_private(path: &Path) -> io::Result<UnixSocket> {
 }
 
 /// A connection of either kind.
-pub(super) trait Connection: AsyncRead + AsyncWrite + Send + Unpin {}
+pub(super) trait AdminConnection: AsyncRead + AsyncWrite + Send + Unpin {}
 
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Connection for T {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> AdminConnection for T {}
 
 /// Removes a socket that nobody answers on. `Err(Err(_))` is an I/O error.
 async fn remove_stale(path: &Path) -> Result<(), Result<AdminError, io::Error>> {

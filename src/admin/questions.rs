@@ -43,7 +43,7 @@ pub const OBEYED_WITHIN: Duration = Duration::from_secs(60);
 
 /// What is asked, and by whom.
 #[derive(Clone, Debug)]
-pub struct Asked {
+pub struct NetworkQuestion {
     /// The path.
     pub path: String,
     /// The question or order, as JSON.
@@ -54,11 +54,11 @@ pub struct Asked {
 
 /// Answers what is asked with JSON.
 pub type AnswerQuestion =
-    Arc<dyn Fn(Asked) -> BoxFuture<'static, Result<Vec<u8>, Unanswered>> + Send + Sync>;
+    Arc<dyn Fn(NetworkQuestion) -> BoxFuture<'static, Result<Vec<u8>, NoAnswer>> + Send + Sync>;
 
 /// Why a question has no answer. Each has its text for whoever asked.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Unanswered {
+pub enum NoAnswer {
     /// No question is asked at this path.
     #[error("there is no such question")]
     Unknown,
@@ -88,7 +88,7 @@ pub enum Unanswered {
     Configuration(String),
 }
 
-impl Asked {
+impl NetworkQuestion {
     /// Whether it is an order rather than a question to the network: it is obeyed
     /// at once, however many questions are under way.
     fn is_order(&self) -> bool {
@@ -97,12 +97,12 @@ impl Asked {
 }
 
 /// What answers questions, one for all connections.
-pub(super) struct Questions {
+pub(super) struct NetworkQuestions {
     answer: AnswerQuestion,
     turns: Semaphore,
 }
 
-impl Questions {
+impl NetworkQuestions {
     pub(super) fn new(answer: AnswerQuestion) -> Self {
         Self { answer, turns: Semaphore::new(AT_ONCE) }
     }
@@ -112,7 +112,7 @@ impl Questions {
 pub(super) async fn answer<B>(
     request: Request<B>,
     user: Option<u32>,
-    questions: Option<Arc<Questions>>,
+    questions: Option<Arc<NetworkQuestions>>,
 ) -> Response<Full<Bytes>>
 where
     B: Body<Data = Bytes>,
@@ -130,7 +130,7 @@ where
     let path = head.uri.path().to_owned();
     let body = Limited::new(body, QUESTION_AT_MOST).collect();
     let question = match timeout(QUESTION_WITHIN, body).await {
-        Ok(Ok(question)) => Asked { path, body: question.to_bytes(), user },
+        Ok(Ok(question)) => NetworkQuestion { path, body: question.to_bytes(), user },
         Ok(Err(error)) => return plain(StatusCode::PAYLOAD_TOO_LARGE, error.to_string()),
         Err(_) => return plain(StatusCode::REQUEST_TIMEOUT, "the question is not whole".into()),
     };
@@ -153,16 +153,16 @@ where
     }
 }
 
-fn status(why: &Unanswered) -> StatusCode {
+fn status(why: &NoAnswer) -> StatusCode {
     match why {
-        Unanswered::Unknown | Unanswered::NotFound(_) => StatusCode::NOT_FOUND,
-        Unanswered::Denied(_) => StatusCode::FORBIDDEN,
-        Unanswered::Refused(_) => StatusCode::CONFLICT,
-        Unanswered::Configuration(_) => StatusCode::UNPROCESSABLE_ENTITY,
-        Unanswered::Malformed(_) => StatusCode::BAD_REQUEST,
-        Unanswered::NotKept(_) => StatusCode::INSUFFICIENT_STORAGE,
-        Unanswered::NotReady(_) => StatusCode::SERVICE_UNAVAILABLE,
-        Unanswered::Failed(_) => StatusCode::BAD_GATEWAY,
+        NoAnswer::Unknown | NoAnswer::NotFound(_) => StatusCode::NOT_FOUND,
+        NoAnswer::Denied(_) => StatusCode::FORBIDDEN,
+        NoAnswer::Refused(_) => StatusCode::CONFLICT,
+        NoAnswer::Configuration(_) => StatusCode::UNPROCESSABLE_ENTITY,
+        NoAnswer::Malformed(_) => StatusCode::BAD_REQUEST,
+        NoAnswer::NotKept(_) => StatusCode::INSUFFICIENT_STORAGE,
+        NoAnswer::NotReady(_) => StatusCode::SERVICE_UNAVAILABLE,
+        NoAnswer::Failed(_) => StatusCode::BAD_GATEWAY,
     }
 }
 
@@ -181,10 +181,10 @@ mod tests {
         request.body(Full::new(body.into())).unwrap()
     }
 
-    fn echo() -> Arc<Questions> {
-        Arc::new(Questions::new(Arc::new(|asked: Asked| {
+    fn echo() -> Arc<NetworkQuestions> {
+        Arc::new(NetworkQuestions::new(Arc::new(|asked: NetworkQuestion| {
             let known = asked.path == "/v1/echo";
-            async move { if known { Ok(asked.body.to_vec()) } else { Err(Unanswered::Unknown) } }
+            async move { if known { Ok(asked.body.to_vec()) } else { Err(NoAnswer::Unknown) } }
                 .boxed()
         })))
     }
@@ -219,7 +219,7 @@ mod tests {
     }
 
     /// Counts the answers under way, which never come.
-    fn endless(under_way: &Arc<AtomicUsize>) -> Arc<Questions> {
+    fn endless(under_way: &Arc<AtomicUsize>) -> Arc<NetworkQuestions> {
         struct UnderWay(Arc<AtomicUsize>);
         impl Drop for UnderWay {
             fn drop(&mut self) {
@@ -227,7 +227,7 @@ mod tests {
             }
         }
         let under_way = Arc::clone(under_way);
-        Arc::new(Questions::new(Arc::new(move |_| {
+        Arc::new(NetworkQuestions::new(Arc::new(move |_| {
             under_way.fetch_add(1, Ordering::SeqCst);
             let guard = UnderWay(Arc::clone(&under_way));
             async move {

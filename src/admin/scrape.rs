@@ -11,16 +11,16 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
 use super::connections::{self, accept, respond};
-use super::place::{AdminError, Connection, Listener, can_listen};
+use super::place::{AdminConnection, AdminError, AdminListener, can_listen};
 use super::views::{self, TakeSnapshot};
 
 /// The ports, open and not yet answering.
-pub struct Scrape {
+pub struct ScrapePorts {
     listeners: Vec<TcpListener>,
     snapshot: TakeSnapshot,
 }
 
-impl Scrape {
+impl ScrapePorts {
     /// Opens them.
     ///
     /// # Errors
@@ -54,7 +54,7 @@ impl Scrape {
         for listener in self.listeners {
             let snapshot = Arc::clone(&self.snapshot);
             let answer = move |stream, _| answer(stream, Arc::clone(&snapshot));
-            serving.spawn(accept(Listener::Tcp(listener), answer));
+            serving.spawn(accept(AdminListener::Tcp(listener), answer));
         }
         loop {
             match serving.join_next().await {
@@ -91,7 +91,7 @@ fn is_no_address_of_ours(error: &AdminError) -> bool {
         || source.raw_os_error() == Some(rustix::io::Errno::AFNOSUPPORT.raw_os_error())
 }
 
-async fn answer(stream: Box<dyn Connection>, snapshot: TakeSnapshot) {
+async fn answer(stream: Box<dyn AdminConnection>, snapshot: TakeSnapshot) {
     let answer = |request: Request<hyper::body::Incoming>| {
         let snapshot = Arc::clone(&snapshot);
         async move {
@@ -126,7 +126,7 @@ mod tests {
         let snapshot: TakeSnapshot = Arc::new(|| example::snapshot(Vec::new()));
         // No machine has this address; the other one is enough.
         let listen = ["192.0.2.1:9".parse().unwrap(), ([127, 0, 0, 1], 0).into()];
-        let scrape = Scrape::open(&listen, Arc::clone(&snapshot)).unwrap();
+        let scrape = ScrapePorts::open(&listen, Arc::clone(&snapshot)).unwrap();
         let address = scrape.listeners[0].local_addr().unwrap();
         let mut serving = JoinSet::new();
         serving.spawn(scrape.serve());
@@ -135,8 +135,8 @@ mod tests {
         for path in ["/", "/status.json", "/v1/descriptor"] {
             assert!(get(address, path).await.starts_with("HTTP/1.1 404"), "{path}");
         }
-        let taken = Scrape::open(&[address], Arc::clone(&snapshot)).err().unwrap();
+        let taken = ScrapePorts::open(&[address], Arc::clone(&snapshot)).err().unwrap();
         assert!(taken.to_string().contains(&address.to_string()));
-        assert!(Scrape::open(&listen[..1], snapshot).is_err());
+        assert!(ScrapePorts::open(&listen[..1], snapshot).is_err());
     }
 }

@@ -15,9 +15,9 @@ use tor_hsservice::HsNickname;
 use zeroize::Zeroizing;
 
 use super::contents::{
-    Backup, ContentsError, FileEntry, Kind, LONGEST_FILE, MOST_BYTES, Manifest, is_client,
+    Backup, ContentsError, FileEntry, FileKind, LONGEST_FILE, MOST_BYTES, Manifest, is_client,
 };
-use crate::config::{Config, KeyDir, Wanted};
+use crate::config::{Config, Expected, KeyDir};
 use crate::tor::credentials::Credentials;
 use crate::tor::keys::{self, KeyError, KeyFileError, Keys, Parsed};
 use onionbraid_balancer::onion::OnionAddress;
@@ -64,23 +64,26 @@ pub(crate) enum CollectError {
 ///
 /// If a file cannot be read, or a service's key cannot be used.
 pub(crate) fn collect(config: &Config, made: String) -> Result<Collected, CollectError> {
-    let mut found = Found::default();
+    let mut found = FoundFiles::default();
     for file in &config.files {
-        found.add(file, Kind::Configuration)?;
+        found.add(file, FileKind::Configuration)?;
     }
     for (path, wanted) in &config.named {
         match wanted {
-            Wanted::Page | Wanted::Certificates | Wanted::Certificate | Wanted::Backends => {
-                found.add(path, Kind::Named)?;
+            Expected::Page
+            | Expected::Certificates
+            | Expected::Certificate
+            | Expected::Backends => {
+                found.add(path, FileKind::Named)?;
             }
-            Wanted::TlsKey => found.add(path, Kind::TlsKey)?,
-            Wanted::ClientKey => found.add(path, Kind::ClientKey)?,
-            Wanted::Clients => found.add_clients(path)?,
-            Wanted::Directory => found.left_out.push(format!("the files in {}", path.display())),
+            Expected::TlsKey => found.add(path, FileKind::TlsKey)?,
+            Expected::ClientKey => found.add(path, FileKind::ClientKey)?,
+            Expected::Clients => found.add_clients(path)?,
+            Expected::Directory => found.left_out.push(format!("the files in {}", path.display())),
             // With the services, since it has to be one that the daemon would take.
-            Wanted::Key => {}
-            Wanted::Socket => {}
-            Wanted::Bundle => found.left_out.push(format!(
+            Expected::Key => {}
+            Expected::Socket => {}
+            Expected::Bundle => found.left_out.push(format!(
                 "the keys of periods in {}, which can be exported again",
                 path.display()
             )),
@@ -108,7 +111,7 @@ pub(crate) fn collect(config: &Config, made: String) -> Result<Collected, Collec
     found.add_keystore(&config.storage.state_dir.join("keystore"), &keys)?;
 
     let state_dir = text(&plain(&config.storage.state_dir))?;
-    let Found { files, left_out } = found;
+    let FoundFiles { files, left_out } = found;
     let (files, contents) = files.into_iter().unzip();
     let manifest = Manifest::new(made, state_dir, files);
     manifest.check()?;
@@ -119,13 +122,13 @@ pub(crate) fn collect(config: &Config, made: String) -> Result<Collected, Collec
 
 /// The files that were found so far.
 #[derive(Default)]
-struct Found {
+struct FoundFiles {
     files: Vec<(FileEntry, Zeroizing<Vec<u8>>)>,
     left_out: Vec<String>,
 }
 
-impl Found {
-    fn add(&mut self, path: &Path, kind: Kind) -> Result<(), CollectError> {
+impl FoundFiles {
+    fn add(&mut self, path: &Path, kind: FileKind) -> Result<(), CollectError> {
         let bytes = read(path, 0)?;
         self.push(path, kind, bytes)
     }
@@ -136,7 +139,7 @@ impl Found {
             let bytes = read(&file, 0)?;
             let kind = match index {
                 0 => key(&file, &bytes)?,
-                _ => Kind::BesideKey,
+                _ => FileKind::BesideKey,
             };
             self.push(&file, kind, bytes)?;
         }
@@ -159,7 +162,7 @@ impl Found {
         for file in files.values() {
             let bytes = read(file, 0)?;
             match is_client(&bytes) {
-                Ok(()) => self.push(file, Kind::Client, bytes)?,
+                Ok(()) => self.push(file, FileKind::Client, bytes)?,
                 Err(problem) => self.left_out.push(format!("{}: {problem}", file.display())),
             }
         }
@@ -177,7 +180,7 @@ impl Found {
             }
         }
         files.sort();
-        files.iter().try_for_each(|file| self.add(file, Kind::ClientKey))
+        files.iter().try_for_each(|file| self.add(file, FileKind::ClientKey))
     }
 
     /// Adds the identity keys of the keystore, also those of services that the
@@ -213,7 +216,7 @@ impl Found {
     fn push(
         &mut self,
         path: &Path,
-        kind: Kind,
+        kind: FileKind,
         bytes: Zeroizing<Vec<u8>>,
     ) -> Result<(), CollectError> {
         let path = text(&plain(path))?;
@@ -230,9 +233,9 @@ impl Found {
 }
 
 /// What a file with a secret key is called in a backup.
-fn key(file: &Path, bytes: &[u8]) -> Result<Kind, KeyFileError> {
+fn key(file: &Path, bytes: &[u8]) -> Result<FileKind, KeyFileError> {
     match keys::parse(bytes) {
-        Ok(Parsed::Secret(key)) => Ok(Kind::Key { address: key.address().to_string() }),
+        Ok(Parsed::Secret(key)) => Ok(FileKind::Key { address: key.address().to_string() }),
         Ok(Parsed::Public(_)) => Err(KeyFileError::PublicOnly(file.to_owned())),
         Err(cause) => Err(KeyFileError::Parse { path: file.to_owned(), cause }),
     }

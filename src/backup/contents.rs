@@ -56,13 +56,13 @@ pub(crate) struct FileEntry {
     pub(crate) path: String,
     /// What it is.
     #[serde(flatten)]
-    pub(crate) kind: Kind,
+    pub(crate) kind: FileKind,
 }
 
 /// What a file is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
-pub(crate) enum Kind {
+pub(crate) enum FileKind {
     /// A configuration file.
     Configuration,
     /// A file that the configuration names: a page, certificates, more backends.
@@ -82,7 +82,7 @@ pub(crate) enum Kind {
     Client,
 }
 
-impl Kind {
+impl FileKind {
     /// Whether only the daemon's user may have it.
     pub(crate) fn is_key(&self) -> bool {
         matches!(self, Self::Key { .. } | Self::BesideKey | Self::TlsKey | Self::ClientKey)
@@ -154,7 +154,7 @@ impl Manifest {
 
     /// The configuration files, in their order.
     pub(crate) fn configuration(&self) -> impl Iterator<Item = &str> {
-        let files = self.files.iter().filter(|file| file.kind == Kind::Configuration);
+        let files = self.files.iter().filter(|file| file.kind == FileKind::Configuration);
         files.map(|file| file.path.as_str())
     }
 }
@@ -167,18 +167,18 @@ impl Backup {
     /// The first that is not.
     pub(crate) fn check(&self) -> Result<(), ContentsError> {
         let addresses = self.manifest.files.iter().filter_map(|file| match &file.kind {
-            Kind::Key { address } => Some(address.as_str()),
+            FileKind::Key { address } => Some(address.as_str()),
             _ => None,
         });
         let addresses: BTreeSet<&str> = addresses.collect();
         for (file, bytes) in self.manifest.files.iter().zip(&self.contents) {
             let is_it = match &file.kind {
-                Kind::Configuration => is_toml(bytes),
-                Kind::Named | Kind::TlsKey => Ok(()),
-                Kind::Key { address } => is_key_of(bytes, address),
-                Kind::BesideKey => is_public_key_of(bytes, &addresses),
-                Kind::ClientKey => is_client_key(bytes),
-                Kind::Client => is_client(bytes),
+                FileKind::Configuration => is_toml(bytes),
+                FileKind::Named | FileKind::TlsKey => Ok(()),
+                FileKind::Key { address } => is_key_of(bytes, address),
+                FileKind::BesideKey => is_public_key_of(bytes, &addresses),
+                FileKind::ClientKey => is_client_key(bytes),
+                FileKind::Client => is_client(bytes),
             };
             is_it.map_err(|problem| ContentsError::file(&file.path, problem))?;
         }

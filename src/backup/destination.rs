@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 use std::path::{Component, Path, PathBuf};
 
-use super::contents::{Backup, FileEntry, Kind};
+use super::contents::{Backup, FileEntry, FileKind};
 use super::place::{Placement, Rights};
 
 /// Where files may come back to.
@@ -45,7 +45,7 @@ impl Elsewhere {
 
 /// Whose what comes back is to be, where root brings it back for another user: the
 /// user and the group.
-pub(crate) type Owner = Option<(u32, u32)>;
+pub(crate) type RestoredOwner = Option<(u32, u32)>;
 
 impl Destinations {
     /// Where each file goes.
@@ -56,7 +56,7 @@ impl Destinations {
     pub(crate) fn of<'a>(
         &self,
         backup: &'a Backup,
-        owner: Owner,
+        owner: RestoredOwner,
     ) -> Result<Vec<Placement<'a>>, Elsewhere> {
         let mut elsewhere = Elsewhere::default();
         let mut placements = Vec::new();
@@ -67,7 +67,7 @@ impl Destinations {
                     let (file, directory) = rights(file, owner);
                     placements.push(Placement { base, below, bytes, file, directory });
                 }
-                None if file.kind == Kind::Configuration => {
+                None if file.kind == FileKind::Configuration => {
                     elsewhere.configuration.push(path.to_owned());
                 }
                 None => elsewhere.directories.extend(path.parent().map(Path::to_owned)),
@@ -83,7 +83,7 @@ impl Destinations {
     /// The directory that a file may lie below, and its path there.
     fn base(&self, file: &FileEntry) -> Option<(PathBuf, PathBuf)> {
         let path = Path::new(&file.path);
-        if file.kind == Kind::Configuration && !self.configuration.iter().any(|it| it == path) {
+        if file.kind == FileKind::Configuration && !self.configuration.iter().any(|it| it == path) {
             return None;
         }
         self.bases().find_map(|base| {
@@ -126,7 +126,7 @@ fn is_hidden(below: &Path) -> bool {
 /// Who may do what with a file, and with directories that are made for it. What root
 /// brings back for another user: keys are that user's, and what else there is only
 /// readable for it, so that the daemon cannot change what root reads.
-fn rights(file: &FileEntry, owner: Owner) -> (Rights, Rights) {
+fn rights(file: &FileEntry, owner: RestoredOwner) -> (Rights, Rights) {
     match owner {
         Some((_, group)) if !file.kind.is_key() => {
             let owner = Some((0, group));
@@ -148,8 +148,8 @@ mod tests {
         }
     }
 
-    fn backup(state_dir: &str, files: &[(&str, Kind)]) -> Backup {
-        let entry = |(path, kind): &(&str, Kind)| FileEntry {
+    fn backup(state_dir: &str, files: &[(&str, FileKind)]) -> Backup {
+        let entry = |(path, kind): &(&str, FileKind)| FileEntry {
             path: (*path).to_owned(),
             kind: kind.clone(),
         };
@@ -158,15 +158,15 @@ mod tests {
         Backup { manifest: Manifest::new(String::new(), state_dir.into(), files), contents }
     }
 
-    fn key() -> Kind {
-        Kind::Key { address: String::new() }
+    fn key() -> FileKind {
+        FileKind::Key { address: String::new() }
     }
 
     #[test]
     fn what_belongs_to_onionbraid_comes_back() {
         let files = [
-            ("/etc/onionbraid/arti.toml", Kind::Configuration),
-            ("/etc/onionbraid/pages/down.html", Kind::Named),
+            ("/etc/onionbraid/arti.toml", FileKind::Configuration),
+            ("/etc/onionbraid/pages/down.html", FileKind::Named),
             ("/var/lib/onionbraid/keystore/hss/a/k", key()),
         ];
         let backup = backup("/var/lib/onionbraid", &files);
@@ -184,12 +184,12 @@ mod tests {
     #[test]
     fn what_lies_elsewhere_needs_a_word_of_the_operator() {
         for (path, kind) in [
-            ("/etc/cron.d/job", Kind::Named),
-            ("/etc/cron.d/job", Kind::Configuration),
-            ("/etc/onionbraid/other.toml", Kind::Configuration),
-            ("/etc/onionbraid", Kind::Named),
-            ("/etc/onionbraid-not/file", Kind::Named),
-            ("/etc/onionbraid/.hidden/file", Kind::Named),
+            ("/etc/cron.d/job", FileKind::Named),
+            ("/etc/cron.d/job", FileKind::Configuration),
+            ("/etc/onionbraid/other.toml", FileKind::Configuration),
+            ("/etc/onionbraid", FileKind::Named),
+            ("/etc/onionbraid-not/file", FileKind::Named),
+            ("/etc/onionbraid/.hidden/file", FileKind::Named),
             ("/var/lib/onionbraid/.profile", key()),
         ] {
             let backup = backup("/var/lib/onionbraid", &[(path, kind.clone())]);
@@ -198,7 +198,7 @@ mod tests {
         let elsewhere = destinations().of(&backup("/srv/state", &[]), None).unwrap_err();
         assert_eq!(elsewhere.directories, ["/srv/state".into()].into());
         let files = [
-            ("/srv/o/arti.toml", Kind::Configuration),
+            ("/srv/o/arti.toml", FileKind::Configuration),
             ("/srv/o/keys/k", key()),
             ("/srv/state/keystore/hss/a/k", key()),
         ];

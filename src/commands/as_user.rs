@@ -8,7 +8,7 @@ use std::process::{Command, ExitCode};
 
 use tor_config::mistrust::FS_PERMISSIONS_CHECKS_DISABLE_VAR;
 
-use super::{Failure, finish};
+use super::{CommandFailure, finish};
 use crate::config::Environment;
 use crate::exit::Exit;
 
@@ -18,13 +18,13 @@ pub fn as_user(user: u32, group: u32, here: bool, arguments: &[OsString]) -> Exi
 }
 
 /// Why it did not come to that.
-fn become_user(user: u32, group: u32, here: bool, arguments: &[OsString]) -> Failure {
+fn become_user(user: u32, group: u32, here: bool, arguments: &[OsString]) -> CommandFailure {
     if !rustix::process::geteuid().is_root() {
-        return Failure::new(Exit::Permission, "only root runs commands as another user");
+        return CommandFailure::new(Exit::Permission, "only root runs commands as another user");
     }
     // No terminal from here on.
     if let Err(error) = rustix::process::setsid() {
-        return Failure::new(Exit::Failed, format!("no session of its own: {error}"));
+        return CommandFailure::new(Exit::Failed, format!("no session of its own: {error}"));
     }
     let kept = Environment::VARIABLES.into_iter().chain([FS_PERMISSIONS_CHECKS_DISABLE_VAR]);
     let kept = kept.filter_map(|name| Some((name, std::env::var_os(name)?)));
@@ -34,5 +34,5 @@ fn become_user(user: u32, group: u32, here: bool, arguments: &[OsString]) -> Fai
         // Where root is, that user may have no access.
         command.current_dir("/");
     }
-    Failure::new(Exit::Failed, format!("cannot run as UID {user}: {}", command.exec()))
+    CommandFailure::new(Exit::Failed, format!("cannot run as UID {user}: {}", command.exec()))
 }

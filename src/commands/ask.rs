@@ -15,7 +15,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::runtime::Runtime;
 
-use super::Failure;
+use super::CommandFailure;
 use crate::admin::{self, orders};
 use crate::config::AdminListen;
 use crate::exit::Exit;
@@ -35,7 +35,7 @@ const OBEYED_WITHIN: Duration = admin::OBEYED_WITHIN.saturating_add(Duration::fr
 const ANSWER_AT_MOST: usize = 64 * 1024 * 1024;
 
 /// What the daemon answers.
-pub(crate) struct Answer {
+pub(crate) struct DaemonAnswer {
     /// The status of the response.
     pub(crate) status: StatusCode,
     /// Its body.
@@ -43,13 +43,13 @@ pub(crate) struct Answer {
 }
 
 /// What a command that asks runs on.
-pub(crate) fn runtime() -> Result<Runtime, Failure> {
+pub(crate) fn runtime() -> Result<Runtime, CommandFailure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    runtime.map_err(|error| Failure::new(Exit::Failed, format!("no tokio runtime: {error}")))
+    runtime.map_err(|error| CommandFailure::new(Exit::Failed, format!("no tokio runtime: {error}")))
 }
 
 /// One GET request to the daemon.
-pub(crate) async fn ask(admin: &AdminListen, path: &str) -> Result<Answer, Failure> {
+pub(crate) async fn ask(admin: &AdminListen, path: &str) -> Result<DaemonAnswer, CommandFailure> {
     let asking = async {
         match admin {
             AdminListen::Unix(socket) => {
@@ -69,8 +69,8 @@ pub(crate) async fn ask(admin: &AdminListen, path: &str) -> Result<Answer, Failu
     })
 }
 
-fn no_answer(error: &anyhow::Error) -> Failure {
-    Failure::new(Exit::Unreachable, format!("the daemon does not answer: {error:#}"))
+fn no_answer(error: &anyhow::Error) -> CommandFailure {
+    CommandFailure::new(Exit::Unreachable, format!("the daemon does not answer: {error:#}"))
 }
 
 /// No connection to the daemon.
@@ -79,7 +79,7 @@ fn no_answer(error: &anyhow::Error) -> Failure {
 struct NotThere(#[source] io::Error);
 
 /// What to do where the daemon cannot be connected to.
-fn not_connected(admin: &AdminListen, NotThere(error): &NotThere) -> Failure {
+fn not_connected(admin: &AdminListen, NotThere(error): &NotThere) -> CommandFailure {
     use io::ErrorKind::{ConnectionRefused, NotFound, PermissionDenied};
     let exit = match error.kind() {
         PermissionDenied => Exit::Permission,
@@ -97,7 +97,7 @@ fn not_connected(admin: &AdminListen, NotThere(error): &NotThere) -> Failure {
         ),
         _ => format!("the daemon does not answer: cannot connect to {admin}: {error}"),
     };
-    Failure::new(exit, text)
+    CommandFailure::new(exit, text)
 }
 
 /// A question to the network, by a POST of JSON on the daemon's Unix socket.
@@ -106,7 +106,7 @@ pub(crate) async fn inquire(
     socket: &Path,
     path: &str,
     question: Vec<u8>,
-) -> Result<Option<Answer>, Failure> {
+) -> Result<Option<DaemonAnswer>, CommandFailure> {
     // An older daemon has no such path, and takes no POST.
     let unknown = [StatusCode::NOT_FOUND, StatusCode::METHOD_NOT_ALLOWED];
     let Ok(stream) = UnixStream::connect(socket).await else { return Ok(None) };
@@ -121,7 +121,7 @@ async fn post(
     stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
     path: &str,
     body: Vec<u8>,
-) -> anyhow::Result<Answer> {
+) -> anyhow::Result<DaemonAnswer> {
     let request = Request::post(path)
         .header(hyper::header::HOST, "localhost")
         .header(hyper::header::CONTENT_TYPE, "application/json")
@@ -134,21 +134,21 @@ pub(crate) fn order(
     admin: &AdminListen,
     path: &str,
     order: &impl Serialize,
-) -> Result<String, Failure> {
+) -> Result<String, CommandFailure> {
     let AdminListen::Unix(socket) = admin else {
         let text = format!(
             "the daemon takes no orders on {admin}, where every user of the machine could give them: \
              set `admin.listen` to \"unix:/path\""
         );
-        return Err(Failure::new(Exit::Configuration, text));
+        return Err(CommandFailure::new(Exit::Configuration, text));
     };
     let body = serde_json::to_vec(order)
-        .map_err(|error| Failure::new(Exit::Failed, format!("no JSON: {error}")))?;
+        .map_err(|error| CommandFailure::new(Exit::Failed, format!("no JSON: {error}")))?;
     let answer = runtime()?.block_on(async {
         let stream = UnixStream::connect(socket).await.map_err(|error| {
             let absent = not_connected(admin, &NotThere(error));
             match absent.exit {
-                Exit::Unreachable => Failure { text: absent.text + ELSEWHERE, ..absent },
+                Exit::Unreachable => CommandFailure { text: absent.text + ELSEWHERE, ..absent },
                 _ => absent,
             }
         })?;
@@ -161,7 +161,7 @@ pub(crate) fn order(
         StatusCode::BAD_REQUEST => Exit::Usage,
         _ => Exit::Failed,
     };
-    Err(Failure::new(exit, answer.body.trim_end().to_owned()))
+    Err(CommandFailure::new(exit, answer.body.trim_end().to_owned()))
 }
 
 /// Where else it may be.
@@ -173,17 +173,17 @@ async fn obeyed(
     stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
     path: &str,
     body: Vec<u8>,
-) -> Result<Answer, Failure> {
+) -> Result<DaemonAnswer, CommandFailure> {
     let answer = tokio::time::timeout(OBEYED_WITHIN, post(stream, path, body)).await;
     answer.context(orders::MAYBE_LATER).flatten().map_err(|error| no_answer(&error))
 }
 
 /// The daemon at this moment.
-pub(crate) async fn snapshot(admin: &AdminListen) -> Result<Snapshot, Failure> {
+pub(crate) async fn snapshot(admin: &AdminListen) -> Result<Snapshot, CommandFailure> {
     let body = ask(admin, "/status.json").await?.body;
     serde_json::from_str::<Snapshot>(&body).map_err(|error| {
         let text = format!("the daemon's answer makes no sense to this version: {error}");
-        Failure::new(Exit::Failed, text)
+        CommandFailure::new(Exit::Failed, text)
     })
 }
 
@@ -196,7 +196,7 @@ fn get(path: &str) -> anyhow::Result<Request<Full<Bytes>>> {
 async fn exchange(
     stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
     request: Request<Full<Bytes>>,
-) -> anyhow::Result<Answer> {
+) -> anyhow::Result<DaemonAnswer> {
     let (mut sender, connection) =
         hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
     let exchange = async {
@@ -204,7 +204,7 @@ async fn exchange(
         let status = response.status();
         let body = Limited::new(response.into_body(), ANSWER_AT_MOST).collect().await;
         let bytes = body.map_err(|error| anyhow::anyhow!(error))?.to_bytes();
-        Ok::<_, anyhow::Error>(Answer { status, body: String::from_utf8(bytes.to_vec())? })
+        Ok::<_, anyhow::Error>(DaemonAnswer { status, body: String::from_utf8(bytes.to_vec())? })
     };
     // The connection is driven beside the exchange and ends with it.
     tokio::select! {

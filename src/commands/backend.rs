@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use tor_hsservice::HsNickname;
 
 use super::ask::order;
-use super::{Failure, finish};
+use super::{CommandFailure, finish};
 use crate::admin::orders::{self, BackendOrder};
 use crate::config::{Config, Environment, is_backend_name};
 use crate::exit::Exit;
@@ -21,15 +21,15 @@ fn try_backend(
     service: &str,
     name: &str,
     said: BackendOrder,
-) -> Result<(), Failure> {
+) -> Result<(), CommandFailure> {
     // What is no name has no place in a path; nothing is sent then.
     if service.parse::<HsNickname>().is_err() {
         let text = format!("{service:?} cannot be the nickname of a service");
-        return Err(Failure::new(Exit::Usage, text));
+        return Err(CommandFailure::new(Exit::Usage, text));
     }
     if !is_backend_name(name) {
         let text = format!("{name:?} cannot be the name of a backend: `status` shows the names");
-        return Err(Failure::new(Exit::Usage, text));
+        return Err(CommandFailure::new(Exit::Usage, text));
     }
     let admin = Config::admin_of(files, &Environment::of_process())?;
     order(&admin, &orders::backend_path(service, name), &said).map(drop)

@@ -15,7 +15,7 @@ use toml::{Table, Value};
 use super::hand_over::write_one_for;
 use super::keys::{no_key, owner, service_address};
 use super::new_file::unwritable;
-use super::{Failure, exists, finish, remark, service};
+use super::{CommandFailure, exists, finish, remark, service};
 use crate::cli::BackendProgram;
 use crate::config::{self, Config, ServiceConfig};
 use crate::exit::Exit;
@@ -44,7 +44,7 @@ fn write(
     backend: Option<&str>,
     out: Option<&Path>,
     files: &[PathBuf],
-) -> Result<(), Failure> {
+) -> Result<(), CommandFailure> {
     let config = owner::load(files)?;
     let service = service(&config, name)?;
     let address = service_address(&config, service)?.ok_or_else(|| no_key(name))?;
@@ -80,10 +80,14 @@ fn write(
 }
 
 /// The public half of the `client_key` of a backend, which is made if it is not there.
-fn client_key(config: &Config, service: &ServiceConfig, name: &str) -> Result<ClientKey, Failure> {
+fn client_key(
+    config: &Config,
+    service: &ServiceConfig,
+    name: &str,
+) -> Result<ClientKey, CommandFailure> {
     let backend = service.backends.iter().find(|it| it.name == name).ok_or_else(|| {
         let text = format!("service \"{}\" lists no backend \"{name}\"", service.nickname);
-        Failure::new(Exit::Usage, text)
+        CommandFailure::new(Exit::Usage, text)
     })?;
     let file = backend.client_key.as_deref().ok_or_else(|| {
         let text = format!(
@@ -91,7 +95,7 @@ fn client_key(config: &Config, service: &ServiceConfig, name: &str) -> Result<Cl
              = \"{name}\", client_key = \"keys/{name}.auth_private\" }}",
             backend.address
         );
-        Failure::new(Exit::Configuration, text)
+        CommandFailure::new(Exit::Configuration, text)
     })?;
     let secret = if file.exists() {
         keys::read_client_secret(file, &backend.address, &config.storage.mistrust)?
@@ -103,7 +107,7 @@ fn client_key(config: &Config, service: &ServiceConfig, name: &str) -> Result<Cl
         remark(&format!("The new key lies in {}.", file.display()));
         secret
     };
-    secret.public().ok_or_else(|| Failure::new(Exit::Permission, "the key cannot be used"))
+    secret.public().ok_or_else(|| CommandFailure::new(Exit::Permission, "the key cannot be used"))
 }
 
 /// What a C tor has to know of who may read its descriptor.

@@ -8,9 +8,9 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use super::keys::owner;
-use super::{Failure, exists, finish, new_file, passphrase, remark};
+use super::{CommandFailure, exists, finish, new_file, passphrase, remark};
 use crate::backup::collect::{CollectError, Collected, collect};
-use crate::backup::contents::{Backup, Kind};
+use crate::backup::contents::{Backup, FileKind};
 use crate::backup::seal::{self, Seal};
 use crate::cli::BackupArgs;
 use crate::clock::now;
@@ -24,16 +24,16 @@ pub fn backup(args: &BackupArgs) -> ExitCode {
     finish(write(args))
 }
 
-fn write(args: &BackupArgs) -> Result<(), Failure> {
+fn write(args: &BackupArgs) -> Result<(), CommandFailure> {
     let to_output = args.out == Path::new(STANDARD_OUTPUT);
     if to_output && io::stdout().is_terminal() {
         let text = "a backup is not for a terminal: name a file, or lead it into one";
-        return Err(Failure::new(Exit::Usage, text));
+        return Err(CommandFailure::new(Exit::Usage, text));
     }
     if !to_output && args.out.symlink_metadata().is_ok() {
         return Err(exists(&args.out));
     }
-    let recipients: Result<Vec<_>, Failure> =
+    let recipients: Result<Vec<_>, CommandFailure> =
         args.recipient.iter().map(|it| recipient(it)).collect();
     let recipients = recipients?;
 
@@ -67,18 +67,19 @@ fn write(args: &BackupArgs) -> Result<(), Failure> {
     Ok(())
 }
 
-fn recipient(text: &str) -> Result<age::x25519::Recipient, Failure> {
-    seal::recipient(text)
-        .map_err(|problem| Failure::new(Exit::Usage, format!("--recipient {text}: {problem}")))
+fn recipient(text: &str) -> Result<age::x25519::Recipient, CommandFailure> {
+    seal::recipient(text).map_err(|problem| {
+        CommandFailure::new(Exit::Usage, format!("--recipient {text}: {problem}"))
+    })
 }
 
 fn summary(backup: &Backup) -> String {
     let files = &backup.manifest.files;
     let keys =
-        files.iter().filter(|file| file.kind.is_key() && file.kind != Kind::BesideKey).count();
+        files.iter().filter(|file| file.kind.is_key() && file.kind != FileKind::BesideKey).count();
     let configuration = backup.manifest.configuration().count();
     let others =
-        files.iter().filter(|file| matches!(file.kind, Kind::Named | Kind::Client)).count();
+        files.iter().filter(|file| matches!(file.kind, FileKind::Named | FileKind::Client)).count();
     format!(
         "In the backup: configuration files: {configuration}; files that they name: {others}; keys: \
          {keys}. Try it with `onionbraid restore FILE --list`."
@@ -86,13 +87,13 @@ fn summary(backup: &Backup) -> String {
 }
 
 /// Writes the backup to a new file, for its owner alone.
-fn write_new(out: &Path, backup: &Backup, seal: Seal) -> Result<(), Failure> {
+fn write_new(out: &Path, backup: &Backup, seal: Seal) -> Result<(), CommandFailure> {
     let file = new_file::begin(out, 0o600)?;
     let file = seal::write(backup, seal, file);
     new_file::put(file.map_err(|error| new_file::unwritable(out, error))?, out)
 }
 
-impl From<CollectError> for Failure {
+impl From<CollectError> for CommandFailure {
     fn from(error: CollectError) -> Self {
         match error {
             CollectError::Key(error) => error.into(),

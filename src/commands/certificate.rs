@@ -19,7 +19,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::hand_over::{NewFile, write_for, write_one_for};
 use super::keys::{identity_key, no_key, owner, service_address};
-use super::{Failure, finish, remark, service};
+use super::{CommandFailure, finish, remark, service};
 use crate::cli::CertificateCommand;
 use crate::clock::now;
 use crate::exit::Exit;
@@ -48,7 +48,7 @@ fn self_signed(
     days: u32,
     out: &Path,
     files: &[PathBuf],
-) -> Result<String, Failure> {
+) -> Result<String, CommandFailure> {
     let config = owner::load(files)?;
     let mut names = Vec::new();
     for name in services {
@@ -57,7 +57,7 @@ fn self_signed(
         names.extend([format!("*.{address}"), address]);
     }
     names.reverse();
-    let failed = |error: rcgen::Error| Failure::new(Exit::Failed, error.to_string());
+    let failed = |error: rcgen::Error| CommandFailure::new(Exit::Failed, error.to_string());
     let mut params = CertificateParams::new(names.clone()).map_err(failed)?;
     params.distinguished_name = DistinguishedName::new();
     params.distinguished_name.push(DnType::CommonName, names.swap_remove(0));
@@ -103,7 +103,7 @@ fn request(
     subdomains: bool,
     out: Option<&Path>,
     files: &[PathBuf],
-) -> Result<String, Failure> {
+) -> Result<String, CommandFailure> {
     let nonce = read_nonce(nonce)?;
     let config = owner::load(files)?;
     let key = identity_key(&config, service(&config, name)?)?;
@@ -113,7 +113,7 @@ fn request(
     let mut own = [0; 16];
     crate::tor::rng().fill_bytes(&mut own);
     let request = keys::certificate_request(&key, names, &nonce, &own)
-        .map_err(|error| Failure::new(Exit::Failed, error.to_string()))?;
+        .map_err(|error| CommandFailure::new(Exit::Failed, error.to_string()))?;
     let Some(out) = out else { return Ok(request) };
     write_one_for(owner::of_state(&config), out, request.into_bytes(), 0o644)?;
     remark(&format!("The request lies in {}.", out.display()));
@@ -121,7 +121,7 @@ fn request(
 }
 
 /// Base64 in either alphabet, padded or not.
-fn read_nonce(text: &str) -> Result<Vec<u8>, Failure> {
+fn read_nonce(text: &str) -> Result<Vec<u8>, CommandFailure> {
     let plain = text.trim().trim_end_matches('=').replace('-', "+").replace('_', "/");
     let nonce = BASE64_NOPAD.decode(plain.as_bytes()).ok();
     let good = |nonce: &Vec<u8>| (SHORTEST_NONCE..=keys::LONGEST_NONCE).contains(&nonce.len());
@@ -130,7 +130,7 @@ fn read_nonce(text: &str) -> Result<Vec<u8>, Failure> {
             "the nonce must be base64, as the authority gave it, of {SHORTEST_NONCE} to {} bytes",
             keys::LONGEST_NONCE
         );
-        Failure::new(Exit::Usage, text)
+        CommandFailure::new(Exit::Usage, text)
     })
 }
 

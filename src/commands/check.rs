@@ -17,7 +17,7 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use super::{Failure, finish, load};
+use super::{CommandFailure, finish, load};
 use crate::causes;
 use crate::clock::now;
 use crate::config::{Config, Environment, Probe, ProofOfWork, ServiceConfig};
@@ -28,9 +28,9 @@ use crate::tor::credentials::Credentials;
 use crate::tor::keys;
 use onionbraid_balancer::onion::OnionAddress;
 use onionbraid_balancer::pow::CLIENT_MAX_EFFORT;
-use onionbraid_balancer::{Distinct, Links, Publishers};
+use onionbraid_balancer::{Distinct, LinkPolicy, Publishers};
 
-use online::Asked;
+use online::AskedService;
 
 /// Checks the configuration that lies in `files`, or in the usual places; with
 /// `online` also whether every backend answers.
@@ -38,7 +38,11 @@ pub fn check(files: &[PathBuf], online: bool) -> ExitCode {
     finish(write_check(files, online, &mut io::stdout().lock()))
 }
 
-fn write_check(files: &[PathBuf], online: bool, out: &mut impl Write) -> Result<(), Failure> {
+fn write_check(
+    files: &[PathBuf],
+    online: bool,
+    out: &mut impl Write,
+) -> Result<(), CommandFailure> {
     let config = load(files)?;
     write_whole(&config, out)?;
     let mut warnings = config.warnings.clone();
@@ -46,7 +50,7 @@ fn write_check(files: &[PathBuf], online: bool, out: &mut impl Write) -> Result<
     warnings.extend(closed::warnings(&config));
     warnings.extend(anonymity::warnings(&config));
     let mut hints = Vec::new();
-    let clear = daemon::preflight(&config).map_err(|obstacles| Failure::from(&obstacles))?;
+    let clear = daemon::preflight(&config).map_err(|obstacles| CommandFailure::from(&obstacles))?;
     let keys = keys::open_existing(&config.storage)?;
     let mut found = Vec::new();
     let mut asked = Vec::new();
@@ -64,7 +68,7 @@ fn write_check(files: &[PathBuf], online: bool, out: &mut impl Write) -> Result<
     }
     for (service, credentials) in found {
         let address = credentials.as_ref().map(Credentials::address);
-        let of = |it| bundles::Bundle::of(service, it, now().wall);
+        let of = |it| bundles::CheckedBundle::of(service, it, now().wall);
         let bundle = credentials.as_ref().and_then(of);
         write_service(service, address, bundle.as_ref(), out)?;
         if let Some(bundle) = &bundle {
@@ -78,7 +82,7 @@ fn write_check(files: &[PathBuf], online: bool, out: &mut impl Write) -> Result<
             _ if !service.enabled => {}
             Some(address) => {
                 warnings.extend(daemon::out_of_use(&config.storage, service, &address));
-                asked.push(Asked { service, address });
+                asked.push(AskedService { service, address });
             }
             None => without_key.push(service.nickname.to_string()),
         }
@@ -127,7 +131,7 @@ fn write_check(files: &[PathBuf], online: bool, out: &mut impl Write) -> Result<
                 "service \"{nickname}\" has no key and so no address yet: run it once, then its \
                  backends can be asked"
             );
-            Err(Failure::new(Exit::Failed, text))
+            Err(CommandFailure::new(Exit::Failed, text))
         }
     }
 }
@@ -170,7 +174,7 @@ fn write_proof_of_work(pow: &ProofOfWork, out: &mut impl Write) -> io::Result<()
 fn write_service(
     service: &ServiceConfig,
     address: Option<OnionAddress>,
-    bundle: Option<&bundles::Bundle<'_>>,
+    bundle: Option<&bundles::CheckedBundle<'_>>,
     out: &mut impl Write,
 ) -> io::Result<()> {
     let disabled = if service.enabled { "" } else { " (disabled)" };
@@ -221,9 +225,9 @@ fn write_service(
         writeln!(out, "    backends are probed on port {} every {interval}{seldom}", probe.port)?;
     }
     match service.link {
-        Links::Auto => {}
-        Links::Always => writeln!(out, "    all backends are expected to have control links")?,
-        Links::Never => writeln!(out, "    there are no control links")?,
+        LinkPolicy::Auto => {}
+        LinkPolicy::Always => writeln!(out, "    all backends are expected to have control links")?,
+        LinkPolicy::Never => writeln!(out, "    there are no control links")?,
     }
     match service.distinct_descriptors {
         Distinct::Auto => {}

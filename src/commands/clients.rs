@@ -11,7 +11,7 @@ use std::process::ExitCode;
 use super::hand_over::{may_change, write_one_for};
 use super::keys::{no_key, owner, service_address};
 use super::new_file::directory_of;
-use super::{Failure, finish, remark, service};
+use super::{CommandFailure, finish, remark, service};
 use crate::cli::ClientsCommand;
 use crate::config::{KeyDir, RestrictedDiscovery, ServiceConfig};
 use crate::exit::{Exit, exit_of};
@@ -37,8 +37,8 @@ fn add(
     key: Option<ClientKey>,
     out: Option<&Path>,
     files: &[PathBuf],
-) -> Result<(), Failure> {
-    check_client_name(name).map_err(|problem| Failure::new(Exit::Usage, problem))?;
+) -> Result<(), CommandFailure> {
+    check_client_name(name).map_err(|problem| CommandFailure::new(Exit::Usage, problem))?;
     let config = owner::load(files)?;
     let service = service(&config, nickname)?;
     let restricted = restricted(service)?;
@@ -49,7 +49,7 @@ fn add(
             "service \"{nickname}\" has a client \"{name}\" already, which is left as it is: remove \
              it first, or choose another name"
         );
-        return Err(Failure::new(Exit::Failed, text));
+        return Err(CommandFailure::new(Exit::Failed, text));
     }
     // Before anything is made for a client that has no room.
     let fits = |key: ClientKey| {
@@ -57,7 +57,7 @@ fn add(
         more.clients.insert(name.to_owned(), key);
         let more = ServiceConfig { restricted_discovery: Some(more), ..service.clone() };
         more.too_many_clients()
-            .map_or(Ok(()), |problem| Err(Failure::new(Exit::Configuration, problem)))
+            .map_or(Ok(()), |problem| Err(CommandFailure::new(Exit::Configuration, problem)))
     };
     let owner = owner::of_state(&config);
     let file = directory.file_of(name);
@@ -65,7 +65,10 @@ fn add(
         let address = service_address(&config, service)?.ok_or_else(|| no_key(nickname))?;
         let secret = ClientSecret::generate(address);
         let public = secret.public().ok_or_else(|| {
-            Failure::new(Exit::Failed, "no key could be made: the system gives no good chance")
+            CommandFailure::new(
+                Exit::Failed,
+                "no key could be made: the system gives no good chance",
+            )
         })?;
         fits(public)?;
         let out = out.map_or_else(|| format!("{name}.auth_private").into(), Path::to_owned);
@@ -88,7 +91,7 @@ fn add(
 }
 
 /// Writes the public half to where the daemon finds it.
-fn write(file: &Path, key: ClientKey, owner: Option<owner::Owner>) -> Result<(), Failure> {
+fn write(file: &Path, key: ClientKey, owner: Option<owner::Owner>) -> Result<(), CommandFailure> {
     let bytes = format!("{key}\n").into_bytes();
     write_one_for(owner, file, bytes, keys::SECRET_MODE)?;
     remark(&format!(
@@ -99,7 +102,7 @@ fn write(file: &Path, key: ClientKey, owner: Option<owner::Owner>) -> Result<(),
 }
 
 /// Prints every client, where it stands, and its public key.
-fn list(nickname: &str, files: &[PathBuf]) -> Result<(), Failure> {
+fn list(nickname: &str, files: &[PathBuf]) -> Result<(), CommandFailure> {
     let config = owner::load(files)?;
     let service = service(&config, nickname)?;
     let restricted = restricted(service)?;
@@ -126,8 +129,8 @@ fn list(nickname: &str, files: &[PathBuf]) -> Result<(), Failure> {
 }
 
 /// Lets a client in no longer.
-fn remove(nickname: &str, name: &str, files: &[PathBuf]) -> Result<(), Failure> {
-    check_client_name(name).map_err(|problem| Failure::new(Exit::Usage, problem))?;
+fn remove(nickname: &str, name: &str, files: &[PathBuf]) -> Result<(), CommandFailure> {
+    check_client_name(name).map_err(|problem| CommandFailure::new(Exit::Usage, problem))?;
     let config = owner::load(files)?;
     let service = service(&config, nickname)?;
     let restricted = restricted(service)?;
@@ -136,7 +139,7 @@ fn remove(nickname: &str, name: &str, files: &[PathBuf]) -> Result<(), Failure> 
             "client \"{name}\" stands in the configuration: take it out of `static_keys` there, and \
              have the daemon reload"
         );
-        return Err(Failure::new(Exit::Configuration, text));
+        return Err(CommandFailure::new(Exit::Configuration, text));
     }
     let exposed = |owner: &owner::Owner| {
         let mut files = restricted.key_dirs.iter().map(|it| it.file_of(name));
@@ -157,13 +160,13 @@ fn remove(nickname: &str, name: &str, files: &[PathBuf]) -> Result<(), Failure> 
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => {
                 let text = format!("{} cannot be removed: {error}", file.display());
-                return Err(Failure::new(exit_of(&error), text));
+                return Err(CommandFailure::new(exit_of(&error), text));
             }
         }
     }
     if !removed {
         let text = format!("service \"{nickname}\" has no client \"{name}\"");
-        return Err(Failure::new(Exit::Usage, text));
+        return Err(CommandFailure::new(Exit::Usage, text));
     }
     let key = restricted.clients.get(name);
     let (read, _) = restricted.read_again();
@@ -182,7 +185,7 @@ fn remove(nickname: &str, name: &str, files: &[PathBuf]) -> Result<(), Failure> 
     Ok(())
 }
 
-fn restricted(service: &ServiceConfig) -> Result<&RestrictedDiscovery, Failure> {
+fn restricted(service: &ServiceConfig) -> Result<&RestrictedDiscovery, CommandFailure> {
     service.restricted_discovery.as_ref().ok_or_else(|| {
         let nickname = &service.nickname;
         let text = format!(
@@ -190,7 +193,7 @@ fn restricted(service: &ServiceConfig) -> Result<&RestrictedDiscovery, Failure> 
              alone, write\n\n    [onion_services.\"{nickname}\".restricted_discovery]\n    enabled = \
              true\n    key_dirs = [{{ path = \"clients/{nickname}\" }}]\n\nand make that directory"
         );
-        Failure::new(Exit::Configuration, text)
+        CommandFailure::new(Exit::Configuration, text)
     })
 }
 
@@ -198,13 +201,13 @@ fn restricted(service: &ServiceConfig) -> Result<&RestrictedDiscovery, Failure> 
 fn directory<'a>(
     service: &ServiceConfig,
     restricted: &'a RestrictedDiscovery,
-) -> Result<&'a KeyDir, Failure> {
+) -> Result<&'a KeyDir, CommandFailure> {
     restricted.key_dirs.first().ok_or_else(|| {
         let text = format!(
             "restricted_discovery of service \"{}\" names no directory: add key_dirs = [{{ path = \
              \"...\" }}], or write the client into `static_keys`",
             service.nickname
         );
-        Failure::new(Exit::Configuration, text)
+        CommandFailure::new(Exit::Configuration, text)
     })
 }

@@ -12,13 +12,13 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use super::inquire::inquire;
-use super::{Failure, finish, load};
+use super::{CommandFailure, finish, load};
 use crate::clock::now;
 use crate::config::{Config, Environment, ServiceConfig};
 use crate::exit::Exit;
 use crate::inquiry::PUBLISHED;
-use crate::inquiry::owners::Remote;
-use crate::inquiry::published::{self, Here, Published, Question};
+use crate::inquiry::owners::RemoteOwner;
+use crate::inquiry::published::{self, AddressQuestion, Here, Published};
 use crate::tor::credentials::Credentials;
 use crate::tor::keys;
 use onionbraid_balancer::onion::OnionAddress;
@@ -33,20 +33,20 @@ fn write_descriptor(
     files: &[PathBuf],
     json: bool,
     out: &mut impl Write,
-) -> Result<(), Failure> {
+) -> Result<(), CommandFailure> {
     let env = Environment::of_process();
     let config = load(files)?;
     let backends = listed_here(&config, address).map(backends).unwrap_or_default();
-    let question = Question { address: *address, backends };
+    let question = AddressQuestion { address: *address, backends };
     let (published, _) =
         inquire(&config, &env, PUBLISHED, &question, async |network, question| {
             let published = published::ask(&network, question, Here::default()).await;
-            published.map_err(|failure| Failure::new(Exit::Failed, failure.to_string()))
+            published.map_err(|failure| CommandFailure::new(Exit::Failed, failure.to_string()))
         })?;
     let published: Published = published;
     if json {
         let text = serde_json::to_string_pretty(&published)
-            .map_err(|error| Failure::new(Exit::Failed, error.to_string()))?;
+            .map_err(|error| CommandFailure::new(Exit::Failed, error.to_string()))?;
         writeln!(out, "{text}")?;
     } else {
         report::write(&published, now().wall, out)?;
@@ -54,7 +54,7 @@ fn write_descriptor(
     if published.can_be_found() {
         Ok(())
     } else {
-        Err(Failure::new(
+        Err(CommandFailure::new(
             Exit::Failed,
             "no HSDir that clients ask has a descriptor that they can use",
         ))
@@ -72,7 +72,7 @@ fn listed_here<'a>(config: &'a Config, address: &OnionAddress) -> Option<&'a Ser
 }
 
 /// Its backends elsewhere.
-pub(super) fn backends(service: &ServiceConfig) -> Vec<Remote> {
+pub(super) fn backends(service: &ServiceConfig) -> Vec<RemoteOwner> {
     let backends = service.backends.iter();
-    backends.map(|it| Remote { name: it.name.clone(), address: it.address }).collect()
+    backends.map(|it| RemoteOwner { name: it.name.clone(), address: it.address }).collect()
 }

@@ -10,7 +10,7 @@ use std::process::ExitCode;
 use clap::CommandFactory as _;
 use clap_complete::Shell;
 
-use super::{Failure, finish};
+use super::{CommandFailure, finish};
 use crate::cli::{Cli, GenerateCommand};
 use crate::exit::exit_of;
 
@@ -22,7 +22,7 @@ pub fn generate(command: &GenerateCommand) -> ExitCode {
     })
 }
 
-fn completions(shell: Shell, out: Option<&Path>) -> Result<(), Failure> {
+fn completions(shell: Shell, out: Option<&Path>) -> Result<(), CommandFailure> {
     let mut command = Cli::command();
     match out {
         Some(directory) => {
@@ -38,7 +38,7 @@ fn completions(shell: Shell, out: Option<&Path>) -> Result<(), Failure> {
     Ok(())
 }
 
-fn man(out: Option<&Path>) -> Result<(), Failure> {
+fn man(out: Option<&Path>) -> Result<(), CommandFailure> {
     let command = Cli::command().disable_help_subcommand(true);
     match out {
         Some(directory) => clap_mangen::generate_to(command, directory)
@@ -52,7 +52,7 @@ fn man(out: Option<&Path>) -> Result<(), Failure> {
     }
 }
 
-fn unwritable(directory: &Path, error: &io::Error) -> Failure {
+fn unwritable(directory: &Path, error: &io::Error) -> CommandFailure {
     let text = format!("nothing can be written to {}: {error}", directory.display());
-    Failure::new(exit_of(error), text)
+    CommandFailure::new(exit_of(error), text)
 }

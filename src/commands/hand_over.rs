@@ -16,7 +16,7 @@ use zeroize::{Zeroize as _, Zeroizing};
 
 use super::keys::owner::{self, Owner};
 use super::new_file::directory_of;
-use super::{Failure, exists, finish, protect_memory};
+use super::{CommandFailure, exists, finish, protect_memory};
 use crate::backup::place::{PlaceError, Placement, Rights, place};
 use crate::causes::in_one_line;
 use crate::exit::{Exit, exit_of};
@@ -60,7 +60,7 @@ pub(crate) fn write_for(
     owner: Option<Owner>,
     directory: &Path,
     mut files: Vec<NewFile>,
-) -> Result<(), Failure> {
+) -> Result<(), CommandFailure> {
     let is_there = |path: &&Path| path.as_os_str().is_empty() || path.symlink_metadata().is_ok();
     let existing = directory.ancestors().find(is_there).unwrap_or(Path::new("/"));
     if let Ok(missing) = directory.strip_prefix(existing) {
@@ -86,16 +86,20 @@ pub(crate) fn write_one_for(
     path: &Path,
     bytes: Vec<u8>,
     mode: u32,
-) -> Result<(), Failure> {
+) -> Result<(), CommandFailure> {
     let below = path.file_name().map(PathBuf::from).unwrap_or_default();
     write_for(owner, directory_of(path), vec![NewFile { below, bytes, mode }])
 }
 
 /// Writes them as that user, whoever could change the directory.
-pub(crate) fn write_as(owner: Owner, directory: &Path, files: Vec<NewFile>) -> Result<(), Failure> {
+pub(crate) fn write_as(
+    owner: Owner,
+    directory: &Path,
+    files: Vec<NewFile>,
+) -> Result<(), CommandFailure> {
     let order = Order { shown: directory.to_owned(), files };
     let failed = |error: &dyn std::fmt::Display| {
-        Failure::new(Exit::Failed, format!("{}: {error}", directory.display()))
+        CommandFailure::new(Exit::Failed, format!("{}: {error}", directory.display()))
     };
     let order = Zeroizing::new(serde_json::to_vec(&order).map_err(|error| failed(&error))?);
     // The directory is entered by root: it may lie below one that is only root's.
@@ -118,12 +122,12 @@ pub fn place_files() -> ExitCode {
     finish(place_here())
 }
 
-fn place_here() -> Result<(), Failure> {
+fn place_here() -> Result<(), CommandFailure> {
     protect_memory();
     let mut order = Zeroizing::new(Vec::new());
     io::stdin().lock().take(LONGEST).read_to_end(&mut order)?;
     let order: Order = serde_json::from_slice(&order)
-        .map_err(|error| Failure::new(Exit::Usage, format!("this is no order: {error}")))?;
+        .map_err(|error| CommandFailure::new(Exit::Usage, format!("this is no order: {error}")))?;
     write_here(None, Path::new("."), &order.shown, &order.files)
 }
 
@@ -132,7 +136,7 @@ fn write_here(
     directory: &Path,
     shown: &Path,
     files: &[NewFile],
-) -> Result<(), Failure> {
+) -> Result<(), CommandFailure> {
     let owner = owner.map(|Owner { user, group }| (user, group));
     let placements: Vec<_> = files
         .iter()
@@ -155,7 +159,7 @@ fn write_here(
         PlaceError::Write { path, cause } => {
             let exit = exit_of(&cause);
             let error = PlaceError::Write { path: of(&path), cause };
-            Failure::new(exit, in_one_line(&error))
+            CommandFailure::new(exit, in_one_line(&error))
         }
     })
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use super::ask::{ask, runtime};
-use super::{Failure, finish, print};
+use super::{CommandFailure, finish, print};
 use crate::config::{Config, Environment};
 use crate::exit::Exit;
 
@@ -15,11 +15,11 @@ pub fn healthcheck(files: &[PathBuf]) -> ExitCode {
     finish(check(files))
 }
 
-fn check(files: &[PathBuf]) -> Result<(), Failure> {
+fn check(files: &[PathBuf]) -> Result<(), CommandFailure> {
     let admin = Config::admin_of(files, &Environment::of_process())?;
     let answer = runtime()?.block_on(ask(&admin, "/health"))?;
     if answer.status.is_success() {
         return print(&format!("{}\n", answer.body.trim_end()));
     }
-    Err(Failure::new(Exit::Failed, format!("the daemon is {}", answer.body)))
+    Err(CommandFailure::new(Exit::Failed, format!("the daemon is {}", answer.body)))
 }

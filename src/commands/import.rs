@@ -15,12 +15,12 @@ use tempfile::NamedTempFile;
 use super::hand_over::{NewFile, write_as, write_for};
 use super::keys::owner;
 use super::new_file::{self, unwritable};
-use super::{Failure, exists, finish, protect_memory, remark};
+use super::{CommandFailure, exists, finish, protect_memory, remark};
 use crate::cli::{ImportCommand, ImportOutput};
 use crate::config::{Config, ConfigError, Environment};
 use crate::exit::{Exit, exit_of};
 use crate::import::draft::{Draft, DraftService};
-use crate::import::{Faults, ImportFiles, Kind, Unreadable, onionbalance, onionspray, torrc};
+use crate::import::{Faults, ImportFiles, LineFate, Unreadable, onionbalance, onionspray, torrc};
 use crate::tor::keys::{self, IdentityKey, KeyFileError};
 use onionbraid_balancer::onion::OnionAddress;
 
@@ -32,33 +32,33 @@ pub fn import(command: &ImportCommand) -> ExitCode {
     finish(write(command))
 }
 
-fn write(command: &ImportCommand) -> Result<(), Failure> {
+fn write(command: &ImportCommand) -> Result<(), CommandFailure> {
     let (path, output) = match command {
         ImportCommand::Onionbalance { path, output }
         | ImportCommand::Torrc { path, output }
         | ImportCommand::Onionspray { path, output } => (path, output),
     };
-    let place = output.out.as_deref().map(Place::of).transpose()?;
+    let place = output.out.as_deref().map(OutputPlace::of).transpose()?;
     // The keys are read to prove their addresses.
     protect_memory();
     let disk = Disk { copying: output.copy_keys.is_some() };
     let draft = match command {
         ImportCommand::Onionbalance { .. } => {
             let file = in_directory(path, "config.yaml");
-            let missing = || Failure::new(Exit::Configuration, there_is_no(&file));
-            let text = disk.text(&file).map_err(Failure::from)?.ok_or_else(missing)?;
+            let missing = || CommandFailure::new(Exit::Configuration, there_is_no(&file));
+            let text = disk.text(&file).map_err(CommandFailure::from)?.ok_or_else(missing)?;
             onionbalance::import(&text, &file, &disk)
         }
         ImportCommand::Torrc { .. } => torrc::import(&in_directory(path, "torrc"), &disk),
         ImportCommand::Onionspray { .. } => onionspray::import(path, &disk),
     };
-    let draft = draft.map_err(Failure::from)?;
+    let draft = draft.map_err(CommandFailure::from)?;
     let copies = copies(&draft, output, &disk)?;
     let mut text = draft.to_text(|service| {
         let path = copies.get(&service.nickname).unwrap_or(&service.key);
         std::path::absolute(path).unwrap_or_else(|_| path.clone())
     });
-    if place.as_ref().is_some_and(Place::is_packages) {
+    if place.as_ref().is_some_and(OutputPlace::is_packages) {
         text.push_str(packages_directories());
     }
     good(&draft, &text)?;
@@ -97,7 +97,7 @@ fn write(command: &ImportCommand) -> Result<(), Failure> {
 }
 
 /// Whether the new file is a good one, whatever the old files hold.
-fn good(draft: &Draft, text: &str) -> Result<(), Failure> {
+fn good(draft: &Draft, text: &str) -> Result<(), CommandFailure> {
     // Where its state will be does not matter to that.
     let mut environment = Environment::of_process();
     environment.variables.entry("HOME".into()).or_insert_with(|| "/nonexistent".into());
@@ -113,7 +113,7 @@ fn good(draft: &Draft, text: &str) -> Result<(), Failure> {
          be\n\n{text}",
         errors.join("\n")
     );
-    Err(Failure::new(Exit::Configuration, text))
+    Err(CommandFailure::new(Exit::Configuration, text))
 }
 
 /// The permissions of a new configuration file, which the umask lessens.
@@ -129,16 +129,16 @@ fn packages_directories() -> &'static str {
 }
 
 /// The place of the new file.
-struct Place {
+struct OutputPlace {
     /// It is in the directory of the unit's file.
     in_units_directory: bool,
     /// The packages' own file is there, as they installed it.
     untouched: bool,
 }
 
-impl Place {
+impl OutputPlace {
     /// What may be done there.
-    fn of(out: &Path) -> Result<Self, Failure> {
+    fn of(out: &Path) -> Result<Self, CommandFailure> {
         let found = out.symlink_metadata().ok();
         let as_installed = found.as_ref().is_some_and(|found| {
             found.is_file()
@@ -160,7 +160,11 @@ impl Place {
     }
 
     /// The file, unless its directory is the one that is made for the keys.
-    fn begin(&self, out: &Path, keys: Option<&Path>) -> Result<Option<NamedTempFile>, Failure> {
+    fn begin(
+        &self,
+        out: &Path,
+        keys: Option<&Path>,
+    ) -> Result<Option<NamedTempFile>, CommandFailure> {
         let directory = new_file::directory_of(out);
         let same =
             |keys: &Path| std::path::absolute(keys).ok() == std::path::absolute(directory).ok();
@@ -180,7 +184,7 @@ fn there_is_no(file: &Path) -> String {
     format!("{}: there is no such file", file.display())
 }
 
-impl From<Unreadable> for Failure {
+impl From<Unreadable> for CommandFailure {
     fn from(unreadable: Unreadable) -> Self {
         let exit = if unreadable.denied { Exit::Permission } else { Exit::Configuration };
         Self::new(exit, unreadable.to_string())
@@ -192,7 +196,7 @@ fn copies(
     draft: &Draft,
     output: &ImportOutput,
     disk: &Disk,
-) -> Result<BTreeMap<String, PathBuf>, Failure> {
+) -> Result<BTreeMap<String, PathBuf>, CommandFailure> {
     let Some(directory) = &output.copy_keys else { return Ok(BTreeMap::new()) };
     let path =
         |service: &DraftService| (service.nickname.clone(), directory.join(&service.nickname));
@@ -217,7 +221,7 @@ fn copy(
     copies: &BTreeMap<String, PathBuf>,
     output: &ImportOutput,
     disk: &Disk,
-) -> Result<(), Failure> {
+) -> Result<(), CommandFailure> {
     let Some(directory) = &output.copy_keys else { return Ok(()) };
     // The directory may be made, not those above it.
     let (base, below) = match directory.is_dir() {
@@ -229,7 +233,7 @@ fn copy(
     };
     base.metadata().map_err(|error| {
         let text = format!("{} cannot be made: {error}", directory.display());
-        Failure::new(exit_of(&error), text)
+        CommandFailure::new(exit_of(&error), text)
     })?;
     let mut files = Vec::new();
     for (service, path) in draft.services.iter().filter_map(|s| Some((s, copies.get(&s.nickname)?)))
@@ -261,7 +265,7 @@ fn summary(draft: &Draft, copies: &BTreeMap<String, PathBuf>, output: &ImportOut
     for note in draft.notes() {
         remark(&note.to_string());
     }
-    let count = draft.notes().filter(|note| note.kind == Kind::Warning).count();
+    let count = draft.notes().filter(|note| note.kind == LineFate::Warning).count();
     if count > 0 {
         remark(&format!(
             "WARNING marks what protects the service less than before: {count} in all."
@@ -358,7 +362,7 @@ impl ImportFiles for Disk {
     }
 }
 
-impl From<Faults> for Failure {
+impl From<Faults> for CommandFailure {
     fn from(faults: Faults) -> Self {
         let exit = match faults.0.iter().all(|fault| fault.key) {
             true => Exit::Permission,

@@ -6,7 +6,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::ask;
-use super::{Failure, remark, tor_client};
+use super::{CommandFailure, remark, tor_client};
 use crate::config::{AdminListen, Config, Environment};
 use crate::exit::Exit;
 use crate::tor::network::Network;
@@ -26,18 +26,18 @@ pub(crate) fn inquire<Q: Serialize, A: DeserializeOwned>(
     env: &Environment,
     path: &str,
     question: &Q,
-    answers: impl AsyncFnOnce(Network, &Q) -> Result<A, Failure>,
-) -> Result<(A, By), Failure> {
+    answers: impl AsyncFnOnce(Network, &Q) -> Result<A, CommandFailure>,
+) -> Result<(A, By), CommandFailure> {
     if let AdminListen::Unix(socket) = &config.admin {
         let nonsense = |error: serde_json::Error| {
             let text = format!("the daemon's answer makes no sense to this version: {error}");
-            Failure::new(Exit::Failed, text)
+            CommandFailure::new(Exit::Failed, text)
         };
         let asked = serde_json::to_vec(question).map_err(nonsense)?;
         if let Some(answer) = ask::runtime()?.block_on(ask::inquire(socket, path, asked))? {
             if !answer.status.is_success() {
                 let text = format!("the running daemon: {}", answer.body.trim_end());
-                return Err(Failure::new(Exit::Failed, text));
+                return Err(CommandFailure::new(Exit::Failed, text));
             }
             remark("asked the running daemon");
             return Ok((serde_json::from_str(&answer.body).map_err(nonsense)?, By::Daemon));

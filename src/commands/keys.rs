@@ -11,7 +11,7 @@ use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use super::{Failure, finish, load, protect_memory, remark, service};
+use super::{CommandFailure, finish, load, protect_memory, remark, service};
 use crate::cli::{KeyFormat, KeysCommand};
 use crate::config::{Config, ServiceConfig};
 use crate::exit::Exit;
@@ -35,7 +35,7 @@ pub fn keys(command: &KeysCommand) -> ExitCode {
             export(service, out, *format, &config.files)
         }
         KeysCommand::ExportPeriods { service, count, out, from, period, config } => {
-            let wanted = periods::Wanted {
+            let wanted = periods::WantedPeriods {
                 count: *count,
                 from: *from,
                 length_minutes: period.minutes,
@@ -48,7 +48,7 @@ pub fn keys(command: &KeysCommand) -> ExitCode {
     finish(address.and_then(|address| Ok(writeln!(io::stdout().lock(), "{address}")?)))
 }
 
-fn generate_file(path: &Path, format: KeyFormat) -> Result<OnionAddress, Failure> {
+fn generate_file(path: &Path, format: KeyFormat) -> Result<OnionAddress, CommandFailure> {
     protect_memory();
     let key = IdentityKey::generate();
     keys::write_new(path, &key, format.into())?;
@@ -56,7 +56,7 @@ fn generate_file(path: &Path, format: KeyFormat) -> Result<OnionAddress, Failure
     Ok(key.address())
 }
 
-fn generate(name: &str, files: &[PathBuf]) -> Result<OnionAddress, Failure> {
+fn generate(name: &str, files: &[PathBuf]) -> Result<OnionAddress, CommandFailure> {
     let config = load(files)?;
     let service = in_keystore(service(&config, name)?)?;
     if let Some(owner) = owner::of_state(&config) {
@@ -69,7 +69,7 @@ fn generate(name: &str, files: &[PathBuf]) -> Result<OnionAddress, Failure> {
     Ok(keys::address(&key))
 }
 
-fn import(name: &str, path: &Path, files: &[PathBuf]) -> Result<OnionAddress, Failure> {
+fn import(name: &str, path: &Path, files: &[PathBuf]) -> Result<OnionAddress, CommandFailure> {
     let config = load(files)?;
     let service = in_keystore(service(&config, name)?)?;
     let key = match path {
@@ -113,7 +113,7 @@ fn export(
     out: &Path,
     format: KeyFormat,
     files: &[PathBuf],
-) -> Result<OnionAddress, Failure> {
+) -> Result<OnionAddress, CommandFailure> {
     let config = owner::load(files)?;
     let key = identity_key(&config, service(&config, name)?)?;
     keys::write_new(out, &key, format.into())?;
@@ -121,11 +121,13 @@ fn export(
     Ok(key.address())
 }
 
-fn address(of: &Path, files: &[PathBuf]) -> Result<OnionAddress, Failure> {
+fn address(of: &Path, files: &[PathBuf]) -> Result<OnionAddress, CommandFailure> {
     if let Some(name) = of.to_str().filter(|name| !name.contains(['/', '.'])) {
         let config = owner::load(files)?;
         let service = service(&config, name).map_err(|failure| match of.exists() {
-            true => Failure::new(Exit::Usage, format!("{}; a file is ./{name}", failure.text)),
+            true => {
+                CommandFailure::new(Exit::Usage, format!("{}; a file is ./{name}", failure.text))
+            }
             false => failure,
         })?;
         let found = service_address(&config, service)?;
@@ -145,14 +147,14 @@ fn address(of: &Path, files: &[PathBuf]) -> Result<OnionAddress, Failure> {
 pub(crate) fn service_address(
     config: &Config,
     service: &ServiceConfig,
-) -> Result<Option<OnionAddress>, Failure> {
+) -> Result<Option<OnionAddress>, CommandFailure> {
     let keys = keys::open_existing(&config.storage)?;
     let found = Credentials::of_service(&keys, &service.nickname, service.key_place())?;
     Ok(found.as_ref().map(Credentials::address))
 }
 
 /// The service, if its key lies in the keystore.
-fn in_keystore(service: &ServiceConfig) -> Result<&ServiceConfig, Failure> {
+fn in_keystore(service: &ServiceConfig) -> Result<&ServiceConfig, CommandFailure> {
     let file = service.identity_key.as_ref().map(|file| ("identity_key", file));
     let bundle = service.identity_bundle.as_ref().map(|directory| ("identity_bundle", directory));
     match file.or(bundle) {
@@ -163,7 +165,7 @@ fn in_keystore(service: &ServiceConfig) -> Result<&ServiceConfig, Failure> {
                 service.nickname,
                 path.display()
             );
-            Err(Failure::new(Exit::Configuration, text))
+            Err(CommandFailure::new(Exit::Configuration, text))
         }
     }
 }

@@ -12,7 +12,7 @@ use std::process::ExitCode;
 
 use super::keys::owner;
 use super::new_file::{self, unwritable};
-use super::{Failure, finish, protect_memory, remark};
+use super::{CommandFailure, finish, protect_memory, remark};
 use crate::cli::KubernetesArgs;
 use crate::config::{Config, Environment};
 use crate::exit::Exit;
@@ -26,15 +26,16 @@ pub fn kubernetes(args: &KubernetesArgs) -> ExitCode {
 }
 
 /// A key of the directory, and whether it has to be written.
-struct Held {
+struct SlotKey {
     directory: PathBuf,
     address: OnionAddress,
     new: Option<IdentityKey>,
 }
 
-fn write(args: &KubernetesArgs) -> Result<OnionAddress, Failure> {
+fn write(args: &KubernetesArgs) -> Result<OnionAddress, CommandFailure> {
     let KubernetesArgs { service, out, .. } = args;
-    kubernetes::check(service, &args.image).map_err(|text| Failure::new(Exit::Usage, text))?;
+    kubernetes::check(service, &args.image)
+        .map_err(|text| CommandFailure::new(Exit::Usage, text))?;
     protect_memory();
     let below = |name: &str| out.join(KEYS).join(name);
     let given = match &args.key {
@@ -44,7 +45,7 @@ fn write(args: &KubernetesArgs) -> Result<OnionAddress, Failure> {
     let front = held(below(service), given)?;
     let slots = (0..usize::from(args.slots))
         .map(|slot| held(below(&kubernetes::pod(service, slot)), None))
-        .collect::<Result<Vec<_>, Failure>>()?;
+        .collect::<Result<Vec<_>, CommandFailure>>()?;
     let addresses: Vec<OnionAddress> = slots.iter().map(|slot| slot.address).collect();
     let deployment = Deployment {
         service,
@@ -68,7 +69,7 @@ fn write(args: &KubernetesArgs) -> Result<OnionAddress, Failure> {
         .map_err(|error| unwritable(&private, error))?;
     let address = front.address;
     let mut made = 0;
-    for Held { directory, new, .. } in std::iter::once(front).chain(slots) {
+    for SlotKey { directory, new, .. } in std::iter::once(front).chain(slots) {
         if let Some(key) = new {
             keys::write_new(&directory, &key, Format::Ctor)?;
             made += 1;
@@ -101,21 +102,21 @@ fn unix_path(target: &str) -> Option<&str> {
 }
 
 /// The key that a directory has, else the one that is given, else a new one.
-fn held(directory: PathBuf, given: Option<IdentityKey>) -> Result<Held, Failure> {
+fn held(directory: PathBuf, given: Option<IdentityKey>) -> Result<SlotKey, CommandFailure> {
     if directory.symlink_metadata().is_err() {
         let key = given.unwrap_or_else(IdentityKey::generate);
-        return Ok(Held { directory, address: key.address(), new: Some(key) });
+        return Ok(SlotKey { directory, address: key.address(), new: Some(key) });
     }
     let address = keys::read_secret(&directory, &owner::mistrust(&directory)?)?.address();
     if given.is_some_and(|given| given.address() != address) {
         let text = format!("{} has another key, which is left as it is", directory.display());
-        return Err(Failure::new(Exit::Permission, text));
+        return Err(CommandFailure::new(Exit::Permission, text));
     }
-    Ok(Held { directory, address, new: None })
+    Ok(SlotKey { directory, address, new: None })
 }
 
 /// Whether the daemons will take their configurations.
-fn check(files: &[(&'static str, String)]) -> Result<(), Failure> {
+fn check(files: &[(&'static str, String)]) -> Result<(), CommandFailure> {
     let environment = Environment::new([("HOME", "/nonexistent")]);
     for (_, text) in files.iter().filter(|(name, _)| CONFIGURATIONS.contains(name)) {
         Config::from_text(text, &environment)?;
@@ -124,7 +125,7 @@ fn check(files: &[(&'static str, String)]) -> Result<(), Failure> {
 }
 
 /// Refuses to write over what somebody has changed.
-fn unchanged(out: &Path, files: &[(&'static str, String)]) -> Result<(), Failure> {
+fn unchanged(out: &Path, files: &[(&'static str, String)]) -> Result<(), CommandFailure> {
     let differs = |(name, text): &&(&'static str, String)| {
         let path = out.join(name);
         path.symlink_metadata().is_ok() && fs::read_to_string(path).ok().as_ref() != Some(text)
@@ -139,5 +140,5 @@ fn unchanged(out: &Path, files: &[(&'static str, String)]) -> Result<(), Failure
         out.display(),
         names.join(", ")
     );
-    Err(Failure::new(Exit::Failed, text))
+    Err(CommandFailure::new(Exit::Failed, text))
 }

@@ -10,11 +10,11 @@ use std::path::Path;
 
 use tempfile::NamedTempFile;
 
-use super::{Failure, exists};
+use super::{CommandFailure, exists};
 use crate::exit::exit_of;
 
 /// Begins it, with at most these permissions.
-pub(super) fn begin(out: &Path, mode: u32) -> Result<NamedTempFile, Failure> {
+pub(super) fn begin(out: &Path, mode: u32) -> Result<NamedTempFile, CommandFailure> {
     let directory = directory_of(out);
     // What is wrong with the directory is not told of a name that nobody gave.
     directory.metadata().map_err(|error| unwritable(out, error))?;
@@ -24,7 +24,7 @@ pub(super) fn begin(out: &Path, mode: u32) -> Result<NamedTempFile, Failure> {
 }
 
 /// Gives it its name, if that is free.
-pub(super) fn put(file: NamedTempFile, out: &Path) -> Result<(), Failure> {
+pub(super) fn put(file: NamedTempFile, out: &Path) -> Result<(), CommandFailure> {
     sync(&file, out)?;
     file.persist_noclobber(out).map_err(|error| match error.error.kind() {
         io::ErrorKind::AlreadyExists => exists(out),
@@ -34,7 +34,7 @@ pub(super) fn put(file: NamedTempFile, out: &Path) -> Result<(), Failure> {
 }
 
 /// Gives it its name, and the permissions of the file that has it now.
-pub(super) fn replace(file: NamedTempFile, out: &Path) -> Result<(), Failure> {
+pub(super) fn replace(file: NamedTempFile, out: &Path) -> Result<(), CommandFailure> {
     let failed = |error| unwritable(out, error);
     let permissions = out.metadata().map_err(failed)?.permissions();
     file.as_file().set_permissions(permissions).map_err(failed)?;
@@ -45,7 +45,7 @@ pub(super) fn replace(file: NamedTempFile, out: &Path) -> Result<(), Failure> {
 
 /// Puts a new file in the place of one that may be there; of a link, not of what it leads
 /// to.
-pub(super) fn overwrite(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
+pub(super) fn overwrite(path: &Path, bytes: &[u8]) -> Result<(), CommandFailure> {
     let mut file = begin(path, 0o666)?;
     file.as_file_mut().write_all(bytes).map_err(|error| unwritable(path, error))?;
     file.persist(path).map_err(|error| unwritable(path, error.error.kind().into()))?;
@@ -53,16 +53,16 @@ pub(super) fn overwrite(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
 }
 
 /// What cannot be written, and why.
-pub(super) fn unwritable(out: &Path, error: io::Error) -> Failure {
-    Failure::new(exit_of(&error), format!("{} cannot be written: {error}", out.display()))
+pub(super) fn unwritable(out: &Path, error: io::Error) -> CommandFailure {
+    CommandFailure::new(exit_of(&error), format!("{} cannot be written: {error}", out.display()))
 }
 
-fn sync(file: &NamedTempFile, out: &Path) -> Result<(), Failure> {
+fn sync(file: &NamedTempFile, out: &Path) -> Result<(), CommandFailure> {
     file.as_file().sync_all().map_err(|error| unwritable(out, error))
 }
 
 /// The new name is on the disk only with the directory.
-fn sync_directory(out: &Path) -> Result<(), Failure> {
+fn sync_directory(out: &Path) -> Result<(), CommandFailure> {
     let synced = File::open(directory_of(out)).and_then(|directory| directory.sync_all());
     synced.map_err(|error| unwritable(out, error))
 }

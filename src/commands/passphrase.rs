@@ -6,7 +6,7 @@ use std::path::Path;
 use age::secrecy::{ExposeSecret as _, SecretString};
 use zeroize::Zeroizing;
 
-use super::{Failure, remark};
+use super::{CommandFailure, remark};
 use crate::exit::{Exit, exit_of};
 use crate::tor::keys::others_can_read;
 
@@ -14,7 +14,7 @@ use crate::tor::keys::others_can_read;
 const LONGEST: u64 = 4096;
 
 /// The passphrase for a new backup: from the file, or asked for twice.
-pub(super) fn new(file: Option<&Path>) -> Result<SecretString, Failure> {
+pub(super) fn new(file: Option<&Path>) -> Result<SecretString, CommandFailure> {
     if let Some(file) = file {
         return read(file);
     }
@@ -22,31 +22,31 @@ pub(super) fn new(file: Option<&Path>) -> Result<SecretString, Failure> {
     let again = ask("The same once more: ")?;
     match first.expose_secret() == again.expose_secret() {
         true => Ok(first),
-        false => Err(Failure::new(Exit::Usage, "the two passphrases differ")),
+        false => Err(CommandFailure::new(Exit::Usage, "the two passphrases differ")),
     }
 }
 
 /// The passphrase of a backup that is there.
-pub(super) fn known(file: Option<&Path>) -> Result<SecretString, Failure> {
+pub(super) fn known(file: Option<&Path>) -> Result<SecretString, CommandFailure> {
     file.map_or_else(|| ask("Passphrase of the backup: "), read)
 }
 
 /// Asks the terminal, also where standard input is something else.
-fn ask(prompt: &str) -> Result<SecretString, Failure> {
+fn ask(prompt: &str) -> Result<SecretString, CommandFailure> {
     let asked = rpassword::prompt_password(prompt).map_err(|error| {
         let text = format!(
             "there is no terminal to ask for the passphrase ({error}): give --passphrase-file"
         );
-        Failure::new(Exit::Usage, text)
+        CommandFailure::new(Exit::Usage, text)
     })?;
     not_empty(&Zeroizing::new(asked))
 }
 
-fn read(file: &Path) -> Result<SecretString, Failure> {
+fn read(file: &Path) -> Result<SecretString, CommandFailure> {
     let path = file.display();
     let failed = |error: io::Error| {
         let exit = exit_of(&error);
-        Failure::new(exit, format!("the passphrase cannot be read from {path}: {error}"))
+        CommandFailure::new(exit, format!("the passphrase cannot be read from {path}: {error}"))
     };
     let opened = std::fs::File::open(file).map_err(failed)?;
     if others_can_read(file) {
@@ -59,15 +59,15 @@ fn read(file: &Path) -> Result<SecretString, Failure> {
     let line = std::str::from_utf8(line).map_err(|error| failed(io::Error::other(error)))?;
     if line.len() as u64 > LONGEST {
         let text = format!("the first line of {path} is longer than 4,096 bytes");
-        return Err(Failure::new(Exit::Usage, text));
+        return Err(CommandFailure::new(Exit::Usage, text));
     }
     not_empty(line)
 }
 
 /// The passphrase without the end of its line.
-fn not_empty(line: &str) -> Result<SecretString, Failure> {
+fn not_empty(line: &str) -> Result<SecretString, CommandFailure> {
     match line.trim_end_matches(['\r', '\n']) {
-        "" => Err(Failure::new(Exit::Usage, "the passphrase is empty")),
+        "" => Err(CommandFailure::new(Exit::Usage, "the passphrase is empty")),
         passphrase => Ok(SecretString::from(passphrase.to_owned())),
     }
 }

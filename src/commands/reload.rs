@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use serde_json::json;
 
 use super::ask::order;
-use super::{Failure, finish, print};
+use super::{CommandFailure, finish, print};
 use crate::admin::orders::{self, Reloaded};
 use crate::config::{Config, Environment};
 use crate::exit::Exit;
@@ -18,12 +18,12 @@ pub fn reload(files: &[PathBuf]) -> ExitCode {
     finish(try_reload(files))
 }
 
-fn try_reload(files: &[PathBuf]) -> Result<(), Failure> {
+fn try_reload(files: &[PathBuf]) -> Result<(), CommandFailure> {
     let admin = Config::admin_of(files, &Environment::of_process())?;
     let answer = order(&admin, orders::RELOAD, &json!({}))?;
     let reloaded: Reloaded = serde_json::from_str(&answer).map_err(|error| {
         let text = format!("the daemon's answer makes no sense to this version: {error}");
-        Failure::new(Exit::Failed, text)
+        CommandFailure::new(Exit::Failed, text)
     })?;
     print(&printable_text(&told(&reloaded)).to_string())
 }

@@ -12,9 +12,9 @@ use age::Identity;
 use zeroize::Zeroizing;
 
 use super::keys::owner;
-use super::{Failure, finish, passphrase, protect_memory, remark};
+use super::{CommandFailure, finish, passphrase, protect_memory, remark};
 use crate::backup::collect::plain;
-use crate::backup::contents::{Backup, FileEntry, Kind};
+use crate::backup::contents::{Backup, FileEntry, FileKind};
 use crate::backup::destination::{self, Destinations, Elsewhere};
 use crate::backup::place::{PlaceError, place};
 use crate::backup::seal::{self, OpenError, Sealed};
@@ -34,7 +34,7 @@ pub fn restore(args: &RestoreArgs) -> ExitCode {
     finish(bring_back(args))
 }
 
-fn bring_back(args: &RestoreArgs) -> Result<(), Failure> {
+fn bring_back(args: &RestoreArgs) -> Result<(), CommandFailure> {
     protect_memory();
     let backup = open(args)?;
     if args.list {
@@ -72,7 +72,7 @@ fn bring_back(args: &RestoreArgs) -> Result<(), Failure> {
 }
 
 /// Reads the backup and opens it.
-fn open(args: &RestoreArgs) -> Result<Backup, Failure> {
+fn open(args: &RestoreArgs) -> Result<Backup, CommandFailure> {
     let path = args.backup.display();
     let bytes = read(&args.backup, seal::LONGEST)?;
     let failed = |error: OpenError| {
@@ -80,7 +80,7 @@ fn open(args: &RestoreArgs) -> Result<Backup, Failure> {
             OpenError::Passphrase | OpenError::Identity => Exit::Permission,
             _ => Exit::Failed,
         };
-        Failure::new(exit, format!("{path}: {}", in_one_line(&error)))
+        CommandFailure::new(exit, format!("{path}: {}", in_one_line(&error)))
     };
     let sealed = Sealed::new(bytes.as_slice()).map_err(failed)?;
     let opened = match (sealed.has_passphrase(), args.identity.as_slice()) {
@@ -90,33 +90,34 @@ fn open(args: &RestoreArgs) -> Result<Backup, Failure> {
         }
         (true, _) => {
             let text = format!("{path}: a passphrase opens it, no --identity");
-            return Err(Failure::new(Exit::Usage, text));
+            return Err(CommandFailure::new(Exit::Usage, text));
         }
         (false, []) => {
             let text =
                 format!("{path}: no passphrase opens it, but --identity FILE of a recipient");
-            return Err(Failure::new(Exit::Usage, text));
+            return Err(CommandFailure::new(Exit::Usage, text));
         }
         (false, files) => sealed.open_with(&identities(files)?),
     };
     opened.map_err(failed)
 }
 
-fn identities(files: &[PathBuf]) -> Result<Vec<Box<dyn Identity>>, Failure> {
+fn identities(files: &[PathBuf]) -> Result<Vec<Box<dyn Identity>>, CommandFailure> {
     let mut identities = Vec::new();
     for file in files {
         let text = read(file, LONGEST_IDENTITIES)?;
-        let problem =
-            |problem| Failure::new(Exit::Permission, format!("{}: {problem}", file.display()));
+        let problem = |problem| {
+            CommandFailure::new(Exit::Permission, format!("{}: {problem}", file.display()))
+        };
         identities.extend(seal::identities(&text).map_err(problem)?);
     }
     Ok(identities)
 }
 
 /// Reads a file, or standard input, of at most so many bytes.
-fn read(path: &Path, most: u64) -> Result<Zeroizing<Vec<u8>>, Failure> {
+fn read(path: &Path, most: u64) -> Result<Zeroizing<Vec<u8>>, CommandFailure> {
     let failed = |error: io::Error| {
-        Failure::new(exit_of(&error), format!("{} cannot be read: {error}", path.display()))
+        CommandFailure::new(exit_of(&error), format!("{} cannot be read: {error}", path.display()))
     };
     let input: Box<dyn io::Read> = match path == Path::new(STANDARD_INPUT) {
         true => Box::new(io::stdin().lock()),
@@ -126,7 +127,7 @@ fn read(path: &Path, most: u64) -> Result<Zeroizing<Vec<u8>>, Failure> {
     input.take(most + 1).read_to_end(&mut bytes).map_err(failed)?;
     if bytes.len() as u64 > most {
         let text = format!("{} is longer than any that onionbraid writes", path.display());
-        return Err(Failure::new(Exit::Failed, text));
+        return Err(CommandFailure::new(Exit::Failed, text));
     }
     Ok(bytes)
 }
@@ -158,25 +159,25 @@ fn listed(backup: &Backup, directory: &Path) -> String {
         let path = path.display();
         // Writing to a string never fails.
         let _ = match kind {
-            Kind::Configuration => writeln!(lines, "configuration {path}"),
-            Kind::Named => writeln!(lines, "file {path}"),
-            Kind::Key { address } => writeln!(lines, "key {path} {address}"),
-            Kind::BesideKey => writeln!(lines, "beside-key {path}"),
-            Kind::TlsKey => writeln!(lines, "certificate-key {path}"),
-            Kind::ClientKey => writeln!(lines, "client-key {path}"),
-            Kind::Client => writeln!(lines, "client {path}"),
+            FileKind::Configuration => writeln!(lines, "configuration {path}"),
+            FileKind::Named => writeln!(lines, "file {path}"),
+            FileKind::Key { address } => writeln!(lines, "key {path} {address}"),
+            FileKind::BesideKey => writeln!(lines, "beside-key {path}"),
+            FileKind::TlsKey => writeln!(lines, "certificate-key {path}"),
+            FileKind::ClientKey => writeln!(lines, "client-key {path}"),
+            FileKind::Client => writeln!(lines, "client {path}"),
         };
     }
     lines
 }
 
-impl From<PlaceError> for Failure {
+impl From<PlaceError> for CommandFailure {
     fn from(error: PlaceError) -> Self {
         Self::new(exit_of(&error), in_one_line(&error))
     }
 }
 
-impl From<Elsewhere> for Failure {
+impl From<Elsewhere> for CommandFailure {
     fn from(elsewhere: Elsewhere) -> Self {
         let mut text =
             "nothing was restored: the backup has files for places that you have not named. \

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use toml::{Table, Value};
 
-use super::{Failure, finish, for_keys, remark};
+use super::{CommandFailure, finish, for_keys, remark};
 use crate::causes;
 use crate::cli::OneService;
 use crate::config::{Config, Environment};
@@ -28,7 +28,7 @@ pub fn run(files: &[PathBuf], service: &OneService) -> ExitCode {
     }
 }
 
-fn start(files: &[PathBuf], service: &OneService) -> Result<(), Failure> {
+fn start(files: &[PathBuf], service: &OneService) -> Result<(), CommandFailure> {
     let tell = terminal::tell(files);
     let files = files.to_vec();
     let given = document(service)?;
@@ -48,7 +48,7 @@ fn start(files: &[PathBuf], service: &OneService) -> Result<(), Failure> {
     let runtime = runtime
         .enable_all()
         .build()
-        .map_err(|error| Failure::new(Exit::Failed, format!("no tokio runtime: {error}")))?;
+        .map_err(|error| CommandFailure::new(Exit::Failed, format!("no tokio runtime: {error}")))?;
     let outside = Outside { load: Box::new(load), logging, tell };
     let ended = runtime.block_on(daemon::run(config, outside));
     // Arti's own tasks end with the runtime; none of them has anything left to
@@ -64,14 +64,14 @@ fn worker_threads() -> usize {
 }
 
 /// What a file would say in the place of the command line.
-fn document(service: &OneService) -> Result<Option<String>, Failure> {
+fn document(service: &OneService) -> Result<Option<String>, CommandFailure> {
     let target = match (&service.to, &service.files) {
         (Some(target), _) => target.clone(),
         (None, Some(directory)) => {
             // What is no path, the reader of the document refuses.
             let path = std::path::absolute(directory).unwrap_or_else(|_| directory.clone());
             let path = path.to_str().ok_or_else(|| {
-                Failure::new(Exit::Usage, "the path of the directory is not UTF-8 text")
+                CommandFailure::new(Exit::Usage, "the path of the directory is not UTF-8 text")
             })?;
             format!("file:{path}")
         }
@@ -85,7 +85,7 @@ fn document(service: &OneService) -> Result<Option<String>, Failure> {
     Ok(Some(within("onion_services", services.into()).to_string()))
 }
 
-impl From<DaemonError> for Failure {
+impl From<DaemonError> for CommandFailure {
     fn from(error: DaemonError) -> Self {
         let exit = match &error {
             DaemonError::Obstacles(obstacles) => return obstacles.into(),
@@ -96,13 +96,13 @@ impl From<DaemonError> for Failure {
     }
 }
 
-impl From<&Obstacles> for Failure {
+impl From<&Obstacles> for CommandFailure {
     fn from(obstacles: &Obstacles) -> Self {
         Self::new(obstacles.exit(), obstacles.to_string())
     }
 }
 
-impl From<LoggingError> for Failure {
+impl From<LoggingError> for CommandFailure {
     fn from(error: LoggingError) -> Self {
         Self::new(Exit::Failed, format!("{:#}", anyhow::Error::from(error)))
     }

@@ -7,16 +7,16 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use super::ask::{ask, runtime, snapshot};
-use super::{Failure, finish, print};
+use super::{CommandFailure, finish, print};
 use crate::config::{AdminListen, Config, Environment};
 use crate::observe::{brief, text};
 
 use screen::SHOWN;
-pub use screen::Watch;
+pub use screen::WatchOptions;
 
 /// In which form the status is printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Form {
+pub enum StatusForm {
     /// For a person.
     Text,
     /// All of it, for programs.
@@ -25,7 +25,7 @@ pub enum Form {
     Brief,
 }
 
-impl Form {
+impl StatusForm {
     /// What the command line says.
     pub fn of(json: bool, brief: bool) -> Self {
         match (json, brief) {
@@ -37,11 +37,15 @@ impl Form {
 }
 
 /// Prints the daemon's Snapshot; watched, until it is interrupted.
-pub fn status(files: &[PathBuf], form: Form, watch: Option<Watch>) -> ExitCode {
+pub fn status(files: &[PathBuf], form: StatusForm, watch: Option<WatchOptions>) -> ExitCode {
     finish(write_status(files, form, watch))
 }
 
-fn write_status(files: &[PathBuf], form: Form, watch: Option<Watch>) -> Result<(), Failure> {
+fn write_status(
+    files: &[PathBuf],
+    form: StatusForm,
+    watch: Option<WatchOptions>,
+) -> Result<(), CommandFailure> {
     let admin = Config::admin_of(files, &Environment::of_process())?;
     let runtime = runtime()?;
     let Some(watch) = watch else {
@@ -51,7 +55,7 @@ fn write_status(files: &[PathBuf], form: Form, watch: Option<Watch>) -> Result<(
     runtime.block_on(async {
         let on_terminal = io::stdout().is_terminal() && io::stdin().is_terminal();
         let term = std::env::var("TERM").ok();
-        if form == Form::Text && on_terminal && screen::is_possible(term.as_deref()) {
+        if form == StatusForm::Text && on_terminal && screen::is_possible(term.as_deref()) {
             return screen::watch(&admin, watch).await;
         }
         tokio::select! {
@@ -63,7 +67,7 @@ fn write_status(files: &[PathBuf], form: Form, watch: Option<Watch>) -> Result<(
 }
 
 /// Prints one status after the other, for as long as somebody reads.
-async fn again_and_again(admin: &AdminListen, form: Form) -> Result<(), Failure> {
+async fn again_and_again(admin: &AdminListen, form: StatusForm) -> Result<(), CommandFailure> {
     let mut out = io::stdout();
     let mut status = one(admin, form).await?;
     loop {
@@ -79,13 +83,13 @@ async fn again_and_again(admin: &AdminListen, form: Form) -> Result<(), Failure>
 }
 
 /// One status, ready to print.
-async fn one(admin: &AdminListen, form: Form) -> Result<String, Failure> {
+async fn one(admin: &AdminListen, form: StatusForm) -> Result<String, CommandFailure> {
     match form {
-        Form::Json => {
+        StatusForm::Json => {
             let body = ask(admin, "/status.json").await?.body;
             Ok(format!("{}\n", body.trim_end()))
         }
-        Form::Text => Ok(text::render(&snapshot(admin).await?)),
-        Form::Brief => Ok(brief::render(&snapshot(admin).await?)),
+        StatusForm::Text => Ok(text::render(&snapshot(admin).await?)),
+        StatusForm::Brief => Ok(brief::render(&snapshot(admin).await?)),
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::{Failure, remark};
+use super::{CommandFailure, remark};
 use crate::config::{Config, Environment};
 use crate::daemon::readers;
 use crate::exit::Exit;
@@ -16,7 +16,7 @@ use crate::tor::keys;
 use crate::tor::network::Network;
 use crate::tor::watch::watch;
 
-use directories::Directories;
+use directories::ClientDirectories;
 
 /// How long a client without any cache may take to be ready.
 const READY_WITHIN: Duration = Duration::from_secs(180);
@@ -37,11 +37,11 @@ pub(crate) fn with_network<T>(
     config: &Config,
     env: &Environment,
     work: impl AsyncFnOnce(Network) -> T,
-) -> Result<T, Failure> {
+) -> Result<T, CommandFailure> {
     let directories = directories::take(config, env)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime
-        .map_err(|error| Failure::new(Exit::Failed, format!("no tokio runtime: {error}")))?;
+        .map_err(|error| CommandFailure::new(Exit::Failed, format!("no tokio runtime: {error}")))?;
     let result = runtime.block_on(async {
         let interrupted = interrupted()?;
         tokio::select! {
@@ -49,7 +49,7 @@ pub(crate) fn with_network<T>(
             failure = interrupted => Err(failure),
             () = directories.lock.wanted() => {
                 let text = "a daemon starts with the same state directory; ask again, and it answers";
-                Err(Failure::new(Exit::Failed, text))
+                Err(CommandFailure::new(Exit::Failed, text))
             }
         }
     });
@@ -60,10 +60,10 @@ pub(crate) fn with_network<T>(
 }
 
 async fn connect_and<T>(
-    directories: &Directories,
+    directories: &ClientDirectories,
     config: &Config,
     work: impl AsyncFnOnce(Network) -> T,
-) -> Result<T, Failure> {
+) -> Result<T, CommandFailure> {
     let tor = Tor::new(directories.tor.clone(), None)?;
     if let Ok(keys) = keys::open_existing(&config.storage) {
         tor.keyring.replace(readers::of_all(&config.services, &keys));
@@ -84,7 +84,7 @@ async fn connect_and<T>(
                 view.fraction * 100.0,
                 view.in_words()
             );
-            return Err(Failure::new(Exit::Failed, text));
+            return Err(CommandFailure::new(Exit::Failed, text));
         }
     };
     network.described_within(COMPLETE_WITHIN).await;
@@ -93,10 +93,11 @@ async fn connect_and<T>(
 
 /// From now on SIGINT and SIGTERM end nothing by themselves; the future waits
 /// for one.
-fn interrupted() -> Result<impl Future<Output = Failure>, Failure> {
+fn interrupted() -> Result<impl Future<Output = CommandFailure>, CommandFailure> {
     let listen = |kind| {
-        signal(kind)
-            .map_err(|error| Failure::new(Exit::Failed, format!("cannot receive signals: {error}")))
+        signal(kind).map_err(|error| {
+            CommandFailure::new(Exit::Failed, format!("cannot receive signals: {error}"))
+        })
     };
     let mut interrupt = listen(SignalKind::interrupt())?;
     let mut terminate = listen(SignalKind::terminate())?;
@@ -105,11 +106,11 @@ fn interrupted() -> Result<impl Future<Output = Failure>, Failure> {
             _ = interrupt.recv() => {}
             _ = terminate.recv() => {}
         }
-        Failure::new(Exit::Failed, "interrupted")
+        CommandFailure::new(Exit::Failed, "interrupted")
     })
 }
 
-impl From<TorError> for Failure {
+impl From<TorError> for CommandFailure {
     fn from(error: TorError) -> Self {
         Self::new(Exit::Failed, format!("{:#}", anyhow::Error::from(error)))
     }

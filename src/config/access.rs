@@ -3,7 +3,7 @@
 //! Reads the directories of clients with the configuration; `clients` says what lies in
 //! one.
 
-use super::error::{ConfigError, KeyPath, Report, whole_file};
+use super::error::{ConfigError, ConfigReport, KeyPath, whole_file};
 use super::service::ServiceConfig;
 use onionbraid_balancer::onion::Access;
 use onionbraid_balancer::{clients_that_fit, most_points};
@@ -40,7 +40,7 @@ impl ServiceConfig {
 
 /// Reads the directories of all services. `order` is the position of what is said of
 /// them after what is said of the configuration.
-pub(super) fn look(services: &mut [ServiceConfig], order: usize, report: &mut Report) {
+pub(super) fn look(services: &mut [ServiceConfig], order: usize, report: &mut ConfigReport) {
     for service in services.iter_mut().filter(|service| service.enabled) {
         let Some(restricted) = &service.restricted_discovery else { continue };
         let path = KeyPath::default().key("onion_services").quoted(service.nickname.as_ref());

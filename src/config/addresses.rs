@@ -8,7 +8,7 @@ use onionbraid_balancer::onion::OnionAddress;
 
 /// Why the services cannot run together under their addresses.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum AddressError {
+pub enum AddressConflict {
     /// A service lists its own address in `backends`.
     #[error(
         "service \"{nickname}\" lists itself as its backend \"{backend}\": a backend has an address \
@@ -50,21 +50,21 @@ pub enum AddressError {
 /// The first thing that does not fit.
 pub fn check_addresses<'a>(
     services: impl IntoIterator<Item = (&'a ServiceConfig, Option<OnionAddress>)>,
-) -> Result<(), AddressError> {
+) -> Result<(), AddressConflict> {
     let mut seen: Vec<(&ServiceConfig, OnionAddress)> = Vec::new();
     for (service, address) in services {
         let Some(address) = address.filter(|_| service.enabled) else { continue };
         let nickname = service.nickname.to_string();
         if let Some(backend) = service.backends.iter().find(|b| b.address == address) {
             let backend = backend.name.clone();
-            return Err(AddressError::OwnBackend { nickname, backend });
+            return Err(AddressConflict::OwnBackend { nickname, backend });
         }
         if service.frontends.contains(&address) {
-            return Err(AddressError::OwnFrontend { nickname });
+            return Err(AddressConflict::OwnFrontend { nickname });
         }
         if let Some((first, _)) = seen.iter().find(|(_, other)| *other == address) {
             let first = first.nickname.to_string();
-            return Err(AddressError::Twice { first, second: nickname });
+            return Err(AddressConflict::Twice { first, second: nickname });
         }
         seen.push((service, address));
     }
@@ -87,10 +87,10 @@ mod tests {
     #[test]
     fn two_services_that_run_cannot_have_one_address() {
         let (a, mut b) = (service("a"), service("b"));
-        fn check(a: &ServiceConfig, b: &ServiceConfig) -> Result<(), AddressError> {
+        fn check(a: &ServiceConfig, b: &ServiceConfig) -> Result<(), AddressConflict> {
             check_addresses([(a, Some(address(1))), (b, Some(address(1)))])
         }
-        let expected = AddressError::Twice { first: "a".into(), second: "b".into() };
+        let expected = AddressConflict::Twice { first: "a".into(), second: "b".into() };
         assert_eq!(check(&a, &b), Err(expected));
         b.enabled = false;
         assert_eq!(check(&a, &b), Ok(()));
@@ -101,12 +101,12 @@ mod tests {
         let mut a = service("a");
         a.frontends = vec![address(1), address(2)];
         assert_eq!(check_addresses([(&a, Some(address(3)))]), Ok(()));
-        let expected = AddressError::OwnFrontend { nickname: "a".into() };
+        let expected = AddressConflict::OwnFrontend { nickname: "a".into() };
         assert_eq!(check_addresses([(&a, Some(address(2)))]), Err(expected));
         let backend =
             RemoteBackend { address: address(4), name: "b".into(), weight: 1, client_key: None };
         a.backends = vec![backend];
-        let expected = AddressError::OwnBackend { nickname: "a".into(), backend: "b".into() };
+        let expected = AddressConflict::OwnBackend { nickname: "a".into(), backend: "b".into() };
         assert_eq!(check_addresses([(&a, Some(address(4)))]), Err(expected));
     }
 

@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use super::document::Node;
-use super::error::{ConfigError, KeyPath, Report};
-use super::reader::Item;
+use super::error::{ConfigError, ConfigReport, KeyPath};
+use super::reader::TableItem;
 use super::target::{self, MAX_UNIX_PATH};
 
 /// Where the admin interface listens. Whoever reaches it can see everything,
@@ -32,14 +32,14 @@ impl fmt::Display for AdminListen {
 pub(crate) fn read(
     node: Option<&Node>,
     state_dir: Option<&Path>,
-    report: &mut Report,
+    report: &mut ConfigReport,
 ) -> Option<AdminListen> {
     let path = KeyPath::default().key("admin");
     let listen_key = path.key("listen");
     let listen = match node {
         None => None,
         Some(node) => {
-            let mut table = Item { node, path }.table(report)?;
+            let mut table = TableItem { node, path }.table(report)?;
             let listen = table.get("listen");
             table.finish(report);
             listen

@@ -5,8 +5,8 @@
 //! be said twice, as with C tor, and the whole process says the same.
 
 use super::document::Node;
-use super::error::{ConfigError, KeyPath, Report};
-use super::reader::{Item, Reader};
+use super::error::{ConfigError, ConfigReport, KeyPath};
+use super::reader::{TableItem, TableReader};
 use onionbraid_balancer::onion::Anonymity;
 
 /// What the services that run say, all of them the same: a single onion service is
@@ -16,7 +16,7 @@ pub(super) fn of_all(mut enabled: impl Iterator<Item = Anonymity>) -> Anonymity 
 }
 
 /// Reads the two keys of a service.
-pub(super) fn read(table: &mut Reader<'_>, report: &mut Report) -> Anonymity {
+pub(super) fn read(table: &mut TableReader<'_>, report: &mut ConfigReport) -> Anonymity {
     let (said, confirmed) = (table.get("anonymity"), table.get("confirm_not_anonymous"));
     let words = [Anonymity::Anonymous, Anonymity::NotAnonymous].map(|it| (it.word(), it));
     let anonymity = match &said {
@@ -53,7 +53,7 @@ pub(super) fn read(table: &mut Reader<'_>, report: &mut Report) -> Anonymity {
 
 /// Reports services that hide beside some that do not. `enabled` has the table of each
 /// service that runs, its nickname and what it says.
-pub(super) fn look(enabled: &[(Item<'_>, &str, Anonymity)], report: &mut Report) {
+pub(super) fn look(enabled: &[(TableItem<'_>, &str, Anonymity)], report: &mut ConfigReport) {
     let hides = |anonymity| anonymity == Anonymity::Anonymous;
     let mut all = enabled.iter();
     let Some((_, located, _)) = all.find(|(.., anonymity)| !hides(*anonymity)) else { return };
@@ -69,7 +69,11 @@ pub(super) fn look(enabled: &[(Item<'_>, &str, Anonymity)], report: &mut Report)
 
 /// Reports what cannot be kept up by a process that connects to relays directly: with
 /// the table of `bridges` that are used, nothing is connected to beside them.
-pub(super) fn beside_bridges(anonymity: Anonymity, bridges: Option<&Node>, report: &mut Report) {
+pub(super) fn beside_bridges(
+    anonymity: Anonymity,
+    bridges: Option<&Node>,
+    report: &mut ConfigReport,
+) {
     let (Anonymity::NotAnonymous, Some(node)) = (anonymity, bridges) else { return };
     let path = KeyPath::default().key("bridges");
     let problem = "single onion services connect to relays directly, which is what bridges are to \

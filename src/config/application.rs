@@ -2,15 +2,17 @@
 //! may look into the process.
 
 use super::document::{Node, Value};
-use super::error::{KeyPath, Report};
-use super::reader::Item;
+use super::error::{ConfigReport, KeyPath};
+use super::reader::TableItem;
 
 /// Reads `[application]`: `permit_debugging`, false by default. Its other keys are
 /// arti's own.
-pub(crate) fn read(node: Option<&Node>, report: &mut Report) -> bool {
+pub(crate) fn read(node: Option<&Node>, report: &mut ConfigReport) -> bool {
     let Some(node) = node else { return false };
     let path = KeyPath::default().key("application");
-    let Some(mut table) = (Item { node, path: path.clone() }).table(report) else { return false };
+    let Some(mut table) = (TableItem { node, path: path.clone() }).table(report) else {
+        return false;
+    };
     let permitted = table.get("permit_debugging").and_then(|item| item.boolean(report));
     if let Value::Table(entries) = &node.value {
         for (key, node) in entries.iter().filter(|(key, _)| *key != "permit_debugging") {

@@ -13,9 +13,9 @@ use tor_config::{ConfigurationSource, ConfigurationSources};
 use tor_guardmgr::GuardMgrConfig as _;
 
 use super::document::{Node, Table, Value, table_to_toml};
-use super::error::{ConfigError, KeyPath, Place, Report};
-use super::reader::{self, Item};
-use super::storage::{Directories, Trust};
+use super::error::{ConfigError, ConfigReport, KeyPath, Place};
+use super::reader::{self, TableItem};
+use super::storage::{StorageDirectories, Trust};
 use crate::causes::in_one_line;
 
 /// The tables that `TorClientConfig` has.
@@ -74,8 +74,8 @@ pub(super) fn uses_bridges(client: &TorClientConfig) -> bool {
 /// Reads Arti's tables. A missing answer has been reported.
 pub(crate) fn read(
     root: &Table,
-    directories: Option<&Directories>,
-    report: &mut Report,
+    directories: Option<&StorageDirectories>,
+    report: &mut ConfigReport,
 ) -> Option<Arti> {
     for key in PROGRAM_TABLES {
         if let Some(node) = root.get(key) {
@@ -86,7 +86,7 @@ pub(crate) fn read(
     let mut good = true;
     for key in TABLES {
         if let Some(node) = root.get(key) {
-            let item = Item { node, path: KeyPath::default().key(key) };
+            let item = TableItem { node, path: KeyPath::default().key(key) };
             if item.table(report).is_none() {
                 good = false;
                 continue;
@@ -111,7 +111,7 @@ pub(crate) fn read(
 /// What Arti makes of its tables, with these directories.
 pub(crate) fn client(
     tables: &toml::Table,
-    directories: &Directories,
+    directories: &StorageDirectories,
 ) -> Result<TorClientConfig, ConfigError> {
     let mut whole = tables.clone();
     place_directories(&mut whole, directories);
@@ -138,7 +138,7 @@ pub(super) fn with_defaults(tables: &toml::Table) -> toml::Table {
     whole
 }
 
-fn without_program_keys(key: &str, node: &Node, report: &mut Report) -> Node {
+fn without_program_keys(key: &str, node: &Node, report: &mut ConfigReport) -> Node {
     let mut node = node.clone();
     for (table, name) in PROGRAM_KEYS {
         if let Value::Table(entries) = &mut node.value
@@ -152,7 +152,7 @@ fn without_program_keys(key: &str, node: &Node, report: &mut Report) -> Node {
 }
 
 /// Tries one table; says whether it is good.
-fn resolve_one(key: &str, given: &Node, node: &Node, report: &mut Report) -> bool {
+fn resolve_one(key: &str, given: &Node, node: &Node, report: &mut ConfigReport) -> bool {
     let mut node = node.clone();
     if let ("storage", Value::Table(entries)) = (key, &mut node.value) {
         // Read in `storage.rs`, where an error has been reported already.
@@ -193,7 +193,7 @@ fn resolve(tables: toml::Table) -> Result<(TorClientConfig, Vec<String>), String
 }
 
 /// Makes Arti use exactly these directories.
-fn place_directories(tables: &mut toml::Table, directories: &Directories) {
+fn place_directories(tables: &mut toml::Table, directories: &StorageDirectories) {
     let storage =
         tables.entry("storage").or_insert_with(|| toml::Table::new().into()).as_table_mut();
     let Some(storage) = storage else { return };

@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use super::document::Value;
-use super::error::{Report, Wanted};
+use super::error::{ConfigReport, Expected};
 use super::files;
-use super::reader::Item;
+use super::reader::TableItem;
 use onionbraid_balancer::onion::OnionAddress;
 
 /// A backend that another process runs, known by its own onion address.
@@ -36,8 +36,12 @@ pub struct BackendsFile {
 }
 
 /// Reads `backends_file`, of a service that lists so many backends itself.
-pub(crate) fn file(item: &Item<'_>, listed: usize, report: &mut Report) -> Option<BackendsFile> {
-    Some(BackendsFile { path: files::read(item, Wanted::Backends, report)?, listed })
+pub(crate) fn file(
+    item: &TableItem<'_>,
+    listed: usize,
+    report: &mut ConfigReport,
+) -> Option<BackendsFile> {
+    Some(BackendsFile { path: files::read(item, Expected::Backends, report)?, listed })
 }
 
 /// The longest name of a backend, in characters.
@@ -46,9 +50,9 @@ const MAX_NAME: usize = 40;
 /// Reads `backends`. What is wrong has been reported; the rest is returned. `listed`
 /// are those that another array lists before these.
 pub(crate) fn read(
-    item: &Item<'_>,
+    item: &TableItem<'_>,
     listed: &[RemoteBackend],
-    report: &mut Report,
+    report: &mut ConfigReport,
 ) -> Vec<RemoteBackend> {
     let wanted = "an array of onion addresses, such as [\"....onion\"]";
     let mut addresses = BTreeMap::new();
@@ -83,7 +87,11 @@ pub(crate) fn read(
 }
 
 /// Reads one backend, which stands at this position among all of the service.
-fn backend(index: usize, entry: &Item<'_>, report: &mut Report) -> Option<RemoteBackend> {
+fn backend(
+    index: usize,
+    entry: &TableItem<'_>,
+    report: &mut ConfigReport,
+) -> Option<RemoteBackend> {
     let default_name = format!("remote-{index}");
     let Value::Table(_) = entry.node.value else {
         let wanted = "an onion address, or { address = \"....onion\", name = \"...\", weight = 1 }";
@@ -108,14 +116,14 @@ fn backend(index: usize, entry: &Item<'_>, report: &mut Report) -> Option<Remote
         None => Some(1),
     };
     let client_key = table.get("client_key");
-    let client_key = client_key.map(|item| files::read(&item, Wanted::ClientKey, report));
+    let client_key = client_key.map(|item| files::read(&item, Expected::ClientKey, report));
     table.finish(report);
     let client_key = client_key.map_or(Some(None), |path| path.map(Some));
     Some(RemoteBackend { address: address?, name: name?, weight: weight?, client_key: client_key? })
 }
 
 /// Reads one onion address.
-pub(crate) fn address(item: &Item<'_>, report: &mut Report) -> Option<OnionAddress> {
+pub(crate) fn address(item: &TableItem<'_>, report: &mut ConfigReport) -> Option<OnionAddress> {
     let text = item.text("an onion address", report)?;
     match text.parse() {
         Ok(address) => Some(address),
@@ -155,7 +163,7 @@ pub fn is_name(text: &str) -> bool {
     (1..=MAX_NAME).contains(&text.len()) && text.bytes().all(letter)
 }
 
-fn name(item: &Item<'_>, index: usize, report: &mut Report) -> Option<String> {
+fn name(item: &TableItem<'_>, index: usize, report: &mut ConfigReport) -> Option<String> {
     let name = item.text("a name", report)?;
     if !is_name(name) {
         let problem = format!(

@@ -11,8 +11,8 @@ use std::path::{Path, PathBuf};
 
 use super::backends::{self, BackendsFile, RemoteBackend};
 use super::document::{self, Node, Table, Value};
-use super::error::{ConfigError, ConfigErrors, KeyPath, Report, whole_file};
-use super::reader::{Item, Reader};
+use super::error::{ConfigError, ConfigErrors, ConfigReport, KeyPath, whole_file};
+use super::reader::{TableItem, TableReader};
 use super::service::{NO_WEIGHT, ServiceConfig};
 use crate::ordinary;
 
@@ -74,7 +74,7 @@ impl ServiceConfig {
     /// Everything that is wrong with the text.
     pub fn with_backends_file(&self, text: &str) -> Result<Self, ConfigErrors> {
         let Some(file) = &self.backends_file else { return Ok(self.clone()) };
-        let mut report = Report::default();
+        let mut report = ConfigReport::default();
         let table = document::parse(text, 0, &file.path, &mut report);
         if report.has_errors() {
             return Err(report.into_errors());
@@ -91,16 +91,16 @@ fn read(
     table: &Table,
     file: &Path,
     listed: &[RemoteBackend],
-    report: &mut Report,
+    report: &mut ConfigReport,
 ) -> Vec<RemoteBackend> {
-    let mut keys = Reader::new(table, KeyPath::default());
+    let mut keys = TableReader::new(table, KeyPath::default());
     let found = match keys.get("backends") {
         None => {
             let problem = "the key `backends` is missing: write `backends = []` for no backend";
             report.error(ConfigError::in_file(whole_file(0, file), problem.to_owned()));
             Vec::new()
         }
-        Some(Item { node: Node { value: Value::Array(all), place }, path })
+        Some(TableItem { node: Node { value: Value::Array(all), place }, path })
             if all.len() > MAX_BACKENDS =>
         {
             let problem =
@@ -116,7 +116,7 @@ fn read(
 
 /// Reads the files of all services. `order` is the position of errors in them after
 /// those in the configuration.
-pub(super) fn look(services: &mut [ServiceConfig], order: usize, report: &mut Report) {
+pub(super) fn look(services: &mut [ServiceConfig], order: usize, report: &mut ConfigReport) {
     for service in services {
         let Some(file) = &service.backends_file else { continue };
         let path = KeyPath::default().key("onion_services").quoted(service.nickname.as_ref());

@@ -4,16 +4,19 @@
 //! Text in, paths out; what is in the files, whoever serves the port reads.
 
 use super::document::Value;
-use super::error::{Report, Wanted};
+use super::error::{ConfigReport, Expected};
 use super::files;
-use super::reader::Item;
+use super::reader::TableItem;
 use super::units::{path, table};
 use onionbraid_proxy::rules::{CertificateFiles, MAX_CERTIFICATES};
 
 const ONE: &str = "{ certificate = \"certificate.pem\", key = \"key.pem\" }";
 
 /// Reads one certificate, or an array of them.
-pub(super) fn read(item: &Item<'_>, report: &mut Report) -> Option<Vec<CertificateFiles>> {
+pub(super) fn read(
+    item: &TableItem<'_>,
+    report: &mut ConfigReport,
+) -> Option<Vec<CertificateFiles>> {
     let items = match &item.node.value {
         Value::Table(_) => vec![item.clone()],
         Value::Array(_) => item.array("an array of certificates", report)?,
@@ -40,7 +43,7 @@ pub(super) fn read(item: &Item<'_>, report: &mut Report) -> Option<Vec<Certifica
     (found.len() == items.len()).then_some(found)
 }
 
-fn one(item: &Item<'_>, report: &mut Report) -> Option<CertificateFiles> {
+fn one(item: &TableItem<'_>, report: &mut ConfigReport) -> Option<CertificateFiles> {
     let mut table = item.table(report)?;
     let (certificate, key) = (table.get("certificate"), table.get("key"));
     table.finish(report);
@@ -49,8 +52,8 @@ fn one(item: &Item<'_>, report: &mut Report) -> Option<CertificateFiles> {
             item.wrong(format!("`{name}` is missing: {ONE}"), report);
         }
     }
-    let certificate = files::read(&certificate?, Wanted::Certificate, report);
-    let key = files::read(&key?, Wanted::TlsKey, report);
+    let certificate = files::read(&certificate?, Expected::Certificate, report);
+    let key = files::read(&key?, Expected::TlsKey, report);
     Some(CertificateFiles { certificate: certificate?, key: key? })
 }
 

@@ -12,9 +12,9 @@ use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use super::error::{Report, Wanted};
+use super::error::{ConfigReport, Expected};
 use super::files;
-use super::reader::{Item, Reader};
+use super::reader::{TableItem, TableReader};
 use crate::ordinary;
 use onionbraid_balancer::onion::{ClientKey, check_client_name};
 
@@ -149,7 +149,7 @@ impl KeyDir {
 }
 
 /// Reads the table; `None` where everybody may find the service.
-pub(super) fn read(item: &Item<'_>, report: &mut Report) -> Option<RestrictedDiscovery> {
+pub(super) fn read(item: &TableItem<'_>, report: &mut ConfigReport) -> Option<RestrictedDiscovery> {
     let mut table = item.table(report)?;
     let enabled = table.get("enabled").and_then(|item| item.boolean(report));
     let static_keys = table.get("static_keys").map(|item| static_keys(&item, report));
@@ -184,7 +184,7 @@ pub(super) fn read(item: &Item<'_>, report: &mut Report) -> Option<RestrictedDis
     }
 }
 
-fn static_keys(item: &Item<'_>, report: &mut Report) -> BTreeMap<String, ClientKey> {
+fn static_keys(item: &TableItem<'_>, report: &mut ConfigReport) -> BTreeMap<String, ClientKey> {
     let mut keys = BTreeMap::new();
     for (name, item) in item.entries(report).into_iter().flatten() {
         let wanted = "the public key of a client, \"descriptor:x25519:...\"";
@@ -203,20 +203,20 @@ fn static_keys(item: &Item<'_>, report: &mut Report) -> BTreeMap<String, ClientK
     keys
 }
 
-fn key_dirs(item: &Item<'_>, report: &mut Report) -> Vec<KeyDir> {
+fn key_dirs(item: &TableItem<'_>, report: &mut ConfigReport) -> Vec<KeyDir> {
     let wanted = "an array of tables: [[onion_services.NICKNAME.restricted_discovery.key_dirs]]";
     let entries = item.array(wanted, report).into_iter().flatten();
     entries.filter_map(|entry| key_dir(&entry, report)).collect()
 }
 
-fn key_dir(entry: &Item<'_>, report: &mut Report) -> Option<KeyDir> {
+fn key_dir(entry: &TableItem<'_>, report: &mut ConfigReport) -> Option<KeyDir> {
     if let Some(path) = entry.as_text() {
         entry.wrong(format!("this must be a table: {{ path = {path:?} }}"), report);
         return None;
     }
     let mut table = entry.table(report)?;
     let path = match table.get("path") {
-        Some(item) => files::read(&item, Wanted::Clients, report),
+        Some(item) => files::read(&item, Expected::Clients, report),
         None => {
             entry.wrong("the `path` is missing: { path = \"clients/shop\" }", report);
             None
@@ -228,7 +228,7 @@ fn key_dir(entry: &Item<'_>, report: &mut Report) -> Option<KeyDir> {
     Some(KeyDir { path: path?, trust_everyone })
 }
 
-fn trust_everyone(mut table: Reader<'_>, report: &mut Report) -> bool {
+fn trust_everyone(mut table: TableReader<'_>, report: &mut ConfigReport) -> bool {
     let trust = table.get("dangerously_trust_everyone").and_then(|item| item.boolean(report));
     // Arti's: here, nobody else may write there whom these would name.
     for key in ["ignore_prefix", "trust_user", "trust_group"] {

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::error::{ConfigError, Place, Report, whole_file};
+use super::error::{ConfigError, ConfigReport, Place, whole_file};
 use crate::ordinary::at_most;
 
 /// The longest text of a value that an error shows, in characters.
@@ -91,7 +91,7 @@ pub(crate) fn table_to_toml(entries: &Table) -> toml::Table {
 /// A file that cannot be read or is no TOML is reported; the others are
 /// returned all the same, so that the caller can decide whether to go on.
 /// `named_by` is the variable that names them, if one does.
-pub(crate) fn read(files: &[PathBuf], named_by: Option<&str>, report: &mut Report) -> Table {
+pub(crate) fn read(files: &[PathBuf], named_by: Option<&str>, report: &mut ConfigReport) -> Table {
     let mut all = Table::new();
     for (order, file) in files.iter().enumerate() {
         match read_text(file) {
@@ -134,10 +134,10 @@ fn unreadable(file: &Path, error: &io::Error) -> String {
 }
 
 /// Reads one file's text; what is no TOML is reported with its line.
-pub(crate) fn parse(text: &str, order: usize, file: &Path, report: &mut Report) -> Table {
+pub(crate) fn parse(text: &str, order: usize, file: &Path, report: &mut ConfigReport) -> Table {
     let lines = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n');
     let lines = lines.map(|(offset, _)| offset).collect();
-    let source = Source { lines, order, file: Arc::from(file) };
+    let source = SourceFile { lines, order, file: Arc::from(file) };
     let (document, errors) = DeTable::parse_recoverable(text);
     for error in errors {
         let place = match error.span() {
@@ -164,20 +164,20 @@ pub(crate) fn overlay(lower: &mut Table, upper: Table) {
 }
 
 /// One file while it is turned into nodes.
-struct Source {
+struct SourceFile {
     /// Where its lines end.
     lines: Vec<usize>,
     order: usize,
     file: Arc<Path>,
 }
 
-impl Source {
+impl SourceFile {
     fn place(&self, offset: usize) -> Place {
         let line = 1 + self.lines.partition_point(|end| *end < offset);
         Place { order: self.order, line: Some(line), file: Arc::clone(&self.file) }
     }
 
-    fn table(&self, table: DeTable<'_>, report: &mut Report) -> Table {
+    fn table(&self, table: DeTable<'_>, report: &mut ConfigReport) -> Table {
         let mut entries = Table::new();
         for (key, value) in table {
             let place = self.place(key.span().start);
@@ -187,7 +187,12 @@ impl Source {
         entries
     }
 
-    fn value(&self, value: Spanned<DeValue<'_>>, place: &Place, report: &mut Report) -> Value {
+    fn value(
+        &self,
+        value: Spanned<DeValue<'_>>,
+        place: &Place,
+        report: &mut ConfigReport,
+    ) -> Value {
         let scalar = match value.into_inner() {
             DeValue::Table(table) => return Value::Table(self.table(table, report)),
             DeValue::Array(array) => {
@@ -229,7 +234,7 @@ mod tests {
     use super::*;
 
     fn parsed(text: &str) -> Table {
-        let mut report = Report::default();
+        let mut report = ConfigReport::default();
         let table = parse(text, 0, Path::new("a.toml"), &mut report);
         assert!(report.finish().is_ok());
         table
@@ -256,7 +261,7 @@ mod tests {
 
     #[test]
     fn all_syntax_errors_of_a_file_are_reported() {
-        let mut report = Report::default();
+        let mut report = ConfigReport::default();
         parse("a = \nb = 1\nc = [1,\n", 0, Path::new("a.toml"), &mut report);
         assert!(report.finish().unwrap_err().0.len() >= 2);
     }

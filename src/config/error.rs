@@ -196,7 +196,7 @@ impl fmt::Display for KeyPath {
 
 /// What a file should be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Wanted {
+pub(crate) enum Expected {
     /// A service's key, or the directory that has it.
     Key,
     /// A directory with the keys of periods.
@@ -228,18 +228,18 @@ pub(crate) struct NamedFile {
     pub(crate) key: KeyPath,
     pub(crate) value: String,
     pub(crate) path: PathBuf,
-    pub(crate) wanted: Wanted,
+    pub(crate) wanted: Expected,
 }
 
 /// What the readers have found so far.
 #[derive(Debug, Default)]
-pub(crate) struct Report {
+pub(crate) struct ConfigReport {
     errors: Vec<ConfigError>,
     warnings: Vec<(Option<Place>, String)>,
     files: Vec<NamedFile>,
 }
 
-impl Report {
+impl ConfigReport {
     /// Adds an error.
     pub(crate) fn error(&mut self, error: ConfigError) {
         self.errors.push(error);

@@ -14,8 +14,8 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use tor_config_path::{CfgPath, CfgPathError};
 
-use super::error::{ConfigError, NamedFile, Report, Wanted};
-use super::reader::Item;
+use super::error::{ConfigError, ConfigReport, Expected, NamedFile};
+use super::reader::TableItem;
 use crate::ordinary::at_most;
 use onionbraid_proxy::tls::certificate::Certificate;
 
@@ -31,19 +31,23 @@ const MAX_CERTIFICATES: u64 = 1024 * 1024;
 
 /// Reads a path that is written as Arti writes them; see [`named`]. There is no other way
 /// to one, so that nothing that the configuration names is forgotten.
-pub(crate) fn read(item: &Item<'_>, wanted: Wanted, report: &mut Report) -> Option<PathBuf> {
+pub(crate) fn read(
+    item: &TableItem<'_>,
+    wanted: Expected,
+    report: &mut ConfigReport,
+) -> Option<PathBuf> {
     let path = expand(item, report)?;
     Some(named(item, &path, wanted, report))
 }
 
 /// A directory that the program makes, as an absolute path: commands that ask the daemon
 /// may run elsewhere.
-pub(super) fn directory(item: &Item<'_>, report: &mut Report) -> Option<PathBuf> {
+pub(super) fn directory(item: &TableItem<'_>, report: &mut ConfigReport) -> Option<PathBuf> {
     Some(absolute(&item.beside_its_file(&expand(item, report)?)))
 }
 
 /// Expands a path as Arti does: `~`, `${ARTI_LOCAL_DATA}` and its other variables.
-fn expand(item: &Item<'_>, report: &mut Report) -> Option<PathBuf> {
+fn expand(item: &TableItem<'_>, report: &mut ConfigReport) -> Option<PathBuf> {
     let path: CfgPath = match item.node.to_toml().try_into() {
         Ok(path) => path,
         Err(_) => {
@@ -84,7 +88,12 @@ pub(super) fn resolved(path: &CfgPath) -> Result<PathBuf, CfgPathError> {
 /// The file `path`, which begins at the directory of the file that names it, as
 /// an absolute path: it means the same wherever it is shown. [`look`] will ask
 /// whether it is there.
-pub(crate) fn named(item: &Item<'_>, path: &Path, wanted: Wanted, report: &mut Report) -> PathBuf {
+pub(crate) fn named(
+    item: &TableItem<'_>,
+    path: &Path,
+    wanted: Expected,
+    report: &mut ConfigReport,
+) -> PathBuf {
     let relative = item.beside_its_file(path);
     let (key, value) = (item.path.clone(), item.node.to_string());
     let whole = absolute(&relative);
@@ -94,7 +103,7 @@ pub(crate) fn named(item: &Item<'_>, path: &Path, wanted: Wanted, report: &mut R
 
 /// Reports every file that is not there, or is not what it should be; all that are
 /// named, as absolute paths.
-pub(crate) fn look(report: &mut Report) -> Vec<(PathBuf, Wanted)> {
+pub(crate) fn look(report: &mut ConfigReport) -> Vec<(PathBuf, Expected)> {
     let named = report.take_files();
     let paths = named.iter().map(|file| (absolute(&file.path), file.wanted)).collect();
     for file in named {
@@ -109,25 +118,25 @@ fn absolute(path: &Path) -> PathBuf {
     std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }
 
-fn wrong_with(path: &Path, wanted: Wanted) -> Result<(), ConfigError> {
+fn wrong_with(path: &Path, wanted: Expected) -> Result<(), ConfigError> {
     let told = |error: io::Error| unreadable(path, wanted, &error);
     match wanted {
-        Wanted::Key => fs::metadata(path).map(drop).map_err(told),
-        Wanted::TlsKey => at_most(path, MAX_CERTIFICATES).map(drop).map_err(told),
-        Wanted::Certificate => {
+        Expected::Key => fs::metadata(path).map(drop).map_err(told),
+        Expected::TlsKey => at_most(path, MAX_CERTIFICATES).map(drop).map_err(told),
+        Expected::Certificate => {
             at_most(path, MAX_CERTIFICATES).map_err(told)?;
             Certificate::of_file(path)
                 .map(drop)
                 .map_err(|problem| ConfigError::general(problem.to_string()))
         }
         // What is wrong with these, whoever reads them says.
-        Wanted::ClientKey | Wanted::Clients | Wanted::Backends | Wanted::Socket => Ok(()),
-        Wanted::Directory | Wanted::Bundle => fs::read_dir(path).map(drop).map_err(told),
-        Wanted::Page => at_most(path, MAX_PAGE).map_err(told)?.map(drop).ok_or_else(|| {
+        Expected::ClientKey | Expected::Clients | Expected::Backends | Expected::Socket => Ok(()),
+        Expected::Directory | Expected::Bundle => fs::read_dir(path).map(drop).map_err(told),
+        Expected::Page => at_most(path, MAX_PAGE).map_err(told)?.map(drop).ok_or_else(|| {
             let path = path.display();
             ConfigError::general(format!("{path} is longer than 256 KiB: make it shorter"))
         }),
-        Wanted::Certificates => {
+        Expected::Certificates => {
             let text = at_most(path, MAX_CERTIFICATES).map_err(told)?.unwrap_or_default();
             certificates(&text)
                 .map_err(|problem| ConfigError::general(format!("{}: {problem}", path.display())))
@@ -153,26 +162,26 @@ fn certificates(text: &[u8]) -> Result<(), String> {
     Ok(())
 }
 
-fn unreadable(path: &Path, wanted: Wanted, error: &io::Error) -> ConfigError {
+fn unreadable(path: &Path, wanted: Expected, error: &io::Error) -> ConfigError {
     let path = path.display();
     let problem = match (error.kind(), wanted) {
-        (io::ErrorKind::NotFound, Wanted::Key) => format!(
+        (io::ErrorKind::NotFound, Expected::Key) => format!(
             "there is no {path}: bring the key there, or remove this line to have one made in the \
              keystore"
         ),
-        (io::ErrorKind::NotFound, Wanted::Directory) => {
+        (io::ErrorKind::NotFound, Expected::Directory) => {
             format!("there is no directory {path}: make it, or name the one with the files")
         }
-        (io::ErrorKind::NotFound, Wanted::Bundle) => format!(
+        (io::ErrorKind::NotFound, Expected::Bundle) => format!(
             "there is no directory {path}: copy there what `onionbraid keys export-periods` wrote"
         ),
-        (io::ErrorKind::NotADirectory, Wanted::Bundle) => {
+        (io::ErrorKind::NotADirectory, Expected::Bundle) => {
             format!("{path} is no directory: name the one with the keys of periods")
         }
-        (io::ErrorKind::NotADirectory, Wanted::Directory) => {
+        (io::ErrorKind::NotADirectory, Expected::Directory) => {
             format!("{path} is no directory: name the one that the file lies in")
         }
-        (io::ErrorKind::NotFound, Wanted::Certificate | Wanted::TlsKey) => format!(
+        (io::ErrorKind::NotFound, Expected::Certificate | Expected::TlsKey) => format!(
             "there is no file {path}; `onionbraid certificate self-signed SERVICE` makes a \
              certificate and its key"
         ),
@@ -196,7 +205,7 @@ mod tests {
     fn a_page_is_an_ordinary_file_of_at_most_256_kib() {
         let dir = tempfile::tempdir().unwrap();
         let page = dir.path().join("page.html");
-        let problem = |path: &Path| wrong_with(path, Wanted::Page).err().map(|e| e.to_string());
+        let problem = |path: &Path| wrong_with(path, Expected::Page).err().map(|e| e.to_string());
         std::fs::write(&page, vec![b'x'; 256 * 1024]).unwrap();
         assert_eq!(problem(&page), None);
         std::fs::write(&page, vec![b'x'; 256 * 1024 + 1]).unwrap();

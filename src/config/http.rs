@@ -18,9 +18,9 @@ use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
-use super::error::Report;
+use super::error::ConfigReport;
 use super::keys::{self, Pass, Switch, Words};
-use super::reader::Item;
+use super::reader::TableItem;
 use onionbraid_proxy::rules::{PortRange, ProxyRule, ProxyRules, ProxyTarget};
 use onionbraid_proxy::settings::{HttpSettings, TlsSettings};
 
@@ -28,24 +28,24 @@ pub(crate) use origins::PROXY_PROTOCOLS;
 
 /// What a service says of HTTP.
 #[derive(Default)]
-pub(crate) struct Http<'a> {
+pub(crate) struct HttpKeys<'a> {
     /// For every port that is not among `ports`.
     pub(crate) settings: Arc<HttpSettings>,
     /// The table, if there is one.
-    item: Option<Item<'a>>,
+    item: Option<TableItem<'a>>,
     /// For single ports.
     ports: BTreeMap<u16, OnePort<'a>>,
 }
 
 /// What is said otherwise for one virtual port.
 struct OnePort<'a> {
-    item: Item<'a>,
+    item: TableItem<'a>,
     settings: Arc<HttpSettings>,
 }
 
 /// Reads `http`. What is wrong has been reported.
-pub(crate) fn read<'a>(item: Option<Item<'a>>, report: &mut Report) -> Http<'a> {
-    let mut http = Http::default();
+pub(crate) fn read<'a>(item: Option<TableItem<'a>>, report: &mut ConfigReport) -> HttpKeys<'a> {
+    let mut http = HttpKeys::default();
     let Some(item) = item else { return http };
     let Some(mut table) = item.table(report) else { return http };
     http.item = Some(item);
@@ -101,7 +101,7 @@ pub(crate) fn to_toml(settings: &HttpSettings, rules: &ProxyRules) -> toml::Tabl
     table
 }
 
-impl Http<'_> {
+impl HttpKeys<'_> {
     /// Whether every `https` origin behind one of these ports is given the name
     /// in its certificate.
     pub(crate) fn gives_server_name(&self, ports: &RangeInclusive<u16>) -> bool {
@@ -130,7 +130,7 @@ impl Http<'_> {
 
     /// Reports what is said of HTTP and applies to no rule. With `complete`, all
     /// rules of the file are among `rules`.
-    pub(crate) fn unused(&self, rules: &ProxyRules, complete: bool, report: &mut Report) {
+    pub(crate) fn unused(&self, rules: &ProxyRules, complete: bool, report: &mut ConfigReport) {
         let targets = rules.0.iter().map(|rule| &rule.target).filter(|target| is_http(target));
         let targets: Vec<&ProxyTarget> = targets.collect();
         for (port, own) in &self.ports {
@@ -172,10 +172,10 @@ impl Http<'_> {
 /// Warns of keys about origins where there are none, and of TLS where none
 /// speaks it.
 fn warn_of_origins(
-    item: &Item<'_>,
+    item: &TableItem<'_>,
     settings: &HttpSettings,
     targets: &[&ProxyTarget],
-    report: &mut Report,
+    report: &mut ConfigReport,
 ) {
     let origins = || {
         targets.iter().filter_map(|target| match target {

@@ -6,14 +6,14 @@ use std::fmt::Display;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use super::error::Report;
-use super::reader::{Item, Reader};
+use super::error::ConfigReport;
+use super::reader::{TableItem, TableReader};
 use super::units;
 
 /// How a value is written in the file.
-pub(crate) trait Form<T> {
+pub(crate) trait ValueForm<T> {
     /// Reads it; `None`: it is wrong, which has been reported.
-    fn read(&self, item: &Item<'_>, report: &mut Report) -> Option<T>;
+    fn read(&self, item: &TableItem<'_>, report: &mut ConfigReport) -> Option<T>;
 
     /// What [`read`](Self::read) makes this value of.
     fn show(&self, value: &T) -> toml::Value;
@@ -22,7 +22,7 @@ pub(crate) trait Form<T> {
 /// What is done with the keys of a table.
 pub(crate) enum Pass<'r, 'a> {
     /// Those that are there set their values.
-    Read(&'r mut Reader<'a>, &'r mut Report),
+    Read(&'r mut TableReader<'a>, &'r mut ConfigReport),
     /// All values are written there.
     Show(&'r mut toml::Table),
 }
@@ -34,8 +34,8 @@ impl<'a> Pass<'_, 'a> {
         &mut self,
         key: &'static str,
         value: &mut T,
-        form: impl Form<T>,
-    ) -> Option<Item<'a>> {
+        form: impl ValueForm<T>,
+    ) -> Option<TableItem<'a>> {
         match self {
             Self::Read(table, report) => {
                 let item = table.get(key)?;
@@ -56,8 +56,8 @@ impl<'a> Pass<'_, 'a> {
         &mut self,
         key: &'static str,
         value: &mut Option<T>,
-        form: impl Form<T>,
-    ) -> Option<Item<'a>> {
+        form: impl ValueForm<T>,
+    ) -> Option<TableItem<'a>> {
         match self {
             Self::Read(table, report) => {
                 let item = table.get(key)?;
@@ -73,14 +73,14 @@ impl<'a> Pass<'_, 'a> {
     }
 
     /// Reports what is wrong with an item, though it could be read.
-    pub(crate) fn wrong(&mut self, item: &Item<'_>, right: impl Display) {
+    pub(crate) fn wrong(&mut self, item: &TableItem<'_>, right: impl Display) {
         if let Self::Read(_, report) = self {
             item.wrong(right, report);
         }
     }
 
     /// Warns of an item that is accepted and perhaps not meant.
-    pub(crate) fn warn(&mut self, item: &Item<'_>, text: &str) {
+    pub(crate) fn warn(&mut self, item: &TableItem<'_>, text: &str) {
         if let Self::Read(_, report) = self {
             report.warn(item.place(), &item.path, text);
         }
@@ -95,23 +95,23 @@ pub(crate) fn show<T: Clone>(keys: impl Fn(&mut Pass<'_, '_>, &mut T), values: &
 }
 
 /// The form of a single key.
-pub(crate) struct Own<R, S>(R, S);
+pub(crate) struct SingleKey<R, S>(R, S);
 
 /// How it is read, and how it is shown.
-pub(crate) fn own<T, R, S>(read: R, show: S) -> Own<R, S>
+pub(crate) fn own<T, R, S>(read: R, show: S) -> SingleKey<R, S>
 where
-    R: Fn(&Item<'_>, &mut Report) -> Option<T>,
+    R: Fn(&TableItem<'_>, &mut ConfigReport) -> Option<T>,
     S: Fn(&T) -> toml::Value,
 {
-    Own(read, show)
+    SingleKey(read, show)
 }
 
-impl<T, R, S> Form<T> for Own<R, S>
+impl<T, R, S> ValueForm<T> for SingleKey<R, S>
 where
-    R: Fn(&Item<'_>, &mut Report) -> Option<T>,
+    R: Fn(&TableItem<'_>, &mut ConfigReport) -> Option<T>,
     S: Fn(&T) -> toml::Value,
 {
-    fn read(&self, item: &Item<'_>, report: &mut Report) -> Option<T> {
+    fn read(&self, item: &TableItem<'_>, report: &mut ConfigReport) -> Option<T> {
         (self.0)(item, report)
     }
 
@@ -123,8 +123,8 @@ where
 /// `true` or `false`.
 pub(crate) struct Switch;
 
-impl Form<bool> for Switch {
-    fn read(&self, item: &Item<'_>, report: &mut Report) -> Option<bool> {
+impl ValueForm<bool> for Switch {
+    fn read(&self, item: &TableItem<'_>, report: &mut ConfigReport) -> Option<bool> {
         item.boolean(report)
     }
 
@@ -136,8 +136,8 @@ impl Form<bool> for Switch {
 /// A time within a range.
 pub(crate) struct Time(pub(crate) RangeInclusive<Duration>);
 
-impl Form<Duration> for Time {
-    fn read(&self, item: &Item<'_>, report: &mut Report) -> Option<Duration> {
+impl ValueForm<Duration> for Time {
+    fn read(&self, item: &TableItem<'_>, report: &mut ConfigReport) -> Option<Duration> {
         units::time(item, self.0.clone(), report)
     }
 
@@ -149,8 +149,8 @@ impl Form<Duration> for Time {
 /// A number of bytes within a range.
 pub(crate) struct Size(pub(crate) RangeInclusive<u64>);
 
-impl Form<u64> for Size {
-    fn read(&self, item: &Item<'_>, report: &mut Report) -> Option<u64> {
+impl ValueForm<u64> for Size {
+    fn read(&self, item: &TableItem<'_>, report: &mut ConfigReport) -> Option<u64> {
         units::size(item, self.0.clone(), report)
     }
 
@@ -159,8 +159,8 @@ impl Form<u64> for Size {
     }
 }
 
-impl Form<usize> for Size {
-    fn read(&self, item: &Item<'_>, report: &mut Report) -> Option<usize> {
+impl ValueForm<usize> for Size {
+    fn read(&self, item: &TableItem<'_>, report: &mut ConfigReport) -> Option<usize> {
         units::size(item, self.0.clone(), report)?.try_into().ok()
     }
 
@@ -172,8 +172,8 @@ impl Form<usize> for Size {
 /// An integer within a range.
 pub(crate) struct Integer<N>(pub(crate) RangeInclusive<N>);
 
-impl<N: TryFrom<i64> + TryInto<i64> + PartialOrd + Display + Copy> Form<N> for Integer<N> {
-    fn read(&self, item: &Item<'_>, report: &mut Report) -> Option<N> {
+impl<N: TryFrom<i64> + TryInto<i64> + PartialOrd + Display + Copy> ValueForm<N> for Integer<N> {
+    fn read(&self, item: &TableItem<'_>, report: &mut ConfigReport) -> Option<N> {
         item.integer(self.0.clone(), report)
     }
 
@@ -185,8 +185,8 @@ impl<N: TryFrom<i64> + TryInto<i64> + PartialOrd + Display + Copy> Form<N> for I
 /// One of a few words.
 pub(crate) struct Words<T: 'static>(pub(crate) &'static [(&'static str, T)]);
 
-impl<T: Copy + PartialEq> Form<T> for Words<T> {
-    fn read(&self, item: &Item<'_>, report: &mut Report) -> Option<T> {
+impl<T: Copy + PartialEq> ValueForm<T> for Words<T> {
+    fn read(&self, item: &TableItem<'_>, report: &mut ConfigReport) -> Option<T> {
         item.word(self.0, report)
     }
 
@@ -198,8 +198,8 @@ impl<T: Copy + PartialEq> Form<T> for Words<T> {
 /// What `false` switches off.
 pub(crate) struct OrFalse<F>(pub(crate) F);
 
-impl<T, F: Form<T>> Form<Option<T>> for OrFalse<F> {
-    fn read(&self, item: &Item<'_>, report: &mut Report) -> Option<Option<T>> {
+impl<T, F: ValueForm<T>> ValueForm<Option<T>> for OrFalse<F> {
+    fn read(&self, item: &TableItem<'_>, report: &mut ConfigReport) -> Option<Option<T>> {
         item.unless_false(report, |item, report| self.0.read(item, report))
     }
 
@@ -209,10 +209,10 @@ impl<T, F: Form<T>> Form<Option<T>> for OrFalse<F> {
 }
 
 /// A table of keys; those that are missing have their defaults.
-pub(crate) struct Keys<T>(pub(crate) fn(&mut Pass<'_, '_>, &mut T));
+pub(crate) struct KeyTable<T>(pub(crate) fn(&mut Pass<'_, '_>, &mut T));
 
-impl<T: Clone + Default> Form<T> for Keys<T> {
-    fn read(&self, item: &Item<'_>, report: &mut Report) -> Option<T> {
+impl<T: Clone + Default> ValueForm<T> for KeyTable<T> {
+    fn read(&self, item: &TableItem<'_>, report: &mut ConfigReport) -> Option<T> {
         let mut table = item.table(report)?;
         let mut value = T::default();
         (self.0)(&mut Pass::Read(&mut table, report), &mut value);

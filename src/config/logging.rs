@@ -3,9 +3,9 @@
 use tracing_subscriber::EnvFilter;
 
 use super::document::Node;
-use super::error::{KeyPath, Report};
+use super::error::{ConfigReport, KeyPath};
 use super::keys::{Pass, Switch, Words, own};
-use super::reader::{Item, nearest};
+use super::reader::{TableItem, nearest};
 
 /// What is logged to standard error, and how.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,10 +58,11 @@ const IGNORED: [&str; 8] = [
 const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
 
 /// Reads `[logging]`.
-pub(crate) fn read(node: Option<&Node>, report: &mut Report) -> Logging {
+pub(crate) fn read(node: Option<&Node>, report: &mut ConfigReport) -> Logging {
     let mut logging = Logging::default();
     let Some(node) = node else { return logging };
-    let Some(mut table) = (Item { node, path: KeyPath::default().key("logging") }).table(report)
+    let Some(mut table) =
+        (TableItem { node, path: KeyPath::default().key("logging") }).table(report)
     else {
         return logging;
     };
@@ -82,7 +83,7 @@ pub(crate) fn keys(pass: &mut Pass<'_, '_>, logging: &mut Logging) {
     pass.key("log_sensitive_information", &mut logging.log_sensitive_information, Switch);
 }
 
-fn console(item: &Item<'_>, report: &mut Report) -> Option<String> {
+fn console(item: &TableItem<'_>, report: &mut ConfigReport) -> Option<String> {
     let text = item.text("a filter such as \"info\"", report)?;
     check_filter(text).map_err(|problem| item.wrong(problem, report)).ok()?;
     Some(text.to_owned())

@@ -4,17 +4,17 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use super::admin::AdminListen;
 use super::document::{Node, Value};
-use super::error::{ConfigError, KeyPath, Report};
-use super::reader::Item;
+use super::error::{ConfigError, ConfigReport, KeyPath};
+use super::reader::TableItem;
 use super::target;
 
 const WANTED: &str =
     "\"127.0.0.1:9035\", a port of the loopback interface, a list of these, or false";
 
 /// Reads `[metrics]`; without it nobody is answered.
-pub(crate) fn read(node: Option<&Node>, report: &mut Report) -> Vec<SocketAddr> {
+pub(crate) fn read(node: Option<&Node>, report: &mut ConfigReport) -> Vec<SocketAddr> {
     let path = KeyPath::default().key("metrics");
-    let Some(mut table) = node.and_then(|node| Item { node, path }.table(report)) else {
+    let Some(mut table) = node.and_then(|node| TableItem { node, path }.table(report)) else {
         return Vec::new();
     };
     let prometheus = table.get("prometheus");
@@ -35,7 +35,7 @@ pub(crate) fn collide(
     admin: &AdminListen,
     metrics: &[SocketAddr],
     node: Option<&Node>,
-    report: &mut Report,
+    report: &mut ConfigReport,
 ) {
     let key = KeyPath::default().key("metrics").key("prometheus").key("listen");
     let place = node.and_then(|node| node.place.clone());
@@ -67,7 +67,7 @@ fn overlap(a: &SocketAddr, b: &SocketAddr) -> bool {
     a.port() != 0 && a.port() == b.port() && (same || covers(a, b) || covers(b, a))
 }
 
-fn addresses(item: &Item<'_>, report: &mut Report) -> Vec<SocketAddr> {
+fn addresses(item: &TableItem<'_>, report: &mut ConfigReport) -> Vec<SocketAddr> {
     match &item.node.value {
         _ if item.is_false() => Vec::new(),
         Value::Array(_) => {

@@ -11,10 +11,10 @@ use std::sync::Arc;
 
 use super::certificates;
 use super::document::{Node, Value};
-use super::error::{Report, Wanted};
+use super::error::{ConfigReport, Expected};
 use super::files;
-use super::http::{Http, PROXY_PROTOCOLS};
-use super::reader::Item;
+use super::http::{HttpKeys, PROXY_PROTOCOLS};
+use super::reader::TableItem;
 use super::target::{self, Target};
 use onionbraid_proxy::rules::{
     FilesTarget, ForwardTarget, HttpOrigin, HttpTarget, MAX_ORIGINS, Origin, PortRange, ProxyRule,
@@ -25,7 +25,11 @@ const ENTRY: &str = "an array of [PORT, TARGET] pairs, such as [[\"80\", \"127.0
 
 /// Reads `proxy_ports`, and gives HTTP rules what `http` says. What is wrong has
 /// been reported; the rest is returned.
-pub(crate) fn read(item: &Item<'_>, http: &Http<'_>, report: &mut Report) -> ProxyRules {
+pub(crate) fn read(
+    item: &TableItem<'_>,
+    http: &HttpKeys<'_>,
+    report: &mut ConfigReport,
+) -> ProxyRules {
     let entries = item.array(ENTRY, report);
     let mut rules: Vec<(usize, ProxyRule)> = Vec::new();
     for (index, entry) in entries.iter().flatten().enumerate() {
@@ -47,7 +51,11 @@ pub(crate) fn read(item: &Item<'_>, http: &Http<'_>, report: &mut Report) -> Pro
     rules
 }
 
-fn rule(entry: &Item<'_>, http: &Http<'_>, report: &mut Report) -> Option<ProxyRule> {
+fn rule(
+    entry: &TableItem<'_>,
+    http: &HttpKeys<'_>,
+    report: &mut ConfigReport,
+) -> Option<ProxyRule> {
     let Value::Array(pair) = &entry.node.value else {
         entry.wrong(
             "this must be a pair [PORT, TARGET], such as [\"80\", \"127.0.0.1:8080\"]",
@@ -76,7 +84,7 @@ fn rule(entry: &Item<'_>, http: &Http<'_>, report: &mut Report) -> Option<ProxyR
             return None;
         }
     };
-    let item = |index, node| Item { node, path: entry.path.index(index) };
+    let item = |index, node| TableItem { node, path: entry.path.index(index) };
     let ports = ports(&item(0, port), report);
     let target = targets(&item(1, target), ports.as_ref(), http, report);
     let options = options.map(|options| item(2, options));
@@ -89,10 +97,10 @@ fn rule(entry: &Item<'_>, http: &Http<'_>, report: &mut Report) -> Option<ProxyR
 
 /// Reads one target, or an array of origins.
 fn targets(
-    item: &Item<'_>,
+    item: &TableItem<'_>,
     ports: Option<&RangeInclusive<u16>>,
-    http: &Http<'_>,
-    report: &mut Report,
+    http: &HttpKeys<'_>,
+    report: &mut ConfigReport,
 ) -> Option<ProxyTarget> {
     const WANTED: &str = "a target such as \"127.0.0.1:8080\", or an array of them";
     let items = match &item.node.value {
@@ -136,7 +144,7 @@ fn targets(
 }
 
 /// The target that these make together, which are of one kind.
-fn together(found: Vec<Target>, http: &Http<'_>) -> Option<ProxyTarget> {
+fn together(found: Vec<Target>, http: &HttpKeys<'_>) -> Option<ProxyTarget> {
     let settings = || Arc::clone(&http.settings);
     let mut raw: Vec<Origin> = Vec::new();
     let mut origins: Vec<HttpOrigin> = Vec::new();
@@ -168,10 +176,10 @@ fn together(found: Vec<Target>, http: &Http<'_>) -> Option<ProxyTarget> {
 }
 
 fn target(
-    item: &Item<'_>,
+    item: &TableItem<'_>,
     ports: Option<&RangeInclusive<u16>>,
-    http: &Http<'_>,
-    report: &mut Report,
+    http: &HttpKeys<'_>,
+    report: &mut ConfigReport,
 ) -> Option<Target> {
     let text = item.text("a target such as \"127.0.0.1:8080\"", report)?;
     let mut target = match target::parse(text) {
@@ -219,11 +227,11 @@ fn target(
     }
     match &mut target {
         Target::Files(root) => {
-            *root = files::named(item, Path::new(root), Wanted::Directory, report);
+            *root = files::named(item, Path::new(root), Expected::Directory, report);
         }
         Target::Raw(Origin::Unix(path))
         | Target::Http(HttpOrigin { address: Origin::Unix(path), .. }) => {
-            *path = files::named(item, path, Wanted::Socket, report);
+            *path = files::named(item, path, Expected::Socket, report);
             if let Err(problem) = target::too_long(&path.to_string_lossy()) {
                 item.wrong(problem, report);
                 return None;
@@ -235,7 +243,7 @@ fn target(
 }
 
 /// Reports clients that are sent to a port that does not speak TLS.
-fn leads_to_tls(item: &Item<'_>, rules: &ProxyRules, report: &mut Report) {
+fn leads_to_tls(item: &TableItem<'_>, rules: &ProxyRules, report: &mut ConfigReport) {
     for rule in &rules.0 {
         let ProxyTarget::Redirect(redirect) = &rule.target else { continue };
         let to = rules.target(redirect.port);
@@ -255,7 +263,7 @@ fn leads_to_tls(item: &Item<'_>, rules: &ProxyRules, report: &mut Report) {
 }
 
 /// Reads the third element, the options of a target.
-fn options(item: &Item<'_>, target: Option<&mut ProxyTarget>, report: &mut Report) {
+fn options(item: &TableItem<'_>, target: Option<&mut ProxyTarget>, report: &mut ConfigReport) {
     let Some(mut table) = item.table(report) else { return };
     let line = table.get("proxy_protocol").and_then(|item| {
         item.unless_false(report, |item, report| item.word(&PROXY_PROTOCOLS, report))
@@ -300,7 +308,7 @@ pub(super) fn options_value(target: &ProxyTarget) -> Option<toml::Value> {
     (!options.is_empty()).then(|| options.into())
 }
 
-fn ports(item: &Item<'_>, report: &mut Report) -> Option<RangeInclusive<u16>> {
+fn ports(item: &TableItem<'_>, report: &mut ConfigReport) -> Option<RangeInclusive<u16>> {
     const WANTED: &str = "a port from 1 to 65535, a range such as \"8000-8010\", or \"*\"";
     if let Value::Scalar(toml::Value::Integer(_)) = item.node.value {
         return item.integer(1..=u16::MAX, report).map(|port| port..=port);

@@ -4,8 +4,8 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use super::document::Value;
-use super::error::{ConfigError, Report};
-use super::reader::Item;
+use super::error::{ConfigError, ConfigReport};
+use super::reader::TableItem;
 use super::units;
 
 /// An end-to-end check of remote backends.
@@ -38,7 +38,7 @@ const INTERVALS: RangeInclusive<Duration> = Duration::from_secs(10)..=Duration::
 
 /// Reads `probe`. What is wrong has been reported. `true` asks `port`, which is
 /// the service's first.
-pub(crate) fn read(item: &Item<'_>, port: u16, report: &mut Report) -> Option<Probe> {
+pub(crate) fn read(item: &TableItem<'_>, port: u16, report: &mut ConfigReport) -> Option<Probe> {
     match item.node.value {
         Value::Scalar(toml::Value::Boolean(wanted)) => {
             let probe = Probe { port, interval: None, path: None, status: None };
@@ -79,7 +79,7 @@ pub(crate) fn read(item: &Item<'_>, port: u16, report: &mut Report) -> Option<Pr
 }
 
 /// Reads the path of a request.
-pub(crate) fn path(item: &Item<'_>, report: &mut Report) -> Option<String> {
+pub(crate) fn path(item: &TableItem<'_>, report: &mut ConfigReport) -> Option<String> {
     const WANTED: &str = "a path such as \"/health\"";
     let text = item.text(WANTED, report)?;
     let sendable = text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#');

@@ -1,8 +1,8 @@
 //! Whether clients are asked for work while many come, and how much:
 //! `enable_pow`, `pow_rend_queue_depth`, `pow_rate` and `pow_max_effort`.
 
-use super::error::{ConfigError, Report};
-use super::reader::{Item, Reader};
+use super::error::{ConfigError, ConfigReport};
+use super::reader::{TableItem, TableReader};
 use onionbraid_balancer::pow::CLIENT_MAX_EFFORT;
 
 /// The most introductions that may wait: what each takes, a kilobyte or so, adds
@@ -40,10 +40,10 @@ impl Default for ProofOfWork {
 /// Reads the keys of a service that has so many local instances and asks relays
 /// for a rate limit, or not. What is wrong has been reported.
 pub(super) fn read(
-    table: &mut Reader<'_>,
+    table: &mut TableReader<'_>,
     local_instances: u8,
-    rate_limit_at_intro: Option<&Item<'_>>,
-    report: &mut Report,
+    rate_limit_at_intro: Option<&TableItem<'_>>,
+    report: &mut ConfigReport,
 ) -> ProofOfWork {
     let mut pow = ProofOfWork::default();
     let enable = table.get("enable_pow");
@@ -89,11 +89,11 @@ pub(super) fn read(
 }
 
 /// `{ rate, burst }`, both of them.
-fn rate(whole: &Item<'_>, report: &mut Report) -> Option<(u32, u32)> {
+fn rate(whole: &TableItem<'_>, report: &mut ConfigReport) -> Option<(u32, u32)> {
     const MOST: u32 = 1_000_000;
     let mut table = whole.table(report)?;
     let (rate, burst) = (table.get("rate"), table.get("burst"));
-    let mut number = |item: &Option<Item<'_>>, key| match item {
+    let mut number = |item: &Option<TableItem<'_>>, key| match item {
         Some(item) => item.integer(1..=MOST, report),
         None => {
             let problem = "it is missing: give both, { rate = 250, burst = 2500 }";

@@ -9,41 +9,41 @@ use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
 use super::document::{Node, Table, Value};
-use super::error::{ConfigError, KeyPath, Place, Report};
+use super::error::{ConfigError, ConfigReport, KeyPath, Place};
 
 /// A table that is being read. Keys count as known once they were asked for.
-pub(crate) struct Reader<'a> {
+pub(crate) struct TableReader<'a> {
     entries: &'a Table,
     path: KeyPath,
     asked: Vec<&'static str>,
     unlisted: Vec<&'static str>,
 }
 
-impl<'a> Reader<'a> {
+impl<'a> TableReader<'a> {
     /// Reads the entries of the table at `path`.
     pub(crate) fn new(entries: &'a Table, path: KeyPath) -> Self {
         Self { entries, path, asked: Vec::new(), unlisted: Vec::new() }
     }
 
     /// The value of a key, if the table has it.
-    pub(crate) fn get(&mut self, key: &'static str) -> Option<Item<'a>> {
+    pub(crate) fn get(&mut self, key: &'static str) -> Option<TableItem<'a>> {
         self.asked.push(key);
         self.entry(key)
     }
 
     /// The same for a key that is known and not offered: refused or of no use.
-    pub(crate) fn get_unlisted(&mut self, key: &'static str) -> Option<Item<'a>> {
+    pub(crate) fn get_unlisted(&mut self, key: &'static str) -> Option<TableItem<'a>> {
         self.unlisted.push(key);
         self.entry(key)
     }
 
-    fn entry(&self, key: &str) -> Option<Item<'a>> {
+    fn entry(&self, key: &str) -> Option<TableItem<'a>> {
         let node = self.entries.get(key)?;
-        Some(Item { node, path: self.path.key(key) })
+        Some(TableItem { node, path: self.path.key(key) })
     }
 
     /// Reports every key that nobody asked for, with the nearest known one.
-    pub(crate) fn finish(self, report: &mut Report) {
+    pub(crate) fn finish(self, report: &mut ConfigReport) {
         for (key, node) in self.entries {
             let known = |keys: &[&str]| keys.contains(&key.as_str());
             if !known(&self.asked) && !known(&self.unlisted) {
@@ -84,14 +84,14 @@ pub(crate) fn nearest<'k>(name: &str, known: impl Iterator<Item = &'k str>) -> O
 
 /// A value together with its key path.
 #[derive(Clone)]
-pub(crate) struct Item<'a> {
+pub(crate) struct TableItem<'a> {
     /// The value.
     pub(crate) node: &'a Node,
     /// Its key.
     pub(crate) path: KeyPath,
 }
 
-impl<'a> Item<'a> {
+impl<'a> TableItem<'a> {
     /// Where it stands.
     pub(crate) fn place(&self) -> Option<Place> {
         self.node.place.clone()
@@ -105,7 +105,7 @@ impl<'a> Item<'a> {
     }
 
     /// Reports that the value is wrong; `right` says why and what would be right.
-    pub(crate) fn wrong(&self, right: impl Display, report: &mut Report) {
+    pub(crate) fn wrong(&self, right: impl Display, report: &mut ConfigReport) {
         let error = ConfigError::at_key(self.place(), self.path.clone(), right.to_string());
         report.error(match self.node.value {
             Value::Table(_) => error,
@@ -114,16 +114,16 @@ impl<'a> Item<'a> {
     }
 
     /// The same without showing the value: it may hold a secret.
-    pub(crate) fn wrong_secret(&self, right: impl Display, report: &mut Report) {
+    pub(crate) fn wrong_secret(&self, right: impl Display, report: &mut ConfigReport) {
         report.error(ConfigError::at_key(self.place(), self.path.clone(), right.to_string()));
     }
 
-    fn wrong_kind(&self, wanted: &str, report: &mut Report) {
+    fn wrong_kind(&self, wanted: &str, report: &mut ConfigReport) {
         self.wrong(format!("this must be {wanted}, not {}", self.node.kind()), report);
     }
 
     /// The value as text.
-    pub(crate) fn text(&self, wanted: &str, report: &mut Report) -> Option<&'a str> {
+    pub(crate) fn text(&self, wanted: &str, report: &mut ConfigReport) -> Option<&'a str> {
         let text = self.as_text();
         if text.is_none() {
             self.wrong_kind(wanted, report);
@@ -140,7 +140,7 @@ impl<'a> Item<'a> {
     }
 
     /// The value as a boolean.
-    pub(crate) fn boolean(&self, report: &mut Report) -> Option<bool> {
+    pub(crate) fn boolean(&self, report: &mut ConfigReport) -> Option<bool> {
         match &self.node.value {
             Value::Scalar(toml::Value::Boolean(value)) => Some(*value),
             _ => {
@@ -151,7 +151,11 @@ impl<'a> Item<'a> {
     }
 
     /// The value as an integer within a range.
-    pub(crate) fn integer<N>(&self, range: RangeInclusive<N>, report: &mut Report) -> Option<N>
+    pub(crate) fn integer<N>(
+        &self,
+        range: RangeInclusive<N>,
+        report: &mut ConfigReport,
+    ) -> Option<N>
     where
         N: TryFrom<i64> + PartialOrd + Display,
     {
@@ -168,24 +172,32 @@ impl<'a> Item<'a> {
     }
 
     /// The elements of the value, which must be an array.
-    pub(crate) fn array(&self, wanted: &str, report: &mut Report) -> Option<Vec<Item<'a>>> {
+    pub(crate) fn array(
+        &self,
+        wanted: &str,
+        report: &mut ConfigReport,
+    ) -> Option<Vec<TableItem<'a>>> {
         let Value::Array(nodes) = &self.node.value else {
             self.wrong_kind(wanted, report);
             return None;
         };
-        let element = |(index, node)| Item { node, path: self.path.index(index) };
+        let element = |(index, node)| TableItem { node, path: self.path.index(index) };
         Some(nodes.iter().enumerate().map(element).collect())
     }
 
     /// The entries of the value, which must be a table whose keys the operator
     /// chooses.
-    pub(crate) fn entries(&self, report: &mut Report) -> Option<Vec<(&'a str, Item<'a>)>> {
+    pub(crate) fn entries(
+        &self,
+        report: &mut ConfigReport,
+    ) -> Option<Vec<(&'a str, TableItem<'a>)>> {
         let Value::Table(entries) = &self.node.value else {
             self.wrong_kind("a table", report);
             return None;
         };
-        let entry =
-            |(key, node): (&'a String, _)| (key.as_str(), Item { node, path: self.path.key(key) });
+        let entry = |(key, node): (&'a String, _)| {
+            (key.as_str(), TableItem { node, path: self.path.key(key) })
+        };
         Some(entries.iter().map(entry).collect())
     }
 
@@ -197,8 +209,8 @@ impl<'a> Item<'a> {
     /// The value of a key that `false` switches off, read by `read`.
     pub(crate) fn unless_false<T>(
         &self,
-        report: &mut Report,
-        read: impl FnOnce(&Self, &mut Report) -> Option<T>,
+        report: &mut ConfigReport,
+        read: impl FnOnce(&Self, &mut ConfigReport) -> Option<T>,
     ) -> Option<Option<T>> {
         match self.node.value {
             _ if self.is_false() => Some(None),
@@ -211,7 +223,11 @@ impl<'a> Item<'a> {
     }
 
     /// The value as one of a few words.
-    pub(crate) fn word<T: Copy>(&self, words: &[(&str, T)], report: &mut Report) -> Option<T> {
+    pub(crate) fn word<T: Copy>(
+        &self,
+        words: &[(&str, T)],
+        report: &mut ConfigReport,
+    ) -> Option<T> {
         let quoted: Vec<String> = words.iter().map(|(word, _)| format!("\"{word}\"")).collect();
         let wanted = match quoted.as_slice() {
             [first, last] => format!("{first} or {last}"),
@@ -226,12 +242,12 @@ impl<'a> Item<'a> {
     }
 
     /// A reader of the value, which must be a table.
-    pub(crate) fn table(&self, report: &mut Report) -> Option<Reader<'a>> {
+    pub(crate) fn table(&self, report: &mut ConfigReport) -> Option<TableReader<'a>> {
         let Value::Table(entries) = &self.node.value else {
             self.wrong_kind("a table", report);
             return None;
         };
-        Some(Reader::new(entries, self.path.clone()))
+        Some(TableReader::new(entries, self.path.clone()))
     }
 }
 

@@ -10,17 +10,17 @@ use super::anonymity;
 use super::backends::{self, BackendsFile, RemoteBackend};
 use super::clients::{self, RestrictedDiscovery};
 use super::document::{Node, Table, Value};
-use super::error::{ConfigError, KeyPath, Report, Wanted};
+use super::error::{ConfigError, ConfigReport, Expected, KeyPath};
 use super::files;
 use super::frontends;
 use super::http;
 use super::ports;
 use super::probe::{self, Probe};
 use super::proof_of_work::{self, ProofOfWork};
-use super::reader::{Item, Reader};
+use super::reader::{TableItem, TableReader};
 use crate::tor::credentials::KeyPlace;
 use onionbraid_balancer::onion::{Anonymity, MAX_INTRO_POINTS, OnionAddress};
-use onionbraid_balancer::{Distinct, Links, Publishers};
+use onionbraid_balancer::{Distinct, LinkPolicy, Publishers};
 use onionbraid_proxy::rules::{ProxyRule, ProxyRules, ProxyTarget};
 use onionbraid_proxy::settings::HttpSettings;
 
@@ -77,7 +77,7 @@ pub struct ServiceConfig {
     pub probe: Option<Probe>,
     /// Whether there are control links to its backends, and to the publishers of its
     /// frontends.
-    pub link: Links,
+    pub link: LinkPolicy,
     /// The most introduction points in a descriptor, 1 to 20; `None` where
     /// onionbraid decides ("auto").
     pub max_intro_points: Option<u8>,
@@ -116,7 +116,7 @@ impl ServiceConfig {
             backends_file: None,
             frontends: Vec::new(),
             probe: None,
-            link: Links::default(),
+            link: LinkPolicy::default(),
             max_intro_points: None,
             distinct_descriptors: Distinct::default(),
             publishers: Publishers::default(),
@@ -169,7 +169,7 @@ const MAX_LOCAL_INSTANCES: u8 = 40;
 const MOST: u8 = MAX_INTRO_POINTS as u8;
 
 /// What runs where no service is configured: a welcome page on port 80.
-fn welcome(report: &mut Report) -> Vec<ServiceConfig> {
+fn welcome(report: &mut ConfigReport) -> Vec<ServiceConfig> {
     let Ok(nickname) = "welcome".parse() else {
         report.error(ConfigError::general("the built-in configuration is wrong"));
         return Vec::new();
@@ -183,13 +183,14 @@ fn welcome(report: &mut Report) -> Vec<ServiceConfig> {
 }
 
 /// Reads all services, sorted by nickname. What is wrong has been reported.
-pub(crate) fn read(root: &Table, report: &mut Report) -> Vec<ServiceConfig> {
+pub(crate) fn read(root: &Table, report: &mut ConfigReport) -> Vec<ServiceConfig> {
     const NOTHING: &str = "there is nothing to serve: write at least one table \
                            [onion_services.\"NICKNAME\"]";
     let path = KeyPath::default().key("onion_services");
     let Some(node) = root.get("onion_services") else { return welcome(report) };
     let Value::Table(entries) = &node.value else {
-        Item { node, path }.wrong("this must be a table: [onion_services.\"NICKNAME\"]", report);
+        TableItem { node, path }
+            .wrong("this must be a table: [onion_services.\"NICKNAME\"]", report);
         return Vec::new();
     };
     if entries.is_empty() {
@@ -204,7 +205,7 @@ pub(crate) fn read(root: &Table, report: &mut Report) -> Vec<ServiceConfig> {
     let enabled = services.iter().filter(|service| service.enabled);
     let enabled = enabled.filter_map(|service| {
         let name = service.nickname.as_ref();
-        let item = Item { node: entries.get(name)?, path: path.quoted(name) };
+        let item = TableItem { node: entries.get(name)?, path: path.quoted(name) };
         Some((item, name, service.anonymity))
     });
     anonymity::look(&enabled.collect::<Vec<_>>(), report);
@@ -219,9 +220,9 @@ fn service(
     name: &str,
     node: &Node,
     parent: &KeyPath,
-    report: &mut Report,
+    report: &mut ConfigReport,
 ) -> Option<ServiceConfig> {
-    let item = Item { node, path: parent.quoted(name) };
+    let item = TableItem { node, path: parent.quoted(name) };
     let nickname = name.parse::<HsNickname>().ok();
     if nickname.is_none() {
         let problem = "a nickname has only lower-case letters, digits, `_` and `-`, and does not \
@@ -236,20 +237,20 @@ fn service(
 }
 
 fn keys(
-    service: &Item<'_>,
+    service: &TableItem<'_>,
     nickname: HsNickname,
-    table: &mut Reader<'_>,
-    report: &mut Report,
+    table: &mut TableReader<'_>,
+    report: &mut ConfigReport,
 ) -> ServiceConfig {
     let mut config = ServiceConfig::with_defaults(nickname);
     if let Some(value) = table.get("enabled").and_then(|item| item.boolean(report)) {
         config.enabled = value;
     }
     if let Some(item) = table.get("identity_key") {
-        config.identity_key = files::read(&item, Wanted::Key, report);
+        config.identity_key = files::read(&item, Expected::Key, report);
     }
     if let Some(item) = table.get("identity_bundle") {
-        config.identity_bundle = files::read(&item, Wanted::Bundle, report);
+        config.identity_bundle = files::read(&item, Expected::Bundle, report);
     }
     if let Some(value) = table.get("num_intro_points").and_then(|item| item.integer(3..=20, report))
     {
@@ -288,7 +289,7 @@ fn keys(
         config.backends_file = backends::file(item, config.backends.len(), report);
     }
     // Count what stands in the file: an entry that is wrong was still meant.
-    let listed = |item: &Option<Item<'_>>| match item.as_ref().map(|item| &item.node.value) {
+    let listed = |item: &Option<TableItem<'_>>| match item.as_ref().map(|item| &item.node.value) {
         Some(Value::Array(nodes)) => !nodes.is_empty(),
         Some(_) => true,
         None => false,
@@ -378,7 +379,7 @@ fn keys(
 pub(crate) const NO_WEIGHT: &str =
     "all its backends have the weight 0, so none is used and no client reaches it";
 
-fn rate_limit(whole: &Item<'_>, report: &mut Report) -> Option<RateLimit> {
+fn rate_limit(whole: &TableItem<'_>, report: &mut ConfigReport) -> Option<RateLimit> {
     // The extension of ESTABLISH_INTRO carries numbers up to INT32_MAX
     // (rend-spec-v3, section 3.1.1.1). Relays take a 0, and a burst below the
     // rate, for an order to switch their defence off; and since they take from
@@ -386,7 +387,7 @@ fn rate_limit(whole: &Item<'_>, report: &mut Report) -> Option<RateLimit> {
     const MAX: u32 = i32::MAX as u32;
     let mut table = whole.table(report)?;
     let (rate, burst) = (table.get("rate"), table.get("burst"));
-    let mut number = |item: &Option<Item<'_>>, key, least| match item {
+    let mut number = |item: &Option<TableItem<'_>>, key, least| match item {
         Some(item) => item.integer(least..=MAX, report),
         None => {
             let problem = "it is missing: give both, { rate = 25, burst = 200 }";
@@ -408,7 +409,7 @@ fn rate_limit(whole: &Item<'_>, report: &mut Report) -> Option<RateLimit> {
     Some(limit)
 }
 
-fn max_intro_points(item: &Item<'_>, report: &mut Report) -> Option<u8> {
+fn max_intro_points(item: &TableItem<'_>, report: &mut ConfigReport) -> Option<u8> {
     match item.as_text() {
         Some("auto") => None,
         Some(_) => {
@@ -419,19 +420,19 @@ fn max_intro_points(item: &Item<'_>, report: &mut Report) -> Option<u8> {
     }
 }
 
-fn link(item: &Item<'_>, report: &mut Report) -> Option<Links> {
-    auto_or_not(item, [Links::Auto, Links::Always, Links::Never], report)
+fn link(item: &TableItem<'_>, report: &mut ConfigReport) -> Option<LinkPolicy> {
+    auto_or_not(item, [LinkPolicy::Auto, LinkPolicy::Always, LinkPolicy::Never], report)
 }
 
-fn distinct_descriptors(item: &Item<'_>, report: &mut Report) -> Option<Distinct> {
+fn distinct_descriptors(item: &TableItem<'_>, report: &mut ConfigReport) -> Option<Distinct> {
     auto_or_not(item, [Distinct::Auto, Distinct::Always, Distinct::Never], report)
 }
 
 /// Reads "auto", true or false, and gives the value for each.
 fn auto_or_not<T>(
-    item: &Item<'_>,
+    item: &TableItem<'_>,
     [auto, always, never]: [T; 3],
-    report: &mut Report,
+    report: &mut ConfigReport,
 ) -> Option<T> {
     match &item.node.value {
         Value::Scalar(toml::Value::Boolean(true)) => Some(always),
@@ -444,6 +445,6 @@ fn auto_or_not<T>(
     }
 }
 
-fn publishers(item: &Item<'_>, report: &mut Report) -> Option<Publishers> {
+fn publishers(item: &TableItem<'_>, report: &mut ConfigReport) -> Option<Publishers> {
     item.word(&[("one", Publishers::One), ("several", Publishers::Several)], report)
 }

@@ -9,7 +9,7 @@ use super::{
     http, keys, logging, ports, units,
 };
 use onionbraid_balancer::onion::Anonymity;
-use onionbraid_balancer::{Distinct, Links, Publishers};
+use onionbraid_balancer::{Distinct, LinkPolicy, Publishers};
 use onionbraid_proxy::rules::{PortRange, ProxyRule, ProxyRules};
 use onionbraid_proxy::settings::HttpSettings;
 
@@ -113,9 +113,9 @@ impl ServiceConfig {
             entries.push(("probe", probe.to_toml()));
         }
         let link = match self.link {
-            Links::Auto => "auto".into(),
-            Links::Always => true.into(),
-            Links::Never => false.into(),
+            LinkPolicy::Auto => "auto".into(),
+            LinkPolicy::Always => true.into(),
+            LinkPolicy::Never => false.into(),
         };
         entries.push(("link", link));
         let max = self.max_intro_points.map_or_else(|| "auto".into(), |max| i64::from(max).into());

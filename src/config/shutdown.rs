@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use super::document::Node;
-use super::error::{KeyPath, Report};
-use super::reader::Item;
+use super::error::{ConfigReport, KeyPath};
+use super::reader::TableItem;
 use super::units;
 
 /// How long ending may take.
@@ -26,10 +26,11 @@ impl Default for Shutdown {
 }
 
 /// Reads `[shutdown]`.
-pub(crate) fn read(node: Option<&Node>, report: &mut Report) -> Shutdown {
+pub(crate) fn read(node: Option<&Node>, report: &mut ConfigReport) -> Shutdown {
     let mut shutdown = Shutdown::default();
     let Some(node) = node else { return shutdown };
-    let Some(mut table) = (Item { node, path: KeyPath::default().key("shutdown") }).table(report)
+    let Some(mut table) =
+        (TableItem { node, path: KeyPath::default().key("shutdown") }).table(report)
     else {
         return shutdown;
     };

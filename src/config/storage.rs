@@ -14,9 +14,9 @@ use tor_keymgr::config::ArtiKeystoreConfig;
 
 use super::document::{Table, Value};
 use super::environment::Environment;
-use super::error::{ConfigError, KeyPath, Report};
+use super::error::{ConfigError, ConfigReport, KeyPath};
 use super::files;
-use super::reader::Item;
+use super::reader::TableItem;
 use crate::tor::keys::Keystores;
 use crate::trust::Process;
 
@@ -49,7 +49,7 @@ impl From<&Storage> for Keystores {
 
 /// The two directories, before Arti has read the rest of `[storage]`.
 #[derive(Debug)]
-pub(crate) struct Directories {
+pub(crate) struct StorageDirectories {
     pub(crate) state: PathBuf,
     pub(crate) cache: PathBuf,
     pub(crate) explicit: bool,
@@ -96,8 +96,8 @@ fn volume(state: &Path) -> Trust {
 pub(crate) fn directories(
     root: &Table,
     env: &Environment,
-    report: &mut Report,
-) -> Option<Directories> {
+    report: &mut ConfigReport,
+) -> Option<StorageDirectories> {
     let storage = root.get("storage").and_then(|node| match &node.value {
         Value::Table(entries) => Some(entries),
         // Arti reports what is wrong with the table itself.
@@ -106,7 +106,7 @@ pub(crate) fn directories(
     let mut directory = |key: &'static str, default: Option<PathBuf>| {
         let path = KeyPath::default().key("storage").key(key);
         match storage.and_then(|entries| entries.get(key)) {
-            Some(node) => files::directory(&Item { node, path }, report),
+            Some(node) => files::directory(&TableItem { node, path }, report),
             None => {
                 if default.as_ref().is_some_and(|path| path.to_str().is_none()) {
                     let problem = "the default is not UTF-8 text: give the directory here";
@@ -127,15 +127,15 @@ pub(crate) fn directories(
     let explicit = storage.is_some_and(|entries| entries.contains_key("state_dir"));
     let (state, cache) = (state?, cache?);
     let trust = volume(&state);
-    Some(Directories { state, cache, explicit, trust })
+    Some(StorageDirectories { state, cache, explicit, trust })
 }
 
 /// Puts the directories together with what Arti read in `[storage]`.
 pub(crate) fn storage(
     root: &Table,
-    directories: Directories,
+    directories: StorageDirectories,
     tor: &TorClientConfig,
-    report: &mut Report,
+    report: &mut ConfigReport,
 ) -> Option<Storage> {
     let keystore = tor.keystore();
     if !keystore.is_enabled() {

@@ -5,8 +5,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::document::Value;
-use super::error::Report;
-use super::reader::Item;
+use super::error::ConfigReport;
+use super::reader::TableItem;
 
 /// Multiples of a byte, the larger ones first.
 const UNITS: [(&str, u64); 9] = [
@@ -26,9 +26,9 @@ const ENDLESS: u64 = 1 << 50;
 
 /// Reads a time such as `"90s"`, within a range.
 pub(crate) fn time(
-    item: &Item<'_>,
+    item: &TableItem<'_>,
     range: RangeInclusive<Duration>,
-    report: &mut Report,
+    report: &mut ConfigReport,
 ) -> Option<Duration> {
     let wanted = format!(
         "a time from \"{}\" to \"{}\"",
@@ -50,9 +50,9 @@ pub(crate) fn time_value(time: Duration) -> toml::Value {
 
 /// Reads a number of bytes: an integer, or text such as `"10 MB"` or `"64KiB"`.
 pub(crate) fn size(
-    item: &Item<'_>,
+    item: &TableItem<'_>,
     range: RangeInclusive<u64>,
-    report: &mut Report,
+    report: &mut ConfigReport,
 ) -> Option<u64> {
     let size = match &item.node.value {
         Value::Scalar(toml::Value::Integer(bytes)) => u64::try_from(*bytes).ok(),

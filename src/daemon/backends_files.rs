@@ -21,7 +21,7 @@ use crate::observe::counted;
 use crate::throttle::Throttle;
 use crate::tor::bundle;
 
-use super::file_looks::{EVERY, Seen};
+use super::file_looks::{EVERY, FilesSeen};
 use super::services::Services;
 use super::snapshot::Board;
 
@@ -29,11 +29,11 @@ use super::snapshot::Board;
 const LOG_EVERY: Duration = Duration::from_secs(60);
 
 /// What is watched, by its service.
-type Watched = BTreeMap<(HsNickname, Kind), Source>;
+type WatchedLists = BTreeMap<(HsNickname, ListKind), ListSource>;
 
 /// What files list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Kind {
+enum ListKind {
     Backends,
     Clients,
     Bundle,
@@ -41,7 +41,7 @@ enum Kind {
 
 /// Files that list something.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Source {
+enum ListSource {
     Backends(BackendsFile),
     Clients(Vec<KeyDir>),
     /// The directory of an `identity_bundle`.
@@ -57,21 +57,21 @@ pub(super) enum Changed {
 
 /// The files of all services, as the daemon sees them.
 pub(super) struct BackendsFiles {
-    watched: watch::Sender<Watched>,
+    watched: watch::Sender<WatchedLists>,
     changes: mpsc::Receiver<Changed>,
     /// What the log says of the mistakes of each.
-    logged: BTreeMap<(HsNickname, Kind), Throttle>,
+    logged: BTreeMap<(HsNickname, ListKind), Throttle>,
 }
 
 /// Looks at the files.
 pub(super) struct Watcher {
-    watched: watch::Receiver<Watched>,
+    watched: watch::Receiver<WatchedLists>,
     changes: mpsc::Sender<Changed>,
 }
 
 /// Watches nothing yet.
 pub(super) fn watching() -> (BackendsFiles, Watcher) {
-    let (watched, received) = watch::channel(Watched::new());
+    let (watched, received) = watch::channel(WatchedLists::new());
     let (sender, changes) = mpsc::channel(1);
     let files = BackendsFiles { watched, changes, logged: BTreeMap::new() };
     (files, Watcher { watched: received, changes: sender })
@@ -83,24 +83,24 @@ impl BackendsFiles {
     pub(super) fn follow(&mut self, services: &[ServiceConfig], board: &Board) {
         let enabled = || services.iter().filter(|service| service.enabled);
         let backends = enabled().filter_map(|it| {
-            let file = Source::Backends(it.backends_file.clone()?);
-            Some(((it.nickname.clone(), Kind::Backends), file))
+            let file = ListSource::Backends(it.backends_file.clone()?);
+            Some(((it.nickname.clone(), ListKind::Backends), file))
         });
         let clients = enabled().filter_map(|it| {
             let directories = it.restricted_discovery.as_ref()?.key_dirs.clone();
-            Some(((it.nickname.clone(), Kind::Clients), Source::Clients(directories)))
+            Some(((it.nickname.clone(), ListKind::Clients), ListSource::Clients(directories)))
         });
         let bundles = enabled().filter_map(|it| {
-            let directory = Source::Bundle(it.identity_bundle.clone()?);
-            Some(((it.nickname.clone(), Kind::Bundle), directory))
+            let directory = ListSource::Bundle(it.identity_bundle.clone()?);
+            Some(((it.nickname.clone(), ListKind::Bundle), directory))
         });
-        let watched: Watched = backends.chain(clients).chain(bundles).collect();
+        let watched: WatchedLists = backends.chain(clients).chain(bundles).collect();
         self.logged.retain(|which, _| watched.contains_key(which));
-        let backends = watched.keys().filter(|(_, kind)| *kind == Kind::Backends);
+        let backends = watched.keys().filter(|(_, kind)| *kind == ListKind::Backends);
         board.backends_files(backends.map(|(nickname, _)| nickname.to_string()));
         let of = |wanted| watched.keys().filter(move |(_, kind)| *kind == wanted);
-        board.clients_files(of(Kind::Clients).map(|(nickname, _)| nickname.as_ref()));
-        board.bundles(of(Kind::Bundle).map(|(nickname, _)| nickname.as_ref()));
+        board.clients_files(of(ListKind::Clients).map(|(nickname, _)| nickname.as_ref()));
+        board.bundles(of(ListKind::Bundle).map(|(nickname, _)| nickname.as_ref()));
         self.watched.send_replace(watched);
     }
 
@@ -128,7 +128,7 @@ impl BackendsFiles {
                 if service.backends_file.as_ref() == Some(&file) {
                     let outcome = backends(service, text, config.shutdown, services);
                     if let Err((place, _)) = &outcome
-                        && self.may_log((nickname.clone(), Kind::Backends))
+                        && self.may_log((nickname.clone(), ListKind::Backends))
                     {
                         tracing::error!(
                             service = %nickname,
@@ -141,7 +141,7 @@ impl BackendsFiles {
             }
             Changed::Clients { nickname } => {
                 let problem = clients(service, config.shutdown, services);
-                if problem.is_some() && self.may_log((nickname.clone(), Kind::Clients)) {
+                if problem.is_some() && self.may_log((nickname.clone(), ListKind::Clients)) {
                     tracing::error!(
                         service = %nickname,
                         "not every client that its files list is let in; see the status"
@@ -156,11 +156,13 @@ impl BackendsFiles {
                     Ok(periods) => {
                         tracing::info!(service = %nickname, periods, "identity bundle read again");
                     }
-                    Err(_) if self.may_log((nickname.clone(), Kind::Bundle)) => tracing::error!(
-                        service = %nickname,
-                        "identity bundle cannot be used; keeping the keys as they were; the status \
-                         says why"
-                    ),
+                    Err(_) if self.may_log((nickname.clone(), ListKind::Bundle)) => {
+                        tracing::error!(
+                            service = %nickname,
+                            "identity bundle cannot be used; keeping the keys as they were; the status \
+                             says why"
+                        )
+                    }
                     Err(_) => {}
                 }
                 board.bundle(nickname.as_ref(), outcome.err().map(|error| in_one_line(&error)));
@@ -168,7 +170,7 @@ impl BackendsFiles {
         }
     }
 
-    fn may_log(&mut self, which: (HsNickname, Kind)) -> bool {
+    fn may_log(&mut self, which: (HsNickname, ListKind)) -> bool {
         let throttle = self.logged.entry(which).or_insert_with(|| Throttle::new(LOG_EVERY));
         throttle.permits(now().monotonic).is_some()
     }
@@ -241,7 +243,7 @@ fn brief(errors: &ConfigErrors) -> (String, String) {
     (first.place_and_key(), text)
 }
 
-impl Source {
+impl ListSource {
     /// Everything that is looked at.
     fn paths(&self) -> Vec<PathBuf> {
         match self {
@@ -261,7 +263,7 @@ impl Source {
     }
 
     /// What has changed, if something has and is at rest.
-    fn changed(&self, nickname: &HsNickname, seen: &mut Seen) -> Option<Changed> {
+    fn changed(&self, nickname: &HsNickname, seen: &mut FilesSeen) -> Option<Changed> {
         let paths = self.paths();
         let paths: Vec<&Path> = paths.iter().map(PathBuf::as_path).collect();
         seen.read_again(&paths, || {
@@ -282,7 +284,7 @@ impl Watcher {
     pub(super) async fn run(mut self) -> Infallible {
         let mut next = tokio::time::interval(EVERY);
         next.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let mut seen: BTreeMap<(HsNickname, Kind), Seen> = BTreeMap::new();
+        let mut seen: BTreeMap<(HsNickname, ListKind), FilesSeen> = BTreeMap::new();
         loop {
             tokio::select! {
                 _ = next.tick() => {}
@@ -307,9 +309,9 @@ impl Watcher {
 }
 
 fn look_at_all(
-    mut seen: BTreeMap<(HsNickname, Kind), Seen>,
-    watched: Watched,
-) -> (BTreeMap<(HsNickname, Kind), Seen>, Vec<Changed>) {
+    mut seen: BTreeMap<(HsNickname, ListKind), FilesSeen>,
+    watched: WatchedLists,
+) -> (BTreeMap<(HsNickname, ListKind), FilesSeen>, Vec<Changed>) {
     let mut changes = Vec::new();
     for (which, source) in watched {
         let nickname = which.0.clone();
@@ -324,14 +326,14 @@ mod tests {
 
     /// What is read of the file at each of a few looks, after something was done.
     struct Looks {
-        seen: Seen,
-        source: Source,
+        seen: FilesSeen,
+        source: ListSource,
     }
 
     impl Looks {
         fn at(path: &Path) -> Self {
             let file = BackendsFile { path: path.to_owned(), listed: 0 };
-            Self { seen: Seen::default(), source: Source::Backends(file) }
+            Self { seen: FilesSeen::default(), source: ListSource::Backends(file) }
         }
 
         fn again(&mut self) -> Option<String> {
@@ -391,8 +393,9 @@ mod tests {
     fn a_client_that_comes_goes_or_gets_another_key_is_a_change_of_its_directory() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().to_owned();
-        let source = Source::Clients(vec![KeyDir { path: path.clone(), trust_everyone: false }]);
-        let mut looks = Looks { seen: Seen::default(), source };
+        let source =
+            ListSource::Clients(vec![KeyDir { path: path.clone(), trust_everyone: false }]);
+        let mut looks = Looks { seen: FilesSeen::default(), source };
         let mut changed = || [looks.again(), looks.again(), looks.again()].map(|it| it.is_some());
         let once = [false, true, false];
         assert_eq!(changed(), once);

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use fs_mistrust::Mistrust;
 
-use super::file_looks::{EVERY, Seen};
+use super::file_looks::{EVERY, FilesSeen};
 use crate::causes::in_one_line;
 use crate::clock::now;
 use crate::observe::certificates::validity;
@@ -35,7 +35,7 @@ pub(super) fn key_check(mistrust: &Mistrust) -> KeyCheck {
 pub(super) async fn watch(target: String, tls: Arc<Tls>) -> Infallible {
     let mut next = tokio::time::interval(EVERY);
     next.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let (mut seen, mut reminded) = (Seen::default(), Throttle::new(REMIND_EVERY));
+    let (mut seen, mut reminded) = (FilesSeen::default(), Throttle::new(REMIND_EVERY));
     loop {
         next.tick().await;
         let (looked_at, before) = (Arc::clone(&tls), std::mem::take(&mut seen));
@@ -56,7 +56,7 @@ pub(super) async fn watch(target: String, tls: Arc<Tls>) -> Infallible {
     }
 }
 
-fn look(tls: &Tls, mut seen: Seen) -> (Seen, Option<Reread>) {
+fn look(tls: &Tls, mut seen: FilesSeen) -> (FilesSeen, Option<Reread>) {
     let files = tls.files().iter();
     let files: Vec<&Path> =
         files.flat_map(|files| [files.certificate.as_path(), files.key.as_path()]).collect();
@@ -65,19 +65,20 @@ fn look(tls: &Tls, mut seen: Seen) -> (Seen, Option<Reread>) {
 }
 
 /// The certificates of these ports, as the status shows them.
-pub(super) fn shown(port: &str, tls: &Tls) -> Vec<snapshot::Certificate> {
+pub(super) fn shown(port: &str, tls: &Tls) -> Vec<snapshot::CertificateStatus> {
     let wrong = tls.wrong();
     let certificates = tls.certificates();
-    let shown = certificates.iter().zip(1..).map(|(certificate, number)| snapshot::Certificate {
-        port: port.to_owned(),
-        number,
-        file: certificate.file.display().to_string(),
-        names: certificate.names.clone(),
-        not_before: Timestamp(certificate.not_before),
-        not_after: Timestamp(certificate.not_after),
-        self_signed: certificate.self_signed,
-        error: wrong.clone(),
-    });
+    let shown =
+        certificates.iter().zip(1..).map(|(certificate, number)| snapshot::CertificateStatus {
+            port: port.to_owned(),
+            number,
+            file: certificate.file.display().to_string(),
+            names: certificate.names.clone(),
+            not_before: Timestamp(certificate.not_before),
+            not_after: Timestamp(certificate.not_after),
+            self_signed: certificate.self_signed,
+            error: wrong.clone(),
+        });
     shown.collect()
 }
 

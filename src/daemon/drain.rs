@@ -26,7 +26,7 @@ pub(super) struct Drain {
 
 /// Who is on the way out may be held by a publisher that still lists its points.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Held {
+pub(super) struct HeldByPublishers {
     /// The last report that was not released, and since when.
     by: Option<(u64, Instant)>,
 }
@@ -37,7 +37,7 @@ const RELEASED_WITHIN: Duration = Duration::from_secs(15);
 
 /// What to do now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Step {
+pub(super) enum DrainStep {
     /// Wait until this moment, or until something has happened.
     Wait(Instant),
     /// Tell it to finish: it takes nobody new. Said once.
@@ -46,7 +46,7 @@ pub(super) enum Step {
     Drop,
 }
 
-impl Held {
+impl HeldByPublishers {
     /// Whether nobody holds it any more, and until when somebody may. `report` is the
     /// number of the report that not every publisher has released.
     pub(super) fn released(
@@ -91,9 +91,9 @@ impl Drain {
     }
 
     /// Looks again; `out`: no HSDir that clients ask has the points any more.
-    pub(super) fn step(&mut self, out: bool, now: Instant) -> Step {
+    pub(super) fn step(&mut self, out: bool, now: Instant) -> DrainStep {
         if now >= self.by {
-            return Step::Drop;
+            return DrainStep::Drop;
         }
         if out && self.finish_at.is_none() {
             self.finish_at = Some(now + self.times.grace);
@@ -101,10 +101,10 @@ impl Drain {
         match self.finish_at {
             Some(at) if now >= at && !self.finishing => {
                 self.finishing = true;
-                Step::Finish
+                DrainStep::Finish
             }
-            Some(at) if !self.finishing => Step::Wait(at.min(self.by)),
-            _ => Step::Wait(self.by),
+            Some(at) if !self.finishing => DrainStep::Wait(at.min(self.by)),
+            _ => DrainStep::Wait(self.by),
         }
     }
 }
@@ -120,7 +120,7 @@ mod tests {
 
     #[test]
     fn a_publisher_that_answers_nothing_holds_each_report_for_a_while() {
-        let (start, mut held) = (now().monotonic, Held::default());
+        let (start, mut held) = (now().monotonic, HeldByPublishers::default());
         assert_eq!(held.released(None, start), (true, None));
         let until = start + RELEASED_WITHIN;
         assert_eq!(held.released(Some(1), start), (false, Some(until)));
@@ -135,39 +135,39 @@ mod tests {
         let start = now().monotonic;
         let mut drain = Drain::begin(TIMES, start);
         let end = start + 30 * SECOND;
-        assert_eq!(drain.step(false, start), Step::Wait(end));
-        assert_eq!(drain.step(true, start + 5 * SECOND), Step::Wait(start + 15 * SECOND));
+        assert_eq!(drain.step(false, start), DrainStep::Wait(end));
+        assert_eq!(drain.step(true, start + 5 * SECOND), DrainStep::Wait(start + 15 * SECOND));
         // What is published meanwhile begins no second grace.
-        assert_eq!(drain.step(true, start + 9 * SECOND), Step::Wait(start + 15 * SECOND));
-        assert_eq!(drain.step(true, start + 15 * SECOND), Step::Finish);
-        assert_eq!(drain.step(true, start + 15 * SECOND), Step::Wait(end));
-        assert_eq!(drain.step(true, end), Step::Drop);
+        assert_eq!(drain.step(true, start + 9 * SECOND), DrainStep::Wait(start + 15 * SECOND));
+        assert_eq!(drain.step(true, start + 15 * SECOND), DrainStep::Finish);
+        assert_eq!(drain.step(true, start + 15 * SECOND), DrainStep::Wait(end));
+        assert_eq!(drain.step(true, end), DrainStep::Drop);
     }
 
     #[test]
     fn points_that_never_leave_and_a_long_grace_end_at_the_limit() {
         let start = now().monotonic;
         let mut drain = Drain::begin(TIMES, start);
-        assert_eq!(drain.step(false, start + 29 * SECOND), Step::Wait(start + 30 * SECOND));
-        assert_eq!(drain.step(true, start + 29 * SECOND), Step::Wait(start + 30 * SECOND));
-        assert_eq!(drain.step(true, start + 30 * SECOND), Step::Drop);
+        assert_eq!(drain.step(false, start + 29 * SECOND), DrainStep::Wait(start + 30 * SECOND));
+        assert_eq!(drain.step(true, start + 29 * SECOND), DrainStep::Wait(start + 30 * SECOND));
+        assert_eq!(drain.step(true, start + 30 * SECOND), DrainStep::Drop);
     }
 
     #[test]
     fn a_grace_that_turns_out_to_be_for_nothing_ends() {
         let start = now().monotonic;
         let mut drain = Drain::begin(TIMES, start);
-        assert_eq!(drain.step(true, start + SECOND), Step::Wait(start + 11 * SECOND));
+        assert_eq!(drain.step(true, start + SECOND), DrainStep::Wait(start + 11 * SECOND));
         drain.forgo_grace(start + 2 * SECOND);
         assert!(drain.is_without_grace());
-        assert_eq!(drain.step(false, start + 2 * SECOND), Step::Finish);
+        assert_eq!(drain.step(false, start + 2 * SECOND), DrainStep::Finish);
     }
 
     #[test]
     fn where_there_is_nothing_to_wait_for_it_finishes_at_once() {
         let start = now().monotonic;
         let mut drain = Drain::begin_without_grace(TIMES, start);
-        assert_eq!(drain.step(false, start), Step::Finish);
-        assert_eq!(drain.step(false, start), Step::Wait(start + 30 * SECOND));
+        assert_eq!(drain.step(false, start), DrainStep::Finish);
+        assert_eq!(drain.step(false, start), DrainStep::Wait(start + 30 * SECOND));
     }
 }

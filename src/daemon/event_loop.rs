@@ -18,7 +18,7 @@ use tor_hscrypto::pk::HsIdKey;
 use crate::clock::{now, sleep_until};
 use crate::config::ServiceConfig;
 use crate::instance::{Defence, Verified};
-use crate::link::listen::Listener;
+use crate::link::listen::LinkListener;
 use crate::throttle::Throttle;
 use crate::tor::hsdirs;
 use crate::tor::network::Network;
@@ -29,16 +29,16 @@ use onionbraid_balancer::memory::Memory;
 use onionbraid_balancer::onion::{Anonymity, OnionAddress};
 use onionbraid_balancer::operator::Word;
 use onionbraid_balancer::pow::Puzzle;
-use onionbraid_balancer::{Balancer, BalancerSettings, BundlePeriods, Links};
+use onionbraid_balancer::{Balancer, BalancerSettings, BundlePeriods, LinkPolicy};
 use onionbraid_proxy::rules::ProxyRules;
 
 use super::brim;
 use super::certificates::key_check;
-use super::drain::{Drain, Held, Step};
-use super::instances::{Instances, Shared};
+use super::drain::{Drain, DrainStep, HeldByPublishers};
+use super::instances::{InstanceParts, Instances};
 use super::log_lines::{self, LoggedState};
 use super::orders::{BackendOrderOf, Obeyed};
-use super::origins::Origins;
+use super::origins::OriginWatch;
 use super::proxies::Proxies;
 use super::service::{PreparedService, ServiceUpdate};
 use super::settings::{self, Ids, of_defence};
@@ -95,7 +95,7 @@ struct EventLoop {
     state: Option<StateDir>,
     /// When to write that down, if something has changed.
     remember_at: Option<Instant>,
-    held: Held,
+    held: HeldByPublishers,
     /// Whether publishers are told that it is full ...
     full: bool,
     /// ... and the furthest that an operator of theirs has it out of use.
@@ -106,7 +106,7 @@ struct EventLoop {
     /// Orders their introductions, while clients are asked for work.
     defence: Arc<Defence>,
     /// Answers the publishers of the frontends.
-    listener: Arc<Listener>,
+    listener: Arc<LinkListener>,
     /// Where their streams are led ...
     rules: watch::Sender<Arc<ProxyRules>>,
     /// ... and by whom.
@@ -151,7 +151,7 @@ impl EventLoop {
         let proxies = Proxies::new(Arc::clone(&rules.borrow()), for_clients.clone(), keys);
         let proxies = Arc::new(proxies);
         let failed = Arc::new(Notify::new());
-        let listener = Arc::new(Listener::new(service.address, network.clone()));
+        let listener = Arc::new(LinkListener::new(service.address, network.clone()));
         listener.answer_for(linked_frontends(&config));
         let serve = ByPort::new(
             Arc::clone(&proxies),
@@ -162,7 +162,7 @@ impl EventLoop {
         );
         let mut background = JoinSet::new();
         background.spawn(Arc::clone(&proxies).follow(watched));
-        let origins = Origins { in_force: proxies.watch(), failed, told: told.clone() };
+        let origins = OriginWatch { in_force: proxies.watch(), failed, told: told.clone() };
         background.spawn(origins.watch());
 
         let subcredentials = Arc::new(Subcredentials::new(identities(&service.address, &config)));
@@ -177,7 +177,7 @@ impl EventLoop {
         let nickname = service.nickname.clone();
         background.spawn(tell_puzzle(nickname, defence.puzzle(), told.clone()));
         background.spawn(tell_verified(defence.verified(), Arc::clone(&listener)));
-        let mut instances = Instances::new(Shared {
+        let mut instances = Instances::new(InstanceParts {
             network: network.clone(),
             subcredentials: Arc::clone(&subcredentials),
             serve: Arc::new(serve),
@@ -198,7 +198,7 @@ impl EventLoop {
             work,
             state,
             remember_at: None,
-            held: Held::default(),
+            held: HeldByPublishers::default(),
             full: false,
             word: Word::default(),
             instances,
@@ -387,13 +387,13 @@ impl EventLoop {
             drain.forgo_grace(now);
         }
         let mut step = drain.step(out, now);
-        if step == Step::Finish {
+        if step == DrainStep::Finish {
             self.instances.finish();
             self.listener.answer_for(Vec::new());
             step = drain.step(out, now);
         }
         match step {
-            Step::Drop => {
+            DrainStep::Drop => {
                 let streams = self.instances.open_streams();
                 let service = &self.service.nickname;
                 tracing::warn!(%service, streams, "shutdown timed out; dropping open streams");
@@ -403,8 +403,8 @@ impl EventLoop {
             // Where nobody takes over, the sooner the end the sooner the next
             // process: clients between two requests are not waited for.
             _ if drain.is_without_grace() && self.instances.open_streams() == 0 => Break(()),
-            Step::Wait(until) => Continue(Some(until)),
-            Step::Finish => Continue(None),
+            DrainStep::Wait(until) => Continue(Some(until)),
+            DrainStep::Finish => Continue(None),
         }
     }
 
@@ -469,7 +469,10 @@ async fn tell_puzzle(
 
 /// Tells the publishers of the frontends what is verified of their clients' work. It ends
 /// only when nothing is any more.
-async fn tell_verified(mut verified: watch::Receiver<Option<Verified>>, listener: Arc<Listener>) {
+async fn tell_verified(
+    mut verified: watch::Receiver<Option<Verified>>,
+    listener: Arc<LinkListener>,
+) {
     loop {
         let now = verified.borrow_and_update().clone();
         listener.verifies(now);
@@ -488,7 +491,7 @@ fn identities(address: &OnionAddress, config: &ServiceConfig) -> Vec<HsIdKey> {
 
 /// The frontends whose publishers may hold control links.
 fn linked_frontends(config: &ServiceConfig) -> Vec<OnionAddress> {
-    if config.link == Links::Never { Vec::new() } else { config.frontends.clone() }
+    if config.link == LinkPolicy::Never { Vec::new() } else { config.frontends.clone() }
 }
 
 #[cfg(test)]
@@ -497,7 +500,7 @@ mod tests {
     use tor_llcrypto::pk::ed25519;
 
     use super::*;
-    use crate::admin::Unanswered;
+    use crate::admin::NoAnswer;
     use crate::admin::orders::BackendOrder;
     use crate::config::{Config, Environment, RemoteBackend, Shutdown};
     use crate::daemon::fetches::fetches;
@@ -575,9 +578,9 @@ mod tests {
                 if round == 0 {
                     say(&handle, "local-0", Verb::Maintenance, 1000).await.unwrap();
                     let last = say(&handle, "local-1", Verb::Drain, 1000).await;
-                    assert!(matches!(last, Err(Unanswered::Refused(_))), "{last:?}");
+                    assert!(matches!(last, Err(NoAnswer::Refused(_))), "{last:?}");
                     let unknown = say(&handle, "local-2", Verb::Drain, 1000).await;
-                    assert!(matches!(unknown, Err(Unanswered::NotFound(_))), "{unknown:?}");
+                    assert!(matches!(unknown, Err(NoAnswer::NotFound(_))), "{unknown:?}");
                     say(&handle, "local-1", Verb::Weight { weight: 5 }, 2000).await.unwrap();
                 }
                 // Also in the process after this one.

@@ -19,7 +19,7 @@ const UNREAD: usize = 4096;
 
 /// What became of a fetch.
 #[derive(Clone, Debug)]
-pub(super) struct Answer {
+pub(super) struct FetchEnd {
     /// Whose descriptor.
     pub(super) address: OnionAddress,
     /// The newest one, or why there is none.
@@ -32,7 +32,7 @@ pub(super) struct Fetches {
     /// To [`Fetching`].
     wishes: mpsc::UnboundedSender<OnionAddress>,
     /// From there.
-    answers: broadcast::Sender<Answer>,
+    answers: broadcast::Sender<FetchEnd>,
 }
 
 /// Fetches under way.
@@ -40,9 +40,9 @@ pub(super) struct Fetching {
     /// From [`Fetches`].
     wishes: mpsc::UnboundedReceiver<OnionAddress>,
     /// To everybody.
-    answers: broadcast::Sender<Answer>,
+    answers: broadcast::Sender<FetchEnd>,
     /// The fetches.
-    tasks: JoinSet<Answer>,
+    tasks: JoinSet<FetchEnd>,
     /// Whose descriptor each of them fetches.
     under_way: BTreeMap<Id, OnionAddress>,
 }
@@ -69,7 +69,7 @@ impl Fetches {
     }
 
     /// Where every answer is told from now on.
-    pub(super) fn listen(&self) -> broadcast::Receiver<Answer> {
+    pub(super) fn listen(&self) -> broadcast::Receiver<FetchEnd> {
         self.answers.subscribe()
     }
 }
@@ -101,12 +101,12 @@ impl Fetching {
         }
         let outcome = fetch(address);
         let task =
-            self.tasks.spawn(async move { Answer { address, outcome: Arc::new(outcome.await) } });
+            self.tasks.spawn(async move { FetchEnd { address, outcome: Arc::new(outcome.await) } });
         self.under_way.insert(task.id(), address);
     }
 
     /// Tells everybody.
-    fn ended(&mut self, ended: Result<(Id, Answer), tokio::task::JoinError>) {
+    fn ended(&mut self, ended: Result<(Id, FetchEnd), tokio::task::JoinError>) {
         match ended {
             Ok((id, answer)) => {
                 self.under_way.remove(&id);

@@ -24,9 +24,9 @@ struct Stamp {
 }
 
 /// The stamp of a file, or why there is none.
-type Look = Result<Stamp, io::ErrorKind>;
+type FileLook = Result<Stamp, io::ErrorKind>;
 
-fn look(path: &Path) -> Look {
+fn look(path: &Path) -> FileLook {
     let found = std::fs::metadata(path).map_err(|error| error.kind())?;
     Ok(Stamp {
         device: found.dev(),
@@ -39,15 +39,15 @@ fn look(path: &Path) -> Look {
 
 /// What was seen of files that are read together, so far.
 #[derive(Debug, Default)]
-pub(super) struct Seen {
-    last: Option<Vec<Look>>,
-    read: Option<Vec<Look>>,
+pub(super) struct FilesSeen {
+    last: Option<Vec<FileLook>>,
+    read: Option<Vec<FileLook>>,
 }
 
-impl Seen {
+impl FilesSeen {
     /// Reads the files if one has changed and all are at rest.
     pub(super) fn read_again<T>(&mut self, files: &[&Path], read: impl FnOnce() -> T) -> Option<T> {
-        let looks = || -> Vec<Look> { files.iter().map(|file| look(file)).collect() };
+        let looks = || -> Vec<FileLook> { files.iter().map(|file| look(file)).collect() };
         let before = looks();
         if !self.settled(&before) {
             return None;
@@ -62,7 +62,7 @@ impl Seen {
 
     /// Takes in what the files look like now. Whether they are to be read: they look
     /// as they did before, and otherwise than when they were read.
-    fn settled(&mut self, looks: &[Look]) -> bool {
+    fn settled(&mut self, looks: &[FileLook]) -> bool {
         let stays = self.last.as_deref() == Some(looks);
         self.last = Some(looks.to_vec());
         stays && self.read.as_deref() != Some(looks)

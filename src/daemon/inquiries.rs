@@ -8,14 +8,14 @@ use futures::FutureExt as _;
 use hyper::body::Bytes;
 use tokio::sync::watch;
 
-use crate::admin::{AnswerQuestion, Unanswered};
+use crate::admin::{AnswerQuestion, NoAnswer};
 use crate::inquiry::{self, points, published};
 use crate::tor::bootstrap::Tor;
 use crate::tor::network::Network;
 
 use onionbraid_balancer::onion::OnionAddress;
 
-use super::orders::{Orders, read, write};
+use super::orders::{OrderTaker, read, write};
 use super::snapshot::Board;
 
 /// What answers questions: with this network, once there is one.
@@ -23,7 +23,7 @@ pub(super) fn answering(
     network: watch::Receiver<Option<Network>>,
     tor: Tor,
     board: Arc<Board>,
-    orders: Orders,
+    orders: OrderTaker,
 ) -> AnswerQuestion {
     Arc::new(move |asked| {
         if let Some(obeyed) = orders.obey(&asked) {
@@ -35,29 +35,29 @@ pub(super) fn answering(
     })
 }
 
-fn not_ready(tor: &Tor) -> Unanswered {
+fn not_ready(tor: &Tor) -> NoAnswer {
     let view = tor.view();
     let percent = view.fraction * 100.0;
-    Unanswered::NotReady(format!("Tor is not ready yet: {percent:.0} %, {}", view.in_words()))
+    NoAnswer::NotReady(format!("Tor is not ready yet: {percent:.0} %, {}", view.in_words()))
 }
 
 async fn answer(
     path: &str,
     question: &Bytes,
-    network: Result<Network, Unanswered>,
+    network: Result<Network, NoAnswer>,
     board: &Board,
-) -> Result<Vec<u8>, Unanswered> {
+) -> Result<Vec<u8>, NoAnswer> {
     match path {
         inquiry::PUBLISHED => {
-            let question: published::Question = read(question)?;
+            let question: published::AddressQuestion = read(question)?;
             let here = board.here(&question.address);
             let answer = published::ask(&network?, &question, here).await;
-            write(&answer.map_err(|failure| Unanswered::Failed(failure.to_string()))?)
+            write(&answer.map_err(|failure| NoAnswer::Failed(failure.to_string()))?)
         }
         inquiry::POINTS => {
-            let question: points::Question = read(question)?;
+            let question: points::PointsQuestion = read(question)?;
             if let Some(fault) = question.fault() {
-                return Err(Unanswered::Malformed(fault.into()));
+                return Err(NoAnswer::Malformed(fault.into()));
             }
             let mut answer = points::ask(&network?, &question).await;
             for (asked, answer) in question.services.iter().zip(&mut answer.services) {
@@ -66,7 +66,7 @@ async fn answer(
                     let remote = backends
                         .filter_map(|it| Some((it.address.as_ref()?.parse().ok()?, it.link)));
                     let remote: Vec<(OnionAddress, _)> = remote.collect();
-                    points::Running {
+                    points::RunningService {
                         backends: remote.iter().map(|(address, _)| *address).collect(),
                         links: remote
                             .iter()
@@ -77,6 +77,6 @@ async fn answer(
             }
             write(&answer)
         }
-        _ => Err(Unanswered::Unknown),
+        _ => Err(NoAnswer::Unknown),
     }
 }

@@ -17,13 +17,13 @@ use onionbraid_balancer::onion::SessionId;
 use onionbraid_balancer::operator::Word;
 use onionbraid_balancer::{BackendPlace, BalancerSettings};
 
-use super::drain::{Drain, Step};
+use super::drain::{Drain, DrainStep};
 use super::file_handles::FileHandles;
 use super::settings;
 use super::state::StateDir;
 
 /// What every instance of a service needs.
-pub(super) struct Shared {
+pub(super) struct InstanceParts {
     /// Circuits and directory.
     pub(super) network: Network,
     /// What introductions to accept.
@@ -40,17 +40,17 @@ pub(super) struct Shared {
 
 /// The local instances.
 pub(super) struct Instances {
-    shared: Shared,
+    shared: InstanceParts,
     /// Which relays have a point of theirs.
     relays_in_use: Arc<RelaysInUse>,
     /// Those that run, the ones on their way out among them.
-    running: BTreeMap<BackendId, Running>,
+    running: BTreeMap<BackendId, RunningInstance>,
     /// Them at work.
     tasks: JoinSet<()>,
 }
 
 /// One that runs.
-struct Running {
+struct RunningInstance {
     /// As status shows it.
     name: String,
     handle: Handle,
@@ -71,7 +71,7 @@ pub(super) struct Unexpected;
 
 impl Instances {
     /// None so far.
-    pub(super) fn new(shared: Shared) -> Self {
+    pub(super) fn new(shared: InstanceParts) -> Self {
         Self {
             shared,
             relays_in_use: Arc::default(),
@@ -152,7 +152,15 @@ impl Instances {
         let name = name.to_owned();
         self.running.insert(
             id,
-            Running { name, handle, counters, task, drain: None, answers: true, stops_at: None },
+            RunningInstance {
+                name,
+                handle,
+                counters,
+                task,
+                drain: None,
+                answers: true,
+                stops_at: None,
+            },
         );
     }
 
@@ -164,7 +172,8 @@ impl Instances {
     /// What all of them count, by their names; where one has the name of another
     /// that is on its way out, what the newer one does.
     pub(super) fn all_counters(&self) -> BTreeMap<String, Arc<Counters>> {
-        let counters = |instance: &Running| (instance.name.clone(), Arc::clone(&instance.counters));
+        let counters =
+            |instance: &RunningInstance| (instance.name.clone(), Arc::clone(&instance.counters));
         self.running.values().map(counters).collect()
     }
 
@@ -229,12 +238,12 @@ impl Instances {
             let out = !may_be_found(*id);
             loop {
                 match drain.step(out, now) {
-                    Step::Finish => instance.handle.finish(),
-                    Step::Wait(until) => {
+                    DrainStep::Finish => instance.handle.finish(),
+                    DrainStep::Wait(until) => {
                         wake = wake.into_iter().chain([until]).min();
                         break;
                     }
-                    Step::Drop => {
+                    DrainStep::Drop => {
                         instance.task.abort();
                         break;
                     }
@@ -260,7 +269,7 @@ impl Instances {
     /// that are not met at one are met at another.
     pub(super) fn used(&self) -> f64 {
         let part = |used: u64, limit: u64| used as f64 / limit as f64;
-        let of = |Running { counters, .. }: &Running| {
+        let of = |RunningInstance { counters, .. }: &RunningInstance| {
             let rendezvous = counters.rendezvous_under_way.load(Relaxed);
             let circuits = counters.open_circuits.load(Relaxed);
             part(rendezvous, LIMITS.rendezvous).max(part(circuits, LIMITS.circuits))

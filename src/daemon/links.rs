@@ -13,7 +13,7 @@ use crate::link::dial::Dial;
 use crate::tor::credentials::Credentials;
 use crate::tor::hsdirs::from_arti;
 use crate::tor::network::Network;
-use crate::tor::puzzles::Puzzles;
+use crate::tor::puzzles::AddressPuzzles;
 use onionbraid_balancer::Balancer;
 use onionbraid_balancer::fact::{BackendId, DialFailure, Fact, LinkNews};
 use onionbraid_balancer::link::{GivenSeed, Standing, WorkOrder};
@@ -31,10 +31,10 @@ pub(super) struct Links {
     credentials: Arc<Credentials>,
     frontend: OnionAddress,
     /// The seeds of the address, ...
-    puzzles: Puzzles,
+    puzzles: AddressPuzzles,
     /// ... and those that backends were given last.
-    given: Option<Given>,
-    held: BTreeMap<BackendId, Held>,
+    given: Option<GivenSeeds>,
+    held: BTreeMap<BackendId, KeptLink>,
     /// Each dials once, and tells what comes of it.
     tasks: JoinSet<()>,
     told: mpsc::Sender<Fact>,
@@ -42,7 +42,7 @@ pub(super) struct Links {
 }
 
 /// The seeds that were given for a time period and slots.
-struct Given {
+struct GivenSeeds {
     of: (TimePeriod, Vec<SeedSlot>),
     /// With which keys.
     version: u64,
@@ -50,7 +50,7 @@ struct Given {
 }
 
 /// A link, or the attempt to have one.
-struct Held {
+struct KeptLink {
     standing: watch::Sender<(u64, Standing)>,
     task: AbortHandle,
 }
@@ -64,7 +64,7 @@ impl Links {
     ) -> Self {
         let (told, facts) = mpsc::channel(FACTS);
         let (held, tasks) = (BTreeMap::new(), JoinSet::new());
-        let (puzzles, given) = (Puzzles::of(&credentials), None);
+        let (puzzles, given) = (AddressPuzzles::of(&credentials), None);
         Self { network, credentials, frontend, puzzles, given, held, tasks, told, facts }
     }
 
@@ -87,7 +87,7 @@ impl Links {
             standing: watched,
         };
         let task = self.tasks.spawn(tell(id, dial, self.told.clone()));
-        if let Some(before) = self.held.insert(id, Held { standing, task }) {
+        if let Some(before) = self.held.insert(id, KeptLink { standing, task }) {
             before.task.abort();
         }
     }
@@ -128,12 +128,12 @@ impl Links {
             let slots = self.puzzles.slots_given(now().wall);
             let version = self.credentials.version();
             let of = (current, slots.clone());
-            let is_other = |given: &Given| given.of != of || given.version != version;
+            let is_other = |given: &GivenSeeds| given.of != of || given.version != version;
             if self.given.as_ref().is_none_or(is_other) {
                 let periods = [current.prev(), Some(current), current.next()];
                 let periods: Vec<_> = periods.into_iter().flatten().map(from_arti).collect();
                 let seeds = self.puzzles.given(&periods, &slots);
-                self.given = Some(Given { of, version, seeds });
+                self.given = Some(GivenSeeds { of, version, seeds });
             }
         }
         let seeds = self.given.as_ref().map(|given| given.seeds.clone()).unwrap_or_default();

@@ -9,17 +9,17 @@ use serde::de::DeserializeOwned;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::admin::orders::{self, BackendOrder, Reloaded};
-use crate::admin::{Asked, Unanswered};
+use crate::admin::{NetworkQuestion, NoAnswer};
 
 /// Orders that may wait at a time.
 const QUEUE: usize = 16;
 
 /// What an order comes to.
-pub(super) type Obeyed<T> = Result<T, Unanswered>;
+pub(super) type Obeyed<T> = Result<T, NoAnswer>;
 
 /// One order, and who waits for what it comes to.
 #[derive(Debug)]
-pub(super) enum Order {
+pub(super) enum PendingOrder {
     /// Read the configuration again.
     Reload { user: Option<u32>, answer: oneshot::Sender<Obeyed<Reloaded>> },
     /// Say something of a backend.
@@ -38,21 +38,24 @@ pub(super) struct BackendOrderOf {
 
 /// Takes orders and passes them on.
 #[derive(Clone)]
-pub(super) struct Orders(mpsc::Sender<Order>);
+pub(super) struct OrderTaker(mpsc::Sender<PendingOrder>);
 
 /// Orders, and the end at which they arrive.
-pub(super) fn orders() -> (Orders, mpsc::Receiver<Order>) {
+pub(super) fn orders() -> (OrderTaker, mpsc::Receiver<PendingOrder>) {
     let (sender, receiver) = mpsc::channel(QUEUE);
-    (Orders(sender), receiver)
+    (OrderTaker(sender), receiver)
 }
 
-impl Orders {
+impl OrderTaker {
     /// Passes an order on; `None`: it is none.
-    pub(super) fn obey(&self, asked: &Asked) -> Option<BoxFuture<'static, Obeyed<Vec<u8>>>> {
+    pub(super) fn obey(
+        &self,
+        asked: &NetworkQuestion,
+    ) -> Option<BoxFuture<'static, Obeyed<Vec<u8>>>> {
         let user = asked.user;
         if asked.path == orders::RELOAD {
             return Some(match read_nothing(&asked.body) {
-                Ok(()) => self.pass(move |answer| Order::Reload { user, answer }),
+                Ok(()) => self.pass(move |answer| PendingOrder::Reload { user, answer }),
                 Err(malformed) => std::future::ready(Err(malformed)).boxed(),
             });
         }
@@ -60,7 +63,7 @@ impl Orders {
         let (service, backend) = (service.to_owned(), backend.to_owned());
         Some(match read(&asked.body) {
             Ok(order) => self.pass(move |answer| {
-                Order::Backend(BackendOrderOf { service, backend, order, user, answer })
+                PendingOrder::Backend(BackendOrderOf { service, backend, order, user, answer })
             }),
             Err(malformed) => std::future::ready(Err(malformed)).boxed(),
         })
@@ -68,11 +71,11 @@ impl Orders {
 
     fn pass<T: Serialize + Send + 'static>(
         &self,
-        order: impl FnOnce(oneshot::Sender<Obeyed<T>>) -> Order + Send + 'static,
+        order: impl FnOnce(oneshot::Sender<Obeyed<T>>) -> PendingOrder + Send + 'static,
     ) -> BoxFuture<'static, Obeyed<Vec<u8>>> {
         let orders = self.0.clone();
         async move {
-            let ending = || Unanswered::NotReady("the daemon is ending".to_owned());
+            let ending = || NoAnswer::NotReady("the daemon is ending".to_owned());
             let (answer, obeyed) = oneshot::channel();
             orders.send(order(answer)).await.map_err(|_| ending())?;
             write(&obeyed.await.map_err(|_| ending())??)
@@ -89,25 +92,23 @@ impl BackendOrderOf {
 }
 
 /// Reads a question or an order.
-pub(super) fn read<T: DeserializeOwned>(body: &Bytes) -> Result<T, Unanswered> {
-    serde_json::from_slice(body).map_err(|error| Unanswered::Malformed(error.to_string()))
+pub(super) fn read<T: DeserializeOwned>(body: &Bytes) -> Result<T, NoAnswer> {
+    serde_json::from_slice(body).map_err(|error| NoAnswer::Malformed(error.to_string()))
 }
 
 /// Reads the body of an order that needs none.
-fn read_nothing(body: &Bytes) -> Result<(), Unanswered> {
+fn read_nothing(body: &Bytes) -> Result<(), NoAnswer> {
     let said: serde_json::Map<String, serde_json::Value> =
         if body.trim_ascii().is_empty() { Default::default() } else { read(body)? };
     match said.keys().next() {
         None => Ok(()),
-        Some(key) => {
-            Err(Unanswered::Malformed(format!("nothing is to be said here, as {key:?} is")))
-        }
+        Some(key) => Err(NoAnswer::Malformed(format!("nothing is to be said here, as {key:?} is"))),
     }
 }
 
 /// Writes an answer.
-pub(super) fn write(answer: &impl Serialize) -> Result<Vec<u8>, Unanswered> {
-    serde_json::to_vec(answer).map_err(|error| Unanswered::Failed(error.to_string()))
+pub(super) fn write(answer: &impl Serialize) -> Result<Vec<u8>, NoAnswer> {
+    serde_json::to_vec(answer).map_err(|error| NoAnswer::Failed(error.to_string()))
 }
 
 #[cfg(test)]
@@ -119,16 +120,18 @@ mod tests {
         let (orders, mut received) = orders();
         let order = |body: &'static str| {
             let path = orders::RELOAD.to_owned();
-            orders.obey(&Asked { path, body: Bytes::from(body), user: None }).unwrap()
+            orders.obey(&NetworkQuestion { path, body: Bytes::from(body), user: None }).unwrap()
         };
         for body in ["garbage", "[]", "null", "{\"dry_run\": true}", "{} {}", "{"] {
             let refused = order(body).await;
-            assert!(matches!(refused, Err(Unanswered::Malformed(_))), "{body}: {refused:?}");
+            assert!(matches!(refused, Err(NoAnswer::Malformed(_))), "{body}: {refused:?}");
         }
         assert!(received.try_recv().is_err());
         for body in ["", "{}", " {}\n"] {
             let obey = async {
-                let Some(Order::Reload { answer, .. }) = received.recv().await else { panic!() };
+                let Some(PendingOrder::Reload { answer, .. }) = received.recv().await else {
+                    panic!()
+                };
                 answer.send(Ok(Reloaded::default())).unwrap();
             };
             let (obeyed, ()) = tokio::join!(order(body), obey);

@@ -20,7 +20,7 @@ use onionbraid_proxy::origin;
 use onionbraid_proxy::origins::Origins as HttpOrigins;
 use onionbraid_proxy::rules::{Origin, ProxyTarget};
 
-use super::proxies::InForce;
+use super::proxies::ProxiesInForce;
 
 /// How long after a look the next one follows while all is well, spread by a
 /// quarter either way so that services do not ask one origin in step.
@@ -38,20 +38,20 @@ const LEAST: Duration = Duration::from_secs(1);
 const BAD_LOOKS: u32 = 2;
 
 /// Looks after the origins of one service, for as long as somebody listens.
-pub(super) struct Origins {
+pub(super) struct OriginWatch {
     /// Which origins there are, and what their checks say.
-    pub(super) in_force: watch::Receiver<Arc<InForce>>,
+    pub(super) in_force: watch::Receiver<Arc<ProxiesInForce>>,
     /// A client's stream found its origin dead.
     pub(super) failed: Arc<Notify>,
     /// Where changes are told.
     pub(super) told: mpsc::Sender<Fact>,
 }
 
-impl Origins {
+impl OriginWatch {
     /// Tells every change, beginning with trouble: as long as nothing is told,
     /// all is well.
     pub(super) async fn watch(mut self) {
-        let mut health = Health::default();
+        let mut health = OriginsHealth::default();
         loop {
             let in_force = Arc::clone(&self.in_force.borrow_and_update());
             let looked = any_serves(&in_force).await;
@@ -78,14 +78,14 @@ impl Origins {
 
 /// What is believed of the origins.
 #[derive(Debug, Default)]
-struct Health {
+struct OriginsHealth {
     /// Looks that failed in a row.
     bad: u32,
     /// Whether it was told that nobody can be reached.
     told_down: bool,
 }
 
-impl Health {
+impl OriginsHealth {
     /// Takes in the result of a look; the news, if it is any.
     fn looked(&mut self, looked: Result<(), String>) -> Option<Result<(), String>> {
         match looked {
@@ -105,20 +105,21 @@ impl Health {
 
 /// Whether clients who come now are served by anybody; so they are where
 /// something is answered without an origin, and where nothing is.
-async fn any_serves(in_force: &InForce) -> Result<(), String> {
-    let mut unchecked: Vec<Look<'_>> = Vec::new();
+async fn any_serves(in_force: &ProxiesInForce) -> Result<(), String> {
+    let mut unchecked: Vec<OriginLook<'_>> = Vec::new();
     let (mut ill, mut served_otherwise) = (Vec::new(), false);
     for served in in_force.served() {
         match (&served.target, served.checked()) {
             (_, Some(Ok(()))) => served_otherwise = true,
             (_, Some(Err(why))) => ill.push(why),
             (ProxyTarget::Forward(target), None) => {
-                unchecked.extend(target.origins.iter().map(|origin| Look { origin, http: None }));
+                unchecked
+                    .extend(target.origins.iter().map(|origin| OriginLook { origin, http: None }));
             }
             (ProxyTarget::Http(target), None) => {
                 let http = served.setup.as_ref().and_then(|setup| setup.origins.as_deref());
                 let origins = target.origins.iter().enumerate();
-                unchecked.extend(origins.map(|(index, origin)| Look {
+                unchecked.extend(origins.map(|(index, origin)| OriginLook {
                     origin: &origin.address,
                     http: http.map(|origins| (origins, index)),
                 }));
@@ -142,14 +143,14 @@ async fn any_serves(in_force: &InForce) -> Result<(), String> {
 }
 
 /// An origin to connect to.
-struct Look<'a> {
+struct OriginLook<'a> {
     origin: &'a Origin,
     /// Those that it is one of, by its place among them, where the status shows
     /// how each is: it must not call up what is found down here.
     http: Option<(&'a HttpOrigins, usize)>,
 }
 
-impl Look<'_> {
+impl OriginLook<'_> {
     /// Connects. `Err(None)` says nothing of the origin.
     async fn look(&self) -> Result<(), Option<String>> {
         let result = match origin::connect(self.origin).await {
@@ -169,7 +170,7 @@ impl Look<'_> {
 
 /// Connects to all at once. Once one has accepted, the others have a second
 /// left to show how they are.
-async fn any_accepts(looks: &[Look<'_>]) -> Result<(), String> {
+async fn any_accepts(looks: &[OriginLook<'_>]) -> Result<(), String> {
     let mut asked: FuturesUnordered<_> =
         looks.iter().map(async |look| (look, look.look().await)).collect();
     let mut first = None;
@@ -222,7 +223,7 @@ mod tests {
         rules(ProxyTarget::Forward(ForwardTarget { origins, proxy_protocol: None }))
     }
 
-    fn in_force(rules: ProxyRules) -> Arc<InForce> {
+    fn in_force(rules: ProxyRules) -> Arc<ProxiesInForce> {
         let proxies = Proxies::new(
             Arc::new(rules),
             FileHandles::of(1024).for_clients,
@@ -243,7 +244,7 @@ mod tests {
 
     #[test]
     fn two_bad_looks_in_a_row_are_trouble_and_one_good_look_ends_it() {
-        let mut health = Health::default();
+        let mut health = OriginsHealth::default();
         let bad = || Err("refused".to_owned());
         assert_eq!(health.looked(Ok(())), None);
         assert_eq!(health.looked(bad()), None);
@@ -342,7 +343,7 @@ mod tests {
             KeyCheck::new(|_, _| Ok(())),
         ));
         let (told, mut facts) = mpsc::channel(1);
-        let watching = Origins { in_force: proxies.watch(), failed: Arc::default(), told };
+        let watching = OriginWatch { in_force: proxies.watch(), failed: Arc::default(), told };
         let told = async {
             assert!(matches!(facts.recv().await, Some(Fact::Origins(Err(_)))));
             rules.send_replace(Arc::new(forwarding_to(&[alive])));

@@ -133,7 +133,7 @@ pub fn preflight(config: &Config) -> Result<Clear, Obstacles> {
     // The socket may lie in a directory that was looked at, or is to be made.
     let is_made = |socket: &Path| {
         socket.parent().is_some_and(|parent| {
-            let below = |it: &Directory<'_>| it.path.starts_with(parent) && !parent.exists();
+            let below = |it: &NeededDirectory<'_>| it.path.starts_with(parent) && !parent.exists();
             directories.iter().any(|it| it.path == parent || below(it))
         })
     };
@@ -144,7 +144,7 @@ pub fn preflight(config: &Config) -> Result<Clear, Obstacles> {
     if let Err(error) = admin::can_open(&config.admin, in_one_of_these, running) {
         found.push(error.into());
     }
-    if let Err(error) = admin::Scrape::can_open(&config.metrics, running) {
+    if let Err(error) = admin::ScrapePorts::can_open(&config.metrics, running) {
         found.push(error.into());
     }
     found.extend(transports(config));
@@ -152,7 +152,7 @@ pub fn preflight(config: &Config) -> Result<Clear, Obstacles> {
 }
 
 /// A directory that is made where it is missing.
-struct Directory<'a> {
+struct NeededDirectory<'a> {
     what: &'static str,
     path: PathBuf,
     /// What it has to be like.
@@ -160,13 +160,13 @@ struct Directory<'a> {
 }
 
 /// The directories that the daemon writes to, its own and Arti's.
-fn directories(config: &Config) -> Vec<Directory<'_>> {
+fn directories(config: &Config) -> Vec<NeededDirectory<'_>> {
     let storage = &config.storage;
     let (state, cache) = (&storage.state_dir, &storage.cache_dir);
     let private = || storage.mistrust.verifier().require_directory();
-    let directory = |path, verifier| Directory { what: "directory", path, verifier };
+    let directory = |path, verifier| NeededDirectory { what: "directory", path, verifier };
     let mut directories = vec![
-        Directory { what: "state directory", path: state.clone(), verifier: private() },
+        NeededDirectory { what: "state directory", path: state.clone(), verifier: private() },
         directory(state.join("state"), private().check_content()),
         directory(state.join("pt_state"), private()),
         directory(cache.join("dir_blobs"), private().permit_readable().check_content()),
@@ -180,10 +180,10 @@ fn directories(config: &Config) -> Vec<Directory<'_>> {
 }
 
 /// What is wrong with them.
-fn look_at(directories: &[Directory<'_>]) -> Vec<Obstacle> {
+fn look_at(directories: &[NeededDirectory<'_>]) -> Vec<Obstacle> {
     let mut found: Vec<Obstacle> = Vec::new();
     let mut blamed = BTreeSet::new();
-    for Directory { what, path, verifier } in directories {
+    for NeededDirectory { what, path, verifier } in directories {
         match usable(path, verifier) {
             Ok(()) => {}
             // One place is told once, by the first who needs it.

@@ -29,11 +29,11 @@ pub(super) struct Proxies {
     /// Which keys of certificates are private enough.
     keys: KeyCheck,
     /// For the streams that come now.
-    in_force: watch::Sender<Arc<InForce>>,
+    in_force: watch::Sender<Arc<ProxiesInForce>>,
 }
 
 /// What is in force at one time.
-pub(super) struct InForce {
+pub(super) struct ProxiesInForce {
     /// Ports and what serves them, in the order of the file; the first rule that
     /// covers a port decides.
     rules: Vec<(RangeInclusive<u16>, Arc<ServedTarget>)>,
@@ -59,7 +59,7 @@ impl Proxies {
     /// For these rules, whose clients may take these file handles, and keys that are
     /// this private.
     pub(super) fn new(rules: Arc<ProxyRules>, for_clients: Shares, keys: KeyCheck) -> Self {
-        let in_force = InForce::new(&rules, &for_clients, &keys, &[]);
+        let in_force = ProxiesInForce::new(&rules, &for_clients, &keys, &[]);
         Self { for_clients, keys, in_force: watch::Sender::new(Arc::new(in_force)) }
     }
 
@@ -72,7 +72,7 @@ impl Proxies {
     }
 
     /// What is in force, now and later.
-    pub(super) fn watch(&self) -> watch::Receiver<Arc<InForce>> {
+    pub(super) fn watch(&self) -> watch::Receiver<Arc<ProxiesInForce>> {
         self.in_force.subscribe()
     }
 
@@ -82,14 +82,14 @@ impl Proxies {
     }
 
     /// What all proxies have done; `None`: there are none.
-    pub(super) fn status(&self) -> Option<snapshot::Http> {
+    pub(super) fn status(&self) -> Option<snapshot::HttpStatus> {
         let in_force = Arc::clone(&self.in_force.borrow());
         let setups = in_force.targets.iter().filter_map(|served| served.setup.as_ref());
-        setups.map(|setup| setup.proxy.status()).reduce(snapshot::Http::and)
+        setups.map(|setup| setup.proxy.status()).reduce(snapshot::HttpStatus::and)
     }
 
     /// The certificates in force.
-    pub(super) fn certificates(&self) -> Vec<snapshot::Certificate> {
+    pub(super) fn certificates(&self) -> Vec<snapshot::CertificateStatus> {
         let in_force = Arc::clone(&self.in_force.borrow());
         let with_tls = in_force.rules.iter().filter_map(|(ports, served)| {
             Some((PortRange(ports), served.setup.as_ref()?.tls.as_ref()?))
@@ -100,7 +100,7 @@ impl Proxies {
     /// Puts rules in force.
     fn apply(&self, rules: &ProxyRules) {
         let before = Arc::clone(&self.in_force.borrow());
-        self.in_force.send_replace(Arc::new(InForce::new(
+        self.in_force.send_replace(Arc::new(ProxiesInForce::new(
             rules,
             &self.for_clients,
             &self.keys,
@@ -109,7 +109,7 @@ impl Proxies {
     }
 }
 
-impl InForce {
+impl ProxiesInForce {
     /// These rules; what served one of their targets `before` goes on.
     fn new(
         rules: &ProxyRules,

@@ -9,10 +9,10 @@ use tokio::sync::watch;
 
 /// Asks the loops.
 #[derive(Clone, Debug)]
-pub(super) struct Pulse(Arc<Asked>);
+pub(super) struct Pulse(Arc<PulseQuestion>);
 
 #[derive(Debug)]
-struct Asked {
+struct PulseQuestion {
     /// The number of the last question.
     question: watch::Sender<u64>,
     /// What each loop has answered; those that have ended are gone.
@@ -29,7 +29,7 @@ pub(super) struct Beat {
 impl Pulse {
     /// Asks nobody yet.
     pub(super) fn new() -> Self {
-        Self(Arc::new(Asked { question: watch::Sender::new(0), answers: Mutex::default() }))
+        Self(Arc::new(PulseQuestion { question: watch::Sender::new(0), answers: Mutex::default() }))
     }
 
     /// A loop to be asked from now on.

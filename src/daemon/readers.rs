@@ -5,13 +5,13 @@ use std::sync::Arc;
 
 use crate::config::ServiceConfig;
 use crate::tor::credentials::Credentials;
-use crate::tor::keyring::Reader;
+use crate::tor::keyring::DescriptorReader;
 use crate::tor::keys::{KeyError, Keys};
 use crate::tor::wiped;
 use onionbraid_balancer::onion::{Access, OnionAddress};
 
 /// Those of one service.
-pub(crate) type Readers = Vec<(OnionAddress, Reader)>;
+pub(crate) type Readers = Vec<(OnionAddress, DescriptorReader)>;
 
 /// Reads the keys that a service names.
 ///
@@ -24,7 +24,7 @@ pub(super) fn of_backends(config: &ServiceConfig, keys: &Keys) -> Result<Readers
         let Some(file) = &backend.client_key else { continue };
         let of = (backend.name.as_str(), &backend.address);
         let pair = wiped(|| keys.client_key(&config.nickname, of, file).map(Arc::new))?;
-        readers.push((backend.address, Reader::Client(pair)));
+        readers.push((backend.address, DescriptorReader::Client(pair)));
     }
     Ok(readers)
 }
@@ -33,10 +33,13 @@ pub(super) fn of_backends(config: &ServiceConfig, keys: &Keys) -> Result<Readers
 pub(super) fn of_itself(
     config: &ServiceConfig,
     credentials: &Arc<Credentials>,
-) -> Option<(OnionAddress, Reader)> {
+) -> Option<(OnionAddress, DescriptorReader)> {
     match config.access() {
         Access::Everybody => None,
-        access => Some((credentials.address(), Reader::Publisher(Arc::clone(credentials), access))),
+        access => Some((
+            credentials.address(),
+            DescriptorReader::Publisher(Arc::clone(credentials), access),
+        )),
     }
 }
 

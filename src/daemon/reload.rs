@@ -11,7 +11,7 @@ use crate::config::{Config, ServiceConfig};
 use onionbraid_balancer::onion::OnionAddress;
 
 /// A service as it is to run: what the operator says, and whose key it has.
-pub(super) type Wanted = (ServiceConfig, OnionAddress);
+pub(super) type WantedService = (ServiceConfig, OnionAddress);
 
 /// What happens to the services. Those in no list stay as they are.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -27,8 +27,8 @@ pub(super) struct ReloadPlan {
 /// What has to happen so that `wanted` runs where `running` does. Another key
 /// is another service, whatever its nickname.
 pub(super) fn plan(
-    running: &BTreeMap<HsNickname, Wanted>,
-    wanted: &BTreeMap<HsNickname, Wanted>,
+    running: &BTreeMap<HsNickname, WantedService>,
+    wanted: &BTreeMap<HsNickname, WantedService>,
 ) -> ReloadPlan {
     let mut plan = ReloadPlan::default();
     for (nickname, (config, address)) in running {
@@ -101,7 +101,7 @@ mod tests {
         name.parse().unwrap()
     }
 
-    fn services(all: &[(&str, u8)]) -> BTreeMap<HsNickname, Wanted> {
+    fn services(all: &[(&str, u8)]) -> BTreeMap<HsNickname, WantedService> {
         let service = |(name, key): &(&str, u8)| {
             let config = ServiceConfig::with_defaults(nickname(name));
             (nickname(name), (config, OnionAddress::from_public_key([*key; 32])))

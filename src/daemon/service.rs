@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-use crate::admin::Unanswered;
+use crate::admin::NoAnswer;
 use crate::config::{ServiceConfig, Shutdown, Storage};
 use crate::tor::credentials::Credentials;
 use crate::tor::network::Network;
@@ -95,7 +95,7 @@ impl ServiceHandle {
         use mpsc::error::TrySendError::{Closed, Full};
         if let Err(Closed(order) | Full(order)) = self.orders.try_send(order) {
             let text = "the service is ending, or has too many orders waiting";
-            order.answer(Err(Unanswered::NotReady(text.to_owned())));
+            order.answer(Err(NoAnswer::NotReady(text.to_owned())));
         }
     }
 

@@ -8,9 +8,9 @@ use std::sync::Arc;
 use tokio::task::JoinSet;
 use tor_hsservice::HsNickname;
 
-use crate::admin::Unanswered;
+use crate::admin::NoAnswer;
 use crate::clock::now;
-use crate::config::{AddressError, Config, ServiceConfig, Shutdown, Storage, check_addresses};
+use crate::config::{AddressConflict, Config, ServiceConfig, Shutdown, Storage, check_addresses};
 use crate::exit::{Exit, exit_of};
 use crate::tor::credentials::Credentials;
 use crate::tor::keyring::Keyring;
@@ -25,7 +25,7 @@ use super::event_loop::{self, ServiceEnded};
 use super::orders::BackendOrderOf;
 use super::out_of_use;
 use super::readers::{self, Readers};
-use super::reload::{self, Wanted};
+use super::reload::{self, WantedService};
 use super::service::{Common, PreparedService, ServiceHandle};
 use super::snapshot::Board;
 use super::state::{self, StateError};
@@ -67,7 +67,7 @@ pub enum CheckError {
     },
     /// They cannot run together under the addresses of their keys.
     #[error(transparent)]
-    Addresses(#[from] AddressError),
+    Addresses(#[from] AddressConflict),
     /// A port of one cannot be served.
     #[error("service \"{nickname}\"")]
     Ports {
@@ -258,7 +258,7 @@ impl Services {
         let to_run = wanted.iter().map(|(nickname, service)| {
             (nickname.clone(), (service.config.clone(), service.credentials.address()))
         });
-        let (running, to_run): (BTreeMap<_, Wanted>, BTreeMap<_, Wanted>) =
+        let (running, to_run): (BTreeMap<_, WantedService>, BTreeMap<_, WantedService>) =
             (running.collect(), to_run.collect());
         let plan = reload::plan(&running, &to_run);
         for nickname in &plan.removed {
@@ -366,7 +366,7 @@ impl Services {
             Some((_, service)) => service.obey(order),
             None => {
                 let text = format!("there is no service \"{}\"", order.service);
-                order.answer(Err(Unanswered::NotFound(text)));
+                order.answer(Err(NoAnswer::NotFound(text)));
             }
         }
     }

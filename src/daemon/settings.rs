@@ -11,7 +11,7 @@ use crate::config::{Probe, ProofOfWork, ServiceConfig};
 use crate::instance;
 use onionbraid_balancer::fact::BackendId;
 use onionbraid_balancer::onion::OnionAddress;
-use onionbraid_balancer::{BackendPlace, BackendSettings, BalancerSettings, Links};
+use onionbraid_balancer::{BackendPlace, BackendSettings, BalancerSettings, LinkPolicy};
 
 use super::file_handles::FileHandles;
 
@@ -79,7 +79,7 @@ impl Ids {
 /// `None`: nothing, ever.
 pub(super) fn of_defence(config: &ServiceConfig) -> Option<instance::DefenceSettings> {
     let ProofOfWork { enabled, queue_depth, rate, burst, max_effort } = config.pow;
-    let has_links = config.link != Links::Never;
+    let has_links = config.link != LinkPolicy::Never;
     let asks = enabled && (config.local_instances > 0 || has_links && !config.backends.is_empty());
     let verifies = cfg!(feature = "pow") && has_links && !config.frontends.is_empty();
     (asks || verifies).then_some(instance::DefenceSettings {
@@ -97,9 +97,9 @@ pub(super) fn of_instance(
     name: &str,
     keep_in: Option<PathBuf>,
     file_handles: &FileHandles,
-) -> instance::Settings {
+) -> instance::InstanceSettings {
     let rate_limit = config.rate_limit_at_intro.as_ref();
-    instance::Settings {
+    instance::InstanceSettings {
         name: format!("{}/{name}", config.nickname),
         intro_points: usize::from(config.points_per_instance()),
         max_streams_per_circuit: streams_per_circuit(config, file_handles),

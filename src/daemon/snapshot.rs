@@ -402,14 +402,14 @@ fn load_of<'a>(
 }
 
 /// How the Tor client is, as the status shows it.
-fn of_tor(view: BootstrapView) -> snapshot::Tor {
+fn of_tor(view: BootstrapView) -> snapshot::TorStatus {
     let BootstrapView { fraction, step, trouble, valid_until, problem } = view;
     let kind = trouble.as_ref().map(|trouble| trouble.kind.to_owned());
     let (message, advice) = match trouble {
         Some(trouble) => (trouble.message, Some(trouble.advice)),
         None => (step.to_owned(), None),
     };
-    snapshot::Tor {
+    snapshot::TorStatus {
         bootstrap: fraction,
         message,
         trouble: kind,

@@ -13,11 +13,11 @@ use tokio::sync::Notify;
 
 use crate::clock::now;
 use crate::instance::{CircuitHandle, ClientStream, Serve};
-use crate::link::listen::Listener;
+use crate::link::listen::LinkListener;
 use crate::throttle::Throttle;
 use onionbraid_balancer::onion::OnionAddress;
 use onionbraid_proxy::http::CircuitControl;
-use onionbraid_proxy::origin::{Connection, Failures};
+use onionbraid_proxy::origin::{Failures, OriginConnection};
 use onionbraid_proxy::rules::{ForwardTarget, Origin, ProxyTarget};
 use onionbraid_proxy::settings::ProxyProtocol;
 use onionbraid_proxy::setup::Setup;
@@ -43,7 +43,7 @@ struct StreamContext {
     /// The file handles that clients may take.
     for_clients: Shares,
     /// Knows the publishers of the frontends.
-    listener: Arc<Listener>,
+    listener: Arc<LinkListener>,
     /// When the log was last told of an origin that does not answer.
     complained: Mutex<Throttle>,
 }
@@ -61,7 +61,7 @@ impl ByPort {
         address: OnionAddress,
         failed: Arc<Notify>,
         for_clients: Shares,
-        listener: Arc<Listener>,
+        listener: Arc<LinkListener>,
     ) -> Self {
         let (onion, complained) = (address.to_string(), Mutex::new(Throttle::new(COMPLAIN_EVERY)));
         let shared = StreamContext { proxies, onion, failed, for_clients, listener, complained };
@@ -163,7 +163,7 @@ async fn greeted(
     target: &ForwardTarget,
     failures: &Failures,
     greeting: &[u8],
-) -> io::Result<Connection> {
+) -> io::Result<OriginConnection> {
     let mut connection = origin::connect_first(&target.origins, failures).await?;
     connection.write_all(greeting).await?;
     Ok(connection)

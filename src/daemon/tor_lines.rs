@@ -19,7 +19,7 @@ const AGAIN_AFTER: Duration = Duration::from_secs(10 * 60);
 
 /// Logs for ever.
 pub(super) async fn tell(tor: Tor, tell: Arc<dyn Fn(News) + Send + Sync>) -> Infallible {
-    let mut told = Told::default();
+    let mut told = LastLogged::default();
     let mut at_the_terminal = String::new();
     loop {
         let view = tor.view();
@@ -45,14 +45,14 @@ fn progress(view: &BootstrapView) -> String {
 
 /// What was logged last.
 #[derive(Debug, Default)]
-struct Told {
+struct LastLogged {
     /// Tenths of the way to a usable client.
     tenths: Option<u8>,
     /// The trouble, and when.
     trouble: Option<(Trouble, Instant)>,
 }
 
-impl Told {
+impl LastLogged {
     /// A line for what has changed.
     fn look(&mut self, view: &BootstrapView, now: Instant) {
         self.look_at_trouble(view, now);
@@ -115,7 +115,7 @@ mod tests {
 
     #[test]
     fn trouble_is_an_error_while_tor_cannot_be_used_and_is_said_again_now_and_then() {
-        let mut told = Told::default();
+        let mut told = LastLogged::default();
         let start = now().monotonic;
         let mut look = |minute: u64, view: BootstrapView| {
             lines(|| told.look(&view, start + Duration::from_secs(60 * minute)))
@@ -136,7 +136,7 @@ mod tests {
 
     #[test]
     fn progress_is_said_by_the_tenth_and_being_ready_once() {
-        let mut told = Told::default();
+        let mut told = LastLogged::default();
         let mut look = |fraction| lines(|| told.look(&view(fraction, None), now().monotonic));
         assert_eq!(look(0.0), ["INFO Tor is at 0 %: fetching"]);
         assert_eq!(look(0.05), [""; 0]);

@@ -9,7 +9,7 @@ use procfs::process::Process;
 use procfs::{Current as _, Meminfo};
 use rlimit::Resource;
 
-use crate::observe::snapshot::{Handles, Memory};
+use crate::observe::snapshot::{Handles, ProcessMemory};
 
 /// The memory that there is for this process. Nobody changes it while it runs.
 static MEMORY_LIMIT: LazyLock<Option<u64>> = LazyLock::new(memory_limit);
@@ -18,7 +18,7 @@ static MEMORY_LIMIT: LazyLock<Option<u64>> = LazyLock::new(memory_limit);
 pub(super) struct Usage {
     /// Files and connections; those of clients are known elsewhere.
     pub(super) handles: Handles,
-    pub(super) memory: Memory,
+    pub(super) memory: ProcessMemory,
     pub(super) cpu_seconds: Option<f64>,
 }
 
@@ -35,7 +35,7 @@ impl Usage {
         let ticks = procfs::ticks_per_second() as f64;
         Self {
             handles,
-            memory: Memory {
+            memory: ProcessMemory {
                 resident: stat.as_ref().map(|stat| stat.rss * procfs::page_size()),
                 limit: *MEMORY_LIMIT,
             },
@@ -80,7 +80,7 @@ mod tests {
         let usage = Usage::now();
         let Handles { open, limit, .. } = usage.handles;
         assert!(open.unwrap() >= 3 && open.unwrap() <= limit, "{:?}", usage.handles);
-        let Memory { resident, limit } = usage.memory;
+        let ProcessMemory { resident, limit } = usage.memory;
         assert!(resident.unwrap() > 1 << 20 && resident.unwrap() < limit.unwrap());
         assert!(usage.cpu_seconds.unwrap() >= 0.0);
     }

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use crate::admin::Unanswered;
+use crate::admin::NoAnswer;
 use crate::clock::now;
 use crate::config::ServiceConfig;
 use crate::tor::network::Network;
@@ -27,7 +27,7 @@ pub(super) async fn wait_for_network(
     mut service: PreparedService,
 ) -> Option<(PreparedService, Network)> {
     let (before, mut network) = (service.after.clone(), service.common.network.clone());
-    let mut waiting = before.is_empty().then(|| Waiting::open(&service));
+    let mut waiting = before.is_empty().then(|| WaitingService::open(&service));
     let before = async move {
         for before in before {
             before.cancelled().await;
@@ -49,7 +49,7 @@ pub(super) async fn wait_for_network(
             tokio::select! {
                 () = beat.next() => {}
                 () = &mut before, if waiting.is_none() => {
-                    waiting = Some(Waiting::open(&service));
+                    waiting = Some(WaitingService::open(&service));
                     break;
                 }
                 network = &mut network, if waiting.is_some() => return Some((service, network?)),
@@ -60,7 +60,7 @@ pub(super) async fn wait_for_network(
                     }
                     None => {
                         let text = format!("the service {WAITS_FOR_ANOTHER}");
-                        order.answer(Err(Unanswered::NotReady(text)));
+                        order.answer(Err(NoAnswer::NotReady(text)));
                     }
                 },
                 changed = service.updates.changed() => {
@@ -80,7 +80,7 @@ pub(super) async fn wait_for_network(
 }
 
 /// What a service knows that has not started.
-pub(super) struct Waiting {
+pub(super) struct WaitingService {
     ids: Ids,
     settings: BalancerSettings,
     state: Option<StateDir>,
@@ -88,7 +88,7 @@ pub(super) struct Waiting {
     memory: Memory,
 }
 
-impl Waiting {
+impl WaitingService {
     /// Looks into the service's directory, which nobody else may use any more.
     pub(super) fn open(service: &PreparedService) -> Self {
         let storage = &service.common.storage;

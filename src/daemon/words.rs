@@ -4,13 +4,13 @@
 
 use tokio::task::block_in_place;
 
-use crate::admin::Unanswered;
+use crate::admin::NoAnswer;
 use crate::admin::orders::BackendOrder;
 use crate::config::is_backend_name;
 use onionbraid_balancer::Balancer;
 use onionbraid_balancer::fact::Now;
 use onionbraid_balancer::memory::Memory;
-use onionbraid_balancer::operator::{OperatorOrder, Refused};
+use onionbraid_balancer::operator::{OperatorOrder, OrderRefused};
 
 use super::orders::{BackendOrderOf, Obeyed};
 use super::state::StateDir;
@@ -24,7 +24,7 @@ pub(super) fn consider(
 ) -> Obeyed<(OperatorOrder, Memory)> {
     let (service, name) = (&order.service, &order.backend);
     let backend = balancer.backend_named(name).ok_or_else(|| {
-        Unanswered::NotFound(format!("the service \"{service}\" has no backend \"{name}\""))
+        NoAnswer::NotFound(format!("the service \"{service}\" has no backend \"{name}\""))
     })?;
     let BackendOrder { verb, force } = order.order;
     let said = OperatorOrder { backend, verb, force, by: order.user };
@@ -33,10 +33,10 @@ pub(super) fn consider(
 }
 
 /// Why a word is not taken.
-pub(super) fn why(name: &str, refused: Refused) -> Unanswered {
+pub(super) fn why(name: &str, refused: OrderRefused) -> NoAnswer {
     match refused {
-        Refused::TheLast => Unanswered::Refused(format!("{name}: {refused}")),
-        Refused::Weight | Refused::Unknown => Unanswered::Malformed(refused.to_string()),
+        OrderRefused::TheLast => NoAnswer::Refused(format!("{name}: {refused}")),
+        OrderRefused::Weight | OrderRefused::Unknown => NoAnswer::Malformed(refused.to_string()),
     }
 }
 
@@ -47,7 +47,7 @@ pub(super) fn keep(state: Option<&mut StateDir>, memory: &Memory) -> Obeyed<()> 
         None => Err("its state directory cannot be used".to_owned()),
     };
     kept.map_err(|problem| {
-        Unanswered::NotKept(format!(
+        NoAnswer::NotKept(format!(
             "nothing has changed: the order cannot be written to the state directory, so a restart \
              would forget it: {problem}"
         ))
@@ -55,7 +55,7 @@ pub(super) fn keep(state: Option<&mut StateDir>, memory: &Memory) -> Obeyed<()> 
 }
 
 /// Tells the log that an order was not taken.
-pub(super) fn log_refused(order: &BackendOrderOf, refused: &Unanswered) {
+pub(super) fn log_refused(order: &BackendOrderOf, refused: &NoAnswer) {
     let service = &order.service;
     // What is no name stays out of the log: it could be anything.
     let backend = Some(&order.backend).filter(|name| is_backend_name(name));
@@ -63,10 +63,10 @@ pub(super) fn log_refused(order: &BackendOrderOf, refused: &Unanswered) {
     let BackendOrder { verb, force } = order.order;
     let verb = tracing::field::debug(verb);
     match refused {
-        Unanswered::NotKept(problem) => {
+        NoAnswer::NotKept(problem) => {
             tracing::error!(service, backend, verb, user, problem, "operator: order not taken");
         }
-        Unanswered::NotFound(_) => {
+        NoAnswer::NotFound(_) => {
             let problem = "no such backend";
             tracing::warn!(service, backend, verb, user, problem, "operator: order refused");
         }

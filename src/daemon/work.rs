@@ -14,7 +14,7 @@ use crate::instance::Counters;
 use crate::tor::credentials::Credentials;
 use crate::tor::descriptor::Signer;
 use crate::tor::network::Network;
-use crate::tor::probe::{self, Question, Request};
+use crate::tor::probe::{self, ProbeQuestion, Request};
 use crate::tor::puzzles::Toil;
 use crate::tor::{held, upload};
 use onionbraid_balancer::command::{Command, Publication};
@@ -24,7 +24,7 @@ use onionbraid_balancer::pow::OwnWork;
 use onionbraid_balancer::{BackendPlace, Balancer, BalancerSettings};
 use onionbraid_proxy::histogram::Histogram;
 
-use super::fetches::{Answer, Fetches};
+use super::fetches::{FetchEnd, Fetches};
 use super::instances::Instances;
 use super::links::Links;
 
@@ -37,7 +37,7 @@ pub(super) struct Work {
     /// Fetches those of backends, for all services ...
     fetches: Fetches,
     /// ... and tells all of them what came of it.
-    answers: broadcast::Receiver<Answer>,
+    answers: broadcast::Receiver<FetchEnd>,
     /// The addresses of remote backends.
     remote: BTreeMap<BackendId, OnionAddress>,
     /// The control links to them.
@@ -97,7 +97,7 @@ impl Work {
         };
         let backends = settings.backends.iter();
         self.remote = backends.filter_map(|b| Some((b.id, remote(&b.kind)?))).collect();
-        let wanted = settings.links != onionbraid_balancer::Links::Never;
+        let wanted = settings.links != onionbraid_balancer::LinkPolicy::Never;
         self.links.keep(|id| wanted && self.remote.contains_key(&id));
         self.probe = probe;
     }
@@ -156,7 +156,7 @@ impl Work {
     }
 
     /// What an answer for all services says of a backend of this one.
-    fn fetched(&self, answer: &Answer) -> Option<Fact> {
+    fn fetched(&self, answer: &FetchEnd) -> Option<Fact> {
         let mut backends = self.remote.iter();
         let (backend, _) = backends.find(|(_, address)| **address == answer.address)?;
         Some(Fact::Fetched { backend: *backend, outcome: answer.outcome.as_ref().clone() })
@@ -179,7 +179,7 @@ impl Work {
         let request = |probe: &Probe| {
             Some(Request::new(&self.address, probe.port, probe.path.clone()?, probe.status))
         };
-        let question = Question {
+        let question = ProbeQuestion {
             address: self.address,
             backend: own,
             port: probe.map(|probe| probe.port),
@@ -202,7 +202,8 @@ impl Work {
     /// Introduces ourselves as a client of the address that has done work; what is behind
     /// the backend is not asked for.
     fn prove(&mut self, backend: BackendId, point: IntroPoint, work: OwnWork) {
-        let question = Question { address: self.address, backend: None, port: None, request: None };
+        let question =
+            ProbeQuestion { address: self.address, backend: None, port: None, request: None };
         let (network, toil) = (self.network.clone(), self.toil(work));
         self.tasks.spawn(async move {
             let tried = probe::probe_with_work(&network, &point, &question, Some(&toil)).await;

@@ -16,7 +16,7 @@ const WIDTH: usize = 80;
 
 /// A line of a table.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Entry {
+pub enum DraftLine {
     /// A key and its value.
     Key(&'static str, Value),
     /// A key and a list, an element a line.
@@ -39,9 +39,9 @@ pub struct DraftService {
     /// The address, computed from the key.
     pub address: OnionAddress,
     /// The keys of its table, without `identity_key`.
-    pub entries: Vec<Entry>,
+    pub entries: Vec<DraftLine>,
     /// The keys of its table `http`.
-    pub http: Vec<Entry>,
+    pub http: Vec<DraftLine>,
 }
 
 /// Everything that goes into the new file.
@@ -54,7 +54,7 @@ pub struct Draft {
     /// The services, in the order of the old configuration.
     pub services: Vec<DraftService>,
     /// Tables of Arti's, with their headers.
-    pub tables: Vec<(&'static str, Vec<Entry>)>,
+    pub tables: Vec<(&'static str, Vec<DraftLine>)>,
 }
 
 impl Draft {
@@ -63,7 +63,7 @@ impl Draft {
         let services = self.services.iter().flat_map(|s| s.entries.iter().chain(&s.http));
         let entries = services.chain(self.tables.iter().flat_map(|(_, entries)| entries));
         let notes = entries.filter_map(|entry| match entry {
-            Entry::Note(note) => Some(note),
+            DraftLine::Note(note) => Some(note),
             _ => None,
         });
         self.general.iter().chain(notes)
@@ -95,7 +95,7 @@ impl Draft {
             comment(&mut text, &format!("{}, from {}", service.address, service.place));
             let _ = writeln!(text, "[onion_services.\"{nickname}\"]");
             let path = |path: &Path| Value::from(path.to_string_lossy().into_owned());
-            entry(&mut text, &Entry::Key("identity_key", path(&key(service))));
+            entry(&mut text, &DraftLine::Key("identity_key", path(&key(service))));
             for line in &service.entries {
                 entry(&mut text, line);
             }
@@ -116,25 +116,25 @@ impl Draft {
     }
 }
 
-fn entry(text: &mut String, entry: &Entry) {
+fn entry(text: &mut String, entry: &DraftLine) {
     // Writing to a string cannot fail.
     let _ = match entry {
-        Entry::Key(key, value) => writeln!(text, "{key} = {value}"),
-        Entry::List(key, values) if values.len() < 2 => {
+        DraftLine::Key(key, value) => writeln!(text, "{key} = {value}"),
+        DraftLine::List(key, values) if values.len() < 2 => {
             writeln!(text, "{key} = {}", Value::from(values.clone()))
         }
-        Entry::List(key, values) => {
+        DraftLine::List(key, values) => {
             let _ = writeln!(text, "{key} = [");
             for value in values {
                 let _ = writeln!(text, "    {value},");
             }
             writeln!(text, "]")
         }
-        Entry::Note(note) => {
+        DraftLine::Note(note) => {
             comment(text, &note.to_string());
             Ok(())
         }
-        Entry::Comment(line) => {
+        DraftLine::Comment(line) => {
             comment(text, line);
             Ok(())
         }

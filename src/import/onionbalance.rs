@@ -8,11 +8,11 @@ use std::path::{Path, PathBuf};
 
 use toml::{Table, Value};
 
-use super::draft::{Draft, DraftService, Entry};
+use super::draft::{Draft, DraftLine, DraftService};
 use super::nicknames::Nicknames;
-use super::yaml::{self, Item, Node, Pair};
+use super::yaml::{self, Pair, YamlItem, YamlNode};
 use super::{
-    Fault, Faults, ImportFiles, Kind, Note, SourcePlace, address, directory_of, without_bom,
+    Fault, Faults, ImportFiles, LineFate, Note, SourcePlace, address, directory_of, without_bom,
 };
 use onionbraid_balancer::onion::OnionAddress;
 
@@ -26,11 +26,11 @@ const LONGEST_NAME: usize = 40;
 /// Everything that is wrong with it, and with the keys that it names.
 pub fn import(text: &str, file: &Path, files: &impl ImportFiles) -> Result<Draft, Faults> {
     let place = |line| SourcePlace { file: file.to_owned(), line };
-    let mut reading = Reading { file, files, faults: Vec::new(), general: Vec::new() };
+    let mut reading = OnionbalanceReading { file, files, faults: Vec::new(), general: Vec::new() };
     let root = yaml::parse(without_bom(text)).map_err(|(line, problem)| {
         Fault::new(&place(line), format!("this is no YAML: {problem}"))
     })?;
-    let Node::Map(pairs) = &root.node else {
+    let YamlNode::Map(pairs) = &root.node else {
         let problem = "this is no configuration of Onionbalance: a list `services:` is expected";
         return Err(Fault::new(&place(root.line), problem).into());
     };
@@ -44,7 +44,7 @@ pub fn import(text: &str, file: &Path, files: &impl ImportFiles) -> Result<Draft
             }
             "status-socket-location" => reading.note(
                 *line,
-                Kind::Decided,
+                LineFate::Decided,
                 format!(
                     "status-socket-location {}: `onionbraid status` asks a socket of its own, in \
                      the state directory, and needs no setting. What reads JSON from the old socket \
@@ -52,7 +52,7 @@ pub fn import(text: &str, file: &Path, files: &impl ImportFiles) -> Result<Draft
                     value.text().unwrap_or_default()
                 ),
             ),
-            key => reading.note(*line, Kind::NoEquivalent, format!("{key} is not known here")),
+            key => reading.note(*line, LineFate::NoEquivalent, format!("{key} is not known here")),
         }
     }
     if !found {
@@ -79,12 +79,12 @@ pub(super) fn backends_of(
     })?;
     let mut found = Vec::new();
     for service in items(value_of(&root, "services")) {
-        let key = value_of(service, "key").and_then(Item::text).unwrap_or_default();
+        let key = value_of(service, "key").and_then(YamlItem::text).unwrap_or_default();
         if named_after(Path::new(key)) != Some(*wanted) {
             continue;
         }
         for instance in items(value_of(service, "instances")) {
-            let text = value_of(instance, "address").and_then(Item::text).unwrap_or_default();
+            let text = value_of(instance, "address").and_then(YamlItem::text).unwrap_or_default();
             let at = place(instance.line);
             let address = address(text).map_err(|problem| Fault::new(&at, problem))?;
             if !found.iter().any(|(other, _)| *other == address) {
@@ -95,14 +95,14 @@ pub(super) fn backends_of(
     Ok(found)
 }
 
-fn value_of<'i>(item: &'i Item, key: &str) -> Option<&'i Item> {
-    let Node::Map(pairs) = &item.node else { return None };
+fn value_of<'i>(item: &'i YamlItem, key: &str) -> Option<&'i YamlItem> {
+    let YamlNode::Map(pairs) = &item.node else { return None };
     pairs.iter().find(|pair| pair.key == key).map(|pair| &pair.value)
 }
 
-fn items(list: Option<&Item>) -> &[Item] {
+fn items(list: Option<&YamlItem>) -> &[YamlItem] {
     match list.map(|item| &item.node) {
-        Some(Node::List(items)) => items,
+        Some(YamlNode::List(items)) => items,
         _ => &[],
     }
 }
@@ -115,14 +115,14 @@ fn named_after(key: &Path) -> Option<OnionAddress> {
 }
 
 /// One pass through a configuration.
-struct Reading<'f, F> {
+struct OnionbalanceReading<'f, F> {
     file: &'f Path,
     files: &'f F,
     faults: Vec<Fault>,
     general: Vec<Note>,
 }
 
-impl<F: ImportFiles> Reading<'_, F> {
+impl<F: ImportFiles> OnionbalanceReading<'_, F> {
     fn place(&self, line: usize) -> SourcePlace {
         SourcePlace { file: self.file.to_owned(), line }
     }
@@ -131,11 +131,11 @@ impl<F: ImportFiles> Reading<'_, F> {
         self.faults.push(Fault::new(&self.place(line), problem));
     }
 
-    fn note(&mut self, line: usize, kind: Kind, text: impl Into<String>) {
+    fn note(&mut self, line: usize, kind: LineFate, text: impl Into<String>) {
         self.general.push(Note::new(&self.place(line), kind, text));
     }
 
-    fn services(&mut self, list: &Item) -> Vec<DraftService> {
+    fn services(&mut self, list: &YamlItem) -> Vec<DraftService> {
         let entries = items(Some(list));
         if entries.is_empty() {
             self.fault(list.line, "`services` has to be a list with at least one service");
@@ -162,8 +162,8 @@ impl<F: ImportFiles> Reading<'_, F> {
         services
     }
 
-    fn service(&mut self, entry: &Item, nicknames: &mut Nicknames) -> Option<DraftService> {
-        let Node::Map(pairs) = &entry.node else {
+    fn service(&mut self, entry: &YamlItem, nicknames: &mut Nicknames) -> Option<DraftService> {
+        let YamlNode::Map(pairs) = &entry.node else {
             self.fault(entry.line, "a service has to be a map with `key` and `instances`");
             return None;
         };
@@ -172,9 +172,9 @@ impl<F: ImportFiles> Reading<'_, F> {
             match name.as_str() {
                 "key" => key = Some(value),
                 "instances" => instances = Some(value),
-                name => entries.push(Entry::Note(Note::new(
+                name => entries.push(DraftLine::Note(Note::new(
                     &self.place(*line),
-                    Kind::NoEquivalent,
+                    LineFate::NoEquivalent,
                     format!("`{name}` of a service is not known here"),
                 ))),
             }
@@ -188,7 +188,9 @@ impl<F: ImportFiles> Reading<'_, F> {
         };
         let Some((path, at)) = key.and_then(|key| Some((key.text()?, key.line))) else {
             let problem = match key.map(|key| &key.node) {
-                None | Some(Node::Null) => "`key` is missing: the path of the service's secret key",
+                None | Some(YamlNode::Null) => {
+                    "`key` is missing: the path of the service's secret key"
+                }
                 Some(_) => "`key` has to be one path: that of the service's secret key",
             };
             self.fault(key.map_or(entry.line, |key| key.line), problem);
@@ -220,8 +222,8 @@ impl<F: ImportFiles> Reading<'_, F> {
             self.fault(entry.line, problem);
             return None;
         }
-        entries.extend(notes.into_iter().map(Entry::Note));
-        entries.push(Entry::List("backends", backends.into_iter().map(backend).collect()));
+        entries.extend(notes.into_iter().map(DraftLine::Note));
+        entries.push(DraftLine::List("backends", backends.into_iter().map(backend).collect()));
         let nickname = nicknames.after_path(&path);
         let place = self.place(entry.line);
         Some(DraftService { nickname, place, key: path, address, entries, http: Vec::new() })
@@ -236,12 +238,12 @@ impl<F: ImportFiles> Reading<'_, F> {
     #[expect(clippy::type_complexity, reason = "an address, a name and a line")]
     fn instances(
         &mut self,
-        list: &Item,
+        list: &YamlItem,
     ) -> Option<(Vec<(OnionAddress, Option<String>, usize)>, Vec<Note>)> {
         let entries = items(Some(list));
         if entries.is_empty() {
             let problem = match &list.node {
-                Node::List(_) | Node::Null => {
+                YamlNode::List(_) | YamlNode::Null => {
                     "there are no `instances`: nothing would answer for this address. List \
                      `address` of at least one"
                 }
@@ -254,7 +256,7 @@ impl<F: ImportFiles> Reading<'_, F> {
         let mut notes = Vec::new();
         let faults = self.faults.len();
         for entry in entries {
-            let Node::Map(pairs) = &entry.node else {
+            let YamlNode::Map(pairs) = &entry.node else {
                 self.fault(entry.line, "an instance has to be a map with `address`");
                 continue;
             };
@@ -265,14 +267,14 @@ impl<F: ImportFiles> Reading<'_, F> {
                     "name" => name = value.text().map(|name| (name, *line)),
                     key => notes.push(Note::new(
                         &self.place(*line),
-                        Kind::NoEquivalent,
+                        LineFate::NoEquivalent,
                         format!("`{key}` of an instance is not known here"),
                     )),
                 }
             }
             let Some((text, line)) = own.and_then(|own| Some((own.text()?, own.line))) else {
                 let problem = match own.map(|own| &own.node) {
-                    None | Some(Node::Null) => {
+                    None | Some(YamlNode::Null) => {
                         "`address` is missing: the instance's own onion address"
                     }
                     Some(_) => "`address` has to be one onion address: the instance's own",
@@ -292,12 +294,13 @@ impl<F: ImportFiles> Reading<'_, F> {
                     "this instance is that of line {first} again: it is listed once, and a higher \
                      `weight` would give it more clients"
                 );
-                notes.push(Note::new(&self.place(entry.line), Kind::Decided, text));
+                notes.push(Note::new(&self.place(entry.line), LineFate::Decided, text));
                 continue;
             }
             let name = name.and_then(|(name, line)| {
                 let (good, note) = backend_name(name, found.iter().filter_map(|f| f.1.as_deref()));
-                notes.extend(note.map(|text| Note::new(&self.place(line), Kind::Decided, text)));
+                notes
+                    .extend(note.map(|text| Note::new(&self.place(line), LineFate::Decided, text)));
                 good
             });
             found.push((own, name, entry.line));

@@ -16,14 +16,14 @@ use std::path::{Path, PathBuf};
 
 use toml::{Table, Value};
 
-use super::draft::{Draft, DraftService, Entry};
+use super::draft::{Draft, DraftLine, DraftService};
 use super::nicknames::Nicknames;
 use super::{
-    Fault, Faults, ImportFiles, Kind, Note, SourcePlace, address, directory_of, onionbalance,
+    Fault, Faults, ImportFiles, LineFate, Note, SourcePlace, address, directory_of, onionbalance,
 };
 use onionbraid_balancer::onion::OnionAddress;
 use project::{Map, MapKind, Project};
-use settings::Settings;
+use settings::OnionspraySettings;
 
 /// The directory of keys, of the projects and of Onionbalance's configuration: as
 /// EOTK calls them, and as Onionspray does.
@@ -73,7 +73,7 @@ pub fn import(path: &Path, files: &impl ImportFiles) -> Result<Draft, Faults> {
                        directory that Onionspray or EOTK is installed in";
         faults.push(Fault::new(&place, problem));
     }
-    let mut reading = Reading {
+    let mut reading = OnionsprayReading {
         home,
         files,
         faults,
@@ -95,7 +95,7 @@ pub fn import(path: &Path, files: &impl ImportFiles) -> Result<Draft, Faults> {
 }
 
 /// One pass over the projects.
-struct Reading<'f, F> {
+struct OnionsprayReading<'f, F> {
     home: PathBuf,
     files: &'f F,
     faults: Vec<Fault>,
@@ -104,9 +104,10 @@ struct Reading<'f, F> {
     seen: BTreeMap<OnionAddress, SourcePlace>,
 }
 
-impl<F: ImportFiles> Reading<'_, F> {
+impl<F: ImportFiles> OnionsprayReading<'_, F> {
     fn project(&mut self, project: &Project) -> Vec<DraftService> {
-        let settings = Settings::read(&project.settings, &mut self.general, &mut self.faults);
+        let settings =
+            OnionspraySettings::read(&project.settings, &mut self.general, &mut self.faults);
         let mut maps = Vec::new();
         for map in &project.maps {
             match address(&map.onion) {
@@ -185,7 +186,7 @@ impl<F: ImportFiles> Reading<'_, F> {
     }
 
     /// The workers of a softmap as backends.
-    fn workers(&mut self, wanted: &OnionAddress, map: &Map) -> Option<Vec<Entry>> {
+    fn workers(&mut self, wanted: &OnionAddress, map: &Map) -> Option<Vec<DraftLine>> {
         let mut found: Vec<OnionAddress> = Vec::new();
         for name in BALANCERS {
             let file = self.home.join(name).join("config.yaml");
@@ -226,9 +227,9 @@ impl<F: ImportFiles> Reading<'_, F> {
         }
         let text = "the workers, their tor and nginx, stay as they are: only Onionbalance and its \
                     tor go";
-        let note = Entry::Note(Note::new(&map.place, Kind::Decided, text));
+        let note = DraftLine::Note(Note::new(&map.place, LineFate::Decided, text));
         let backends = found.into_iter().map(|address| Value::from(address.to_string()));
-        Some(vec![note, Entry::List("backends", backends.collect())])
+        Some(vec![note, DraftLine::List("backends", backends.collect())])
     }
 
     /// A hardmap as a proxy, and its table `http`.
@@ -237,12 +238,12 @@ impl<F: ImportFiles> Reading<'_, F> {
         own: OnionAddress,
         map: &Map,
         maps: &[(OnionAddress, &Map)],
-        settings: &Settings,
-    ) -> (Vec<Entry>, Vec<Entry>) {
+        settings: &OnionspraySettings,
+    ) -> (Vec<DraftLine>, Vec<DraftLine>) {
         let mut entries = settings.service(&map.place, &mut self.faults);
-        let note = |kind, text: String| Entry::Note(Note::new(&map.place, kind, text));
+        let note = |kind, text: String| DraftLine::Note(Note::new(&map.place, kind, text));
         entries.push(note(
-            Kind::NoEquivalent,
+            LineFate::NoEquivalent,
             format!(
                 "Onionspray answers on port 443, too, with its nginx, and sends visitors there: \
                  here the site is at http://{own} alone, which Tor encrypts as well. For links to \
@@ -252,7 +253,7 @@ impl<F: ImportFiles> Reading<'_, F> {
         ));
         if !map.subdomains.is_empty() {
             entries.push(note(
-                Kind::Decided,
+                LineFate::Decided,
                 format!(
                     "the subdomains {} are asked of the server of {}, by their own Host: give them \
                      a service of their own if it does not have them",
@@ -263,9 +264,9 @@ impl<F: ImportFiles> Reading<'_, F> {
         }
         let target = format!("https://{}", map.domain);
         let rule = vec![Value::from("80"), Value::from(target)];
-        entries.push(Entry::List("proxy_ports", vec![rule.into()]));
+        entries.push(DraftLine::List("proxy_ports", vec![rule.into()]));
         let mut http =
-            vec![Entry::Key("host", "mapped".into()), Entry::Key("proto", "https".into())];
+            vec![DraftLine::Key("host", "mapped".into()), DraftLine::Key("proto", "https".into())];
         let mut names = vec![Table::from_iter([pair("public", &map.domain)])];
         let mut publics = vec![map.domain.as_str()];
         for (address, other) in maps {
@@ -276,7 +277,7 @@ impl<F: ImportFiles> Reading<'_, F> {
             let onion = pair("onion", &address.to_string());
             names.push(Table::from_iter([pair("public", &other.domain), onion]));
         }
-        http.push(Entry::List("names", names.into_iter().map(Value::from).collect()));
+        http.push(DraftLine::List("names", names.into_iter().map(Value::from).collect()));
         http.extend(settings.http());
         (entries, http)
     }

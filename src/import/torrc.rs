@@ -19,12 +19,12 @@ use std::path::{Path, PathBuf};
 
 use super::draft::Draft;
 use super::nicknames::Nicknames;
-use super::{Fault, Faults, ImportFiles, Kind, Note, SourcePlace, directory_of, resolve};
+use super::{Fault, Faults, ImportFiles, LineFate, Note, SourcePlace, directory_of, resolve};
 use bridges::Bridges;
 use lines::Line;
 use onionbraid_balancer::onion::OnionAddress;
 use others::Others;
-use service::Directory;
+use service::ServiceDirectory;
 
 /// Reads the torrc at `file`.
 ///
@@ -37,13 +37,13 @@ pub fn import(file: &Path, files: &impl ImportFiles) -> Result<Draft, Faults> {
     let settings = lines::read(file, files, &mut general)?;
     let base = data_directory(&settings, file, files);
     let (mut faults, mut bridges) = (Vec::new(), Bridges::default());
-    let mut directories: Vec<Directory> = Vec::new();
+    let mut directories: Vec<ServiceDirectory> = Vec::new();
     let mut whole = service::WholeProcess::default();
     let mut others = Others::default();
     for line in &settings {
         let key = line.key.as_str();
         if key == "hiddenservicedir" {
-            directories.push(Directory::new(line));
+            directories.push(ServiceDirectory::new(line));
         } else if whole.takes(line) || bridges.takes(line, &mut faults) {
         } else if key.starts_with("hiddenservice") {
             match directories.last_mut() {
@@ -102,7 +102,7 @@ pub fn import(file: &Path, files: &impl ImportFiles) -> Result<Draft, Faults> {
     }
     if let (false, true, Some(service)) = (open, faults.is_empty(), services.first()) {
         let notes = service.entries.iter().filter_map(|entry| match entry {
-            super::draft::Entry::Note(note) if note.kind == Kind::Warning => {
+            super::draft::DraftLine::Note(note) if note.kind == LineFate::Warning => {
                 Some(note.text.clone())
             }
             _ => None,
@@ -160,7 +160,7 @@ impl Base {
                  working directory, which this file does not tell",
                 found.display()
             );
-            notes.push(Note::new(place, Kind::Decided, text));
+            notes.push(Note::new(place, LineFate::Decided, text));
         }
         found
     }

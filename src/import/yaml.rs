@@ -8,24 +8,24 @@ use serde_saphyr::{Error, Spanned};
 
 /// A value.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) enum Node {
+pub(super) enum YamlNode {
     /// Nothing, `null` or `~`.
     Null,
     /// Anything that is neither a list nor a map, as text.
     Scalar(String),
     /// A list.
-    List(Vec<Item>),
+    List(Vec<YamlItem>),
     /// A map, in the order of the file.
     Map(Vec<Pair>),
 }
 
 /// A value and its line.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Item {
+pub(super) struct YamlItem {
     /// From 1.
     pub(super) line: usize,
     /// The value.
-    pub(super) node: Node,
+    pub(super) node: YamlNode,
 }
 
 /// An entry of a map.
@@ -36,14 +36,14 @@ pub(super) struct Pair {
     /// The key.
     pub(super) key: String,
     /// The value.
-    pub(super) value: Item,
+    pub(super) value: YamlItem,
 }
 
-impl Item {
+impl YamlItem {
     /// The text of a scalar.
     pub(super) fn text(&self) -> Option<&str> {
         match &self.node {
-            Node::Scalar(text) => Some(text),
+            YamlNode::Scalar(text) => Some(text),
             _ => None,
         }
     }
@@ -54,9 +54,9 @@ impl Item {
 /// # Errors
 ///
 /// The line, and what is wrong there.
-pub(super) fn parse(text: &str) -> Result<Item, (usize, String)> {
-    match serde_saphyr::from_str::<Spanned<Node>>(text) {
-        Ok(root) => Ok(Item { line: line(&root), node: root.value }),
+pub(super) fn parse(text: &str) -> Result<YamlItem, (usize, String)> {
+    match serde_saphyr::from_str::<Spanned<YamlNode>>(text) {
+        Ok(root) => Ok(YamlItem { line: line(&root), node: root.value }),
         Err(error) => {
             let line = error.location().map_or(0, |location| location.line() as usize);
             let error = error.without_snippet();
@@ -84,7 +84,7 @@ fn line<T>(spanned: &Spanned<T>) -> usize {
     spanned.referenced.line() as usize
 }
 
-impl<'de> Deserialize<'de> for Node {
+impl<'de> Deserialize<'de> for YamlNode {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_any(Any)
     }
@@ -93,56 +93,56 @@ impl<'de> Deserialize<'de> for Node {
 struct Any;
 
 impl<'de> Visitor<'de> for Any {
-    type Value = Node;
+    type Value = YamlNode;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a value")
     }
 
-    fn visit_unit<E>(self) -> Result<Node, E> {
-        Ok(Node::Null)
+    fn visit_unit<E>(self) -> Result<YamlNode, E> {
+        Ok(YamlNode::Null)
     }
 
-    fn visit_none<E>(self) -> Result<Node, E> {
-        Ok(Node::Null)
+    fn visit_none<E>(self) -> Result<YamlNode, E> {
+        Ok(YamlNode::Null)
     }
 
-    fn visit_bool<E>(self, value: bool) -> Result<Node, E> {
-        Ok(Node::Scalar(value.to_string()))
+    fn visit_bool<E>(self, value: bool) -> Result<YamlNode, E> {
+        Ok(YamlNode::Scalar(value.to_string()))
     }
 
-    fn visit_i64<E>(self, value: i64) -> Result<Node, E> {
-        Ok(Node::Scalar(value.to_string()))
+    fn visit_i64<E>(self, value: i64) -> Result<YamlNode, E> {
+        Ok(YamlNode::Scalar(value.to_string()))
     }
 
-    fn visit_u64<E>(self, value: u64) -> Result<Node, E> {
-        Ok(Node::Scalar(value.to_string()))
+    fn visit_u64<E>(self, value: u64) -> Result<YamlNode, E> {
+        Ok(YamlNode::Scalar(value.to_string()))
     }
 
-    fn visit_f64<E>(self, value: f64) -> Result<Node, E> {
-        Ok(Node::Scalar(value.to_string()))
+    fn visit_f64<E>(self, value: f64) -> Result<YamlNode, E> {
+        Ok(YamlNode::Scalar(value.to_string()))
     }
 
-    fn visit_str<E>(self, value: &str) -> Result<Node, E> {
-        Ok(Node::Scalar(value.to_owned()))
+    fn visit_str<E>(self, value: &str) -> Result<YamlNode, E> {
+        Ok(YamlNode::Scalar(value.to_owned()))
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Node, A::Error> {
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<YamlNode, A::Error> {
         let mut items = Vec::new();
-        while let Some(item) = list.next_element::<Spanned<Node>>()? {
-            items.push(Item { line: line(&item), node: item.value });
+        while let Some(item) = list.next_element::<Spanned<YamlNode>>()? {
+            items.push(YamlItem { line: line(&item), node: item.value });
         }
-        Ok(Node::List(items))
+        Ok(YamlNode::List(items))
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Node, A::Error> {
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<YamlNode, A::Error> {
         let mut pairs = Vec::new();
         while let Some(key) = map.next_key::<Spanned<String>>()? {
-            let value = map.next_value::<Spanned<Node>>()?;
-            let value = Item { line: line(&value), node: value.value };
+            let value = map.next_value::<Spanned<YamlNode>>()?;
+            let value = YamlItem { line: line(&value), node: value.value };
             pairs.push(Pair { line: line(&key), key: key.value, value });
         }
-        Ok(Node::Map(pairs))
+        Ok(YamlNode::Map(pairs))
     }
 }
 
@@ -152,12 +152,12 @@ mod tests {
 
     #[test]
     fn every_key_and_value_knows_its_line() {
-        let Node::Map(pairs) = parse("a: 1\nb:\n  - x: ~\n").unwrap().node else { panic!() };
+        let YamlNode::Map(pairs) = parse("a: 1\nb:\n  - x: ~\n").unwrap().node else { panic!() };
         assert_eq!((pairs[0].line, pairs[1].line), (1, 2));
         assert_eq!(pairs[0].value.text(), Some("1"));
-        let Node::List(items) = &pairs[1].value.node else { panic!() };
-        let Node::Map(inner) = &items[0].node else { panic!() };
-        assert_eq!((inner[0].line, &inner[0].value.node), (3, &Node::Null));
+        let YamlNode::List(items) = &pairs[1].value.node else { panic!() };
+        let YamlNode::Map(inner) = &items[0].node else { panic!() };
+        assert_eq!((inner[0].line, &inner[0].value.node), (3, &YamlNode::Null));
     }
 
     #[test]

@@ -15,7 +15,7 @@ use onionbraid_balancer::onion::{OnionAddress, SessionId};
 
 /// A backend with an address of its own.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Remote {
+pub struct RemoteOwner {
     /// What the operator calls it.
     pub name: String,
     /// Where its own descriptor is published.
@@ -33,7 +33,7 @@ pub(super) type Fetched = Result<FetchedDescriptor, FetchFailure>;
 pub(super) async fn complete(
     owners: &mut Owners,
     network: &Network,
-    backends: &[Remote],
+    backends: &[RemoteOwner],
     points: BTreeSet<SessionId>,
 ) {
     let mut unclaimed: BTreeSet<_> =
@@ -72,7 +72,7 @@ pub(super) fn unclaimed(published: &Fetched, backends: &[Fetched]) -> BTreeSet<S
 /// knows the old one's points until it has a new consensus, which can take hours.
 pub(super) async fn claim(
     network: &Network,
-    backends: &[Remote],
+    backends: &[RemoteOwner],
     fetched: &mut [Fetched],
     unclaimed: &mut BTreeSet<SessionId>,
 ) {

@@ -10,8 +10,8 @@ use futures::future::{BoxFuture, join_all};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
 
-use super::owners::{self, Fetched, Remote};
-use super::tries::{Found, Standing, Tries, in_turn};
+use super::owners::{self, Fetched, RemoteOwner};
+use super::tries::{FoundPoint, PointStanding, Tries, in_turn};
 use crate::clock::now;
 use crate::tor::fetch;
 use crate::tor::network::Network;
@@ -32,7 +32,7 @@ const MOST: usize = 10_000;
 
 /// Services to ask about.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Question {
+pub struct PointsQuestion {
     /// In the order of the answers.
     pub services: Vec<ServiceQuestion>,
 }
@@ -43,7 +43,7 @@ pub struct ServiceQuestion {
     /// The address that clients use.
     pub address: OnionAddress,
     /// Its backends elsewhere.
-    pub backends: Vec<Remote>,
+    pub backends: Vec<RemoteOwner>,
     /// The port to open a stream to.
     pub port: u16,
     /// What to ask for on that stream; `None`: it is enough that it opens.
@@ -61,7 +61,7 @@ pub struct PageQuestion {
 
 /// What was found out, service by service.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Answer {
+pub struct PointsAnswer {
     /// In the order of the question.
     pub services: Vec<ServiceAnswer>,
 }
@@ -74,12 +74,12 @@ pub struct ServiceAnswer {
     pub findings: Vec<Finding>,
     /// What the daemon runs under this address, if it was the one who answered.
     #[serde(default)]
-    pub running: Option<Running>,
+    pub running: Option<RunningService>,
 }
 
 /// A service as a daemon runs it: its files may say something else by now.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Running {
+pub struct RunningService {
     /// The addresses of its backends elsewhere.
     pub backends: BTreeSet<OnionAddress>,
     /// How the control links to those are that have one.
@@ -119,7 +119,7 @@ pub struct PointFinding {
     /// What the last try came to.
     pub verdict: Verdict,
     /// What all tries prove.
-    pub standing: Standing,
+    pub standing: PointStanding,
     /// How many there were.
     pub tries: usize,
     /// How long the steps of the last one took.
@@ -128,19 +128,19 @@ pub struct PointFinding {
 
 impl Finding {
     /// Whether clients are served there.
-    pub fn standing(&self) -> Standing {
+    pub fn standing(&self) -> PointStanding {
         let points = match &self.points {
             Ok(points) => points,
-            Err(FetchFailure::Unreachable(_)) => return Standing::InDoubt,
-            Err(FetchFailure::NotFound | FetchFailure::Unusable(_)) => return Standing::Fails,
+            Err(FetchFailure::Unreachable(_)) => return PointStanding::InDoubt,
+            Err(FetchFailure::NotFound | FetchFailure::Unusable(_)) => return PointStanding::Fails,
         };
         let any = |standing| points.iter().any(|point| point.standing == standing);
-        if points.is_empty() || any(Standing::Fails) {
-            Standing::Fails
-        } else if any(Standing::InDoubt) {
-            Standing::InDoubt
+        if points.is_empty() || any(PointStanding::Fails) {
+            PointStanding::Fails
+        } else if any(PointStanding::InDoubt) {
+            PointStanding::InDoubt
         } else {
-            Standing::Answers
+            PointStanding::Answers
         }
     }
 
@@ -153,7 +153,7 @@ impl Finding {
     }
 }
 
-impl Question {
+impl PointsQuestion {
     /// What is wrong with a question that came from another process.
     pub fn fault(&self) -> Option<&'static str> {
         let size: usize = self.services.iter().map(|service| service.backends.len() + 1).sum();
@@ -171,12 +171,12 @@ impl Question {
 }
 
 /// Asks about all services at the same time.
-pub async fn ask(network: &Network, question: &Question) -> Answer {
+pub async fn ask(network: &Network, question: &PointsQuestion) -> PointsAnswer {
     let inquiry = Inquiry { network, tries: Tries::new(AT_ONCE), fetches: Semaphore::new(AT_ONCE) };
     let services = question.services.iter().map(|service| inquiry.service(service).boxed());
     let found = join_all(services.collect::<Vec<_>>()).await;
     let answer = |findings| ServiceAnswer { findings, running: None };
-    Answer { services: found.into_iter().map(answer).collect() }
+    PointsAnswer { services: found.into_iter().map(answer).collect() }
 }
 
 /// One question being answered.
@@ -263,14 +263,14 @@ impl<'a> Inquiry<'a> {
             .as_ref()
             .map(|page| Request::new(&asked.address, asked.port, page.path.clone(), page.status));
         let (address, port) = (asked.address, Some(asked.port));
-        let question = probe::Question { address, backend: own, port, request };
+        let question = probe::ProbeQuestion { address, backend: own, port, request };
         let (session_id, relay) = (point.session_id.prefix(), point.relay);
         let network = self.network;
         let once = move || {
             let (point, question) = (point.clone(), question.clone());
             async move { probe::probe(network, &point, &question).await }.boxed()
         };
-        let Found { probe, tries, standing } = self.tries.at(Box::new(once)).await;
+        let FoundPoint { probe, tries, standing } = self.tries.at(Box::new(once)).await;
         PointFinding {
             session_id,
             relay: relay.to_string(),
@@ -287,8 +287,8 @@ impl<'a> Inquiry<'a> {
 mod tests {
     use super::*;
 
-    fn finding(standings: &[Standing]) -> Finding {
-        let point = |standing: &Standing| PointFinding {
+    fn finding(standings: &[PointStanding]) -> Finding {
+        let point = |standing: &PointStanding| PointFinding {
             session_id: String::new(),
             relay: String::new(),
             nickname: None,
@@ -303,7 +303,7 @@ mod tests {
 
     #[test]
     fn the_worst_of_its_points_is_the_standing_of_a_backend() {
-        use Standing::{Answers, Fails, InDoubt};
+        use PointStanding::{Answers, Fails, InDoubt};
         assert_eq!(finding(&[Answers, Answers]).standing(), Answers);
         assert_eq!(finding(&[Answers, InDoubt]).standing(), InDoubt);
         assert_eq!(finding(&[InDoubt, Fails, Answers]).standing(), Fails);
@@ -314,13 +314,13 @@ mod tests {
     fn a_descriptor_that_no_hsdir_could_be_asked_for_is_in_doubt_and_a_missing_one_is_not() {
         let without = |failure| Finding { whose: Whose::Published, points: Err(failure) };
         let unreachable = FetchFailure::Unreachable("no circuit".into());
-        assert_eq!(without(unreachable).standing(), Standing::InDoubt);
-        assert_eq!(without(FetchFailure::NotFound).standing(), Standing::Fails);
+        assert_eq!(without(unreachable).standing(), PointStanding::InDoubt);
+        assert_eq!(without(FetchFailure::NotFound).standing(), PointStanding::Fails);
     }
 
     #[test]
     fn a_question_cannot_smuggle_anything_into_a_request() {
-        let question = |path: &str| Question {
+        let question = |path: &str| PointsQuestion {
             services: vec![ServiceQuestion {
                 address: OnionAddress::from_public_key([1; 32]),
                 backends: Vec::new(),
@@ -336,11 +336,11 @@ mod tests {
 
     #[test]
     fn answers_are_the_same_on_both_sides_of_the_socket() {
-        let mut one = finding(&[Standing::InDoubt]);
+        let mut one = finding(&[PointStanding::InDoubt]);
         one.whose = Whose::Backend("berlin".into());
         let services = vec![ServiceAnswer { findings: vec![one], running: None }];
-        let answer = Answer { services };
+        let answer = PointsAnswer { services };
         let sent = serde_json::to_vec(&answer).unwrap();
-        assert_eq!(serde_json::from_slice::<Answer>(&sent).unwrap(), answer);
+        assert_eq!(serde_json::from_slice::<PointsAnswer>(&sent).unwrap(), answer);
     }
 }

@@ -7,23 +7,23 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use super::owners::{self, Owners, Remote};
+use super::owners::{self, Owners, RemoteOwner};
 use crate::clock::now;
 use crate::observe::snapshot::{Service, Timestamp};
-use crate::tor::held::{self, Held};
+use crate::tor::held::{self, DescriptorAtHsdir};
 use crate::tor::network::Network;
 use onionbraid_balancer::fact::{FetchFailure, FetchedDescriptor, ResponsibleHsdir};
 use onionbraid_balancer::onion::{IntroPoint, OnionAddress, Period, RelayId};
 
 /// An address to ask about.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Question {
+pub struct AddressQuestion {
     /// Whose descriptor.
     pub address: OnionAddress,
     /// The backends elsewhere that the files list for it: those of a daemon that
     /// runs it are known anyway.
     #[serde(default)]
-    pub backends: Vec<Remote>,
+    pub backends: Vec<RemoteOwner>,
 }
 
 /// What the daemon that answers knows of an address that it publishes.
@@ -52,14 +52,14 @@ pub struct Published {
     /// publishes them so: on purpose, and no disagreement.
     pub distinct: bool,
     /// Every responsible HSDir, replica by replica.
-    pub hsdirs: Vec<Hsdir>,
+    pub hsdirs: Vec<AskedHsdir>,
     /// The different descriptors, the highest revision first.
-    pub descriptors: Vec<Descriptor>,
+    pub descriptors: Vec<PublishedDescriptor>,
 }
 
 /// What one HSDir answers.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Hsdir {
+pub struct AskedHsdir {
     /// Its fingerprint.
     pub relay: String,
     /// Its name, if the directory has it.
@@ -69,7 +69,7 @@ pub struct Hsdir {
     /// Whether clients ask it; the others only store.
     pub asked_by_clients: bool,
     /// Whether it has a descriptor.
-    pub state: HsdirState,
+    pub state: HsdirAnswer,
     /// The revision counter of what it holds.
     pub revision: Option<u64>,
     /// Which of `descriptors` it holds, from 0.
@@ -81,7 +81,7 @@ pub struct Hsdir {
 /// Whether an HSDir has a descriptor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum HsdirState {
+pub enum HsdirAnswer {
     /// It has one that clients can use.
     Held,
     /// It says that it has none.
@@ -94,7 +94,7 @@ pub enum HsdirState {
 
 /// One descriptor that HSDirs hold.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Descriptor {
+pub struct PublishedDescriptor {
     /// Its revision counter.
     pub revision: u64,
     /// How many HSDirs hold it.
@@ -114,12 +114,12 @@ pub struct Descriptor {
     /// Whether the service gives up its own anonymity.
     pub single_onion: bool,
     /// In its order.
-    pub intro_points: Vec<Point>,
+    pub intro_points: Vec<PublishedPoint>,
 }
 
 /// One introduction point.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Point {
+pub struct PublishedPoint {
     /// The first digits of its session id key.
     pub session_id: String,
     /// The fingerprint of its relay.
@@ -137,7 +137,7 @@ pub struct Point {
 /// Without a directory, or if the address is no key.
 pub async fn ask(
     network: &Network,
-    question: &Question,
+    question: &AddressQuestion,
     mut here: Here,
 ) -> Result<Published, FetchFailure> {
     let address = &question.address;
@@ -154,39 +154,42 @@ impl Published {
     pub(crate) fn new(
         address: &OnionAddress,
         period: Period,
-        answers: &[(ResponsibleHsdir, Result<Held, FetchFailure>)],
+        answers: &[(ResponsibleHsdir, Result<DescriptorAtHsdir, FetchFailure>)],
         here: &Here,
         nickname: impl Fn(RelayId) -> Option<String>,
     ) -> Self {
-        let mut held: Vec<&Held> = Vec::new();
+        let mut held: Vec<&DescriptorAtHsdir> = Vec::new();
         for new in answers.iter().filter_map(|(_, answer)| answer.as_ref().ok()) {
             if !held.iter().any(|old| says_the_same(&old.descriptor, &new.descriptor)) {
                 held.push(new);
             }
         }
         held.sort_by_key(|held| std::cmp::Reverse(held.descriptor.revision));
-        let which = |one: &Held| {
+        let which = |one: &DescriptorAtHsdir| {
             held.iter().position(|old| says_the_same(&old.descriptor, &one.descriptor))
         };
-        let hsdir = |(hsdir, answer): &(ResponsibleHsdir, Result<Held, FetchFailure>)| {
-            let (state, error) = match answer {
-                Ok(_) => (HsdirState::Held, None),
-                Err(FetchFailure::NotFound) => (HsdirState::None, None),
-                Err(FetchFailure::Unusable(why)) => (HsdirState::Unusable, Some(why.clone())),
-                Err(FetchFailure::Unreachable(why)) => (HsdirState::Unreachable, Some(why.clone())),
+        let hsdir =
+            |(hsdir, answer): &(ResponsibleHsdir, Result<DescriptorAtHsdir, FetchFailure>)| {
+                let (state, error) = match answer {
+                    Ok(_) => (HsdirAnswer::Held, None),
+                    Err(FetchFailure::NotFound) => (HsdirAnswer::None, None),
+                    Err(FetchFailure::Unusable(why)) => (HsdirAnswer::Unusable, Some(why.clone())),
+                    Err(FetchFailure::Unreachable(why)) => {
+                        (HsdirAnswer::Unreachable, Some(why.clone()))
+                    }
+                };
+                AskedHsdir {
+                    relay: hsdir.relay.to_string(),
+                    nickname: nickname(hsdir.relay),
+                    replica: hsdir.replica,
+                    asked_by_clients: hsdir.asked_by_clients,
+                    state,
+                    revision: answer.as_ref().ok().map(|held| held.descriptor.revision),
+                    descriptor: answer.as_ref().ok().and_then(which),
+                    error,
+                }
             };
-            Hsdir {
-                relay: hsdir.relay.to_string(),
-                nickname: nickname(hsdir.relay),
-                replica: hsdir.replica,
-                asked_by_clients: hsdir.asked_by_clients,
-                state,
-                revision: answer.as_ref().ok().map(|held| held.descriptor.revision),
-                descriptor: answer.as_ref().ok().and_then(which),
-                error,
-            }
-        };
-        let hsdirs: Vec<Hsdir> = answers.iter().map(hsdir).collect();
+        let hsdirs: Vec<AskedHsdir> = answers.iter().map(hsdir).collect();
         let newest = held.first().map(|held| held.descriptor.revision);
         let count = |index| hsdirs.iter().filter(|h| h.descriptor == Some(index)).count();
         let descriptors = held.iter().enumerate();
@@ -198,7 +201,7 @@ impl Published {
             all_agree: newest.is_some() && hsdirs.iter().all(|hsdir| hsdir.revision == newest),
             distinct: is_distinct(&held, here.service.as_ref()),
             descriptors: descriptors
-                .map(|(index, held)| Descriptor::new(held, count(index), here, &nickname))
+                .map(|(index, held)| PublishedDescriptor::new(held, count(index), here, &nickname))
                 .collect(),
             hsdirs,
         }
@@ -206,19 +209,19 @@ impl Published {
 
     /// Whether a client finds a descriptor, wherever it asks first.
     pub fn can_be_found(&self) -> bool {
-        self.hsdirs.iter().any(|h| h.asked_by_clients && h.state == HsdirState::Held)
+        self.hsdirs.iter().any(|h| h.asked_by_clients && h.state == HsdirAnswer::Held)
     }
 }
 
-impl Descriptor {
+impl PublishedDescriptor {
     fn new(
-        held: &Held,
+        held: &DescriptorAtHsdir,
         hsdirs: usize,
         here: &Here,
         nickname: &impl Fn(RelayId) -> Option<String>,
     ) -> Self {
         let FetchedDescriptor { revision, points, capabilities, .. } = &held.descriptor;
-        let point = |point: &IntroPoint| Point {
+        let point = |point: &IntroPoint| PublishedPoint {
             session_id: point.session_id.prefix(),
             relay: point.relay.to_string(),
             nickname: nickname(point.relay),
@@ -246,7 +249,7 @@ impl Descriptor {
 
 /// Whether HSDirs get different points on purpose: descriptors of one revision
 /// differ, or the daemon here says that it publishes such.
-fn is_distinct(held: &[&Held], service: Option<&Service>) -> bool {
+fn is_distinct(held: &[&DescriptorAtHsdir], service: Option<&Service>) -> bool {
     let revisions: BTreeSet<u64> = held.iter().map(|held| held.descriptor.revision).collect();
     let current = service.and_then(|service| service.descriptors.iter().find(|it| it.current));
     held.len() > revisions.len() || current.is_some_and(|descriptor| descriptor.distinct)
@@ -274,7 +277,7 @@ pub(crate) mod tests {
     use super::*;
     use onionbraid_balancer::onion::{Capabilities, SessionId};
 
-    pub(crate) fn held(revision: u64, points: &[u8]) -> Result<Held, FetchFailure> {
+    pub(crate) fn held(revision: u64, points: &[u8]) -> Result<DescriptorAtHsdir, FetchFailure> {
         let point = |n: &u8| IntroPoint {
             session_id: SessionId([*n; 32]),
             relay: RelayId([*n % 10; 20]),
@@ -283,7 +286,7 @@ pub(crate) mod tests {
             service_ntor_key: [0; 32],
         };
         let period = Period { number: 20_000, length_minutes: 1440, offset_seconds: 0 };
-        Ok(Held {
+        Ok(DescriptorAtHsdir {
             descriptor: FetchedDescriptor {
                 period,
                 revision,
@@ -297,7 +300,10 @@ pub(crate) mod tests {
         })
     }
 
-    pub(crate) fn published(answers: Vec<Result<Held, FetchFailure>>, here: &Here) -> Published {
+    pub(crate) fn published(
+        answers: Vec<Result<DescriptorAtHsdir, FetchFailure>>,
+        here: &Here,
+    ) -> Published {
         let hsdir = |n: u8| ResponsibleHsdir {
             relay: RelayId([n; 20]),
             replica: 1,

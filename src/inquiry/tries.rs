@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep};
 
-use crate::tor::probe::{Probe, Refusal, Verdict};
+use crate::tor::probe::{ProbeFinding, StreamRefusal, Verdict};
 
 /// How often a point is tried before it counts as failing, and how long to wait
 /// before each try after the first: a relay that limits introductions lets some
@@ -27,7 +27,7 @@ const PAUSES: [Duration; 2] = [Duration::from_secs(2), Duration::from_secs(6)];
 /// Whether a point is known to work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Standing {
+pub enum PointStanding {
     /// A client would have been served.
     Answers,
     /// It did not answer, and nothing proves that this is its fault.
@@ -39,17 +39,17 @@ pub enum Standing {
 
 /// What was found out about one point.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Found {
+pub(super) struct FoundPoint {
     /// The last try.
-    pub(super) probe: Probe,
+    pub(super) probe: ProbeFinding,
     /// How many there were, from 1.
     pub(super) tries: usize,
     /// What they prove.
-    pub(super) standing: Standing,
+    pub(super) standing: PointStanding,
 }
 
 /// Tries one point once, on fresh circuits.
-pub(super) type Try<'a> = Box<dyn Fn() -> BoxFuture<'a, Probe> + Send + Sync + 'a>;
+pub(super) type Try<'a> = Box<dyn Fn() -> BoxFuture<'a, ProbeFinding> + Send + Sync + 'a>;
 
 /// The tries of one inquiry: how many at a time, and who has answered.
 pub(super) struct Tries<'a> {
@@ -68,7 +68,7 @@ impl<'a> Tries<'a> {
     }
 
     /// Tries a point until one more try would change nothing.
-    pub(super) async fn at(&self, one: Try<'a>) -> Found {
+    pub(super) async fn at(&self, one: Try<'a>) -> FoundPoint {
         let one = Arc::new(one);
         let begun = Instant::now();
         let mut tries = 0;
@@ -77,24 +77,24 @@ impl<'a> Tries<'a> {
             let probe = self.turn(&one).await;
             tries += 1;
             let standing = match &probe.verdict {
-                Verdict::Answers => Standing::Answers,
-                verdict if !may_change(verdict) => Standing::Fails,
+                Verdict::Answers => PointStanding::Answers,
+                verdict if !may_change(verdict) => PointStanding::Fails,
                 verdict => match pauses.next() {
                     Some(pause) => {
                         sleep(pause).await;
                         continue;
                     }
-                    None if matches!(verdict, Verdict::Inconclusive(_)) => Standing::InDoubt,
-                    None if self.somebody_answered_since(begun).await => Standing::Fails,
-                    None => Standing::InDoubt,
+                    None if matches!(verdict, Verdict::Inconclusive(_)) => PointStanding::InDoubt,
+                    None if self.somebody_answered_since(begun).await => PointStanding::Fails,
+                    None => PointStanding::InDoubt,
                 },
             };
-            return Found { probe, tries, standing };
+            return FoundPoint { probe, tries, standing };
         }
     }
 
     /// One try, in its turn.
-    async fn turn(&self, one: &Arc<Try<'a>>) -> Probe {
+    async fn turn(&self, one: &Arc<Try<'a>>) -> ProbeFinding {
         let probe = in_turn(&self.at_once, one()).await;
         if has_met(&probe.verdict) {
             *self.witness.lock() = Some((Instant::now(), Arc::clone(one)));
@@ -129,12 +129,12 @@ fn may_change(verdict: &Verdict) -> bool {
         | Verdict::Silent
         | Verdict::NotForThisAddress
         | Verdict::WrongAnswer(_)
-        | Verdict::Refused(Refusal::Broken(_))
+        | Verdict::Refused(StreamRefusal::Broken(_))
         | Verdict::StreamSilent
         | Verdict::NoHttp(_) => true,
         // The backend and its server have spoken.
         Verdict::Answers
-        | Verdict::Refused(Refusal::NoSuchPort | Refusal::Origin(_))
+        | Verdict::Refused(StreamRefusal::NoSuchPort | StreamRefusal::Origin(_))
         | Verdict::WrongStatus(_) => false,
     }
 }
@@ -143,7 +143,7 @@ fn may_change(verdict: &Verdict) -> bool {
 fn has_met(verdict: &Verdict) -> bool {
     match verdict {
         Verdict::Answers
-        | Verdict::Refused(Refusal::NoSuchPort | Refusal::Origin(_))
+        | Verdict::Refused(StreamRefusal::NoSuchPort | StreamRefusal::Origin(_))
         | Verdict::StreamSilent
         | Verdict::WrongStatus(_)
         | Verdict::NoHttp(_) => true,
@@ -153,7 +153,7 @@ fn has_met(verdict: &Verdict) -> bool {
         | Verdict::Silent
         | Verdict::NotForThisAddress
         | Verdict::WrongAnswer(_)
-        | Verdict::Refused(Refusal::Broken(_)) => false,
+        | Verdict::Refused(StreamRefusal::Broken(_)) => false,
     }
 }
 
@@ -175,7 +175,7 @@ mod tests {
             let verdict = verdicts[at].clone();
             async move {
                 sleep(Duration::from_secs(seconds)).await;
-                Probe { verdict, steps: Steps::default() }
+                ProbeFinding { verdict, steps: Steps::default() }
             }
             .boxed()
         })
@@ -185,11 +185,11 @@ mod tests {
         Verdict::UnknownPoint("NOT_RECOGNIZED".into())
     }
 
-    async fn beside_a_good_one(verdicts: Vec<Verdict>) -> (Standing, usize) {
+    async fn beside_a_good_one(verdicts: Vec<Verdict>) -> (PointStanding, usize) {
         let tries = Tries::new(4);
         let good = tries.at(point(1, vec![Verdict::Answers]));
         let (good, found) = futures::join!(good, tries.at(point(30, verdicts)));
-        assert_eq!((good.standing, good.tries), (Standing::Answers, 1));
+        assert_eq!((good.standing, good.tries), (PointStanding::Answers, 1));
         (found.standing, found.tries)
     }
 
@@ -202,29 +202,29 @@ mod tests {
             Verdict::Inconclusive(String::new()),
             Verdict::NotForThisAddress,
             Verdict::WrongAnswer(String::new()),
-            Verdict::Refused(Refusal::Broken(String::new())),
+            Verdict::Refused(StreamRefusal::Broken(String::new())),
             Verdict::StreamSilent,
             Verdict::NoHttp(String::new()),
         ];
         for verdict in chance {
             let once = vec![verdict.clone(), Verdict::Answers];
-            assert_eq!(beside_a_good_one(once).await, (Standing::Answers, 2), "{verdict:?}");
+            assert_eq!(beside_a_good_one(once).await, (PointStanding::Answers, 2), "{verdict:?}");
             let twice = vec![verdict.clone(), verdict.clone(), Verdict::Answers];
-            assert_eq!(beside_a_good_one(twice).await, (Standing::Answers, 3), "{verdict:?}");
+            assert_eq!(beside_a_good_one(twice).await, (PointStanding::Answers, 3), "{verdict:?}");
         }
     }
 
     #[tokio::test(start_paused = true)]
     async fn three_failures_while_another_point_answers_are_proof() {
         for verdict in [Verdict::Silent, nack(), Verdict::NotForThisAddress] {
-            assert_eq!(beside_a_good_one(vec![verdict]).await, (Standing::Fails, 3));
+            assert_eq!(beside_a_good_one(vec![verdict]).await, (PointStanding::Fails, 3));
         }
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_point_that_answered_long_before_is_asked_again_for_proof() {
         for (then, standing) in
-            [(Verdict::Answers, Standing::Fails), (Verdict::Silent, Standing::InDoubt)]
+            [(Verdict::Answers, PointStanding::Fails), (Verdict::Silent, PointStanding::InDoubt)]
         {
             let tries = Tries::new(4);
             tries.at(point(1, vec![Verdict::Answers, then])).await;
@@ -241,24 +241,27 @@ mod tests {
             tries.at(point(30, vec![Verdict::Silent])),
             tries.at(point(1, vec![nack()])),
         );
-        assert_eq!((one.standing, other.standing), (Standing::InDoubt, Standing::InDoubt));
+        assert_eq!(
+            (one.standing, other.standing),
+            (PointStanding::InDoubt, PointStanding::InDoubt)
+        );
     }
 
     #[tokio::test(start_paused = true)]
     async fn trouble_on_this_side_proves_nothing_whoever_else_answers() {
         let trouble = vec![Verdict::Inconclusive("no rendezvous point".into())];
-        assert_eq!(beside_a_good_one(trouble).await, (Standing::InDoubt, 3));
+        assert_eq!(beside_a_good_one(trouble).await, (PointStanding::InDoubt, 3));
     }
 
     #[tokio::test(start_paused = true)]
     async fn what_the_backend_itself_says_is_believed_at_once() {
         let said = [
-            Verdict::Refused(Refusal::NoSuchPort),
-            Verdict::Refused(Refusal::Origin("END MISC".into())),
+            Verdict::Refused(StreamRefusal::NoSuchPort),
+            Verdict::Refused(StreamRefusal::Origin("END MISC".into())),
             Verdict::WrongStatus(503),
         ];
         for verdict in said {
-            assert_eq!(beside_a_good_one(vec![verdict]).await, (Standing::Fails, 1));
+            assert_eq!(beside_a_good_one(vec![verdict]).await, (PointStanding::Fails, 1));
         }
     }
 }

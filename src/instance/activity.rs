@@ -17,7 +17,7 @@ const WINDOW: Duration = Duration::from_mins(1);
 /// What the streams of one circuit have moved. Several streams may count at the
 /// same time; what is lost when a window ends meanwhile changes no decision.
 #[derive(Debug)]
-pub(super) struct Activity {
+pub(super) struct CircuitActivity {
     /// All times are counted from here.
     began: Instant,
     /// When something moved last, in milliseconds.
@@ -32,7 +32,7 @@ pub(super) struct Activity {
     is_kept: AtomicBool,
 }
 
-impl Activity {
+impl CircuitActivity {
     /// A circuit that begins now.
     pub(super) fn new(now: Instant) -> Self {
         Self {
@@ -98,12 +98,12 @@ fn millis(duration: Duration) -> u64 {
 #[derive(Debug)]
 pub struct Counting<S> {
     stream: S,
-    activity: Arc<Activity>,
+    activity: Arc<CircuitActivity>,
 }
 
 impl<S> Counting<S> {
     /// Counts for the circuit with this activity.
-    pub(super) fn new(stream: S, activity: Arc<Activity>) -> Self {
+    pub(super) fn new(stream: S, activity: Arc<CircuitActivity>) -> Self {
         Self { stream, activity }
     }
 
@@ -156,7 +156,7 @@ mod tests {
     #[test]
     fn bytes_are_forgotten_after_a_minute_or_two_and_silence_grows() {
         let start = now().monotonic;
-        let activity = Activity::new(start);
+        let activity = CircuitActivity::new(start);
         let at = |seconds| start + Duration::from_secs(seconds);
         activity.moved(100, at(10));
         activity.moved(10, at(70));
@@ -172,7 +172,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_read_and_written_counts() {
-        let activity = Arc::new(Activity::new(now().monotonic));
+        let activity = Arc::new(CircuitActivity::new(now().monotonic));
         let (near, mut far) = duplex(64);
         let mut near = Counting::new(near, Arc::clone(&activity));
         near.write_all(b"hello").await.unwrap();

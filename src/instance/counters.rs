@@ -75,12 +75,12 @@ pub struct Failed {
 }
 
 /// Something that is counted while this lives.
-pub(super) struct Counted {
+pub(super) struct CountedInstance {
     counters: Arc<Counters>,
     which: fn(&Counters) -> &AtomicU64,
 }
 
-impl Counted {
+impl CountedInstance {
     /// One more, until this is dropped.
     pub(super) fn new(counters: &Arc<Counters>, which: fn(&Counters) -> &AtomicU64) -> Self {
         which(counters).fetch_add(1, Ordering::Relaxed);
@@ -88,7 +88,7 @@ impl Counted {
     }
 }
 
-impl Drop for Counted {
+impl Drop for CountedInstance {
     fn drop(&mut self) {
         (self.which)(&self.counters).fetch_sub(1, Ordering::Relaxed);
     }

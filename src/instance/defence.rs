@@ -23,19 +23,19 @@ use tor_hscrypto::time::TimePeriod;
 
 pub(super) use self::claims::Claims;
 pub use self::figures::{DefenceSettings, DefenceStatus};
-use self::given::Given;
-pub(crate) use self::given::Told;
+use self::given::AddressSeeds;
+pub(crate) use self::given::PublishersSay;
 use super::counters::Counters;
 use super::fair_queue::FairQueue;
 use super::intro::{Introduction, PointKeys};
 use super::limits::{RENDEZVOUS_AT_ONCE, TO_DECRYPT};
 use super::plan::SlotId;
-use super::rendezvous::{Opened, open};
+use super::rendezvous::{OpenedIntroduction, open};
 use super::replay::Digest;
 use crate::clock::{now, sleep_until};
 use crate::tor::credentials::Credentials;
 use crate::tor::network::Network;
-use crate::tor::puzzles::{Puzzles, SeedId, Verifiers};
+use crate::tor::puzzles::{AddressPuzzles, SeedId, Verifiers};
 use crate::tor::subcredentials::Subcredentials;
 use onionbraid_balancer::fact::Now;
 use onionbraid_balancer::onion::{OnionAddress, SessionId};
@@ -61,11 +61,11 @@ const MOST_NONCES: usize = 4_000_000;
 pub struct Defence {
     network: Network,
     credentials: Arc<Credentials>,
-    puzzles: Puzzles,
+    puzzles: AddressPuzzles,
     subcredentials: Arc<Subcredentials>,
     settings: Mutex<Option<DefenceSettings>>,
     /// The seeds of other addresses.
-    given: Mutex<Given>,
+    given: Mutex<AddressSeeds>,
     on: AtomicBool,
     /// Whether it ends once nothing waits any more.
     ending: AtomicBool,
@@ -93,7 +93,7 @@ pub(crate) struct Verified {
 
 /// What waits, and what was used.
 struct Desk {
-    queue: AdmissionQueue<Waiting>,
+    queue: AdmissionQueue<WaitingIntroduction>,
     claims: Claims,
 }
 
@@ -104,31 +104,31 @@ pub(super) struct Arrived {
     pub(super) keys: Arc<PointKeys>,
     pub(super) counters: Arc<Counters>,
     /// Where its instance takes it back.
-    pub(super) back: mpsc::Sender<Admitted>,
+    pub(super) back: mpsc::Sender<AdmittedIntroduction>,
 }
 
 /// An introduction that waits for its turn.
-struct Waiting {
+struct WaitingIntroduction {
     slot: SlotId,
     digest: Digest,
-    opened: Opened,
-    back: mpsc::Sender<Admitted>,
+    opened: OpenedIntroduction,
+    back: mpsc::Sender<AdmittedIntroduction>,
     /// Counts it as dropped, unless its turn comes.
     counted: DroppedUnlessMet,
 }
 
 /// An introduction whose turn has come.
-pub(super) struct Admitted {
+pub(super) struct AdmittedIntroduction {
     pub(super) slot: SlotId,
     pub(super) digest: Digest,
-    pub(super) opened: Opened,
-    pub(super) under_way: UnderWay,
+    pub(super) opened: OpenedIntroduction,
+    pub(super) under_way: RendezvousUnderWay,
 }
 
 /// A rendezvous that is under way while this lives.
-pub(super) struct UnderWay(Arc<Defence>);
+pub(super) struct RendezvousUnderWay(Arc<Defence>);
 
-impl Drop for UnderWay {
+impl Drop for RendezvousUnderWay {
     fn drop(&mut self) {
         self.0.under_way.fetch_sub(1, Ordering::Relaxed);
         self.0.wake.notify_one();
@@ -154,7 +154,7 @@ impl Defence {
         subcredentials: Arc<Subcredentials>,
         suggested: Effort,
     ) -> Arc<Self> {
-        let puzzles = Puzzles::of(&credentials);
+        let puzzles = AddressPuzzles::of(&credentials);
         let queue = AdmissionQueue::new(AdmissionSettings::default());
         Arc::new(Self {
             network,
@@ -184,7 +184,7 @@ impl Defence {
     }
 
     /// Publishers of other addresses say this now, of which these `frontends` count.
-    pub(crate) fn give(&self, told: &Told, frontends: &[OnionAddress]) {
+    pub(crate) fn give(&self, told: &PublishersSay, frontends: &[OnionAddress]) {
         let given = self.given.lock().update(told, frontends, now().wall);
         if given {
             self.switch();
@@ -358,7 +358,10 @@ impl Defence {
                     Ok(opened) => {
                         let counted = DroppedUnlessMet(Some(counters));
                         let slot = introduction.slot;
-                        self.enqueue(Waiting { slot, digest, opened, back, counted }, &verifiers);
+                        self.enqueue(
+                            WaitingIntroduction { slot, digest, opened, back, counted },
+                            &verifiers,
+                        );
                     }
                     Err(error) => {
                         counters.failed_with(&error);
@@ -371,7 +374,7 @@ impl Defence {
     }
 
     /// Puts an introduction into the queue by the work that its client did.
-    fn enqueue(&self, waiting: Waiting, verifiers: &Verifiers) {
+    fn enqueue(&self, waiting: WaitingIntroduction, verifiers: &Verifiers) {
         let solution = waiting.opened.proof_of_work().map(|proof| verifiers.check(proof));
         let now = now().monotonic;
         let mut desk = self.desk.lock();
@@ -390,12 +393,12 @@ impl Defence {
             let Some(admitted) = desk.queue.poll(under_way, now) else {
                 return desk.queue.poll_timeout(under_way);
             };
-            let Waiting { slot, digest, opened, back, mut counted } = admitted.item;
+            let WaitingIntroduction { slot, digest, opened, back, mut counted } = admitted.item;
             self.under_way.fetch_add(1, Ordering::Relaxed);
-            let under_way = UnderWay(Arc::clone(self));
+            let under_way = RendezvousUnderWay(Arc::clone(self));
             // An instance that has ended meets nobody any more; that one is not
             // there for more than may be under way does not happen.
-            if back.try_send(Admitted { slot, digest, opened, under_way }).is_ok() {
+            if back.try_send(AdmittedIntroduction { slot, digest, opened, under_way }).is_ok() {
                 counted.0 = None;
             }
         }

@@ -16,7 +16,7 @@ use tor_llcrypto::pk::ed25519;
 use super::defence::Claims;
 use super::rendezvous::payload;
 use crate::tor::credentials::Credentials;
-use crate::tor::puzzles::{Puzzles, Verifiers, solve};
+use crate::tor::puzzles::{AddressPuzzles, Verifiers, solve};
 use onionbraid_balancer::onion::Period;
 use onionbraid_balancer::pow::{Effort, OwnWork, SeedSlot};
 
@@ -39,7 +39,7 @@ impl Examiner {
         let keypair = ed25519::Keypair::from_bytes(&secret);
         let keypair = HsIdKeypair::from(ed25519::ExpandedKeypair::from(&keypair));
         let credentials = Arc::new(Credentials::of_identity(keypair));
-        let puzzles = Puzzles::of(&credentials);
+        let puzzles = AddressPuzzles::of(&credentials);
         let verifiers = Verifiers::of(&puzzles, &credentials.public_key(), &[PERIOD], &SLOTS);
         Self { credentials, verifiers, claims: Self::nothing_used() }
     }

@@ -20,7 +20,7 @@ use tor_proto::{MetaCellDisposition, MsgHandler, TargetHop};
 use tor_protover::named::HSINTRO_RATELIM;
 use zeroize::Zeroizing;
 
-use super::counters::{Counted, Counters};
+use super::counters::{CountedInstance, Counters};
 use super::plan::SlotId;
 use super::replay::Digest;
 use crate::tor::descriptor;
@@ -31,7 +31,7 @@ use onionbraid_balancer::onion::{IntroPoint, RelayId, SessionId};
 const CONFIRM_WITHIN: Duration = Duration::from_secs(30);
 
 /// The bytes of a secret key, wiped when dropped.
-pub(super) type Secret = Zeroizing<[u8; 32]>;
+pub(super) type SecretBytes = Zeroizing<[u8; 32]>;
 
 /// The secrets of one introduction point.
 pub(super) struct PointKeys {
@@ -56,7 +56,7 @@ pub(super) struct Introduction {
     /// The message as the relay sent it.
     pub(super) message: Introduce2,
     /// Counted as waiting, until it was looked at.
-    pub(super) _waits: Counted,
+    pub(super) _waits: CountedInstance,
 }
 
 /// Where introductions go.
@@ -170,7 +170,7 @@ impl PointKeys {
     }
 
     /// The keys of an earlier process.
-    pub(super) fn from_secrets(session: &Secret, ntor: &Secret) -> Self {
+    pub(super) fn from_secrets(session: &SecretBytes, ntor: &SecretBytes) -> Self {
         let ntor = curve25519::StaticSecret::from(**ntor);
         Self {
             session: ed25519::Keypair::from_bytes(session).into(),
@@ -179,10 +179,10 @@ impl PointKeys {
     }
 
     /// What [`Self::from_secrets`] takes, in its order.
-    pub(super) fn secrets(&self) -> (Secret, Secret) {
+    pub(super) fn secrets(&self) -> (SecretBytes, SecretBytes) {
         let session: &ed25519::Keypair = self.session.as_ref();
         let ntor: &curve25519::StaticSecret = self.ntor.secret().as_ref();
-        (Secret::new(session.to_bytes()), Secret::new(ntor.to_bytes()))
+        (SecretBytes::new(session.to_bytes()), SecretBytes::new(ntor.to_bytes()))
     }
 
     /// The public half of the session key.
@@ -245,7 +245,8 @@ impl MsgHandler for Arrivals {
             },
             (Arrival::Introduce2(message), None) => {
                 let Sink { slot, counters, .. } = &self.sink;
-                let _waits = Counted::new(counters, |counters| &counters.introductions_waiting);
+                let _waits =
+                    CountedInstance::new(counters, |counters| &counters.introductions_waiting);
                 let introduction = Introduction { slot: *slot, message, _waits };
                 match self.sink.queue.try_send(introduction) {
                     Ok(()) => Ok(MetaCellDisposition::Consumed),

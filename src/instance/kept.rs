@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use tokio::task::JoinSet;
 use zeroize::{Zeroize as _, Zeroizing};
 
-use super::intro::{PointKeys, Secret};
+use super::intro::{PointKeys, SecretBytes};
 use super::plan::Life;
 use super::replay::{Digest, ReplayLog};
 use super::replay_file::ReplayFile;
@@ -107,13 +107,13 @@ enum Unusable {
 #[serde(deny_unknown_fields)]
 struct File {
     version: u32,
-    points: Vec<Entry>,
+    points: Vec<KeptPoint>,
 }
 
 /// One point. The secrets are wiped when it is dropped.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Entry {
+struct KeptPoint {
     relay: [u8; 20],
     session_secret: [u8; 32],
     ntor_secret: [u8; 32],
@@ -125,7 +125,7 @@ struct Entry {
     introductions: usize,
 }
 
-impl Drop for Entry {
+impl Drop for KeptPoint {
     fn drop(&mut self) {
         self.session_secret.zeroize();
         self.ntor_secret.zeroize();
@@ -241,8 +241,9 @@ impl Keeper {
     }
 
     /// A point, with its replay log: without that, replays would work.
-    fn restore(&self, entry: Entry) -> Option<Restored> {
-        let (session, ntor) = (Secret::new(entry.session_secret), Secret::new(entry.ntor_secret));
+    fn restore(&self, entry: KeptPoint) -> Option<Restored> {
+        let (session, ntor) =
+            (SecretBytes::new(entry.session_secret), SecretBytes::new(entry.ntor_secret));
         let keys = PointKeys::from_secrets(&session, &ntor);
         let (file, replays) = match ReplayFile::open(self.log_of(keys.session_id())) {
             Ok(opened) => opened,
@@ -298,7 +299,7 @@ impl Mark {
 }
 
 /// The points of a file; none if there is no file.
-fn read(path: &Path) -> Result<Vec<Entry>, Unusable> {
+fn read(path: &Path) -> Result<Vec<KeptPoint>, Unusable> {
     let bytes = match durable::read(path) {
         Ok(bytes) => Zeroizing::new(bytes),
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -317,14 +318,14 @@ fn read(path: &Path) -> Result<Vec<Entry>, Unusable> {
 
 /// The bytes of a file with these points.
 fn write(points: &[Keepsake<'_>]) -> Result<Zeroizing<Vec<u8>>, serde_json::Error> {
-    let file = File { version: VERSION, points: points.iter().map(Entry::of).collect() };
+    let file = File { version: VERSION, points: points.iter().map(KeptPoint::of).collect() };
     // Large enough from the beginning: growing leaves copies behind.
     let mut bytes = Zeroizing::new(Vec::with_capacity(1024 * (points.len() + 1)));
     serde_json::to_writer(&mut *bytes, &file)?;
     Ok(bytes)
 }
 
-impl Entry {
+impl KeptPoint {
     fn of(point: &Keepsake<'_>) -> Self {
         let (session, ntor) = point.keys.secrets();
         let left = usize::try_from(point.life.introductions_left).unwrap_or(usize::MAX);

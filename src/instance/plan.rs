@@ -13,7 +13,7 @@ use rand::RngExt as _;
 
 use onionbraid_balancer::fact::Now;
 use onionbraid_balancer::onion::RelayId;
-use slot::{Circuit, Phase, RETRY_AFTER_AT_MOST, Slot, Trust};
+use slot::{RETRY_AFTER_AT_MOST, RelayTrust, Slot, SlotCircuit, SlotPhase};
 
 /// How often a relay at which clients look for us may fail after that, once
 /// another relay has not failed: till then, the fault may be on our side. Of
@@ -124,7 +124,7 @@ impl Plan {
             return Some(Action::Abandon(slot, relay));
         }
         for (id, slot) in &mut self.slots {
-            if let Circuit::Missing { due: due @ Some(_), .. } = &mut slot.circuit
+            if let SlotCircuit::Missing { due: due @ Some(_), .. } = &mut slot.circuit
                 && due.is_some_and(|at| at <= now)
             {
                 *due = None;
@@ -145,12 +145,12 @@ impl Plan {
     pub(super) fn poll_timeout(&self, now: Instant) -> Option<Instant> {
         let slots = self.slots.values().flat_map(|slot| {
             let ends = match slot.phase {
-                Phase::Hanging { until } | Phase::Retiring { until } => Some(until),
-                Phase::New | Phase::Serving => None,
+                SlotPhase::Hanging { until } | SlotPhase::Retiring { until } => Some(until),
+                SlotPhase::New | SlotPhase::Serving => None,
             };
             let circuit = match slot.circuit {
-                Circuit::Missing { due, told_until, .. } => [due, Some(told_until)],
-                Circuit::Standing { .. } => [None; 2],
+                SlotCircuit::Missing { due, told_until, .. } => [due, Some(told_until)],
+                SlotCircuit::Standing { .. } => [None; 2],
             };
             circuit.into_iter().chain([ends, Some(slot.expires)])
         });
@@ -161,9 +161,9 @@ impl Plan {
     /// The slots whose points clients should be told of.
     pub(super) fn presentable(&self, now: Instant) -> impl Iterator<Item = SlotId> {
         let is_told = move |slot: &Slot| match (slot.phase, slot.circuit) {
-            (Phase::New | Phase::Retiring { .. }, _) => false,
-            (_, Circuit::Missing { told_until, .. }) => now < told_until,
-            (_, Circuit::Standing { .. }) => true,
+            (SlotPhase::New | SlotPhase::Retiring { .. }, _) => false,
+            (_, SlotCircuit::Missing { told_until, .. }) => now < told_until,
+            (_, SlotCircuit::Standing { .. }) => true,
         };
         let told = self.slots.iter().filter(move |(_, slot)| !slot.is_doubted() && is_told(slot));
         told.map(|(id, _)| *id)
@@ -189,7 +189,7 @@ impl Plan {
         self.choose_after = None;
         let introductions = rng.random_range(INTRODUCTIONS);
         let expires = now + Duration::from_secs(rng.random_range(LIFETIME));
-        Some(self.insert(relay, Phase::New, introductions, expires, now))
+        Some(self.insert(relay, SlotPhase::New, introductions, expires, now))
     }
 
     /// A point that an earlier process has established: have it again at once.
@@ -211,8 +211,8 @@ impl Plan {
             return None;
         }
         let phase = match retires {
-            Some(left) => Phase::Retiring { until: now.monotonic + left.min(RETIRE_FOR) },
-            None => Phase::Serving,
+            Some(left) => SlotPhase::Retiring { until: now.monotonic + left.min(RETIRE_FOR) },
+            None => SlotPhase::Serving,
         };
         let introductions = life.introductions_left.min(*INTRODUCTIONS.end());
         let expires = now.monotonic + left(life.expires).min(longest);
@@ -225,10 +225,10 @@ impl Plan {
         let slot = self.slots.get(&slot)?;
         let wall = |moment: Instant| now.wall + moment.saturating_duration_since(now.monotonic);
         let retiring_until = match slot.phase {
-            Phase::Serving if slot.retire_for == RENEW_WITHIN => Some(now.wall + RENEW_WITHIN),
-            Phase::Serving => None,
-            Phase::Retiring { until } => Some(wall(until)),
-            Phase::New | Phase::Hanging { .. } => return None,
+            SlotPhase::Serving if slot.retire_for == RENEW_WITHIN => Some(now.wall + RENEW_WITHIN),
+            SlotPhase::Serving => None,
+            SlotPhase::Retiring { until } => Some(wall(until)),
+            SlotPhase::New | SlotPhase::Hanging { .. } => return None,
         };
         Some(Life {
             relay: slot.relay,
@@ -252,10 +252,10 @@ impl Plan {
     pub(super) fn replace(&mut self, id: SlotId, now: Instant) {
         let Some(slot) = self.slots.get_mut(&id) else { return };
         match &mut slot.phase {
-            Phase::New => self.abandon(id),
-            Phase::Serving => slot.phase = Phase::Hanging { until: now + REPLACE_WITHIN },
-            Phase::Hanging { .. } => {}
-            Phase::Retiring { until } => *until = (now + REPLACE_WITHIN).min(*until),
+            SlotPhase::New => self.abandon(id),
+            SlotPhase::Serving => slot.phase = SlotPhase::Hanging { until: now + REPLACE_WITHIN },
+            SlotPhase::Hanging { .. } => {}
+            SlotPhase::Retiring { until } => *until = (now + REPLACE_WITHIN).min(*until),
         }
     }
 
@@ -266,10 +266,10 @@ impl Plan {
             slot.retire_for = RENEW_WITHIN;
             match &mut slot.phase {
                 // No client knows it.
-                Phase::New => slot.retire_for = RETIRE_FOR,
-                Phase::Serving => slot.expires = slot.expires.min(now),
-                Phase::Hanging { .. } => {}
-                Phase::Retiring { until } => *until = (now + RENEW_WITHIN).min(*until),
+                SlotPhase::New => slot.retire_for = RETIRE_FOR,
+                SlotPhase::Serving => slot.expires = slot.expires.min(now),
+                SlotPhase::Hanging { .. } => {}
+                SlotPhase::Retiring { until } => *until = (now + RENEW_WITHIN).min(*until),
             }
         }
     }
@@ -279,25 +279,25 @@ impl Plan {
     pub(super) fn established(&mut self, id: SlotId, now: Instant) {
         let Some(slot) = self.slots.get(&id) else { return };
         let closes_again = match slot.circuit {
-            Circuit::Missing { lost_early: Some(before), .. } => self.slots.values().any(
-                |other| matches!(other.circuit, Circuit::Standing { since } if since <= before),
+            SlotCircuit::Missing { lost_early: Some(before), .. } => self.slots.values().any(
+                |other| matches!(other.circuit, SlotCircuit::Standing { since } if since <= before),
             ),
             _ => false,
         };
         let Some(slot) = self.slots.get_mut(&id) else { return };
-        slot.circuit = Circuit::Standing { since: now };
-        slot.trust = Trust::after(if closes_again { slot.trust.failures() + 1 } else { 0 });
-        if slot.phase == Phase::New {
-            slot.phase = Phase::Serving;
+        slot.circuit = SlotCircuit::Standing { since: now };
+        slot.trust = RelayTrust::after(if closes_again { slot.trust.failures() + 1 } else { 0 });
+        if slot.phase == SlotPhase::New {
+            slot.phase = SlotPhase::Serving;
         }
-        if slot.phase == Phase::Serving && slot.is_doubted() {
+        if slot.phase == SlotPhase::Serving && slot.is_doubted() {
             self.retire(id, now);
         }
         self.chosen_in_vain = 0;
         for slot in self.slots.values_mut() {
-            let Trust::Doubted { left, .. } = &mut slot.trust else { continue };
+            let RelayTrust::Doubted { left, .. } = &mut slot.trust else { continue };
             left.get_or_insert(LAST_CHANCES);
-            if let Circuit::Missing { due: Some(at), .. } = &mut slot.circuit {
+            if let SlotCircuit::Missing { due: Some(at), .. } = &mut slot.circuit {
                 *at = now.min(*at);
             }
         }
@@ -308,13 +308,13 @@ impl Plan {
         let Some(slot) = self.slots.get_mut(&id) else { return };
         slot.trust.fail();
         match (slot.phase, slot.trust) {
-            (Phase::New, Trust::Doubted { .. }) => {
+            (SlotPhase::New, RelayTrust::Doubted { .. }) => {
                 let pause = CHOOSE_AGAIN_AFTER * self.chosen_in_vain;
                 self.chosen_in_vain += 1;
                 self.choose_after = Some(now + pause.min(CHOOSE_AGAIN_AFTER_AT_MOST));
                 self.abandon(id);
             }
-            (_, Trust::Doubted { left: Some(0), .. }) => self.abandon(id),
+            (_, RelayTrust::Doubted { left: Some(0), .. }) => self.abandon(id),
             (_, trust) => slot.retry(now + trust.pause().mul_f64(rng.random_range(0.5..1.5))),
         }
     }
@@ -331,13 +331,14 @@ impl Plan {
     /// unless that happens again and again.
     pub(super) fn lost(&mut self, slot: SlotId, now: Instant) {
         let Some(slot) = self.slots.get_mut(&slot) else { return };
-        let Circuit::Standing { since } = slot.circuit else { return };
+        let SlotCircuit::Standing { since } = slot.circuit else { return };
         let lost_early = Some(since).filter(|since| now < *since + STANDS_AFTER);
         if lost_early.is_none() {
-            slot.trust = Trust::after(0);
+            slot.trust = RelayTrust::after(0);
         }
         let due = Some(now + slot.trust.pause());
-        slot.circuit = Circuit::Missing { due, told_until: now + PRESENT_WHILE_LOST, lost_early };
+        slot.circuit =
+            SlotCircuit::Missing { due, told_until: now + PRESENT_WHILE_LOST, lost_early };
     }
 
     /// The relay has left the network.
@@ -349,7 +350,7 @@ impl Plan {
     pub(super) fn introduced(&mut self, id: SlotId) {
         let Some(slot) = self.slots.get_mut(&id) else { return };
         slot.introductions_left = slot.introductions_left.saturating_sub(1);
-        if matches!(slot.phase, Phase::Retiring { .. }) && slot.introductions_left == 0 {
+        if matches!(slot.phase, SlotPhase::Retiring { .. }) && slot.introductions_left == 0 {
             self.abandon(id);
         }
     }
@@ -361,15 +362,15 @@ impl Plan {
         let succeeded = established.count() >= self.wanted;
         if succeeded {
             let worn = |slot: &Slot| {
-                matches!(slot.phase, Phase::New | Phase::Serving) && slot.is_worn(now)
+                matches!(slot.phase, SlotPhase::New | SlotPhase::Serving) && slot.is_worn(now)
             };
             self.ids(worn).into_iter().for_each(|id| self.retire(id, now));
         }
         self.retire_surplus(now);
         let is_over = |slot: &Slot| match slot.phase {
-            Phase::New | Phase::Serving => false,
-            Phase::Hanging { until } => succeeded || until <= now,
-            Phase::Retiring { until } => until <= now,
+            SlotPhase::New | SlotPhase::Serving => false,
+            SlotPhase::Hanging { until } => succeeded || until <= now,
+            SlotPhase::Retiring { until } => until <= now,
         };
         self.ids(is_over).into_iter().for_each(|id| self.abandon(id));
     }
@@ -383,7 +384,11 @@ impl Plan {
         let mut counting = self.ids(|slot| slot.counts(now));
         counting.sort_by_key(|id| {
             let slot = self.slots.get(id);
-            (!slot.is_some_and(Slot::stands), slot.is_some_and(|it| it.phase == Phase::New), *id)
+            (
+                !slot.is_some_and(Slot::stands),
+                slot.is_some_and(|it| it.phase == SlotPhase::New),
+                *id,
+            )
         });
         counting.into_iter().skip(self.wanted).for_each(|id| self.retire(id, now));
     }
@@ -392,10 +397,10 @@ impl Plan {
     /// can know of just goes.
     fn retire(&mut self, id: SlotId, now: Instant) {
         let Some(slot) = self.slots.get_mut(&id) else { return };
-        if slot.phase == Phase::New {
+        if slot.phase == SlotPhase::New {
             return self.abandon(id);
         }
-        slot.phase = Phase::Retiring { until: now + slot.retire_for };
+        slot.phase = SlotPhase::Retiring { until: now + slot.retire_for };
         slot.introductions_left = INTRODUCTIONS_WHILE_RETIRING;
     }
 
@@ -403,13 +408,13 @@ impl Plan {
     fn insert(
         &mut self,
         relay: RelayId,
-        phase: Phase,
+        phase: SlotPhase,
         introductions_left: u32,
         expires: Instant,
         now: Instant,
     ) -> SlotId {
-        let circuit = Circuit::Missing { due: Some(now), told_until: now, lost_early: None };
-        let trust = Trust::after(0);
+        let circuit = SlotCircuit::Missing { due: Some(now), told_until: now, lost_early: None };
+        let trust = RelayTrust::after(0);
         let id = SlotId(self.next);
         self.next += 1;
         let retire_for = RETIRE_FOR;

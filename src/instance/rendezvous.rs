@@ -27,11 +27,11 @@ use tor_proto::stream::{
 use tor_protover::Protocols;
 use tor_protover::named::FLOWCTRL_CC;
 
-use super::counters::{Counted, Counters};
+use super::counters::{CountedInstance, Counters};
 use super::intro::{Introduction, PointKeys};
 use super::limits::{FIRST_STREAM_WITHIN, IDLE_FOR, IDLE_WHILE_FINISHING, Limit};
-use super::room::{Circuits, MadeRoom};
-use super::streams::{Circuit, ClientStream, OnCircuit, Serve};
+use super::room::{ClientCircuits, MadeRoom};
+use super::streams::{CircuitNumber, ClientStream, OnCircuit, Serve};
 use crate::clock::now;
 use crate::tor::binding::{Binding, Exporting};
 use crate::tor::network::Network;
@@ -59,7 +59,7 @@ pub(super) struct Context {
     /// Whether a circuit that wants more is closed, or only refused them.
     pub(super) close_beyond: bool,
     /// The circuits of its clients.
-    pub(super) circuits: Arc<Circuits>,
+    pub(super) circuits: Arc<ClientCircuits>,
     /// Cancelled when the instance takes no new clients any more.
     pub(super) finishing: CancellationToken,
 }
@@ -91,14 +91,14 @@ pub(super) enum RendezvousError {
 }
 
 /// What a client says of itself in an introduction.
-pub(super) struct Opened {
+pub(super) struct OpenedIntroduction {
     key_generator: hs_ntor::HsNtorHkdfKeyGenerator,
     /// The service's part of the handshake.
     reply: Vec<u8>,
     payload: IntroduceHandshakePayload,
 }
 
-impl Opened {
+impl OpenedIntroduction {
     /// The work that the client claims to have done.
     pub(super) fn proof_of_work(&self) -> Option<&ProofOfWork> {
         self.payload.proof_of_work_extension()
@@ -127,7 +127,7 @@ pub(super) fn meet(
 /// dropped when it is met, or not.
 pub(super) fn meet_opened(
     context: Arc<Context>,
-    opened: Opened,
+    opened: OpenedIntroduction,
     is_full: bool,
     until_met: impl Send + 'static,
 ) -> impl Future<Output = ()> + Send + 'static {
@@ -136,12 +136,13 @@ pub(super) fn meet_opened(
 
 fn meet_when_opened(
     context: Arc<Context>,
-    opened: impl Future<Output = Result<Opened, RendezvousError>> + Send + 'static,
+    opened: impl Future<Output = Result<OpenedIntroduction, RendezvousError>> + Send + 'static,
     is_full: bool,
     until_met: impl Send + 'static,
 ) -> impl Future<Output = ()> + Send + 'static {
     // Counted from now on, not from when the task first runs.
-    let under_way = Counted::new(&context.counters, |counters| &counters.rendezvous_under_way);
+    let under_way =
+        CountedInstance::new(&context.counters, |counters| &counters.rendezvous_under_way);
     async move {
         let begun = now().monotonic;
         // The client may stay for days; the point's keys go with the point.
@@ -154,7 +155,8 @@ fn meet_when_opened(
             Ok((tunnel, requests, binding)) => {
                 tracing::debug!("client met");
                 context.counters.rendezvous_succeeded.fetch_add(1, Ordering::Relaxed);
-                let _open = Counted::new(&context.counters, |counters| &counters.open_circuits);
+                let _open =
+                    CountedInstance::new(&context.counters, |counters| &counters.open_circuits);
                 serve_streams(&context, Arc::new(tunnel), requests, binding).await;
             }
             Err(error) => {
@@ -167,15 +169,16 @@ fn meet_when_opened(
 }
 
 /// The streams that a client asks for on one circuit.
-type Requests = futures::stream::BoxStream<'static, tor_proto::stream::IncomingStream>;
+type StreamRequests = futures::stream::BoxStream<'static, tor_proto::stream::IncomingStream>;
 
 /// Builds the circuit that an introduction asks for.
 async fn connect(
     context: &Context,
-    opened: Opened,
+    opened: OpenedIntroduction,
     is_full: bool,
-) -> Result<(ServiceOnionServiceDataTunnel, Requests, Arc<Option<Binding>>), RendezvousError> {
-    let Opened { key_generator, reply, payload } = opened;
+) -> Result<(ServiceOnionServiceDataTunnel, StreamRequests, Arc<Option<Binding>>), RendezvousError>
+{
+    let OpenedIntroduction { key_generator, reply, payload } = opened;
     let directory = context.network.directory().map_err(|_| RendezvousError::NoDirectory)?;
     let OnionKey::NtorOnionKey(onion_key) = payload.onion_key() else {
         return Err(RendezvousError::Malformed);
@@ -282,11 +285,11 @@ pub(super) fn open(
     introduction: &Introduction,
     keys: &PointKeys,
     acceptable: &[Subcredential],
-) -> Result<Opened, RendezvousError> {
+) -> Result<OpenedIntroduction, RendezvousError> {
     let (header, body) =
         (introduction.message.encoded_header(), introduction.message.encrypted_body());
     let (key_generator, reply, payload) = read(header, body, keys, acceptable)?;
-    Ok(Opened { key_generator, reply, payload })
+    Ok(OpenedIntroduction { key_generator, reply, payload })
 }
 
 /// The same, of the parts of the message.
@@ -321,10 +324,10 @@ pub(super) fn payload(plaintext: &[u8]) -> Result<IntroduceHandshakePayload, Ren
 async fn serve_streams(
     context: &Context,
     tunnel: Arc<ServiceOnionServiceDataTunnel>,
-    mut requests: Requests,
+    mut requests: StreamRequests,
     binding: Arc<Option<Binding>>,
 ) {
-    let circuit = Circuit::next();
+    let circuit = CircuitNumber::next();
     let served = context.circuits.enter(now().monotonic);
     let mut streams = JoinSet::new();
     let mut idle_for = FIRST_STREAM_WITHIN;
@@ -352,7 +355,7 @@ async fn serve_streams(
                 let Some(stream) = ClientStream::new(request, on) else { continue };
                 idle_for = IDLE_FOR;
                 context.counters.streams.fetch_add(1, Ordering::Relaxed);
-                let open = Counted::new(&context.counters, |counters| &counters.open_streams);
+                let open = CountedInstance::new(&context.counters, |counters| &counters.open_streams);
                 let serve = context.serve.serve(stream);
                 streams.spawn(async move {
                     let _open = open;

@@ -24,12 +24,12 @@ const ENTRY: usize = size_of::<Digest>();
 #[derive(Debug)]
 pub(super) struct ReplayFile {
     path: PathBuf,
-    state: State,
+    state: FileState,
 }
 
 /// What the file is good for.
 #[derive(Debug)]
-enum State {
+enum FileState {
     /// It holds every digest.
     Complete,
     /// It lacks one: with it, a replay would work. So it has to go.
@@ -46,7 +46,7 @@ impl ReplayFile {
     /// Those of the system, also if there is such a file already.
     pub(super) fn create(path: PathBuf) -> io::Result<Self> {
         with_file(options().create_new(true), &path, |_| Ok(()))?;
-        Ok(Self { path, state: State::Complete })
+        Ok(Self { path, state: FileState::Complete })
     }
 
     /// The file of an earlier process, and what it holds. An entry that was
@@ -71,7 +71,7 @@ impl ReplayFile {
             }
             Ok(log)
         })?;
-        Ok((Self { path, state: State::Complete }, log))
+        Ok((Self { path, state: FileState::Complete }, log))
     }
 
     /// Adds a digest.
@@ -83,25 +83,25 @@ impl ReplayFile {
     /// is not restored, so no replay can come of it.
     pub(super) fn record(&mut self, digest: Digest) -> io::Result<()> {
         let failed = match self.state {
-            State::Complete => {
+            FileState::Complete => {
                 match with_file(&options(), &self.path, |file| file.write_all(&digest)) {
                     Ok(()) => return Ok(()),
                     Err(error) => Err(error),
                 }
             }
-            State::Incomplete => Ok(()),
-            State::Gone => return Ok(()),
+            FileState::Incomplete => Ok(()),
+            FileState::Gone => return Ok(()),
         };
         self.state = match remove(&self.path) {
-            Ok(()) => State::Gone,
-            Err(_) => State::Incomplete,
+            Ok(()) => FileState::Gone,
+            Err(_) => FileState::Incomplete,
         };
         failed
     }
 
     /// Whether a next process can go on with the point.
     pub(super) fn is_complete(&self) -> bool {
-        matches!(self.state, State::Complete)
+        matches!(self.state, FileState::Complete)
     }
 
     /// Removes the file: its point is over.
@@ -185,7 +185,7 @@ mod tests {
         let (_directory, path) = in_new_directory();
         // Every write fails there, as on a full disk.
         std::os::unix::fs::symlink("/dev/full", &path).unwrap();
-        let mut file = ReplayFile { path: path.clone(), state: State::Complete };
+        let mut file = ReplayFile { path: path.clone(), state: FileState::Complete };
         assert!(file.record([2; 16]).is_err());
         assert!(!file.is_complete());
         assert!(!path.exists());

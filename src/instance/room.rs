@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
-use super::activity::Activity;
+use super::activity::CircuitActivity;
 
 /// Shorter silences are a part of every exchange: an origin thinks, a relay on
 /// the way is slow. Less than it takes to fill an instance with new circuits.
@@ -50,14 +50,14 @@ pub(super) enum MadeRoom {
 
 /// The circuits of an instance's clients.
 #[derive(Debug, Default)]
-pub(super) struct Circuits {
+pub(super) struct ClientCircuits {
     all: Mutex<All>,
 }
 
 /// What is behind the lock.
 #[derive(Debug, Default)]
 struct All {
-    circuits: BTreeMap<u64, Entry>,
+    circuits: BTreeMap<u64, CircuitEntry>,
     /// The next circuit's number.
     next: u64,
     /// Not before is anybody searched for again.
@@ -65,8 +65,8 @@ struct All {
 }
 
 #[derive(Debug)]
-struct Entry {
-    activity: Arc<Activity>,
+struct CircuitEntry {
+    activity: Arc<CircuitActivity>,
     /// Since when it has no stream; `None` while it has one.
     idle_since: Option<Instant>,
     /// Since when it has had streams, with pauses shorter than [`SILENT_FOR`]: who
@@ -78,20 +78,21 @@ struct Entry {
 /// A circuit is served as long as this is there.
 #[derive(Debug)]
 pub(super) struct Served {
-    of: Arc<Circuits>,
+    of: Arc<ClientCircuits>,
     number: u64,
-    activity: Arc<Activity>,
+    activity: Arc<CircuitActivity>,
     makes_room: CancellationToken,
 }
 
-impl Circuits {
+impl ClientCircuits {
     /// A client has come, and has no stream yet.
     pub(super) fn enter(self: &Arc<Self>, now: Instant) -> Served {
-        let (activity, makes_room) = (Arc::new(Activity::new(now)), CancellationToken::new());
+        let (activity, makes_room) =
+            (Arc::new(CircuitActivity::new(now)), CancellationToken::new());
         let mut all = self.all.lock();
         all.next += 1;
         let number = all.next;
-        let entry = Entry {
+        let entry = CircuitEntry {
             activity: Arc::clone(&activity),
             idle_since: Some(now),
             busy_since: now,
@@ -132,7 +133,8 @@ impl All {
         {
             return Some((number, MadeRoom::Silent));
         }
-        let for_long = |it: &Entry| now.saturating_duration_since(it.busy_since) >= SLOW_AFTER;
+        let for_long =
+            |it: &CircuitEntry| now.saturating_duration_since(it.busy_since) >= SLOW_AFTER;
         let grown = circuits().filter(|(_, it)| for_long(it));
         let (bytes, number) = grown.map(|(n, it)| (it.activity.lately(now), *n)).min()?;
         (bytes < SLOW_BELOW).then_some((number, MadeRoom::Slow))
@@ -141,7 +143,7 @@ impl All {
 
 impl Served {
     /// What its streams count by.
-    pub(super) fn activity(&self) -> Arc<Activity> {
+    pub(super) fn activity(&self) -> Arc<CircuitActivity> {
         Arc::clone(&self.activity)
     }
 
@@ -181,7 +183,7 @@ mod tests {
 
     /// An instance's circuits and the time.
     struct World {
-        circuits: Arc<Circuits>,
+        circuits: Arc<ClientCircuits>,
         now: Instant,
     }
 

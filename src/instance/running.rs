@@ -16,15 +16,15 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::counters::Counters;
-use super::defence::{Admitted, Arrived};
+use super::defence::{AdmittedIntroduction, Arrived};
 use super::intro::{self, Introduction, PointKeys, Session};
 use super::kept::{Keeper, Keepsake, Restored};
 use super::limits::{Admission, CLIENTS_AT_ONCE, INTRODUCTION_QUEUE, Limit, RENDEZVOUS_AT_ONCE};
 use super::plan::{Action, Plan, SlotId};
 use super::replay::{Digest, ReplayLog};
 use super::replay_file::ReplayFile;
-use super::room::Circuits;
-use super::{Instance, Order, Settings, relays, rendezvous};
+use super::room::ClientCircuits;
+use super::{Instance, InstanceOrder, InstanceSettings, relays, rendezvous};
 use crate::causes;
 use crate::clock::{now, sleep_until};
 use onionbraid_balancer::fact::Now;
@@ -37,13 +37,13 @@ pub(super) struct Running {
     /// Decides what to do about introduction points.
     plan: Plan,
     /// What stands behind each slot of the plan.
-    slots: BTreeMap<SlotId, Point>,
+    slots: BTreeMap<SlotId, RunningPoint>,
     /// Attempts under way and circuits to watch.
     events: FuturesUnordered<BoxFuture<'static, SlotEvent>>,
     /// Where the points' circuits send what arrives.
     introductions: (mpsc::Sender<Introduction>, mpsc::Receiver<Introduction>),
     /// Where those come back whose clients are to be met, while work is asked for.
-    admitted: (mpsc::Sender<Admitted>, mpsc::Receiver<Admitted>),
+    admitted: (mpsc::Sender<AdmittedIntroduction>, mpsc::Receiver<AdmittedIntroduction>),
     /// Clients being met or served.
     clients: JoinSet<()>,
     /// What the tasks of clients share.
@@ -55,7 +55,7 @@ pub(super) struct Running {
 }
 
 /// One introduction point: its keys, the relay's circuit, and what it has seen.
-struct Point {
+struct RunningPoint {
     /// Made with the slot, kept over every new circuit to the same relay.
     keys: Arc<PointKeys>,
     /// Which introductions are looked at.
@@ -98,7 +98,7 @@ impl Running {
             counters: Arc::clone(&instance.counters),
             max_streams: instance.settings.max_streams_per_circuit,
             close_beyond: instance.settings.max_streams_close_circuit,
-            circuits: Arc::new(Circuits::default()),
+            circuits: Arc::new(ClientCircuits::default()),
             finishing: CancellationToken::new(),
         });
         let mut running = Self {
@@ -124,7 +124,7 @@ impl Running {
         let Restored { keys, life, replays, file } = kept;
         match (self.plan.restore(life, now), &mut self.keeper) {
             (Some(slot), _) => {
-                let point = Point { replays, ..Point::new(keys, Some(file)) };
+                let point = RunningPoint { replays, ..RunningPoint::new(keys, Some(file)) };
                 self.slots.insert(slot, point);
             }
             (None, keeper) => {
@@ -154,11 +154,11 @@ impl Running {
                 Some(_) = self.clients.join_next() => {}
                 Some(()) = changes.next() => self.drop_unlisted(),
                 Some(order) = self.instance.orders.recv() => match order {
-                    Order::Replace(session) => self.replace(session),
-                    Order::Renew => self.plan.renew(now.monotonic),
-                    Order::Reconfigure(settings) => self.reconfigure(settings),
-                    Order::Answer(answers) => self.answers = answers,
-                    Order::Finish => break,
+                    InstanceOrder::Replace(session) => self.replace(session),
+                    InstanceOrder::Renew => self.plan.renew(now.monotonic),
+                    InstanceOrder::Reconfigure(settings) => self.reconfigure(settings),
+                    InstanceOrder::Answer(answers) => self.answers = answers,
+                    InstanceOrder::Finish => break,
                 },
                 () = written(&mut self.keeper) => {}
                 () = sleep_until(wake) => {}
@@ -181,7 +181,7 @@ impl Running {
                         let keys = PointKeys::generate();
                         let keeper = self.keeper.as_mut();
                         let file = keeper.and_then(|keeper| keeper.new_log(&keys, now.monotonic));
-                        self.slots.insert(slot, Point::new(keys, file));
+                        self.slots.insert(slot, RunningPoint::new(keys, file));
                     }
                 }
                 Action::Establish(slot) => self.establish(slot),
@@ -298,8 +298,8 @@ impl Running {
 
     /// The turn of an introduction has come that waited with others: meet its
     /// client, unless it is the replay of one that did not wait any more.
-    fn admitted(&mut self, admitted: Admitted) {
-        let Admitted { slot, digest, opened, under_way } = admitted;
+    fn admitted(&mut self, admitted: AdmittedIntroduction) {
+        let AdmittedIntroduction { slot, digest, opened, under_way } = admitted;
         let Some(point) = self.slots.get(&slot) else { return };
         if point.replays.has(digest) {
             tracing::debug!("replayed introduction dropped");
@@ -358,7 +358,7 @@ impl Running {
     }
 
     /// Carries out [`Order::Reconfigure`].
-    fn reconfigure(&mut self, settings: Settings) {
+    fn reconfigure(&mut self, settings: InstanceSettings) {
         self.plan.want(settings.intro_points);
         self.instance.settings.rate_limit_at_intro = settings.rate_limit_at_intro;
         // Clients that are there already keep what held when they came.
@@ -438,7 +438,7 @@ impl Drop for Running {
     }
 }
 
-impl Point {
+impl RunningPoint {
     /// A point with these keys that has seen nothing.
     fn new(keys: PointKeys, replay_file: Option<ReplayFile>) -> Self {
         Self {

@@ -11,7 +11,7 @@ use tor_circmgr::ServiceOnionServiceDataTunnel;
 use tor_proto::client::stream::DataStream;
 use tor_proto::stream::{IncomingStream, IncomingStreamRequest};
 
-use super::activity::{Activity, Counting};
+use super::activity::{CircuitActivity, Counting};
 use crate::tor::binding::Binding;
 
 /// How long an END message has until its circuit is closed.
@@ -26,7 +26,7 @@ pub trait Serve: Send + Sync + 'static {
 /// A number for a client's circuit, for logs, limits and the origin. It says
 /// nothing of the client, and is not used twice while the process lives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Circuit(pub u64);
+pub struct CircuitNumber(pub u64);
 
 /// A client asks for a stream to one of our ports.
 pub struct ClientStream {
@@ -43,11 +43,11 @@ pub struct ClientStream {
 pub(super) struct OnCircuit {
     /// Kept while the stream lives: the circuit closes with the last holder.
     pub(super) tunnel: Arc<ServiceOnionServiceDataTunnel>,
-    pub(super) circuit: Circuit,
+    pub(super) circuit: CircuitNumber,
     /// What both of its ends know.
     pub(super) binding: Arc<Option<Binding>>,
     /// What moves on it.
-    pub(super) activity: Arc<Activity>,
+    pub(super) activity: Arc<CircuitActivity>,
     /// Cancelled when the instance takes no new clients any more.
     pub(super) finishing: CancellationToken,
 }
@@ -68,7 +68,7 @@ pub struct CircuitHandle(Arc<ServiceOnionServiceDataTunnel>);
 #[error("the client has gone")]
 pub struct ClientGone(#[from] tor_proto::Error);
 
-impl Circuit {
+impl CircuitNumber {
     /// A number not used before.
     pub(super) fn next() -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(1);
@@ -112,7 +112,7 @@ impl ClientStream {
     }
 
     /// The client's circuit.
-    pub fn circuit(&self) -> Circuit {
+    pub fn circuit(&self) -> CircuitNumber {
         self.on.circuit
     }
 

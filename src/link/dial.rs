@@ -12,7 +12,7 @@ use crate::clock::now;
 use crate::tor::credentials::Credentials;
 use crate::tor::network::Network;
 use crate::tor::private_address::without_private;
-use crate::tor::probe::{OpenStream, Refusal, Steps, Verdict, meet_at_any};
+use crate::tor::probe::{OpenStream, Steps, StreamRefusal, Verdict, meet_at_any};
 use crate::tor::puzzles::Toil;
 use onionbraid_balancer::fact::{DialFailure, LinkNews};
 use onionbraid_balancer::link::{self, Offered, Report, Standing};
@@ -76,7 +76,7 @@ impl Dial {
         let port = link::port(&self.backend, &self.frontend);
         let opened = meeting.open_with(&proof, port, &mut Steps::default()).await;
         opened.map_err(|verdict| match verdict {
-            Verdict::Refused(Refusal::Broken(why)) => DialFailure::Inconclusive(why),
+            Verdict::Refused(StreamRefusal::Broken(why)) => DialFailure::Inconclusive(why),
             Verdict::StreamSilent => unknown("no answer to the stream"),
             _ => DialFailure::NotOffered,
         })

@@ -18,13 +18,13 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::proof;
-use super::seats::{Seat, Seats};
-use super::wire::{HEADS, Reader, States, WINDOW, nothing, states};
+use super::seats::{LinkSeat, Seats};
+use super::wire::{HEADS, StateReader, States, WINDOW, nothing, states};
 use crate::clock::now;
-use crate::instance::{ClientStream, Told, Verified};
+use crate::instance::{ClientStream, PublishersSay, Verified};
 use crate::tor::hsdirs::identity_key;
 use crate::tor::network::Network;
-use onionbraid_balancer::link::{self, Offered, Orders, Path, Report, WorkReport};
+use onionbraid_balancer::link::{self, LinkOrders, Offered, Path, Report, WorkReport};
 use onionbraid_balancer::onion::OnionAddress;
 use onionbraid_balancer::operator::Word;
 use onionbraid_proxy::tasks::Tasks;
@@ -40,26 +40,26 @@ const REQUESTS: u32 = 8;
 /// What publishers are told: all of them the same, and each for its address what is
 /// verified of the work of its clients.
 #[derive(Clone, Debug)]
-pub(super) struct Said {
+pub(super) struct SaidToPublishers {
     pub(super) report: Report,
     pub(super) verified: Option<Verified>,
 }
 
 /// Answers the publishers of the addresses that a service is a backend of.
-pub(crate) struct Listener {
+pub(crate) struct LinkListener {
     /// The service's own address.
     backend: OnionAddress,
     network: Network,
     /// What publishers are told.
-    said: watch::Sender<Said>,
+    said: watch::Sender<SaidToPublishers>,
     seats: Arc<Seats>,
 }
 
-impl Listener {
+impl LinkListener {
     /// For the service of this address; it knows no frontend yet.
     pub(crate) fn new(backend: OnionAddress, network: Network) -> Self {
         let report = Report { number: 1, offer: Offered::default() };
-        let (said, _) = watch::channel(Said { report, verified: None });
+        let (said, _) = watch::channel(SaidToPublishers { report, verified: None });
         Self { backend, network, said, seats: Arc::default() }
     }
 
@@ -92,7 +92,7 @@ impl Listener {
     }
 
     /// What clients of each address work for, by their publishers.
-    pub(crate) fn work(&self) -> Told {
+    pub(crate) fn work(&self) -> PublishersSay {
         self.seats.work()
     }
 
@@ -166,8 +166,8 @@ impl Listener {
 /// through is `finishing`.
 pub(super) async fn serve<S>(
     stream: S,
-    said: watch::Receiver<Said>,
-    seat: Seat,
+    said: watch::Receiver<SaidToPublishers>,
+    seat: LinkSeat,
     finishing: CancellationToken,
 ) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -196,8 +196,8 @@ pub(super) async fn serve<S>(
 
 async fn answer(
     request: Request<Incoming>,
-    said: watch::Receiver<Said>,
-    seat: Arc<Seat>,
+    said: watch::Receiver<SaidToPublishers>,
+    seat: Arc<LinkSeat>,
 ) -> Result<Response<States>, Infallible> {
     seat.requests.turn().await;
     let (status, body) = match (request.method(), request.uri().path()) {
@@ -215,7 +215,7 @@ async fn answer(
     Ok(response)
 }
 
-impl Said {
+impl SaidToPublishers {
     /// The report to the publisher of this address.
     fn to(&self, frontend: &OnionAddress) -> Report {
         let mut report = self.report.clone();
@@ -228,11 +228,11 @@ impl Said {
 }
 
 /// Listens to orders until there are no more.
-async fn take_orders(body: Incoming, seat: &Seat) -> StatusCode {
-    let mut orders = Reader::new(body);
+async fn take_orders(body: Incoming, seat: &LinkSeat) -> StatusCode {
+    let mut orders = StateReader::new(body);
     loop {
         seat.orders.turn().await;
-        match orders.next(|orders: &Orders| orders.number).await {
+        match orders.next(|orders: &LinkOrders| orders.number).await {
             Ok(orders) => seat.heard(orders),
             Err(error) => {
                 tracing::debug!(%error, "no more orders of a publisher");

@@ -8,9 +8,9 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use super::wire::{GAP, Pace};
-use crate::instance::Told;
-use onionbraid_balancer::link::{Orders, Report, WorkOrder};
+use super::wire::{GAP, LinkPace};
+use crate::instance::PublishersSay;
+use onionbraid_balancer::link::{LinkOrders, Report, WorkOrder};
 use onionbraid_balancer::onion::OnionAddress;
 use onionbraid_balancer::operator::Word;
 
@@ -25,13 +25,13 @@ const REQUESTS: (u32, Duration) = (4, Duration::from_secs(5));
 /// Everybody who holds a link.
 #[derive(Default)]
 pub(super) struct Seats {
-    taken: Mutex<Taken>,
+    taken: Mutex<SeatsTaken>,
     /// Told of everything that changes.
     changed: Notify,
 }
 
 #[derive(Default)]
-struct Taken {
+struct SeatsTaken {
     /// The addresses whose publishers are answered.
     frontends: Vec<OnionAddress>,
     /// The number of the next one.
@@ -41,13 +41,13 @@ struct Taken {
 
 struct Holder {
     frontend: OnionAddress,
-    orders: Option<Orders>,
+    orders: Option<LinkOrders>,
     /// Ends the link.
     leave: CancellationToken,
 }
 
 /// A place among them, given up when it is dropped.
-pub(super) struct Seat {
+pub(super) struct LinkSeat {
     seats: Arc<Seats>,
     number: u64,
     /// The address whose publisher has it.
@@ -55,9 +55,9 @@ pub(super) struct Seat {
     /// Cancelled when the link is to end.
     pub(super) leave: CancellationToken,
     /// How fast its publisher may ask ...
-    pub(super) requests: Pace,
+    pub(super) requests: LinkPace,
     /// ... and say what has become of the points.
-    pub(super) orders: Pace,
+    pub(super) orders: LinkPace,
 }
 
 impl Seats {
@@ -77,7 +77,7 @@ impl Seats {
 
     /// A place for a publisher of this address; `None` if it is not answered any more:
     /// that may have changed since it was recognised.
-    pub(super) fn take(self: &Arc<Self>, frontend: OnionAddress) -> Option<Seat> {
+    pub(super) fn take(self: &Arc<Self>, frontend: OnionAddress) -> Option<LinkSeat> {
         let leave = CancellationToken::new();
         let mut taken = self.taken.lock();
         if !taken.frontends.contains(&frontend) {
@@ -94,8 +94,8 @@ impl Seats {
         taken.by.insert(number, Holder { frontend, orders: None, leave: leave.clone() });
         drop(taken);
         self.changed.notify_one();
-        let (requests, orders) = (Pace::new(REQUESTS.0, REQUESTS.1), Pace::new(1, GAP));
-        Some(Seat { seats: Arc::clone(self), number, frontend, leave, requests, orders })
+        let (requests, orders) = (LinkPace::new(REQUESTS.0, REQUESTS.1), LinkPace::new(1, GAP));
+        Some(LinkSeat { seats: Arc::clone(self), number, frontend, leave, requests, orders })
     }
 
     /// Whether each of them releases what the report does not offer.
@@ -108,7 +108,7 @@ impl Seats {
         !self.is_empty() && self.all(|orders| orders.is_some_and(|orders| orders.standing.alone))
     }
 
-    fn all(&self, is: impl Fn(Option<&Orders>) -> bool) -> bool {
+    fn all(&self, is: impl Fn(Option<&LinkOrders>) -> bool) -> bool {
         let taken = self.taken.lock();
         let mut staying = taken.by.values().filter(|holder| !holder.leave.is_cancelled());
         staying.all(|holder| is(holder.orders.as_ref()))
@@ -119,9 +119,9 @@ impl Seats {
     }
 
     /// What clients of each address are to work for, as its publisher has said last, ...
-    pub(super) fn work(&self) -> Told {
+    pub(super) fn work(&self) -> PublishersSay {
         let taken = self.taken.lock();
-        let mut told = Told::new();
+        let mut told = PublishersSay::new();
         for holder in taken.by.values().filter(|holder| !holder.leave.is_cancelled()) {
             let Some(orders) = &holder.orders else { continue };
             let newest = |work: &WorkOrder| work.seeds.iter().map(|seed| seed.slot).max();
@@ -148,9 +148,9 @@ impl Seats {
     }
 }
 
-impl Seat {
+impl LinkSeat {
     /// Its publisher says this now.
-    pub(super) fn heard(&self, orders: Orders) {
+    pub(super) fn heard(&self, orders: LinkOrders) {
         if let Some(holder) = self.seats.taken.lock().by.get_mut(&self.number) {
             holder.orders = Some(orders);
         }
@@ -158,7 +158,7 @@ impl Seat {
     }
 }
 
-impl Drop for Seat {
+impl Drop for LinkSeat {
     fn drop(&mut self) {
         self.seats.taken.lock().by.remove(&self.number);
         self.seats.changed.notify_one();
@@ -210,12 +210,12 @@ mod tests {
     fn of_what_publishers_say_the_newest_seeds_and_the_hardest_word_count() {
         let seats = seats();
         let period = Period { number: 1, length_minutes: 1440, offset_seconds: 0 };
-        let says = |seat: &Seat, word, slots: &[u64]| {
+        let says = |seat: &LinkSeat, word, slots: &[u64]| {
             let seed = |slot| GivenSeed { period, slot: SeedSlot(slot), seed: [1; 32], expires: 9 };
             let seeds: Vec<_> = slots.iter().copied().map(seed).collect();
             let work = (!seeds.is_empty()).then_some(WorkOrder { effort: 1, seeds });
             let standing = Standing { word, work, ..Standing::default() };
-            seat.heard(Orders { number: 1, answers: 0, standing });
+            seat.heard(LinkOrders { number: 1, answers: 0, standing });
         };
         let [one, two] = [(); 2].map(|()| seats.take(address(1)).unwrap());
         let other = seats.take(address(2)).unwrap();
@@ -223,7 +223,7 @@ mod tests {
         says(&one, Word::Drain, &[4, 5]);
         says(&two, Word::Ready, &[3, 4]);
         says(&other, Word::Ready, &[]);
-        let newest = |told: &Told, n| {
+        let newest = |told: &PublishersSay, n| {
             told[&address(n)].as_ref().and_then(|work| work.seeds.last()).map(|it| it.slot.0)
         };
         let told = seats.work();
@@ -239,7 +239,7 @@ mod tests {
         let report = Report { number: 3, offer: Offered::default() };
         assert!(seats.release(&report), "nobody to wait for");
         let (one, two) = (seats.take(address(1)).unwrap(), seats.take(address(2)).unwrap());
-        let orders = |answers, alone| Orders {
+        let orders = |answers, alone| LinkOrders {
             number: 1,
             answers,
             standing: Standing { alone, ..Standing::default() },

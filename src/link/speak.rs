@@ -10,9 +10,9 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 
-use super::wire::{HEADS, Reader, States, WINDOW, nothing, states};
+use super::wire::{HEADS, StateReader, States, WINDOW, nothing, states};
 use onionbraid_balancer::fact::{DialFailure, LinkNews};
-use onionbraid_balancer::link::{Orders, Path, Report, Standing};
+use onionbraid_balancer::link::{LinkOrders, Path, Report, Standing};
 use onionbraid_proxy::tasks::{Spawner, Tasks};
 
 /// How long a backend that was met may take to say something.
@@ -81,13 +81,13 @@ async fn exchange(
         Ok(Err(error)) => return error.to_string(),
         Err(_) => return "it does not answer".into(),
     };
-    let orders = states(standing, |(answers, standing), sent| Orders {
+    let orders = states(standing, |(answers, standing), sent| LinkOrders {
         number: sent + 1,
         answers: *answers,
         standing: standing.clone(),
     });
     let ordered = sender.send_request(request(Path::Orders, orders));
-    let reported = pass_on(Reader::new(response.into_body()), is_up, told, look);
+    let reported = pass_on(StateReader::new(response.into_body()), is_up, told, look);
     tokio::select! {
         why = reported => why,
         answered = ordered => match answered {
@@ -99,7 +99,7 @@ async fn exchange(
 
 /// Passes reports on. Why there are no more.
 async fn pass_on(
-    mut reports: Reader,
+    mut reports: StateReader,
     is_up: &mut bool,
     told: &mpsc::Sender<LinkNews>,
     look: impl Fn(Report) -> LinkNews,

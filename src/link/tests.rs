@@ -11,14 +11,14 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use super::listen::{Said, serve};
+use super::listen::{SaidToPublishers, serve};
 use super::seats::Seats;
 use super::speak::speak;
-use super::wire::{GAP, Pace};
+use super::wire::{GAP, LinkPace};
 use crate::instance::Verified;
 use onionbraid_balancer::fact::{DialFailure, LinkNews};
 use onionbraid_balancer::link::{
-    Condition, Offered, Orders, Path, Report, Standing, WorkReport, line,
+    Condition, LinkOrders, Offered, Path, Report, Standing, WorkReport, line,
 };
 use onionbraid_balancer::onion::OnionAddress;
 use onionbraid_balancer::pow::SeedSlot;
@@ -27,7 +27,7 @@ const SOON: Duration = Duration::from_secs(60);
 
 /// Both ends, and what can be done to them.
 struct Ends {
-    said: watch::Sender<Said>,
+    said: watch::Sender<SaidToPublishers>,
     standing: watch::Sender<(u64, Standing)>,
     seats: Arc<Seats>,
     /// Of the local instance that the link came through.
@@ -41,7 +41,7 @@ impl Ends {
     fn publisher() -> (Self, DuplexStream) {
         let (near, far) = duplex(64 * 1024);
         let report = report(1, Condition::Serving);
-        let (said, _) = watch::channel(Said { report, verified: None });
+        let (said, _) = watch::channel(SaidToPublishers { report, verified: None });
         let (standing, watched) = watch::channel((0, Standing::default()));
         let (told, news) = mpsc::channel(4);
         let mut tasks = JoinSet::new();
@@ -205,9 +205,10 @@ async fn asks(path: Path, times: u32) -> Duration {
     for number in 1..=times {
         let (method, body) = match path {
             Path::State => (http::Method::GET, Vec::new()),
-            Path::Orders => {
-                (http::Method::POST, line(&Orders { number: number.into(), ..Orders::default() }))
-            }
+            Path::Orders => (
+                http::Method::POST,
+                line(&LinkOrders { number: number.into(), ..LinkOrders::default() }),
+            ),
         };
         let request = http::Request::builder().method(method).uri(format!("http://link{path}"));
         let request = request.body(Full::new(Bytes::from(body))).unwrap();
@@ -229,7 +230,7 @@ async fn a_publisher_that_asks_again_and_again_is_answered_no_faster_than_one_ma
 
 #[tokio::test(start_paused = true)]
 async fn orders_are_read_ten_times_a_second_at_most_however_many_requests_bring_them() {
-    let pace = Arc::new(Pace::new(1, GAP));
+    let pace = Arc::new(LinkPace::new(1, GAP));
     let began = tokio::time::Instant::now();
     let turns = (0..8).map(|_| async {
         for _ in 0..10 {

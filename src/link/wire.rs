@@ -32,14 +32,14 @@ pub(super) type States = Pin<Box<dyn Body<Data = Bytes, Error = Infallible> + Se
 
 /// Bounds how often the other end has us do something, however many streams it opens for
 /// that: `burst` times at once, and once in `every` in the long run.
-pub(super) struct Pace {
+pub(super) struct LinkPace {
     burst: u32,
     every: Duration,
     /// When the burst is there again.
     full_at: Mutex<Instant>,
 }
 
-impl Pace {
+impl LinkPace {
     pub(super) fn new(burst: u32, every: Duration) -> Self {
         Self { burst, every, full_at: Mutex::new(Instant::now()) }
     }
@@ -102,14 +102,14 @@ where
 }
 
 /// Reads the states of a body.
-pub(super) struct Reader {
+pub(super) struct StateReader {
     body: Incoming,
     lines: Lines,
     /// The number of the last one.
     number: u64,
 }
 
-impl Reader {
+impl StateReader {
     pub(super) fn new(body: Incoming) -> Self {
         Self { body, lines: Lines::default(), number: 0 }
     }

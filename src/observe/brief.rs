@@ -2,7 +2,7 @@
 //! glance, for scripts that show it, and for the service manager.
 
 use super::glance::Glance;
-use super::snapshot::{Backend, Service, ServiceState, Snapshot, Tor, Word};
+use super::snapshot::{Backend, Service, ServiceState, Snapshot, TorStatus, Word};
 use super::troubles::{of_process, of_tor, troubles};
 use super::words::{counted, printable, rate, service_state};
 
@@ -51,7 +51,7 @@ pub fn summary(snapshot: &Snapshot) -> String {
 }
 
 /// One service in one line.
-fn line(service: &Service, tor: &Tor) -> String {
+fn line(service: &Service, tor: &TorStatus) -> String {
     let Glance { up, points, uploaded, hsdirs } = Glance::at(service);
     let load = &service.load;
     let dropped = match load.rates.introductions_dropped_per_s {
@@ -128,7 +128,7 @@ mod tests {
                         published last is left where it is";
         assert_eq!(summary(&snapshot), expected);
         let starting = Snapshot {
-            tor: Tor { bootstrap: 0.4, message: "no route".into(), ..Tor::default() },
+            tor: TorStatus { bootstrap: 0.4, message: "no route".into(), ..TorStatus::default() },
             ..snapshot
         };
         assert_eq!(summary(&starting), "not ready: Tor is at 40 %: no route");
@@ -149,7 +149,7 @@ mod tests {
     #[test]
     fn each_line_says_why_tor_cannot_be_used_and_that_the_files_are_not_in_force() {
         let services = vec![shop(ServiceState::Starting), shop(ServiceState::Starting)];
-        let tor = Tor { bootstrap: 0.1, message: "no route".into(), ..Tor::default() };
+        let tor = TorStatus { bootstrap: 0.1, message: "no route".into(), ..TorStatus::default() };
         let error = Some("nothing has changed: eu5irynz.onion is wrong".into());
         let reload = Some(Reload { at: example::EPOCH, ok: false, error });
         let snapshot = Snapshot { tor, ready: false, reload, ..example::snapshot(services) };

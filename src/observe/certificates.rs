@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use super::snapshot::Certificate;
+use super::snapshot::CertificateStatus;
 use super::words::counted;
 
 /// How long before its end a certificate should be renewed.
@@ -11,11 +11,11 @@ pub(crate) const RENEW_BEFORE: Duration = Duration::from_secs(14 * DAY);
 const DAY: u64 = 24 * 60 * 60;
 
 /// A line for each certificate that an operator should act on.
-pub(crate) fn problems(certificates: &[Certificate], now: SystemTime) -> Vec<String> {
+pub(crate) fn problems(certificates: &[CertificateStatus], now: SystemTime) -> Vec<String> {
     let mut told: Vec<&str> = Vec::new();
     let mut problems = Vec::new();
     for certificate in certificates {
-        let Certificate { port, not_before, not_after, .. } = certificate;
+        let CertificateStatus { port, not_before, not_after, .. } = certificate;
         if let Some(error) = certificate.error.as_ref().filter(|_| !told.contains(&port.as_str())) {
             told.push(port);
             problems.push(format!(
@@ -74,7 +74,7 @@ mod tests {
 
     #[test]
     fn a_replacement_that_cannot_be_used_is_told_once_a_port() {
-        let certificate = |port: &str| Certificate {
+        let certificate = |port: &str| CertificateStatus {
             port: port.into(),
             number: 1,
             file: "c.pem".into(),

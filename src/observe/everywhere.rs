@@ -11,9 +11,9 @@ use serde_json::Value;
 use super::example::{self, EPOCH};
 use super::page::{self, Refresh};
 use super::snapshot::{
-    Activity, Anonymity, Backend, BackendKind, BackendState, Bundle, Canary, CanaryOutcome,
-    Certificate, Handles, Http, LinkState, Load, Memory, Origin, Pow, Reload, Service, Snapshot,
-    Timestamp, Tor, Word,
+    Activity, Anonymity, Backend, BackendKind, BackendState, BundleStatus, Canary, CanaryOutcome,
+    CertificateStatus, Handles, HttpStatus, LinkState, Load, OriginStatus, Pow, ProcessMemory,
+    Reload, Service, Snapshot, Timestamp, TorStatus, Word,
 };
 use super::{metrics, text, watch};
 use onionbraid_proxy::histogram::Histogram;
@@ -308,20 +308,20 @@ fn everything() -> Snapshot {
         example::descriptor(vec![example::hsdir("AABBCCDDEEFF", Some("disk full"))]);
     descriptor.distinct = true;
     descriptor.canary = Some(Canary { checked_at: EPOCH, outcome: CanaryOutcome::Foreign });
-    let origin = Origin {
+    let origin = OriginStatus {
         name: "http://10.0.0.7".into(),
         reason: Some("refused".into()),
         in_flight_limit: 32,
         seconds: took.durations(),
         median_seconds: Some(0.1),
         p95_seconds: Some(0.2),
-        ..Origin::default()
+        ..OriginStatus::default()
     };
-    let http = Http {
+    let http = HttpStatus {
         failures: BTreeMap::from([("too_many".to_owned(), 3)]),
         seconds: took.durations(),
         origins: vec![origin],
-        ..Http::default()
+        ..HttpStatus::default()
     };
     let load = Load {
         dropped_by_per_s: BTreeMap::from([("rate".to_owned(), 81.0)]),
@@ -342,7 +342,7 @@ fn everything() -> Snapshot {
         }),
         ..Load::default()
     };
-    let certificate = Certificate {
+    let certificate = CertificateStatus {
         port: "8443".into(),
         number: 2,
         file: "shop.pem".into(),
@@ -363,7 +363,7 @@ fn everything() -> Snapshot {
         backends_file: Some(Reload { at: EPOCH, ok: false, error: Some("no such list".into()) }),
         several_publishers: true,
         anonymity: Anonymity::NotAnonymous,
-        bundle: Some(Bundle { periods_left: 9, ends: Some(EPOCH) }),
+        bundle: Some(BundleStatus { periods_left: 9, ends: Some(EPOCH) }),
         load,
         http: Some(http),
         certificates: vec![certificate],
@@ -375,7 +375,7 @@ fn everything() -> Snapshot {
     Snapshot {
         started: EPOCH,
         reload: Some(Reload { at: EPOCH, ok: false, error: Some("a key is wrong".into()) }),
-        tor: Tor {
+        tor: TorStatus {
             bootstrap: 1.0,
             message: "guards refuse".into(),
             trouble: Some("guards_down".into()),
@@ -393,7 +393,7 @@ fn everything() -> Snapshot {
             direct_limit: 257,
         },
         cpu_seconds: Some(1.5),
-        memory: Memory { resident: Some(32 << 20), limit: Some(64 << 20) },
+        memory: ProcessMemory { resident: Some(32 << 20), limit: Some(64 << 20) },
         requests: super::snapshot::Requests { under_way: 14, limit: 16384 },
         ..example::snapshot(vec![service])
     }
@@ -468,7 +468,7 @@ fn what_is_wrong_is_said_in_every_form() {
     let view = watch::View {
         columns: 200,
         rows: 100,
-        order: watch::Order::default(),
+        order: watch::SortOrder::default(),
         whole_addresses: false,
         paused: false,
     };

@@ -2,7 +2,7 @@
 
 use super::snapshot::{
     Activity, Backend, BackendKind, BackendState, Descriptor, Hsdir, HsdirState, Service,
-    ServiceState, Snapshot, Timestamp, Tor, Word,
+    ServiceState, Snapshot, Timestamp, TorStatus, Word,
 };
 
 pub(crate) const EPOCH: Timestamp = Timestamp(std::time::UNIX_EPOCH);
@@ -79,7 +79,7 @@ pub(crate) fn snapshot(services: Vec<Service>) -> Snapshot {
     Snapshot {
         version: "1.2.3".into(),
         ready: true,
-        tor: Tor { bootstrap: 1.0, ..Tor::default() },
+        tor: TorStatus { bootstrap: 1.0, ..TorStatus::default() },
         services,
         ..Snapshot::default()
     }

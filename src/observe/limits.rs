@@ -133,7 +133,7 @@ pub(super) fn of_process(snapshot: &Snapshot) -> Vec<String> {
 mod tests {
     use super::*;
     use crate::observe::example;
-    use crate::observe::snapshot::{Memory, Pow, Rates, Requests};
+    use crate::observe::snapshot::{Pow, ProcessMemory, Rates, Requests};
 
     fn flooded(dropped: &[(&str, f64)], rates: Rates) -> Vec<String> {
         let dropped = dropped.iter().map(|(limit, per_s)| ((*limit).to_owned(), *per_s));
@@ -187,7 +187,7 @@ mod tests {
         let of = |handles, memory, requests| {
             of_process(&Snapshot { handles, memory, requests, ..Snapshot::default() })
         };
-        let (none, no_memory) = (Requests::default(), Memory::default());
+        let (none, no_memory) = (Requests::default(), ProcessMemory::default());
         assert_eq!(of(Handles::default(), no_memory, none), [""; 0]);
         let handles = Handles {
             open: Some(60),
@@ -203,7 +203,7 @@ mod tests {
         assert!(of(direct, no_memory, none)[0].contains("directly as may be, 256"));
         let fewer = Handles { direct_open: 255, ..direct };
         assert_eq!(of(fewer, no_memory, none), [""; 0]);
-        let memory = Memory { resident: Some(99), limit: Some(100) };
+        let memory = ProcessMemory { resident: Some(99), limit: Some(100) };
         assert_eq!(of(Handles::default(), memory, none), ["99 B of 100 B of memory are in use"]);
         let requests = Requests { under_way: 16, limit: 16 };
         assert!(of(Handles::default(), no_memory, requests)[0].contains("(503)"));

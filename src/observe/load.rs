@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
-use super::snapshot::{Activity, Durations, Http, Rates, Service};
+use super::snapshot::{Activity, Durations, HttpStatus, Rates, Service};
 
 /// How often the counters are looked at.
 pub const EVERY: Duration = Duration::from_secs(5);
@@ -51,7 +51,10 @@ pub struct Totals {
 
 impl Totals {
     /// What these instances and this HTTP proxy have counted.
-    pub fn of<'a>(instances: impl IntoIterator<Item = &'a Activity>, http: Option<&Http>) -> Self {
+    pub fn of<'a>(
+        instances: impl IntoIterator<Item = &'a Activity>,
+        http: Option<&HttpStatus>,
+    ) -> Self {
         let mut totals = Self::default();
         for activity in instances {
             totals.introductions += activity.introductions;

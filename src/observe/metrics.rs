@@ -20,10 +20,11 @@ use prometheus_client::registry::{Registry, Unit};
 use super::Snapshot;
 use super::glance::{Glance, current};
 use super::snapshot::{
-    CanaryOutcome, HsdirState, Http, Origin, OriginState, Service, ServiceState, Timestamp,
+    CanaryOutcome, HsdirState, HttpStatus, OriginState, OriginStatus, Service, ServiceState,
+    Timestamp,
 };
 use super::troubles;
-use family::{Family, Labels, Value, flag, gauge, moment};
+use family::{Family, Labels, SampleValue, flag, gauge, moment};
 
 /// What [`render`] returns, for a `Content-Type` field.
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -65,7 +66,7 @@ impl Collector for Scrape {
 }
 
 /// One sample without labels.
-fn one<'a>(value: Value<'a>) -> Option<(Labels<'a>, Value<'a>)> {
+fn one<'a>(value: SampleValue<'a>) -> Option<(Labels<'a>, SampleValue<'a>)> {
     Some((Vec::new(), value))
 }
 
@@ -90,7 +91,7 @@ fn process(snapshot: &Snapshot) -> Vec<Family<'_>> {
         Family::new(
             "onionbraid_tor_bootstrap_ratio",
             "How far the Tor client is with starting, 0 to 1",
-            one(Value::Gauge(tor.bootstrap.into())),
+            one(SampleValue::Gauge(tor.bootstrap.into())),
         ),
         Family::new(
             "onionbraid_tor_trouble",
@@ -152,7 +153,7 @@ fn process(snapshot: &Snapshot) -> Vec<Family<'_>> {
         Family::new(
             "process_cpu",
             "Processor time, in user and kernel mode",
-            snapshot.cpu_seconds.and_then(|seconds| one(Value::Seconds(seconds))),
+            snapshot.cpu_seconds.and_then(|seconds| one(SampleValue::Seconds(seconds))),
         )
         .in_unit(Unit::Seconds),
         Family::new(
@@ -167,8 +168,8 @@ fn process(snapshot: &Snapshot) -> Vec<Family<'_>> {
 /// A sample of each service.
 fn each<'a>(
     snapshot: &'a Snapshot,
-    value: impl Fn(&'a Service) -> Value<'a>,
-) -> Vec<(Labels<'a>, Value<'a>)> {
+    value: impl Fn(&'a Service) -> SampleValue<'a>,
+) -> Vec<(Labels<'a>, SampleValue<'a>)> {
     let sample = |service: &'a Service| (vec![("service", &*service.nickname)], value(service));
     snapshot.services.iter().map(sample).collect()
 }
@@ -179,12 +180,15 @@ fn services(snapshot: &Snapshot, now: Timestamp) -> Vec<Family<'_>> {
         Some(now.0.duration_since(at.0).unwrap_or_default().as_secs_f64())
     };
     let ages = snapshot.services.iter().filter_map(|service| {
-        Some((vec![("service", &*service.nickname)], Value::Gauge(age(service)?)))
+        Some((vec![("service", &*service.nickname)], SampleValue::Gauge(age(service)?)))
     });
     let uploads = snapshot.services.iter().flat_map(|service| {
         [("accepted", service.uploads_accepted), ("failed", service.uploads_failed)].map(
             |(result, count)| {
-                (vec![("service", &*service.nickname), ("result", result)], Value::Counter(count))
+                (
+                    vec![("service", &*service.nickname), ("result", result)],
+                    SampleValue::Counter(count),
+                )
             },
         )
     });
@@ -221,7 +225,7 @@ fn services(snapshot: &Snapshot, now: Timestamp) -> Vec<Family<'_>> {
         Family::new(
             "onionbraid_probe",
             "How long successful probes took",
-            each(snapshot, |service| Value::Histogram(&service.probe_seconds)),
+            each(snapshot, |service| SampleValue::Histogram(&service.probe_seconds)),
         )
         .in_unit(Unit::Seconds),
         Family::new(
@@ -276,7 +280,7 @@ fn services(snapshot: &Snapshot, now: Timestamp) -> Vec<Family<'_>> {
 }
 
 /// How many HSDirs of the current descriptor are in each state.
-fn hsdirs(snapshot: &Snapshot) -> Vec<(Labels<'_>, Value<'_>)> {
+fn hsdirs(snapshot: &Snapshot) -> Vec<(Labels<'_>, SampleValue<'_>)> {
     let states = [
         ("pending", HsdirState::Pending),
         ("uploading", HsdirState::Uploading),
@@ -295,7 +299,7 @@ fn hsdirs(snapshot: &Snapshot) -> Vec<(Labels<'_>, Value<'_>)> {
 
 /// What the HSDirs of the current descriptor were seen to hold; nothing where none
 /// has been asked.
-fn checks(snapshot: &Snapshot) -> Vec<(Labels<'_>, Value<'_>)> {
+fn checks(snapshot: &Snapshot) -> Vec<(Labels<'_>, SampleValue<'_>)> {
     let outcomes = [
         ("ok", CanaryOutcome::Ok),
         ("unreachable", CanaryOutcome::Unreachable),
@@ -317,8 +321,8 @@ fn checks(snapshot: &Snapshot) -> Vec<(Labels<'_>, Value<'_>)> {
 fn each_proxy<'a>(
     snapshot: &'a Snapshot,
     label: &'static str,
-    samples: impl Fn(&'a Http) -> Vec<(&'a str, Value<'a>)>,
-) -> Vec<(Labels<'a>, Value<'a>)> {
+    samples: impl Fn(&'a HttpStatus) -> Vec<(&'a str, SampleValue<'a>)>,
+) -> Vec<(Labels<'a>, SampleValue<'a>)> {
     let mut all = Vec::new();
     for service in &snapshot.services {
         for (name, value) in service.http.iter().flat_map(&samples) {
@@ -329,7 +333,7 @@ fn each_proxy<'a>(
 }
 
 fn proxies(snapshot: &Snapshot) -> Vec<Family<'_>> {
-    let classes = |http: &Http| {
+    let classes = |http: &HttpStatus| {
         let classes = http.by_class;
         let counts = [
             ("1xx", classes.informational),
@@ -338,12 +342,12 @@ fn proxies(snapshot: &Snapshot) -> Vec<Family<'_>> {
             ("4xx", classes.client_error),
             ("5xx", classes.server_error),
         ];
-        Vec::from(counts.map(|(name, count)| (name, Value::Counter(count))))
+        Vec::from(counts.map(|(name, count)| (name, SampleValue::Counter(count))))
     };
     let services = snapshot.services.iter();
     let seconds = services.filter_map(|service| {
         let http = service.http.as_ref()?;
-        Some((vec![("service", &*service.nickname)], Value::Histogram(&http.seconds)))
+        Some((vec![("service", &*service.nickname)], SampleValue::Histogram(&http.seconds)))
     });
     vec![
         Family::new(
@@ -357,7 +361,7 @@ fn proxies(snapshot: &Snapshot) -> Vec<Family<'_>> {
             each_proxy(snapshot, "reason", |http| {
                 http.failures
                     .iter()
-                    .map(|(name, count)| (name.as_str(), Value::Counter(*count)))
+                    .map(|(name, count)| (name.as_str(), SampleValue::Counter(*count)))
                     .collect()
             }),
         ),
@@ -367,7 +371,7 @@ fn proxies(snapshot: &Snapshot) -> Vec<Family<'_>> {
 }
 
 fn origins(snapshot: &Snapshot) -> Vec<Family<'_>> {
-    let origins = |value: fn(&Origin) -> Value<'_>| {
+    let origins = |value: fn(&OriginStatus) -> SampleValue<'_>| {
         each_proxy(snapshot, "origin", move |http| {
             http.origins.iter().map(|origin| (origin.name.as_str(), value(origin))).collect()
         })
@@ -381,12 +385,12 @@ fn origins(snapshot: &Snapshot) -> Vec<Family<'_>> {
         Family::new(
             "onionbraid_origin_requests",
             "Requests that were sent to the origin",
-            origins(|origin| Value::Counter(origin.requests)),
+            origins(|origin| SampleValue::Counter(origin.requests)),
         ),
         Family::new(
             "onionbraid_origin_failures",
             "Requests and checks that failed there",
-            origins(|origin| Value::Counter(origin.failures)),
+            origins(|origin| SampleValue::Counter(origin.failures)),
         ),
         Family::new(
             "onionbraid_origin_requests_under_way",
@@ -401,7 +405,7 @@ fn origins(snapshot: &Snapshot) -> Vec<Family<'_>> {
         Family::new(
             "onionbraid_origin_request",
             "Until the head of the origin's answer",
-            origins(|origin| Value::Histogram(&origin.seconds)),
+            origins(|origin| SampleValue::Histogram(&origin.seconds)),
         )
         .in_unit(Unit::Seconds),
     ]
@@ -431,16 +435,16 @@ mod tests {
         let took = Histogram::default();
         took.observe(Duration::from_millis(70));
         took.observe(Duration::from_secs(90));
-        let origin = Origin {
+        let origin = OriginStatus {
             name: "unix:/run/a \"b\"".into(),
             seconds: took.durations(),
-            ..Origin::default()
+            ..OriginStatus::default()
         };
-        let http = Http {
+        let http = HttpStatus {
             failures: BTreeMap::from([("too_many".to_owned(), 3)]),
             seconds: took.durations(),
             origins: vec![origin],
-            ..Http::default()
+            ..HttpStatus::default()
         };
         let shop = Service {
             address: ADDRESS.into(),

@@ -10,10 +10,12 @@ use serde::{Deserialize, Serialize};
 
 pub use onionbraid_balancer::operator::Word;
 pub use onionbraid_balancer::status::{
-    Activity, Anonymity, Backend, BackendKind, BackendState, Bundle, Canary, CanaryOutcome,
+    Activity, Anonymity, Backend, BackendKind, BackendState, BundleStatus, Canary, CanaryOutcome,
     Descriptor, Hsdir, HsdirState, LinkState, ServiceState, Timestamp,
 };
-pub use onionbraid_proxy::status::{Bucket, Durations, Http, Origin, OriginState, StatusClasses};
+pub use onionbraid_proxy::status::{
+    DurationBucket, Durations, HttpStatus, OriginState, OriginStatus, StatusClasses,
+};
 
 /// The daemon at one moment.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -28,7 +30,7 @@ pub struct Snapshot {
     #[serde(default)]
     pub reload: Option<Reload>,
     /// The Tor client that everything goes through.
-    pub tor: Tor,
+    pub tor: TorStatus,
     /// Tasks of the runtime that are alive, Arti's among them.
     #[serde(default)]
     pub tasks: usize,
@@ -41,7 +43,7 @@ pub struct Snapshot {
     pub cpu_seconds: Option<f64>,
     /// What it takes of the machine's memory.
     #[serde(default)]
-    pub memory: Memory,
+    pub memory: ProcessMemory,
     /// Requests to the HTTP reverse proxies of all services that are under way.
     #[serde(default)]
     pub requests: Requests,
@@ -83,7 +85,7 @@ pub struct Handles {
 
 /// The memory of the process, in bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Memory {
+pub struct ProcessMemory {
     /// What lies in the machine's memory; `None`: the system does not tell.
     pub resident: Option<u64>,
     /// The most that it may take (of its control group, else of the machine);
@@ -102,7 +104,7 @@ pub struct Requests {
 
 /// The state of the embedded Tor client.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub struct Tor {
+pub struct TorStatus {
     /// How far the client is with bootstrapping, 0.0 to 1.0.
     pub bootstrap: f32,
     /// What it does, or what is wrong, in words.
@@ -146,7 +148,7 @@ pub struct Service {
     /// How long the keys of its `identity_bundle` last; `None`: it has its identity key,
     /// or no network is known yet.
     #[serde(default)]
-    pub bundle: Option<Bundle>,
+    pub bundle: Option<BundleStatus>,
     /// What became of its `backends_file` when that was last read; `None`: it has none.
     #[serde(default)]
     pub backends_file: Option<Reload>,
@@ -159,10 +161,10 @@ pub struct Service {
     pub descriptors: Vec<Descriptor>,
     /// What its HTTP reverse proxy has done; `None`: it has none.
     #[serde(default)]
-    pub http: Option<Http>,
+    pub http: Option<HttpStatus>,
     /// The certificates of its ports that speak TLS, in the order of the configuration.
     #[serde(default)]
-    pub certificates: Vec<Certificate>,
+    pub certificates: Vec<CertificateStatus>,
     /// Uploads of its descriptors that HSDirs took, since the start.
     #[serde(default)]
     pub uploads_accepted: u64,
@@ -176,7 +178,7 @@ pub struct Service {
 
 /// A certificate with which a port speaks TLS.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Certificate {
+pub struct CertificateStatus {
     /// The ports, as `proxy_ports` writes them.
     pub port: String,
     /// Which of them, from 1, where the port has several.

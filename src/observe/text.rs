@@ -9,8 +9,8 @@ use std::fmt::{self, Write as _};
 use super::glance::{Glance, uploaded};
 use super::handover;
 use super::snapshot::{
-    Activity, Backend, BackendKind, Descriptor, Http, LinkState, Pow, Reload, Service, Snapshot,
-    StatusClasses,
+    Activity, Backend, BackendKind, Descriptor, HttpStatus, LinkState, Pow, Reload, Service,
+    Snapshot, StatusClasses,
 };
 use super::table::table;
 use super::troubles::{of_process, of_tor, troubles};
@@ -150,7 +150,7 @@ fn write_pow(out: &mut String, pow: &Pow) -> fmt::Result {
 }
 
 /// What its HTTP reverse proxy has done.
-fn write_http(out: &mut String, http: &Http) -> fmt::Result {
+fn write_http(out: &mut String, http: &HttpStatus) -> fmt::Result {
     let StatusClasses { informational, success, redirection, client_error, server_error } =
         http.by_class;
     let requests = counted(http.requests, "request");
@@ -195,7 +195,9 @@ fn write_descriptor(out: &mut String, descriptor: &Descriptor) -> fmt::Result {
 mod tests {
     use super::*;
     use crate::observe::example::{EPOCH, backend, descriptor, hsdir, service, snapshot};
-    use crate::observe::snapshot::{BackendState, Canary, CanaryOutcome, Origin, OriginState};
+    use crate::observe::snapshot::{
+        BackendState, Canary, CanaryOutcome, OriginState, OriginStatus,
+    };
 
     #[test]
     fn the_first_lines_say_whether_each_address_is_reachable_and_what_is_wrong() {
@@ -212,19 +214,19 @@ mod tests {
         let hsdirs = vec![hsdir("AA", None), hsdir("BB", Some("refused: 400 Bad Request"))];
         let shop = Service {
             problems: vec!["no probe of any backend succeeds".into()],
-            http: Some(Http {
+            http: Some(HttpStatus {
                 requests: 9,
                 by_class: StatusClasses { success: 7, server_error: 1, ..Default::default() },
                 failures: [("no_origin".to_owned(), 1), ("client_gone".to_owned(), 1)].into(),
-                origins: vec![Origin {
+                origins: vec![OriginStatus {
                     name: "http://127.0.0.1:8080".into(),
                     state: OriginState::Down,
                     reason: Some("connection refused".into()),
                     requests: 8,
                     failures: 3,
-                    ..Origin::default()
+                    ..OriginStatus::default()
                 }],
-                ..Http::default()
+                ..HttpStatus::default()
             }),
             ..service("shop", backends, vec![descriptor(hsdirs)])
         };
@@ -280,15 +282,15 @@ shop
 
     #[test]
     fn an_origin_that_refuses_connections_is_not_called_up() {
-        let origin = Origin {
+        let origin = OriginStatus {
             name: "http://127.0.0.1:8080".into(),
             state: OriginState::Failing,
             reason: Some("connection refused".into()),
             requests: 1,
             failures: 1,
-            ..Origin::default()
+            ..OriginStatus::default()
         };
-        let http = Some(Http { origins: vec![origin], ..Default::default() });
+        let http = Some(HttpStatus { origins: vec![origin], ..Default::default() });
         let shop = Service { http, ..service("shop", Vec::new(), Vec::new()) };
         let text = render(&snapshot(vec![shop]));
         let trouble = "! shop: origin http://127.0.0.1:8080 does not answer: connection refused\n";

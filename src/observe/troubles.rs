@@ -2,7 +2,7 @@
 
 use super::limits;
 use super::snapshot::{
-    Backend, BackendState, OriginState, Service, ServiceState, Snapshot, Tor, Word,
+    Backend, BackendState, OriginState, Service, ServiceState, Snapshot, TorStatus, Word,
 };
 use super::words::counted;
 
@@ -10,8 +10,8 @@ use super::words::counted;
 const NAMED: usize = 3;
 
 /// What is wrong with the Tor client and what to do, or how far it is.
-pub(super) fn of_tor(tor: &Tor) -> Option<String> {
-    let Tor { bootstrap, message, trouble, advice, .. } = tor;
+pub(super) fn of_tor(tor: &TorStatus) -> Option<String> {
+    let TorStatus { bootstrap, message, trouble, advice, .. } = tor;
     let percent = bootstrap * 100.0;
     match (trouble, advice) {
         (Some(_), Some(advice)) => Some(format!("Tor: {message}: {advice}")),

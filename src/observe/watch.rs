@@ -9,7 +9,7 @@ use super::words::{bytes, duration, number, printable, rate, service_state};
 
 /// In which order services are shown.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Order {
+pub enum SortOrder {
     /// Those in need of somebody first.
     #[default]
     WorstFirst,
@@ -19,7 +19,7 @@ pub enum Order {
     ByName,
 }
 
-impl Order {
+impl SortOrder {
     /// The one after this.
     #[must_use]
     pub fn next(self) -> Self {
@@ -47,7 +47,7 @@ pub struct View {
     /// Lines.
     pub rows: usize,
     /// The order of the services.
-    pub order: Order,
+    pub order: SortOrder,
     /// Whether addresses are written out.
     pub whole_addresses: bool,
     /// Whether it stays as it is.
@@ -201,15 +201,15 @@ fn trend(now: f64, minute: f64) -> String {
     format!("{}{sign}", rate(now))
 }
 
-fn in_order(services: &[Service], order: Order) -> Vec<&Service> {
+fn in_order(services: &[Service], order: SortOrder) -> Vec<&Service> {
     let mut all: Vec<_> = services.iter().collect();
     match order {
-        Order::WorstFirst => all.sort_by_key(|service| worst_first(service)),
-        Order::BusiestFirst => all.sort_by(|one, other| {
+        SortOrder::WorstFirst => all.sort_by_key(|service| worst_first(service)),
+        SortOrder::BusiestFirst => all.sort_by(|one, other| {
             let busy = |service: &Service| service.load.rates.introductions_per_s;
             busy(other).total_cmp(&busy(one))
         }),
-        Order::ByName => all.sort_by_key(|service| service.nickname.as_str()),
+        SortOrder::ByName => all.sort_by_key(|service| service.nickname.as_str()),
     }
     all
 }
@@ -237,7 +237,7 @@ mod tests {
         View {
             columns: 80,
             rows: 24,
-            order: Order::default(),
+            order: SortOrder::default(),
             whole_addresses: false,
             paused: false,
         }
@@ -344,10 +344,10 @@ mod tests {
     #[test]
     fn the_order_is_the_operators() {
         let order = |order| screen(&scene(), EPOCH, &View { order, ..view() });
-        let lines = order(Order::WorstFirst);
+        let lines = order(SortOrder::WorstFirst);
         assert_eq!(order_of(&lines), ["gone", "calm", "busy"]);
-        assert_eq!(order_of(&order(Order::BusiestFirst)), ["busy", "calm", "gone"]);
-        assert_eq!(order_of(&order(Order::ByName)), ["busy", "calm", "gone"]);
+        assert_eq!(order_of(&order(SortOrder::BusiestFirst)), ["busy", "calm", "gone"]);
+        assert_eq!(order_of(&order(SortOrder::ByName)), ["busy", "calm", "gone"]);
         let wrong = lines.iter().position(|line| line.starts_with("! gone:")).unwrap();
         assert!(lines.iter().position(|line| line.contains(" is eu5irynz")).unwrap() > wrong);
     }

@@ -14,7 +14,7 @@ use onionbraid_balancer::fact::Now;
 use parking_lot::Mutex;
 use tor_rtcompat::{CompoundRuntime, NetStreamProvider, PreferredRuntime};
 
-use super::diagnosis::Outcome;
+use super::diagnosis::ConnectionOutcome;
 use crate::clock::now;
 
 /// The runtime under Arti: tokio with rustls, and connections that are noted.
@@ -50,7 +50,7 @@ pub(super) struct Attempt {
     /// Where.
     pub(super) address: SocketAddr,
     /// How it went.
-    pub(super) outcome: Outcome,
+    pub(super) outcome: ConnectionOutcome,
     /// When that was known.
     pub(super) at: Now,
 }
@@ -81,7 +81,7 @@ impl Attempts {
         let silent = notes.pending.values().filter(|(_, since)| age(*since) >= SILENT_AFTER);
         let silent = silent.map(|(address, _)| Attempt {
             address: *address,
-            outcome: Outcome::Silent,
+            outcome: ConnectionOutcome::Silent,
             at: now,
         });
         ended.chain(silent).collect()
@@ -106,7 +106,7 @@ struct Pending {
     attempts: Attempts,
     number: u64,
     /// How it ended; `None`: it was given up.
-    outcome: Option<Outcome>,
+    outcome: Option<ConnectionOutcome>,
 }
 
 impl Drop for Pending {
@@ -116,9 +116,9 @@ impl Drop for Pending {
         let Some((address, since)) = notes.pending.remove(&self.number) else { return };
         let waited = at.monotonic.saturating_duration_since(since.monotonic);
         // Who was given up sooner has lost a race to another address.
-        let given_up = (waited >= SILENT_AFTER).then_some(Outcome::Silent);
+        let given_up = (waited >= SILENT_AFTER).then_some(ConnectionOutcome::Silent);
         let Some(outcome) = self.outcome.or(given_up) else { return };
-        if outcome == Outcome::Connected {
+        if outcome == ConnectionOutcome::Connected {
             notes.connected.retain(|other| *other != address);
             notes.connected.push_back(address);
             while notes.connected.len() > KEPT {
@@ -154,7 +154,7 @@ impl NetStreamProvider<SocketAddr> for Noted {
         let mut pending = self.attempts.begin(*address);
         let result = self.system.connect(address, options).await;
         pending.outcome = Some(match &result {
-            Ok(_) => Outcome::Connected,
+            Ok(_) => ConnectionOutcome::Connected,
             Err(error) => outcome_of(error),
         });
         result
@@ -170,15 +170,17 @@ impl NetStreamProvider<SocketAddr> for Noted {
 }
 
 /// What an error says of the way there.
-fn outcome_of(error: &io::Error) -> Outcome {
+fn outcome_of(error: &io::Error) -> ConnectionOutcome {
     use io::ErrorKind as Kind;
     match error.kind() {
-        Kind::NetworkUnreachable | Kind::NetworkDown | Kind::AddrNotAvailable => Outcome::NoRoute,
-        Kind::HostUnreachable => Outcome::Unreachable,
-        Kind::PermissionDenied => Outcome::Forbidden,
-        Kind::ConnectionRefused | Kind::ConnectionReset => Outcome::Refused,
-        Kind::TimedOut => Outcome::Silent,
-        _ => Outcome::Broken,
+        Kind::NetworkUnreachable | Kind::NetworkDown | Kind::AddrNotAvailable => {
+            ConnectionOutcome::NoRoute
+        }
+        Kind::HostUnreachable => ConnectionOutcome::Unreachable,
+        Kind::PermissionDenied => ConnectionOutcome::Forbidden,
+        Kind::ConnectionRefused | Kind::ConnectionReset => ConnectionOutcome::Refused,
+        Kind::TimedOut => ConnectionOutcome::Silent,
+        _ => ConnectionOutcome::Broken,
     }
 }
 
@@ -201,7 +203,7 @@ mod tests {
         drop(attempts.begin(open_at));
         let seen = attempts.within(Duration::from_secs(60), now());
         let seen: Vec<_> = seen.iter().map(|it| (it.address, it.outcome)).collect();
-        assert_eq!(seen[0], (open_at, Outcome::Connected));
+        assert_eq!(seen[0], (open_at, ConnectionOutcome::Connected));
         assert_eq!(seen.len(), 2, "{seen:?}");
         assert_eq!(seen[1].0, closed);
     }
@@ -215,12 +217,12 @@ mod tests {
         let began = now();
         let later = Now { monotonic: began.monotonic + SILENT_AFTER, ..began };
         let waiting = attempts.within(Duration::from_secs(60), later);
-        assert_eq!(waiting.first().map(|it| it.outcome), Some(Outcome::Silent));
+        assert_eq!(waiting.first().map(|it| it.outcome), Some(ConnectionOutcome::Silent));
         let began = began.monotonic.checked_sub(SILENT_AFTER).unwrap();
         attempts.0.lock().pending.get_mut(&pending.number).unwrap().1.monotonic = began;
         drop(pending);
         let given_up = attempts.within(Duration::from_secs(60), now());
-        assert_eq!(given_up.first().map(|it| it.outcome), Some(Outcome::Silent));
+        assert_eq!(given_up.first().map(|it| it.outcome), Some(ConnectionOutcome::Silent));
         assert_eq!(given_up.len(), 1);
         // An hour later it tells nothing any more.
         let later = Now { monotonic: now().monotonic + Duration::from_secs(3600), ..now() };
@@ -232,7 +234,7 @@ mod tests {
         let attempts = Attempts::default();
         for _ in 0..3 * KEPT {
             let mut pending = attempts.begin(SocketAddr::from(([192, 0, 2, 1], 443)));
-            pending.outcome = Some(Outcome::Refused);
+            pending.outcome = Some(ConnectionOutcome::Refused);
         }
         assert_eq!(attempts.within(Duration::from_secs(60), now()).len(), KEPT);
     }
@@ -241,10 +243,10 @@ mod tests {
     fn the_systems_errors_are_told_apart() {
         let of = |code| outcome_of(&io::Error::from_raw_os_error(code));
         // ENETUNREACH, ENETDOWN, EADDRNOTAVAIL
-        assert!([101, 100, 99].map(of).iter().all(|it| *it == Outcome::NoRoute));
+        assert!([101, 100, 99].map(of).iter().all(|it| *it == ConnectionOutcome::NoRoute));
         // EHOSTUNREACH, EPERM, EACCES, ECONNREFUSED, ETIMEDOUT, EIO
         let others = [113, 1, 13, 111, 110, 5].map(of);
-        use Outcome::{Broken, Forbidden, Refused, Silent, Unreachable};
+        use ConnectionOutcome::{Broken, Forbidden, Refused, Silent, Unreachable};
         assert_eq!(others, [Unreachable, Forbidden, Forbidden, Refused, Silent, Broken]);
     }
 }

@@ -17,12 +17,12 @@ use tor_chanmgr::ChanMgr;
 use tor_netdir::{NetDir, Timeliness};
 
 use super::attempts::{self, Attempts};
-use super::diagnosis::{Failure, Trouble};
+use super::diagnosis::{BootstrapFailure, Trouble};
 use super::direct::{Direct, Places};
 use super::full_disk;
 pub use super::full_disk::UnwrittenCache;
 use super::keyring::Keyring;
-use super::known::Known;
+use super::known::KnownRelays;
 use super::network::{Network, Runtime};
 use crate::causes::{in_one_line, is_disk_full, is_out_of_handles};
 use crate::clock::now;
@@ -53,7 +53,7 @@ pub struct Tor {
     /// Arti's client; its background tasks live as long as it does.
     client: Arc<TorClient<Runtime>>,
     /// Why the last attempt to bootstrap failed, until one succeeds.
-    failure: Arc<Mutex<Option<Failure>>>,
+    failure: Arc<Mutex<Option<BootstrapFailure>>>,
     /// Where Arti's store is.
     cache_dir: Arc<PathBuf>,
     /// Held while the disk is full.
@@ -61,7 +61,7 @@ pub struct Tor {
     /// What became of its connections.
     pub(super) attempts: Attempts,
     /// Who can be asked what our clock is.
-    pub(super) known: Arc<Known>,
+    pub(super) known: Arc<KnownRelays>,
     /// Whether circuits begin at bridges, and none can yet.
     waits_for_bridge: Arc<AtomicBool>,
     /// What is wrong, as of the last look.
@@ -122,7 +122,7 @@ impl Tor {
         // one before us chose well enough.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let (runtime, attempts) = attempts::runtime().map_err(TorError::Runtime)?;
-        let known = Arc::new(Known::of(&config));
+        let known = Arc::new(KnownRelays::of(&config));
         let store =
             config.dir_mgr_config().map_err(|error| TorError::Machine(error.to_string()))?;
         let cache_dir = Arc::new(store.cache_dir);
@@ -284,7 +284,7 @@ impl Tor {
         }
     }
 
-    fn failed_with(&self, failure: Option<Failure>) {
+    fn failed_with(&self, failure: Option<BootstrapFailure>) {
         *self.failure.lock() = failure;
     }
 
@@ -310,10 +310,10 @@ impl Tor {
     }
 
     /// Why there is no directory, as far as it is this machine's fault.
-    pub(super) fn failure(&self) -> Option<Failure> {
+    pub(super) fn failure(&self) -> Option<BootstrapFailure> {
         let usable = self.directory(Timeliness::Timely).is_some();
         let full = !usable && self.unwritten.lock().is_some();
-        self.failure.lock().or(full.then_some(Failure::DiskFull))
+        self.failure.lock().or(full.then_some(BootstrapFailure::DiskFull))
     }
 
     /// This is what is wrong now.
@@ -348,13 +348,13 @@ impl Tor {
 }
 
 /// Why bootstrapping failed, as far as it is this machine's fault.
-fn classify(error: &(dyn std::error::Error + 'static)) -> Failure {
+fn classify(error: &(dyn std::error::Error + 'static)) -> BootstrapFailure {
     if is_disk_full(error) {
-        Failure::DiskFull
+        BootstrapFailure::DiskFull
     } else if is_out_of_handles(error) {
-        Failure::NoHandles
+        BootstrapFailure::NoHandles
     } else {
-        Failure::Other
+        BootstrapFailure::Other
     }
 }
 
@@ -379,9 +379,11 @@ fn explained(error: &(dyn std::error::Error + 'static)) -> String {
 /// What is wrong with this machine, if that is the reason.
 fn of_this_machine(error: &(dyn std::error::Error + 'static)) -> Option<String> {
     let what = match classify(error) {
-        Failure::DiskFull => "no space is left for the Tor directory in cache_dir or state_dir",
-        Failure::NoHandles => "no file handle is left: raise the limit of open files",
-        Failure::Other => return None,
+        BootstrapFailure::DiskFull => {
+            "no space is left for the Tor directory in cache_dir or state_dir"
+        }
+        BootstrapFailure::NoHandles => "no file handle is left: raise the limit of open files",
+        BootstrapFailure::Other => return None,
     };
     Some(format!("{what} ({})", in_one_line(error)))
 }
@@ -393,7 +395,10 @@ mod tests {
     #[test]
     fn a_full_disk_and_missing_handles_are_told_from_other_failures() {
         let of = |code| classify(&std::io::Error::from_raw_os_error(code));
-        assert_eq!([28, 24, 111].map(of), [Failure::DiskFull, Failure::NoHandles, Failure::Other]);
+        assert_eq!(
+            [28, 24, 111].map(of),
+            [BootstrapFailure::DiskFull, BootstrapFailure::NoHandles, BootstrapFailure::Other]
+        );
     }
 
     #[test]

@@ -25,7 +25,7 @@ const AGAIN_AFTER_AT_MOST: Duration = Duration::from_mins(5);
 
 /// What the clocks show.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Look {
+pub(super) struct ClockLook {
     /// By how many seconds the wall clock was set forward since the last look,
     /// or a suspended machine's went on; negative: back.
     pub(super) set_by: Option<i64>,
@@ -51,7 +51,7 @@ impl ClockWatch {
     }
 
     /// What the clocks show, given whether Arti's directory is usable.
-    pub(super) fn look(&mut self, now: Now, usable: bool) -> Look {
+    pub(super) fn look(&mut self, now: Now, usable: bool) -> ClockLook {
         let last = std::mem::replace(&mut self.last, now);
         let passed = now.monotonic.saturating_duration_since(last.monotonic);
         let expected = last.wall + passed;
@@ -64,7 +64,7 @@ impl ClockWatch {
         if set_by.is_some() {
             (self.attempts, self.next_at) = (0, now.monotonic);
         }
-        Look { set_by, try_again: self.is_due(now, usable) }
+        ClockLook { set_by, try_again: self.is_due(now, usable) }
     }
 
     /// Whether to have Arti try at once.

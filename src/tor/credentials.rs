@@ -46,12 +46,12 @@ pub struct KeyPlace<'a> {
 pub struct Credentials {
     address: OnionAddress,
     public: HsIdKey,
-    secret: RwLock<Arc<Secret>>,
+    secret: RwLock<Arc<CredentialSecret>>,
     /// How often it was exchanged.
     version: AtomicU64,
 }
 
-enum Secret {
+enum CredentialSecret {
     /// The identity; zeroized when dropped.
     Identity {
         key: Box<HsIdKeypair>,
@@ -65,17 +65,17 @@ impl Credentials {
     pub fn of_identity(key: HsIdKeypair) -> Self {
         let (address, public) = (keys::address(&key), HsIdKey::from(&key));
         let seeds = SeedSecret::of(&key);
-        let secret = Secret::Identity { key: Box::new(key), seeds };
+        let secret = CredentialSecret::Identity { key: Box::new(key), seeds };
         Self::with(address, public, secret)
     }
 
     /// Those of who has the keys of some periods.
     pub fn of_bundle(bundle: Bundle) -> Self {
         let (address, public) = (bundle.address(), bundle.public_key());
-        Self::with(address, public, Secret::Bundle(Box::new(bundle)))
+        Self::with(address, public, CredentialSecret::Bundle(Box::new(bundle)))
     }
 
-    fn with(address: OnionAddress, public: HsIdKey, secret: Secret) -> Self {
+    fn with(address: OnionAddress, public: HsIdKey, secret: CredentialSecret) -> Self {
         let (secret, version) = (RwLock::new(Arc::new(secret)), AtomicU64::new(0));
         Self { address, public, secret, version }
     }
@@ -121,8 +121,8 @@ impl Credentials {
     /// For which periods there are keys; `None`: for all, by the identity key.
     pub fn periods(&self) -> Option<Vec<Period>> {
         match &**self.secret.read() {
-            Secret::Identity { .. } => None,
-            Secret::Bundle(bundle) => Some(bundle.periods()),
+            CredentialSecret::Identity { .. } => None,
+            CredentialSecret::Bundle(bundle) => Some(bundle.periods()),
         }
     }
 
@@ -146,10 +146,12 @@ impl Credentials {
     /// The keys for a period.
     pub(super) fn period(&self, period: Period) -> Result<Arc<PeriodKeys>, NoKeys> {
         match &*self.secret() {
-            Secret::Identity { key, .. } => {
+            CredentialSecret::Identity { key, .. } => {
                 PeriodKeys::new(key, period).map(Arc::new).map_err(NoKeys::Blinding)
             }
-            Secret::Bundle(bundle) => bundle.keys(period).ok_or(NoKeys::NotInBundle(period.number)),
+            CredentialSecret::Bundle(bundle) => {
+                bundle.keys(period).ok_or(NoKeys::NotInBundle(period.number))
+            }
         }
     }
 
@@ -170,20 +172,20 @@ impl Credentials {
     /// When the seeds of the address change.
     pub(super) fn schedule(&self) -> SeedSchedule {
         match &*self.secret() {
-            Secret::Identity { seeds, .. } => seeds.schedule(),
-            Secret::Bundle(bundle) => bundle.schedule(),
+            CredentialSecret::Identity { seeds, .. } => seeds.schedule(),
+            CredentialSecret::Bundle(bundle) => bundle.schedule(),
         }
     }
 
     /// The seed of a slot in a time period: public, once it is published.
     pub(super) fn seed(&self, period: Period, slot: SeedSlot) -> Option<Seed> {
         match &*self.secret() {
-            Secret::Identity { seeds, .. } => Some(seeds.seed(period, slot)),
-            Secret::Bundle(bundle) => bundle.seed(period, slot),
+            CredentialSecret::Identity { seeds, .. } => Some(seeds.seed(period, slot)),
+            CredentialSecret::Bundle(bundle) => bundle.seed(period, slot),
         }
     }
 
-    fn secret(&self) -> Arc<Secret> {
+    fn secret(&self) -> Arc<CredentialSecret> {
         Arc::clone(&self.secret.read())
     }
 }

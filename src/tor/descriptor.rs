@@ -24,7 +24,7 @@ use document::{Document, DocumentError, PublishedPuzzle};
 use onionbraid_balancer::command::Publication;
 use onionbraid_balancer::onion::Access;
 use onionbraid_balancer::onion::{
-    Flaw, IntroPoint, LinkSpecifier, MAX_INTRO_POINTS, Period, RelayId, SessionId,
+    IntroPoint, LinkSpecifier, MAX_INTRO_POINTS, Period, PointFlaw, RelayId, SessionId,
 };
 use onionbraid_balancer::pow::Puzzle;
 
@@ -248,7 +248,7 @@ fn reached(key: &RevisionKey, revision: u64) -> Option<u32> {
 /// Without an RSA identity among the link specifiers: C tor clients cannot use
 /// such a point either. What else may be wrong with a point, the balancer looks
 /// at, wherever it comes from.
-pub(crate) fn from_arti(point: &IntroPointDesc) -> Result<IntroPoint, Flaw> {
+pub(crate) fn from_arti(point: &IntroPointDesc) -> Result<IntroPoint, PointFlaw> {
     from_parts(
         (**point.ipt_sid_key()).into(),
         point.link_specifiers(),
@@ -263,7 +263,7 @@ pub(crate) fn from_parts(
     link_specifiers: &[EncodedLinkSpec],
     relay_ntor_key: &curve25519::PublicKey,
     service_ntor_key: &curve25519::PublicKey,
-) -> Result<IntroPoint, Flaw> {
+) -> Result<IntroPoint, PointFlaw> {
     let relay = link_specifiers.iter().find_map(|specifier| match specifier.parse() {
         Ok(LinkSpec::RsaId(id)) => Some(RelayId(id.to_bytes())),
         _ => None,
@@ -271,8 +271,8 @@ pub(crate) fn from_parts(
     let link_specifiers = link_specifiers.iter().map(specifier).collect::<EncodeResult<_>>();
     Ok(IntroPoint {
         session_id: SessionId(session_id.into()),
-        relay: relay.ok_or(Flaw::LinkSpecifiers)?,
-        link_specifiers: link_specifiers.map_err(|_| Flaw::LinkSpecifiers)?,
+        relay: relay.ok_or(PointFlaw::LinkSpecifiers)?,
+        link_specifiers: link_specifiers.map_err(|_| PointFlaw::LinkSpecifiers)?,
         relay_ntor_key: relay_ntor_key.to_bytes(),
         service_ntor_key: service_ntor_key.to_bytes(),
     })
@@ -346,7 +346,7 @@ mod tests {
     }
 
     /// With one more link specifier, of a kind that nobody knows.
-    fn point_with(n: u8, further: Option<Vec<u8>>) -> Result<IntroPoint, Flaw> {
+    fn point_with(n: u8, further: Option<Vec<u8>>) -> Result<IntroPoint, PointFlaw> {
         // A port of 0 and keys of zeros would be refused.
         let n = n + 1;
         let mut rng = crate::tor::rng();
@@ -384,7 +384,7 @@ mod tests {
         // 8 + 22 + 34 bytes are there already.
         let most = LINK_SPECIFIER_BYTES - 64 - 2;
         let larger = point_with(1, Some(vec![0; most + 1])).unwrap();
-        assert_eq!(larger.flaw(), Some(Flaw::LinkSpecifiers));
+        assert_eq!(larger.flaw(), Some(PointFlaw::LinkSpecifiers));
         let points = (0..20).map(|n| point_with(n, Some(vec![n; most])).unwrap()).collect();
         let publication = Publication { points, ..publication(0, Capabilities::default()) };
         build(&identity(), &publication, 1000, MAX_LENGTH).unwrap();

@@ -25,7 +25,7 @@ const NAMED_PORTS: usize = 5;
 
 /// How an attempt to open a TCP connection ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Outcome {
+pub(super) enum ConnectionOutcome {
     /// It opened.
     Connected,
     /// The system knows no way there.
@@ -45,7 +45,7 @@ pub(super) enum Outcome {
 
 /// The network directory at hand.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum Directory {
+pub(super) enum NetworkDirectory {
     /// None.
     #[default]
     Missing,
@@ -59,7 +59,7 @@ pub(super) enum Directory {
 
 /// Why Arti gave an attempt to bootstrap up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Failure {
+pub(super) enum BootstrapFailure {
     /// No space is left where the directory is kept.
     DiskFull,
     /// The process has no file handle left.
@@ -89,13 +89,13 @@ pub(super) enum Unreached {
 
 /// What is known of the Tor client.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Observed {
+pub(super) struct ObservedClient {
     /// The last attempt of the last minute at each address, whatever is there:
     /// relays or bridges. While Tor is ready, none that was before the last that
     /// succeeded.
-    pub(super) attempts: BTreeMap<SocketAddr, Outcome>,
+    pub(super) attempts: BTreeMap<SocketAddr, ConnectionOutcome>,
     /// The same of the time before, where nothing was attempted in the last minute.
-    pub(super) earlier: BTreeMap<SocketAddr, Outcome>,
+    pub(super) earlier: BTreeMap<SocketAddr, ConnectionOutcome>,
     /// Whether a connection to a relay is open on which nothing speaks against that
     /// it answers.
     pub(super) answering: bool,
@@ -109,11 +109,11 @@ pub(super) struct Observed {
     /// answer as a relay does.
     pub(super) strange: usize,
     /// The directory at hand.
-    pub(super) directory: Directory,
+    pub(super) directory: NetworkDirectory,
     /// By how many seconds the clock was set forward lately; negative: back.
     pub(super) clock_set_by: Option<i64>,
     /// Why the last attempt to bootstrap was given up.
-    pub(super) failure: Option<Failure>,
+    pub(super) failure: Option<BootstrapFailure>,
     /// How long there has been no progress; 0 while Tor is ready.
     pub(super) stalled: Duration,
     /// So many bridges are to be used; 0: none are.
@@ -134,7 +134,7 @@ pub struct Trouble {
 }
 
 /// What is wrong, if anything is.
-pub(super) fn diagnose(seen: &Observed) -> Option<Trouble> {
+pub(super) fn diagnose(seen: &ObservedClient) -> Option<Trouble> {
     own_limits(seen)
         .or_else(|| clock(seen))
         .or_else(|| transports(seen))
@@ -152,26 +152,26 @@ fn trouble(
 }
 
 /// What this machine has too little of.
-fn own_limits(seen: &Observed) -> Option<Trouble> {
+fn own_limits(seen: &ObservedClient) -> Option<Trouble> {
     match seen.failure? {
-        Failure::DiskFull => trouble(
+        BootstrapFailure::DiskFull => trouble(
             "disk_full",
             "no space is left for the Tor directory in cache_dir or state_dir",
             "make room; no restart is needed",
         ),
-        Failure::NoHandles => trouble(
+        BootstrapFailure::NoHandles => trouble(
             "no_handles",
             "no file handle is left",
             "raise the limit of open files (`ulimit -n`, `LimitNOFILE`)",
         ),
-        Failure::Other => None,
+        BootstrapFailure::Other => None,
     }
 }
 
 const SET_IT_RIGHT: &str = "set it right, and have it kept right (NTP); no restart is needed";
 
 /// A clock that is wrong, by what relays say or by what the directory does.
-fn clock(seen: &Observed) -> Option<Trouble> {
+fn clock(seen: &ObservedClient) -> Option<Trouble> {
     if let Some(ahead) = median(&seen.clocks) {
         let by = Duration::from_secs(ahead.unsigned_abs());
         if by >= CLOCK_MAY_DIFFER {
@@ -188,12 +188,12 @@ fn clock(seen: &Observed) -> Option<Trouble> {
     }
     match seen.directory {
         // It was signed by the authorities, so that time has come.
-        Directory::NotYetValid(by) => {
+        NetworkDirectory::NotYetValid(by) => {
             let by = roughly(by);
             let message = format!("this machine's clock is at least {by} slow");
             trouble("clock", message, SET_IT_RIGHT)
         }
-        Directory::Missing | Directory::Expired(_) => {
+        NetworkDirectory::Missing | NetworkDirectory::Expired(_) => {
             let by = seen.clock_set_by?;
             let set = Duration::from_secs(by.unsigned_abs());
             let way = if by > 0 { "forward" } else { "back" };
@@ -207,12 +207,12 @@ fn clock(seen: &Observed) -> Option<Trouble> {
             );
             trouble("clock", message, format!("if the time is wrong, {SET_IT_RIGHT}"))
         }
-        Directory::Usable => None,
+        NetworkDirectory::Usable => None,
     }
 }
 
 /// No bridge is reached by the programs that are to do so.
-fn transports(seen: &Observed) -> Option<Trouble> {
+fn transports(seen: &ObservedClient) -> Option<Trouble> {
     match seen.unreached.as_ref()? {
         Unreached::Program { transport, error } => trouble(
             "transport",
@@ -240,27 +240,28 @@ fn transports(seen: &Observed) -> Option<Trouble> {
 }
 
 /// No TCP connection opens.
-fn connections(seen: &Observed) -> Option<Trouble> {
+fn connections(seen: &ObservedClient) -> Option<Trouble> {
     // What opened before says nothing of a way that is cut now.
     let is_cut = !seen.lost.is_empty();
     let mut attempts = seen.attempts.clone();
-    attempts.retain(|_, outcome| !is_cut || *outcome != Outcome::Connected);
+    attempts.retain(|_, outcome| !is_cut || *outcome != ConnectionOutcome::Connected);
     for relay in &seen.lost {
-        attempts.entry(*relay).or_insert(Outcome::Silent);
+        attempts.entry(*relay).or_insert(ConnectionOutcome::Silent);
     }
-    let ready = seen.directory == Directory::Usable;
+    let ready = seen.directory == NetworkDirectory::Usable;
     let works = if ready {
         seen.answering
     } else {
-        attempts.values().any(|outcome| *outcome == Outcome::Connected)
+        attempts.values().any(|outcome| *outcome == ConnectionOutcome::Connected)
     };
     if works {
         return None;
     }
-    attempts.retain(|_, outcome| *outcome != Outcome::Connected);
+    attempts.retain(|_, outcome| *outcome != ConnectionOutcome::Connected);
     // Half of the machines have no way to IPv6: that tells nothing where
     // something else is tried.
-    let known = |attempt: &(&SocketAddr, &Outcome)| *attempt.1 != Outcome::NoRoute;
+    let known =
+        |attempt: &(&SocketAddr, &ConnectionOutcome)| *attempt.1 != ConnectionOutcome::NoRoute;
     let telling: Vec<_> = match attempts.iter().any(|attempt| known(&attempt)) {
         true => attempts.iter().filter(known).collect(),
         false => attempts.iter().collect(),
@@ -275,7 +276,7 @@ fn connections(seen: &Observed) -> Option<Trouble> {
     if telling.is_empty() || (ready && telling.len() < that_tell) {
         return None;
     }
-    let mut counts: BTreeMap<Outcome, usize> = BTreeMap::new();
+    let mut counts: BTreeMap<ConnectionOutcome, usize> = BTreeMap::new();
     for (_, outcome) in &telling {
         *counts.entry(**outcome).or_default() += 1;
     }
@@ -289,7 +290,7 @@ fn connections(seen: &Observed) -> Option<Trouble> {
     // With a directory, only guards are tried.
     let guards = |kind| if ready { "guards_down" } else { kind };
     match most {
-        Outcome::NoRoute => trouble(
+        ConnectionOutcome::NoRoute => trouble(
             "no_route",
             format!(
                 "this machine has no route to the Tor network: tried {}",
@@ -297,12 +298,12 @@ fn connections(seen: &Observed) -> Option<Trouble> {
             ),
             "bring its network up: `ip route` must show a default route",
         ),
-        Outcome::Forbidden => trouble(
+        ConnectionOutcome::Forbidden => trouble(
             "forbidden",
             format!("this machine is not allowed to connect to {who}"),
             format!("{open}: look at its firewall, and at IPAddressDeny of the service's unit"),
         ),
-        Outcome::Unreachable => trouble(
+        ConnectionOutcome::Unreachable => trouble(
             guards("unreachable"),
             format!("the network says that it cannot reach {who} (TCP {ports})"),
             format!(
@@ -310,17 +311,17 @@ fn connections(seen: &Observed) -> Option<Trouble> {
                 otherwise(seen)
             ),
         ),
-        Outcome::Refused => trouble(
+        ConnectionOutcome::Refused => trouble(
             guards("refused"),
             format!("{who} refuses the connection (TCP {ports})"),
             format!("{open} in every firewall{}", otherwise(seen)),
         ),
-        Outcome::Silent => trouble(
+        ConnectionOutcome::Silent => trouble(
             guards("silent"),
             format!("no answer from {who}: packets to TCP {ports} are lost or dropped"),
             format!("{open} in every firewall, and look at its network{}", otherwise(seen)),
         ),
-        Outcome::Broken | Outcome::Connected => trouble(
+        ConnectionOutcome::Broken | ConnectionOutcome::Connected => trouble(
             guards("failing"),
             format!("no connection to {who} opens (TCP {ports})"),
             format!("look at this machine's network{}", otherwise(seen)),
@@ -329,7 +330,7 @@ fn connections(seen: &Observed) -> Option<Trouble> {
 }
 
 /// How many of what were tried.
-fn tried(telling: &[(&SocketAddr, &Outcome)], seen: &Observed) -> String {
+fn tried(telling: &[(&SocketAddr, &ConnectionOutcome)], seen: &ObservedClient) -> String {
     match (telling.len(), who(seen)) {
         (1, (one, _)) => format!("1 {one}"),
         (all, (_, many)) => format!("{all} {many}"),
@@ -337,19 +338,19 @@ fn tried(telling: &[(&SocketAddr, &Outcome)], seen: &Observed) -> String {
 }
 
 /// What is tried: one, and several of it.
-fn who(seen: &Observed) -> (&'static str, &'static str) {
+fn who(seen: &ObservedClient) -> (&'static str, &'static str) {
     match (seen.bridges, seen.directory) {
         (1.., _) => ("bridge", "bridges"),
-        (0, Directory::Missing) => ("relay", "relays"),
+        (0, NetworkDirectory::Missing) => ("relay", "relays"),
         (0, _) => ("guard", "guards"),
     }
 }
 
 /// What to do where everything else on the network works.
-fn otherwise(seen: &Observed) -> &'static str {
+fn otherwise(seen: &ObservedClient) -> &'static str {
     if seen.bridges > 0 {
         "; if all else works, ask for other bridges"
-    } else if seen.directory == Directory::Missing {
+    } else if seen.directory == NetworkDirectory::Missing {
         "; if all else works, Tor is blocked here: configure [bridges]"
     } else {
         "; if all else works, wait, others are tried"
@@ -357,8 +358,8 @@ fn otherwise(seen: &Observed) -> &'static str {
 }
 
 /// Connections open, and nobody there speaks Tor.
-fn strange_answers(seen: &Observed) -> Option<Trouble> {
-    if seen.strange == 0 || !seen.clocks.is_empty() || seen.directory == Directory::Usable {
+fn strange_answers(seen: &ObservedClient) -> Option<Trouble> {
+    if seen.strange == 0 || !seen.clocks.is_empty() || seen.directory == NetworkDirectory::Usable {
         return None;
     }
     let (one, many) = who(seen);
@@ -377,15 +378,15 @@ fn strange_answers(seen: &Observed) -> Option<Trouble> {
 }
 
 /// Relays answer, and there is still no directory.
-fn directory(seen: &Observed) -> Option<Trouble> {
+fn directory(seen: &ObservedClient) -> Option<Trouble> {
     if seen.stalled < STALLED_FOR {
         return None;
     }
     let reached = !seen.clocks.is_empty()
-        || seen.attempts.values().any(|outcome| *outcome == Outcome::Connected);
+        || seen.attempts.values().any(|outcome| *outcome == ConnectionOutcome::Connected);
     match seen.directory {
-        Directory::Usable => None,
-        Directory::Expired(ago) => trouble(
+        NetworkDirectory::Usable => None,
+        NetworkDirectory::Expired(ago) => trouble(
             "directory_expired",
             format!(
                 "the network directory expired {} ago, and none that is newer can be had",
@@ -394,15 +395,15 @@ fn directory(seen: &Observed) -> Option<Trouble> {
             "see that this machine's date is right and its network works; if both are, the \
              directory authorities are in trouble: wait",
         ),
-        Directory::Missing | Directory::NotYetValid(_) if reached => trouble(
+        NetworkDirectory::Missing | NetworkDirectory::NotYetValid(_) if reached => trouble(
             "no_directory",
             "relays answer, but none gives a network directory that is valid now",
             "see that this machine's date is right; if it is, the directory authorities cannot be \
              reached or are in trouble: wait, or configure [bridges]",
         ),
-        Directory::Missing | Directory::NotYetValid(_) => {
+        NetworkDirectory::Missing | NetworkDirectory::NotYetValid(_) => {
             const IN_PEACE: &str = "each is left in peace for a while before it is tried again";
-            let earlier = Observed { attempts: seen.earlier.clone(), ..seen.clone() };
+            let earlier = ObservedClient { attempts: seen.earlier.clone(), ..seen.clone() };
             let (message, advice) = match connections(&earlier) {
                 Some(Trouble { message, advice, .. }) => (message, advice),
                 None => (

@@ -90,7 +90,7 @@ impl Direct {
             let (channel, _) = self.channels.get_or_launch(&target, usage).await?;
             let watched = Arc::downgrade(&channel);
             opening.opened(move || watched.upgrade().is_some_and(|it| !it.is_closing()));
-            let (pending, reactor) = channel.new_tunnel(Arc::new(Patience)).await?;
+            let (pending, reactor) = channel.new_tunnel(Arc::new(DirectPatience)).await?;
             self.run(async move {
                 // Why it ends, its tunnel tells.
                 let _ = reactor.run().await;
@@ -112,9 +112,9 @@ impl Direct {
 }
 
 /// How long Arti waits on these circuits for what may still come.
-struct Patience;
+struct DirectPatience;
 
-impl TimeoutEstimator for Patience {
+impl TimeoutEstimator for DirectPatience {
     fn circuit_build_timeout(&self, _hops: usize) -> Duration {
         CLOSED_STREAMS_WITHIN
     }

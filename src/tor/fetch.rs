@@ -9,7 +9,7 @@ use futures::future::join_all;
 use futures::stream::FuturesUnordered;
 use rand::seq::SliceRandom as _;
 
-use super::held::Wanted;
+use super::held::WantedDescriptor;
 use super::network::Network;
 use onionbraid_balancer::fact::{FetchFailure, FetchedDescriptor, ResponsibleHsdir};
 use onionbraid_balancer::onion::{OnionAddress, RelayId};
@@ -34,7 +34,7 @@ pub(crate) async fn fetch(
     address: &OnionAddress,
     now: SystemTime,
 ) -> Result<FetchedDescriptor, FetchFailure> {
-    let (wanted, hsdirs) = Wanted::of(network, address, now)?;
+    let (wanted, hsdirs) = WantedDescriptor::of(network, address, now)?;
     newest_held(network, &wanted, hsdirs).await
 }
 
@@ -45,7 +45,7 @@ pub(crate) async fn beside(
     address: &OnionAddress,
     now: SystemTime,
 ) -> Vec<FetchedDescriptor> {
-    let wanted = Wanted::beside(network, address, now).into_iter();
+    let wanted = WantedDescriptor::beside(network, address, now).into_iter();
     let fetched =
         wanted.map(async |(wanted, hsdirs)| newest_held(network, &wanted, hsdirs).await.ok());
     join_all(fetched).await.into_iter().flatten().collect()
@@ -54,7 +54,7 @@ pub(crate) async fn beside(
 /// The newest that these HSDirs hold.
 async fn newest_held(
     network: &Network,
-    wanted: &Wanted,
+    wanted: &WantedDescriptor,
     hsdirs: Vec<ResponsibleHsdir>,
 ) -> Result<FetchedDescriptor, FetchFailure> {
     let (first, others) = in_order_of_asking(hsdirs);

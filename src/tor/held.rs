@@ -18,7 +18,7 @@ use tor_netdoc::doc::hsdesc::{HsDesc, HsDescError};
 use super::descriptor;
 use super::directory_request::{As, Request, ask};
 use super::hsdirs::{from_arti, identity_key, responsible, to_arti};
-use super::keyring::Reader;
+use super::keyring::DescriptorReader;
 use super::network::Network;
 use super::private_address;
 use super::protocols;
@@ -28,7 +28,7 @@ use onionbraid_balancer::onion::{Capabilities, OnionAddress, Period, RelayId};
 
 /// A descriptor as one HSDir holds it.
 #[derive(Clone, Debug)]
-pub struct Held {
+pub struct DescriptorAtHsdir {
     /// What it says.
     pub descriptor: FetchedDescriptor,
     /// Its length in bytes, encrypted as it is.
@@ -41,7 +41,7 @@ pub struct Held {
 }
 
 /// What to ask for, and what is needed to read the answer.
-pub(super) struct Wanted {
+pub(super) struct WantedDescriptor {
     /// In which period.
     period: Period,
     /// Under which name HSDirs store the descriptor.
@@ -49,14 +49,14 @@ pub(super) struct Wanted {
     /// The key to its encryption ...
     subcredential: Subcredential,
     /// ... and what else it takes where it is not for everybody.
-    readers: Vec<Reader>,
+    readers: Vec<DescriptorReader>,
     /// The longest answer to accept, in bytes.
     max_length: usize,
     /// When it has to be valid.
     now: SystemTime,
 }
 
-impl Wanted {
+impl WantedDescriptor {
     /// The descriptor of an address in the current period, and who should
     /// have it.
     pub(super) fn of(
@@ -112,7 +112,7 @@ impl Wanted {
         &self,
         network: &Network,
         hsdir: RelayId,
-    ) -> Result<Held, FetchFailure> {
+    ) -> Result<DescriptorAtHsdir, FetchFailure> {
         let text = self.text_at(network, hsdir).await?;
         let unreachable = |error: String| FetchFailure::Unreachable(format!("{hsdir}: {error}"));
         let directory = network.directory().map_err(|error| unreachable(error.to_string()))?;
@@ -165,8 +165,8 @@ impl Wanted {
                 break;
             }
             outcome = match reader {
-                Reader::Client(pair) => parse(text, Some(pair)),
-                Reader::Publisher(credentials, access) => {
+                DescriptorReader::Client(pair) => parse(text, Some(pair)),
+                DescriptorReader::Publisher(credentials, access) => {
                     match descriptor::reopened(credentials, access, self.period, text) {
                         Some(text) => parse(&text, None),
                         None => outcome,
@@ -189,7 +189,7 @@ impl Wanted {
     }
 
     /// Decrypts and checks a descriptor.
-    fn read(&self, text: &str, directory: &NetDir) -> Result<Held, FetchFailure> {
+    fn read(&self, text: &str, directory: &NetDir) -> Result<DescriptorAtHsdir, FetchFailure> {
         let bounded = self.open(text)?;
         let (_, certified_until) = bounded.bounds_start_end();
         let read = bounded
@@ -204,7 +204,7 @@ impl Wanted {
                 Err(found) => flaw = flaw.or(Some(found)),
             }
         }
-        Ok(Held {
+        Ok(DescriptorAtHsdir {
             descriptor: FetchedDescriptor {
                 period: self.period,
                 revision: read.revision().into(),
@@ -235,8 +235,9 @@ pub(crate) async fn everywhere(
     network: &Network,
     address: &OnionAddress,
     now: SystemTime,
-) -> Result<(Period, Vec<(ResponsibleHsdir, Result<Held, FetchFailure>)>), FetchFailure> {
-    let (wanted, hsdirs) = Wanted::of(network, address, now)?;
+) -> Result<(Period, Vec<(ResponsibleHsdir, Result<DescriptorAtHsdir, FetchFailure>)>), FetchFailure>
+{
+    let (wanted, hsdirs) = WantedDescriptor::of(network, address, now)?;
     let answers = join_all(hsdirs.iter().map(|hsdir| wanted.held_by(network, hsdir.relay))).await;
     Ok((wanted.period, hsdirs.into_iter().zip(answers).collect()))
 }
@@ -257,7 +258,8 @@ pub(crate) async fn one(
             let passed = format!("nobody publishes in period {} any more", period.number);
             return Err(FetchFailure::Unreachable(passed));
         }
-        let (wanted, _) = Wanted::in_period(network, &directory, address, to_arti(period), now)?;
+        let (wanted, _) =
+            WantedDescriptor::in_period(network, &directory, address, to_arti(period), now)?;
         drop(directory);
         let text = wanted.text_at(network, hsdir).await?;
         Ok((wanted, text))

@@ -14,7 +14,7 @@ use onionbraid_balancer::onion::{Access, OnionAddress};
 
 /// What reads the descriptors of one address.
 #[derive(Clone)]
-pub(crate) enum Reader {
+pub(crate) enum DescriptorReader {
     /// The key of a client.
     Client(Arc<HsClientDescEncKeypair>),
     /// Their publisher is this process, and they are for these.
@@ -24,12 +24,15 @@ pub(crate) enum Reader {
 /// The readers of all addresses; those that are missing are for everybody. Cheap to
 /// clone.
 #[derive(Clone, Default)]
-pub(crate) struct Keyring(Arc<RwLock<BTreeMap<OnionAddress, Vec<Reader>>>>);
+pub(crate) struct Keyring(Arc<RwLock<BTreeMap<OnionAddress, Vec<DescriptorReader>>>>);
 
 impl Keyring {
     /// These are all from now on.
-    pub(crate) fn replace(&self, readers: impl IntoIterator<Item = (OnionAddress, Reader)>) {
-        let mut all: BTreeMap<_, Vec<Reader>> = BTreeMap::new();
+    pub(crate) fn replace(
+        &self,
+        readers: impl IntoIterator<Item = (OnionAddress, DescriptorReader)>,
+    ) {
+        let mut all: BTreeMap<_, Vec<DescriptorReader>> = BTreeMap::new();
         for (address, reader) in readers {
             all.entry(address).or_default().push(reader);
         }
@@ -37,7 +40,7 @@ impl Keyring {
     }
 
     /// Those of an address.
-    pub(super) fn of(&self, address: &OnionAddress) -> Vec<Reader> {
+    pub(super) fn of(&self, address: &OnionAddress) -> Vec<DescriptorReader> {
         self.0.read().get(address).cloned().unwrap_or_default()
     }
 }

@@ -12,7 +12,7 @@ use tor_netdir::NetDir;
 
 /// Who can be asked what our clock is.
 #[derive(Clone, Debug)]
-pub(super) struct Known {
+pub(super) struct KnownRelays {
     /// Those that the configuration names: fallback directories and bridges.
     relays: Vec<OwnedChanTarget>,
     /// So many bridges are to be used; 0: none are.
@@ -21,7 +21,7 @@ pub(super) struct Known {
     pub(super) behind_transports: Vec<OwnedChanTarget>,
 }
 
-impl Known {
+impl KnownRelays {
     /// Those of a configuration.
     pub(super) fn of(config: &TorClientConfig) -> Self {
         let listed: &[BridgeConfig] = config.as_ref();

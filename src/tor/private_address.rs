@@ -11,17 +11,17 @@ use tor_linkspec::HasAddrs as _;
 use tor_netdir::NetDir;
 
 use super::network::{Network, relay};
-use onionbraid_balancer::onion::{Flaw, IntroPoint, LinkSpecifier, RelayId};
+use onionbraid_balancer::onion::{IntroPoint, LinkSpecifier, PointFlaw, RelayId};
 
 /// The point, unless it names a private address at which the directory does not
 /// list its relay.
-pub(super) fn checked(point: IntroPoint, directory: &NetDir) -> Result<IntroPoint, Flaw> {
+pub(super) fn checked(point: IntroPoint, directory: &NetDir) -> Result<IntroPoint, PointFlaw> {
     let is_listed = |id: RelayId, address: SocketAddr| {
         relay(directory, id).is_some_and(|relay| relay.addrs().any(|listed| listed == address))
     };
     match is_reachable(&point, is_listed) {
         true => Ok(point),
-        false => Err(Flaw::PrivateAddress),
+        false => Err(PointFlaw::PrivateAddress),
     }
 }
 
@@ -30,12 +30,12 @@ pub(super) fn checked(point: IntroPoint, directory: &NetDir) -> Result<IntroPoin
 pub(crate) fn without_private(
     points: Vec<IntroPoint>,
     network: &Network,
-) -> (Vec<IntroPoint>, Option<Flaw>) {
+) -> (Vec<IntroPoint>, Option<PointFlaw>) {
     let directory = network.directory().ok();
     let check = |point| match &directory {
         Some(directory) => checked(point, directory),
         None if is_reachable(&point, |_, _| false) => Ok(point),
-        None => Err(Flaw::PrivateAddress),
+        None => Err(PointFlaw::PrivateAddress),
     };
     let mut flaw = None;
     let reachable = points.into_iter().filter_map(|point| match check(point) {

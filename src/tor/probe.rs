@@ -27,7 +27,7 @@ pub(crate) use anywhere::meet_at_any;
 pub(crate) use meeting::{Meeting, OpenStream, meet};
 use meeting::{SLOW, rendezvous_point_within};
 pub use request::Request;
-pub use verdict::{Refusal, Steps, Verdict};
+pub use verdict::{Steps, StreamRefusal, Verdict};
 
 /// How long a probe may take: enough to find out twice that there is no circuit
 /// to a relay, each time within a minute.
@@ -42,7 +42,7 @@ const MEANING_WITHIN: Duration = Duration::from_secs(15);
 
 /// What a probe shall find out.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Question {
+pub struct ProbeQuestion {
     /// The address that a client would connect to.
     pub address: OnionAddress,
     /// The address of the backend that has the point, if it has one of its
@@ -57,7 +57,7 @@ pub struct Question {
 
 /// What a probe has found out.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Probe {
+pub struct ProbeFinding {
     /// What it means.
     pub verdict: Verdict,
     /// How long the steps took that succeeded.
@@ -70,7 +70,11 @@ pub struct Probe {
 /// Each step has a limit: where all is well a probe takes about a second, where
 /// nobody answers little more than half a minute, and never more than two and a
 /// half.
-pub async fn probe(network: &Network, point: &IntroPoint, question: &Question) -> Probe {
+pub async fn probe(
+    network: &Network,
+    point: &IntroPoint,
+    question: &ProbeQuestion,
+) -> ProbeFinding {
     probe_with_work(network, point, question, None).await
 }
 
@@ -78,25 +82,25 @@ pub async fn probe(network: &Network, point: &IntroPoint, question: &Question) -
 pub(crate) async fn probe_with_work(
     network: &Network,
     point: &IntroPoint,
-    question: &Question,
+    question: &ProbeQuestion,
     toil: Option<&Toil>,
-) -> Probe {
+) -> ProbeFinding {
     let mut steps = Steps::default();
     let verdict = timeout(WITHIN, verdict(network, point, question, toil, &mut steps)).await;
     let late = || Verdict::Inconclusive("no verdict within two and a half minutes".into());
     let verdict = verdict.unwrap_or_else(|_| late());
     if !verdict.may_be_slowness() {
-        return Probe { verdict, steps };
+        return ProbeFinding { verdict, steps };
     }
     let was_slow = steps.rendezvous_point.is_some_and(|took| took >= SLOW);
     let is_slow = was_slow || !rendezvous_point_within(network, SLOW).await;
-    Probe { verdict: verdict.on_a_network(is_slow), steps }
+    ProbeFinding { verdict: verdict.on_a_network(is_slow), steps }
 }
 
 async fn verdict(
     network: &Network,
     point: &IntroPoint,
-    question: &Question,
+    question: &ProbeQuestion,
     toil: Option<&Toil>,
     steps: &mut Steps,
 ) -> Verdict {
@@ -112,7 +116,7 @@ async fn verdict(
 async fn knock(
     network: &Network,
     point: &IntroPoint,
-    question: &Question,
+    question: &ProbeQuestion,
     toil: Option<&Toil>,
     steps: &mut Steps,
 ) -> Result<(), Verdict> {
@@ -132,7 +136,7 @@ async fn knock(
 async fn met(
     network: &Network,
     point: &IntroPoint,
-    question: &Question,
+    question: &ProbeQuestion,
     toil: Option<&Toil>,
     steps: &mut Steps,
 ) -> Result<Meeting, Verdict> {

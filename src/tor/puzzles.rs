@@ -10,7 +10,7 @@ mod toil;
 #[cfg_attr(not(feature = "pow"), path = "puzzles/absent.rs")]
 mod verify;
 
-pub(crate) use seeds::{Puzzles, Refusal, SeedId, Solved};
+pub(crate) use seeds::{AddressPuzzles, SeedId, SolutionRefusal, Solved};
 pub(crate) use toil::Toil;
 pub(crate) use verify::Verifiers;
 #[cfg(feature = "pow")]

@@ -13,11 +13,11 @@ use tor_netdir::NetDir;
 /// period it believes in, which can be one off ours.
 pub(crate) struct Subcredentials {
     /// Of which addresses.
-    known: Mutex<Known>,
+    known: Mutex<LastComputed>,
 }
 
 /// What they are computed from, and the last result.
-struct Known {
+struct LastComputed {
     /// The addresses' identity keys.
     identities: Vec<HsIdKey>,
     /// Those of the period they were last computed for.
@@ -27,12 +27,12 @@ struct Known {
 impl Subcredentials {
     /// For the addresses with these identity keys.
     pub(crate) fn new(identities: Vec<HsIdKey>) -> Self {
-        Self { known: Mutex::new(Known { identities, cached: None }) }
+        Self { known: Mutex::new(LastComputed { identities, cached: None }) }
     }
 
     /// From now on for the addresses with these identity keys.
     pub(crate) fn replace(&self, identities: Vec<HsIdKey>) {
-        *self.known.lock() = Known { identities, cached: None };
+        *self.known.lock() = LastComputed { identities, cached: None };
     }
 
     /// Those that are acceptable as of this directory. Computed once a period.

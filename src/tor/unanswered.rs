@@ -28,7 +28,7 @@ const LOOK_AT_LEAST_EVERY: Duration = Duration::from_secs(5);
 
 /// What is known of the connections, at the last look.
 #[derive(Debug, Default)]
-pub(super) struct Unanswered {
+pub(super) struct UnansweredConnections {
     /// Not before this it is looked again.
     next_at: Option<Instant>,
     relays: Relays,
@@ -47,13 +47,13 @@ pub(super) struct Relays {
 
 /// A connection that is open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Connection {
+struct RelayConnection {
     peer: SocketAddr,
     /// How often what waits for an answer was sent again.
     sent_again: u32,
 }
 
-impl Unanswered {
+impl UnansweredConnections {
     /// Those of these relays, to which we have connected at some time, that we are
     /// connected to now.
     pub(super) fn look(&mut self, relays: &BTreeSet<SocketAddr>) -> &Relays {
@@ -78,7 +78,7 @@ impl Unanswered {
 /// Where nothing has come from any relay lately, a connection on which nothing is
 /// sent says nothing.
 fn of_these(
-    open: impl Iterator<Item = Connection>,
+    open: impl Iterator<Item = RelayConnection>,
     relays: &BTreeSet<SocketAddr>,
     silent_for: Option<Duration>,
 ) -> Relays {
@@ -92,7 +92,7 @@ fn of_these(
 }
 
 /// An open connection in a line of the table (proc_pid_net(5)).
-fn connection(line: &str) -> Option<Connection> {
+fn connection(line: &str) -> Option<RelayConnection> {
     const OPEN: &str = "01";
     let mut fields = line.split_ascii_whitespace().skip(2);
     let (peer, state) = (fields.next()?, fields.next()?);
@@ -110,7 +110,7 @@ fn connection(line: &str) -> Option<Connection> {
         // The count of another timer is that of something else.
         _ => 0,
     };
-    Some(Connection { peer: address(peer)?, sent_again })
+    Some(RelayConnection { peer: address(peer)?, sent_again })
 }
 
 /// An address as the table has it: words of 32 bits in the order of the machine.
@@ -143,7 +143,7 @@ mod tests {
     fn relays_are_lost_only_if_none_of_those_that_are_connected_answers() {
         let relays = [relay(1), relay(2), relay(3)].into();
         let looked = |all: &[(u8, u32)], is_silent: bool| {
-            let connection = |(n, sent_again): &(u8, u32)| Connection {
+            let connection = |(n, sent_again): &(u8, u32)| RelayConnection {
                 peer: relay(*n),
                 sent_again: *sent_again,
             };
@@ -173,7 +173,7 @@ mod tests {
                     0        0 3596037 2 0 100 0 0 10 0";
         // As a machine has it whose words begin with the least byte.
         if cfg!(target_endian = "little") {
-            let read = Connection { peer: "192.0.2.1:443".parse().unwrap(), sent_again: 5 };
+            let read = RelayConnection { peer: "192.0.2.1:443".parse().unwrap(), sent_again: 5 };
             assert_eq!(connection(line), Some(read));
             let kept_alive = line.replace("01:000003F2", "02:000003F2");
             assert_eq!(connection(&kept_alive).unwrap().sent_again, 0);
@@ -200,8 +200,8 @@ mod tests {
             let tables = ["/proc/self/net/tcp", "/proc/self/net/tcp6"].map(fs::read_to_string);
             let tables = tables.into_iter().flatten().collect::<String>();
             let found = tables.lines().filter_map(connection).find(|it| it.peer == peer);
-            assert_eq!(found, Some(Connection { peer, sent_again: 0 }));
-            let mut unanswered = Unanswered::default();
+            assert_eq!(found, Some(RelayConnection { peer, sent_again: 0 }));
+            let mut unanswered = UnansweredConnections::default();
             let looked = unanswered.look(&[peer].into());
             assert!(looked.answering && looked.lost.is_empty(), "{looked:?}");
         }

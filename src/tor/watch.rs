@@ -18,9 +18,9 @@ use tor_proto::ClockSkew;
 use super::attempts::{Attempt, Runtime};
 use super::bootstrap::Tor;
 use super::clock_watch::{ClockWatch, LOOK_EVERY};
-use super::diagnosis::{Directory, Observed, Outcome, diagnose};
+use super::diagnosis::{ConnectionOutcome, NetworkDirectory, ObservedClient, diagnose};
 use super::transports::Transports;
-use super::unanswered::Unanswered;
+use super::unanswered::UnansweredConnections;
 use crate::clock::now;
 
 /// Attempts that ended longer ago tell nothing of now.
@@ -44,7 +44,7 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(6);
 const SET_COUNTS_FOR: Duration = Duration::from_secs(10 * 60);
 
 /// What was learned, look by look.
-struct Watch {
+struct WatchedTor {
     clock: ClockWatch,
     /// When the clock was last set, and by how many seconds.
     set: Option<(Instant, i64)>,
@@ -55,7 +55,7 @@ struct Watch {
     /// Those that answered otherwise than a relay does.
     strange: BTreeMap<SocketAddr, Instant>,
     /// Whether relays that we are connected to answer.
-    unanswered: Unanswered,
+    unanswered: UnansweredConnections,
     /// Bridges to which others connect for us.
     transports: Transports,
     /// The best progress, and since when there is none that is better.
@@ -64,14 +64,14 @@ struct Watch {
 
 /// Looks for ever: says what is wrong, and has Arti try again where that is due.
 pub async fn watch(tor: &Tor) -> Infallible {
-    let mut watch = Watch::new(now());
+    let mut watch = WatchedTor::new(now());
     loop {
         watch.look(tor).await;
         tokio::time::sleep(LOOK_EVERY).await;
     }
 }
 
-impl Watch {
+impl WatchedTor {
     fn new(now: Now) -> Self {
         Self {
             clock: ClockWatch::new(now),
@@ -79,7 +79,7 @@ impl Watch {
             clocks: VecDeque::new(),
             asked: BTreeMap::new(),
             strange: BTreeMap::new(),
-            unanswered: Unanswered::default(),
+            unanswered: UnansweredConnections::default(),
             transports: Transports::default(),
             progress: (0.0, now.monotonic),
         }
@@ -127,7 +127,7 @@ impl Watch {
         self.asked.retain(|_, at| began.saturating_duration_since(*at) < ASK_AGAIN_AFTER);
         let connected: BTreeSet<_> = attempts
             .iter()
-            .filter(|attempt| attempt.outcome == Outcome::Connected)
+            .filter(|attempt| attempt.outcome == ConnectionOutcome::Connected)
             .map(|attempt| attempt.address)
             .filter(|address| !self.asked.contains_key(address))
             .take(ASKED_AT_ONCE)
@@ -145,7 +145,7 @@ impl Watch {
         }
         for (address, answer) in answers {
             match answer {
-                Answer::Ahead(seconds) => {
+                ClockAnswer::Ahead(seconds) => {
                     self.strange.remove(&address);
                     self.clocks.retain(|(other, ..)| *other != address);
                     self.clocks.push_back((address, at, seconds));
@@ -153,10 +153,10 @@ impl Watch {
                         self.clocks.pop_front();
                     }
                 }
-                Answer::None => {
+                ClockAnswer::None => {
                     self.strange.insert(address, at);
                 }
-                Answer::Before => {}
+                ClockAnswer::Before => {}
             }
         }
     }
@@ -168,14 +168,14 @@ impl Watch {
         directory: Option<&NetDir>,
         usable: bool,
         now: Now,
-    ) -> Observed {
+    ) -> ObservedClient {
         let age = |at: Instant| now.monotonic.saturating_duration_since(at);
         self.clocks.retain(|(_, at, _)| age(*at) < CLOCK_COUNTS_FOR);
         self.strange.retain(|_, at| age(*at) < RECENT);
         self.set = self.set.filter(|(at, _)| age(*at) < SET_COUNTS_FOR);
         let relays = self.unanswered.look(&tor.attempts.connected()).clone();
         // That a guard was reached says nothing of what has failed since.
-        let is_reached = |attempt: &Attempt| attempt.outcome == Outcome::Connected;
+        let is_reached = |attempt: &Attempt| attempt.outcome == ConnectionOutcome::Connected;
         let reached = attempts.iter().rposition(is_reached).filter(|_| usable);
         let mut attempts = attempts.get(reached.map_or(0, |last| last + 1)..).unwrap_or_default();
         let mut answering = relays.answering;
@@ -187,7 +187,7 @@ impl Watch {
                 (attempts, answering) = (failed, false);
             }
         }
-        Observed {
+        ObservedClient {
             attempts: outcomes(attempts),
             earlier: match attempts.is_empty() && !usable {
                 true => outcomes(&tor.attempts.within(EARLIER, now)),
@@ -198,8 +198,8 @@ impl Watch {
             clocks: self.clocks.iter().map(|(.., ahead)| *ahead).collect(),
             strange: self.strange.len(),
             directory: match directory {
-                _ if usable => Directory::Usable,
-                None => Directory::Missing,
+                _ if usable => NetworkDirectory::Usable,
+                None => NetworkDirectory::Missing,
                 Some(directory) => timeliness(directory, now.wall),
             },
             clock_set_by: self.set.map(|(_, by)| by),
@@ -212,24 +212,24 @@ impl Watch {
 }
 
 /// The last outcome at each address.
-fn outcomes(attempts: &[Attempt]) -> BTreeMap<SocketAddr, Outcome> {
+fn outcomes(attempts: &[Attempt]) -> BTreeMap<SocketAddr, ConnectionOutcome> {
     attempts.iter().map(|it| (it.address, it.outcome)).collect()
 }
 
 /// How far a directory that cannot be used is from being valid.
-fn timeliness(directory: &NetDir, now: SystemTime) -> Directory {
+fn timeliness(directory: &NetDir, now: SystemTime) -> NetworkDirectory {
     let lifetime = directory.lifetime();
     if let Ok(ago) = now.duration_since(lifetime.valid_until()) {
-        return Directory::Expired(ago);
+        return NetworkDirectory::Expired(ago);
     }
     match lifetime.valid_after().duration_since(now) {
-        Ok(by) => Directory::NotYetValid(by),
-        Err(_) => Directory::Missing,
+        Ok(by) => NetworkDirectory::NotYetValid(by),
+        Err(_) => NetworkDirectory::Missing,
     }
 }
 
 /// What a relay says of our clock.
-enum Answer {
+enum ClockAnswer {
     /// It is so many seconds ahead; negative: behind.
     Ahead(i64),
     /// It said so before our clock was set.
@@ -243,25 +243,25 @@ async fn ahead(
     channels: &ChanMgr<Runtime>,
     relay: &OwnedChanTarget,
     set: Option<Instant>,
-) -> Answer {
+) -> ClockAnswer {
     let channel = channels.get_or_launch(relay, ChannelUsage::UselessCircuit);
     match tokio::time::timeout(ANSWER_WITHIN, channel).await {
         Ok(Ok((channel, _))) => {
             let opened = now().monotonic.checked_sub(channel.age());
             match (set, opened) {
-                (Some(set), Some(opened)) if opened < set => Answer::Before,
-                _ => Answer::Ahead(seconds(channel.clock_skew())),
+                (Some(set), Some(opened)) if opened < set => ClockAnswer::Before,
+                _ => ClockAnswer::Ahead(seconds(channel.clock_skew())),
             }
         }
         // Certificates that are not valid yet, or any more.
         Ok(Err(tor_chanmgr::Error::Proto { clock_skew: Some(skew), .. })) => {
-            Answer::Ahead(seconds(skew))
+            ClockAnswer::Ahead(seconds(skew))
         }
         Ok(Err(error)) => {
             tracing::debug!(error = %crate::causes::in_one_line(&error), "no channel");
-            Answer::None
+            ClockAnswer::None
         }
-        Err(_) => Answer::None,
+        Err(_) => ClockAnswer::None,
     }
 }
 

@@ -12,7 +12,7 @@ use std::time::Duration;
 use onionbraid::admin::{Admin, AdminError};
 use onionbraid::config::AdminListen;
 use onionbraid::observe::Snapshot;
-use onionbraid::observe::snapshot::Tor;
+use onionbraid::observe::snapshot::TorStatus;
 
 use super::{onionbraid, stderr, stdout, write};
 
@@ -62,7 +62,7 @@ fn daemon_at(listen: &AdminListen) -> Result<Daemon, AdminError> {
         Arc::new(move || Snapshot {
             version: "1".into(),
             ready: ready.load(Ordering::SeqCst),
-            tor: Tor { bootstrap: 1.0, message: "done".into(), ..Tor::default() },
+            tor: TorStatus { bootstrap: 1.0, message: "done".into(), ..TorStatus::default() },
             ..Snapshot::default()
         })
     };

@@ -5,10 +5,10 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use futures::FutureExt as _;
-use onionbraid::admin::{Admin, Unanswered};
+use onionbraid::admin::{Admin, NoAnswer};
 use onionbraid::config::AdminListen;
 use onionbraid::observe::Snapshot;
-use onionbraid::observe::snapshot::Tor;
+use onionbraid::observe::snapshot::TorStatus;
 use serde_json::{Value, json};
 
 use super::{onionbraid, stderr, stdout, write};
@@ -26,11 +26,11 @@ struct Daemon {
     _lock: std::fs::File,
 }
 
-fn daemon(dir: &Path, answer: Result<Value, Unanswered>) -> Daemon {
+fn daemon(dir: &Path, answer: Result<Value, NoAnswer>) -> Daemon {
     let snapshot = Arc::new(|| Snapshot {
         version: "1".into(),
         ready: true,
-        tor: Tor { bootstrap: 1.0, message: "done".into(), ..Tor::default() },
+        tor: TorStatus { bootstrap: 1.0, message: "done".into(), ..TorStatus::default() },
         ..Snapshot::default()
     });
     let asked = Asked::default();
@@ -105,7 +105,7 @@ fn the_running_daemon_says_what_is_published_and_knows_whose_backends_are_meant(
 fn a_daemon_without_a_network_says_so_and_no_other_way_is_tried() {
     let (dir, address) = configured();
     let why = "Tor is not ready yet: 45 %, connecting";
-    let _daemon = daemon(dir.path(), Err(Unanswered::NotReady(why.into())));
+    let _daemon = daemon(dir.path(), Err(NoAnswer::NotReady(why.into())));
     for command in [["descriptor", &address], ["check", "--online"]] {
         let output = onionbraid(dir.path(), &[command[0], command[1], "-c", "arti.toml"]);
         assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
@@ -189,11 +189,11 @@ fn an_order_reaches_the_daemon_and_its_refusal_the_operator() {
         assert_eq!(asked, []);
     }
 
-    let last = Unanswered::Refused("berlin: it is the last".into());
+    let last = NoAnswer::Refused("berlin: it is the last".into());
     let (output, _) = order(&["backend", "shop", "berlin", "maintenance"], Err(last));
     assert_eq!(output.status.code(), Some(1));
     assert!(stderr(&output).contains("berlin: it is the last"), "{}", stderr(&output));
-    let unknown = Unanswered::NotFound("there is no service \"shop\"".into());
+    let unknown = NoAnswer::NotFound("there is no service \"shop\"".into());
     let (output, _) = order(&["backend", "shop", "berlin", "ready", "--force"], Err(unknown));
     assert!(stderr(&output).contains("there is no service"), "{}", stderr(&output));
 }
@@ -211,9 +211,9 @@ fn a_reload_says_what_has_changed_or_what_is_wrong_with_the_code_of_check() {
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
     assert_eq!(stdout(&output), format!("reloaded:\n  {}\n", changed[0]));
     for (answer, code) in [
-        (Unanswered::Configuration("arti.toml:1: wrong".into()), 78),
-        (Unanswered::Denied("a key is readable for everybody".into()), 77),
-        (Unanswered::NotReady("the daemon is ending".into()), 1),
+        (NoAnswer::Configuration("arti.toml:1: wrong".into()), 78),
+        (NoAnswer::Denied("a key is readable for everybody".into()), 77),
+        (NoAnswer::NotReady("the daemon is ending".into()), 1),
     ] {
         let output = reload(Err(answer.clone()));
         assert_eq!(output.status.code(), Some(code));

@@ -11,7 +11,7 @@ use std::time::Duration;
 use onionbraid::admin::Admin;
 use onionbraid::config::AdminListen;
 use onionbraid::observe::Snapshot;
-use onionbraid::observe::snapshot::{Load, Rates, Service, ServiceState, Tor};
+use onionbraid::observe::snapshot::{Load, Rates, Service, ServiceState, TorStatus};
 
 use super::write;
 
@@ -36,7 +36,7 @@ fn snapshot() -> Snapshot {
     calm.problems = vec!["word ".repeat(60) + "end"];
     Snapshot {
         version: "1".into(),
-        tor: Tor { bootstrap: 1.0, ..Tor::default() },
+        tor: TorStatus { bootstrap: 1.0, ..TorStatus::default() },
         services: vec![
             calm,
             service("busy", ServiceState::Published, 199.0),

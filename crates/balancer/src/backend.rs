@@ -23,9 +23,9 @@ use super::offer::Offer;
 use super::operator::{OperatorOrder, Override};
 use super::pow::{Effort, SeedSlot};
 use super::proven::WorkProof;
-use super::remote::{News, RemoteDescriptor};
+use super::remote::{DescriptorNews, RemoteDescriptor};
 use super::schedule::Alarm;
-use super::settings::{BackendPlace, BackendSettings, Links, Order};
+use super::settings::{BackendPlace, BackendRank, BackendSettings, LinkPolicy};
 use crate::onion::{Capabilities, IntroPoint};
 use crate::status::{self, BackendState, Belief, Timestamp};
 
@@ -74,7 +74,7 @@ impl TrackedBackend {
             BackendPlace::Remote { .. } => Some(Remote {
                 descriptor: RemoteDescriptor::new(),
                 described: Offer::default(),
-                link: BackendLink::new(Links::default()),
+                link: BackendLink::new(LinkPolicy::default()),
                 proof: WorkProof::default(),
                 fullness: Fullness::default(),
             }),
@@ -233,7 +233,7 @@ impl TrackedBackend {
     }
 
     /// See [`BackendSettings::order`].
-    pub(super) fn order(&self) -> Order<'_> {
+    pub(super) fn order(&self) -> BackendRank<'_> {
         self.settings.order()
     }
 
@@ -311,13 +311,13 @@ impl TrackedBackend {
             Err(failure) => return remote.descriptor.failed(failure, now.monotonic, rng),
         };
         match remote.descriptor.fetched(descriptor, &remote.described, now.monotonic, rng) {
-            News::Offer(offer) => {
+            DescriptorNews::Offer(offer) => {
                 remote.link.descriptor_changed(offer.points(), now.monotonic, rng);
                 remote.link.descriptor_seen(true, now.monotonic, rng);
                 remote.described = offer;
             }
-            News::Confirmed => remote.link.descriptor_seen(false, now.monotonic, rng),
-            News::Nothing => return,
+            DescriptorNews::Confirmed => remote.link.descriptor_seen(false, now.monotonic, rng),
+            DescriptorNews::Nothing => return,
         }
         self.last_seen = Some(now.wall);
     }
@@ -341,7 +341,7 @@ impl TrackedBackend {
     }
 
     /// Whether the operator wants a control link to it.
-    pub(super) fn wanting_link(mut self, wanted: Links) -> Self {
+    pub(super) fn wanting_link(mut self, wanted: LinkPolicy) -> Self {
         if let Some(remote) = &mut self.remote {
             remote.link.want(wanted);
         }

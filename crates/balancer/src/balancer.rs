@@ -16,9 +16,9 @@ use rand::Rng;
 use crate::backend::TrackedBackend;
 use crate::bundle::BundlePeriods;
 use crate::command::Command;
-use crate::content::{Content, ContentPolicy, Listed, Live};
+use crate::content::{Content, ContentPolicy, ListedSets, Live};
 use crate::fact::{BackendId, Fact, NetworkView, Now, ProbeFailure};
-use crate::held_back::{self, Listable, Puzzles};
+use crate::held_back::{self, Listable, PuzzlesAsked};
 use crate::link::{MAX_LISTED, Offered, Standing};
 use crate::offered;
 use crate::onion::{Access, SessionId};
@@ -53,7 +53,7 @@ pub struct Balancer {
     /// Whether the local instances are about to end.
     withdrawing: bool,
     /// What clients are asked for.
-    puzzles: Puzzles,
+    puzzles: PuzzlesAsked,
     clocks: Clocks,
     probing: Probing,
     publisher: Publisher,
@@ -68,7 +68,7 @@ impl Balancer {
         let with_link = |settings| TrackedBackend::new(settings).wanting_link(links);
         let mut backends: Vec<_> = settings.backends.into_iter().map(with_link).collect();
         backends.iter_mut().for_each(|it| it.set_probed(settings.probe_every.is_some()));
-        let mut puzzles = Puzzles::default();
+        let mut puzzles = PuzzlesAsked::default();
         puzzles.ask_at_most(settings.max_effort);
         Self {
             backends,
@@ -450,7 +450,7 @@ impl Balancer {
     /// What should be published: `None` if no backend is live. Then what is
     /// published stays, since all of them failing at once is more likely our
     /// own error, and a descriptor without points helps nobody.
-    fn wanted(&mut self, listed: &Listed, now: Now, alarm: &mut Alarm) -> Option<Content> {
+    fn wanted(&mut self, listed: &ListedSets, now: Now, alarm: &mut Alarm) -> Option<Content> {
         let Listable { backends, puzzle } =
             listable(&self.backends, &self.publisher, &self.puzzles, self.withdrawing);
         let points = Self::points_that_fit(&self.access, backends);
@@ -473,7 +473,7 @@ impl Balancer {
 fn listable<'a>(
     backends: &'a [TrackedBackend],
     publisher: &Publisher,
-    puzzles: &Puzzles,
+    puzzles: &PuzzlesAsked,
     withdrawing: bool,
 ) -> Listable<'a> {
     let live = match live(backends, withdrawing) {

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use rand::{Rng, RngExt as _};
 
 use super::fact::{FetchFailure, FetchedDescriptor, Now};
-use super::hsdir::Taken;
+use super::hsdir::TakenRevision;
 use super::ring::Ring;
 use super::schedule::{Alarm, between, exponential};
 use super::settings::Publishers;
@@ -55,7 +55,7 @@ struct Inspection {
     period: Period,
     since: Instant,
     /// What was known of it then; if that changes, the answer says nothing.
-    taken: Taken,
+    taken: TakenRevision,
 }
 
 /// How long after a look the next one follows, on average, and how long an HSDir
@@ -127,7 +127,7 @@ impl CanaryWatch {
 
     /// Whether an answer belongs to what was asked, and nothing has been
     /// uploaded meanwhile.
-    pub(super) fn expects(&mut self, period: Period, relay: RelayId, taken: Taken) -> bool {
+    pub(super) fn expects(&mut self, period: Period, relay: RelayId, taken: TakenRevision) -> bool {
         let asked = self.asked.take_if(|asked| asked.relay == relay);
         asked.is_some_and(|asked| asked.period == period && asked.taken == taken)
     }
@@ -184,7 +184,7 @@ fn choose(ring: &Ring, quiet: Duration, alarm: &mut Alarm, rng: &mut impl Rng) -
 /// published.
 pub(super) fn judge(
     seen: &Result<FetchedDescriptor, FetchFailure>,
-    taken: Taken,
+    taken: TakenRevision,
     ours: impl Fn(&SessionId) -> bool,
 ) -> CanaryOutcome {
     let seen = match seen {
@@ -220,7 +220,7 @@ mod tests {
 
     /// The verdict after the HSDir took revision 5; points below 10 are ours.
     fn verdict(seen: Result<FetchedDescriptor, FetchFailure>, unsure: bool) -> CanaryOutcome {
-        let taken = Taken { revision: Some(5), unsure, refused: false };
+        let taken = TakenRevision { revision: Some(5), unsure, refused: false };
         judge(&seen, taken, |session| session.0[1] < 10)
     }
 
@@ -244,7 +244,7 @@ mod tests {
         // An upload whose answer was lost may well have arrived.
         assert_eq!(verdict(holds(6, 1), true), CanaryOutcome::Ok);
         // One that refuses all of ours holds somebody else's.
-        let refused = Taken { refused: true, ..Taken::default() };
+        let refused = TakenRevision { refused: true, ..TakenRevision::default() };
         assert_eq!(judge(&holds(9, 99), refused, |_| false), CanaryOutcome::Foreign);
     }
 
@@ -265,7 +265,7 @@ mod tests {
     #[test]
     fn an_answer_from_before_an_upload_says_nothing() {
         let mut canary = CanaryWatch::default();
-        let taken = Taken { revision: Some(1), ..Taken::default() };
+        let taken = TakenRevision { revision: Some(1), ..TakenRevision::default() };
         let ask = |canary: &mut CanaryWatch| {
             let (relay, since) = (relay(1), start().monotonic);
             canary.asked = Some(Inspection { relay, period: period(1), since, taken });
@@ -274,7 +274,7 @@ mod tests {
         assert!(canary.expects(period(1), relay(1), taken));
         assert!(!canary.expects(period(1), relay(1), taken));
         ask(&mut canary);
-        let newer = Taken { revision: Some(2), ..taken };
+        let newer = TakenRevision { revision: Some(2), ..taken };
         assert!(!canary.expects(period(1), relay(1), newer));
     }
 

@@ -14,8 +14,8 @@ use super::quota::limit;
 use super::schedule::Alarm;
 use super::seating::{BackendOffer, Chosen};
 use super::select::select;
-use super::settings::{Distinct, Order, Publishers};
-use super::turns::{Turns, seated_by_the_clock};
+use super::settings::{BackendRank, Distinct, Publishers};
+use super::turns::{BackendTurns, seated_by_the_clock};
 use crate::onion::{Access, Capabilities, IntroPoint, MAX_INTRO_POINTS, SessionId};
 use crate::pow::Puzzle;
 
@@ -25,7 +25,7 @@ use crate::pow::Puzzle;
 const ONE_AGAIN: usize = 16;
 
 /// What is listed in each set, by whom.
-pub(super) type Listed = Vec<Vec<(BackendId, SessionId)>>;
+pub(super) type ListedSets = Vec<Vec<(BackendId, SessionId)>>;
 
 /// What all descriptors say: one set for all HSDirs, or one for each place in
 /// the ring at which clients ask.
@@ -61,7 +61,7 @@ impl Content {
     }
 
     /// What stays listed, if it can.
-    pub(super) fn listed(&self) -> Listed {
+    pub(super) fn listed(&self) -> ListedSets {
         self.sets.iter().map(|set| ids(&set.chosen)).collect()
     }
 
@@ -99,7 +99,7 @@ impl Content {
 pub(super) struct Live<'a> {
     pub(super) backend: BackendId,
     /// Where it stands among the others, whoever looks.
-    pub(super) order: Order<'a>,
+    pub(super) order: BackendRank<'a>,
     /// Its share of the traffic relative to the others.
     pub(super) weight: u16,
     pub(super) points: &'a [IntroPoint],
@@ -112,7 +112,7 @@ pub(super) struct ContentPolicy {
     pub(super) max_points: Option<u8>,
     pub(super) distinct: Distinct,
     pub(super) publishers: Publishers,
-    turns: Turns,
+    turns: BackendTurns,
     /// Whether there are several sets.
     several: bool,
     /// The last choice: as long as nothing changes, it stays.
@@ -125,13 +125,18 @@ struct Last {
     from: Vec<(BackendId, u16, Vec<IntroPoint>)>,
     /// How many points of how many sets.
     shape: (usize, usize),
-    listed: Listed,
+    listed: ListedSets,
     sets: Vec<Vec<Chosen>>,
 }
 
 impl Last {
     /// Whether the same is asked again, or what to go on with when that is listed.
-    fn answers(&self, from: &[BackendOffer<'_>], shape: (usize, usize), listed: &Listed) -> bool {
+    fn answers(
+        &self,
+        from: &[BackendOffer<'_>],
+        shape: (usize, usize),
+        listed: &ListedSets,
+    ) -> bool {
         let same = |((id, weight, points), it): (
             &(BackendId, u16, Vec<IntroPoint>),
             &BackendOffer<'_>,
@@ -157,7 +162,7 @@ impl ContentPolicy {
             max_points,
             distinct,
             publishers,
-            turns: Turns::default(),
+            turns: BackendTurns::default(),
             several: false,
             last: None,
         }
@@ -169,8 +174,8 @@ impl ContentPolicy {
     pub(super) fn content(
         &mut self,
         mut live: Vec<Live<'_>>,
-        all: &[(Order<'_>, BackendId)],
-        listed: &Listed,
+        all: &[(BackendRank<'_>, BackendId)],
+        listed: &ListedSets,
         replicas: &[u8],
         now: SystemTime,
         alarm: &mut Alarm,
@@ -219,7 +224,7 @@ impl ContentPolicy {
     fn sets(
         &mut self,
         candidates: &[BackendOffer<'_>],
-        listed: &Listed,
+        listed: &ListedSets,
         shape: Shape<'_>,
     ) -> Vec<Vec<Chosen>> {
         let number = if self.several { shape.replicas.len() } else { 1 };
@@ -269,7 +274,7 @@ mod tests {
     fn content(
         choice: &mut ContentPolicy,
         offered: &[Vec<IntroPoint>],
-        listed: &Listed,
+        listed: &ListedSets,
     ) -> Option<Content> {
         let capabilities = Capabilities::default();
         let live = (0..).map(BackendId).zip(offered).map(|(backend, points)| Live {
@@ -288,7 +293,7 @@ mod tests {
         let offered: Vec<Vec<IntroPoint>> = (0..backends)
             .map(|n| (0..points).map(|at| point(100 * n + at, 100 * n + at)).collect())
             .collect();
-        content(choice, &offered, &Listed::new()).map_or(0, |content| content.sets.len())
+        content(choice, &offered, &ListedSets::new()).map_or(0, |content| content.sets.len())
     }
 
     fn choice(distinct: Distinct, max_points: Option<u8>) -> ContentPolicy {
@@ -318,9 +323,9 @@ mod tests {
         let offered: Vec<Vec<IntroPoint>> =
             (0..30).map(|n| (0..3).map(|at| point(3 * n + at, (n + at) % 11)).collect()).collect();
         let mut choice = choice(Distinct::Auto, None);
-        let mut listed = Listed::new();
+        let mut listed = ListedSets::new();
         let mut decide =
-            |alive, listed: &Listed| content(&mut choice, &offered[..alive], listed).unwrap();
+            |alive, listed: &ListedSets| content(&mut choice, &offered[..alive], listed).unwrap();
         for alive in [30, 27, 29, 24, 30] {
             let content = decide(alive, &listed);
             assert_eq!(decide(alive, &listed), content);
@@ -333,7 +338,7 @@ mod tests {
     fn the_operators_limit_holds_in_every_set() {
         let mut choice = choice(Distinct::Auto, Some(5));
         let offered: Vec<Vec<IntroPoint>> = (0..25).map(|n| vec![point(n, n)]).collect();
-        let content = content(&mut choice, &offered, &Listed::new()).unwrap();
+        let content = content(&mut choice, &offered, &ListedSets::new()).unwrap();
         assert!(content.sets.iter().all(|set| set.chosen.len() <= 5));
         assert_eq!(content.points(), 25);
     }

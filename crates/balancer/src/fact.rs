@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 pub use crate::backend_id::BackendId;
 use crate::bundle::BundlePeriods;
 use crate::link::Offered;
-use crate::onion::{Capabilities, Flaw, IntroPoint, Period, RelayId, SessionId};
+use crate::onion::{Capabilities, IntroPoint, Period, PointFlaw, RelayId, SessionId};
 use crate::pow::Puzzle;
 
 /// A moment on both clocks: the monotonic one for every delay, the wall clock
@@ -130,7 +130,7 @@ pub struct FetchedDescriptor {
     /// Its introduction points; those that cannot be read are left out.
     pub points: Vec<IntroPoint>,
     /// What is wrong with those left out, if there are any.
-    pub flaw: Option<Flaw>,
+    pub flaw: Option<PointFlaw>,
     pub capabilities: Capabilities,
 }
 
@@ -178,7 +178,7 @@ pub enum LinkNews {
         number: u64,
         offered: Offered,
         /// What is wrong with points that were left out, if there are any.
-        flaw: Option<Flaw>,
+        flaw: Option<PointFlaw>,
     },
     /// It is no more.
     Lost(String),

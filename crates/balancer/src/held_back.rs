@@ -22,7 +22,7 @@ const OWN_MOST: Effort = 300;
 
 /// Whether work is asked for.
 #[derive(Debug, Default)]
-pub(super) struct Puzzles {
+pub(super) struct PuzzlesAsked {
     /// What we verify, and how much work the local instances suggest.
     offered: Option<Puzzle>,
     /// The most to ask for, if the operator says so.
@@ -35,7 +35,7 @@ pub(super) struct Listable<'a> {
     pub(super) puzzle: Option<Puzzle>,
 }
 
-impl Puzzles {
+impl PuzzlesAsked {
     /// The local instances verify solutions for this from now on; `None`: for
     /// nothing.
     pub(super) fn offer(&mut self, puzzle: Option<Puzzle>) {

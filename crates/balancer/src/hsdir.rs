@@ -56,7 +56,7 @@ pub(super) struct UploadTarget {
 
 /// What we know of the revision that an HSDir holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Taken {
+pub(super) struct TakenRevision {
     /// The highest that it took from us.
     pub(super) revision: Option<u64>,
     /// Whether it may have taken a higher one and its answer was lost.
@@ -80,7 +80,7 @@ pub(super) struct HsdirUploads {
     accepted_at: Option<Instant>,
     /// What it has read and not taken.
     declined: Option<UploadTarget>,
-    taken: Taken,
+    taken: TakenRevision,
     /// What it was last seen to hold, and when: a newer descriptor of another
     /// publisher's came later.
     seen: Option<(u64, Instant)>,
@@ -120,7 +120,7 @@ impl HsdirUploads {
             holds: None,
             accepted_at: None,
             declined: None,
-            taken: Taken::default(),
+            taken: TakenRevision::default(),
             seen: None,
             attempts: 0,
             last_error: None,
@@ -156,7 +156,7 @@ impl HsdirUploads {
         self.accepted_at
     }
 
-    pub(super) fn taken(&self) -> Taken {
+    pub(super) fn taken(&self) -> TakenRevision {
         self.taken
     }
 
@@ -232,7 +232,7 @@ impl HsdirUploads {
                 self.holds = Some(HeldDescriptor { target: upload.target, since, foreign: false });
                 self.accepted_at = Some(since);
                 let revision = self.taken.revision.max(Some(revision));
-                self.taken = Taken { revision, ..Taken::default() };
+                self.taken = TakenRevision { revision, ..TakenRevision::default() };
                 self.seen = revision.map(|revision| (revision, since));
                 self.not_before = now.monotonic;
                 self.declined = None;

@@ -97,6 +97,6 @@ pub use self::balancer::Balancer;
 pub use self::bundle::{BundlePeriods, Coverage, WARN_FROM};
 pub use self::room::{clients_that_fit, most_points};
 pub use self::settings::{
-    BackendPlace, BackendSettings, BalancerSettings, Distinct, Links, Publishers,
+    BackendPlace, BackendSettings, BalancerSettings, Distinct, LinkPolicy, Publishers,
 };
 pub use self::status::{Belief, Status};

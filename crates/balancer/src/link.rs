@@ -94,7 +94,7 @@ pub enum Condition {
 
 /// What a publisher says to a backend.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Orders {
+pub struct LinkOrders {
     /// Grows from one of a link to the next, from 1 on.
     pub number: u64,
     /// The number of the newest report that they take into account.
@@ -157,7 +157,7 @@ impl Condition {
     }
 }
 
-impl Orders {
+impl LinkOrders {
     /// Whether the backend may let go of everything that the `report` does not
     /// offer: the publisher has taken it into account, and clients find nothing
     /// else any more, or would find nobody else.
@@ -231,13 +231,13 @@ mod tests {
     fn seeds_and_what_was_not_said_before_are_read_as_they_were_written() {
         let work = Some(WorkOrder { effort: 7, seeds: vec![seed(1), seed(2)] });
         let standing = Standing { work, word: Word::Drain, ..Standing::default() };
-        let orders = Orders { number: 1, answers: 2, standing };
+        let orders = LinkOrders { number: 1, answers: 2, standing };
         let text = String::from_utf8(line(&orders)).unwrap();
         assert!(text.contains(&"ab".repeat(32)) && text.contains("\"word\":\"drain\""), "{text}");
-        assert_eq!(serde_json::from_str::<Orders>(&text).unwrap(), orders);
+        assert_eq!(serde_json::from_str::<LinkOrders>(&text).unwrap(), orders);
         // An older publisher says neither.
         let older = r#"{"number":1,"answers":2,"listed":[],"changing":false,"alone":true}"#;
-        let standing = serde_json::from_str::<Orders>(older).unwrap().standing;
+        let standing = serde_json::from_str::<LinkOrders>(older).unwrap().standing;
         assert_eq!(standing, Standing { alone: true, ..Standing::default() });
     }
 
@@ -267,7 +267,7 @@ mod tests {
             work: Some(WorkOrder { effort: Effort::MAX, seeds: vec![seed(u64::MAX); MAX_SEEDS] }),
             ..Standing::default()
         };
-        let orders = Orders { number: u64::MAX, answers: u64::MAX, standing };
+        let orders = LinkOrders { number: u64::MAX, answers: u64::MAX, standing };
         assert!(line(&orders).len() < MAX_LINE);
     }
 
@@ -284,7 +284,7 @@ mod tests {
         let orders = |answers, listed: &[u16], changing, alone| {
             let listed = listed.iter().map(|n| point(*n, *n).session_id).collect();
             let standing = Standing { listed, changing, alone, ..Standing::default() };
-            Orders { number: 9, answers, standing }
+            LinkOrders { number: 9, answers, standing }
         };
         // Number 7, of the points 1 and 2.
         let report = report(2);

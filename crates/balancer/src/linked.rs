@@ -20,13 +20,13 @@ use std::time::{Duration, Instant};
 use rand::Rng;
 use rand::seq::IndexedRandom as _;
 
-use self::absence::{Absence, Outcome};
+use self::absence::{Absence, DialOutcome};
 use super::fact::{DialFailure, LinkNews};
 use super::link::{Condition, Offered, WorkReport};
 use super::offer::Offer;
 use super::schedule::{Alarm, Allowance, between, stretched};
-use super::settings::Links;
-use crate::onion::{Flaw, IntroPoint, SessionId};
+use super::settings::LinkPolicy;
+use crate::onion::{IntroPoint, PointFlaw, SessionId};
 use crate::status::{BackendState, LinkState};
 
 /// How soon a backend is asked whose points have just become known: not all
@@ -63,8 +63,8 @@ const REFUSED_AGAIN: Duration = Duration::from_secs(8);
 /// The control link to one backend.
 #[derive(Debug)]
 pub(super) struct BackendLink {
-    wanted: Links,
-    phase: Phase,
+    wanted: LinkPolicy,
+    phase: LinkPhase,
     /// When to dial next; `None` until there is a point to dial at.
     dial_at: Option<Instant>,
     /// Dials that failed in a row, ...
@@ -74,9 +74,9 @@ pub(super) struct BackendLink {
     /// Whether there was a link since the start.
     speaks: bool,
     /// What the backend said last.
-    said: Option<Said>,
+    said: Option<LastReport>,
     /// What it has said since, too soon after other changes.
-    waiting: Option<(u64, Said)>,
+    waiting: Option<(u64, LastReport)>,
     /// The number of the last report that was taken into account.
     heard: u64,
     /// The points that it has reported, the newest last.
@@ -94,7 +94,7 @@ pub(super) struct BackendLink {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Phase {
+enum LinkPhase {
     Down,
     Dialling { since: Instant },
     Up,
@@ -102,7 +102,7 @@ enum Phase {
 
 /// What a backend has reported.
 #[derive(Clone, Debug)]
-struct Said {
+struct LastReport {
     condition: Condition,
     offer: Offer,
     /// When the link was lost that it came over.
@@ -112,10 +112,10 @@ struct Said {
 }
 
 impl BackendLink {
-    pub(super) fn new(wanted: Links) -> Self {
+    pub(super) fn new(wanted: LinkPolicy) -> Self {
         Self {
             wanted,
-            phase: Phase::Down,
+            phase: LinkPhase::Down,
             dial_at: None,
             absence: Absence::default(),
             unmet: false,
@@ -136,16 +136,16 @@ impl BackendLink {
 
     /// From now on it is wanted so. If that is new, one that is not there is asked
     /// for again.
-    pub(super) fn want(&mut self, wanted: Links) {
+    pub(super) fn want(&mut self, wanted: LinkPolicy) {
         if self.wanted == wanted {
             return;
         }
         self.wanted = wanted;
         self.absence = Absence::default();
-        if self.phase == Phase::Down {
+        if self.phase == LinkPhase::Down {
             self.dial_at = None;
         }
-        if wanted == Links::Never {
+        if wanted == LinkPolicy::Never {
             *self = Self::new(wanted);
         }
     }
@@ -153,14 +153,14 @@ impl BackendLink {
     /// How it is, where the backend can have one.
     pub(super) fn state(&self) -> Option<LinkState> {
         match self.phase {
-            Phase::Up => Some(LinkState::Up),
-            _ if self.speaks || self.wanted == Links::Always => Some(LinkState::Down),
+            LinkPhase::Up => Some(LinkState::Up),
+            _ if self.speaks || self.wanted == LinkPolicy::Always => Some(LinkState::Down),
             _ => None,
         }
     }
 
     pub(super) fn is_up(&self) -> bool {
-        self.phase == Phase::Up
+        self.phase == LinkPhase::Up
     }
 
     /// The number of the newest report that is taken into account.
@@ -176,7 +176,7 @@ impl BackendLink {
     /// Something has happened to the link. True if the backend may have other
     /// points by now, which its descriptor would tell.
     pub(super) fn news(&mut self, news: LinkNews, now: Instant, rng: &mut impl Rng) -> bool {
-        if self.wanted == Links::Never {
+        if self.wanted == LinkPolicy::Never {
             return false;
         }
         match news {
@@ -192,12 +192,12 @@ impl BackendLink {
         }
     }
 
-    fn reported(&mut self, number: u64, offered: Offered, flaw: Option<Flaw>) {
-        if self.phase != Phase::Up {
+    fn reported(&mut self, number: u64, offered: Offered, flaw: Option<PointFlaw>) {
+        if self.phase != LinkPhase::Up {
             // Each link counts from 1.
             self.heard = 0;
         }
-        (self.phase, self.speaks, self.unmet) = (Phase::Up, true, false);
+        (self.phase, self.speaks, self.unmet) = (LinkPhase::Up, true, false);
         (self.absence, self.refused_since) = (Absence::default(), None);
         let Offered { condition, points, capabilities, full, work } = offered;
         (self.full, self.work) = (full, work);
@@ -212,7 +212,7 @@ impl BackendLink {
         }
         let old = self.reported.len().saturating_sub(REMEMBERED);
         self.reported.drain(..old);
-        let said = Said { condition, offer, lost_at: None, gone: false };
+        let said = LastReport { condition, offer, lost_at: None, gone: false };
         match before {
             // It says the same, perhaps over another link.
             Some(before) if before.offer == said.offer && before.condition == condition => {
@@ -222,7 +222,7 @@ impl BackendLink {
             }
             before => {
                 let before = before.filter(|before| !before.gone);
-                self.said = before.map(|before| Said { lost_at: None, ..before });
+                self.said = before.map(|before| LastReport { lost_at: None, ..before });
                 self.waiting = Some((number, said));
             }
         }
@@ -253,12 +253,12 @@ impl BackendLink {
 
     /// There is no link from now on. What was said over one was said until now.
     fn is_down(&mut self, now: Instant) {
-        if self.phase == Phase::Up
+        if self.phase == LinkPhase::Up
             && let Some(said) = &mut self.said
         {
             said.lost_at = Some(now);
         }
-        self.phase = Phase::Down;
+        self.phase = LinkPhase::Down;
     }
 
     fn lost(&mut self, now: Instant, rng: &mut impl Rng) {
@@ -281,11 +281,11 @@ impl BackendLink {
         let refused = self.refused_since.is_some_and(|since| now >= since + REFUSED_FOR);
         self.unmet = refused || matches!(failure, DialFailure::Unmet(_));
         let outcome = match failure {
-            DialFailure::NotOffered => Outcome::NotOffered,
-            DialFailure::Inconclusive(_) => Outcome::Unknown,
-            DialFailure::Unmet(_) | DialFailure::Refused(_) => Outcome::Away,
+            DialFailure::NotOffered => DialOutcome::NotOffered,
+            DialFailure::Inconclusive(_) => DialOutcome::Unknown,
+            DialFailure::Unmet(_) | DialFailure::Refused(_) => DialOutcome::Away,
         };
-        if outcome == Outcome::NotOffered {
+        if outcome == DialOutcome::NotOffered {
             // It is alive, and its descriptor all there is, but for points that it has
             // taken back.
             self.said.take_if(|said| !said.offer.points().is_empty());
@@ -310,7 +310,7 @@ impl BackendLink {
     /// A fetch has brought the backend's own descriptor, a newer one than before or the
     /// same.
     pub(super) fn descriptor_seen(&mut self, is_newer: bool, now: Instant, rng: &mut impl Rng) {
-        if self.phase == Phase::Down && self.absence.is_over(is_newer) {
+        if self.phase == LinkPhase::Down && self.absence.is_over(is_newer) {
             let soon = now + between(FIRST.0, FIRST.1, rng);
             self.dial_at = self.dial_at.map(|at| at.min(soon));
         }
@@ -326,7 +326,7 @@ impl BackendLink {
         rng: &mut impl Rng,
     ) {
         let is_new = |point: &IntroPoint| !self.reported.contains(&point.session_id);
-        if self.phase == Phase::Up || !points.iter().any(is_new) {
+        if self.phase == LinkPhase::Up || !points.iter().any(is_new) {
             return;
         }
         self.said = None;
@@ -345,22 +345,22 @@ impl BackendLink {
         alarm: &mut Alarm,
         rng: &mut impl Rng,
     ) -> Option<Vec<IntroPoint>> {
-        if let Phase::Dialling { since } = self.phase
+        if let LinkPhase::Dialling { since } = self.phase
             && alarm.reached(since + DIAL_LIMIT)
         {
             let lost = DialFailure::Inconclusive("no answer in time".into());
             self.not_dialled(&lost, alarm.now(), rng);
         }
-        if self.wanted == Links::Never || self.phase != Phase::Down || points.is_empty() {
+        if self.wanted == LinkPolicy::Never || self.phase != LinkPhase::Down || points.is_empty() {
             return None;
         }
         let at = *self.dial_at.get_or_insert_with(|| alarm.now() + between(FIRST.0, FIRST.1, rng));
         if !alarm.reached(at) {
             return None;
         }
-        let expected = self.speaks || self.wanted == Links::Always;
+        let expected = self.speaks || self.wanted == LinkPolicy::Always;
         let tried = if expected { TRIED_AT_ONCE } else { 1 };
-        self.phase = Phase::Dialling { since: alarm.now() };
+        self.phase = LinkPhase::Dialling { since: alarm.now() };
         alarm.reached(alarm.now() + DIAL_LIMIT);
         Some(points.sample(rng, tried).cloned().collect())
     }
@@ -378,7 +378,7 @@ impl BackendLink {
 
     /// Whether it says over a link that is up that it is full.
     pub(super) fn is_full(&self) -> bool {
-        self.full && self.phase == Phase::Up
+        self.full && self.phase == LinkPhase::Up
     }
 
     /// What to think of the backend by that, and why.
@@ -396,7 +396,7 @@ impl BackendLink {
         })
     }
 
-    fn trusted(&self, alarm: &mut Alarm) -> Option<&Said> {
+    fn trusted(&self, alarm: &mut Alarm) -> Option<&LastReport> {
         let said = self.said.as_ref()?;
         let outdated = |at: Instant| alarm.reached(at + TRUSTED_FOR);
         // Its descriptor lists the points of one that has ended, or whose origins are

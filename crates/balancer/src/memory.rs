@@ -131,11 +131,11 @@ pub(super) struct CountedPeriod {
 #[serde(transparent)]
 pub(super) struct ListedSet {
     #[serde(deserialize_with = "legible_entries")]
-    pub(super) points: Vec<Listed>,
+    pub(super) points: Vec<ListedPoint>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(super) struct Listed {
+pub(super) struct ListedPoint {
     /// Whose: an address, or the name of a local instance.
     pub(super) backend: String,
     pub(super) session: SessionId,
@@ -345,7 +345,7 @@ mod tests {
         let counted =
             (periods(), moments()).prop_map(|(period, as_of)| CountedPeriod { period, as_of });
         let listed = ("[a-z0-9.]{0,8}", any::<[u8; 32]>())
-            .prop_map(|(backend, session)| Listed { backend, session: SessionId(session) });
+            .prop_map(|(backend, session)| ListedPoint { backend, session: SessionId(session) });
         let set = prop::collection::vec(listed, 0..4).prop_map(|points| ListedSet { points });
         let said = (prop::option::of(moments()), any::<Option<u32>>());
         let weight =

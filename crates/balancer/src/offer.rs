@@ -8,14 +8,14 @@
 
 use std::collections::BTreeSet;
 
-use crate::onion::{Capabilities, Flaw, IntroPoint, MAX_INTRO_POINTS};
+use crate::onion::{Capabilities, IntroPoint, MAX_INTRO_POINTS, PointFlaw};
 
 /// A backend's points and what it promises for them.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Offer {
     points: Vec<IntroPoint>,
     capabilities: Capabilities,
-    flaw: Option<Flaw>,
+    flaw: Option<PointFlaw>,
 }
 
 impl Offer {
@@ -26,7 +26,7 @@ impl Offer {
     pub(super) fn new(
         points: Vec<IntroPoint>,
         capabilities: Capabilities,
-        found: Option<Flaw>,
+        found: Option<PointFlaw>,
         before: &Self,
     ) -> Self {
         let flaw = |point: &IntroPoint| {
@@ -37,7 +37,7 @@ impl Offer {
         let mut sessions = BTreeSet::new();
         for point in points.into_iter().take(MAX_INTRO_POINTS) {
             let again = !sessions.insert(point.session_id);
-            match again.then_some(Flaw::Duplicate).or_else(|| flaw(&point)) {
+            match again.then_some(PointFlaw::Duplicate).or_else(|| flaw(&point)) {
                 Some(flaw) => offer.flaw = offer.flaw.or(Some(flaw)),
                 None => offer.points.push(point),
             }
@@ -56,7 +56,7 @@ impl Offer {
     }
 
     /// What is wrong with the first point that was dropped, if one was.
-    pub(super) fn flaw(&self) -> Option<Flaw> {
+    pub(super) fn flaw(&self) -> Option<PointFlaw> {
         self.flaw
     }
 }
@@ -67,7 +67,7 @@ mod tests {
     use super::*;
     use crate::onion::SessionId;
 
-    fn offer(points: Vec<IntroPoint>) -> (Vec<IntroPoint>, Option<Flaw>) {
+    fn offer(points: Vec<IntroPoint>) -> (Vec<IntroPoint>, Option<PointFlaw>) {
         let offer = Offer::new(points, Capabilities::default(), None, &Offer::default());
         (offer.points, offer.flaw)
     }
@@ -78,20 +78,23 @@ mod tests {
         let zero_service = IntroPoint { service_ntor_key: [0; 32], ..point(2, 2) };
         let zero_session = IntroPoint { session_id: SessionId([0; 32]), ..point(3, 3) };
         let points = vec![zero_relay, point(4, 4), zero_service, zero_session, point(5, 5)];
-        assert_eq!(offer(points), (vec![point(4, 4), point(5, 5)], Some(Flaw::Key)));
+        assert_eq!(offer(points), (vec![point(4, 4), point(5, 5)], Some(PointFlaw::Key)));
     }
 
     #[test]
     fn a_session_is_offered_once_and_nobody_offers_more_than_a_descriptor_holds() {
         let twice = IntroPoint { service_ntor_key: [7; 32], ..point(1, 2) };
-        assert_eq!(offer(vec![point(1, 1), twice]), (vec![point(1, 1)], Some(Flaw::Duplicate)));
+        assert_eq!(
+            offer(vec![point(1, 1), twice]),
+            (vec![point(1, 1)], Some(PointFlaw::Duplicate))
+        );
         let many = (1..=100).map(|n| point(n, n)).collect();
         assert_eq!(offer(many).0.len(), MAX_INTRO_POINTS);
     }
 
     #[test]
     fn what_was_left_out_before_is_told_as_well() {
-        let found = Some(Flaw::PrivateAddress);
+        let found = Some(PointFlaw::PrivateAddress);
         let offer =
             Offer::new(vec![point(1, 1)], Capabilities::default(), found, &Offer::default());
         assert_eq!((offer.points().len(), offer.flaw()), (1, found));

@@ -21,7 +21,7 @@ pub use address::{AddressError, OnionAddress};
 pub use anonymity::Anonymity;
 pub use capabilities::Capabilities;
 pub use client_key::{ClientKey, ClientKeyError, check_client_name};
-pub use flaw::{Flaw, LINK_SPECIFIER_BYTES, LINK_SPECIFIER_BYTES_OF_A_RELAY};
+pub use flaw::{LINK_SPECIFIER_BYTES, LINK_SPECIFIER_BYTES_OF_A_RELAY, PointFlaw};
 pub use intro_point::{IntroPoint, LinkSpecifier, RelayId, SessionId};
 pub use period::Period;
 pub use protocols::{Protocols, ProtocolsError};

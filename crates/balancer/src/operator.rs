@@ -73,7 +73,7 @@ pub struct OverriddenWeight {
 
 /// Why an operator's word is not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Refused {
+pub enum OrderRefused {
     /// Nothing would be left that clients could be sent to.
     #[error(
         "it is the last backend that is in use: without it nobody answers (say so with --force)"

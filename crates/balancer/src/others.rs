@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::content::Listed;
+use super::content::ListedSets;
 use super::fact::{BackendId, FetchedDescriptor};
 use crate::onion::{IntroPoint, MAX_INTRO_POINTS, SessionId};
 
@@ -36,7 +36,7 @@ pub(super) enum Comparison {
 
 impl OwnPoints {
     /// These are published in this round.
-    pub(super) fn add(&mut self, listed: &Listed, round: u64) {
+    pub(super) fn add(&mut self, listed: &ListedSets, round: u64) {
         self.0.extend(listed.iter().flatten().map(|(_, session)| (*session, round)));
         while self.0.len() > OURS {
             let Some((&oldest, _)) = self.0.iter().min_by_key(|(_, round)| **round) else { break };
@@ -52,7 +52,7 @@ impl OwnPoints {
 /// Compares another publisher's descriptor with what we list in its `set`.
 pub(super) fn compare(
     seen: &FetchedDescriptor,
-    listed: &Listed,
+    listed: &ListedSets,
     set: usize,
     live: &LivePoints,
 ) -> Comparison {

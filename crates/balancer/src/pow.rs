@@ -24,7 +24,7 @@ mod queue;
 mod seeds;
 
 pub use self::admission::{AdmissionQueue, AdmissionSettings, Admitted};
-pub use self::effort::{Observed, SuggestedEffort};
+pub use self::effort::{ObservedQueue, SuggestedEffort};
 pub use self::nonces::{NonceLog, NonceVerdict};
 pub use self::puzzle::{CLIENT_MAX_EFFORT, Effort, OwnWork, Puzzle};
 pub use self::queue::{PriorityQueue, WAIT_LIMIT};

@@ -17,13 +17,13 @@ use rand::Rng;
 use super::canary::CanaryWatch;
 use super::change::{Changes, Urgency};
 use super::command::{Command, Publication};
-use super::content::{Content, Listed, PublishedContent};
+use super::content::{Content, ListedSets, PublishedContent};
 use super::fact::{NetworkView, Now, UploadFailure};
 use super::hsdir::{HsdirUploads, REVISION_STEP};
 use super::memory::{self, CountedPeriod};
 use super::others::OwnPoints;
 use super::period_change::PeriodChange;
-use super::refusals::Refusals;
+use super::refusals::UploadRefusals;
 use super::ring::{self, Ring};
 use super::schedule::Alarm;
 use super::seating::Chosen;
@@ -45,7 +45,7 @@ pub(super) struct Publisher {
     published: Option<PublishedContent>,
     /// The points in it, or in the descriptors from before a restart: they stay
     /// if they can.
-    listed: Listed,
+    listed: ListedSets,
     /// What clients find: the points of the last round that the HSDirs which
     /// they ask have taken.
     found: Vec<Chosen>,
@@ -61,10 +61,10 @@ pub(super) struct Publisher {
     /// while leaves it in the future; counters then follow it step by step.
     counted: BTreeMap<Period, SystemTime>,
     canary: CanaryWatch,
-    refusals: Refusals,
+    refusals: UploadRefusals,
     ours: OwnPoints,
     /// What would be listed if we went along with another publisher.
-    seen: Option<Listed>,
+    seen: Option<ListedSets>,
 }
 
 /// What need not be waited for.
@@ -91,7 +91,7 @@ impl Publisher {
             replicas: Vec::new(),
             counted: BTreeMap::new(),
             canary: CanaryWatch::default(),
-            refusals: Refusals::default(),
+            refusals: UploadRefusals::default(),
             ours: OwnPoints::default(),
             seen: None,
         }
@@ -111,7 +111,7 @@ impl Publisher {
     }
 
     /// What was listed and counted before a restart.
-    pub(super) fn recall(&mut self, listed: Listed, counted: Vec<CountedPeriod>, now: Now) {
+    pub(super) fn recall(&mut self, listed: ListedSets, counted: Vec<CountedPeriod>, now: Now) {
         self.ours.add(&listed, 0);
         self.listed = listed;
         for counted in counted.into_iter().filter(|counted| counted.is_possible(now.wall)) {
@@ -130,7 +130,7 @@ impl Publisher {
     }
 
     /// What is in each set now, or was before a restart.
-    pub(super) fn listed(&self) -> &Listed {
+    pub(super) fn listed(&self) -> &ListedSets {
         &self.listed
     }
 
@@ -224,7 +224,7 @@ impl Publisher {
 
     /// What would be listed if we went along with what another publisher was
     /// seen to publish. Given once.
-    pub(super) fn take_seen(&mut self) -> Option<Listed> {
+    pub(super) fn take_seen(&mut self) -> Option<ListedSets> {
         self.seen.take()
     }
 

@@ -10,7 +10,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
-use super::hsdir::Taken;
+use super::hsdir::TakenRevision;
 use super::schedule::{Alarm, Allowance};
 use crate::onion::{Period, RelayId};
 
@@ -23,37 +23,45 @@ const QUESTIONS: Allowance = Allowance::new(3, Duration::from_secs(20 * 60));
 
 /// What was refused, and who has been asked for it, by the period.
 #[derive(Debug, Default)]
-pub(super) struct Refusals {
-    periods: BTreeMap<Period, Questions>,
+pub(super) struct UploadRefusals {
+    periods: BTreeMap<Period, HsdirQuestions>,
     /// Whom to ask.
     wanted: VecDeque<(Period, RelayId)>,
 }
 
 #[derive(Debug)]
-struct Questions {
+struct HsdirQuestions {
     allowance: Allowance,
-    asked: Option<Question>,
+    asked: Option<HsdirQuestion>,
 }
 
 #[derive(Debug)]
-struct Question {
+struct HsdirQuestion {
     relay: RelayId,
     since: Instant,
     /// What was known of it then; if that changes, the answer says nothing of whether it
     /// still holds what it took.
-    taken: Taken,
+    taken: TakenRevision,
 }
 
-impl Refusals {
+impl UploadRefusals {
     /// An HSDir has refused a descriptor, as most have.
-    pub(super) fn refused(&mut self, period: Period, relay: RelayId, taken: Taken, now: Instant) {
-        let questions =
-            self.periods.entry(period).or_insert(Questions { allowance: QUESTIONS, asked: None });
+    pub(super) fn refused(
+        &mut self,
+        period: Period,
+        relay: RelayId,
+        taken: TakenRevision,
+        now: Instant,
+    ) {
+        let questions = self
+            .periods
+            .entry(period)
+            .or_insert(HsdirQuestions { allowance: QUESTIONS, asked: None });
         let mut alarm = Alarm::new(now);
         questions.asked.take_if(|asked| alarm.reached(asked.since + ANSWER_LIMIT));
         if questions.asked.is_none() && questions.allowance.permits(&mut alarm) {
             questions.allowance.take(now);
-            questions.asked = Some(Question { relay, since: now, taken });
+            questions.asked = Some(HsdirQuestion { relay, since: now, taken });
             self.wanted.push_back((period, relay));
         }
     }
@@ -71,7 +79,7 @@ impl Refusals {
 
     /// An HSDir has answered: what was known of it when it was asked; `None` if it was
     /// not, or has been given up.
-    pub(super) fn answered(&mut self, period: Period, relay: RelayId) -> Option<Taken> {
+    pub(super) fn answered(&mut self, period: Period, relay: RelayId) -> Option<TakenRevision> {
         let questions = self.periods.get_mut(&period)?;
         questions.asked.take_if(|asked| asked.relay == relay).map(|asked| asked.taken)
     }
@@ -88,18 +96,18 @@ mod tests {
     use super::super::samples::{MINUTE, SECOND, period, relay, start};
     use super::*;
 
-    fn asked(refusals: &mut Refusals) -> Vec<RelayId> {
+    fn asked(refusals: &mut UploadRefusals) -> Vec<RelayId> {
         std::iter::from_fn(|| refusals.next()).map(|(_, relay)| relay).collect()
     }
 
     #[test]
     fn one_hsdir_is_asked_however_many_refuse_and_the_answer_is_waited_for() {
         let now = start().monotonic;
-        let mut refusals = Refusals::default();
+        let mut refusals = UploadRefusals::default();
         for n in 1..=6 {
-            refusals.refused(period(1), relay(n), Taken::default(), now);
+            refusals.refused(period(1), relay(n), TakenRevision::default(), now);
         }
-        refusals.refused(period(2), relay(7), Taken::default(), now);
+        refusals.refused(period(2), relay(7), TakenRevision::default(), now);
         assert_eq!(asked(&mut refusals), [relay(1), relay(7)]);
         let mut alarm = Alarm::new(now);
         assert!(refusals.waits(period(1), &mut alarm));
@@ -107,7 +115,7 @@ mod tests {
         assert!(!refusals.waits(period(3), &mut alarm));
 
         assert_eq!(refusals.answered(period(1), relay(2)), None, "not asked");
-        assert_eq!(refusals.answered(period(1), relay(1)), Some(Taken::default()));
+        assert_eq!(refusals.answered(period(1), relay(1)), Some(TakenRevision::default()));
         assert_eq!(refusals.answered(period(1), relay(1)), None, "once");
         assert!(!refusals.waits(period(1), &mut alarm));
         assert!(refusals.waits(period(2), &mut alarm));
@@ -116,12 +124,12 @@ mod tests {
     #[test]
     fn hsdirs_that_go_on_refusing_are_not_asked_all_the_time() {
         let now = start().monotonic;
-        let mut refusals = Refusals::default();
+        let mut refusals = UploadRefusals::default();
         let mut questions = 0;
         for second in 0..7_200 {
             // One that never answers is given up, another one that does says nothing new.
             let now = now + SECOND * second;
-            refusals.refused(period(1), relay(1), Taken::default(), now);
+            refusals.refused(period(1), relay(1), TakenRevision::default(), now);
             questions += asked(&mut refusals).len();
             if second % 2 == 0 {
                 refusals.answered(period(1), relay(1));
@@ -133,11 +141,11 @@ mod tests {
     #[test]
     fn one_that_does_not_answer_is_waited_for_no_longer_than_a_quarter_of_a_minute() {
         let now = start().monotonic;
-        let mut refusals = Refusals::default();
-        refusals.refused(period(1), relay(1), Taken::default(), now);
+        let mut refusals = UploadRefusals::default();
+        refusals.refused(period(1), relay(1), TakenRevision::default(), now);
         let later = now + ANSWER_LIMIT;
         assert!(!refusals.waits(period(1), &mut Alarm::new(later)));
-        refusals.refused(period(1), relay(2), Taken::default(), later);
+        refusals.refused(period(1), relay(2), TakenRevision::default(), later);
         assert_eq!(asked(&mut refusals), [relay(1), relay(2)]);
         assert_eq!(refusals.answered(period(1), relay(1)), None, "too late");
         refusals.retain(|_| false);

@@ -131,7 +131,7 @@ struct NotFound {
 }
 
 /// What a fetched descriptor says that was not known.
-pub(super) enum News {
+pub(super) enum DescriptorNews {
     /// These are the backend's points now.
     Offer(Offer),
     /// What is known is true still.
@@ -307,7 +307,7 @@ impl RemoteDescriptor {
         offered: &Offer,
         now: Instant,
         rng: &mut impl Rng,
-    ) -> News {
+    ) -> DescriptorNews {
         let FetchedDescriptor { period, revision, points, flaw, capabilities } = descriptor;
         self.answered = true;
         self.fetching_since = None;
@@ -338,7 +338,7 @@ impl RemoteDescriptor {
             if let Some(known) = &mut self.known {
                 known.seen_at = now;
             }
-            return News::Nothing;
+            return DescriptorNews::Nothing;
         }
         self.unusable = None;
         match &mut self.known {
@@ -346,7 +346,11 @@ impl RemoteDescriptor {
                 known.seen_at = now;
                 known.remembered = false;
                 // A restart does not remember what was dropped.
-                if offer.flaw() == offered.flaw() { News::Confirmed } else { News::Offer(offer) }
+                if offer.flaw() == offered.flaw() {
+                    DescriptorNews::Confirmed
+                } else {
+                    DescriptorNews::Offer(offer)
+                }
             }
             // The first sight of a period counts as movement too: how long ago
             // its descriptor was uploaded cannot be told, it may be new.
@@ -358,7 +362,7 @@ impl RemoteDescriptor {
                     seen_at: now,
                     remembered: false,
                 });
-                News::Offer(offer)
+                DescriptorNews::Offer(offer)
             }
         }
     }
@@ -482,7 +486,7 @@ mod tests {
                 capabilities: Capabilities::default(),
             };
             let news = self.remote.fetched(descriptor, &self.offer, self.now, &mut rng());
-            if let News::Offer(offer) = news {
+            if let DescriptorNews::Offer(offer) = news {
                 self.offer = offer;
             }
         }

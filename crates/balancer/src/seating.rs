@@ -59,14 +59,14 @@ pub(super) struct BackendShare<'a> {
     backend: BackendId,
     weight: u16,
     /// What it may list: by session, until [`Seating::prefer_listed`].
-    points: Vec<Listable<'a>>,
+    points: Vec<ListablePoint<'a>>,
     /// How many places it has ...
     pub(super) places: usize,
     /// ... and should have.
     pub(super) quota: usize,
 }
 
-struct Listable<'a> {
+struct ListablePoint<'a> {
     point: &'a IntroPoint,
     /// Its place in what is listed so far.
     rank: Option<usize>,
@@ -100,7 +100,7 @@ impl<'a> Seating<'a> {
             let own = |it: &&IntroPoint| owners.get(&it.session_id) == Some(&backend);
             let listable = |point: &'a IntroPoint| {
                 let rank = ranks.get(&(backend, point.session_id)).copied();
-                Listable { point, rank, uses: 0 }
+                ListablePoint { point, rank, uses: 0 }
             };
             let mut points: Vec<_> = candidate.points.iter().filter(own).map(listable).collect();
             points.sort_by_key(|it| it.point.session_id);
@@ -169,7 +169,7 @@ impl<'a> Seating<'a> {
         self.points(who).find(|place| self.listable(*place).point.session_id == session)
     }
 
-    fn listable(&self, place: Seat) -> &Listable<'a> {
+    fn listable(&self, place: Seat) -> &ListablePoint<'a> {
         &self[place.who].points[place.what.0]
     }
 

@@ -26,7 +26,7 @@ pub struct BalancerSettings {
     /// Who may read the descriptors.
     pub access: Access,
     /// Whether remote backends are asked for control links.
-    pub links: Links,
+    pub links: LinkPolicy,
     /// The most effort that clients are asked for, whatever backends report; `None`: the
     /// most that clients do.
     pub max_effort: Option<Effort>,
@@ -63,7 +63,7 @@ pub enum Publishers {
 
 /// Whether remote backends are asked for control links.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Links {
+pub enum LinkPolicy {
     /// Those that turn out to have one; the others rarely.
     #[default]
     Auto,
@@ -105,7 +105,7 @@ pub enum BackendPlace {
 
 /// What backends are ordered by: local instances first, by name, then remote
 /// ones by address.
-pub(super) type Order<'a> = (bool, &'a [u8]);
+pub(super) type BackendRank<'a> = (bool, &'a [u8]);
 
 impl BackendSettings {
     /// What it goes by where a number would not last: a remote one by its
@@ -118,7 +118,7 @@ impl BackendSettings {
     }
 
     /// Where it stands among the others: the same for everyone who knows it.
-    pub(super) fn order(&self) -> Order<'_> {
+    pub(super) fn order(&self) -> BackendRank<'_> {
         match &self.kind {
             BackendPlace::Local { .. } => (false, self.name.as_bytes()),
             BackendPlace::Remote { address } => (true, address.public_key()),

@@ -30,13 +30,13 @@ pub struct Status {
     /// How many clients may read the descriptors; `None` if everybody may.
     pub clients: Option<usize>,
     /// How long the publisher's keys last, where it has none but those of some periods.
-    pub bundle: Option<Bundle>,
+    pub bundle: Option<BundleStatus>,
 }
 
 /// How long the keys of an `identity_bundle` last.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Bundle {
+pub struct BundleStatus {
     /// Periods that can be published, from the current one on and without a gap; 0:
     /// nothing is published now.
     pub periods_left: u64,

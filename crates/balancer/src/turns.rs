@@ -11,7 +11,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use super::fact::BackendId;
 use super::schedule::Alarm;
-use super::settings::Order;
+use super::settings::BackendRank;
 
 /// How long until one seat changes hands. Every change of the descriptor costs
 /// clients retries, and C tor clients keep a descriptor for hours anyway: a
@@ -20,13 +20,13 @@ const TURN: Duration = Duration::from_secs(60 * 60);
 
 /// The queue of the live backends.
 #[derive(Debug, Default)]
-pub(super) struct Turns {
+pub(super) struct BackendTurns {
     queue: VecDeque<BackendId>,
     /// When a seat changes hands; `None` while everyone has one.
     swap_at: Option<Instant>,
 }
 
-impl Turns {
+impl BackendTurns {
     /// Those of the live backends that have a seat now.
     ///
     /// A backend that comes (back) queues at the end, those that are `listed`
@@ -67,7 +67,7 @@ impl Turns {
 /// live or not, and from one that moves on by one every hour, the first live
 /// ones have a seat. So everyone's turn comes, and a death moves nobody.
 pub(super) fn seated_by_the_clock(
-    all: &[(Order<'_>, BackendId)],
+    all: &[(BackendRank<'_>, BackendId)],
     live: &BTreeSet<BackendId>,
     seats: usize,
     now: SystemTime,
@@ -103,7 +103,7 @@ mod tests {
     fn everyone_sits_while_there_is_room_and_no_alarm_is_set() {
         let mut alarm = Alarm::new(start());
         assert_eq!(
-            Turns::default().seated(&ids(0..20), &BTreeSet::new(), 20, &mut alarm),
+            BackendTurns::default().seated(&ids(0..20), &BTreeSet::new(), 20, &mut alarm),
             ids(0..20)
         );
         assert_eq!(alarm.next(), None);
@@ -112,7 +112,7 @@ mod tests {
     #[test]
     fn one_seat_changes_hands_an_hour_until_everyone_has_sat_and_waited() {
         let mut now = start();
-        let mut turns = Turns::default();
+        let mut turns = BackendTurns::default();
         let live = ids(0..25);
         let mut before = turns.seated(&live, &BTreeSet::new(), 20, &mut Alarm::new(now));
         let mut waited = BTreeSet::new();
@@ -130,7 +130,7 @@ mod tests {
     #[test]
     fn a_seat_that_falls_free_goes_to_the_longest_waiting_and_moves_nobody_else() {
         let now = start();
-        let mut turns = Turns::default();
+        let mut turns = BackendTurns::default();
         turns.seated(&ids(0..5), &BTreeSet::new(), 3, &mut Alarm::new(now));
         let mut live = ids(0..5);
         live.remove(&BackendId(1));
@@ -143,7 +143,7 @@ mod tests {
     #[test]
     fn by_the_clock_all_publishers_seat_the_same_and_everyones_turn_comes() {
         let keys: Vec<[u8; 1]> = (0..7).map(|n| [n]).collect();
-        let all: Vec<(Order<'_>, BackendId)> =
+        let all: Vec<(BackendRank<'_>, BackendId)> =
             keys.iter().zip(0..).map(|(key, id)| ((true, &key[..]), BackendId(id))).collect();
         let elsewhere: Vec<_> =
             all.iter().rev().map(|(key, id)| (*key, BackendId(id.0 + 10))).collect();
@@ -170,7 +170,7 @@ mod tests {
 
     #[test]
     fn after_a_restart_those_that_were_listed_have_the_seats() {
-        let mut turns = Turns::default();
+        let mut turns = BackendTurns::default();
         let listed = ids(3..6);
         assert_eq!(turns.seated(&ids(0..6), &listed, 3, &mut Alarm::new(start())), listed);
     }

@@ -15,7 +15,7 @@ use crate::token::is_token;
 
 /// Why an answer cannot be passed on. What the origin wrote is not repeated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Flaw {
+pub enum AnswerFlaw {
     /// More fields than the settings allow.
     #[error("an answer with more than {0} header fields")]
     TooManyFields(usize),
@@ -44,16 +44,16 @@ struct Judged;
 /// # Errors
 ///
 /// The answer can be read in two ways, or in none.
-pub fn judge(max_fields: usize, answer: &mut response::Parts) -> Result<(), Flaw> {
+pub fn judge(max_fields: usize, answer: &mut response::Parts) -> Result<(), AnswerFlaw> {
     if answer.extensions.get::<Judged>().is_some() {
         return Ok(());
     }
     let headers = &mut answer.headers;
     if headers.len() > max_fields {
-        return Err(Flaw::TooManyFields(max_fields));
+        return Err(AnswerFlaw::TooManyFields(max_fields));
     }
     if !headers.keys().all(|name| name.as_str().bytes().all(is_token)) {
-        return Err(Flaw::FieldName);
+        return Err(AnswerFlaw::FieldName);
     }
     trim(headers);
     let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
@@ -62,7 +62,7 @@ pub fn judge(max_fields: usize, answer: &mut response::Parts) -> Result<(), Flaw
         let alone = codings.next().is_none() && !headers.contains_key(CONTENT_LENGTH);
         // HTTP/1.0 has no chunks.
         if !chunked || !alone || answer.version == Version::HTTP_10 {
-            return Err(Flaw::Coding);
+            return Err(AnswerFlaw::Coding);
         }
     }
     if let Some(length) = length(headers)? {
@@ -94,17 +94,18 @@ pub fn may_go_on<B>(method: &Method, answer: &Response<B>) -> bool {
 
 /// The one length that all fields and members of lists say (RFC 9112, section
 /// 6.3): `010` is ten, and `+3` nothing at all.
-fn length(headers: &HeaderMap) -> Result<Option<u64>, Flaw> {
+fn length(headers: &HeaderMap) -> Result<Option<u64>, AnswerFlaw> {
     let mut length = None;
     for value in headers.get_all(CONTENT_LENGTH) {
         for member in value.as_bytes().split(|byte| *byte == b',') {
-            let digits = std::str::from_utf8(member.trim_ascii()).map_err(|_| Flaw::Length)?;
+            let digits =
+                std::str::from_utf8(member.trim_ascii()).map_err(|_| AnswerFlaw::Length)?;
             if !digits.bytes().all(|byte| byte.is_ascii_digit()) {
-                return Err(Flaw::Length);
+                return Err(AnswerFlaw::Length);
             }
-            let number: u64 = digits.parse().map_err(|_| Flaw::Length)?;
+            let number: u64 = digits.parse().map_err(|_| AnswerFlaw::Length)?;
             if *length.get_or_insert(number) != number {
-                return Err(Flaw::Length);
+                return Err(AnswerFlaw::Length);
             }
         }
     }
@@ -112,13 +113,13 @@ fn length(headers: &HeaderMap) -> Result<Option<u64>, Flaw> {
 }
 
 /// Makes one field of several that are equal.
-fn once(headers: &mut HeaderMap, name: &HeaderName) -> Result<(), Flaw> {
+fn once(headers: &mut HeaderMap, name: &HeaderName) -> Result<(), AnswerFlaw> {
     let mut values = headers.get_all(name).iter();
     let Some(first) = values.next() else { return Ok(()) };
     match values.next() {
         None => return Ok(()),
         Some(_) if headers.get_all(name).iter().any(|value| value != first) => {
-            return Err(Flaw::Locations);
+            return Err(AnswerFlaw::Locations);
         }
         Some(_) => {}
     }
@@ -148,7 +149,7 @@ mod tests {
     use super::*;
 
     /// What becomes of an answer with these fields.
-    fn judged(status: u16, fields: &[(&str, &str)]) -> Result<Vec<(String, String)>, Flaw> {
+    fn judged(status: u16, fields: &[(&str, &str)]) -> Result<Vec<(String, String)>, AnswerFlaw> {
         let mut answer = Response::new(()).into_parts().0;
         answer.status = StatusCode::from_u16(status).unwrap();
         for (name, value) in fields {
@@ -199,7 +200,7 @@ mod tests {
                 &["\"3\""],
                 &["18446744073709551616"],
             ] {
-                assert_eq!(lengths(status, values), Err(Flaw::Length), "{values:?}");
+                assert_eq!(lengths(status, values), Err(AnswerFlaw::Length), "{values:?}");
             }
         }
         for status in [101, 204] {
@@ -219,25 +220,28 @@ mod tests {
             &[(te, "identity")],
         ] {
             for status in [200, 204, 304] {
-                assert_eq!(judged(status, fields), Err(Flaw::Coding), "{fields:?}");
+                assert_eq!(judged(status, fields), Err(AnswerFlaw::Coding), "{fields:?}");
             }
         }
         let mut old = Response::new(()).into_parts().0;
         old.version = Version::HTTP_10;
         old.headers.insert(te, HeaderValue::from_static("chunked"));
-        assert_eq!(judge(10, &mut old), Err(Flaw::Coding));
+        assert_eq!(judge(10, &mut old), Err(AnswerFlaw::Coding));
     }
 
     #[test]
     fn an_answer_leads_to_one_place() {
         let one = Ok(vec![("location".to_owned(), "/a".to_owned())]);
         assert_eq!(judged(302, &[("location", "/a"), ("location", "/a")]), one);
-        assert_eq!(judged(302, &[("location", "/a"), ("location", "/b")]), Err(Flaw::Locations));
+        assert_eq!(
+            judged(302, &[("location", "/a"), ("location", "/b")]),
+            Err(AnswerFlaw::Locations)
+        );
     }
 
     #[test]
     fn names_are_tokens_and_values_have_no_blanks_around_them() {
-        assert_eq!(judged(200, &[("x\"", "1")]), Err(Flaw::FieldName));
+        assert_eq!(judged(200, &[("x\"", "1")]), Err(AnswerFlaw::FieldName));
         assert_eq!(judged(200, &[("x", " y\t")]), Ok(vec![("x".to_owned(), "y".to_owned())]));
     }
 
@@ -264,6 +268,6 @@ mod tests {
     #[test]
     fn fields_are_counted() {
         assert!(judged(200, &[("x", "y"); 10]).is_ok());
-        assert_eq!(judged(200, &[("x", "y"); 11]), Err(Flaw::TooManyFields(10)));
+        assert_eq!(judged(200, &[("x", "y"); 11]), Err(AnswerFlaw::TooManyFields(10)));
     }
 }

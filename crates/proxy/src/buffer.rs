@@ -96,13 +96,13 @@ impl Drop for Part {
 /// What has come of the answer and was not taken.
 #[derive(Default)]
 struct Queue {
-    state: Mutex<State>,
+    state: Mutex<BufferState>,
     /// Rung when there is room again.
     taken: Notify,
 }
 
 #[derive(Default)]
-struct State {
+struct BufferState {
     memory: VecDeque<Bytes>,
     held: u64,
     /// What follows after the memory.
@@ -116,7 +116,7 @@ struct State {
 
 impl Queue {
     /// Changes what there is, and tells the one who waits for it.
-    fn put(&self, put: impl FnOnce(&mut State)) {
+    fn put(&self, put: impl FnOnce(&mut BufferState)) {
         let mut state = self.state.lock();
         put(&mut state);
         if let Some(waker) = state.waker.take() {

@@ -31,7 +31,7 @@ use tower_http::services::ServeDir;
 
 use self::beneath::{Beneath, blocking};
 use self::range::Range;
-use self::validators::Seen;
+use self::validators::FileSeen;
 use super::body::{Body, BodyError, empty};
 use super::failure::Failure;
 use super::pace::Pace;
@@ -95,7 +95,7 @@ impl Files {
         if !matches!(parts.method, Method::GET | Method::HEAD) {
             return Err(Failure::ReadOnly);
         }
-        let Some(path) = Asked::new(parts.uri.path()) else {
+        let Some(path) = AskedPath::new(parts.uri.path()) else {
             return Ok(not_found());
         };
         let pace = Pace::of(&parts.extensions);
@@ -110,7 +110,7 @@ impl Files {
         let conditional = [IF_MATCH, IF_NONE_MATCH].iter().any(|name| headers.contains_key(name));
         if range.is_some() || conditional {
             let head = self.ask(&Method::HEAD, &path, &HeaderMap::new()).await?;
-            let seen = Seen::of(salt, head.headers());
+            let seen = FileSeen::of(salt, head.headers());
             for name in [IF_MATCH, IF_NONE_MATCH] {
                 seen.translate(&mut headers, &name);
             }
@@ -140,14 +140,14 @@ impl Files {
         }
         let length = response.headers().get(CONTENT_LENGTH).filter(|_| parts.method == Method::GET);
         let left = length.and_then(|length| length.to_str().ok()?.parse().ok());
-        Ok(response.map(|body| Open { body, left, _handle: handle }.boxed_unsync()))
+        Ok(response.map(|body| FileBody { body, left, _handle: handle }.boxed_unsync()))
     }
 
     /// Asks the library.
     async fn ask(
         &self,
         method: &Method,
-        path: &Asked,
+        path: &AskedPath,
         headers: &HeaderMap,
     ) -> Result<Response<Body>, Failure> {
         let root = self.root.clone();
@@ -184,14 +184,14 @@ fn unread(error: &io::Error) -> Result<Response<Body>, Failure> {
 }
 
 /// The body of a response, with the file that may be open for it.
-struct Open {
+struct FileBody {
     body: Body,
     /// Bytes that have to come, where the head says how many.
     left: Option<u64>,
     _handle: Share,
 }
 
-impl hyper::body::Body for Open {
+impl hyper::body::Body for FileBody {
     type Data = Bytes;
     type Error = BodyError;
 
@@ -229,14 +229,14 @@ impl hyper::body::Body for Open {
 }
 
 /// A path as a client may ask for it.
-struct Asked {
+struct AskedPath {
     /// Escaped in one way only, without empty segments.
     uri: Uri,
     /// Its last segment.
     name: String,
 }
 
-impl Asked {
+impl AskedPath {
     /// `None` for a path that cannot be that of a file: with a segment that
     /// begins with a dot (so neither `..` nor hidden files, save what
     /// `/.well-known/` is there for, RFC 8615), that holds a slash, backslash or
@@ -281,7 +281,7 @@ fn is_of_the_path(error: &io::Error) -> bool {
 
 /// To a directory by its name with a slash, relative to where the client is:
 /// no host and no scheme that could be wrong.
-fn redirect(mut response: Response<Body>, path: &Asked, query: Option<&str>) -> Response<Body> {
+fn redirect(mut response: Response<Body>, path: &AskedPath, query: Option<&str>) -> Response<Body> {
     let query = query.map(|query| format!("?{query}")).unwrap_or_default();
     match HeaderValue::from_bytes(format!("{}/{query}", path.name).as_bytes()) {
         Ok(location) => {
@@ -741,7 +741,7 @@ mod tests {
         let error = Err(BodyError::from(io::Error::from_raw_os_error(libc::EIO)));
         let body = http_body_util::StreamBody::new(futures::stream::iter([error])).boxed_unsync();
         let _handle = handles().take(7).await.unwrap();
-        assert_eq!(broken(Open { body, left: None, _handle }).await, Failure::FileBroken);
+        assert_eq!(broken(FileBody { body, left: None, _handle }).await, Failure::FileBroken);
     }
 
     /// How a body breaks off.

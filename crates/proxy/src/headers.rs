@@ -31,8 +31,8 @@ pub use self::client::is_told;
 pub use self::fields::is_translated;
 pub use self::hop::goes_on;
 use self::names::Names;
-use self::order::Order;
-pub use self::own::Own;
+use self::order::FieldOrder;
+pub use self::own::OwnNames;
 pub use self::reserved::{is_reserved, matches};
 pub use self::site::Sites;
 use super::settings::HeaderSettings;
@@ -53,7 +53,7 @@ pub fn request(
     sites: &Sites,
     request: &mut request::Parts,
 ) {
-    let order = Order::of(&request.headers);
+    let order = FieldOrder::of(&request.headers);
     client::forget(settings, &mut request.headers);
     write_length(&mut request.headers);
     hop::clean_request(&settings.upgrades, request);
@@ -74,12 +74,12 @@ pub fn request(
 /// these sites; `own` is what the origins call themselves.
 pub fn response(
     settings: &HeaderSettings,
-    own: &Own,
+    own: &OwnNames,
     visitor: &Visitor,
     sites: &Sites,
     response: &mut response::Parts,
 ) {
-    let order = Order::of(&response.headers);
+    let order = FieldOrder::of(&response.headers);
     hop::clean_response(response);
     hide_internal(&mut response.headers);
     for name in &settings.strip {

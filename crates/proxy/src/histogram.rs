@@ -4,7 +4,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use crate::status::{Bucket, Durations};
+use crate::status::{DurationBucket, Durations};
 
 /// The largest duration of each bucket in seconds; what is longer goes into one
 /// more. Through Tor hardly anything takes less than a hundredth of a second.
@@ -37,7 +37,7 @@ impl Histogram {
         let counts = self.buckets.iter().map(|count| count.load(Ordering::Relaxed));
         Durations {
             sum: Duration::from_micros(self.sum.load(Ordering::Relaxed)).as_secs_f64(),
-            buckets: bounds.zip(counts).map(|(le, count)| Bucket { le, count }).collect(),
+            buckets: bounds.zip(counts).map(|(le, count)| DurationBucket { le, count }).collect(),
         }
     }
 }

@@ -41,18 +41,18 @@ use super::body::Body;
 use super::failure::Failure;
 use super::settings::{OriginProtocol, STREAMS_OF_A_CIRCUIT};
 use super::tasks::{Spawner, Tasks};
-use super::tls::taken::Taken;
+use super::tls::taken::TakenBytes;
 use super::visitor::Visitor;
 
-use activity::Activity;
-use counts::Outcome;
+use activity::ConnectionActivity;
+use counts::RequestOutcome;
 use exchange::{Exchange, PIECE};
-use framing::Limits;
+use framing::MessageLimits;
 use gate::{Gate, PAGE_PATIENCE, Patience, Protocol};
 pub use proxy::{CircuitControl, Proxy, requests_under_way};
-use refusals::Refusals;
+use refusals::StreamRefusals;
 use tasks::{Answering, answering};
-use turns::{ConnectionTurn, Turn};
+use turns::{ConnectionTurn, RequestTurn};
 
 /// Bytes of a body that hyper holds for a client of HTTP/1 who does not read, or
 /// for an origin who does not, and what a client of HTTP/2 may send of one.
@@ -88,20 +88,20 @@ impl Proxy {
     pub(crate) async fn serve_counted<C>(
         self: &Arc<Self>,
         client: C,
-        taken: Option<Taken>,
+        taken: Option<TakenBytes>,
         visitor: Visitor,
         control: impl CircuitControl,
     ) where
         C: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let guard = &self.settings.guard;
-        let limits = Limits { head_bytes: guard.max_head_bytes, fields: guard.max_headers };
+        let limits = MessageLimits { head_bytes: guard.max_head_bytes, fields: guard.max_headers };
         let patience = Patience {
             head: guard.head_timeout,
             next: guard.client_keep_alive,
             idle: self.settings.origins.idle_timeout,
         };
-        let activity = Arc::<Activity>::default();
+        let activity = Arc::<ConnectionActivity>::default();
         let (proxy, circuit) = (Arc::clone(self), visitor.circuit);
         let refuse = Box::new(move |failure| proxy.refuse(failure, circuit));
         let client = Box::new(client);
@@ -116,7 +116,7 @@ impl Proxy {
             control: Box::new(control),
             activity,
             tasks: tasks.spawner(),
-            refusals: Refusals::default(),
+            refusals: StreamRefusals::default(),
         });
         match protocol {
             Protocol::Http1 => {
@@ -201,7 +201,7 @@ impl Proxy {
         // Half a head is answered with nothing, as common servers do.
         let silent = failure == Failure::SlowClient;
         let answer = if silent { Default::default() } else { self.pages.written(failure) };
-        let outcome = Outcome {
+        let outcome = RequestOutcome {
             // It is not known.
             method: Method::from_bytes(b"-").unwrap_or_default(),
             status: (!silent).then(|| failure.status()),
@@ -229,7 +229,7 @@ fn service(
     Future: Send + 'static,
 > {
     service_fn(move |request: Request<Incoming>| -> BoxFuture<'static, _> {
-        let turn = Turn::take(&exchange.proxy, exchange.visitor.circuit);
+        let turn = RequestTurn::take(&exchange.proxy, exchange.visitor.circuit);
         match turn {
             Err(failure) if request.version() == Version::HTTP_2 => {
                 exchange.refused(failure);

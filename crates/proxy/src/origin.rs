@@ -19,7 +19,7 @@ const CONNECT_WITHIN: Duration = Duration::from_secs(10);
 const REMEMBER_FOR: Duration = Duration::from_secs(10);
 
 /// An open connection to an origin.
-pub type Connection = Box<dyn Duplex>;
+pub type OriginConnection = Box<dyn Duplex>;
 
 /// Bytes in both directions.
 pub trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -38,7 +38,10 @@ pub struct Failures(Mutex<BTreeMap<usize, Instant>>);
 /// # Errors
 ///
 /// What the last origin said; `NotFound` if there is none.
-pub async fn connect_first(origins: &[Origin], failures: &Failures) -> io::Result<Connection> {
+pub async fn connect_first(
+    origins: &[Origin],
+    failures: &Failures,
+) -> io::Result<OriginConnection> {
     let mut result = Err(io::Error::from(io::ErrorKind::NotFound));
     for index in failures.order(origins.len(), now()) {
         let Some(origin) = origins.get(index) else { continue };
@@ -73,14 +76,14 @@ impl Failures {
 }
 
 /// Connects to an origin, within ten seconds.
-pub async fn connect(origin: &Origin) -> io::Result<Connection> {
+pub async fn connect(origin: &Origin) -> io::Result<OriginConnection> {
     tokio::time::timeout(CONNECT_WITHIN, open(origin))
         .await
         .unwrap_or_else(|_| Err(io::Error::from(io::ErrorKind::TimedOut)))
 }
 
 /// Connects to an origin, however long the system takes for it.
-pub(super) async fn open(origin: &Origin) -> io::Result<Connection> {
+pub(super) async fn open(origin: &Origin) -> io::Result<OriginConnection> {
     Ok(match origin {
         Origin::Tcp(address) => tcp(TcpStream::connect(address).await?)?,
         Origin::Name(name, port) => tcp(TcpStream::connect((name.as_str(), *port)).await?)?,
@@ -89,7 +92,7 @@ pub(super) async fn open(origin: &Origin) -> io::Result<Connection> {
 }
 
 /// What is sent must not wait for more.
-fn tcp(stream: TcpStream) -> io::Result<Connection> {
+fn tcp(stream: TcpStream) -> io::Result<OriginConnection> {
     stream.set_nodelay(true)?;
     Ok(Box::new(stream))
 }

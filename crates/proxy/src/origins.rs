@@ -44,16 +44,16 @@ use parking_lot::Mutex;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 
-use self::balance::{Candidate, choose};
+use self::balance::{OriginCandidate, choose};
 use self::connection::{Dialer, HeadLimits};
 pub use self::counts::Client;
 use self::counts::OriginCounts;
-use self::health::{Change, Health, Thresholds, Trial, Trouble};
+use self::health::{OriginHealth, OriginTrouble, Thresholds, Trial, UseChange};
 use self::pool::Pool;
 pub use self::tls::TrustError;
 use super::body::Body;
 use super::failure::Failure;
-use super::headers::Own;
+use super::headers::OwnNames;
 use super::rules::{HttpOrigin, Origin};
 use super::settings::{HttpSettings, OriginSettings};
 use crate::clock::now;
@@ -62,12 +62,12 @@ use crate::upstream::FromOrigin;
 /// The HTTP origins behind one rule.
 pub struct Origins {
     members: Vec<Member>,
-    choice: Mutex<Choice>,
+    choice: Mutex<ChoiceState>,
     settings: OriginSettings,
     /// The bounds on heads of responses.
     heads: HeadLimits,
     /// What the members call themselves.
-    own: Own,
+    own: OwnNames,
 }
 
 /// One of them.
@@ -82,15 +82,15 @@ struct Member {
 }
 
 /// What the next choice depends on.
-struct Choice {
+struct ChoiceState {
     /// By the places of the members.
-    health: Vec<Health>,
+    health: Vec<OriginHealth>,
     last: Option<usize>,
 }
 
 /// How one origin is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct OriginState {
+pub struct OriginReport {
     /// As the configuration writes it.
     pub name: String,
     /// Why it is not in use; `None`: it is. Without any in use, those get
@@ -149,7 +149,7 @@ impl Origins {
             .map(|origin| Member::new(origin, settings, config.as_ref(), heads))
             .collect::<Result<Vec<_>, _>>()?;
         let settings = &settings.origins;
-        let own = Own::of(origins, settings.tls.server_name.as_deref());
+        let own = OwnNames::of(origins, settings.tls.server_name.as_deref());
         let check = settings.health_check.clone().unwrap_or_default();
         let thresholds = Thresholds {
             fail_after: settings.fail_after,
@@ -157,10 +157,10 @@ impl Origins {
             rise: check.rise,
             fall: check.fall,
         };
-        let health = members.iter().map(|_| Health::new(thresholds)).collect();
+        let health = members.iter().map(|_| OriginHealth::new(thresholds)).collect();
         Ok(Arc::new(Self {
             members,
-            choice: Mutex::new(Choice { health, last: None }),
+            choice: Mutex::new(ChoiceState { health, last: None }),
             settings: settings.clone(),
             heads,
             own,
@@ -210,8 +210,8 @@ impl Origins {
             failure = lost.failure;
             if lost.blames_origin() {
                 let trouble = match failure {
-                    Failure::OriginUnreachable => Trouble::Connecting,
-                    _ => Trouble::Answering,
+                    Failure::OriginUnreachable => OriginTrouble::Connecting,
+                    _ => OriginTrouble::Answering,
                 };
                 turn.failed(trouble, &lost.why);
             }
@@ -252,10 +252,10 @@ impl Origins {
     }
 
     /// How every origin is, in the order of the configuration.
-    pub fn snapshot(&self) -> Vec<OriginState> {
+    pub fn snapshot(&self) -> Vec<OriginReport> {
         let now = now();
         let choice = self.choice.lock();
-        let states = self.members.iter().zip(&choice.health).map(|(member, health)| OriginState {
+        let states = self.members.iter().zip(&choice.health).map(|(member, health)| OriginReport {
             name: member.name.clone(),
             out: health.out(now).map(str::to_owned),
             trouble: health.trouble().map(str::to_owned),
@@ -269,35 +269,38 @@ impl Origins {
     /// Chooses among the origins in use that were not tried yet. If none is in
     /// use, among those that only requests speak against: a client can have its
     /// requests fail, and must not take the site from everybody else.
-    fn turn(&self, tried: &[usize]) -> Option<Turn<'_>> {
+    fn turn(&self, tried: &[usize]) -> Option<OriginTurn<'_>> {
         let now = now();
         let mut choice = self.choice.lock();
         let none_in_use = choice.health.iter().all(|health| health.out(now).is_some());
-        let usable = |health: &Health| match none_in_use {
+        let usable = |health: &OriginHealth| match none_in_use {
             true => health.ill().is_none(),
             false => health.out(now).is_none(),
         };
         let candidates: Vec<_> = (0..)
             .zip(self.members.iter().zip(&choice.health))
             .filter(|(index, (_, health))| !tried.contains(index) && usable(health))
-            .map(|(index, (member, _))| Candidate { index, in_flight: member.counts.in_flight() })
+            .map(|(index, (member, _))| OriginCandidate {
+                index,
+                in_flight: member.counts.in_flight(),
+            })
             .collect();
         let index = choose(self.settings.balance, &candidates, choice.last)?;
         choice.last = Some(index);
         let trial = choice.health.get_mut(index)?.begin(now);
         let member = self.members.get(index)?;
-        Some(Turn { origins: self, member, index, trial, told: false })
+        Some(OriginTurn { origins: self, member, index, trial, told: false })
     }
 
     /// Notes what is learned of an origin, and tells the log of changes.
-    fn learn(&self, index: usize, learn: impl FnOnce(&mut Health) -> Option<Change>) {
+    fn learn(&self, index: usize, learn: impl FnOnce(&mut OriginHealth) -> Option<UseChange>) {
         let change = self.choice.lock().health.get_mut(index).and_then(learn);
         let Some(member) = self.members.get(index) else { return };
         match change {
-            Some(Change::Out(why)) => {
+            Some(UseChange::Out(why)) => {
                 tracing::warn!(origin = %member.name, %why, "an origin is out of use");
             }
-            Some(Change::Back) => {
+            Some(UseChange::Back) => {
                 tracing::info!(origin = %member.name, "an origin is in use again");
             }
             None => {}
@@ -307,7 +310,7 @@ impl Origins {
 
 /// An origin's turn to answer a request. It ends with a word on the origin, or
 /// without one when it is dropped.
-struct Turn<'a> {
+struct OriginTurn<'a> {
     origins: &'a Origins,
     member: &'a Member,
     index: usize,
@@ -315,15 +318,15 @@ struct Turn<'a> {
     told: bool,
 }
 
-impl Turn<'_> {
+impl OriginTurn<'_> {
     /// It answered.
     fn answered(mut self) {
         self.told = true;
-        self.origins.learn(self.index, Health::answered);
+        self.origins.learn(self.index, OriginHealth::answered);
     }
 
     /// It failed.
-    fn failed(mut self, trouble: Trouble, why: &str) {
+    fn failed(mut self, trouble: OriginTrouble, why: &str) {
         self.told = true;
         self.member.counts.failures.fetch_add(1, Ordering::Relaxed);
         tracing::debug!(origin = %self.member.name, %why, "a request failed at an origin");
@@ -334,7 +337,7 @@ impl Turn<'_> {
     }
 }
 
-impl Drop for Turn<'_> {
+impl Drop for OriginTurn<'_> {
     fn drop(&mut self) {
         if !self.told {
             self.origins.learn(self.index, |health| {

@@ -32,18 +32,18 @@ const SILENT: Duration = Duration::from_secs(10);
 /// The pace of one request, known to those who serve it and to those who hold
 /// something for it.
 #[derive(Clone, Debug)]
-pub struct Pace(Arc<Shared>);
+pub struct Pace(Arc<PaceInner>);
 
 #[derive(Debug)]
-struct Shared {
+struct PaceInner {
     /// Bytes a second that the client has to move when others wait.
     least: Option<u64>,
-    state: Mutex<State>,
+    state: Mutex<PaceState>,
     given_up: Notify,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct PaceState {
     /// Bytes that have moved in the time below.
     bytes: u64,
     /// Those that are on their way to the client, until it asks for more.
@@ -67,7 +67,7 @@ pub(crate) fn now() -> Instant {
 
 /// A request that could be given up.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Candidate {
+pub(crate) struct SlowCandidate {
     /// Whose it is.
     pub(crate) circuit: u64,
     /// Bytes a second, if its client is slower than it has to be.
@@ -79,7 +79,7 @@ impl Pace {
     /// second when others wait for what the request holds; `None`: it may be
     /// as slow as it likes.
     pub fn new(least: Option<u64>) -> Self {
-        Self(Arc::new(Shared { least, state: Mutex::default(), given_up: Notify::new() }))
+        Self(Arc::new(PaceInner { least, state: Mutex::default(), given_up: Notify::new() }))
     }
 
     /// Of the request with these extensions; without one there, of a request
@@ -168,7 +168,7 @@ impl Pace {
     }
 }
 
-impl State {
+impl PaceState {
     /// Counts the time that has passed, and forgets what is long ago.
     fn pass(&mut self, now: Instant) {
         let Some(since) = self.waiting else { return };
@@ -183,7 +183,7 @@ impl State {
 /// Which request is given up for one of the circuit `wanting`: of those that are
 /// too slow the slowest one of the circuit that has most. Nobody's, if no circuit
 /// has more than `wanting`. Pure.
-pub(crate) fn give_up(candidates: &[Candidate], wanting: u64) -> Option<usize> {
+pub(crate) fn give_up(candidates: &[SlowCandidate], wanting: u64) -> Option<usize> {
     let mut counts = BTreeMap::new();
     for candidate in candidates {
         *counts.entry(candidate.circuit).or_insert(0_usize) += 1;
@@ -203,8 +203,10 @@ mod tests {
     use super::*;
 
     fn chosen(candidates: &[(u64, Option<f64>)], wanting: u64) -> Option<usize> {
-        let candidates: Vec<_> =
-            candidates.iter().map(|&(circuit, too_slow)| Candidate { circuit, too_slow }).collect();
+        let candidates: Vec<_> = candidates
+            .iter()
+            .map(|&(circuit, too_slow)| SlowCandidate { circuit, too_slow })
+            .collect();
         give_up(&candidates, wanting)
     }
 

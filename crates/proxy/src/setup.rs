@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::files::site::Site;
+use super::files::site::FileSite;
 use super::files::{Files, FilesError};
 use super::http::{CircuitControl, Proxy};
 use super::origins::{Origins, OriginsError};
@@ -111,7 +111,7 @@ impl Setup {
             ProxyTarget::Files(target) => {
                 let pages = Pages::new(&target.settings.error_pages)?;
                 let pages = pages.in_style_of(&target.settings);
-                let site = Site {
+                let site = FileSite {
                     files: Files::new(&target.root, file_handles.clone())?,
                     pages: pages.clone(),
                 };

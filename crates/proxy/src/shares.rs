@@ -16,24 +16,24 @@ use parking_lot::Mutex;
 use tokio::sync::oneshot;
 use tokio::time::{sleep, timeout};
 
-use crate::pace::{Candidate, Pace, give_up, now};
+use crate::pace::{Pace, SlowCandidate, give_up, now};
 
 /// How often who waits looks for a request to give up.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 
 /// So many of something, and how many of them one circuit may have.
 #[derive(Clone, Debug)]
-pub struct Shares(Arc<Shared>);
+pub struct Shares(Arc<SharesInner>);
 
 #[derive(Debug)]
-struct Shared {
+struct SharesInner {
     /// How long a circuit waits for one.
     within: Duration,
-    state: Mutex<State>,
+    state: Mutex<SharesState>,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct SharesState {
     /// How many there are.
     all: usize,
     /// What one circuit may have of them.
@@ -43,7 +43,7 @@ struct State {
     /// The number of the next request that wants one.
     next: u64,
     /// Those that have one or wait for one.
-    circuits: BTreeMap<u64, Circuit>,
+    circuits: BTreeMap<u64, CircuitShare>,
     /// Circuits with requests that wait, below their share: who has least comes
     /// first, then who has waited longest.
     eligible: BTreeSet<Rank>,
@@ -54,7 +54,7 @@ type Rank = (usize, u64, u64);
 
 /// The requests of one circuit, by their numbers.
 #[derive(Debug, Default)]
-struct Circuit {
+struct CircuitShare {
     taken: BTreeMap<u64, Pace>,
     waiting: BTreeMap<u64, (Pace, oneshot::Sender<()>)>,
 }
@@ -75,8 +75,8 @@ impl Shares {
     /// `all` of them, of which one circuit gets `each`. Who finds none waits
     /// for at most `within`.
     pub fn new(all: usize, each: usize, within: Duration) -> Self {
-        let state = Mutex::new(State { all, each, ..State::default() });
-        Self(Arc::new(Shared { within, state }))
+        let state = Mutex::new(SharesState { all, each, ..SharesState::default() });
+        Self(Arc::new(SharesInner { within, state }))
     }
 
     /// From now on there are so many. What is taken beyond that stays taken.
@@ -179,7 +179,7 @@ impl Shares {
             .iter()
             .flat_map(|(circuit, it)| it.taken.values().map(move |pace| (*circuit, pace)))
             .filter(|(_, pace)| !pace.is_given_up())
-            .map(|(circuit, pace)| (Candidate { circuit, too_slow: pace.too_slow(now) }, pace))
+            .map(|(circuit, pace)| (SlowCandidate { circuit, too_slow: pace.too_slow(now) }, pace))
             .unzip();
         if let Some(pace) = give_up(&candidates, ticket.circuit).and_then(|index| paces.get(index))
         {
@@ -189,13 +189,13 @@ impl Shares {
 }
 
 /// Where a circuit stands among those that are eligible, if it is.
-fn rank(each: usize, (circuit, requests): (&u64, &Circuit)) -> Option<Rank> {
+fn rank(each: usize, (circuit, requests): (&u64, &CircuitShare)) -> Option<Rank> {
     let held = requests.taken.len();
     let first = requests.waiting.keys().next()?;
     (held < each).then_some((held, *first, *circuit))
 }
 
-impl State {
+impl SharesState {
     fn left(&self) -> usize {
         self.all.saturating_sub(self.taken)
     }
@@ -206,7 +206,7 @@ impl State {
     }
 
     /// Changes what a circuit has and wants, and its rank with it.
-    fn change<T>(&mut self, circuit: u64, change: impl FnOnce(&mut Circuit) -> T) -> T {
+    fn change<T>(&mut self, circuit: u64, change: impl FnOnce(&mut CircuitShare) -> T) -> T {
         let requests = self.circuits.entry(circuit).or_default();
         if let Some(rank) = rank(self.each, (&circuit, requests)) {
             self.eligible.remove(&rank);

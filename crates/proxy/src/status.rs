@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 /// What the HTTP reverse proxy of a service has done since it was set up.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Http {
+pub struct HttpStatus {
     /// Requests that have begun.
     pub requests: u64,
     /// Answers by the class of their status.
@@ -21,7 +21,7 @@ pub struct Http {
     /// Requests that failed, by what went wrong.
     pub failures: BTreeMap<String, u64>,
     /// The origins, in the order of the configuration.
-    pub origins: Vec<Origin>,
+    pub origins: Vec<OriginStatus>,
 }
 
 /// How long things took, by size.
@@ -30,12 +30,12 @@ pub struct Durations {
     /// The sum of all, in seconds.
     pub sum: f64,
     /// How many there were of each size, in ascending order.
-    pub buckets: Vec<Bucket>,
+    pub buckets: Vec<DurationBucket>,
 }
 
 /// Durations of one size.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Bucket {
+pub struct DurationBucket {
     /// None of them is longer, in seconds; `None`: they may be of any length.
     pub le: Option<f64>,
     /// How many are longer than the bucket before allows.
@@ -52,11 +52,10 @@ impl Durations {
     #[must_use]
     pub fn since(&self, earlier: &Self) -> Self {
         let before = |n: usize| earlier.buckets.get(n).map_or(0, |bucket| bucket.count);
-        let buckets = self
-            .buckets
-            .iter()
-            .enumerate()
-            .map(|(n, bucket)| Bucket { count: bucket.count.saturating_sub(before(n)), ..*bucket });
+        let buckets = self.buckets.iter().enumerate().map(|(n, bucket)| DurationBucket {
+            count: bucket.count.saturating_sub(before(n)),
+            ..*bucket
+        });
         Self { sum: (self.sum - earlier.sum).max(0.0), buckets: buckets.collect() }
     }
 
@@ -66,7 +65,7 @@ impl Durations {
     pub fn quantile(&self, part: f64) -> Option<f64> {
         let wanted = part * self.count() as f64;
         let (mut below, mut from) = (0.0, 0.0);
-        for Bucket { le, count } in &self.buckets {
+        for DurationBucket { le, count } in &self.buckets {
             let count = *count as f64;
             if count > 0.0 && below + count >= wanted {
                 let to = le.unwrap_or(from);
@@ -79,7 +78,7 @@ impl Durations {
     }
 }
 
-impl Http {
+impl HttpStatus {
     /// Both together: the origins of `self` come first.
     #[must_use]
     pub fn and(mut self, other: Self) -> Self {
@@ -120,7 +119,7 @@ pub struct StatusClasses {
 
 /// One origin that speaks HTTP.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Origin {
+pub struct OriginStatus {
     /// Where it is, as the configuration says.
     pub name: String,
     /// Whether it gets requests, and answers them.

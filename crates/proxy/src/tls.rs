@@ -26,10 +26,10 @@ use crate::http::{CircuitControl, Proxy};
 use crate::rules::CertificateFiles;
 use crate::visitor::Visitor;
 use certificate::{Certificate, CertificateError};
-use choice::Choice;
+use choice::CertificateChoice;
 pub use key_check::KeyCheck;
-use taken::Counted;
-use turns::Turns;
+use taken::CountedStream;
+use turns::HandshakeTurns;
 
 /// How long a handshake may take, however long a client may take for the head of a
 /// request: two ways through Tor.
@@ -46,15 +46,15 @@ const FAREWELL: Duration = Duration::from_secs(2);
 pub struct Tls {
     files: Vec<CertificateFiles>,
     keys: KeyCheck,
-    in_force: RwLock<InForce>,
+    in_force: RwLock<TlsInForce>,
     /// Why what the files hold now is not in force.
     wrong: Mutex<Option<String>>,
-    turns: Turns,
+    turns: HandshakeTurns,
 }
 
 /// What handshakes that begin now are made with.
 #[derive(Clone, Debug)]
-struct InForce {
+struct TlsInForce {
     config: Arc<ServerConfig>,
     certificates: Arc<Vec<Certificate>>,
 }
@@ -81,9 +81,9 @@ impl Tls {
         Ok(Self {
             files: files.to_vec(),
             keys: keys.clone(),
-            in_force: RwLock::new(InForce::read(files, keys)?),
+            in_force: RwLock::new(TlsInForce::read(files, keys)?),
             wrong: Mutex::default(),
-            turns: Turns::default(),
+            turns: HandshakeTurns::default(),
         })
     }
 
@@ -104,7 +104,7 @@ impl Tls {
 
     /// Reads the files again, and puts what they hold into force.
     pub fn read_again(&self) -> Reread {
-        match InForce::read(&self.files, &self.keys) {
+        match TlsInForce::read(&self.files, &self.keys) {
             Ok(new) => match self.put_into_force(new) {
                 true => Reread::Replaced,
                 false => Reread::Same,
@@ -124,7 +124,7 @@ impl Tls {
     }
 
     /// Whether it is other than what was in force.
-    fn put_into_force(&self, new: InForce) -> bool {
+    fn put_into_force(&self, new: TlsInForce) -> bool {
         *self.wrong.lock() = None;
         let mut in_force = self.in_force.write();
         // Whoever has a session goes on with it while nothing has changed.
@@ -145,7 +145,7 @@ impl Tls {
     ) where
         C: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let client = Counted::new(client);
+        let client = CountedStream::new(client);
         let taken = client.taken();
         match self.accept(client, visitor.circuit, proxy.patience()).await {
             Ok(client) => {
@@ -194,13 +194,13 @@ impl Tls {
     }
 }
 
-impl InForce {
+impl TlsInForce {
     fn read(files: &[CertificateFiles], keys: &KeyCheck) -> Result<Self, CertificateError> {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let read = |files| Certificate::read(files, keys, &provider);
         let read = files.iter().map(read).collect::<Result<Vec<_>, _>>()?;
         let (certificates, signers): (Vec<_>, Vec<_>) = read.into_iter().unzip();
-        let choice = Choice::new(signers);
+        let choice = CertificateChoice::new(signers);
         let mut config = ServerConfig::builder_with_provider(provider)
             .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])?
             .with_no_client_auth()

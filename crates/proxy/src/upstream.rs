@@ -5,7 +5,7 @@ use hyper::{Request, Response};
 
 use crate::body::Body;
 use crate::failure::Failure;
-use crate::headers::Own;
+use crate::headers::OwnNames;
 use crate::status;
 use crate::visitor::Visitor;
 
@@ -20,12 +20,12 @@ pub trait Upstream: Send + Sync + 'static {
     ) -> BoxFuture<'a, Result<Response<Body>, Failure>>;
 
     /// What the origins call themselves.
-    fn own(&self) -> Own {
-        Own::default()
+    fn own(&self) -> OwnNames {
+        OwnNames::default()
     }
 
     /// What is known of the origins, for the status.
-    fn origins(&self) -> Vec<status::Origin> {
+    fn origins(&self) -> Vec<status::OriginStatus> {
         Vec::new()
     }
 }

@@ -4,7 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use http::{HeaderName, HeaderValue, Request, Response};
-use onionbraid_proxy::headers::{self, Own, Sites};
+use onionbraid_proxy::headers::{self, OwnNames, Sites};
 use onionbraid_proxy::host::Host;
 use onionbraid_proxy::rules::{HttpOrigin, Origin};
 use onionbraid_proxy::settings::{HeaderSettings, HostHeader, NamePair, SecureCookies};
@@ -15,7 +15,7 @@ const ONION: &str = "abcdefghijklmnopqrstuvwxyz234567abcdefghijklmnopqrstuvwx.on
 /// A port with its origins.
 struct Port {
     settings: HeaderSettings,
-    own: Own,
+    own: OwnNames,
     port: u16,
 }
 
@@ -35,7 +35,7 @@ impl Port {
                 Origin::Tcp,
             ),
         };
-        Self { settings, own: Own::of(&[HttpOrigin { address, tls }], None), port: 80 }
+        Self { settings, own: OwnNames::of(&[HttpOrigin { address, tls }], None), port: 80 }
     }
 
     /// What a field of an answer becomes for who has asked for this host.

@@ -2,9 +2,9 @@
 //! operator, and what is to be done? Words only.
 
 use crate::inquiry::points::{Finding, PointFinding, Whose};
-use crate::inquiry::tries::Standing;
+use crate::inquiry::tries::PointStanding;
 use crate::observe::counted;
-use crate::tor::probe::{Refusal, Verdict};
+use crate::tor::probe::{StreamRefusal, Verdict};
 use onionbraid_balancer::fact::FetchFailure;
 use onionbraid_balancer::onion::OnionAddress;
 
@@ -22,8 +22,8 @@ pub(super) fn on(finding: &Finding, address: &OnionAddress, port: u16) -> Vec<St
     let mut lines: Vec<(String, usize)> = Vec::new();
     for found in points {
         let line = match found.standing {
-            Standing::InDoubt => in_doubt(found),
-            Standing::Answers | Standing::Fails => {
+            PointStanding::InDoubt => in_doubt(found),
+            PointStanding::Answers | PointStanding::Fails => {
                 in_words(&finding.whose, &found.verdict, address, port)
             }
         };
@@ -101,7 +101,7 @@ fn in_words(whose: &Whose, verdict: &Verdict, address: &OnionAddress, port: u16)
             "is not reached: the relays of its introduction points do not answer".to_owned()
         }
         Verdict::WrongAnswer(_) => "is dead: what answers cannot prove to be it".to_owned(),
-        Verdict::Refused(Refusal::NoSuchPort) => format!(
+        Verdict::Refused(StreamRefusal::NoSuchPort) => format!(
             "answers, and port {port} is closed: {}",
             if remote {
                 format!("it has no HiddenServicePort {port} (an onionbraid backend: proxy_ports)")
@@ -109,10 +109,10 @@ fn in_words(whose: &Whose, verdict: &Verdict, address: &OnionAddress, port: u16)
                 "no rule of proxy_ports leads anywhere".to_owned()
             }
         ),
-        Verdict::Refused(Refusal::Origin(reason)) => format!(
+        Verdict::Refused(StreamRefusal::Origin(reason)) => format!(
             "answers, and port {port} is closed: the server behind it does not answer ({reason})"
         ),
-        Verdict::Refused(Refusal::Broken(error)) => {
+        Verdict::Refused(StreamRefusal::Broken(error)) => {
             format!("answers, and port {port} is closed: the circuit breaks ({error})")
         }
         Verdict::StreamSilent => {
@@ -139,7 +139,7 @@ mod tests {
         "2gzyxa5ihm7nsggfxnu52rck2vv4rvmdlkiu3zzui5du4xyclen53wid.onion".parse().unwrap()
     }
 
-    fn finding(whose: Whose, standing: Standing, verdicts: Vec<Verdict>) -> Finding {
+    fn finding(whose: Whose, standing: PointStanding, verdicts: Vec<Verdict>) -> Finding {
         let points = verdicts.into_iter().map(|verdict| PointFinding {
             session_id: String::new(),
             relay: String::new(),
@@ -154,7 +154,7 @@ mod tests {
 
     fn berlin(verdicts: Vec<Verdict>) -> Vec<String> {
         let whose = Whose::Backend("berlin".into());
-        on(&finding(whose, Standing::Fails, verdicts), &address(), PORT)
+        on(&finding(whose, PointStanding::Fails, verdicts), &address(), PORT)
     }
 
     #[test]
@@ -175,9 +175,10 @@ mod tests {
     #[test]
     fn a_closed_port_names_the_port_and_why() {
         let refused = |refusal| berlin(vec![Verdict::Refused(refusal)]).remove(0);
-        assert!(refused(Refusal::NoSuchPort).contains("no HiddenServicePort 443"));
+        assert!(refused(StreamRefusal::NoSuchPort).contains("no HiddenServicePort 443"));
         assert!(
-            refused(Refusal::Origin("END MISC".into())).contains("port 443 is closed: the server")
+            refused(StreamRefusal::Origin("END MISC".into()))
+                .contains("port 443 is closed: the server")
         );
     }
 
@@ -194,7 +195,7 @@ mod tests {
     fn what_is_in_doubt_is_called_neither_dead_nor_alive() {
         for verdict in [Verdict::Silent, Verdict::UnknownPoint("NOT_RECOGNIZED".into())] {
             let whose = Whose::Backend("berlin".into());
-            let doubtful = finding(whose, Standing::InDoubt, vec![verdict]);
+            let doubtful = finding(whose, PointStanding::InDoubt, vec![verdict]);
             let line = on(&doubtful, &address(), PORT).remove(0);
             assert!(
                 line.starts_with("berlin is in doubt: no")

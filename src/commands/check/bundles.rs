@@ -11,14 +11,14 @@ use onionbraid_balancer::status::Timestamp;
 use onionbraid_balancer::{BundlePeriods, Coverage};
 
 /// The keys of a service, where they are those of some periods.
-pub(super) struct Bundle<'a> {
+pub(super) struct CheckedBundle<'a> {
     service: &'a ServiceConfig,
     directory: &'a Path,
     count: usize,
     coverage: Coverage,
 }
 
-impl<'a> Bundle<'a> {
+impl<'a> CheckedBundle<'a> {
     /// That of a service, as of now.
     pub(super) fn of(
         service: &'a ServiceConfig,

@@ -11,14 +11,18 @@ use onionbraid_proxy::tls::certificate::Certificate;
 
 /// Of one service: what keeps clients out, and what there is to think about.
 #[derive(Default)]
-pub(super) struct Said {
+pub(super) struct CertificateFindings {
     pub(super) warnings: Vec<String>,
     pub(super) hints: Vec<String>,
 }
 
 /// Looks at all certificates of a service, whose address this is.
-pub(super) fn on(service: &ServiceConfig, address: Option<OnionAddress>, now: SystemTime) -> Said {
-    let mut said = Said::default();
+pub(super) fn on(
+    service: &ServiceConfig,
+    address: Option<OnionAddress>,
+    now: SystemTime,
+) -> CertificateFindings {
+    let mut said = CertificateFindings::default();
     for rule in service.proxy_ports.0.iter().filter(|_| service.enabled) {
         of_port(rule, service, address, now, &mut said);
     }
@@ -30,7 +34,7 @@ fn of_port(
     service: &ServiceConfig,
     address: Option<OnionAddress>,
     now: SystemTime,
-    said: &mut Said,
+    said: &mut CertificateFindings,
 ) {
     // Those that cannot be read are errors, which others tell.
     let files = rule.target.tls().iter();

@@ -8,24 +8,25 @@ use std::collections::BTreeSet;
 use std::io::{self, Write};
 
 use super::advice;
-use crate::commands::Failure;
+use crate::commands::CommandFailure;
 use crate::commands::descriptor::backends;
 use crate::commands::inquire::{By, inquire};
 use crate::config::{Config, Environment, RemoteBackend, ServiceConfig};
 use crate::exit::Exit;
 use crate::inquiry::POINTS;
 use crate::inquiry::points::{
-    self, Answer, PageQuestion, PointFinding, Question, Running, ServiceAnswer, ServiceQuestion,
+    self, PageQuestion, PointFinding, PointsAnswer, PointsQuestion, RunningService, ServiceAnswer,
+    ServiceQuestion,
 };
-use crate::inquiry::tries::Standing;
+use crate::inquiry::tries::PointStanding;
 use crate::observe::table::table;
 use crate::tor::probe::Steps;
-use onionbraid_balancer::Links;
+use onionbraid_balancer::LinkPolicy;
 use onionbraid_balancer::onion::OnionAddress;
 use onionbraid_balancer::status::LinkState;
 
 /// A service to ask about.
-pub(super) struct Asked<'a> {
+pub(super) struct AskedService<'a> {
     /// What the operator wants.
     pub(super) service: &'a ServiceConfig,
     /// Its address, which is why there is something to ask.
@@ -36,14 +37,14 @@ pub(super) struct Asked<'a> {
 pub(super) fn check(
     config: &Config,
     env: &Environment,
-    asked: &[Asked<'_>],
+    asked: &[AskedService<'_>],
     out: &mut impl Write,
-) -> Result<(), Failure> {
-    let question = Question { services: asked.iter().map(question).collect() };
+) -> Result<(), CommandFailure> {
+    let question = PointsQuestion { services: asked.iter().map(question).collect() };
     let (answer, by) = inquire(config, env, POINTS, &question, async |network, question| {
         Ok(points::ask(&network, question).await)
     })?;
-    let answer: Answer = answer;
+    let answer: PointsAnswer = answer;
     for (asked, answer) in asked.iter().zip(&answer.services) {
         write_service(asked, answer, out)?;
         for line in answer.running.iter().flat_map(|running| links(asked.service, running)) {
@@ -57,18 +58,18 @@ pub(super) fn check(
     }
     let findings = answer.services.iter().flat_map(|service| &service.findings);
     let standings: Vec<_> = findings.map(points::Finding::standing).collect();
-    if standings.contains(&Standing::Fails) || answer.services.len() != asked.len() {
-        Err(Failure::new(Exit::Failed, "not everything answers"))
-    } else if standings.contains(&Standing::InDoubt) {
+    if standings.contains(&PointStanding::Fails) || answer.services.len() != asked.len() {
+        Err(CommandFailure::new(Exit::Failed, "not everything answers"))
+    } else if standings.contains(&PointStanding::InDoubt) {
         let text = "nothing was found to be dead, but what is in doubt did not answer: ask again";
-        Err(Failure::new(Exit::Failed, text))
+        Err(CommandFailure::new(Exit::Failed, text))
     } else {
         Ok(writeln!(out, "Everything answers.")?)
     }
 }
 
 /// What to ask about a service.
-fn question(asked: &Asked<'_>) -> ServiceQuestion {
+fn question(asked: &AskedService<'_>) -> ServiceQuestion {
     let page = |probe: &crate::config::Probe| {
         Some(PageQuestion { path: probe.path.clone()?, status: probe.status })
     };
@@ -86,7 +87,7 @@ pub(super) fn port(service: &ServiceConfig) -> u16 {
 }
 
 /// How the control links of the running daemon are, one line for each backend.
-fn links(service: &ServiceConfig, running: &Running) -> Vec<String> {
+fn links(service: &ServiceConfig, running: &RunningService) -> Vec<String> {
     let used = service.backends.iter().filter(|it| running.backends.contains(&it.address));
     let line =
         |RemoteBackend { name, address, .. }: &RemoteBackend| match running.links.get(address) {
@@ -96,11 +97,11 @@ fn links(service: &ServiceConfig, running: &Running) -> Vec<String> {
             }
             None => format!("control link to {name}: none, as with every C tor backend"),
         };
-    used.filter(|_| service.link != Links::Never).map(line).collect()
+    used.filter(|_| service.link != LinkPolicy::Never).map(line).collect()
 }
 
 /// What the running daemon does otherwise than the files say.
-fn difference(service: &ServiceConfig, running: Option<&Running>) -> Option<String> {
+fn difference(service: &ServiceConfig, running: Option<&RunningService>) -> Option<String> {
     let nickname = &service.nickname;
     let Some(running) = running else {
         return Some(format!(
@@ -131,7 +132,7 @@ fn difference(service: &ServiceConfig, running: Option<&Running>) -> Option<Stri
 
 /// The table of one service, and what to do.
 fn write_service(
-    asked: &Asked<'_>,
+    asked: &AskedService<'_>,
     answer: &ServiceAnswer,
     out: &mut impl Write,
 ) -> io::Result<()> {
@@ -167,8 +168,8 @@ fn write_service(
 /// The verdict of the last try, and whether it is one.
 fn verdict(found: &PointFinding) -> String {
     match found.standing {
-        Standing::InDoubt => format!("in doubt: {}", found.verdict),
-        Standing::Answers | Standing::Fails => found.verdict.to_string(),
+        PointStanding::InDoubt => format!("in doubt: {}", found.verdict),
+        PointStanding::Answers | PointStanding::Fails => found.verdict.to_string(),
     }
 }
 
@@ -207,7 +208,7 @@ mod tests {
         service.backends =
             ["berlin", "oslo", "rome", "new"].into_iter().zip(addresses).map(backend).collect();
         let links = [(addresses[0], LinkState::Up), (addresses[1], LinkState::Down)].into();
-        let running = Running { backends: addresses[..3].iter().copied().collect(), links };
+        let running = RunningService { backends: addresses[..3].iter().copied().collect(), links };
         // What another process reads of it.
         let running = serde_json::from_slice(&serde_json::to_vec(&running).unwrap()).unwrap();
         let lines = super::links(&service, &running);
@@ -215,7 +216,7 @@ mod tests {
         assert_eq!(lines[0], "control link to berlin: up");
         assert!(lines[1].starts_with("control link to oslo: down"), "{lines:?}");
         assert!(lines[2].starts_with("control link to rome: none"), "{lines:?}");
-        service.link = Links::Never;
+        service.link = LinkPolicy::Never;
         assert!(super::links(&service, &running).is_empty());
     }
 
@@ -232,7 +233,7 @@ mod tests {
         service.backends = vec![backend("berlin", berlin), backend("oslo", oslo)];
         let runs = |backends: &[OnionAddress]| {
             let backends = backends.iter().copied().collect();
-            let running = Running { backends, links: BTreeMap::new() };
+            let running = RunningService { backends, links: BTreeMap::new() };
             difference(&service, Some(&running))
         };
         assert_eq!(runs(&[oslo, berlin]), None);

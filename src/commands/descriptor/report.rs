@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::io::{self, Write};
 use std::time::SystemTime;
 
-use crate::inquiry::published::{Descriptor, Hsdir, HsdirState, Published};
+use crate::inquiry::published::{AskedHsdir, HsdirAnswer, Published, PublishedDescriptor};
 use crate::observe::counted;
 use crate::observe::snapshot::Timestamp;
 use crate::observe::table::table;
@@ -36,7 +36,7 @@ pub(super) fn write(
 /// Whether the HSDirs agree, and what it means if they do not.
 fn agreement(published: &Published) -> String {
     let all = published.hsdirs.len();
-    let holding = published.hsdirs.iter().filter(|h| h.state == HsdirState::Held).count();
+    let holding = published.hsdirs.iter().filter(|h| h.state == HsdirAnswer::Held).count();
     let different = published.descriptors.len();
     let who = match holding == all {
         true if all == 1 => "The only HSDir holds".to_owned(),
@@ -64,11 +64,11 @@ fn agreement(published: &Published) -> String {
 }
 
 /// An HSDir's line of the table.
-fn row(hsdir: &Hsdir) -> Vec<String> {
+fn row(hsdir: &AskedHsdir) -> Vec<String> {
     let answer = match (hsdir.state, hsdir.revision) {
-        (HsdirState::Held, Some(revision)) => revision.to_string(),
-        (HsdirState::None, _) => "none".to_owned(),
-        (HsdirState::Unusable, _) => format!("UNUSABLE: {}", text(&hsdir.error)),
+        (HsdirAnswer::Held, Some(revision)) => revision.to_string(),
+        (HsdirAnswer::None, _) => "none".to_owned(),
+        (HsdirAnswer::Unusable, _) => format!("UNUSABLE: {}", text(&hsdir.error)),
         (_, _) => format!("UNREACHABLE: {}", text(&hsdir.error)),
     };
     vec![
@@ -82,12 +82,12 @@ fn row(hsdir: &Hsdir) -> Vec<String> {
 }
 
 fn write_one(
-    descriptor: &Descriptor,
+    descriptor: &PublishedDescriptor,
     number: usize,
     now: SystemTime,
     out: &mut impl Write,
 ) -> io::Result<()> {
-    let Descriptor { revision, hsdirs, bytes, .. } = descriptor;
+    let PublishedDescriptor { revision, hsdirs, bytes, .. } = descriptor;
     write!(out, "\nDescriptor {number}, revision {revision}, on ")?;
     write!(out, "{}: {bytes} bytes", counted(*hsdirs, "HSDir"))?;
     if let Some(minutes) = descriptor.lifetime_minutes {
@@ -124,10 +124,10 @@ mod tests {
     use super::*;
     use crate::inquiry::published::Here;
     use crate::inquiry::published::tests::{held, published};
-    use crate::tor::held::Held;
+    use crate::tor::held::DescriptorAtHsdir;
     use onionbraid_balancer::fact::FetchFailure;
 
-    fn report(answers: Vec<Result<Held, FetchFailure>>) -> Published {
+    fn report(answers: Vec<Result<DescriptorAtHsdir, FetchFailure>>) -> Published {
         published(answers, &Here::default())
     }
 

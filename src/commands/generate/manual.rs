@@ -16,7 +16,7 @@ pub(super) fn page() -> String {
     page.control("SH", ["NAME"]);
     page.text([roman("arti.toml - configuration of onionbraid")]);
     page.control("SH", ["DESCRIPTION"]);
-    let mut lines = Lines::of(EXAMPLE);
+    let mut lines = ExampleLines::of(EXAMPLE);
     let mut after_code = false;
     while let Some(block) = lines.next_block() {
         if after_code && matches!(block, Block::Verbatim(_)) {
@@ -63,11 +63,11 @@ enum Block<'a> {
 }
 
 /// What is left of the example.
-struct Lines<'a>(std::iter::Peekable<std::str::Lines<'a>>);
+struct ExampleLines<'a>(std::iter::Peekable<std::str::Lines<'a>>);
 
 /// What a line is.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
+enum LineKind {
     Empty,
     Section,
     Table,
@@ -78,7 +78,7 @@ enum Kind {
 
 /// Looks at a line: what it is, and what it says. A key without a default begins with
 /// `# ` as words do.
-fn look(line: &str) -> (Kind, &str) {
+fn look(line: &str) -> (LineKind, &str) {
     let is_key = |text: &str| {
         text.split_once(" = ").is_some_and(|(key, _)| {
             let letter = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
@@ -86,27 +86,27 @@ fn look(line: &str) -> (Kind, &str) {
         })
     };
     match line.strip_prefix('#') {
-        None if line.trim().is_empty() => (Kind::Empty, line),
-        None if line.starts_with('[') => (Kind::Table, line),
-        None => (Kind::Key, line),
+        None if line.trim().is_empty() => (LineKind::Empty, line),
+        None if line.starts_with('[') => (LineKind::Table, line),
+        None => (LineKind::Key, line),
         Some(comment) => match comment.strip_prefix(' ') {
-            None if comment.is_empty() => (Kind::Empty, line),
-            None => (Kind::Key, line),
-            Some(rule) if rule.starts_with("---") => (Kind::Section, line),
-            Some(text) if text.starts_with("    ") => (Kind::Example, &text[4..]),
-            Some(text) if is_key(text) => (Kind::Key, line),
-            Some(text) => (Kind::Words, text),
+            None if comment.is_empty() => (LineKind::Empty, line),
+            None => (LineKind::Key, line),
+            Some(rule) if rule.starts_with("---") => (LineKind::Section, line),
+            Some(text) if text.starts_with("    ") => (LineKind::Example, &text[4..]),
+            Some(text) if is_key(text) => (LineKind::Key, line),
+            Some(text) => (LineKind::Words, text),
         },
     }
 }
 
-impl<'a> Lines<'a> {
+impl<'a> ExampleLines<'a> {
     fn of(text: &'a str) -> Self {
         Self(text.lines().peekable())
     }
 
     /// A text and those of the lines after it that are of its kind.
-    fn with_more(&mut self, kind: Kind, first: &'a str) -> Vec<&'a str> {
+    fn with_more(&mut self, kind: LineKind, first: &'a str) -> Vec<&'a str> {
         let mut all = vec![first];
         while let Some(line) = self.0.next_if(|line| look(line).0 == kind) {
             all.push(look(line).1);
@@ -119,11 +119,11 @@ impl<'a> Lines<'a> {
         loop {
             let (kind, text) = look(self.0.next()?);
             return Some(match kind {
-                Kind::Empty => continue,
-                Kind::Section => Block::Section,
-                Kind::Table => Block::Table(text),
-                Kind::Words => Block::Words(self.with_more(kind, text)),
-                Kind::Key | Kind::Example => Block::Verbatim(self.with_more(kind, text)),
+                LineKind::Empty => continue,
+                LineKind::Section => Block::Section,
+                LineKind::Table => Block::Table(text),
+                LineKind::Words => Block::Words(self.with_more(kind, text)),
+                LineKind::Key | LineKind::Example => Block::Verbatim(self.with_more(kind, text)),
             });
         }
     }
@@ -135,7 +135,7 @@ mod tests {
 
     #[test]
     fn keys_are_told_from_words_and_examples_from_both() {
-        let mut lines = Lines::of(
+        let mut lines = ExampleLines::of(
             "# ---------\n# Two lines\n# of words:\n#     [[80]]\n#       [81]\nset = 1\n#\n# More.\n#key = 1\n# other = 2\n\n[a]\nlist = [\n    1,\n]\n",
         );
         let blocks: Vec<_> = std::iter::from_fn(|| lines.next_block()).collect();

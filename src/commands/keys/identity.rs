@@ -1,6 +1,6 @@
 //! Which identity key has a service, and what if it has none here?
 
-use crate::commands::Failure;
+use crate::commands::CommandFailure;
 use crate::config::{Config, ServiceConfig};
 use crate::exit::Exit;
 use crate::tor::keys::{self, IdentityKey};
@@ -9,14 +9,14 @@ use crate::tor::keys::{self, IdentityKey};
 pub(crate) fn identity_key(
     config: &Config,
     service: &ServiceConfig,
-) -> Result<IdentityKey, Failure> {
+) -> Result<IdentityKey, CommandFailure> {
     let nickname = &service.nickname;
     if service.identity_bundle.is_some() {
         let text = format!(
             "this takes the identity key of service \"{nickname}\", which is not here: its \
              `identity_bundle` has the keys of some time periods alone. Run this where the key is"
         );
-        return Err(Failure::new(Exit::Permission, text));
+        return Err(CommandFailure::new(Exit::Permission, text));
     }
     let keys = keys::open_existing(&config.storage)?;
     let found = keys.identity_key(nickname, service.identity_key.as_deref())?;
@@ -24,10 +24,10 @@ pub(crate) fn identity_key(
 }
 
 /// Says how a service gets a key.
-pub(crate) fn no_key(name: &str) -> Failure {
+pub(crate) fn no_key(name: &str) -> CommandFailure {
     let text = format!(
         "service \"{name}\" has no key yet, and so no address: make one with `onionbraid keys \
          generate {name}`, or bring one with `onionbraid keys import {name} PATH`"
     );
-    Failure::new(Exit::Permission, text)
+    CommandFailure::new(Exit::Permission, text)
 }

@@ -13,7 +13,7 @@ use std::process::{Command, Output, Stdio};
 use fs_mistrust::Mistrust;
 use tor_config::mistrust::FS_PERMISSIONS_CHECKS_DISABLE_VAR;
 
-use crate::commands::{self, Failure, remark};
+use crate::commands::{self, CommandFailure, remark};
 use crate::config::Config;
 use crate::exit::{Exit, exit_of};
 use onionbraid_balancer::onion::OnionAddress;
@@ -58,7 +58,7 @@ fn of(path: &Path) -> Option<Owner> {
 
 /// Reads the configuration for a command that reads keys and writes none to the
 /// state directory: root may read those of the user whose that is.
-pub(crate) fn load(files: &[PathBuf]) -> Result<Config, Failure> {
+pub(crate) fn load(files: &[PathBuf]) -> Result<Config, CommandFailure> {
     let config = commands::load(files)?;
     match of_state(&config) {
         Some(owner) => Ok(config.trusting(owner.user)?),
@@ -68,13 +68,13 @@ pub(crate) fn load(files: &[PathBuf]) -> Result<Config, Failure> {
 
 /// Which permissions a key may have that root takes from somewhere: its owner, who
 /// has it already, may have it.
-pub(crate) fn mistrust(path: &Path) -> Result<Mistrust, Failure> {
+pub(crate) fn mistrust(path: &Path) -> Result<Mistrust, CommandFailure> {
     let mut builder = Mistrust::builder();
     builder.controlled_by_env_var(FS_PERMISSIONS_CHECKS_DISABLE_VAR);
     if let Some(owner) = path.metadata().ok().filter(|_| is_root()) {
         builder.trust_user(owner.uid());
     }
-    builder.build().map_err(|error| Failure::new(Exit::Failed, error.to_string()))
+    builder.build().map_err(|error| CommandFailure::new(Exit::Failed, error.to_string()))
 }
 
 /// Runs `onionbraid keys ARGUMENTS` as another user, with this on standard input;
@@ -84,11 +84,11 @@ pub(crate) fn run_as(
     arguments: &[&str],
     config: &Config,
     input: &[u8],
-) -> Result<OnionAddress, Failure> {
+) -> Result<OnionAddress, CommandFailure> {
     let arguments: Vec<&str> = ["keys"].iter().chain(arguments).copied().collect();
     let address = run_with(owner, &arguments, config, input)?;
     address.trim_end().parse().map_err(|error| {
-        Failure::new(Exit::Failed, format!("cannot do this as UID {}: {error}", owner.user))
+        CommandFailure::new(Exit::Failed, format!("cannot do this as UID {}: {error}", owner.user))
     })
 }
 
@@ -99,7 +99,7 @@ pub(crate) fn run_with(
     arguments: &[&str],
     config: &Config,
     input: &[u8],
-) -> Result<String, Failure> {
+) -> Result<String, CommandFailure> {
     let mut command = as_user(owner, &[]);
     command.args(arguments);
     for file in &config.files {
@@ -115,7 +115,7 @@ pub(crate) fn run_in(
     directory: &Path,
     arguments: &[&str],
     input: &[u8],
-) -> Result<String, Failure> {
+) -> Result<String, CommandFailure> {
     let mut command = as_user(owner, &["--here"]);
     command.args(arguments).current_dir(directory);
     run(command, &format!("as UID {}, whose this is", owner.user), input)
@@ -128,9 +128,9 @@ fn as_user(owner: Owner, options: &[&str]) -> Command {
     command
 }
 
-fn run(mut command: Command, whose: &str, input: &[u8]) -> Result<String, Failure> {
+fn run(mut command: Command, whose: &str, input: &[u8]) -> Result<String, CommandFailure> {
     let failed = |error: &io::Error| {
-        Failure::new(exit_of(error), format!("cannot do this {whose}: {error}"))
+        CommandFailure::new(exit_of(error), format!("cannot do this {whose}: {error}"))
     };
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().map_err(|error| failed(&error))?;
@@ -151,7 +151,7 @@ fn run(mut command: Command, whose: &str, input: &[u8]) -> Result<String, Failur
         let code = output.status.code();
         let exit = exits.into_iter().find(|exit| code == Some(*exit as i32));
         let text = said.strip_prefix("onionbraid: ").unwrap_or(said);
-        return Err(Failure::new(exit.unwrap_or(Exit::Failed), format!("{whose}: {text}")));
+        return Err(CommandFailure::new(exit.unwrap_or(Exit::Failed), format!("{whose}: {text}")));
     }
     if !said.is_empty() {
         remark(said);

@@ -17,7 +17,7 @@ use tor_hscrypto::pk::HsIdKeypair;
 use super::identity::identity_key;
 use super::owner;
 use crate::clock::now;
-use crate::commands::{Failure, ask, remark, service};
+use crate::commands::{CommandFailure, ask, remark, service};
 use crate::exit::Exit;
 use crate::tor::keys::KeyFileError;
 use crate::tor::{bundle, wiped};
@@ -25,7 +25,7 @@ use onionbraid_balancer::onion::{OnionAddress, Period};
 use onionbraid_balancer::status::Timestamp;
 
 /// What to export.
-pub(super) struct Wanted {
+pub(super) struct WantedPeriods {
     /// How many periods.
     pub(super) count: u16,
     /// From which moment on; `None`: from now on.
@@ -40,20 +40,20 @@ pub(super) struct Wanted {
 pub(super) fn export(
     name: &str,
     out: &Path,
-    wanted: &Wanted,
+    wanted: &WantedPeriods,
     files: &[PathBuf],
-) -> Result<OnionAddress, Failure> {
+) -> Result<OnionAddress, CommandFailure> {
     let config = owner::load(files)?;
     let key = identity_key(&config, service(&config, name)?)?;
     let address = key.address();
-    let &Wanted { count, from, length_minutes, offset_seconds } = wanted;
+    let &WantedPeriods { count, from, length_minutes, offset_seconds } = wanted;
     let first = Period { number: 0, length_minutes, offset_seconds };
     let first = first.at(from.unwrap_or(now().wall));
     let number = |n: u16| first.number.saturating_add(n.into());
     let periods: Vec<_> = (0..count).map(|n| Period { number: number(n), ..first }).collect();
     if let Some(late) = periods.iter().find(|period| !bundle::is_possible(**period)) {
         let text = format!("there is no time period {} of {length_minutes} minutes", late.number);
-        return Err(Failure::new(Exit::Usage, text));
+        return Err(CommandFailure::new(Exit::Usage, text));
     }
     write(&key.into(), &periods, out)?;
     let over = periods.iter().filter(|period| period.ends() <= now().wall).count();
@@ -80,14 +80,15 @@ pub(super) fn export(
 }
 
 /// Writes the files, unless a signal asks for the end: then nothing is left of them.
-fn write(key: &HsIdKeypair, periods: &[Period], out: &Path) -> Result<(), Failure> {
+fn write(key: &HsIdKeypair, periods: &[Period], out: &Path) -> Result<(), CommandFailure> {
     let (stop, runtime) = (AtomicBool::new(false), ask::runtime()?);
     let signals = [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::hangup()];
     let listening: io::Result<Vec<_>> = {
         let _inside = runtime.enter();
         signals.into_iter().map(signal).collect()
     };
-    let failed = |error| Failure::new(Exit::Failed, format!("cannot receive signals: {error}"));
+    let failed =
+        |error| CommandFailure::new(Exit::Failed, format!("cannot receive signals: {error}"));
     let mut listening = listening.map_err(failed)?;
     let outcome = std::thread::scope(|scope| {
         let (writing, written) = oneshot::channel::<()>();
@@ -108,7 +109,7 @@ fn write(key: &HsIdKeypair, periods: &[Period], out: &Path) -> Result<(), Failur
     });
     match outcome {
         Err(error @ KeyFileError::Interrupted(_)) => {
-            Err(Failure::new(Exit::Failed, error.to_string()))
+            Err(CommandFailure::new(Exit::Failed, error.to_string()))
         }
         outcome => Ok(outcome?),
     }

@@ -13,19 +13,19 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
 use crate::clock::now;
-use crate::commands::Failure;
+use crate::commands::CommandFailure;
 use crate::commands::ask::snapshot;
 use crate::config::AdminListen;
 use crate::observe::Snapshot;
 use crate::observe::snapshot::Timestamp;
-use crate::observe::watch::{Order, View, screen};
+use crate::observe::watch::{SortOrder, View, screen};
 
 /// How long a status is shown before the next one.
 pub(super) const SHOWN: Duration = Duration::from_secs(2);
 
 /// How it is watched.
 #[derive(Clone, Copy, Debug)]
-pub struct Watch {
+pub struct WatchOptions {
     /// With whole addresses.
     pub verbose: bool,
 }
@@ -49,7 +49,7 @@ fn size(columns: u16, rows: u16) -> (usize, usize) {
 }
 
 /// Shows the daemon until the operator has seen enough.
-pub(super) async fn watch(admin: &AdminListen, watch: Watch) -> Result<(), Failure> {
+pub(super) async fn watch(admin: &AdminListen, watch: WatchOptions) -> Result<(), CommandFailure> {
     // A daemon that is not there is said where it can be read afterwards.
     let mut shown = Shown { snapshot: Ok(snapshot(admin).await?), at: Timestamp(now().wall) };
     // Listened for before the terminal is taken: none ends the process with it taken.
@@ -63,7 +63,7 @@ pub(super) async fn watch(admin: &AdminListen, watch: Watch) -> Result<(), Failu
     let mut next = tokio::time::interval(SHOWN);
     // Beside the keys: a daemon may take its time while it is under attack.
     let mut asking = Fuse::<BoxFuture<'_, _>>::terminated();
-    let (mut order, mut paused) = (Order::default(), false);
+    let (mut order, mut paused) = (SortOrder::default(), false);
     loop {
         terminal.show(&shown, order, watch.verbose, paused)?;
         tokio::select! {
@@ -135,7 +135,13 @@ impl Terminal {
     }
 
     /// Shows a screen, by writing the lines that differ.
-    fn show(&mut self, shown: &Shown, order: Order, verbose: bool, paused: bool) -> io::Result<()> {
+    fn show(
+        &mut self,
+        shown: &Shown,
+        order: SortOrder,
+        verbose: bool,
+        paused: bool,
+    ) -> io::Result<()> {
         let (columns, rows) = termios::tcgetwinsize(io::stdout())
             .map_or((80, 24), |found| size(found.ws_col, found.ws_row));
         let view = View { columns, rows, order, whole_addresses: verbose, paused };

@@ -12,13 +12,13 @@ use std::path::{Path, PathBuf};
 use arti_client::TorClientConfig;
 use sha2::{Digest as _, Sha256};
 
-use crate::commands::{Failure, remark};
+use crate::commands::{CommandFailure, remark};
 use crate::config::{Config, Environment, Storage};
 use crate::daemon::state_lock::{CommandLock, StateLockError};
 use crate::exit::Exit;
 
 /// Directories that nobody else uses meanwhile.
-pub(super) struct Directories {
+pub(super) struct ClientDirectories {
     /// What Arti runs with.
     pub(super) tor: TorClientConfig,
     /// Whose guards they hold, in words.
@@ -29,12 +29,15 @@ pub(super) struct Directories {
 
 /// Takes the directories that this command can use; waits for another command
 /// that has them.
-pub(super) fn take(config: &Config, env: &Environment) -> Result<Directories, Failure> {
+pub(super) fn take(
+    config: &Config,
+    env: &Environment,
+) -> Result<ClientDirectories, CommandFailure> {
     if is_usable(&config.storage) {
         match CommandLock::take(&config.storage.state_dir, waiting) {
             Ok(lock) => {
                 let guards = "the guards of the daemon, which is not running".to_owned();
-                return Ok(Directories { tor: config.tor.clone(), guards, lock });
+                return Ok(ClientDirectories { tor: config.tor.clone(), guards, lock });
             }
             Err(error @ StateLockError::Busy(_)) => return Err(error.into()),
             // A daemon runs, and takes no questions; or the file is another's.
@@ -44,7 +47,7 @@ pub(super) fn take(config: &Config, env: &Environment) -> Result<Directories, Fa
     let directory = own(config, env)?;
     let lock = CommandLock::take(&directory, waiting)?;
     let guards = format!("guards of this user's commands, kept in {}", directory.display());
-    Ok(Directories { tor: config.tor_below(&directory)?, guards, lock })
+    Ok(ClientDirectories { tor: config.tor_below(&directory)?, guards, lock })
 }
 
 fn waiting() {
@@ -72,14 +75,14 @@ fn writes_as_owner(directory: &Path, owned: &Path) -> io::Result<bool> {
 }
 
 /// The directory (0700) of this user's commands for the configured network.
-fn own(config: &Config, env: &Environment) -> Result<PathBuf, Failure> {
+fn own(config: &Config, env: &Environment) -> Result<PathBuf, CommandFailure> {
     let failed = |text: String| {
         let text = format!(
             "{text}; the state directory {} cannot be used either, so there is no place for the \
              guards of a Tor client: run this as the daemon's user, or set XDG_STATE_HOME",
             config.storage.state_dir.display()
         );
-        Failure::new(Exit::Permission, text)
+        CommandFailure::new(Exit::Permission, text)
     };
     let mut directory = env
         .client_dir()
@@ -99,7 +102,7 @@ fn own(config: &Config, env: &Environment) -> Result<PathBuf, Failure> {
     }
 }
 
-impl From<StateLockError> for Failure {
+impl From<StateLockError> for CommandFailure {
     fn from(error: StateLockError) -> Self {
         let exit = match &error {
             StateLockError::Taken(_) | StateLockError::Busy(_) => Exit::Failed,

@@ -4,9 +4,9 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use crate::config::error::{ConfigError, Report};
+use crate::config::error::{ConfigError, ConfigReport};
 use crate::config::keys::{Integer, OrFalse, Pass, Size, Switch, Time, array, own, texts};
-use crate::config::reader::Item;
+use crate::config::reader::TableItem;
 use crate::config::units::table;
 use crate::config::{names, probe};
 use onionbraid_proxy::settings::{
@@ -59,7 +59,7 @@ pub(super) fn circuit_keys(pass: &mut Pass<'_, '_>, circuit: &mut CircuitSetting
     }
 }
 
-fn request_rate(item: &Item<'_>, report: &mut Report) -> Option<RequestRate> {
+fn request_rate(item: &TableItem<'_>, report: &mut ConfigReport) -> Option<RequestRate> {
     let mut table = item.table(report)?;
     let mut number = |key| match table.get(key) {
         Some(item) => item.integer(1..=1_000_000, report),
@@ -74,7 +74,7 @@ fn request_rate(item: &Item<'_>, report: &mut Report) -> Option<RequestRate> {
     Some(RequestRate { rate: rate?, burst: burst? })
 }
 
-fn allowed_hosts(item: &Item<'_>, report: &mut Report) -> Option<Vec<AllowedHost>> {
+fn allowed_hosts(item: &TableItem<'_>, report: &mut ConfigReport) -> Option<Vec<AllowedHost>> {
     let entries = item.array("an array of host names, such as [\"self\"]", report)?;
     if entries.is_empty() {
         let text = "this would refuse every request: give \"self\" for the service's own address, \
@@ -112,7 +112,7 @@ fn host_value(host: &AllowedHost) -> toml::Value {
     }
 }
 
-fn block(item: &Item<'_>, report: &mut Report) -> Option<Vec<BlockRule>> {
+fn block(item: &TableItem<'_>, report: &mut ConfigReport) -> Option<Vec<BlockRule>> {
     let entries = item.array("an array of rules, such as [{ path = \"/admin\" }]", report)?;
     if entries.len() > MAX_RULES {
         item.wrong(format!("there can be at most {MAX_RULES} rules"), report);
@@ -121,7 +121,7 @@ fn block(item: &Item<'_>, report: &mut Report) -> Option<Vec<BlockRule>> {
     Some(entries.iter().filter_map(|entry| block_rule(entry, report)).collect())
 }
 
-fn block_rule(entry: &Item<'_>, report: &mut Report) -> Option<BlockRule> {
+fn block_rule(entry: &TableItem<'_>, report: &mut ConfigReport) -> Option<BlockRule> {
     let mut table = entry.table(report)?;
     let (host, path) = (table.get("host"), table.get("path"));
     let (methods, user_agent) = (table.get("methods"), table.get("user_agent"));
@@ -165,7 +165,7 @@ fn rule_value(rule: &BlockRule) -> toml::Value {
     given.collect::<toml::Table>().into()
 }
 
-fn host(item: &Item<'_>, report: &mut Report) -> Option<String> {
+fn host(item: &TableItem<'_>, report: &mut ConfigReport) -> Option<String> {
     match names::host(item.text("a host name", report)?) {
         Ok(name) => Some(name),
         Err(problem) => {
@@ -175,7 +175,7 @@ fn host(item: &Item<'_>, report: &mut Report) -> Option<String> {
     }
 }
 
-fn path(item: &Item<'_>, report: &mut Report) -> Option<String> {
+fn path(item: &TableItem<'_>, report: &mut ConfigReport) -> Option<String> {
     let path = probe::path(item, report)?;
     if path.contains('?') {
         item.wrong("only the path is compared: leave out what follows the `?`", report);
@@ -184,7 +184,7 @@ fn path(item: &Item<'_>, report: &mut Report) -> Option<String> {
     Some(path)
 }
 
-fn methods(item: &Item<'_>, report: &mut Report) -> Option<Vec<String>> {
+fn methods(item: &TableItem<'_>, report: &mut ConfigReport) -> Option<Vec<String>> {
     let entries = item.array("an array of methods, such as [\"POST\", \"PUT\"]", report)?;
     if entries.is_empty() {
         item.wrong("no method at all: leave the key out, if all of them are meant", report);
@@ -205,7 +205,7 @@ fn methods(item: &Item<'_>, report: &mut Report) -> Option<Vec<String>> {
     Some(methods)
 }
 
-fn user_agent(item: &Item<'_>, report: &mut Report) -> Option<String> {
+fn user_agent(item: &TableItem<'_>, report: &mut ConfigReport) -> Option<String> {
     let text = item.text("a part of `User-Agent`, such as \"curl\"", report)?;
     if text.is_empty() || !text.bytes().all(|byte| (b' '..=b'~').contains(&byte)) {
         item.wrong(

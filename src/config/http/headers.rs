@@ -2,10 +2,10 @@
 //! say so.
 
 use crate::config::document::Value;
-use crate::config::error::Report;
+use crate::config::error::ConfigReport;
 use crate::config::keys::{OrFalse, Pass, Switch, Words, array, own, texts};
 use crate::config::names;
-use crate::config::reader::Item;
+use crate::config::reader::TableItem;
 use crate::config::units::table;
 use onionbraid_balancer::onion::OnionAddress;
 use onionbraid_proxy::headers::{is_reserved, is_told, is_translated, matches};
@@ -57,11 +57,14 @@ pub(super) fn keys(pass: &mut Pass<'_, '_>, headers: &mut HeaderSettings) {
     pass.key("url_fields", &mut headers.url_fields, own(url_fields, texts));
     pass.key("map_own_address", &mut headers.map_own_address, Switch);
     pass.key("secure_cookies", &mut headers.secure_cookies, Words(&SECURE_COOKIES));
-    let strip = |item: &Item<'_>, report: &mut Report| fields(item, "Alt-Svc", |_| Ok(()), report);
+    let strip = |item: &TableItem<'_>, report: &mut ConfigReport| {
+        fields(item, "Alt-Svc", |_| Ok(()), report)
+    };
     pass.key("strip", &mut headers.strip, own(strip, texts));
     let strip = pass.key("strip_request", &mut headers.strip_request, own(strip_request, texts));
-    let pass_request =
-        |item: &Item<'_>, report: &mut Report| fields(item, "X-Username", may_pass, report);
+    let pass_request = |item: &TableItem<'_>, report: &mut ConfigReport| {
+        fields(item, "X-Username", may_pass, report)
+    };
     let passed = pass.key("pass_request", &mut headers.pass_request, own(pass_request, texts));
     if let (Some(problem), Some(item)) = (passes_in_vain(headers), passed.or(strip).or(circuit_id))
     {
@@ -73,7 +76,7 @@ pub(super) fn keys(pass: &mut Pass<'_, '_>, headers: &mut HeaderSettings) {
     );
     pass.key("upgrades", &mut headers.upgrades, upgrades);
     // Names that are wrong were meant all the same.
-    let listed = |item: &Item<'_>| match &item.node.value {
+    let listed = |item: &TableItem<'_>| match &item.node.value {
         Value::Array(entries) => !entries.is_empty(),
         _ => true,
     };
@@ -103,7 +106,7 @@ fn pair_value(pair: &NamePair) -> toml::Value {
     table([("public", pair.public.clone().into()), ("onion", onion.into())])
 }
 
-fn host(item: &Item<'_>, report: &mut Report) -> Option<HostHeader> {
+fn host(item: &TableItem<'_>, report: &mut ConfigReport) -> Option<HostHeader> {
     const WANTED: &str = "\"pass\", \"mapped\" or { fixed = \"example.com\" }";
     if let Value::Table(_) = item.node.value {
         let mut table = item.table(report)?;
@@ -140,7 +143,7 @@ fn is_port(text: &str) -> bool {
     text.bytes().all(|byte| byte.is_ascii_digit()) && text.parse::<u16>().is_ok_and(|port| port > 0)
 }
 
-fn circuit_id(item: &Item<'_>, report: &mut Report) -> Option<String> {
+fn circuit_id(item: &TableItem<'_>, report: &mut ConfigReport) -> Option<String> {
     let text = item.text("the name of a header field, such as \"X-Circuit\"", report)?;
     // Many origins take `_` for `-`.
     let lower = text.to_ascii_lowercase().replace('_', "-");
@@ -155,7 +158,7 @@ fn circuit_id(item: &Item<'_>, report: &mut Report) -> Option<String> {
     None
 }
 
-fn url_fields(item: &Item<'_>, report: &mut Report) -> Option<Vec<String>> {
+fn url_fields(item: &TableItem<'_>, report: &mut ConfigReport) -> Option<Vec<String>> {
     let good = |text: &str| match is_translated(text) {
         true => Err("URLs in this header field are translated in any case".to_owned()),
         false => Ok(()),
@@ -165,10 +168,10 @@ fn url_fields(item: &Item<'_>, report: &mut Report) -> Option<Vec<String>> {
 
 /// Different header fields, each of which is `good`.
 fn fields(
-    item: &Item<'_>,
+    item: &TableItem<'_>,
     example: &str,
     good: impl Fn(&str) -> Result<(), String>,
-    report: &mut Report,
+    report: &mut ConfigReport,
 ) -> Option<Vec<String>> {
     let mut fields: Vec<String> = Vec::new();
     let wanted = format!("an array of header fields, such as [\"{example}\"]");
@@ -194,10 +197,10 @@ fn fields(
 /// requests must fail: a server that speaks TLS sees the scheme for itself, and
 /// another takes it for `http` where no field tells it. `Origin` has to agree.
 pub(super) fn check_scheme(
-    item: &Item<'_>,
+    item: &TableItem<'_>,
     settings: &HeaderSettings,
     target: &ProxyTarget,
-    report: &mut Report,
+    report: &mut ConfigReport,
 ) {
     let (ProxyTarget::Http(target), Some(proto)) = (target, settings.proto) else { return };
     let told = settings.x_forwarded || settings.forwarded;
@@ -216,7 +219,7 @@ pub(super) fn check_scheme(
 }
 
 /// Names of request headers, of which the end may be left open.
-fn strip_request(item: &Item<'_>, report: &mut Report) -> Option<Vec<String>> {
+fn strip_request(item: &TableItem<'_>, report: &mut ConfigReport) -> Option<Vec<String>> {
     let mut fields: Vec<String> = Vec::new();
     let entries =
         item.array("an array of header fields, such as [\"X-Role\", \"X-Own-*\"]", report)?;
@@ -289,7 +292,7 @@ fn passes_in_vain(headers: &HeaderSettings) -> Option<String> {
 
 /// Protocols that clients may go on in, none of which is another HTTP: what came
 /// after would be requests that nobody here has looked at.
-fn upgrades(item: &Item<'_>, report: &mut Report) -> Option<Vec<String>> {
+fn upgrades(item: &TableItem<'_>, report: &mut ConfigReport) -> Option<Vec<String>> {
     const WANTED: &str = "a protocol such as \"websocket\"";
     let mut protocols: Vec<String> = Vec::new();
     let entries = item.array("an array of protocols, such as [\"websocket\"]", report)?;
@@ -318,7 +321,7 @@ fn upgrades(item: &Item<'_>, report: &mut Report) -> Option<Vec<String>> {
     Some(protocols)
 }
 
-fn names(item: &Item<'_>, report: &mut Report) -> Option<Vec<NamePair>> {
+fn names(item: &TableItem<'_>, report: &mut ConfigReport) -> Option<Vec<NamePair>> {
     let mut pairs: Vec<NamePair> = Vec::new();
     let entries = item.array("an array such as [{ public = \"example.com\" }]", report)?;
     if entries.len() > MOST {
@@ -337,7 +340,7 @@ fn names(item: &Item<'_>, report: &mut Report) -> Option<Vec<NamePair>> {
     Some(pairs)
 }
 
-fn pair(entry: &Item<'_>, report: &mut Report) -> Option<NamePair> {
+fn pair(entry: &TableItem<'_>, report: &mut ConfigReport) -> Option<NamePair> {
     let mut table = entry.table(report)?;
     let (public, onion) = (table.get("public"), table.get("onion"));
     table.finish(report);
@@ -345,7 +348,9 @@ fn pair(entry: &Item<'_>, report: &mut Report) -> Option<NamePair> {
         entry.wrong("the public name is missing: { public = \"example.com\" }", report);
         return None;
     };
-    let read = |item: &Item<'_>, good: fn(&str) -> Result<String, String>, report: &mut Report| {
+    let read = |item: &TableItem<'_>,
+                good: fn(&str) -> Result<String, String>,
+                report: &mut ConfigReport| {
         match good(item.text("a host name", report)?) {
             Ok(name) => Some(name),
             Err(problem) => {

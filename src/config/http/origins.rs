@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use super::tls;
 use crate::config::document::Value;
-use crate::config::error::Report;
-use crate::config::keys::{Form, Integer, Keys, OrFalse, Pass, Size, Time, Words, own};
-use crate::config::reader::Item;
+use crate::config::error::ConfigReport;
+use crate::config::keys::{Integer, KeyTable, OrFalse, Pass, Size, Time, ValueForm, Words, own};
+use crate::config::reader::TableItem;
 use crate::config::{probe, units};
 use onionbraid_proxy::settings::{
     Balance, BufferSettings, HealthCheck, OriginProtocol, OriginSettings, ProxyProtocol,
@@ -103,14 +103,14 @@ pub(super) fn keys(pass: &mut Pass<'_, '_>, origins: &mut OriginSettings) {
     pass.key("upgrade_timeout", &mut origins.upgrade_timeout, Time(LONG));
     pass.key("total_timeout", &mut origins.total_timeout, OrFalse(Time(LONG)));
     pass.key("min_rate", &mut origins.min_rate, OrFalse(Size(RATE)));
-    pass.key("buffer_response", &mut origins.buffer_response, OrFalse(Keys(buffer)));
+    pass.key("buffer_response", &mut origins.buffer_response, OrFalse(KeyTable(buffer)));
     pass.key("max_connections", &mut origins.max_connections, Integer(1..=65535));
     pass.key("keep_alive", &mut origins.keep_alive, Time(Duration::ZERO..=HOUR));
     pass.key("retries", &mut origins.retries, Integer(0..=10));
     pass.key("fail_after", &mut origins.fail_after, Integer(1..=1000));
     pass.key("fail_for", &mut origins.fail_for, Time(PATIENCE));
     pass.key("health_check", &mut origins.health_check, HealthCheckForm);
-    pass.key("tls", &mut origins.tls, Keys(tls::keys));
+    pass.key("tls", &mut origins.tls, KeyTable(tls::keys));
 }
 
 fn buffer(pass: &mut Pass<'_, '_>, buffer: &mut BufferSettings) {
@@ -121,11 +121,11 @@ fn buffer(pass: &mut Pass<'_, '_>, buffer: &mut BufferSettings) {
 /// `true` and `false` as well as a table.
 struct HealthCheckForm;
 
-impl Form<Option<HealthCheck>> for HealthCheckForm {
-    fn read(&self, item: &Item<'_>, report: &mut Report) -> Option<Option<HealthCheck>> {
+impl ValueForm<Option<HealthCheck>> for HealthCheckForm {
+    fn read(&self, item: &TableItem<'_>, report: &mut ConfigReport) -> Option<Option<HealthCheck>> {
         match item.node.value {
             Value::Scalar(toml::Value::Boolean(wanted)) => Some(wanted.then(HealthCheck::default)),
-            Value::Table(_) => Keys(health_check).read(item, report).map(Some),
+            Value::Table(_) => KeyTable(health_check).read(item, report).map(Some),
             _ => {
                 let right = "this must be true, false, or a table such as { path = \"/health\" }";
                 item.wrong(right, report);
@@ -135,7 +135,7 @@ impl Form<Option<HealthCheck>> for HealthCheckForm {
     }
 
     fn show(&self, check: &Option<HealthCheck>) -> toml::Value {
-        OrFalse(Keys(health_check)).show(check)
+        OrFalse(KeyTable(health_check)).show(check)
     }
 }
 
@@ -157,7 +157,7 @@ fn health_check(pass: &mut Pass<'_, '_>, check: &mut HealthCheck) {
 }
 
 /// The statuses of a good answer: `200`, `"200"` or `"200-399"`.
-fn status(item: &Item<'_>, report: &mut Report) -> Option<RangeInclusive<u16>> {
+fn status(item: &TableItem<'_>, report: &mut ConfigReport) -> Option<RangeInclusive<u16>> {
     const WITHIN: RangeInclusive<u16> = 100..=599;
     if let Value::Scalar(toml::Value::Integer(_)) = item.node.value {
         return item.integer(WITHIN, report).map(|status| status..=status);

@@ -3,10 +3,10 @@
 
 use std::ops::RangeInclusive;
 
-use crate::config::error::{Report, Wanted};
+use crate::config::error::{ConfigReport, Expected};
 use crate::config::files;
-use crate::config::keys::{Form, own};
-use crate::config::reader::Item;
+use crate::config::keys::{ValueForm, own};
+use crate::config::reader::TableItem;
 use crate::config::units;
 use onionbraid_proxy::settings::{ErrorPage, ErrorStyle};
 
@@ -18,7 +18,7 @@ pub(super) const STYLES: [(&str, ErrorStyle); 2] =
     [("plain", ErrorStyle::Plain), ("nginx", ErrorStyle::Nginx)];
 
 /// `error_pages`: a file for each status, or range of them.
-pub(super) fn form() -> impl Form<Vec<ErrorPage>> {
+pub(super) fn form() -> impl ValueForm<Vec<ErrorPage>> {
     own(read, |pages: &Vec<ErrorPage>| {
         let entry =
             |page: &ErrorPage| (units::statuses_text(&page.status), units::path(&page.file));
@@ -26,7 +26,7 @@ pub(super) fn form() -> impl Form<Vec<ErrorPage>> {
     })
 }
 
-fn read(item: &Item<'_>, report: &mut Report) -> Option<Vec<ErrorPage>> {
+fn read(item: &TableItem<'_>, report: &mut ConfigReport) -> Option<Vec<ErrorPage>> {
     let mut pages: Vec<ErrorPage> = Vec::new();
     for (name, entry) in item.entries(report)? {
         let Some(status) = units::statuses(name, &WITHIN) else {
@@ -36,7 +36,7 @@ fn read(item: &Item<'_>, report: &mut Report) -> Option<Vec<ErrorPage>> {
             );
             continue;
         };
-        let file = files::read(&entry, Wanted::Page, report);
+        let file = files::read(&entry, Expected::Page, report);
         let overlaps = |page: &&ErrorPage| {
             page.status.start() <= status.end() && status.start() <= page.status.end()
         };

@@ -4,10 +4,10 @@ use std::path::PathBuf;
 
 use base64ct::{Base64, Encoding as _};
 
-use crate::config::error::{Report, Wanted};
+use crate::config::error::{ConfigReport, Expected};
 use crate::config::files;
 use crate::config::keys::{Pass, array, own};
-use crate::config::reader::Item;
+use crate::config::reader::TableItem;
 use crate::config::{names, units};
 use onionbraid_proxy::settings::TlsSettings;
 
@@ -20,7 +20,7 @@ const MAX_PINS: usize = 16;
 /// The keys of `tls`.
 pub(super) fn keys(pass: &mut Pass<'_, '_>, tls: &mut TlsSettings) {
     let file = own(
-        |item, report| files::read(item, Wanted::Certificates, report),
+        |item, report| files::read(item, Expected::Certificates, report),
         |file: &PathBuf| units::path(file),
     );
     let authorities = pass.optional("ca_file", &mut tls.ca_file, file);
@@ -42,7 +42,7 @@ pub(super) fn keys(pass: &mut Pass<'_, '_>, tls: &mut TlsSettings) {
     }
 }
 
-fn server_name(item: &Item<'_>, report: &mut Report) -> Option<String> {
+fn server_name(item: &TableItem<'_>, report: &mut ConfigReport) -> Option<String> {
     match names::host(item.text("a host name such as \"example.com\"", report)?) {
         Ok(name) => Some(name),
         Err(problem) => {
@@ -54,7 +54,7 @@ fn server_name(item: &Item<'_>, report: &mut Report) -> Option<String> {
 
 /// Whether any certificate is accepted: `false`, or the sentence that says what
 /// it means.
-fn any(item: &Item<'_>, report: &mut Report) -> Option<bool> {
+fn any(item: &TableItem<'_>, report: &mut ConfigReport) -> Option<bool> {
     let wanted = item.as_text() == Some(ANY);
     if !wanted && !item.is_false() {
         item.wrong(
@@ -68,7 +68,7 @@ fn any(item: &Item<'_>, report: &mut Report) -> Option<bool> {
     Some(wanted)
 }
 
-fn pins(item: &Item<'_>, report: &mut Report) -> Option<Vec<[u8; 32]>> {
+fn pins(item: &TableItem<'_>, report: &mut ConfigReport) -> Option<Vec<[u8; 32]>> {
     let mut pins = Vec::new();
     let entries = item.array("an array of pins, such as [\"sha256/BASE64\"]", report)?;
     if entries.len() > MAX_PINS {

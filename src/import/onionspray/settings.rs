@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use toml::{Table, Value};
 
 use super::project::Setting;
-use crate::import::draft::Entry;
+use crate::import::draft::DraftLine;
 use crate::import::torrc::lines::Line;
 use crate::import::torrc::service;
-use crate::import::{Fault, Kind, Note, SourcePlace};
+use crate::import::{Fault, LineFate, Note, SourcePlace};
 
 /// The authorities that are trusted anyway.
 const SYSTEM_AUTHORITIES: &str = "/etc/ssl/certs/ca-certificates.crt";
@@ -58,51 +58,55 @@ const OF_TOR: [(&str, &str); 9] = [
 ];
 
 /// Other settings by how they begin, and what there is in their place.
-const OTHERS: &[(&[&str], Kind, &str)] = &[
+const OTHERS: &[(&[&str], LineFate, &str)] = &[
     (
         &["cookie_lock"],
-        Kind::Warning,
+        LineFate::Warning,
         "nothing here asks visitors for a cookie: what it kept out comes in",
     ),
     (
         &["block_", "host_", "origin_", "param_", "path_", "referer_", "user_agent_"],
-        Kind::Warning,
+        LineFate::Warning,
         "regular expressions and lists of this kind are not carried over: what it refused is let \
          through. See block and allowed_hosts",
     ),
-    (&["nginx_cache", "no_cache"], Kind::NoEquivalent, "answers are not cached here"),
-    (&["redirect_"], Kind::NoEquivalent, "the site itself has to redirect"),
+    (&["nginx_cache", "no_cache"], LineFate::NoEquivalent, "answers are not cached here"),
+    (&["redirect_"], LineFate::NoEquivalent, "the site itself has to redirect"),
     (
         &["hardcoded_endpoint", "ssl_proof"],
-        Kind::NoEquivalent,
+        LineFate::NoEquivalent,
         "fixed answers need a server, or a directory with \"file:\"",
     ),
     (
         &["preserve", "extra_", "deonionify", "drop_unrewritable", "kludge", "left_tld"],
-        Kind::NoEquivalent,
+        LineFate::NoEquivalent,
         "bodies are never rewritten here, only header fields",
     ),
     (
         &["inject_", "x_from_onion"],
-        Kind::NoEquivalent,
+        LineFate::NoEquivalent,
         "no header fields of your own are added; servers know requests from here by their Host, \
          X-Forwarded-Host and circuit_id_header",
     ),
-    (&["ssl_", "cert_"], Kind::NoEquivalent, "clients speak to the onion address without TLS here"),
-    (&["nginx_", "softmap_nginx"], Kind::NoEquivalent, "there is no nginx here"),
-    (&["tor_"], Kind::NoEquivalent, "there is no tor here"),
-    (&["log_", "debug_"], Kind::NoEquivalent, "see [logging] and access_log"),
+    (
+        &["ssl_", "cert_"],
+        LineFate::NoEquivalent,
+        "clients speak to the onion address without TLS here",
+    ),
+    (&["nginx_", "softmap_nginx"], LineFate::NoEquivalent, "there is no nginx here"),
+    (&["tor_"], LineFate::NoEquivalent, "there is no tor here"),
+    (&["log_", "debug_"], LineFate::NoEquivalent, "see [logging] and access_log"),
 ];
 
 /// The settings of one file.
-pub(super) struct Settings<'p> {
+pub(super) struct OnionspraySettings<'p> {
     all: &'p BTreeMap<String, Setting>,
     block: Vec<Value>,
     /// What is said in the table `http`.
     http_notes: Vec<Note>,
 }
 
-impl<'p> Settings<'p> {
+impl<'p> OnionspraySettings<'p> {
     /// Looks at all settings; what has no equivalent goes into `notes`.
     pub(super) fn read(
         all: &'p BTreeMap<String, Setting>,
@@ -121,7 +125,7 @@ impl<'p> Settings<'p> {
             let known = OTHERS.iter().find(|(keys, _, _)| keys.iter().any(|k| key.starts_with(k)));
             let (kind, text) = match known {
                 Some((_, kind, text)) => (*kind, format!("set {key}: {text}")),
-                None => (Kind::NoEquivalent, format!("set {key} is not known to this import")),
+                None => (LineFate::NoEquivalent, format!("set {key} is not known to this import")),
             };
             notes.push(Note::new(place, kind, text));
         }
@@ -169,10 +173,10 @@ impl<'p> Settings<'p> {
                             "host" => "subdomains are refused, too",
                             _ => "user agents that contain it are refused, too",
                         };
-                        (Kind::Decided, format!("set {setting} {value}: {text}"))
+                        (LineFate::Decided, format!("set {setting} {value}: {text}"))
                     }
                     false => (
-                        Kind::Warning,
+                        LineFate::Warning,
                         format!(
                             "set {setting} {value}: no rule can say this, so it is let through"
                         ),
@@ -188,7 +192,7 @@ impl<'p> Settings<'p> {
     }
 
     /// What the settings about tor say in the service's table.
-    pub(super) fn service(&self, map: &SourcePlace, faults: &mut Vec<Fault>) -> Vec<Entry> {
+    pub(super) fn service(&self, map: &SourcePlace, faults: &mut Vec<Fault>) -> Vec<DraftLine> {
         let mut lines = Vec::new();
         for (ours, name) in OF_TOR {
             if let Some((value, place)) = self.all.get(ours).filter(|(value, _)| !value.is_empty())
@@ -207,16 +211,16 @@ impl<'p> Settings<'p> {
             let text = "tor_single_onion, the default: relays saw where the service is. Here the \
                         machine is hidden and pages are slower; for what was before, write \
                         `anonymity = \"not_anonymous\"` and `confirm_not_anonymous = true`";
-            entries.push(Entry::Note(Note::new(place, Kind::Decided, text)));
+            entries.push(DraftLine::Note(Note::new(place, LineFate::Decided, text)));
         }
         let text = "Onionspray puts onion names into the bodies of pages, here they are put into \
                     header fields alone: links that pages write out in full lead to the public site";
-        entries.push(Entry::Note(Note::new(map, Kind::NoEquivalent, text)));
+        entries.push(DraftLine::Note(Note::new(map, LineFate::NoEquivalent, text)));
         entries
     }
 
     /// The keys of the table `http`, beside names.
-    pub(super) fn http(&self) -> Vec<Entry> {
+    pub(super) fn http(&self) -> Vec<DraftLine> {
         let mut entries = Vec::new();
         let mut strip = Vec::new();
         for (setting, default, fields) in [
@@ -233,23 +237,23 @@ impl<'p> Settings<'p> {
             }
         }
         if !strip.is_empty() {
-            entries.push(Entry::Key("strip", strip.into()));
+            entries.push(DraftLine::Key("strip", strip.into()));
         }
         if self.on("suppress_tor2web", true) {
-            entries.push(Entry::Key("block_tor2web", true.into()));
+            entries.push(DraftLine::Key("block_tor2web", true.into()));
         }
-        entries.extend(self.http_notes.iter().cloned().map(Entry::Note));
+        entries.extend(self.http_notes.iter().cloned().map(DraftLine::Note));
         if !self.block.is_empty() {
-            entries.push(Entry::List("block", self.block.clone()));
+            entries.push(DraftLine::List("block", self.block.clone()));
         }
         if self.on("nginx_x_onion_circuit_id", false) {
-            entries.push(Entry::Key("circuit_id_header", "X-Onion-CircuitID".into()));
+            entries.push(DraftLine::Key("circuit_id_header", "X-Onion-CircuitID".into()));
         }
         if let Some(file) = self.value("nginx_proxy_ssl_trusted_certificate")
             && file != SYSTEM_AUTHORITIES
         {
             let file = [("ca_file".to_owned(), Value::from(file))];
-            entries.push(Entry::Key("tls", Table::from_iter(file).into()));
+            entries.push(DraftLine::Key("tls", Table::from_iter(file).into()));
         }
         entries
     }

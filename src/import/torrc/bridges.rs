@@ -5,15 +5,15 @@ use std::path::Path;
 use toml::Value;
 
 use super::lines::Line;
-use crate::import::draft::Entry;
-use crate::import::{Fault, Kind, Note};
+use crate::import::draft::DraftLine;
+use crate::import::{Fault, LineFate, Note};
 
 /// The bridges and the programs that reach them.
 #[derive(Debug, Default)]
 pub(super) struct Bridges {
     used: Option<bool>,
     bridges: Vec<Line>,
-    transports: Vec<Vec<Entry>>,
+    transports: Vec<Vec<DraftLine>>,
 }
 
 impl Bridges {
@@ -32,7 +32,7 @@ impl Bridges {
     }
 
     /// Arti's tables.
-    pub(super) fn tables(self) -> Vec<(&'static str, Vec<Entry>)> {
+    pub(super) fn tables(self) -> Vec<(&'static str, Vec<DraftLine>)> {
         if self.bridges.is_empty() {
             return Vec::new();
         }
@@ -41,11 +41,11 @@ impl Bridges {
         if let (false, Some(first)) = (used, self.bridges.first()) {
             let text = "the bridges are not in use, since UseBridges is not 1: `enabled = true` \
                         would use them";
-            entries.push(Entry::Note(Note::new(&first.place, Kind::Decided, text)));
+            entries.push(DraftLine::Note(Note::new(&first.place, LineFate::Decided, text)));
         }
-        entries.push(Entry::Key("enabled", used.into()));
+        entries.push(DraftLine::Key("enabled", used.into()));
         let lines = self.bridges.into_iter().map(|line| Value::from(line.value));
-        entries.push(Entry::List("bridges", lines.collect()));
+        entries.push(DraftLine::List("bridges", lines.collect()));
         let transports = self.transports.into_iter();
         let transports = transports.map(|entries| ("[[bridges.transports]]", entries));
         std::iter::once(("[bridges]", entries)).chain(transports).collect()
@@ -53,32 +53,32 @@ impl Bridges {
 }
 
 /// One pluggable transport: `NAMES exec PROGRAM ARGUMENTS` or `NAMES socks5 ADDRESS`.
-fn transport(line: &Line) -> Result<Vec<Entry>, String> {
+fn transport(line: &Line) -> Result<Vec<DraftLine>, String> {
     let mut words = line.value.split_whitespace();
     let (names, kind, target) = (words.next(), words.next(), words.next());
     let (Some(names), Some(kind), Some(target)) = (names, kind, target) else {
         return Err("this has to be NAMES exec PROGRAM, or NAMES socks5 ADDRESS:PORT".to_owned());
     };
     let protocols = names.split(',').map(Value::from).collect::<Vec<_>>();
-    let mut entries = vec![Entry::Key("protocols", protocols.into())];
+    let mut entries = vec![DraftLine::Key("protocols", protocols.into())];
     match kind {
         "exec" => {
             if Path::new(target).is_relative() {
                 let text = format!("Arti needs the whole path of {target}: write it below");
-                entries.push(Entry::Note(Note::new(&line.place, Kind::Decided, text)));
+                entries.push(DraftLine::Note(Note::new(&line.place, LineFate::Decided, text)));
             }
-            entries.push(Entry::Key("path", target.into()));
+            entries.push(DraftLine::Key("path", target.into()));
             let arguments: Vec<Value> = words.map(Value::from).collect();
             if !arguments.is_empty() {
-                entries.push(Entry::Key("arguments", arguments.into()));
+                entries.push(DraftLine::Key("arguments", arguments.into()));
             }
         }
-        "socks5" => entries.push(Entry::Key("proxy_addr", target.into())),
+        "socks5" => entries.push(DraftLine::Key("proxy_addr", target.into())),
         "socks4" => {
             let text = "Arti speaks SOCKS 5 to transports, this line has SOCKS 4: does the program \
                         take both?";
-            entries.push(Entry::Note(Note::new(&line.place, Kind::Decided, text)));
-            entries.push(Entry::Key("proxy_addr", target.into()));
+            entries.push(DraftLine::Note(Note::new(&line.place, LineFate::Decided, text)));
+            entries.push(DraftLine::Key("proxy_addr", target.into()));
         }
         other => return Err(format!("{other} is no kind of transport: it is exec or socks5")),
     }

@@ -7,7 +7,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::import::{
-    Fault, Faults, ImportFiles, Kind, Note, SourcePlace, Unreadable, directory_of, resolve,
+    Fault, Faults, ImportFiles, LineFate, Note, SourcePlace, Unreadable, directory_of, resolve,
     without_bom,
 };
 
@@ -37,7 +37,7 @@ pub(super) fn read(
     notes: &mut Vec<Note>,
 ) -> Result<Vec<Line>, Faults> {
     let place = SourcePlace { file: file.to_owned(), line: 0 };
-    let mut reader = Reader { files, notes, lines: Vec::new(), faults: Vec::new(), read: 0 };
+    let mut reader = TorrcReader { files, notes, lines: Vec::new(), faults: Vec::new(), read: 0 };
     match files.text(file) {
         Ok(Some(text)) => reader.add(file, &text, 0),
         Ok(None) => reader.faults.push(Fault::new(&place, "there is no such file")),
@@ -49,7 +49,7 @@ pub(super) fn read(
 }
 
 /// One pass through a file and what it includes.
-struct Reader<'r, F> {
+struct TorrcReader<'r, F> {
     files: &'r F,
     notes: &'r mut Vec<Note>,
     lines: Vec<Line>,
@@ -58,7 +58,7 @@ struct Reader<'r, F> {
     read: usize,
 }
 
-impl<F: ImportFiles> Reader<'_, F> {
+impl<F: ImportFiles> TorrcReader<'_, F> {
     /// Adds the settings of one text, those of other files in the place of
     /// `%include`.
     fn add(&mut self, file: &Path, text: &str, depth: usize) {
@@ -90,7 +90,7 @@ impl<F: ImportFiles> Reader<'_, F> {
                  tor at its working directory",
                 line.value
             );
-            self.notes.push(Note::new(&line.place, Kind::Decided, text));
+            self.notes.push(Note::new(&line.place, LineFate::Decided, text));
         }
         let found = match matching(&pattern, self.files) {
             Ok(found) => found,

@@ -1,20 +1,20 @@
 //! Why has a setting that is about no onion service no equivalent?
 
 use super::lines::Line;
-use crate::import::{Kind, Note, SourcePlace};
+use crate::import::{LineFate, Note, SourcePlace};
 
 /// Settings by how they begin, in lower case, and what there is in their place.
 /// The first that fits counts.
-const KNOWN: &[(&[&str], Kind, &str)] = &[
+const KNOWN: &[(&[&str], LineFate, &str)] = &[
     (
         &["socks4proxy", "socks5proxy", "httpproxy", "httpsproxy", "tcpproxy"],
-        Kind::Warning,
+        LineFate::Warning,
         "Arti connects to the Tor network directly or through bridges, never through a proxy: \
          whoever watches this machine sees that",
     ),
     (
         &["outboundbind"],
-        Kind::Warning,
+        LineFate::Warning,
         "the system's routes decide which of its addresses connections come from",
     ),
     (
@@ -33,23 +33,23 @@ const KNOWN: &[(&[&str], Kind, &str)] = &[
             "enforcedistinct",
             "nodefamily",
         ],
-        Kind::Warning,
+        LineFate::Warning,
         "Arti cannot be told which relays to use or to keep away from",
     ),
     (
         &["socks", "dnsport", "transport", "natdport", "httptunnelport", "automap", "virtualaddr"],
-        Kind::NoEquivalent,
+        LineFate::NoEquivalent,
         "there is no SOCKS or other proxy for programs on this machine. If some use it, keep a tor \
          or arti for them",
     ),
     (
         &["control", "cookieauth", "hashedcontrol", "__"],
-        Kind::NoEquivalent,
+        LineFate::NoEquivalent,
         "there is no control port: see `onionbraid status`, and SIGHUP for changes",
     ),
     (
         &["log", "safelogging", "syslog", "heartbeat", "truncatelog"],
-        Kind::NoEquivalent,
+        LineFate::NoEquivalent,
         "logs go to standard error, as [logging] says; addresses are left out of them",
     ),
     (
@@ -73,7 +73,7 @@ const KNOWN: &[(&[&str], Kind, &str)] = &[
             "shutdownwait",
             "signalhup",
         ],
-        Kind::NoEquivalent,
+        LineFate::NoEquivalent,
         "onionbraid stays in the foreground with the rights that it was started with, in \
          directories of its own ([storage]): the service manager says the rest",
     ),
@@ -105,16 +105,16 @@ const KNOWN: &[(&[&str], Kind, &str)] = &[
             "dirpolicy",
             "dircache",
         ],
-        Kind::NoEquivalent,
+        LineFate::NoEquivalent,
         "this tor is a relay, too, or was set up as one: keep it for that, without its \
          HiddenServiceDirs",
     ),
     (
         &["reachable", "fascistfirewall", "firewallports"],
-        Kind::NoEquivalent,
+        LineFate::NoEquivalent,
         "see reachable_addrs in [path_rules]",
     ),
-    (&["vanguards"], Kind::NoEquivalent, "see mode in [vanguards]"),
+    (&["vanguards"], LineFate::NoEquivalent, "see mode in [vanguards]"),
     (
         &[
             "testing",
@@ -126,12 +126,12 @@ const KNOWN: &[(&[&str], Kind, &str)] = &[
             "authoritative",
             "usedefaultfallback",
         ],
-        Kind::NoEquivalent,
+        LineFate::NoEquivalent,
         "see authorities and fallback_caches in [tor_network], for a network of your own",
     ),
     (
         &["clientonionauthdir"],
-        Kind::NoEquivalent,
+        LineFate::NoEquivalent,
         "backends that demand client authorization cannot be used in this version",
     ),
 ];
@@ -144,7 +144,7 @@ const UNKNOWN: &str = "not known to this import: does the service need it?";
 struct Group {
     place: SourcePlace,
     names: Vec<String>,
-    kind: Kind,
+    kind: LineFate,
     text: &'static str,
 }
 
@@ -166,7 +166,7 @@ impl Others {
         let known =
             KNOWN.iter().find(|(keys, ..)| keys.iter().any(|key| line.key.starts_with(key)));
         let (kind, text) =
-            known.map_or((Kind::NoEquivalent, UNKNOWN), |(_, kind, text)| (*kind, *text));
+            known.map_or((LineFate::NoEquivalent, UNKNOWN), |(_, kind, text)| (*kind, *text));
         match self.0.iter_mut().find(|group| group.text == text) {
             Some(group) if group.names.contains(&line.name) => {}
             Some(group) => group.names.push(line.name.clone()),

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use toml::{Table, Value};
 
 use super::lines::{Line, quoted};
-use crate::import::draft::Entry;
-use crate::import::{Fault, Kind, Note, SourcePlace};
+use crate::import::draft::DraftLine;
+use crate::import::{Fault, LineFate, Note, SourcePlace};
 
 /// The most servers that may share a port here.
 const MOST: usize = 32;
@@ -76,7 +76,7 @@ fn number(text: &str) -> Option<u16> {
 
 /// `proxy_ports`, with what is said of it. `proxy_protocol` tells servers the
 /// circuit; with `reject_others` clients of other ports keep their circuit.
-pub(super) fn entries(ports: &[Port], proxy_protocol: bool, reject_others: bool) -> Vec<Entry> {
+pub(super) fn entries(ports: &[Port], proxy_protocol: bool, reject_others: bool) -> Vec<DraftLine> {
     let mut entries = Vec::new();
     let mut targets: BTreeMap<u16, Vec<&str>> = BTreeMap::new();
     let mut order = Vec::new();
@@ -96,9 +96,9 @@ pub(super) fn entries(ports: &[Port], proxy_protocol: bool, reject_others: bool)
             of_port.push(target);
             continue;
         };
-        entries.push(Entry::Note(Note::new(place, Kind::Decided, text)));
+        entries.push(DraftLine::Note(Note::new(place, LineFate::Decided, text)));
     }
-    entries.push(Entry::Comment(
+    entries.push(DraftLine::Comment(
         "Byte for byte, as tor does. \"http://ADDRESS\" in the place of \"ADDRESS\" turns on the \
          HTTP proxy, with limits and health checks."
             .to_owned(),
@@ -120,7 +120,7 @@ pub(super) fn entries(ports: &[Port], proxy_protocol: bool, reject_others: bool)
     if reject_others {
         rules.push(vec![Value::from("*"), Value::from("reject")].into());
     }
-    entries.push(Entry::List("proxy_ports", rules));
+    entries.push(DraftLine::List("proxy_ports", rules));
     entries
 }
 

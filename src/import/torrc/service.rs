@@ -7,9 +7,9 @@ use toml::{Table, Value};
 
 use super::lines::{self, Line};
 use super::ports::{self, Port};
-use crate::import::draft::{DraftService, Entry};
+use crate::import::draft::{DraftLine, DraftService};
 use crate::import::nicknames::Nicknames;
-use crate::import::{Fault, ImportFiles, Kind, Note, SourcePlace, address};
+use crate::import::{Fault, ImportFiles, LineFate, Note, SourcePlace, address};
 use onionbraid_balancer::onion::{ClientKey, check_client_name};
 
 /// What C tor limits introductions to, a second and at once, where it is only told
@@ -56,13 +56,13 @@ impl WholeProcess {
                  not start: here the services are anonymous"
             }
         };
-        Some(Note::new(place, Kind::Decided, text))
+        Some(Note::new(place, LineFate::Decided, text))
     }
 }
 
 /// A service as the torrc describes it.
 #[derive(Debug)]
-pub(super) struct Directory {
+pub(super) struct ServiceDirectory {
     pub(super) place: SourcePlace,
     /// As it is written.
     pub(super) path: String,
@@ -74,7 +74,7 @@ pub(super) struct Directory {
     settings: BTreeMap<String, Line>,
 }
 
-impl Directory {
+impl ServiceDirectory {
     pub(super) fn new(line: &Line) -> Self {
         Self {
             place: line.place.clone(),
@@ -113,7 +113,7 @@ impl Directory {
             let problem = "this service has no HiddenServicePort: clients could reach nothing";
             faults.push(Fault::new(&self.place, problem));
         }
-        let mut read = Reading { directory: &self, entries: Vec::new(), faults };
+        let mut read = ServiceReading { directory: &self, entries: Vec::new(), faults };
         let open = read.restrictions(files) & read.introduction_points();
         read.rate_limit();
         read.streams();
@@ -123,8 +123,8 @@ impl Directory {
         let others = read.flag("hiddenserviceallowunknownports");
         read.unknown();
         if whole.single_hop.is_some() && whole.confirmed {
-            read.entries.push(Entry::Key("anonymity", "not_anonymous".into()));
-            read.entries.push(Entry::Key("confirm_not_anonymous", true.into()));
+            read.entries.push(DraftLine::Key("anonymity", "not_anonymous".into()));
+            read.entries.push(DraftLine::Key("confirm_not_anonymous", true.into()));
         }
         let mut entries = read.entries;
         entries.extend(frontends);
@@ -169,8 +169,8 @@ pub(in crate::import) fn entries_of(
     place: &SourcePlace,
     lines: Vec<Line>,
     faults: &mut Vec<Fault>,
-) -> Vec<Entry> {
-    let mut directory = Directory {
+) -> Vec<DraftLine> {
+    let mut directory = ServiceDirectory {
         place: place.clone(),
         path: String::new(),
         path_on_disk: PathBuf::new(),
@@ -181,7 +181,7 @@ pub(in crate::import) fn entries_of(
     for line in &lines {
         directory.set(line, faults);
     }
-    let mut read = Reading { directory: &directory, entries: Vec::new(), faults };
+    let mut read = ServiceReading { directory: &directory, entries: Vec::new(), faults };
     read.introduction_points();
     read.rate_limit();
     read.streams();
@@ -207,19 +207,19 @@ const KNOWN: [&str; 13] = [
 ];
 
 /// One pass over the settings of a service.
-struct Reading<'d> {
-    directory: &'d Directory,
-    entries: Vec<Entry>,
+struct ServiceReading<'d> {
+    directory: &'d ServiceDirectory,
+    entries: Vec<DraftLine>,
     faults: &'d mut Vec<Fault>,
 }
 
-impl<'d> Reading<'d> {
+impl<'d> ServiceReading<'d> {
     fn setting(&self, key: &str) -> Option<&'d Line> {
         self.directory.settings.get(key)
     }
 
-    fn note(&mut self, place: &SourcePlace, kind: Kind, text: impl Into<String>) {
-        self.entries.push(Entry::Note(Note::new(place, kind, text)));
+    fn note(&mut self, place: &SourcePlace, kind: LineFate, text: impl Into<String>) {
+        self.entries.push(DraftLine::Note(Note::new(place, kind, text)));
     }
 
     fn flag(&mut self, key: &str) -> bool {
@@ -280,7 +280,7 @@ impl<'d> Reading<'d> {
                 }
                 Err(problem) => {
                     let text = format!("{}: {problem}; this client is not let in", file.display());
-                    self.note(&place, Kind::Warning, text);
+                    self.note(&place, LineFate::Warning, text);
                 }
             }
         }
@@ -288,14 +288,14 @@ impl<'d> Reading<'d> {
             let text = "authorized_clients lets nobody in whose key can be read, so the service is \
                         not enabled: without `restricted_discovery` EVERYBODY WHO KNOWS THE ADDRESS \
                         COULD REACH IT";
-            self.note(&place, Kind::Warning, text);
-            self.entries.push(Entry::Key("enabled", false.into()));
+            self.note(&place, LineFate::Warning, text);
+            self.entries.push(DraftLine::Key("enabled", false.into()));
             return false;
         }
         let entries =
             [("enabled".to_owned(), true.into()), ("static_keys".to_owned(), keys.into())];
         let restricted = Table::from_iter(entries);
-        self.entries.push(Entry::Key("restricted_discovery", restricted.into()));
+        self.entries.push(DraftLine::Key("restricted_discovery", restricted.into()));
         true
     }
 
@@ -308,15 +308,17 @@ impl<'d> Reading<'d> {
             0 => {
                 let text =
                     format!("{} 0: no client reaches the service, so it is not enabled", line.name);
-                self.note(&line.place, Kind::Warning, text);
-                if !self.entries.iter().any(|e| matches!(e, Entry::Key("enabled", _))) {
-                    self.entries.push(Entry::Key("enabled", false.into()));
+                self.note(&line.place, LineFate::Warning, text);
+                if !self.entries.iter().any(|e| matches!(e, DraftLine::Key("enabled", _))) {
+                    self.entries.push(DraftLine::Key("enabled", false.into()));
                 }
                 return false;
             }
-            1 | 2 => self.entries.push(Entry::Key("local_intro_points", i64::from(number).into())),
+            1 | 2 => {
+                self.entries.push(DraftLine::Key("local_intro_points", i64::from(number).into()))
+            }
             3 => {}
-            _ => self.entries.push(Entry::Key("num_intro_points", i64::from(number).into())),
+            _ => self.entries.push(DraftLine::Key("num_intro_points", i64::from(number).into())),
         }
         true
     }
@@ -335,11 +337,11 @@ impl<'d> Reading<'d> {
                 "{} with {rate} a second and {burst} at once turns the defence off: no limit is set",
                 line.name
             );
-            return self.note(&line.place, Kind::Decided, text);
+            return self.note(&line.place, LineFate::Decided, text);
         }
         let pair = [("rate", rate), ("burst", burst)];
         let pair = pair.map(|(key, value)| (key.to_owned(), Value::from(i64::from(value))));
-        self.entries.push(Entry::Key("rate_limit_at_intro", Table::from_iter(pair).into()));
+        self.entries.push(DraftLine::Key("rate_limit_at_intro", Table::from_iter(pair).into()));
     }
 
     fn streams(&mut self) {
@@ -349,9 +351,9 @@ impl<'d> Reading<'d> {
             return;
         }
         let key = "max_concurrent_streams_per_circuit";
-        self.entries.push(Entry::Key(key, i64::from(number).into()));
+        self.entries.push(DraftLine::Key(key, i64::from(number).into()));
         if !close {
-            self.entries.push(Entry::Key("max_streams_close_circuit", false.into()));
+            self.entries.push(DraftLine::Key("max_streams_close_circuit", false.into()));
         }
     }
 
@@ -366,7 +368,7 @@ impl<'d> Reading<'d> {
         if !enabled {
             return;
         }
-        self.entries.push(Entry::Key("enable_pow", true.into()));
+        self.entries.push(DraftLine::Key("enable_pow", true.into()));
         if rate.is_none() && burst.is_none() {
             return;
         }
@@ -379,15 +381,15 @@ impl<'d> Reading<'d> {
                  since it knows no 0 and a burst is no lower than the rate",
                 line.name, wanted.0, wanted.1
             );
-            self.note(&line.place, Kind::Decided, text);
+            self.note(&line.place, LineFate::Decided, text);
         }
         let pair = [("rate", rate), ("burst", burst)];
         let pair = pair.map(|(key, value)| (key.to_owned(), Value::from(i64::from(value))));
-        self.entries.push(Entry::Key("pow_rate", Table::from_iter(pair).into()));
+        self.entries.push(DraftLine::Key("pow_rate", Table::from_iter(pair).into()));
     }
 
     /// The addresses that it answers for, where it is a backend.
-    fn frontends(&mut self, files: &impl ImportFiles) -> Option<Entry> {
+    fn frontends(&mut self, files: &impl ImportFiles) -> Option<DraftLine> {
         if !self.flag("hiddenserviceonionbalanceinstance") {
             return None;
         }
@@ -410,7 +412,7 @@ impl<'d> Reading<'d> {
         for line in lines {
             if line.key != "masteronionaddress" {
                 let text = format!("{} in ob_config is not known here", line.name);
-                self.note(&line.place, Kind::NoEquivalent, text);
+                self.note(&line.place, LineFate::NoEquivalent, text);
                 continue;
             }
             match address(&line.value) {
@@ -429,7 +431,7 @@ impl<'d> Reading<'d> {
                 "there is no MasterOnionAddress in it: whom does this backend answer for?";
             self.faults.push(Fault::new(&place, problem));
         }
-        Some(Entry::List("frontends", frontends))
+        Some(DraftLine::List("frontends", frontends))
     }
 
     /// Whether servers learn the circuit.
@@ -462,7 +464,7 @@ impl<'d> Reading<'d> {
                     format!("{} is not known to this import: does the service need it?", line.name)
                 }
             };
-            self.note(&line.place, Kind::NoEquivalent, text);
+            self.note(&line.place, LineFate::NoEquivalent, text);
         }
     }
 }

@@ -3,7 +3,7 @@
 //! A solution that is right counts once. One that is wrong, or was used, is worse than
 //! none (torspec hspow-spec, section "Service verifies PoW").
 
-use crate::tor::puzzles::{Refusal, SeedId, Solved};
+use crate::tor::puzzles::{SeedId, SolutionRefusal, Solved};
 use onionbraid_balancer::pow::{Effort, NonceLog, NonceVerdict};
 
 /// The solutions that were used, and how many there were of each kind.
@@ -32,16 +32,19 @@ impl Claims {
     }
 
     /// By how much effort an introduction waits for its turn. `None`: it is dropped.
-    pub(crate) fn effort(&mut self, solution: Option<Result<Solved, Refusal>>) -> Option<Effort> {
+    pub(crate) fn effort(
+        &mut self,
+        solution: Option<Result<Solved, SolutionRefusal>>,
+    ) -> Option<Effort> {
         let refused = &mut self.refused;
         let solved = match solution {
             None => return Some(0),
             Some(Ok(solved)) => solved,
-            Some(Err(Refusal::UnknownSeed)) => {
+            Some(Err(SolutionRefusal::UnknownSeed)) => {
                 refused.unknown_seed += 1;
                 return self.has_frontends.then_some(0);
             }
-            Some(Err(Refusal::Wrong)) => {
+            Some(Err(SolutionRefusal::Wrong)) => {
                 refused.wrong += 1;
                 return None;
             }
@@ -75,7 +78,7 @@ mod tests {
         claims
     }
 
-    fn solved(slot: u64, effort: Effort, nonce: u8) -> Option<Result<Solved, Refusal>> {
+    fn solved(slot: u64, effort: Effort, nonce: u8) -> Option<Result<Solved, SolutionRefusal>> {
         let period = Period { number: 1, length_minutes: 1440, offset_seconds: 0 };
         Some(Ok(Solved { seed: (None, period, SeedSlot(slot)), effort, nonce: [nonce; 16] }))
     }
@@ -93,11 +96,11 @@ mod tests {
     #[test]
     fn what_solves_nothing_is_dropped_and_expired_seeds_too() {
         let mut claims = claims();
-        assert_eq!(claims.effort(Some(Err(Refusal::Wrong))), None);
-        assert_eq!(claims.effort(Some(Err(Refusal::UnknownSeed))), None);
+        assert_eq!(claims.effort(Some(Err(SolutionRefusal::Wrong))), None);
+        assert_eq!(claims.effort(Some(Err(SolutionRefusal::UnknownSeed))), None);
         // It may be one of another publisher's, for whom these instances answer.
         claims.has_frontends = true;
-        assert_eq!(claims.effort(Some(Err(Refusal::UnknownSeed))), Some(0));
+        assert_eq!(claims.effort(Some(Err(SolutionRefusal::UnknownSeed))), Some(0));
         let expected = Refused { unknown_seed: 2, wrong: 1, ..Refused::default() };
         assert_eq!((claims.verified, claims.refused), (0, expected));
     }

@@ -15,22 +15,22 @@ use onionbraid_balancer::onion::OnionAddress;
 const LONGEST: Duration = Duration::from_hours(3);
 
 /// What the publishers of each address say now; `None`: clients are asked for nothing.
-pub(crate) type Told = BTreeMap<OnionAddress, Option<WorkOrder>>;
+pub(crate) type PublishersSay = BTreeMap<OnionAddress, Option<WorkOrder>>;
 
 /// The seeds of all addresses.
 #[derive(Debug, Default)]
-pub(super) struct Given {
+pub(super) struct AddressSeeds {
     by: BTreeMap<OnionAddress, Vec<GivenSeed>>,
     /// Grows with every change.
     version: u64,
 }
 
-impl Given {
+impl AddressSeeds {
     /// Takes what publishers say now; nothing is kept of addresses that are none of these
     /// `frontends`. True if something has changed.
     pub(super) fn update(
         &mut self,
-        told: &Told,
+        told: &PublishersSay,
         frontends: &[OnionAddress],
         now: SystemTime,
     ) -> bool {
@@ -104,21 +104,21 @@ mod tests {
         GivenSeed { period, slot: SeedSlot(slot), seed: [1; 32], expires }
     }
 
-    fn told(frontend: u8, seeds: Vec<GivenSeed>) -> Told {
+    fn told(frontend: u8, seeds: Vec<GivenSeed>) -> PublishersSay {
         [(address(frontend), Some(WorkOrder { effort: 7, seeds }))].into()
     }
 
     #[test]
     fn seeds_outlive_the_link_until_they_expire_and_go_with_the_frontend() {
-        let (mut given, frontends) = (Given::default(), [address(1), address(2)]);
+        let (mut given, frontends) = (AddressSeeds::default(), [address(1), address(2)]);
         assert!(given.update(&told(1, vec![seed(1, 100), seed(2, 200)]), &frontends, NOW));
         assert!(given.update(&told(2, vec![seed(1, 300)]), &frontends, NOW));
         let version = given.version();
-        assert!(!given.update(&Told::new(), &frontends, NOW + Duration::from_secs(99)));
+        assert!(!given.update(&PublishersSay::new(), &frontends, NOW + Duration::from_secs(99)));
         assert_eq!((given.seeds().count(), given.version()), (3, version));
-        assert!(given.update(&Told::new(), &frontends, NOW + Duration::from_secs(100)));
+        assert!(given.update(&PublishersSay::new(), &frontends, NOW + Duration::from_secs(100)));
         assert_eq!(given.seeds().count(), 2);
-        assert!(given.update(&Told::new(), &[address(1)], NOW + Duration::from_secs(100)));
+        assert!(given.update(&PublishersSay::new(), &[address(1)], NOW + Duration::from_secs(100)));
         assert!(given.seeds().all(|(frontend, _)| frontend == address(1)));
         // Clients are asked for nothing any more.
         assert!(given.update(&[(address(1), None)].into(), &frontends, NOW));
@@ -127,13 +127,13 @@ mod tests {
 
     #[test]
     fn a_hostile_publisher_fills_no_memory_and_keeps_no_seed_for_ever() {
-        let (mut given, frontends) = (Given::default(), [address(1)]);
+        let (mut given, frontends) = (AddressSeeds::default(), [address(1)]);
         let many = told(1, (0..10_000).map(|slot| seed(slot, u64::MAX)).collect());
         assert!(given.update(&many, &frontends, NOW));
         assert_eq!(given.seeds().count(), MAX_SEEDS);
         // Saying it again makes them no younger.
         assert!(!given.update(&many, &frontends, NOW + LONGEST / 2));
-        assert!(given.update(&Told::new(), &frontends, NOW + LONGEST) && given.is_empty());
+        assert!(given.update(&PublishersSay::new(), &frontends, NOW + LONGEST) && given.is_empty());
         assert!(!given.update(&told(9, vec![seed(1, 100)]), &frontends, NOW) && given.is_empty());
     }
 }

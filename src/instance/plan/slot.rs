@@ -31,9 +31,9 @@ pub(super) const RETRY_AFTER_AT_MOST: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub(super) struct Slot {
     pub(super) relay: RelayId,
-    pub(super) phase: Phase,
-    pub(super) circuit: Circuit,
-    pub(super) trust: Trust,
+    pub(super) phase: SlotPhase,
+    pub(super) circuit: SlotCircuit,
+    pub(super) trust: RelayTrust,
     /// Introductions left before it is worn out.
     pub(super) introductions_left: u32,
     /// When it is worn out at the latest.
@@ -44,7 +44,7 @@ pub(super) struct Slot {
 
 /// What clients are told of a slot: see the table above.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Phase {
+pub(super) enum SlotPhase {
     New,
     Serving,
     Hanging { until: Instant },
@@ -53,7 +53,7 @@ pub(super) enum Phase {
 
 /// The circuit to a slot's relay.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Circuit {
+pub(super) enum SlotCircuit {
     Missing {
         /// When to try next; `None` while an attempt is under way.
         due: Option<Instant>,
@@ -69,7 +69,7 @@ pub(super) enum Circuit {
 
 /// Whether the relay of a slot can be relied on, by its failures in a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Trust {
+pub(super) enum RelayTrust {
     Trusted {
         failures: u32,
     },
@@ -81,7 +81,7 @@ pub(super) enum Trust {
     },
 }
 
-impl Trust {
+impl RelayTrust {
     pub(super) fn after(failures: u32) -> Self {
         match failures < MAX_FAILURES {
             true => Self::Trusted { failures },
@@ -117,22 +117,22 @@ impl Slot {
 
     /// Whether it is one of the points that the instance wants to have.
     pub(super) fn counts(&self, now: Instant) -> bool {
-        matches!(self.phase, Phase::New | Phase::Serving)
+        matches!(self.phase, SlotPhase::New | SlotPhase::Serving)
             && !self.is_doubted()
             && !self.is_worn(now)
     }
 
     pub(super) fn is_doubted(&self) -> bool {
-        matches!(self.trust, Trust::Doubted { .. })
+        matches!(self.trust, RelayTrust::Doubted { .. })
     }
 
     pub(super) fn stands(&self) -> bool {
-        matches!(self.circuit, Circuit::Standing { .. })
+        matches!(self.circuit, SlotCircuit::Standing { .. })
     }
 
     /// The next attempt is at this moment, if there is no circuit.
     pub(super) fn retry(&mut self, at: Instant) {
-        if let Circuit::Missing { due, .. } = &mut self.circuit {
+        if let SlotCircuit::Missing { due, .. } = &mut self.circuit {
             *due = Some(at);
         }
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use prometheus_client::registry::Unit;
 
-use super::family::{Family, Labels, Value, flag, gauge, moment};
+use super::family::{Family, Labels, SampleValue, flag, gauge, moment};
 use crate::observe::snapshot::{
     Activity, Backend, BackendKind, BackendState, LinkState, Service, Snapshot, Word,
 };
@@ -13,8 +13,8 @@ use crate::observe::snapshot::{
 fn each_backend<'a, const N: usize>(
     snapshot: &'a Snapshot,
     kinds: &[BackendKind],
-    samples: impl Fn(&'a Backend) -> [(Option<(&'static str, &'static str)>, Value<'a>); N],
-) -> Vec<(Labels<'a>, Value<'a>)> {
+    samples: impl Fn(&'a Backend) -> [(Option<(&'static str, &'static str)>, SampleValue<'a>); N],
+) -> Vec<(Labels<'a>, SampleValue<'a>)> {
     let mut all = Vec::new();
     for service in &snapshot.services {
         for backend in service.backends.iter().filter(|backend| kinds.contains(&backend.kind)) {
@@ -30,8 +30,8 @@ fn each_backend<'a, const N: usize>(
 /// A sample of each backend of which something is known.
 fn each_if_known<'a>(
     snapshot: &'a Snapshot,
-    value: impl Fn(&'a Backend) -> Option<Value<'a>>,
-) -> Vec<(Labels<'a>, Value<'a>)> {
+    value: impl Fn(&'a Backend) -> Option<SampleValue<'a>>,
+) -> Vec<(Labels<'a>, SampleValue<'a>)> {
     let of = |service: &'a Service| service.backends.iter().map(move |backend| (service, backend));
     let known = snapshot.services.iter().flat_map(of).filter_map(|(service, backend)| {
         let labels = vec![("service", &*service.nickname), ("backend", &*backend.name)];
@@ -71,7 +71,7 @@ pub(super) fn families(snapshot: &Snapshot) -> Vec<Family<'_>> {
             ("silent", it.circuits_closed_silent),
             ("slow", it.circuits_closed_slow),
         ]
-        .map(|(name, count)| (Some(("reason", name)), Value::Counter(count)))
+        .map(|(name, count)| (Some(("reason", name)), SampleValue::Counter(count)))
     });
     let by_reason = |counts: fn(&Activity) -> &BTreeMap<String, u64>| {
         let mut all = Vec::new();
@@ -83,7 +83,7 @@ pub(super) fn families(snapshot: &Snapshot) -> Vec<Family<'_>> {
                         ("backend", &*backend.name),
                         ("reason", reason.as_str()),
                     ];
-                    all.push((labels, Value::Counter(*count)));
+                    all.push((labels, SampleValue::Counter(*count)));
                 }
             }
         }
@@ -91,7 +91,7 @@ pub(super) fn families(snapshot: &Snapshot) -> Vec<Family<'_>> {
     };
     let counters = |value: fn(&Activity) -> u64| {
         each_backend(snapshot, LOCAL, move |backend| {
-            [(None, Value::Counter(value(&backend.activity)))]
+            [(None, SampleValue::Counter(value(&backend.activity)))]
         })
     };
     vec![

@@ -4,7 +4,7 @@ use prometheus_client::registry::Unit;
 
 use super::family::{Family, Labels, flag, moment};
 use crate::observe::Snapshot;
-use crate::observe::snapshot::Certificate;
+use crate::observe::snapshot::CertificateStatus;
 
 /// The numbers that certificates have, as labels write them, each at its place.
 pub(super) fn numbers(snapshot: &Snapshot) -> Vec<String> {
@@ -20,7 +20,7 @@ pub(super) fn families<'a>(snapshot: &'a Snapshot, numbers: &'a [String]) -> Vec
             service.certificates.iter().map(|it| (service.nickname.as_str(), it))
         })
     };
-    let labels = |service: &'a str, it: &'a Certificate| -> Labels<'a> {
+    let labels = |service: &'a str, it: &'a CertificateStatus| -> Labels<'a> {
         let number = usize::try_from(it.number).ok().and_then(|it| numbers.get(it));
         let number = number.map_or("", String::as_str);
         vec![("service", service), ("port", &it.port), ("certificate", number)]

@@ -17,11 +17,11 @@ pub(super) struct Family<'a> {
     name: &'static str,
     help: &'static str,
     unit: Option<Unit>,
-    samples: Vec<(Labels<'a>, Value<'a>)>,
+    samples: Vec<(Labels<'a>, SampleValue<'a>)>,
 }
 
 /// The value of one sample.
-pub(super) enum Value<'a> {
+pub(super) enum SampleValue<'a> {
     Counter(u64),
     Seconds(f64),
     Gauge(f64),
@@ -29,17 +29,17 @@ pub(super) enum Value<'a> {
 }
 
 /// A count as it is shown in a gauge.
-pub(super) fn gauge<'a>(value: u64) -> Value<'a> {
-    Value::Gauge(value as f64)
+pub(super) fn gauge<'a>(value: u64) -> SampleValue<'a> {
+    SampleValue::Gauge(value as f64)
 }
 
 /// Whether something is so, as it is shown in a gauge.
-pub(super) fn flag<'a>(is_so: bool) -> Value<'a> {
+pub(super) fn flag<'a>(is_so: bool) -> SampleValue<'a> {
     gauge(is_so.into())
 }
 
 /// A moment, as Prometheus counts them: in seconds since 1970.
-pub(super) fn moment<'a>(at: Timestamp) -> Value<'a> {
+pub(super) fn moment<'a>(at: Timestamp) -> SampleValue<'a> {
     let since = at.0.duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     gauge(since.as_secs())
 }
@@ -48,11 +48,10 @@ impl<'a> Family<'a> {
     pub(super) fn new(
         name: &'static str,
         help: &'static str,
-        samples: impl IntoIterator<Item = (Labels<'a>, Value<'a>)>,
+        samples: impl IntoIterator<Item = (Labels<'a>, SampleValue<'a>)>,
     ) -> Self {
         // Nothing was counted there so far, not even into which sizes.
-        let is_empty =
-            |value: &Value<'_>| matches!(value, Value::Histogram(it) if it.buckets.is_empty());
+        let is_empty = |value: &SampleValue<'_>| matches!(value, SampleValue::Histogram(it) if it.buckets.is_empty());
         let samples = samples.into_iter().filter(|(_, value)| !is_empty(value));
         Self { name, help, unit: None, samples: samples.collect() }
     }
@@ -76,7 +75,7 @@ impl<'a> Family<'a> {
     }
 }
 
-impl Value<'_> {
+impl SampleValue<'_> {
     fn kind(&self) -> MetricType {
         match self {
             Self::Counter(_) | Self::Seconds(_) => MetricType::Counter,

@@ -1,7 +1,7 @@
 //! Proof of work for Prometheus: what clients are asked for, and what comes of it.
 //! A service that asks for nothing has no samples here.
 
-use super::family::{Family, Labels, Value};
+use super::family::{Family, Labels, SampleValue};
 use crate::observe::snapshot::{Pow, Snapshot};
 
 /// All of them.
@@ -10,17 +10,19 @@ pub(super) fn families(snapshot: &Snapshot) -> Vec<Family<'_>> {
         let services = snapshot.services.iter();
         services.filter_map(|service| Some((&*service.nickname, service.load.pow.as_ref()?)))
     };
-    let gauge = |value: fn(&Pow) -> u64| -> Vec<(Labels<'_>, Value<'_>)> {
-        let sample = |(service, pow)| (vec![("service", service)], Value::Gauge(value(pow) as f64));
+    let gauge = |value: fn(&Pow) -> u64| -> Vec<(Labels<'_>, SampleValue<'_>)> {
+        let sample =
+            |(service, pow)| (vec![("service", service)], SampleValue::Gauge(value(pow) as f64));
         asking().map(sample).collect()
     };
-    let counter = |value: fn(&Pow) -> u64| -> Vec<(Labels<'_>, Value<'_>)> {
-        let sample = |(service, pow)| (vec![("service", service)], Value::Counter(value(pow)));
+    let counter = |value: fn(&Pow) -> u64| -> Vec<(Labels<'_>, SampleValue<'_>)> {
+        let sample =
+            |(service, pow)| (vec![("service", service)], SampleValue::Counter(value(pow)));
         asking().map(sample).collect()
     };
     let refused = asking().flat_map(|(service, pow)| {
         pow.refused.iter().map(move |(reason, count)| {
-            (vec![("service", service), ("reason", reason.as_str())], Value::Counter(*count))
+            (vec![("service", service), ("reason", reason.as_str())], SampleValue::Counter(*count))
         })
     });
     vec![

@@ -6,8 +6,8 @@ use maud::{Markup, html};
 use super::pieces::{of_limit, state, table};
 use crate::observe::glance::uploaded;
 use crate::observe::snapshot::{
-    Backend, BackendKind, BackendState, Certificate, Descriptor, HsdirState, Http, LinkState, Load,
-    OriginState, Rates, Timestamp, Word,
+    Backend, BackendKind, BackendState, CertificateStatus, Descriptor, HsdirState, HttpStatus,
+    LinkState, Load, OriginState, Rates, Timestamp, Word,
 };
 use crate::observe::words::{
     backend_state, canary_outcome, counted, duration, hsdir_state, number, origin_state, rate,
@@ -90,7 +90,7 @@ pub(super) fn load(load: &Load) -> Markup {
 }
 
 /// The certificates of its ports.
-pub(super) fn certificates(certificates: &[Certificate]) -> Markup {
+pub(super) fn certificates(certificates: &[CertificateStatus]) -> Markup {
     html! {
         (table("certificates", "With which its ports speak TLS.", html! {
             thead { tr {
@@ -191,7 +191,7 @@ fn about(backend: &Backend, now: Timestamp) -> Markup {
 }
 
 /// What the HTTP reverse proxy of a service does.
-pub(super) fn proxy(http: &Http) -> Markup {
+pub(super) fn proxy(http: &HttpStatus) -> Markup {
     let classes = http.by_class;
     let titles = ["State", "Requests", "Failed", "Under way", "Median", "95 of 100", "Why"];
     html! {

@@ -10,19 +10,19 @@ fn relay(n: u8) -> SocketAddr {
 }
 
 /// Without a directory, after these attempts.
-fn after(attempts: impl IntoIterator<Item = (u8, Outcome)>) -> Observed {
+fn after(attempts: impl IntoIterator<Item = (u8, ConnectionOutcome)>) -> ObservedClient {
     let attempts = attempts.into_iter().map(|(n, outcome)| (relay(n), outcome)).collect();
-    Observed { attempts, ..Observed::default() }
+    ObservedClient { attempts, ..ObservedClient::default() }
 }
 
-fn said(seen: &Observed) -> String {
+fn said(seen: &ObservedClient) -> String {
     let Trouble { kind, message, advice } = diagnose(seen).unwrap();
     format!("{kind}: {message}. {advice}")
 }
 
 #[test]
 fn connections_that_fail_are_told_by_how_they_fail() {
-    use Outcome::{Broken, Forbidden, NoRoute, Refused, Silent, Unreachable};
+    use ConnectionOutcome::{Broken, Forbidden, NoRoute, Refused, Silent, Unreachable};
     assert_eq!(
         said(&after([(1, NoRoute), (2, NoRoute)])),
         "no_route: this machine has no route to the Tor network: tried 2 relays. bring its \
@@ -56,11 +56,11 @@ fn connections_that_fail_are_told_by_how_they_fail() {
 
 #[test]
 fn a_missing_way_to_ipv6_tells_nothing_where_something_else_is_tried() {
-    let mut seen = after([(2, Outcome::Silent)]);
+    let mut seen = after([(2, ConnectionOutcome::Silent)]);
     let v6 = (1..9).map(|n| SocketAddr::from(([0x2001, 0xdb8, 0, 0, 0, 0, 0, n], 9001)));
-    seen.attempts.extend(v6.map(|address| (address, Outcome::NoRoute)));
+    seen.attempts.extend(v6.map(|address| (address, ConnectionOutcome::NoRoute)));
     assert!(said(&seen).starts_with("silent: no answer from the only relay"), "{}", said(&seen));
-    seen.attempts.insert(relay(4), Outcome::Connected);
+    seen.attempts.insert(relay(4), ConnectionOutcome::Connected);
     assert_eq!(diagnose(&seen), None);
 }
 
@@ -68,7 +68,8 @@ fn a_missing_way_to_ipv6_tells_nothing_where_something_else_is_tried() {
 fn a_wrong_clock_is_told_by_how_much_and_which_way() {
     let told = |clocks: &[i64]| {
         let clocks = clocks.to_vec();
-        diagnose(&Observed { clocks, ..after([(1, Outcome::Connected)]) }).map(|it| it.message)
+        diagnose(&ObservedClient { clocks, ..after([(1, ConnectionOutcome::Connected)]) })
+            .map(|it| it.message)
     };
     let is = |words: &str| Some(format!("this machine's clock is {words}"));
     assert_eq!(told(&[-72 * HOUR; 4]), is("3 days slow, as 4 relays say"));
@@ -84,71 +85,75 @@ fn a_wrong_clock_is_told_by_how_much_and_which_way() {
 
 #[test]
 fn a_wrong_clock_is_told_before_whatever_it_causes_and_also_while_tor_works() {
-    let seen = Observed {
+    let seen = ObservedClient {
         clocks: vec![-3 * HOUR; 2],
-        directory: Directory::Usable,
-        ..Observed::default()
+        directory: NetworkDirectory::Usable,
+        ..ObservedClient::default()
     };
     assert!(said(&seen).starts_with("clock: this machine's clock is 3 hours slow"));
-    let seen = Observed {
+    let seen = ObservedClient {
         clocks: vec![48 * HOUR],
         strange: 3,
-        directory: Directory::Expired(Duration::from_secs(1)),
+        directory: NetworkDirectory::Expired(Duration::from_secs(1)),
         stalled: Duration::from_secs(60),
-        ..after([(1, Outcome::Connected)])
+        ..after([(1, ConnectionOutcome::Connected)])
     };
     assert!(said(&seen).starts_with("clock: this machine's clock is 2 days fast"));
 }
 
 #[test]
 fn the_directory_tells_of_a_wrong_clock_where_no_relay_does() {
-    let slow = Directory::NotYetValid(Duration::from_secs(30 * 3600));
-    let seen = Observed { directory: slow, ..Observed::default() };
+    let slow = NetworkDirectory::NotYetValid(Duration::from_secs(30 * 3600));
+    let seen = ObservedClient { directory: slow, ..ObservedClient::default() };
     assert!(said(&seen).starts_with("clock: this machine's clock is at least 30 hours slow"));
-    let seen = Observed {
-        directory: Directory::Expired(Duration::from_secs(5 * 86_400)),
+    let seen = ObservedClient {
+        directory: NetworkDirectory::Expired(Duration::from_secs(5 * 86_400)),
         clock_set_by: Some(120 * HOUR),
-        ..Observed::default()
+        ..ObservedClient::default()
     };
     assert_eq!(diagnose(&seen), None, "a directory may be on its way");
-    let seen = Observed { stalled: STALLED_FOR, ..seen };
+    let seen = ObservedClient { stalled: STALLED_FOR, ..seen };
     assert!(
         said(&seen)
             .starts_with("clock: this machine's clock was just set forward by 5 days, and no")
     );
     // What relays say of it weighs more.
-    let seen = Observed { clocks: vec![0], ..seen };
+    let seen = ObservedClient { clocks: vec![0], ..seen };
     assert!(said(&seen).starts_with("directory_expired: "), "{}", said(&seen));
 }
 
 #[test]
 fn who_takes_connections_and_is_no_relay_is_a_filter() {
-    let connected = after([(1, Outcome::Connected), (2, Outcome::Connected)]);
-    let seen = Observed { strange: 2, ..connected };
+    let connected = after([(1, ConnectionOutcome::Connected), (2, ConnectionOutcome::Connected)]);
+    let seen = ObservedClient { strange: 2, ..connected };
     assert_eq!(
         said(&seen),
         "filtered: 2 relays took a connection and did not answer as Tor does. take proxies and \
          filters out of the way; if there are none of yours, Tor is blocked here: configure \
          [bridges]"
     );
-    assert_eq!(diagnose(&Observed { clocks: vec![0], ..seen }), None, "one of them is a relay");
+    assert_eq!(
+        diagnose(&ObservedClient { clocks: vec![0], ..seen }),
+        None,
+        "one of them is a relay"
+    );
 }
 
 #[test]
 fn no_directory_is_trouble_once_nothing_moves() {
-    let expired = Directory::Expired(Duration::from_secs(50 * 3600));
+    let expired = NetworkDirectory::Expired(Duration::from_secs(50 * 3600));
     for (directory, reached, expected) in [
         (expired, true, "directory_expired: the network directory expired 2 days ago, and none"),
         (expired, false, "directory_expired: "),
         (
-            Directory::Missing,
+            NetworkDirectory::Missing,
             true,
             "no_directory: relays answer, but none gives a network directory",
         ),
-        (Directory::Missing, false, "waiting: no relay was reached"),
+        (NetworkDirectory::Missing, false, "waiting: no relay was reached"),
     ] {
         let clocks = if reached { vec![0] } else { Vec::new() };
-        let mut seen = Observed { directory, clocks, ..Observed::default() };
+        let mut seen = ObservedClient { directory, clocks, ..ObservedClient::default() };
         assert_eq!(diagnose(&seen), None);
         seen.stalled = STALLED_FOR;
         assert!(said(&seen).starts_with(expected), "{}", said(&seen));
@@ -157,8 +162,9 @@ fn no_directory_is_trouble_once_nothing_moves() {
 
 #[test]
 fn while_it_waits_it_is_told_how_the_last_attempts_failed() {
-    let earlier = after([(1, Outcome::Refused), (2, Outcome::Refused)]).attempts;
-    let mut seen = Observed { earlier, stalled: STALLED_FOR, ..Observed::default() };
+    let earlier =
+        after([(1, ConnectionOutcome::Refused), (2, ConnectionOutcome::Refused)]).attempts;
+    let mut seen = ObservedClient { earlier, stalled: STALLED_FOR, ..ObservedClient::default() };
     assert_eq!(
         said(&seen),
         "waiting: each of the 2 relays tried refuses the connection (TCP ports 443, 9001), and each \
@@ -167,16 +173,16 @@ fn while_it_waits_it_is_told_how_the_last_attempts_failed() {
          [bridges]"
     );
     // One of them opened: what failed is not the way.
-    seen.earlier.insert(relay(3), Outcome::Connected);
+    seen.earlier.insert(relay(3), ConnectionOutcome::Connected);
     assert!(said(&seen).starts_with("waiting: no relay was reached"), "{}", said(&seen));
 }
 
 #[test]
 fn guards_that_fail_are_told_once_there_are_several_and_without_a_mention_of_bridges() {
-    let mut seen = after([(1, Outcome::Silent), (2, Outcome::Silent)]);
-    seen.directory = Directory::Usable;
+    let mut seen = after([(1, ConnectionOutcome::Silent), (2, ConnectionOutcome::Silent)]);
+    seen.directory = NetworkDirectory::Usable;
     assert_eq!(diagnose(&seen), None);
-    seen.attempts.insert(relay(3), Outcome::Silent);
+    seen.attempts.insert(relay(3), ConnectionOutcome::Silent);
     assert_eq!(
         said(&seen),
         "guards_down: no answer from each of the 3 guards tried: packets to TCP ports 443, 9001 \
@@ -187,7 +193,7 @@ fn guards_that_fail_are_told_once_there_are_several_and_without_a_mention_of_bri
 
 #[test]
 fn with_bridges_the_advice_is_other_bridges() {
-    let seen = Observed { bridges: 2, ..after([(2, Outcome::Refused)]) };
+    let seen = ObservedClient { bridges: 2, ..after([(2, ConnectionOutcome::Refused)]) };
     let told = said(&seen);
     assert!(told.contains("the only bridge tried refuses") && told.contains("other bridges"));
     assert!(!told.contains("relay"), "{told}");
@@ -196,13 +202,21 @@ fn with_bridges_the_advice_is_other_bridges() {
 #[test]
 fn what_this_machine_lacks_comes_first() {
     for (failure, expected) in [
-        (Failure::DiskFull, "disk_full: no space is left for the Tor directory in cache_dir or"),
-        (Failure::NoHandles, "no_handles: no file handle is left. raise the limit of open files"),
+        (
+            BootstrapFailure::DiskFull,
+            "disk_full: no space is left for the Tor directory in cache_dir or",
+        ),
+        (
+            BootstrapFailure::NoHandles,
+            "no_handles: no file handle is left. raise the limit of open files",
+        ),
     ] {
-        let seen = Observed { failure: Some(failure), ..after([(1, Outcome::Silent)]) };
+        let seen =
+            ObservedClient { failure: Some(failure), ..after([(1, ConnectionOutcome::Silent)]) };
         assert!(said(&seen).starts_with(expected), "{}", said(&seen));
     }
-    let seen = Observed { failure: Some(Failure::Other), ..Observed::default() };
+    let seen =
+        ObservedClient { failure: Some(BootstrapFailure::Other), ..ObservedClient::default() };
     assert_eq!(diagnose(&seen), None);
 }
 
@@ -224,10 +238,10 @@ fn lengths_of_time_are_in_one_unit() {
 
 #[test]
 fn who_has_one_bridge_is_told_that_it_is_down_while_tor_is_ready() {
-    let ready = |bridges, tried: u8| Observed {
+    let ready = |bridges, tried: u8| ObservedClient {
         bridges,
-        directory: Directory::Usable,
-        ..after((1..=tried).map(|n| (n, Outcome::Refused)))
+        directory: NetworkDirectory::Usable,
+        ..after((1..=tried).map(|n| (n, ConnectionOutcome::Refused)))
     };
     let told = said(&ready(1, 1));
     assert!(told.starts_with("guards_down: the only bridge tried refuses"), "{told}");
@@ -241,14 +255,14 @@ fn who_has_one_bridge_is_told_that_it_is_down_while_tor_is_ready() {
 
 #[test]
 fn while_tor_is_ready_an_open_connection_that_answers_is_worth_more_than_all_that_fails() {
-    use Outcome::{Connected, Refused};
+    use ConnectionOutcome::{Connected, Refused};
     let mut seen = after((1..=5).map(|n| (n, Refused)));
-    seen.directory = Directory::Usable;
+    seen.directory = NetworkDirectory::Usable;
     assert!(said(&seen).starts_with("guards_down: each of the 5 guards tried refuses"));
     seen.answering = true;
     assert_eq!(diagnose(&seen), None);
     // Without a directory, others are asked for it as well.
-    seen.directory = Directory::Missing;
+    seen.directory = NetworkDirectory::Missing;
     assert!(said(&seen).starts_with("refused: "));
     seen.attempts.insert(relay(7), Connected);
     assert_eq!(diagnose(&seen), None);
@@ -256,15 +270,16 @@ fn while_tor_is_ready_an_open_connection_that_answers_is_worth_more_than_all_tha
 
 #[test]
 fn a_way_that_is_cut_is_told_though_only_one_connection_is_known() {
-    let mut seen = Observed { directory: Directory::Usable, ..Observed::default() };
+    let mut seen =
+        ObservedClient { directory: NetworkDirectory::Usable, ..ObservedClient::default() };
     assert_eq!(diagnose(&seen), None);
     seen.lost = [relay(2)].into();
     let told = said(&seen);
     let expected = "guards_down: no answer from the only guard tried: packets to TCP port 443";
     assert!(told.starts_with(expected), "{told}");
     // Others that were tried since tell how.
-    seen.attempts.insert(relay(3), Outcome::Refused);
-    seen.attempts.insert(relay(5), Outcome::Refused);
+    seen.attempts.insert(relay(3), ConnectionOutcome::Refused);
+    seen.attempts.insert(relay(5), ConnectionOutcome::Refused);
     assert!(said(&seen).contains("each of the 3 guards tried refuses"), "{}", said(&seen));
 }
 
@@ -272,8 +287,8 @@ fn a_way_that_is_cut_is_told_though_only_one_connection_is_known() {
 fn a_transport_that_fails_and_bridges_behind_it_that_do_not_answer_are_told_apart() {
     let behind = |unreached| {
         // What was connected to is the transport's program, on this machine.
-        let seen = after([(2, Outcome::Connected)]);
-        Observed { bridges: 2, unreached: Some(unreached), ..seen }
+        let seen = after([(2, ConnectionOutcome::Connected)]);
+        ObservedClient { bridges: 2, unreached: Some(unreached), ..seen }
     };
     let error = "No such file or directory (os error 2)".to_owned();
     assert_eq!(

@@ -24,27 +24,27 @@ const UNREACHABLE_FOR: Duration = Duration::from_mins(10);
 /// Room for direct connections.
 pub(crate) struct Places {
     limit: usize,
-    relays: Mutex<Relays>,
+    relays: Mutex<RelayPlaces>,
 }
 
 #[derive(Default)]
-struct Relays {
+struct RelayPlaces {
     /// Those that are connected to, or about to be.
-    taken: BTreeMap<RelayId, Place>,
+    taken: BTreeMap<RelayId, RelayPlace>,
     /// Those that could not be reached, and until when they are let be.
     unreachable: BTreeMap<RelayId, Instant>,
 }
 
 /// The connection to one relay.
 #[derive(Default)]
-struct Place {
+struct RelayPlace {
     /// So many wait for it.
     opening: usize,
     /// Tells whether it is open, once it was.
     is_open: Option<Box<dyn Fn() -> bool + Send>>,
 }
 
-impl Place {
+impl RelayPlace {
     fn is_taken(&self) -> bool {
         self.opening > 0 || self.is_open.as_ref().is_some_and(|is_open| is_open())
     }
@@ -69,7 +69,7 @@ impl Places {
         self: &Arc<Self>,
         relay: RelayId,
         now: Instant,
-    ) -> Result<Opening, Refusal> {
+    ) -> Result<PendingPlace, Refusal> {
         let mut relays = self.relays.lock();
         if relays.unreachable.get(&relay).is_some_and(|until| *until > now) {
             return Err(Refusal::Unreachable);
@@ -81,7 +81,7 @@ impl Places {
             }
         }
         relays.taken.entry(relay).or_default().opening += 1;
-        Ok(Opening { places: Arc::clone(self), relay })
+        Ok(PendingPlace { places: Arc::clone(self), relay })
     }
 }
 
@@ -92,12 +92,12 @@ impl fmt::Debug for Places {
 }
 
 /// A place that is held until it is known what becomes of a connection.
-pub(super) struct Opening {
+pub(super) struct PendingPlace {
     places: Arc<Places>,
     relay: RelayId,
 }
 
-impl Opening {
+impl PendingPlace {
     /// The connection is there, for as long as `is_open` says.
     pub(super) fn opened(&self, is_open: impl Fn() -> bool + Send + 'static) {
         let mut relays = self.places.relays.lock();
@@ -115,7 +115,7 @@ impl Opening {
     }
 }
 
-impl Drop for Opening {
+impl Drop for PendingPlace {
     fn drop(&mut self) {
         let mut relays = self.places.relays.lock();
         if let Some(place) = relays.taken.get_mut(&self.relay) {
@@ -143,7 +143,7 @@ mod tests {
     }
 
     /// A connection that is open until it is closed.
-    fn open(opening: &Opening) -> Arc<AtomicBool> {
+    fn open(opening: &PendingPlace) -> Arc<AtomicBool> {
         let open = Arc::new(AtomicBool::new(true));
         let watched = Arc::clone(&open);
         opening.opened(move || watched.load(Ordering::Relaxed));

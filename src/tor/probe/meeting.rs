@@ -26,7 +26,7 @@ use tor_protover::Protocols;
 
 use super::handshake::Handshake;
 use super::replies::{AtIntroPoint, AtRendezvousPoint};
-use super::verdict::{Refusal, Steps, Verdict};
+use super::verdict::{Steps, StreamRefusal, Verdict};
 use crate::causes::is_out_of_handles;
 use crate::tor::binding::{Binding, Exporting};
 use crate::tor::network::Network;
@@ -190,15 +190,15 @@ impl Meeting {
 }
 
 /// What an error on opening a stream says.
-fn refusal(error: &tor_circmgr::Error) -> Refusal {
+fn refusal(error: &tor_circmgr::Error) -> StreamRefusal {
     match error {
         tor_circmgr::Error::Protocol { error: tor_proto::Error::EndReceived(reason), .. } => {
             match *reason {
-                EndReason::DONE | EndReason::EXITPOLICY => Refusal::NoSuchPort,
-                reason => Refusal::Origin(format!("END {reason}")),
+                EndReason::DONE | EndReason::EXITPOLICY => StreamRefusal::NoSuchPort,
+                reason => StreamRefusal::Origin(format!("END {reason}")),
             }
         }
-        error => Refusal::Broken(error.to_string()),
+        error => StreamRefusal::Broken(error.to_string()),
     }
 }
 
@@ -339,7 +339,7 @@ async fn within<T>(limit: Duration, work: impl Future<Output = T>) -> Option<T> 
 mod tests {
     use super::*;
 
-    fn ended(reason: EndReason) -> Refusal {
+    fn ended(reason: EndReason) -> StreamRefusal {
         refusal(&tor_circmgr::Error::Protocol {
             action: "begin stream",
             peer: None,
@@ -377,9 +377,9 @@ mod tests {
 
     #[test]
     fn an_unknown_port_a_dead_origin_and_a_broken_circuit_are_told_apart() {
-        assert_eq!(ended(EndReason::DONE), Refusal::NoSuchPort);
-        assert_eq!(ended(EndReason::MISC), Refusal::Origin("END MISC".into()));
+        assert_eq!(ended(EndReason::DONE), StreamRefusal::NoSuchPort);
+        assert_eq!(ended(EndReason::MISC), StreamRefusal::Origin("END MISC".into()));
         let broken = refusal(&tor_circmgr::Error::CircCanceled);
-        assert!(matches!(broken, Refusal::Broken(_)), "{broken:?}");
+        assert!(matches!(broken, StreamRefusal::Broken(_)), "{broken:?}");
     }
 }

@@ -54,7 +54,7 @@ pub enum Verdict {
     WrongAnswer(String),
     /// The backend has met us and refuses the stream.
     #[error("port closed: {0}")]
-    Refused(Refusal),
+    Refused(StreamRefusal),
     /// The backend has met us and lets the stream wait.
     #[error("port silent: no answer to the stream")]
     StreamSilent,
@@ -69,7 +69,7 @@ pub enum Verdict {
 
 /// Why a backend refuses a stream.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Refusal {
+pub enum StreamRefusal {
     /// It offers no such port (END with the reason DONE, as C tor answers).
     NoSuchPort,
     /// Its origin does not answer, in the words of the END's reason.
@@ -78,7 +78,7 @@ pub enum Refusal {
     Broken(String),
 }
 
-impl fmt::Display for Refusal {
+impl fmt::Display for StreamRefusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NoSuchPort => f.write_str("the backend offers no such port"),
@@ -109,8 +109,8 @@ impl Verdict {
             | Self::Silent
             | Self::NotForThisAddress
             | Self::WrongAnswer(_)
-            | Self::Refused(Refusal::Broken(_)) => ProbeFailure::Point(said()),
-            Self::Refused(Refusal::NoSuchPort | Refusal::Origin(_))
+            | Self::Refused(StreamRefusal::Broken(_)) => ProbeFailure::Point(said()),
+            Self::Refused(StreamRefusal::NoSuchPort | StreamRefusal::Origin(_))
             | Self::StreamSilent
             | Self::WrongStatus(_)
             | Self::NoHttp(_) => ProbeFailure::Application(said()),
@@ -125,7 +125,7 @@ impl Verdict {
             Self::NoCircuit(_)
                 | Self::Silent
                 | Self::StreamSilent
-                | Self::Refused(Refusal::Broken(_))
+                | Self::Refused(StreamRefusal::Broken(_))
         )
     }
 
@@ -144,7 +144,7 @@ impl Verdict {
     pub(super) fn may_be_chance(&self) -> bool {
         matches!(
             self,
-            Self::Inconclusive(_) | Self::NoCircuit(_) | Self::Refused(Refusal::Broken(_))
+            Self::Inconclusive(_) | Self::NoCircuit(_) | Self::Refused(StreamRefusal::Broken(_))
         )
     }
 }
@@ -159,7 +159,7 @@ mod tests {
             Verdict::NoCircuit("no circuit within a minute".into()),
             Verdict::Silent,
             Verdict::StreamSilent,
-            Verdict::Refused(Refusal::Broken("it broke".into())),
+            Verdict::Refused(StreamRefusal::Broken("it broke".into())),
         ];
         for verdict in silences {
             assert_eq!(verdict.clone().on_a_network(false), verdict);
@@ -171,7 +171,7 @@ mod tests {
             Verdict::UnknownPoint("no such point".into()),
             Verdict::NotForThisAddress,
             Verdict::WrongAnswer("keys".into()),
-            Verdict::Refused(Refusal::NoSuchPort),
+            Verdict::Refused(StreamRefusal::NoSuchPort),
             Verdict::WrongStatus(503),
         ];
         for verdict in answers {
@@ -187,14 +187,14 @@ mod tests {
             Verdict::Silent,
             Verdict::NotForThisAddress,
             Verdict::WrongAnswer(text()),
-            Verdict::Refused(Refusal::Broken(text())),
+            Verdict::Refused(StreamRefusal::Broken(text())),
         ];
         for verdict in points {
             assert!(matches!(verdict.outcome(), Err(ProbeFailure::Point(_))), "{verdict:?}");
         }
         let applications = [
-            Verdict::Refused(Refusal::NoSuchPort),
-            Verdict::Refused(Refusal::Origin(text())),
+            Verdict::Refused(StreamRefusal::NoSuchPort),
+            Verdict::Refused(StreamRefusal::Origin(text())),
             Verdict::StreamSilent,
             Verdict::WrongStatus(503),
             Verdict::NoHttp(text()),

@@ -9,7 +9,7 @@ use tor_hscrypto::pk::HsIdKey;
 use tor_netdir::NetDir;
 
 use super::super::credentials::Credentials;
-use super::seeds::{Puzzles, Refusal, SeedId, Solved};
+use super::seeds::{AddressPuzzles, SeedId, SolutionRefusal, Solved};
 use onionbraid_balancer::link::GivenSeed;
 use onionbraid_balancer::onion::{OnionAddress, Period};
 use onionbraid_balancer::pow::OwnWork;
@@ -26,7 +26,7 @@ pub(crate) struct Verifiers;
 impl Verifiers {
     /// Accepts no seed.
     pub(crate) fn new(
-        _: &Puzzles,
+        _: &AddressPuzzles,
         _: &HsIdKey,
         _: impl Iterator<Item = (OnionAddress, GivenSeed)>,
         _: &NetDir,
@@ -41,7 +41,7 @@ impl Verifiers {
     }
 
     /// No solution is right.
-    pub(crate) fn check(&self, _: &ProofOfWork) -> Result<Solved, Refusal> {
-        Err(Refusal::UnknownSeed)
+    pub(crate) fn check(&self, _: &ProofOfWork) -> Result<Solved, SolutionRefusal> {
+        Err(SolutionRefusal::UnknownSeed)
     }
 }

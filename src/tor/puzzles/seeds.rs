@@ -27,7 +27,7 @@ pub(crate) struct Solved {
 
 /// Why a solution is none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Refusal {
+pub(crate) enum SolutionRefusal {
     /// For a seed that is not accepted, any more or at all.
     UnknownSeed,
     /// It does not solve the puzzle, or is of a kind that is not known.
@@ -35,12 +35,12 @@ pub(crate) enum Refusal {
 }
 
 /// The seeds of an address, and their times.
-pub(crate) struct Puzzles {
+pub(crate) struct AddressPuzzles {
     credentials: Arc<Credentials>,
     schedule: SeedSchedule,
 }
 
-impl Puzzles {
+impl AddressPuzzles {
     /// Those of the address that is published with these.
     pub(crate) fn of(credentials: &Arc<Credentials>) -> Self {
         Self { schedule: credentials.schedule(), credentials: Arc::clone(credentials) }
@@ -103,8 +103,11 @@ mod tests {
 
     #[test]
     fn publishers_of_one_key_agree_and_others_differ_in_everything() {
-        let (one, same, other) =
-            (Puzzles::of(&identity(1)), Puzzles::of(&identity(1)), Puzzles::of(&identity(2)));
+        let (one, same, other) = (
+            AddressPuzzles::of(&identity(1)),
+            AddressPuzzles::of(&identity(1)),
+            AddressPuzzles::of(&identity(2)),
+        );
         let now = UNIX_EPOCH + Duration::from_secs(1_800_000_000);
         let puzzle = one.current(7, now);
         assert_eq!(puzzle, same.current(7, now));
@@ -116,7 +119,7 @@ mod tests {
 
     #[test]
     fn each_period_and_each_slot_has_a_seed_of_its_own() {
-        let puzzles = Puzzles::of(&identity(1));
+        let puzzles = AddressPuzzles::of(&identity(1));
         let periods = [
             PERIOD,
             Period { number: 20_001, ..PERIOD },
@@ -133,7 +136,7 @@ mod tests {
 
     #[test]
     fn who_verifies_elsewhere_gets_the_seeds_that_are_accepted_and_the_next_ones_shortly_before() {
-        let puzzles = Puzzles::of(&identity(1));
+        let puzzles = AddressPuzzles::of(&identity(1));
         let now = UNIX_EPOCH + Duration::from_secs(1_800_000_000);
         let mut most = 0;
         for minute in 0..200 {
@@ -154,7 +157,7 @@ mod tests {
     #[test]
     fn the_derivation_stays_as_it_is() {
         // Publishers of different versions must agree.
-        let seed = Puzzles::of(&identity(1)).seed(PERIOD, SeedSlot(300_000)).unwrap();
+        let seed = AddressPuzzles::of(&identity(1)).seed(PERIOD, SeedSlot(300_000)).unwrap();
         let hex: String = seed.iter().map(|byte| format!("{byte:02x}")).collect();
         assert_eq!(hex, "c840618bb11612a16f4819665eb851fab944e9c34be8e1edbad81f4d77aa193c");
     }

@@ -17,7 +17,7 @@ use tor_netdir::NetDir;
 
 use super::super::credentials::Credentials;
 use super::super::hsdirs::{from_arti, identity_key, to_arti};
-use super::seeds::{Puzzles, Refusal, SeedId, Solved};
+use super::seeds::{AddressPuzzles, SeedId, SolutionRefusal, Solved};
 use crate::clock::now;
 use onionbraid_balancer::link::GivenSeed;
 use onionbraid_balancer::onion::{OnionAddress, Period};
@@ -39,7 +39,7 @@ impl Verifiers {
     /// For the seeds that are accepted now, by this directory's time periods, and for those
     /// `given` by the publishers of other addresses.
     pub(crate) fn new(
-        puzzles: &Puzzles,
+        puzzles: &AddressPuzzles,
         key: &HsIdKey,
         given: impl Iterator<Item = (OnionAddress, GivenSeed)>,
         directory: &NetDir,
@@ -75,7 +75,7 @@ impl Verifiers {
 
     /// For the seeds of these slots in these periods.
     pub(crate) fn of(
-        puzzles: &Puzzles,
+        puzzles: &AddressPuzzles,
         key: &HsIdKey,
         periods: &[Period],
         slots: &[SeedSlot],
@@ -100,20 +100,20 @@ impl Verifiers {
 
     /// Checks a solution. Costs a few ten microseconds where it is right, or next
     /// to it, and less than one otherwise.
-    pub(crate) fn check(&self, proof: &ProofOfWork) -> Result<Solved, Refusal> {
-        let ProofOfWork::V1(proof) = proof else { return Err(Refusal::Wrong) };
+    pub(crate) fn check(&self, proof: &ProofOfWork) -> Result<Solved, SolutionRefusal> {
+        let ProofOfWork::V1(proof) = proof else { return Err(SolutionRefusal::Wrong) };
         let head = proof.seed_head();
         let mut candidates = self.0.iter().filter(|(_, it, _)| *it == head).peekable();
         if candidates.peek().is_none() {
-            return Err(Refusal::UnknownSeed);
+            return Err(SolutionRefusal::UnknownSeed);
         }
         let nonce: Nonce = proof.nonce().clone();
         let solution =
             Solution::try_from_bytes(nonce.clone(), proof.effort(), head, proof.solution())
-                .map_err(|_| Refusal::Wrong)?;
+                .map_err(|_| SolutionRefusal::Wrong)?;
         let (seed, ..) = candidates
             .find(|(_, _, verifier)| verifier.check(&solution).is_ok())
-            .ok_or(Refusal::Wrong)?;
+            .ok_or(SolutionRefusal::Wrong)?;
         Ok(Solved { seed: *seed, effort: proof.effort().into(), nonce: *nonce.as_ref() })
     }
 }
@@ -126,7 +126,7 @@ pub(crate) fn solve(
     work: OwnWork,
 ) -> Option<ProofOfWork> {
     let (blinded, _) = credentials.public_key().compute_blinded_key(to_arti(period)).ok()?;
-    let seed = Puzzles::of(credentials).seed(period, work.slot)?;
+    let seed = AddressPuzzles::of(credentials).seed(period, work.slot)?;
     let instance = Instance::new(blinded.id(), Seed::from(seed));
     let effort = at_most(work.effort, can_compile(&instance));
     let mut solver = SolverInput::new(instance, effort.into()).solve(&mut crate::tor::rng());
@@ -179,7 +179,7 @@ mod tests {
     fn verifiers(n: u8) -> Verifiers {
         let identity = identity(n);
         let periods = [PERIOD, Period { number: 20_001, ..PERIOD }];
-        Verifiers::of(&Puzzles::of(&identity), &identity.public_key(), &periods, &SLOTS)
+        Verifiers::of(&AddressPuzzles::of(&identity), &identity.public_key(), &periods, &SLOTS)
     }
 
     /// What a client of the address sends that has done so much work.
@@ -193,10 +193,11 @@ mod tests {
 
     #[test]
     fn solutions_for_an_address_of_another_publisher_are_verified_with_the_seeds_that_it_gave() {
-        let (frontend, given) = (identity(2), Puzzles::of(&identity(2)).given(&[PERIOD], &SLOTS));
+        let (frontend, given) =
+            (identity(2), AddressPuzzles::of(&identity(2)).given(&[PERIOD], &SLOTS));
         let address = frontend.address();
         let proof = ProofOfWork::V1(solve(2, PERIOD, SLOTS[1], 2));
-        assert_eq!(verifiers(1).check(&proof), Err(Refusal::UnknownSeed));
+        assert_eq!(verifiers(1).check(&proof), Err(SolutionRefusal::UnknownSeed));
         let both = verifiers(1).and_given(given.iter().map(|seed| (address, *seed)));
         let solved = both.check(&proof).unwrap();
         assert_eq!((solved.seed, solved.effort), ((Some(address), PERIOD, SLOTS[1]), 2));
@@ -205,7 +206,7 @@ mod tests {
         // A seed of one address makes nothing of another's right.
         let other = identity(3).address();
         let wrong = verifiers(1).and_given(given.iter().map(|seed| (other, *seed)));
-        assert_eq!(wrong.check(&proof), Err(Refusal::Wrong));
+        assert_eq!(wrong.check(&proof), Err(SolutionRefusal::Wrong));
     }
 
     #[test]
@@ -215,9 +216,9 @@ mod tests {
         let proof = ProofOfWork::V1(proof);
         let solved = Solved { seed: (None, PERIOD, SLOTS[0]), effort: 3, nonce };
         assert_eq!(verifiers(1).check(&proof), Ok(solved));
-        assert_eq!(verifiers(2).check(&proof), Err(Refusal::UnknownSeed));
+        assert_eq!(verifiers(2).check(&proof), Err(SolutionRefusal::UnknownSeed));
         let over = ProofOfWork::V1(solve(1, PERIOD, SeedSlot(9), 1));
-        assert_eq!(verifiers(1).check(&over), Err(Refusal::UnknownSeed));
+        assert_eq!(verifiers(1).check(&over), Err(SolutionRefusal::UnknownSeed));
     }
 
     #[test]
@@ -234,11 +235,14 @@ mod tests {
             verifiers(1).check(&ProofOfWork::V1(proof))
         };
         let claimed = with(10_000.into(), honest.nonce().clone(), *honest.solution());
-        assert_eq!(claimed, Err(Refusal::Wrong));
-        assert_eq!(with(honest.effort(), [0; 16].into(), *honest.solution()), Err(Refusal::Wrong));
+        assert_eq!(claimed, Err(SolutionRefusal::Wrong));
+        assert_eq!(
+            with(honest.effort(), [0; 16].into(), *honest.solution()),
+            Err(SolutionRefusal::Wrong)
+        );
         for solution in [[0; 16], [0xff; 16]] {
             let wrong = with(honest.effort(), honest.nonce().clone(), solution);
-            assert_eq!(wrong, Err(Refusal::Wrong));
+            assert_eq!(wrong, Err(SolutionRefusal::Wrong));
         }
     }
 

@@ -4,12 +4,12 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use onionbraid_balancer::link::{Lines, Orders, Report, line};
+use onionbraid_balancer::link::{Lines, LinkOrders, Report, line};
 use serde::{Serialize, de::DeserializeOwned};
 
 fuzz_target!(|bytes: &[u8]| {
     read::<Report>(bytes);
-    read::<Orders>(bytes);
+    read::<LinkOrders>(bytes);
 });
 
 /// Feeds the bytes in two pieces, as they may come.

@@ -38,12 +38,12 @@ impl Balancer {
     }
 
     /// How long the keys last.
-    pub(super) fn bundle_status(&self) -> Option<status::Bundle> {
+    pub(super) fn bundle_status(&self) -> Option<status::BundleStatus> {
         let coverage = self.coverage()?;
         let ends = match coverage {
             Coverage::Left { until, .. } | Coverage::Ended(until) => Some(Timestamp(until)),
             _ => None,
         };
-        Some(status::Bundle { periods_left: coverage.left() as u64, ends })
+        Some(status::BundleStatus { periods_left: coverage.left() as u64, ends })
     }
 }

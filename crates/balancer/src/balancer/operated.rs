@@ -6,7 +6,7 @@ use super::Balancer;
 use crate::backend::TrackedBackend;
 use crate::fact::{BackendId, Now};
 use crate::memory::Memory;
-use crate::operator::{MAX_WEIGHT, OperatorOrder, Refused, Verb, Word};
+use crate::operator::{MAX_WEIGHT, OperatorOrder, OrderRefused, Verb, Word};
 use crate::taken_out::is_in_use;
 
 impl Balancer {
@@ -22,9 +22,9 @@ impl Balancer {
         order: &OperatorOrder,
         now: Now,
         rng: &mut impl Rng,
-    ) -> Result<(), Refused> {
+    ) -> Result<(), OrderRefused> {
         self.consider(order)?;
-        let backend = self.backend(order.backend).ok_or(Refused::Unknown)?;
+        let backend = self.backend(order.backend).ok_or(OrderRefused::Unknown)?;
         backend.obey(order, now);
         // Nobody waits long for what an operator says.
         self.publisher.allow_changes();
@@ -38,18 +38,18 @@ impl Balancer {
     /// # Errors
     ///
     /// Those of `obey`.
-    pub fn memory_obeying(&self, order: &OperatorOrder, now: Now) -> Result<Memory, Refused> {
+    pub fn memory_obeying(&self, order: &OperatorOrder, now: Now) -> Result<Memory, OrderRefused> {
         let backend = self.consider(order)?;
         Ok(self.memory(now).with_operator(backend.key(), backend.obeying(order, now)))
     }
 
     /// Whether an order can be obeyed, and by which backend.
-    fn consider(&self, order: &OperatorOrder) -> Result<&TrackedBackend, Refused> {
+    fn consider(&self, order: &OperatorOrder) -> Result<&TrackedBackend, OrderRefused> {
         let (these, others): (Vec<_>, Vec<_>) =
             self.backends.iter().partition(|backend| backend.id() == order.backend);
-        let [backend] = these.as_slice() else { return Err(Refused::Unknown) };
+        let [backend] = these.as_slice() else { return Err(OrderRefused::Unknown) };
         let word = match order.verb {
-            Verb::Weight { weight } if weight > MAX_WEIGHT => return Err(Refused::Weight),
+            Verb::Weight { weight } if weight > MAX_WEIGHT => return Err(OrderRefused::Weight),
             Verb::Weight { .. } | Verb::Ready => return Ok(backend),
             Verb::Drain => Word::Drain,
             Verb::Maintenance => Word::Maintenance,
@@ -64,7 +64,7 @@ impl Balancer {
         };
         let out_further = word > backend.operator().word;
         if out_further && nobody_else && !order.force {
-            return Err(Refused::TheLast);
+            return Err(OrderRefused::TheLast);
         }
         Ok(backend)
     }

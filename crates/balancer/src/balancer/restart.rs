@@ -6,7 +6,9 @@ use std::collections::BTreeMap;
 use super::Balancer;
 use crate::backend::TrackedBackend;
 use crate::fact::{BackendId, Now};
-use crate::memory::{KnownBackend, KnownEffort, KnownOverride, Listed, ListedSet, Memory, written};
+use crate::memory::{
+    KnownBackend, KnownEffort, KnownOverride, ListedPoint, ListedSet, Memory, written,
+};
 use crate::onion::SessionId;
 use crate::settings::BalancerSettings;
 
@@ -35,7 +37,7 @@ impl Balancer {
         let ids: BTreeMap<String, BackendId> =
             balancer.backends.iter().map(|backend| (backend.key(), backend.id())).collect();
         let set = |set: ListedSet| -> Vec<(BackendId, SessionId)> {
-            let point = |it: Listed| Some((*ids.get(&it.backend)?, it.session));
+            let point = |it: ListedPoint| Some((*ids.get(&it.backend)?, it.session));
             set.points.into_iter().filter_map(point).collect()
         };
         let listed = memory.listed.into_iter().map(set).collect();
@@ -53,7 +55,7 @@ impl Balancer {
             self.backends.iter().map(|backend| (backend.id(), backend.key())).collect();
         let set = |set: &Vec<(BackendId, SessionId)>| {
             let point = |(backend, session): &(BackendId, SessionId)| {
-                Some(Listed { backend: keys.get(backend)?.clone(), session: *session })
+                Some(ListedPoint { backend: keys.get(backend)?.clone(), session: *session })
             };
             ListedSet { points: set.iter().filter_map(point).collect() }
         };

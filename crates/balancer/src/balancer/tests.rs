@@ -19,7 +19,7 @@ use crate::fact::{
     ResponsibleHsdir, UploadFailure,
 };
 use crate::onion::{Capabilities, ClientKey, IntroPoint, OnionAddress, RelayId};
-use crate::operator::{OperatorOrder, Refused, Verb};
+use crate::operator::{OperatorOrder, OrderRefused, Verb};
 use crate::pow::SeedSlot;
 use crate::samples::{MINUTE, SECOND, later, network, period, point, relay, rng, start};
 use crate::settings::{BackendPlace, BackendSettings, Publishers};
@@ -1413,7 +1413,7 @@ fn a_hostile_backends_point_with_a_bad_key_reaches_no_descriptor_and_status_says
 
 impl World {
     /// An operator says something of a backend.
-    fn say(&mut self, backend: u32, verb: Verb, force: bool) -> Result<(), Refused> {
+    fn say(&mut self, backend: u32, verb: Verb, force: bool) -> Result<(), OrderRefused> {
         let order = OperatorOrder { backend: BackendId(backend), verb, force, by: Some(1000) };
         let said = self.balancer.obey(&order, self.now, &mut self.rng);
         self.obey();
@@ -1463,15 +1463,15 @@ fn a_backend_that_an_operator_takes_out_leaves_within_seconds_and_comes_back() {
 fn the_last_backend_in_use_is_taken_out_only_by_force_and_stays_published_then() {
     let mut world = with_two_remotes();
     assert_eq!(world.say(0, Verb::Drain, false), Ok(()));
-    assert_eq!(world.say(1, Verb::Maintenance, false), Err(Refused::TheLast));
+    assert_eq!(world.say(1, Verb::Maintenance, false), Err(OrderRefused::TheLast));
     world.pass(MINUTE);
     assert_eq!(world.published(), [1].into());
     assert_eq!(world.say(1, Verb::Maintenance, true), Ok(()));
     world.pass(MINUTE);
     // A descriptor without points helps nobody.
     assert_eq!(world.published(), [1].into());
-    assert_eq!(world.say(9, Verb::Drain, false), Err(Refused::Unknown));
-    assert_eq!(world.say(0, Verb::Weight { weight: 101 }, false), Err(Refused::Weight));
+    assert_eq!(world.say(9, Verb::Drain, false), Err(OrderRefused::Unknown));
+    assert_eq!(world.say(0, Verb::Weight { weight: 101 }, false), Err(OrderRefused::Weight));
 }
 
 #[test]
@@ -1527,8 +1527,8 @@ fn an_order_can_be_kept_before_it_is_obeyed() {
     let refused = |backend, verb| {
         world.balancer.memory_obeying(&order(backend, verb), world.now).unwrap_err()
     };
-    assert_eq!(refused(9, Verb::Drain), Refused::Unknown);
-    assert_eq!(refused(0, Verb::Weight { weight: 101 }), Refused::Weight);
+    assert_eq!(refused(9, Verb::Drain), OrderRefused::Unknown);
+    assert_eq!(refused(0, Verb::Weight { weight: 101 }), OrderRefused::Weight);
 }
 
 #[test]
@@ -1602,7 +1602,7 @@ fn a_backend_without_weight_takes_over_from_the_last_one_with_weight() {
     assert_eq!(world.say(0, Verb::Drain, false), Ok(()));
     world.pass(MINUTE);
     assert_eq!(world.published(), [1].into());
-    assert_eq!(world.say(1, Verb::Drain, false), Err(Refused::TheLast));
+    assert_eq!(world.say(1, Verb::Drain, false), Err(OrderRefused::TheLast));
 }
 
 #[test]
@@ -1610,12 +1610,12 @@ fn the_last_one_is_who_serves_and_where_nobody_does_who_may_come() {
     // Nobody answers yet: one of them has to be left.
     let mut world = World::on_network(0, 2);
     assert_eq!(world.say(0, Verb::Drain, false), Ok(()));
-    assert_eq!(world.say(1, Verb::Drain, false), Err(Refused::TheLast));
+    assert_eq!(world.say(1, Verb::Drain, false), Err(OrderRefused::TheLast));
     // Who is out by force serves those that come still: maintenance ends that.
     let mut world = with_two_remotes();
     assert_eq!(world.say(0, Verb::Maintenance, false), Ok(()));
     assert_eq!(world.say(1, Verb::Drain, true), Ok(()));
-    assert_eq!(world.say(1, Verb::Maintenance, false), Err(Refused::TheLast));
+    assert_eq!(world.say(1, Verb::Maintenance, false), Err(OrderRefused::TheLast));
     // What takes nobody out further is no matter of force.
     assert_eq!(world.say(1, Verb::Drain, false), Ok(()));
     assert_eq!(world.say(1, Verb::Weight { weight: 0 }, false), Ok(()));

@@ -83,18 +83,18 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::link::{Orders, Report};
+    use crate::link::{LinkOrders, Report};
 
     #[test]
     fn messages_come_out_however_the_bytes_come_in() {
-        let orders = |number| Orders { number, ..Orders::default() };
+        let orders = |number| LinkOrders { number, ..LinkOrders::default() };
         let bytes: Vec<u8> = (1..=3).flat_map(|number| line(&orders(number))).collect();
         for piece in [1, 2, 7, 64, bytes.len()] {
             let mut lines = Lines::default();
             let mut found = Vec::new();
             for piece in bytes.chunks(piece) {
                 lines.push(piece).unwrap();
-                while let Some(message) = lines.message::<Orders>() {
+                while let Some(message) = lines.message::<LinkOrders>() {
                     found.push(message.unwrap().number);
                 }
             }

@@ -7,7 +7,7 @@
 use std::time::{Duration, Instant};
 
 use super::super::schedule::backoff;
-use super::super::settings::Links;
+use super::super::settings::LinkPolicy;
 
 /// After so long one that was met and has no link for us is asked again ...
 const NOT_OFFERED: Duration = Duration::from_secs(24 * 60 * 60);
@@ -36,7 +36,7 @@ const UNKNOWN_MOST: Duration = Duration::from_secs(60 * 60);
 
 /// What a dial came to that failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Outcome {
+pub(super) enum DialOutcome {
     /// The backend is alive and has no link for us.
     NotOffered,
     /// Our own side of the network is in trouble.
@@ -52,12 +52,12 @@ pub(super) struct Absence {
     /// Since the first of them.
     since: Option<Instant>,
     /// What the last one came to.
-    outcome: Option<Outcome>,
+    outcome: Option<DialOutcome>,
 }
 
 impl Absence {
     /// One more dial has failed.
-    pub(super) fn failed(&mut self, outcome: Outcome, now: Instant) {
+    pub(super) fn failed(&mut self, outcome: DialOutcome, now: Instant) {
         self.failures = self.failures.saturating_add(1);
         self.since.get_or_insert(now);
         self.outcome = Some(outcome);
@@ -65,21 +65,21 @@ impl Absence {
 
     /// How long after the last one the next dial follows. `speaks`: there was a link
     /// since the start.
-    pub(super) fn delay(&self, speaks: bool, wanted: Links, now: Instant) -> Duration {
-        let outcome = self.outcome.unwrap_or(Outcome::Unknown);
-        let expected = speaks || wanted == Links::Always;
+    pub(super) fn delay(&self, speaks: bool, wanted: LinkPolicy, now: Instant) -> Duration {
+        let outcome = self.outcome.unwrap_or(DialOutcome::Unknown);
+        let expected = speaks || wanted == LinkPolicy::Always;
         let (first, most) = match outcome {
-            Outcome::NotOffered if !expected => return NOT_OFFERED,
-            Outcome::NotOffered => (MISSING_FIRST, MISSING_MOST),
+            DialOutcome::NotOffered if !expected => return NOT_OFFERED,
+            DialOutcome::NotOffered => (MISSING_FIRST, MISSING_MOST),
             _ if speaks => (REDIAL_FIRST, REDIAL_MOST),
             _ => (UNMET_FIRST, UNMET_MOST),
         };
         let soon = backoff(self.failures, first, most);
         let rarest = match outcome {
             // The operator says that it has one.
-            Outcome::NotOffered if wanted == Links::Always => return soon,
-            Outcome::NotOffered | Outcome::Away => LONG_AWAY_MOST,
-            Outcome::Unknown => UNKNOWN_MOST,
+            DialOutcome::NotOffered if wanted == LinkPolicy::Always => return soon,
+            DialOutcome::NotOffered | DialOutcome::Away => LONG_AWAY_MOST,
+            DialOutcome::Unknown => UNKNOWN_MOST,
         };
         let away = self.since.map_or(Duration::ZERO, |since| now.duration_since(since));
         soon.max((away / PART_OF_ABSENCE).min(rarest))
@@ -90,10 +90,10 @@ impl Absence {
     /// has published since the last dial is alive.
     pub(super) fn is_over(&mut self, is_newer: bool) -> bool {
         let is_over = match self.outcome {
-            Some(Outcome::Away) => is_newer,
-            Some(Outcome::Unknown) => true,
+            Some(DialOutcome::Away) => is_newer,
+            Some(DialOutcome::Unknown) => true,
             // It was met.
-            Some(Outcome::NotOffered) | None => false,
+            Some(DialOutcome::NotOffered) | None => false,
         };
         if is_over && is_newer {
             *self = Self { outcome: self.outcome, ..Self::default() };
@@ -112,7 +112,12 @@ mod tests {
     const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
     /// The moments of the dials within so long, the first at 0.
-    fn dials(outcome: Outcome, speaks: bool, wanted: Links, within: Duration) -> Vec<Duration> {
+    fn dials(
+        outcome: DialOutcome,
+        speaks: bool,
+        wanted: LinkPolicy,
+        within: Duration,
+    ) -> Vec<Duration> {
         let (mut absence, began) = (Absence::default(), start().monotonic);
         let (mut dials, mut at) = (Vec::new(), Duration::ZERO);
         while at < within {
@@ -125,7 +130,7 @@ mod tests {
 
     #[test]
     fn one_that_stays_away_is_dialled_often_for_minutes_and_daily_in_the_end() {
-        let dials = dials(Outcome::Away, true, Links::Auto, 60 * DAY);
+        let dials = dials(DialOutcome::Away, true, LinkPolicy::Auto, 60 * DAY);
         let within = |time| dials.iter().filter(|at| **at < time).count();
         assert!(within(5 * MINUTE) >= 8, "{}", within(5 * MINUTE));
         // After an hour it is found within a quarter of one.
@@ -140,15 +145,15 @@ mod tests {
 
     #[test]
     fn one_that_has_given_up_its_link_is_asked_ever_less_often_unless_it_should_have_one() {
-        let asked = |speaks, wanted| dials(Outcome::NotOffered, speaks, wanted, 30 * DAY).len();
-        assert_eq!(asked(false, Links::Auto), 30);
-        assert!(asked(true, Links::Auto) < 70, "{}", asked(true, Links::Auto));
-        assert!(asked(true, Links::Always) > 4000);
+        let asked = |speaks, wanted| dials(DialOutcome::NotOffered, speaks, wanted, 30 * DAY).len();
+        assert_eq!(asked(false, LinkPolicy::Auto), 30);
+        assert!(asked(true, LinkPolicy::Auto) < 70, "{}", asked(true, LinkPolicy::Auto));
+        assert!(asked(true, LinkPolicy::Always) > 4000);
     }
 
     #[test]
     fn trouble_of_our_own_makes_nobody_wait_for_more_than_an_hour() {
-        let dials = dials(Outcome::Unknown, true, Links::Auto, 10 * DAY);
+        let dials = dials(DialOutcome::Unknown, true, LinkPolicy::Auto, 10 * DAY);
         assert!(dials.windows(2).all(|two| two[1] - two[0] <= HOUR));
         assert!(dials.len() < 280, "{}", dials.len());
     }
@@ -161,14 +166,14 @@ mod tests {
             absence.failed(outcome, now);
             absence.is_over(is_newer)
         };
-        assert!(after(Outcome::Away, true) && !after(Outcome::Away, false));
-        assert!(after(Outcome::Unknown, true) && after(Outcome::Unknown, false));
-        assert!(!after(Outcome::NotOffered, true) && !Absence::default().is_over(true));
+        assert!(after(DialOutcome::Away, true) && !after(DialOutcome::Away, false));
+        assert!(after(DialOutcome::Unknown, true) && after(DialOutcome::Unknown, false));
+        assert!(!after(DialOutcome::NotOffered, true) && !Absence::default().is_over(true));
         let mut absence = Absence::default();
-        (0..40).for_each(|n| absence.failed(Outcome::Away, now + n * HOUR));
-        assert_eq!(absence.delay(true, Links::Auto, now + 40 * HOUR), 10 * HOUR);
+        (0..40).for_each(|n| absence.failed(DialOutcome::Away, now + n * HOUR));
+        assert_eq!(absence.delay(true, LinkPolicy::Auto, now + 40 * HOUR), 10 * HOUR);
         assert!(absence.is_over(true));
-        absence.failed(Outcome::Away, now + 41 * HOUR);
-        assert_eq!(absence.delay(true, Links::Auto, now + 41 * HOUR), REDIAL_FIRST);
+        absence.failed(DialOutcome::Away, now + 41 * HOUR);
+        assert_eq!(absence.delay(true, LinkPolicy::Auto, now + 41 * HOUR), REDIAL_FIRST);
     }
 }

@@ -55,7 +55,7 @@ const LOW_ORDER: [[u8; 32]; 5] = [
 
 /// Why a point may not be listed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Flaw {
+pub enum PointFlaw {
     /// One of its keys is all zero, of low order, no point of its curve, or not
     /// encoded in the one canonical way.
     Key,
@@ -71,7 +71,7 @@ pub enum Flaw {
 }
 
 /// Completes "an introduction point with ...".
-impl fmt::Display for Flaw {
+impl fmt::Display for PointFlaw {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Key => "an unusable key",
@@ -84,14 +84,14 @@ impl fmt::Display for Flaw {
 
 impl IntroPoint {
     /// What is wrong with the point by itself; `None` if it may be listed.
-    pub fn flaw(&self) -> Option<Flaw> {
+    pub fn flaw(&self) -> Option<PointFlaw> {
         let keys = is_x25519_key(self.relay_ntor_key)
             && is_x25519_key(self.service_ntor_key)
             && is_ed25519_key(self.session_id);
         if !keys {
-            return Some(Flaw::Key);
+            return Some(PointFlaw::Key);
         }
-        (!are_of_a_relay(&self.link_specifiers, self.relay)).then_some(Flaw::LinkSpecifiers)
+        (!are_of_a_relay(&self.link_specifiers, self.relay)).then_some(PointFlaw::LinkSpecifiers)
     }
 }
 
@@ -159,7 +159,7 @@ mod tests {
     use super::*;
 
     /// A point of which one thing is another.
-    fn with(change: impl FnOnce(&mut IntroPoint)) -> Option<Flaw> {
+    fn with(change: impl FnOnce(&mut IntroPoint)) -> Option<PointFlaw> {
         let mut point = point(1, 1);
         change(&mut point);
         point.flaw()
@@ -181,8 +181,12 @@ mod tests {
             for bit in [0, 0x80] {
                 let mut key = key;
                 key[31] |= bit;
-                assert_eq!(with(|it| it.relay_ntor_key = key), Some(Flaw::Key), "{key:02x?}");
-                assert_eq!(with(|it| it.service_ntor_key = key), Some(Flaw::Key), "{key:02x?}");
+                assert_eq!(with(|it| it.relay_ntor_key = key), Some(PointFlaw::Key), "{key:02x?}");
+                assert_eq!(
+                    with(|it| it.service_ntor_key = key),
+                    Some(PointFlaw::Key),
+                    "{key:02x?}"
+                );
             }
         }
         // Next to them lie good ones, and the highest bit alone makes none bad.
@@ -221,7 +225,7 @@ mod tests {
             [0xff; 32],
         ];
         for id in eighth.into_iter().chain(others) {
-            assert_eq!(with(|it| it.session_id = SessionId(id)), Some(Flaw::Key), "{id:02x?}");
+            assert_eq!(with(|it| it.session_id = SessionId(id)), Some(PointFlaw::Key), "{id:02x?}");
         }
         // y = 3 is good: what was refused above is its other encoding.
         assert_eq!(with(|it| it.session_id = SessionId(bytes(3, 0, 0))), None);
@@ -231,7 +235,7 @@ mod tests {
     fn link_specifiers_are_those_of_a_relay_or_the_point_is_refused() {
         let specifier = |kind, body: &[u8]| LinkSpecifier { kind, body: body.to_vec() };
         let refused = |change: &dyn Fn(&mut Vec<LinkSpecifier>)| {
-            with(|it| change(&mut it.link_specifiers)) == Some(Flaw::LinkSpecifiers)
+            with(|it| change(&mut it.link_specifiers)) == Some(PointFlaw::LinkSpecifiers)
         };
         assert!(refused(&Vec::clear));
         for missing in 0..3 {

@@ -7,7 +7,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::effort::{Observed, PERIOD, SuggestedEffort};
+use super::effort::{ObservedQueue, PERIOD, SuggestedEffort};
 use super::puzzle::{CLIENT_MAX_EFFORT, Effort};
 use super::queue::PriorityQueue;
 
@@ -49,7 +49,7 @@ pub struct AdmissionQueue<T> {
     settings: AdmissionSettings,
     queue: PriorityQueue<T>,
     effort: SuggestedEffort,
-    bucket: Bucket,
+    bucket: TokenBucket,
     /// Whether as many rendezvous were under way in this period as may be.
     was_full: bool,
     /// Introductions dropped because better ones came.
@@ -74,7 +74,7 @@ impl<T> AdmissionQueue<T> {
             settings,
             queue: PriorityQueue::new(settings.depth),
             effort: SuggestedEffort::new(settings.max_effort),
-            bucket: Bucket { tokens: settings.burst.into(), as_of: None },
+            bucket: TokenBucket { tokens: settings.burst.into(), as_of: None },
             was_full: false,
             trimmed: 0,
             expired: 0,
@@ -194,7 +194,7 @@ impl<T> AdmissionQueue<T> {
 
     fn update_effort(&mut self, now: Instant) {
         let rate = u64::from(self.settings.rate);
-        let observed = Observed {
+        let observed = ObservedQueue {
             waiting: self.queue.len(),
             low_mark: self.low_mark(),
             at_low_mark: self.queue.nth(self.low_mark() - 1),
@@ -214,12 +214,12 @@ impl<T> AdmissionQueue<T> {
 
 /// A bucket of tokens that fills over time.
 #[derive(Debug)]
-struct Bucket {
+struct TokenBucket {
     tokens: f64,
     as_of: Option<Instant>,
 }
 
-impl Bucket {
+impl TokenBucket {
     /// Takes a token, if there is one now.
     fn take(&mut self, settings: &AdmissionSettings, now: Instant) -> bool {
         let passed = self.as_of.map_or(Duration::ZERO, |then| now.saturating_duration_since(then));

@@ -25,7 +25,7 @@ pub struct SuggestedEffort {
     /// nothing.
     floor: Effort,
     /// What happened in this period.
-    seen: Seen,
+    seen: EffortSeen,
     /// The greatest effort that was dropped in the period before.
     trimmed_before: Effort,
     /// Periods without a queue, up to now.
@@ -36,7 +36,7 @@ pub struct SuggestedEffort {
 }
 
 #[derive(Debug, Default)]
-struct Seen {
+struct EffortSeen {
     /// The effort of all introductions that were received, dropped ones too.
     received: u64,
     /// How many were acted upon.
@@ -49,7 +49,7 @@ struct Seen {
 
 /// The queue at the end of a period.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Observed {
+pub struct ObservedQueue {
     /// How many wait.
     pub waiting: usize,
     /// From how many on it counts as a queue.
@@ -69,7 +69,7 @@ impl SuggestedEffort {
             suggested: 0,
             most,
             floor: 0,
-            seen: Seen::default(),
+            seen: EffortSeen::default(),
             trimmed_before: 0,
             calm: 0,
             steps: 0,
@@ -132,13 +132,13 @@ impl SuggestedEffort {
     }
 
     /// Decides anew if a period is over; whether it is.
-    pub fn update(&mut self, observed: Observed, now: Instant) -> bool {
+    pub fn update(&mut self, observed: ObservedQueue, now: Instant) -> bool {
         let next = *self.next.get_or_insert(now + PERIOD);
         if now < next {
             return false;
         }
         self.next = Some(now + PERIOD);
-        let Seen { received, handled, trimmed, queue } = std::mem::take(&mut self.seen);
+        let EffortSeen { received, handled, trimmed, queue } = std::mem::take(&mut self.seen);
         self.trimmed_before = trimmed;
         // Asking for two thirds of the work brings half as many again.
         let busy = 3 * handled > 2 * observed.capacity;
@@ -184,10 +184,11 @@ mod tests {
     use super::super::super::samples::{MINUTE, start};
     use super::*;
 
-    const EMPTY: Observed = Observed { waiting: 0, low_mark: 8, at_low_mark: None, capacity: 100 };
+    const EMPTY: ObservedQueue =
+        ObservedQueue { waiting: 0, low_mark: 8, at_low_mark: None, capacity: 100 };
 
-    fn full(best: Effort) -> Observed {
-        Observed { waiting: 100, low_mark: 8, at_low_mark: Some(best), capacity: 0 }
+    fn full(best: Effort) -> ObservedQueue {
+        ObservedQueue { waiting: 100, low_mark: 8, at_low_mark: Some(best), capacity: 0 }
     }
 
     /// A loop with its first period begun, and the ends of its periods.
@@ -223,7 +224,7 @@ mod tests {
         (0..100).for_each(|_| effort.received(50));
         (0..10).for_each(|_| effort.handled());
         effort.had_queue();
-        let observed = Observed { capacity: 100, ..full(50) };
+        let observed = ObservedQueue { capacity: 100, ..full(50) };
         effort.update(observed, ends.next().unwrap());
         assert_eq!(effort.suggested(), 50);
     }

@@ -18,16 +18,16 @@ pub const WAIT_LIMIT: Duration = Duration::from_secs(15);
 #[derive(Debug)]
 pub struct PriorityQueue<T> {
     high_mark: usize,
-    waiting: BTreeMap<Place, (Instant, T)>,
+    waiting: BTreeMap<QueuePlace, (Instant, T)>,
     /// In the order of arrival, so that the oldest are found; may name places
     /// that are empty by now.
-    arrivals: VecDeque<(Instant, Place)>,
+    arrivals: VecDeque<(Instant, QueuePlace)>,
     /// The number of the next arrival.
     next: u64,
 }
 
 /// More effort before less, then older before newer.
-type Place = (Reverse<Effort>, u64);
+type QueuePlace = (Reverse<Effort>, u64);
 
 impl<T> PriorityQueue<T> {
     /// Empty; it never holds more than `high_mark`, which is taken as 2 at least.

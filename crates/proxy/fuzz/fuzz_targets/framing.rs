@@ -6,10 +6,10 @@
 
 use libfuzzer_sys::fuzz_target;
 use onionbraid_proxy::failure::Failure;
-use onionbraid_proxy::http::framing::{Framing, Limits, Step};
+use onionbraid_proxy::http::framing::{Framing, MessageLimits, Step};
 use onionbraid_proxy::token;
 
-const LIMITS: Limits = Limits { head_bytes: 1024, fields: 16 };
+const LIMITS: MessageLimits = MessageLimits { head_bytes: 1024, fields: 16 };
 
 fuzz_target!(|input: (&[u8], u8)| {
     let (bytes, cut) = input;
@@ -110,8 +110,7 @@ fn forgiving(message: &[u8]) -> Option<usize> {
     if of("transfer-encoding").is_some_and(|coding| coding.to_lowercase().contains("chunked")) {
         loop {
             let text = line(message, &mut at)?;
-            let digits: String =
-                text.trim().chars().take_while(char::is_ascii_hexdigit).collect();
+            let digits: String = text.trim().chars().take_while(char::is_ascii_hexdigit).collect();
             let length = usize::from_str_radix(&digits, 16).ok()?;
             if length == 0 {
                 break;

@@ -10,7 +10,7 @@ use http::header::{
 use http::{HeaderMap, Method, Request, Response, Version};
 use libfuzzer_sys::fuzz_target;
 use onionbraid_proxy::guard::Guard;
-use onionbraid_proxy::headers::{self, Own};
+use onionbraid_proxy::headers::{self, OwnNames};
 use onionbraid_proxy::host::Host;
 use onionbraid_proxy::settings::{BlockRule, GuardSettings, HeaderSettings, HostHeader, NamePair};
 use onionbraid_proxy::visitor::Visitor;
@@ -24,7 +24,7 @@ fuzz_target!(|input: (u8, &str, &str)| {
     let mut response = Response::new(()).into_parts().0;
     response.headers = headers.clone();
     let sites = headers::Sites::new(&settings, &visitor, Host::parse(target));
-    headers::response(&settings, &Own::default(), &visitor, &sites, &mut response);
+    headers::response(&settings, &OwnNames::default(), &visitor, &sites, &mut response);
     assert!(
         !response.headers.contains_key("x-strip") && !response.headers.contains_key(CONNECTION)
     );
@@ -89,7 +89,7 @@ fn settings(choice: u8) -> HeaderSettings {
         circuit_id: (choice & 4 != 0).then(|| "X-Circuit".to_owned()),
         names: vec![pair("example.com", None), pair("cdn.example", Some("cdn.abc.onion"))],
         strip: vec!["X-Strip".into()],
-        strip_request: vec!["X-Own-*".into()],
+        strip_request: vec!["X-OwnNames-*".into()],
         ..HeaderSettings::default()
     }
 }

@@ -26,7 +26,7 @@ pub struct Beneath(Arc<Dir>);
 
 /// A file that is open for reading.
 #[derive(Debug)]
-pub struct Opened {
+pub struct OpenedFile {
     file: tokio::fs::File,
     facts: Facts,
 }
@@ -39,7 +39,7 @@ pub struct Facts {
     modified: Option<SystemTime>,
 }
 
-type Answer<T> = Pin<Box<dyn Future<Output = io::Result<T>> + Send>>;
+type Opening<T> = Pin<Box<dyn Future<Output = io::Result<T>> + Send>>;
 
 impl Beneath {
     /// Opens the root.
@@ -86,16 +86,16 @@ impl Beneath {
 }
 
 impl Backend for Beneath {
-    type File = Opened;
+    type File = OpenedFile;
     type Metadata = Facts;
-    type OpenFuture = Answer<Opened>;
-    type MetadataFuture = Answer<Facts>;
+    type OpenFuture = Opening<OpenedFile>;
+    type MetadataFuture = Opening<Facts>;
 
     fn open(&self, path: PathBuf) -> Self::OpenFuture {
         let beneath = self.clone();
         Box::pin(async move {
             let (file, facts) = blocking(move || beneath.open_file(&path)).await?;
-            Ok(Opened { file: tokio::fs::File::from_std(file), facts })
+            Ok(OpenedFile { file: tokio::fs::File::from_std(file), facts })
         })
     }
 
@@ -112,7 +112,7 @@ pub(super) async fn blocking<T: Send + 'static>(
     tokio::task::spawn_blocking(ask).await.map_err(io::Error::other)?
 }
 
-impl File for Opened {
+impl File for OpenedFile {
     type Metadata = Facts;
     type MetadataFuture<'a> = std::future::Ready<io::Result<Facts>>;
 
@@ -135,7 +135,7 @@ impl Metadata for Facts {
     }
 }
 
-impl AsyncRead for Opened {
+impl AsyncRead for OpenedFile {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -145,7 +145,7 @@ impl AsyncRead for Opened {
     }
 }
 
-impl AsyncSeek for Opened {
+impl AsyncSeek for OpenedFile {
     fn start_seek(mut self: Pin<&mut Self>, position: SeekFrom) -> io::Result<()> {
         Pin::new(&mut self.file).start_seek(position)
     }

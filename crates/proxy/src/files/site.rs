@@ -12,14 +12,14 @@ use crate::upstream::Upstream;
 use crate::visitor::Visitor;
 
 /// Files, with pages in place of those that are not there.
-pub struct Site {
+pub struct FileSite {
     /// The files.
     pub files: Files,
     /// The pages.
     pub pages: Pages,
 }
 
-impl Upstream for Site {
+impl Upstream for FileSite {
     fn answer<'a>(
         &'a self,
         request: Request<Body>,

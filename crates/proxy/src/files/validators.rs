@@ -15,7 +15,7 @@ use http::{HeaderMap, HeaderValue};
 use sha2::{Digest as _, Sha256};
 
 /// A file as a request has found it.
-pub(super) struct Seen {
+pub(super) struct FileSeen {
     /// The library's tag.
     pub(super) tag: Option<HeaderValue>,
     /// What clients know it by.
@@ -25,7 +25,7 @@ pub(super) struct Seen {
     pub(super) length: Option<u64>,
 }
 
-impl Seen {
+impl FileSeen {
     /// By the head of an answer of the library.
     pub(super) fn of(salt: &str, head: &HeaderMap) -> Self {
         let tag = head.get(ETAG).cloned();

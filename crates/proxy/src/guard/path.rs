@@ -35,7 +35,7 @@ struct Start {
 
 /// What a server may do with a path besides decoding it.
 #[derive(Clone, Copy)]
-struct Reading {
+struct PathReading {
     /// `\` is a `/`.
     backslashes: bool,
     /// `;` begins what is no part of the segment's name.
@@ -46,7 +46,7 @@ struct Reading {
 
 /// Where a walk along a path has led to.
 #[derive(Clone, Copy)]
-struct Place {
+struct PathPlace {
     /// The first of the starts that begin with its names, and have more.
     first: usize,
     /// Behind the last of them.
@@ -91,10 +91,10 @@ impl Starts {
     }
 
     /// Walks along a path and notes every rule's path that it comes to.
-    fn walk(&self, path: &[u8], reading: Reading, reached: &mut BTreeSet<usize>) {
+    fn walk(&self, path: &[u8], reading: PathReading, reached: &mut BTreeSet<usize>) {
         // Where each segment that `..` can take back was entered from.
         let mut segments = Vec::new();
-        let all = Place { first: 0, end: self.0.len(), depth: 0 };
+        let all = PathPlace { first: 0, end: self.0.len(), depth: 0 };
         let mut place = self.arrive(all, reached);
         for segment in path.split(|c| *c == b'/' || reading.backslashes && *c == b'\\') {
             let name = match reading.parameters {
@@ -115,7 +115,7 @@ impl Starts {
     }
 
     /// The place of this name in another.
-    fn enter(&self, place: Place, name: &[u8]) -> Place {
+    fn enter(&self, place: PathPlace, name: &[u8]) -> PathPlace {
         let order = |start: &Start| {
             start.names.get(place.depth).map_or(Ordering::Less, |next| next.as_slice().cmp(name))
         };
@@ -123,11 +123,11 @@ impl Starts {
         let before = within.partition_point(|start| order(start).is_lt());
         let here = within[before..].partition_point(|start| order(start).is_eq());
         let first = place.first + before;
-        Place { first, end: first + here, depth: place.depth + 1 }
+        PathPlace { first, end: first + here, depth: place.depth + 1 }
     }
 
     /// Notes the paths that end in a place, which come first of those in it.
-    fn arrive(&self, place: Place, reached: &mut BTreeSet<usize>) -> Place {
+    fn arrive(&self, place: PathPlace, reached: &mut BTreeSet<usize>) -> PathPlace {
         let within = &self.0[place.first..place.end];
         let ended = within.iter().take_while(|start| start.names.len() == place.depth);
         let mut first = place.first;
@@ -135,7 +135,7 @@ impl Starts {
             reached.insert(start.rule);
             first += 1;
         }
-        Place { first, ..place }
+        PathPlace { first, ..place }
     }
 }
 
@@ -164,12 +164,12 @@ fn behind_host(path: &[u8]) -> Option<&[u8]> {
 }
 
 /// The readings in which servers can differ about a path: of most, one.
-fn readings(path: &[u8]) -> impl Iterator<Item = Reading> {
+fn readings(path: &[u8]) -> impl Iterator<Item = PathReading> {
     let backslash = path.contains(&b'\\');
     let parameter = path.contains(&b';');
     let nameless = backslash || parameter || path.windows(2).any(|pair| pair == b"//");
     (0..8)
-        .map(|bits| Reading {
+        .map(|bits| PathReading {
             backslashes: bits & 1 != 0,
             parameters: bits & 2 != 0,
             merged: bits & 4 != 0,

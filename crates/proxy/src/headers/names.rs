@@ -7,8 +7,8 @@
 //! visitor's own name with the port of the origin: both stand for the site that the
 //! visitor has asked for.
 
-use super::own::Own;
-use super::pairs::{self, Change};
+use super::own::OwnNames;
+use super::pairs::{self, NameChange};
 use super::site::{Parts, Sites, is_secure, usual_port};
 use crate::host::{self, Host};
 use crate::settings::HeaderSettings;
@@ -18,7 +18,7 @@ use crate::visitor::Visitor;
 pub(super) struct Names<'a> {
     settings: &'a HeaderSettings,
     visitor: &'a Visitor,
-    own: &'a Own,
+    own: &'a OwnNames,
     sites: &'a Sites,
 }
 
@@ -26,7 +26,7 @@ impl<'a> Names<'a> {
     pub(super) fn new(
         settings: &'a HeaderSettings,
         visitor: &'a Visitor,
-        own: &'a Own,
+        own: &'a OwnNames,
         sites: &'a Sites,
     ) -> Self {
         Self { settings, visitor, own, sites }
@@ -106,7 +106,7 @@ impl<'a> Names<'a> {
     /// A host behind this scheme, and the port that goes with it now.
     fn host(&self, scheme: Option<&str>, host: &Host<'_>) -> Option<String> {
         match self.change(host.name) {
-            Some(Change { labels, name, .. }) => Some(self.at_port(labels, name)),
+            Some(NameChange { labels, name, .. }) => Some(self.at_port(labels, name)),
             None if self.is_downgrade(scheme, host) => Some(self.at_port("", host.name)),
             None => self.own(scheme.is_some_and(is_secure), host),
         }
@@ -188,7 +188,7 @@ impl<'a> Names<'a> {
         }
     }
 
-    fn change<'n>(&'n self, name: &'n str) -> Option<Change<'n>> {
+    fn change<'n>(&'n self, name: &'n str) -> Option<NameChange<'n>> {
         pairs::change(self.settings, self.visitor, name, true)
     }
 }

@@ -7,9 +7,9 @@
 use http::{HeaderMap, HeaderName};
 
 /// Where each field of a head stood.
-pub(super) struct Order(HeaderMap<usize>);
+pub(super) struct FieldOrder(HeaderMap<usize>);
 
-impl Order {
+impl FieldOrder {
     pub(super) fn of(headers: &HeaderMap) -> Self {
         Self(headers.keys().cloned().zip(0..).collect())
     }
@@ -48,7 +48,7 @@ mod tests {
     #[test]
     fn what_is_left_stands_in_its_order_and_what_is_new_at_the_end() {
         let mut headers = fields("a b c b d e");
-        let order = Order::of(&headers);
+        let order = FieldOrder::of(&headers);
         headers.remove("a");
         headers.insert("new", HeaderValue::from_static("y"));
         headers.remove("c");

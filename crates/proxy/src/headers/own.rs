@@ -11,7 +11,7 @@ use crate::rules::{HttpOrigin, Origin};
 
 /// What the origins behind one port call themselves.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Own(Vec<Address>);
+pub struct OwnNames(Vec<Address>);
 
 /// One such address.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,7 +32,7 @@ enum Name {
     Loopback,
 }
 
-impl Own {
+impl OwnNames {
     /// Of these origins, which may be reached by another name in TLS.
     pub fn of(origins: &[HttpOrigin], server_name: Option<&str>) -> Self {
         let mut own = Vec::new();
@@ -116,7 +116,7 @@ fn is_local(address: IpAddr) -> bool {
 mod tests {
     use super::*;
 
-    fn own(origins: &[(&str, bool)], server_name: Option<&str>) -> Own {
+    fn own(origins: &[(&str, bool)], server_name: Option<&str>) -> OwnNames {
         let origins: Vec<_> = origins
             .iter()
             .map(|(address, tls)| {
@@ -133,7 +133,7 @@ mod tests {
                 HttpOrigin { address, tls: *tls }
             })
             .collect();
-        Own::of(&origins, server_name)
+        OwnNames::of(&origins, server_name)
     }
 
     #[test]

@@ -11,7 +11,7 @@ use crate::settings::HeaderSettings;
 use crate::visitor::Visitor;
 
 /// What a name becomes.
-pub(super) struct Change<'a> {
+pub(super) struct NameChange<'a> {
     /// The labels that stay in front.
     pub(super) labels: &'a str,
     /// The name that it lies below now.
@@ -34,7 +34,7 @@ pub(super) fn change<'n>(
     visitor: &'n Visitor,
     name: &'n str,
     to_visitor: bool,
-) -> Option<Change<'n>> {
+) -> Option<NameChange<'n>> {
     let pairs = settings.names.iter().filter_map(|pair| {
         let onion = pair.onion.as_deref().unwrap_or(&visitor.onion);
         let (from, to) = match to_visitor {
@@ -42,7 +42,7 @@ pub(super) fn change<'n>(
             false => (onion, pair.public.as_str()),
         };
         let labels = host::below(name, from)?;
-        Some(Change { labels, name: to, length: from.len(), same: false })
+        Some(NameChange { labels, name: to, length: from.len(), same: false })
     });
     // An origin that is told another scheme than the visitor's writes it
     // before the visitor's own name too.
@@ -50,8 +50,8 @@ pub(super) fn change<'n>(
         .filter(|_| to_visitor && settings.scheme() != visitor.scheme())
         .map(|labels| {
             let name = visitor.onion.as_str();
-            Change { labels, name, length: name.len(), same: true }
+            NameChange { labels, name, length: name.len(), same: true }
         });
-    let ours = |change: &Change<'_>| host::below(change.name, &visitor.onion).is_some();
+    let ours = |change: &NameChange<'_>| host::below(change.name, &visitor.onion).is_some();
     pairs.chain(own).min_by_key(|change| (Reverse(change.length), change.same, !ours(change)))
 }

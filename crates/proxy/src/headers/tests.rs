@@ -62,7 +62,7 @@ fn got(settings: &HeaderSettings, pairs: &[(&str, &str)]) -> HeaderMap {
 
 /// Makes of a response what a visitor gets that asked for no host.
 fn answered(settings: &HeaderSettings, visitor: &Visitor, parts: &mut response::Parts) {
-    response(settings, &Own::default(), visitor, &Sites::new(settings, visitor, None), parts);
+    response(settings, &OwnNames::default(), visitor, &Sites::new(settings, visitor, None), parts);
 }
 
 /// What one field of a response becomes.
@@ -700,7 +700,7 @@ proptest! {
     #[test]
     fn names_are_changed_once_and_for_all(settings in any_settings(), headers in any_fields(), port: u16) {
         let visitor = Visitor { port, ..visitor() };
-        let (own, sites) = (Own::default(), Sites::new(&settings, &visitor, None));
+        let (own, sites) = (OwnNames::default(), Sites::new(&settings, &visitor, None));
         let names = Names::new(&settings, &visitor, &own, &sites);
         let mut once = headers;
         fields::rewrite(&settings, &names, &mut once);
@@ -714,7 +714,7 @@ proptest! {
         let names = vec![pair("example.net", "other.onion")];
         let settings = HeaderSettings { names, host: HostHeader::Pass, ..HeaderSettings::default() };
         let visitor = visitor();
-        let (own, sites) = (Own::default(), Sites::new(&settings, &visitor, Host::parse("a.example")));
+        let (own, sites) = (OwnNames::default(), Sites::new(&settings, &visitor, Host::parse("a.example")));
         let mut after = headers.clone();
         let names = Names::new(&settings, &visitor, &own, &sites);
         // A policy may mean any host.
@@ -736,7 +736,7 @@ proptest! {
         let settings = HeaderSettings { proto: Some(proto), ..mapped() };
         let visitor = Visitor { port, ..visitor() };
         let (own, sites) =
-            (Own::default(), Sites::new(&settings, &visitor, Host::parse(&format!("{labels}{ONION}:{port}"))));
+            (OwnNames::default(), Sites::new(&settings, &visitor, Host::parse(&format!("{labels}{ONION}:{port}"))));
         let uri = format!("{proto}://{labels}example.com{path}");
         let there = Names::new(&settings, &visitor, &own, &sites).uri(&uri).unwrap();
         let back = sites.translate(&settings, &visitor, &there);

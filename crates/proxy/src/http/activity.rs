@@ -12,14 +12,14 @@ use tokio::time::{Instant, timeout};
 
 /// The activity on one connection.
 #[derive(Default)]
-pub(super) struct Activity {
-    state: Mutex<State>,
+pub(super) struct ConnectionActivity {
+    state: Mutex<ActivityState>,
     /// Rung when what [`Activity::idle`] looks at has changed.
     changed: Notify,
 }
 
 #[derive(Default)]
-struct State {
+struct ActivityState {
     /// Requests that have begun.
     begun: u64,
     /// Those that are not answered in full.
@@ -33,17 +33,17 @@ struct State {
 }
 
 /// A request is under way as long as this is there.
-pub(super) struct UnderWay(Arc<Activity>);
+pub(super) struct RequestUnderWay(Arc<ConnectionActivity>);
 
-impl Activity {
+impl ConnectionActivity {
     /// A request begins.
-    pub(super) fn begin(self: &Arc<Self>) -> UnderWay {
+    pub(super) fn begin(self: &Arc<Self>) -> RequestUnderWay {
         let mut state = self.state.lock();
         state.begun += 1;
         state.under_way += 1;
         drop(state);
         self.changed.notify_one();
-        UnderWay(Arc::clone(self))
+        RequestUnderWay(Arc::clone(self))
     }
 
     /// Requests that have begun.
@@ -99,7 +99,7 @@ impl Activity {
     }
 }
 
-impl Drop for UnderWay {
+impl Drop for RequestUnderWay {
     fn drop(&mut self) {
         let waker = {
             let mut state = self.0.state.lock();

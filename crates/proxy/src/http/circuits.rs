@@ -22,18 +22,18 @@ const FORGET_EVERY: Duration = Duration::from_secs(1);
 
 /// The circuits that have made requests of late.
 #[derive(Debug)]
-pub(super) struct Circuits {
+pub(super) struct CircuitHistories {
     /// What each of them may do.
     settings: CircuitSettings,
     /// What each of them has done.
-    known: BTreeMap<u64, Circuit>,
+    known: BTreeMap<u64, CircuitHistory>,
     /// When the table was last searched.
     searched: Option<Instant>,
 }
 
 /// What one circuit has done.
 #[derive(Clone, Copy, Debug)]
-struct Circuit {
+struct CircuitHistory {
     /// Tokens in its bucket, at `since`.
     tokens: f64,
     /// When its tokens were last counted.
@@ -48,7 +48,7 @@ struct Circuit {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct TooMany;
 
-impl Circuits {
+impl CircuitHistories {
     /// No circuit has asked for anything yet.
     pub(super) fn new(settings: CircuitSettings) -> Self {
         Self { settings, known: BTreeMap::new(), searched: None }
@@ -117,13 +117,13 @@ impl Circuits {
     }
 
     /// What a circuit has done, if there is room to remember it.
-    fn circuit(&mut self, id: u64, now: Instant) -> Result<&mut Circuit, TooMany> {
+    fn circuit(&mut self, id: u64, now: Instant) -> Result<&mut CircuitHistory, TooMany> {
         self.forget(now);
         if self.known.len() >= MAX_CIRCUITS && !self.known.contains_key(&id) {
             return Err(TooMany);
         }
         let tokens = self.settings.request_rate.map_or(0.0, |rate| f64::from(rate.burst));
-        let new = Circuit { tokens, since: now, under_way: 0, connections: 0 };
+        let new = CircuitHistory { tokens, since: now, under_way: 0, connections: 0 };
         Ok(self.known.entry(id).or_insert(new))
     }
 
@@ -142,7 +142,7 @@ impl Circuits {
     }
 }
 
-impl Circuit {
+impl CircuitHistory {
     /// The tokens in its bucket now.
     fn tokens_at(&self, now: Instant, rate: RequestRate) -> f64 {
         let passed = now.saturating_duration_since(self.since).as_secs_f64();
@@ -167,7 +167,7 @@ mod tests {
     }
 
     /// One request, over at once.
-    fn request(circuits: &mut Circuits, id: u64, now: Instant) -> Result<(), TooMany> {
+    fn request(circuits: &mut CircuitHistories, id: u64, now: Instant) -> Result<(), TooMany> {
         circuits.begin(id, now)?;
         let token = circuits.take_token(id, now);
         circuits.end(id);
@@ -176,7 +176,7 @@ mod tests {
 
     #[test]
     fn a_burst_is_allowed_and_then_the_rate() {
-        let (mut circuits, start) = (Circuits::new(settings(Some((2, 3)), None)), start());
+        let (mut circuits, start) = (CircuitHistories::new(settings(Some((2, 3)), None)), start());
         let mut allowed =
             |at: u64| request(&mut circuits, 7, start + Duration::from_millis(at)).is_ok();
         assert_eq!([0, 0, 0, 0].map(&mut allowed), [true, true, true, false]);
@@ -186,7 +186,7 @@ mod tests {
 
     #[test]
     fn circuits_do_not_pay_for_each_other() {
-        let (mut circuits, now) = (Circuits::new(settings(Some((1, 1)), None)), start());
+        let (mut circuits, now) = (CircuitHistories::new(settings(Some((1, 1)), None)), start());
         assert_eq!(request(&mut circuits, 1, now), Ok(()));
         assert_eq!(request(&mut circuits, 1, now), Err(TooMany));
         assert_eq!(request(&mut circuits, 2, now), Ok(()));
@@ -194,7 +194,7 @@ mod tests {
 
     #[test]
     fn requests_under_way_count_until_they_end() {
-        let (mut circuits, now) = (Circuits::new(settings(None, Some(2))), start());
+        let (mut circuits, now) = (CircuitHistories::new(settings(None, Some(2))), start());
         assert_eq!([(); 3].map(|()| circuits.begin(1, now)), [Ok(()), Ok(()), Err(TooMany)]);
         circuits.end(1);
         assert_eq!([(); 2].map(|()| circuits.begin(1, now)), [Ok(()), Err(TooMany)]);
@@ -202,7 +202,7 @@ mod tests {
 
     #[test]
     fn circuits_that_are_done_are_forgotten() {
-        let (mut circuits, now) = (Circuits::new(settings(Some((1, 5)), Some(9))), start());
+        let (mut circuits, now) = (CircuitHistories::new(settings(Some((1, 5)), Some(9))), start());
         for id in 0..1000 {
             request(&mut circuits, id, now).unwrap();
         }
@@ -214,7 +214,7 @@ mod tests {
 
     #[test]
     fn connections_count_until_they_end_and_are_remembered() {
-        let (mut circuits, now) = (Circuits::new(settings(None, None)), start());
+        let (mut circuits, now) = (CircuitHistories::new(settings(None, None)), start());
         for _ in 0..MAX_CONNECTIONS {
             circuits.connect(1, now).unwrap();
         }
@@ -227,7 +227,7 @@ mod tests {
 
     #[test]
     fn the_table_is_bounded_and_who_is_in_it_stays() {
-        let (mut circuits, now) = (Circuits::new(settings(None, Some(2))), start());
+        let (mut circuits, now) = (CircuitHistories::new(settings(None, Some(2))), start());
         for id in 0..70_000 {
             assert_eq!(circuits.begin(id, now).is_ok(), id < 65_536);
         }
@@ -241,7 +241,7 @@ mod tests {
             waits in proptest::collection::vec(0_u64..300, 1..200),
         ) {
             let start = start();
-            let mut circuits = Circuits::new(settings(Some((rate, burst)), None));
+            let mut circuits = CircuitHistories::new(settings(Some((rate, burst)), None));
             let (mut passed, mut allowed) = (0_u64, 0_u64);
             for wait in waits {
                 passed += wait;

@@ -30,7 +30,7 @@ pub(super) struct Counts {
 
 /// What became of one request.
 #[derive(Clone, Debug)]
-pub(super) struct Outcome {
+pub(super) struct RequestOutcome {
     /// What the client wanted done.
     pub(super) method: Method,
     /// What it was answered; `None`: it went before.
@@ -55,7 +55,7 @@ impl Counts {
     }
 
     /// A request has ended thus.
-    pub(super) fn ended(&self, outcome: &Outcome) {
+    pub(super) fn ended(&self, outcome: &RequestOutcome) {
         let class = outcome.status.map(|status| usize::from(status.as_u16() / 100));
         if let Some(count) = class.and_then(|class| self.classes.get(class.wrapping_sub(1))) {
             count.fetch_add(1, Ordering::Relaxed);
@@ -101,7 +101,7 @@ impl Counts {
 }
 
 /// The line in the log.
-pub(super) fn log(circuit: u64, outcome: &Outcome, took: Duration) {
+pub(super) fn log(circuit: u64, outcome: &RequestOutcome, took: Duration) {
     let method = match &outcome.method {
         known @ (&Method::GET
         | &Method::HEAD

@@ -14,16 +14,16 @@ use hyper::body::Incoming;
 use hyper::header::{CONNECTION, CONTENT_TYPE, HeaderValue, RETRY_AFTER, UPGRADE};
 use hyper::{Method, Request, Response, StatusCode, Version};
 
-use super::activity::{Activity, UnderWay};
+use super::activity::{ConnectionActivity, RequestUnderWay};
 use super::gate::PAGE_PATIENCE;
 use super::progress::Progress;
 use super::proxy::{CircuitControl, Proxy};
 use super::record::Record;
-use super::refusals::Refusals;
+use super::refusals::StreamRefusals;
 use super::request_body::RequestBody;
 use super::response_body::ResponseBody;
 use super::tasks::live_by;
-use super::turns::Turn;
+use super::turns::RequestTurn;
 use super::upgrade;
 use crate::answer;
 use crate::body::Body;
@@ -50,11 +50,11 @@ pub(super) struct Exchange {
     /// Its circuit.
     pub(super) control: Box<dyn CircuitControl>,
     /// What its requests are doing.
-    pub(super) activity: Arc<Activity>,
+    pub(super) activity: Arc<ConnectionActivity>,
     /// Where upgraded connections live on.
     pub(super) tasks: Spawner,
     /// Its streams that were refused, in HTTP/2.
-    pub(super) refusals: Refusals,
+    pub(super) refusals: StreamRefusals,
 }
 
 impl Exchange {
@@ -69,8 +69,8 @@ impl Exchange {
     pub(super) async fn answer(
         self: Arc<Self>,
         mut request: Request<Incoming>,
-        turn: Result<Turn, Failure>,
-        under_way: UnderWay,
+        turn: Result<RequestTurn, Failure>,
+        under_way: RequestUnderWay,
     ) -> Response<Body> {
         let settings = &self.proxy.settings;
         let (proxy, method) = (Arc::clone(&self.proxy), request.method().clone());

@@ -28,7 +28,7 @@ const HTTP2_HEAD: &[u8] = HTTP2_PREFACE.split_at(18).0;
 
 /// What a client may send before its request is understood.
 #[derive(Clone, Copy, Debug)]
-pub struct Limits {
+pub struct MessageLimits {
     /// The longest head, and the longest trailers, in bytes.
     pub head_bytes: usize,
     /// The most fields in trailers. Those of heads hyper counts.
@@ -38,7 +38,7 @@ pub struct Limits {
 /// Follows the messages of one client.
 #[derive(Clone, Debug)]
 pub struct Framing {
-    limits: Limits,
+    limits: MessageLimits,
     next: Next,
     /// How many of the bytes at hand have been searched for the end of the head.
     searched: usize,
@@ -91,7 +91,7 @@ pub fn is_http2(start: &[u8]) -> Option<bool> {
 
 impl Framing {
     /// At the beginning of a connection.
-    pub fn new(limits: Limits) -> Self {
+    pub fn new(limits: MessageLimits) -> Self {
         Self { limits, next: Next::Head, searched: 0, line: 0 }
     }
 
@@ -281,7 +281,7 @@ mod tests {
 
     use super::*;
 
-    const LIMITS: Limits = Limits { head_bytes: 512, fields: 8 };
+    const LIMITS: MessageLimits = MessageLimits { head_bytes: 512, fields: 8 };
 
     /// What a connection's bytes are, given in pieces of this size: all that
     /// passed, where heads began, and what refused it.

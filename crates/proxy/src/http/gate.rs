@@ -22,10 +22,10 @@ use hyper::body::{Buf as _, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep};
 
-use super::activity::Activity;
-use super::framing::{self, Framing, Limits, Step};
+use super::activity::ConnectionActivity;
+use super::framing::{self, Framing, MessageLimits, Step};
 use crate::failure::Failure;
-use crate::tls::taken::Taken;
+use crate::tls::taken::TakenBytes;
 
 /// How long a client may take nothing of a page of ours, or of a refusal, before
 /// that is given up.
@@ -35,9 +35,9 @@ pub(super) const PAGE_PATIENCE: Duration = Duration::from_secs(10);
 const READ_SIZE: usize = 8 * 1024;
 
 /// A stream to a client.
-pub(super) trait Client: AsyncRead + AsyncWrite + Unpin + Send + 'static {}
+pub(super) trait ClientIo: AsyncRead + AsyncWrite + Unpin + Send + 'static {}
 
-impl<C: AsyncRead + AsyncWrite + Unpin + Send + 'static> Client for C {}
+impl<C: AsyncRead + AsyncWrite + Unpin + Send + 'static> ClientIo for C {}
 
 /// What a client is answered whose request never begins, as HTTP/1 writes it: a head
 /// and a page.
@@ -45,7 +45,7 @@ pub(super) type Refuse = Box<dyn Fn(Failure) -> [Bytes; 2] + Send>;
 
 /// The client's stream as hyper sees it.
 pub(super) struct Gate {
-    client: Box<dyn Client>,
+    client: Box<dyn ClientIo>,
     /// Bytes from the client that are not passed on yet.
     held: Vec<u8>,
     /// How many of them may be passed on.
@@ -62,10 +62,10 @@ pub(super) struct Gate {
     timer: Pin<Box<Sleep>>,
     /// Whether the timer runs.
     waiting: bool,
-    activity: Arc<Activity>,
+    activity: Arc<ConnectionActivity>,
     refuse: Refuse,
     /// What a client has taken that is known to take more than writes tell.
-    taken: Option<(Taken, u64)>,
+    taken: Option<(TakenBytes, u64)>,
 }
 
 /// How long a client may take.
@@ -108,10 +108,10 @@ pub(super) enum Protocol {
 impl Gate {
     /// A gate before this stream.
     pub(super) fn new(
-        client: Box<dyn Client>,
-        limits: Limits,
+        client: Box<dyn ClientIo>,
+        limits: MessageLimits,
         patience: Patience,
-        activity: Arc<Activity>,
+        activity: Arc<ConnectionActivity>,
         refuse: Refuse,
     ) -> Self {
         Self {
@@ -133,7 +133,7 @@ impl Gate {
 
     /// Has what the client takes counted below its stream, which holds back what was
     /// written to it.
-    pub(super) fn counted_by(&mut self, taken: Taken) {
+    pub(super) fn counted_by(&mut self, taken: TakenBytes) {
         self.taken = Some((taken, 0));
     }
 

@@ -13,24 +13,24 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
-use super::activity::Activity;
+use super::activity::ConnectionActivity;
 use crate::failure::Failure;
 use crate::pace::Pace;
 
 /// The progress of one request.
 pub(super) struct Progress {
     /// What is known of it.
-    state: Mutex<State>,
+    state: Mutex<ProgressState>,
     /// Rung when the state changes so that waiting has to begin anew.
     changed: Notify,
     /// Knows what the client takes, if that can only be this response.
-    activity: Option<Arc<Activity>>,
+    activity: Option<Arc<ConnectionActivity>>,
     /// Knows how fast the client is, for those who wait for what it holds.
     pace: Pace,
 }
 
 /// What is known of a request under way.
-struct State {
+struct ProgressState {
     /// Bodies, or other flows of bytes, that have not ended.
     flowing: usize,
     /// How long they may stand still.
@@ -54,11 +54,11 @@ impl Progress {
     pub(super) fn new(
         idle: Duration,
         total: Option<Duration>,
-        activity: Option<Arc<Activity>>,
+        activity: Option<Arc<ConnectionActivity>>,
         pace: Pace,
     ) -> Arc<Self> {
         let now = Instant::now();
-        let state = State {
+        let state = ProgressState {
             flowing: 0,
             idle,
             moved: now,

@@ -6,11 +6,11 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 
-use super::circuits::Circuits;
+use super::circuits::CircuitHistories;
 use super::counts::Counts;
 use crate::failure::Failure;
 use crate::guard::Guard;
-use crate::headers::Own;
+use crate::headers::OwnNames;
 use crate::pages::Pages;
 use crate::settings::HttpSettings;
 use crate::status;
@@ -44,9 +44,9 @@ pub struct Proxy {
     /// Who answers.
     pub(super) upstream: Arc<dyn Upstream>,
     /// What those call themselves.
-    pub(super) own: Own,
+    pub(super) own: OwnNames,
     /// What clients have done.
-    pub(super) circuits: Mutex<Circuits>,
+    pub(super) circuits: Mutex<CircuitHistories>,
     /// What has become of their requests.
     pub(super) counts: Counts,
     /// For each request under way, one.
@@ -78,7 +78,7 @@ impl Proxy {
         pages: Pages,
         upstream: Arc<dyn Upstream>,
     ) -> Arc<Self> {
-        let circuits = Mutex::new(Circuits::new(settings.circuit.clone()));
+        let circuits = Mutex::new(CircuitHistories::new(settings.circuit.clone()));
         let guard = Guard::new(&settings.guard);
         let own = upstream.own();
         if settings.headers.proto.is_none() {
@@ -103,8 +103,8 @@ impl Proxy {
     }
 
     /// What there is to say of it in the status.
-    pub fn status(&self) -> status::Http {
-        status::Http {
+    pub fn status(&self) -> status::HttpStatus {
+        status::HttpStatus {
             requests: self.counts.requests(),
             by_class: self.counts.classes(),
             failures: self.counts.failures(),

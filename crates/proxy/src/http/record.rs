@@ -5,10 +5,10 @@ use std::sync::Arc;
 use hyper::{Method, StatusCode};
 use tokio::time::Instant;
 
-use super::activity::UnderWay;
-use super::counts::{self, Outcome};
+use super::activity::RequestUnderWay;
+use super::counts::{self, RequestOutcome};
 use super::proxy::Proxy;
-use super::turns::Turn;
+use super::turns::RequestTurn;
 use crate::failure::Failure;
 use crate::settings::HeaderSettings;
 
@@ -20,12 +20,12 @@ pub(super) struct Record {
     /// Whose request it is.
     circuit: u64,
     /// It counts among those under way; or why it may not.
-    turn: Result<Turn, Failure>,
+    turn: Result<RequestTurn, Failure>,
     /// When it began.
     began: Instant,
     /// What has become of it so far.
-    pub(super) outcome: Outcome,
-    _under_way: UnderWay,
+    pub(super) outcome: RequestOutcome,
+    _under_way: RequestUnderWay,
 }
 
 impl Record {
@@ -34,13 +34,13 @@ impl Record {
         proxy: Arc<Proxy>,
         circuit: u64,
         method: Method,
-        turn: Result<Turn, Failure>,
-        _under_way: UnderWay,
+        turn: Result<RequestTurn, Failure>,
+        _under_way: RequestUnderWay,
     ) -> Self {
         proxy.counts.begun();
         // Until something is known, it is the client who has gone.
         let failure = Some(Failure::ClientGone);
-        let outcome = Outcome { method, status: None, bytes: 0, origin: None, failure };
+        let outcome = RequestOutcome { method, status: None, bytes: 0, origin: None, failure };
         Self { proxy, circuit, turn, began: Instant::now(), outcome, _under_way }
     }
 

@@ -12,13 +12,13 @@ const MOST: u32 = 500;
 
 /// What has become of the streams of one connection.
 #[derive(Debug, Default)]
-pub(super) struct Refusals {
+pub(super) struct StreamRefusals {
     /// Streams that were refused, beyond those that began.
     beyond: Mutex<u32>,
     too_many: Notify,
 }
 
-impl Refusals {
+impl StreamRefusals {
     /// A stream has begun.
     pub(super) fn began(&self) {
         let mut beyond = self.beyond.lock();

@@ -10,13 +10,13 @@ use super::proxy::Proxy;
 use crate::failure::Failure;
 
 /// A request counts as under way as long as this is there.
-pub(super) struct Turn {
+pub(super) struct RequestTurn {
     proxy: Arc<Proxy>,
     circuit: u64,
     _room: OwnedSemaphorePermit,
 }
 
-impl Turn {
+impl RequestTurn {
     /// The turn of a request that begins on this circuit.
     ///
     /// # Errors
@@ -32,7 +32,7 @@ impl Turn {
     }
 }
 
-impl Drop for Turn {
+impl Drop for RequestTurn {
     fn drop(&mut self) {
         self.proxy.circuits.lock().end(self.circuit);
     }

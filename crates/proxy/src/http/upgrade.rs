@@ -32,7 +32,7 @@ pub(super) async fn copy(
         };
         let client = io.into_inner().open(&read_buf);
         // How they end is theirs to know.
-        let _ = forward(Watched { client, flow }, TokioIo::new(origin)).await;
+        let _ = forward(WatchedStream { client, flow }, TokioIo::new(origin)).await;
         true
     };
     tokio::select! {
@@ -42,12 +42,12 @@ pub(super) async fn copy(
 }
 
 /// A stream of bytes whose movement is told.
-struct Watched {
+struct WatchedStream {
     client: Gate,
     flow: Flow,
 }
 
-impl AsyncRead for Watched {
+impl AsyncRead for WatchedStream {
     fn poll_read(
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -62,7 +62,7 @@ impl AsyncRead for Watched {
     }
 }
 
-impl AsyncWrite for Watched {
+impl AsyncWrite for WatchedStream {
     fn poll_write(
         self: Pin<&mut Self>,
         context: &mut Context<'_>,

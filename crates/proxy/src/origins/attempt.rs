@@ -17,8 +17,8 @@ use super::download::download;
 use super::request::{self, has_content};
 use super::shared::CheckoutError;
 use super::upload::{HeldUntilSent, Upload};
-use super::{Origins, Turn};
-use crate::answer::{self, Flaw};
+use super::{OriginTurn, Origins};
+use crate::answer::{self, AnswerFlaw};
 use crate::body::{self, Body};
 use crate::buffer::buffered;
 use crate::causes::in_one_line;
@@ -83,7 +83,7 @@ impl Origins {
     /// Sends a request to the origin whose turn it is.
     pub(super) async fn attempt(
         &self,
-        turn: &Turn<'_>,
+        turn: &OriginTurn<'_>,
         mut request: Request<Body>,
         client: Client,
         fresh: bool,
@@ -197,7 +197,7 @@ impl Origins {
     fn too_large(&self, received: u64) -> String {
         let HeadLimits { fields, bytes } = self.heads;
         if usize::try_from(received).is_ok_and(|received| received < bytes) {
-            Flaw::TooManyFields(fields).to_string()
+            AnswerFlaw::TooManyFields(fields).to_string()
         } else {
             format!("an answer with a head of more than {bytes} bytes")
         }

@@ -4,7 +4,7 @@ use crate::settings::Balance;
 
 /// An origin that could be chosen.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Candidate {
+pub(super) struct OriginCandidate {
     /// Its place in the list.
     pub(super) index: usize,
     /// Its requests under way.
@@ -15,11 +15,11 @@ pub(super) struct Candidate {
 /// candidates are in the order of the list. `None`: there is no candidate.
 pub(super) fn choose(
     balance: Balance,
-    candidates: &[Candidate],
+    candidates: &[OriginCandidate],
     last: Option<usize>,
 ) -> Option<usize> {
     // The next one in turn: the first beyond the last, or the first of all.
-    let turn = |candidate: &&Candidate| {
+    let turn = |candidate: &&OriginCandidate| {
         (last.is_some_and(|last| candidate.index <= last), candidate.index)
     };
     let chosen = match balance {
@@ -36,8 +36,8 @@ pub(super) fn choose(
 mod tests {
     use super::*;
 
-    fn candidates(loads: &[(usize, usize)]) -> Vec<Candidate> {
-        loads.iter().map(|&(index, in_flight)| Candidate { index, in_flight }).collect()
+    fn candidates(loads: &[(usize, usize)]) -> Vec<OriginCandidate> {
+        loads.iter().map(|&(index, in_flight)| OriginCandidate { index, in_flight }).collect()
     }
 
     #[test]

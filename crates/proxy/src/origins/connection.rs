@@ -25,7 +25,7 @@ use tokio_rustls::TlsConnector;
 use super::counts::{Client, InFlight};
 use super::upload::Upload;
 use crate::clock::sleep_until;
-use crate::origin::{self, Connection};
+use crate::origin::{self, OriginConnection};
 use crate::proxy_line;
 use crate::rules::Origin;
 use crate::settings::{OriginProtocol, ProxyProtocol};
@@ -106,7 +106,10 @@ pub(super) enum DialError {
 
 impl Dialer {
     /// Connects, and verifies a TLS origin. For a client, or for a check.
-    pub(super) async fn connect(&self, client: Option<Client>) -> Result<Connection, DialError> {
+    pub(super) async fn connect(
+        &self,
+        client: Option<Client>,
+    ) -> Result<OriginConnection, DialError> {
         let opened = timeout(self.within, self.open(client)).await;
         opened.map_err(|_| DialError::Slow(self.within))?
     }
@@ -120,7 +123,7 @@ impl Dialer {
         timeout(self.within, begun).await.map_err(|_| DialError::Slow(self.within))?
     }
 
-    async fn open(&self, client: Option<Client>) -> Result<Connection, DialError> {
+    async fn open(&self, client: Option<Client>) -> Result<OriginConnection, DialError> {
         let mut socket = origin::open(&self.address).await.map_err(DialError::Socket)?;
         let opening = opening(self.proxy_protocol, client);
         socket.write_all(&opening).await.map_err(DialError::Socket)?;
@@ -134,7 +137,7 @@ impl Dialer {
         Ok(Box::new(stream))
     }
 
-    async fn begin(&self, connection: Connection) -> Result<(Sender, Arc<Wire>), DialError> {
+    async fn begin(&self, connection: OriginConnection) -> Result<(Sender, Arc<Wire>), DialError> {
         let wire = Arc::new(Wire::default());
         let io = TokioIo::new(Wired { connection, wire: Arc::clone(&wire) });
         // How a connection ends is told to the requests on it.
@@ -262,7 +265,7 @@ pub(super) struct Wire {
     received: AtomicU64,
     /// How many streams an HTTP/2 origin takes at a time.
     streams: AtomicUsize,
-    held: Mutex<Held>,
+    held: Mutex<EndsWithWire>,
     /// All that has arrived so far is understood.
     heard: Notify,
     given_up: Notify,
@@ -272,7 +275,7 @@ pub(super) struct Wire {
 /// What ends with the connection at the latest, also if it was upgraded and
 /// somebody else holds it now.
 #[derive(Debug, Default)]
-struct Held {
+struct EndsWithWire {
     slot: Option<Share>,
     in_flight: Option<InFlight>,
 }
@@ -321,7 +324,7 @@ impl Wire {
 
 /// The connection itself, for hyper: whatever goes through it is told to the wire.
 struct Wired {
-    connection: Connection,
+    connection: OriginConnection,
     wire: Arc<Wire>,
 }
 

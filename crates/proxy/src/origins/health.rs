@@ -26,9 +26,9 @@ pub(super) struct Thresholds {
 
 /// What is known of one origin.
 #[derive(Debug)]
-pub(super) struct Health {
+pub(super) struct OriginHealth {
     thresholds: Thresholds,
-    requests: Requests,
+    requests: RequestsSay,
     checks: Checks,
     signs: Signs,
 }
@@ -44,7 +44,7 @@ struct Signs {
 
 /// A sign of trouble with an origin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Trouble {
+pub(super) enum OriginTrouble {
     /// No connection could be made.
     Connecting,
     /// There was a connection, and no good answer.
@@ -53,7 +53,7 @@ pub(super) enum Trouble {
 
 /// What requests say.
 #[derive(Debug)]
-enum Requests {
+enum RequestsSay {
     /// It answers; so many failures since it last did.
     Fine { failures: u32 },
     /// It has failed too often.
@@ -74,7 +74,7 @@ enum Checks {
 
 /// A change of whether an origin is in use, for the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Change {
+pub(super) enum UseChange {
     /// It went out of use, for this reason.
     Out(String),
     /// It is in use again.
@@ -86,10 +86,10 @@ pub(super) enum Change {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Trial(Option<Instant>);
 
-impl Health {
+impl OriginHealth {
     /// In use until something is said against it.
     pub(super) fn new(thresholds: Thresholds) -> Self {
-        let (requests, checks) = (Requests::Fine { failures: 0 }, Checks::Good { bad: 0 });
+        let (requests, checks) = (RequestsSay::Fine { failures: 0 }, Checks::Good { bad: 0 });
         Self { thresholds, requests, checks, signs: Signs::default() }
     }
 
@@ -100,10 +100,10 @@ impl Health {
     }
 
     /// A request came to nothing, in this way.
-    pub(super) fn saw(&mut self, trouble: Trouble, why: &str) {
+    pub(super) fn saw(&mut self, trouble: OriginTrouble, why: &str) {
         let sign = match trouble {
-            Trouble::Connecting => &mut self.signs.unreachable,
-            Trouble::Answering => &mut self.signs.unanswered,
+            OriginTrouble::Connecting => &mut self.signs.unreachable,
+            OriginTrouble::Answering => &mut self.signs.unanswered,
         };
         *sign = Some(why.to_owned());
     }
@@ -128,10 +128,10 @@ impl Health {
             return Some(why);
         }
         match &self.requests {
-            Requests::Out { until, why } | Requests::Trial { until, why } if now < *until => {
+            RequestsSay::Out { until, why } | RequestsSay::Trial { until, why } if now < *until => {
                 Some(why)
             }
-            Requests::Fine { .. } | Requests::Out { .. } | Requests::Trial { .. } => None,
+            RequestsSay::Fine { .. } | RequestsSay::Out { .. } | RequestsSay::Trial { .. } => None,
         }
     }
 
@@ -139,58 +139,62 @@ impl Health {
     /// of it has to be told, by one of the three methods below.
     pub(super) fn begin(&mut self, now: Instant) -> Trial {
         match &mut self.requests {
-            Requests::Out { until, why } | Requests::Trial { until, why } if *until <= now => {
+            RequestsSay::Out { until, why } | RequestsSay::Trial { until, why }
+                if *until <= now =>
+            {
                 let (until, why) = (now + self.thresholds.fail_for, std::mem::take(why));
-                self.requests = Requests::Trial { until, why };
+                self.requests = RequestsSay::Trial { until, why };
                 Trial(Some(until))
             }
-            Requests::Fine { .. } | Requests::Out { .. } | Requests::Trial { .. } => Trial(None),
+            RequestsSay::Fine { .. } | RequestsSay::Out { .. } | RequestsSay::Trial { .. } => {
+                Trial(None)
+            }
         }
     }
 
     /// The request was answered. Any answer proves life, also to a request
     /// that began before the origin was taken out.
-    pub(super) fn answered(&mut self) -> Option<Change> {
+    pub(super) fn answered(&mut self) -> Option<UseChange> {
         self.signs = Signs::default();
-        let was_fine = matches!(self.requests, Requests::Fine { .. });
-        self.requests = Requests::Fine { failures: 0 };
-        (!was_fine && matches!(self.checks, Checks::Good { .. })).then_some(Change::Back)
+        let was_fine = matches!(self.requests, RequestsSay::Fine { .. });
+        self.requests = RequestsSay::Fine { failures: 0 };
+        (!was_fine && matches!(self.checks, Checks::Good { .. })).then_some(UseChange::Back)
     }
 
     /// The request failed, by a fault of the origin's.
-    pub(super) fn failed(&mut self, trial: Trial, why: &str, now: Instant) -> Option<Change> {
-        let out = Requests::Out { until: now + self.thresholds.fail_for, why: why.to_owned() };
+    pub(super) fn failed(&mut self, trial: Trial, why: &str, now: Instant) -> Option<UseChange> {
+        let out = RequestsSay::Out { until: now + self.thresholds.fail_for, why: why.to_owned() };
         match &mut self.requests {
-            Requests::Fine { failures } => {
+            RequestsSay::Fine { failures } => {
                 *failures = failures.saturating_add(1);
                 if *failures < self.thresholds.fail_after {
                     return None;
                 }
                 self.requests = out;
-                matches!(self.checks, Checks::Good { .. }).then(|| Change::Out(why.to_owned()))
+                matches!(self.checks, Checks::Good { .. }).then(|| UseChange::Out(why.to_owned()))
             }
-            Requests::Trial { until, .. } if trial.0 == Some(*until) => {
+            RequestsSay::Trial { until, .. } if trial.0 == Some(*until) => {
                 self.requests = out;
                 None
             }
             // Others that fail while it is out say nothing new.
-            Requests::Trial { .. } | Requests::Out { .. } => None,
+            RequestsSay::Trial { .. } | RequestsSay::Out { .. } => None,
         }
     }
 
     /// The request ended without a word on the origin, since its client left or
     /// there was no connection to spare. A trial may be tried again at once.
     pub(super) fn abandoned(&mut self, trial: Trial, now: Instant) {
-        if let Requests::Trial { until, why } = &mut self.requests
+        if let RequestsSay::Trial { until, why } = &mut self.requests
             && trial.0 == Some(*until)
         {
-            self.requests = Requests::Out { until: now, why: std::mem::take(why) };
+            self.requests = RequestsSay::Out { until: now, why: std::mem::take(why) };
         }
     }
 
     /// A check has ended; an error says what is wrong.
-    pub(super) fn checked(&mut self, result: Result<(), String>) -> Option<Change> {
-        let fine = matches!(self.requests, Requests::Fine { .. });
+    pub(super) fn checked(&mut self, result: Result<(), String>) -> Option<UseChange> {
+        let fine = matches!(self.requests, RequestsSay::Fine { .. });
         self.signs = Signs { unanswered: result.clone().err(), unreachable: None };
         match (&mut self.checks, result) {
             (Checks::Good { bad }, Ok(())) => {
@@ -203,7 +207,7 @@ impl Health {
                     return None;
                 }
                 self.checks = Checks::Bad { good: 0, why: why.clone() };
-                fine.then_some(Change::Out(why))
+                fine.then_some(UseChange::Out(why))
             }
             (Checks::Bad { good, .. }, Ok(())) => {
                 *good = good.saturating_add(1);
@@ -211,7 +215,7 @@ impl Health {
                     return None;
                 }
                 self.checks = Checks::Good { bad: 0 };
-                fine.then_some(Change::Back)
+                fine.then_some(UseChange::Back)
             }
             (Checks::Bad { good, why }, Err(reason)) => {
                 *good = 0;
@@ -228,8 +232,8 @@ mod tests {
 
     const FOR: Duration = Duration::from_secs(10);
 
-    fn health() -> Health {
-        Health::new(Thresholds { fail_after: 3, fail_for: FOR, rise: 2, fall: 2 })
+    fn health() -> OriginHealth {
+        OriginHealth::new(Thresholds { fail_after: 3, fail_for: FOR, rise: 2, fall: 2 })
     }
 
     #[expect(clippy::disallowed_methods, reason = "any moment will do")]
@@ -237,16 +241,16 @@ mod tests {
         Instant::now()
     }
 
-    fn fail(health: &mut Health, now: Instant) -> Option<Change> {
+    fn fail(health: &mut OriginHealth, now: Instant) -> Option<UseChange> {
         let trial = health.begin(now);
         health.failed(trial, "refused", now)
     }
 
-    fn taken_out() -> (Health, Instant) {
+    fn taken_out() -> (OriginHealth, Instant) {
         let (mut health, now) = (health(), start());
         assert_eq!(fail(&mut health, now), None);
         assert_eq!(fail(&mut health, now), None);
-        assert_eq!(fail(&mut health, now), Some(Change::Out("refused".into())));
+        assert_eq!(fail(&mut health, now), Some(UseChange::Out("refused".into())));
         (health, now)
     }
 
@@ -274,7 +278,7 @@ mod tests {
         assert_eq!(health.failed(trial, "again", now), None);
         assert_eq!(health.out(now), Some("again"));
         health.begin(now);
-        assert_eq!(health.answered(), Some(Change::Back));
+        assert_eq!(health.answered(), Some(UseChange::Back));
         assert_eq!(health.out(now), None);
         assert_eq!(fail(&mut health, now), None, "it counts from the beginning");
     }
@@ -317,7 +321,7 @@ mod tests {
         assert_eq!(health.failed(trial, "again", now), None);
         assert_eq!(health.out(now), Some("refused"));
         assert_eq!(health.out(now + FOR), None, "they do not prolong the time");
-        assert_eq!(health.answered(), Some(Change::Back));
+        assert_eq!(health.answered(), Some(UseChange::Back));
     }
 
     #[test]
@@ -325,7 +329,7 @@ mod tests {
         let (mut health, now) = taken_out();
         assert_eq!(health.failed(Trial(None), "late", now + FOR / 2), None);
         assert_eq!(health.out(now + FOR), None);
-        assert_eq!(health.answered(), Some(Change::Back));
+        assert_eq!(health.answered(), Some(UseChange::Back));
         assert_eq!(health.out(now), None);
     }
 
@@ -336,14 +340,14 @@ mod tests {
         assert_eq!(health.checked(bad()), None);
         assert_eq!(health.checked(Ok(())), None);
         assert_eq!(health.checked(bad()), None);
-        assert_eq!(health.checked(bad()), Some(Change::Out("status 500".into())));
+        assert_eq!(health.checked(bad()), Some(UseChange::Out("status 500".into())));
         assert_eq!(health.out(now), Some("status 500"));
         assert_eq!(health.answered(), None, "an answer to a request does not overrule checks");
         assert!(health.out(now).is_some());
         assert_eq!(health.checked(Ok(())), None);
         assert_eq!(health.checked(bad()), None);
         assert_eq!(health.checked(Ok(())), None);
-        assert_eq!(health.checked(Ok(())), Some(Change::Back));
+        assert_eq!(health.checked(Ok(())), Some(UseChange::Back));
         assert_eq!(health.out(now), None);
     }
 
@@ -356,8 +360,8 @@ mod tests {
         health.looked(Ok(()));
         assert_eq!(health.trouble(), None);
         // That it accepts connections says nothing of its answers.
-        health.saw(Trouble::Answering, "no answer within 60s");
-        health.saw(Trouble::Connecting, "refused");
+        health.saw(OriginTrouble::Answering, "no answer within 60s");
+        health.saw(OriginTrouble::Connecting, "refused");
         health.looked(Ok(()));
         assert_eq!(health.trouble(), Some("no answer within 60s"));
         health.answered();

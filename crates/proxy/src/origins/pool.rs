@@ -18,7 +18,7 @@ use tokio::time::timeout;
 
 use super::connection::{Dialer, Sender, Wire};
 use super::counts::{Client, InFlight};
-use super::shared::{CheckoutError, Connections, Stream, share_of_a_circuit};
+use super::shared::{CheckoutError, SharedConnections, Stream, share_of_a_circuit};
 use super::upload::UploadProgress;
 use crate::clock::now;
 use crate::pace::Pace;
@@ -32,12 +32,12 @@ pub(super) struct Pool {
     idle_timeout: Duration,
     slots: Shares,
     /// Those that serve many requests at a time, in place of all that is here.
-    shared: Option<Arc<Connections>>,
-    state: Mutex<State>,
+    shared: Option<Arc<SharedConnections>>,
+    state: Mutex<PoolState>,
 }
 
 #[derive(Default)]
-struct State {
+struct PoolState {
     /// In the order in which their last use ended.
     idle: Vec<Idle>,
     /// Whether a task closes what has been idle for too long.
@@ -78,7 +78,8 @@ impl Pool {
             keep_alive: settings.keep_alive,
             idle_timeout: settings.idle_timeout,
             slots: Shares::new(slots, share_of_a_circuit(slots), dialer.within),
-            shared: is_shared.then(|| Arc::new(Connections::new(Arc::clone(&dialer), settings))),
+            shared: is_shared
+                .then(|| Arc::new(SharedConnections::new(Arc::clone(&dialer), settings))),
             dialer,
             state: Mutex::default(),
         }

@@ -54,20 +54,20 @@ pub(super) fn share_of_a_circuit(all: usize) -> usize {
 }
 
 /// The connections to one origin.
-pub(super) struct Connections {
+pub(super) struct SharedConnections {
     dialer: Arc<Dialer>,
     most: usize,
     keep_alive: Duration,
     streams: Shares,
-    state: Mutex<State>,
+    state: Mutex<ConnectionsState>,
     /// Why the last connection could not be made, for those who wait for one.
     failed: watch::Sender<Option<Arc<DialError>>>,
 }
 
 #[derive(Default)]
-struct State {
+struct ConnectionsState {
     /// In the order in which they were made.
-    open: Vec<Open>,
+    open: Vec<SharedConnection>,
     /// Whether one more is being made.
     opening: bool,
     /// Whether a task closes what has been idle for too long.
@@ -75,7 +75,7 @@ struct State {
 }
 
 /// A connection.
-struct Open {
+struct SharedConnection {
     sender: http2::SendRequest<Upload>,
     wire: Arc<Wire>,
     /// Streams in use.
@@ -90,14 +90,14 @@ struct Open {
 
 /// One stream of such a connection; given back when this is dropped.
 pub(super) struct Stream {
-    connections: Weak<Connections>,
+    connections: Weak<SharedConnections>,
     wire: Arc<Wire>,
     /// Whether the connection has served others before.
     reused: bool,
     share: Option<Share>,
 }
 
-impl Open {
+impl SharedConnection {
     /// How many streams there are on it.
     fn streams(&self) -> usize {
         if self.retired { self.used } else { self.wire.streams() }
@@ -108,7 +108,7 @@ impl Open {
     }
 }
 
-impl Connections {
+impl SharedConnections {
     /// Without any yet.
     pub(super) fn new(dialer: Arc<Dialer>, settings: &OriginSettings) -> Self {
         Self {
@@ -201,11 +201,18 @@ impl Connections {
             Ok((Sender::Http2(sender), wire)) => {
                 let (connections, watched) = (Arc::downgrade(self), Arc::clone(&wire));
                 let (since, used_within) = (now(), self.keep_alive.max(self.dialer.within));
-                let open = Open { sender, wire, used: 0, reused: false, retired: false, since };
+                let open = SharedConnection {
+                    sender,
+                    wire,
+                    used: 0,
+                    reused: false,
+                    retired: false,
+                    since,
+                };
                 state.open.push(open);
                 self.recount(state);
                 self.dialer.tasks.spawn(async move {
-                    let retire = |which: fn(&Open) -> bool| {
+                    let retire = |which: fn(&SharedConnection) -> bool| {
                         let Some(connections) = connections.upgrade() else { return };
                         connections.retire(|it| Arc::ptr_eq(&it.wire, &watched) && which(it));
                     };
@@ -231,7 +238,7 @@ impl Connections {
     }
 
     /// Gives these no further requests.
-    fn retire(self: &Arc<Self>, which: impl Fn(&Open) -> bool) {
+    fn retire(self: &Arc<Self>, which: impl Fn(&SharedConnection) -> bool) {
         let mut state = self.state.lock();
         state.open.iter_mut().filter(|open| which(open)).for_each(|open| open.retired = true);
         self.recount(state);
@@ -239,7 +246,7 @@ impl Connections {
     }
 
     /// Counts the streams anew, of connections that are still of use.
-    fn recount(&self, mut state: MutexGuard<'_, State>) {
+    fn recount(&self, mut state: MutexGuard<'_, ConnectionsState>) {
         let over = state.open.extract_if(.., |open| open.is_over()).collect::<Vec<_>>();
         let all = state.open.iter().fold(0, |sum: usize, open| sum.saturating_add(open.streams()));
         self.streams.resize(all, share(all.max(self.most)));
@@ -274,7 +281,7 @@ impl Connections {
     fn close_expired(&self) -> Option<Instant> {
         let now = now();
         let mut state = self.state.lock();
-        let until = |open: &Open| open.since + self.keep_alive;
+        let until = |open: &SharedConnection| open.since + self.keep_alive;
         // Those for whom a new one was made may not have come yet.
         let mut next = None;
         for open in state.open.iter_mut().filter(|open| open.used == 0 && open.reused) {
@@ -307,7 +314,7 @@ impl Stream {
     /// get no further requests.
     pub(super) fn discard(&self) {
         let Some(connections) = self.connections.upgrade() else { return };
-        let here = |open: &Open| !open.retired && Arc::ptr_eq(&open.wire, &self.wire);
+        let here = |open: &SharedConnection| !open.retired && Arc::ptr_eq(&open.wire, &self.wire);
         let is_in_use = connections.state.lock().open.iter().any(here);
         if is_in_use {
             connections.retire(|_| true);

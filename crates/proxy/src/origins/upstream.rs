@@ -7,7 +7,7 @@ use hyper::{Request, Response};
 use super::{Client, Origins};
 use crate::body::Body;
 use crate::failure::Failure;
-use crate::headers::Own;
+use crate::headers::OwnNames;
 use crate::status;
 use crate::upstream::Upstream;
 use crate::visitor::Visitor;
@@ -21,12 +21,12 @@ impl Upstream for Origins {
         self.send(request, Client { circuit: visitor.circuit, port: visitor.port }).boxed()
     }
 
-    fn own(&self) -> Own {
+    fn own(&self) -> OwnNames {
         self.own.clone()
     }
 
-    fn origins(&self) -> Vec<status::Origin> {
-        let states = self.snapshot().into_iter().map(|origin| status::Origin {
+    fn origins(&self) -> Vec<status::OriginStatus> {
+        let states = self.snapshot().into_iter().map(|origin| status::OriginStatus {
             name: origin.name,
             state: match (&origin.out, &origin.trouble) {
                 (Some(_), _) => status::OriginState::Down,
@@ -37,7 +37,7 @@ impl Upstream for Origins {
             requests: origin.requests,
             failures: origin.failures,
             in_flight: u64::try_from(origin.in_flight).unwrap_or(u64::MAX),
-            ..status::Origin::default()
+            ..status::OriginStatus::default()
         });
         states.collect()
     }

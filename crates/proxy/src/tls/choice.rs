@@ -13,15 +13,15 @@ use webpki::EndEntityCert;
 
 /// The certificates of a port, in the order of the configuration.
 #[derive(Debug)]
-pub(super) struct Choice(Vec<Arc<CertifiedKey>>);
+pub(super) struct CertificateChoice(Vec<Arc<CertifiedKey>>);
 
-impl Choice {
+impl CertificateChoice {
     pub(super) fn new(signers: Vec<CertifiedKey>) -> Self {
         Self(signers.into_iter().map(Arc::new).collect())
     }
 }
 
-impl ResolvesServerCert for Choice {
+impl ResolvesServerCert for CertificateChoice {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         let verifiable = |signer: &&Arc<CertifiedKey>| {
             signer.key.choose_scheme(hello.signature_schemes()).is_some()

@@ -13,9 +13,9 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// Bytes that a client has taken so far.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Taken(Arc<AtomicU64>);
+pub(crate) struct TakenBytes(Arc<AtomicU64>);
 
-impl Taken {
+impl TakenBytes {
     /// Whether there are more than were `seen`, which they are now.
     pub(crate) fn more_than(&self, seen: &mut u64) -> bool {
         let now = self.0.load(Relaxed);
@@ -25,22 +25,22 @@ impl Taken {
 
 /// A stream below TLS.
 #[derive(Debug)]
-pub(super) struct Counted<C> {
+pub(super) struct CountedStream<C> {
     stream: C,
-    taken: Taken,
+    taken: TakenBytes,
 }
 
-impl<C> Counted<C> {
+impl<C> CountedStream<C> {
     pub(super) fn new(stream: C) -> Self {
-        Self { stream, taken: Taken::default() }
+        Self { stream, taken: TakenBytes::default() }
     }
 
-    pub(super) fn taken(&self) -> Taken {
+    pub(super) fn taken(&self) -> TakenBytes {
         self.taken.clone()
     }
 }
 
-impl<C: AsyncRead + Unpin> AsyncRead for Counted<C> {
+impl<C: AsyncRead + Unpin> AsyncRead for CountedStream<C> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -50,7 +50,7 @@ impl<C: AsyncRead + Unpin> AsyncRead for Counted<C> {
     }
 }
 
-impl<C: AsyncWrite + Unpin> AsyncWrite for Counted<C> {
+impl<C: AsyncWrite + Unpin> AsyncWrite for CountedStream<C> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,

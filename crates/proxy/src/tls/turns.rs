@@ -22,10 +22,10 @@ const ALL: usize = 4096;
 
 /// The handshakes that are under way.
 #[derive(Debug, Default)]
-pub(super) struct Turns(Mutex<State>);
+pub(super) struct HandshakeTurns(Mutex<HandshakesState>);
 
 #[derive(Debug, Default)]
-struct State {
+struct HandshakesState {
     /// The number of the next one.
     next: u64,
     /// All that go on, the oldest first.
@@ -35,20 +35,20 @@ struct State {
 
 /// A handshake counts as under way as long as this is there.
 #[derive(Debug)]
-pub(super) struct Turn<'a> {
-    turns: &'a Turns,
+pub(super) struct HandshakeTurn<'a> {
+    turns: &'a HandshakeTurns,
     number: u64,
     circuit: u64,
     given_up: Arc<Notify>,
 }
 
-impl Turns {
+impl HandshakeTurns {
     /// The turn of a handshake on this circuit.
     ///
     /// # Errors
     ///
     /// `TooMany` if the circuit has as many as it may.
-    pub(super) fn take(&self, circuit: u64) -> Result<Turn<'_>, Failure> {
+    pub(super) fn take(&self, circuit: u64) -> Result<HandshakeTurn<'_>, Failure> {
         let mut state = self.0.lock();
         let own = state.circuits.entry(circuit).or_default();
         if *own >= EACH {
@@ -63,18 +63,18 @@ impl Turns {
         let (number, given_up) = (state.next, Arc::<Notify>::default());
         state.next += 1;
         state.all.insert(number, Arc::clone(&given_up));
-        Ok(Turn { turns: self, number, circuit, given_up })
+        Ok(HandshakeTurn { turns: self, number, circuit, given_up })
     }
 }
 
-impl Turn<'_> {
+impl HandshakeTurn<'_> {
     /// Waits until it has to make room.
     pub(super) async fn given_up(&self) {
         self.given_up.notified().await;
     }
 }
 
-impl Drop for Turn<'_> {
+impl Drop for HandshakeTurn<'_> {
     fn drop(&mut self) {
         let mut state = self.turns.0.lock();
         state.all.remove(&self.number);
@@ -95,7 +95,7 @@ mod tests {
 
     #[test]
     fn a_circuit_has_sixteen_and_is_forgotten_with_its_last() {
-        let turns = Turns::default();
+        let turns = HandshakeTurns::default();
         let mut taken: Vec<_> = (0..EACH).map(|_| turns.take(1).unwrap()).collect();
         assert_eq!(turns.take(1).unwrap_err(), Failure::TooMany);
         assert!(turns.take(2).is_ok(), "another circuit is another client");
@@ -108,7 +108,7 @@ mod tests {
 
     #[test]
     fn the_oldest_of_all_circuits_makes_room_and_no_other() {
-        let turns = Turns::default();
+        let turns = HandshakeTurns::default();
         let taken: Vec<_> = (0..ALL as u64).map(|n| turns.take(n / EACH as u64).unwrap()).collect();
         let new = turns.take(u64::MAX).unwrap();
         assert_eq!(taken[0].given_up().now_or_never(), Some(()));

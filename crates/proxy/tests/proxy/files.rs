@@ -12,7 +12,7 @@ use hyper::client::conn::http2::{self, SendRequest};
 use hyper::{Request, StatusCode};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use onionbraid_proxy::files::Files;
-use onionbraid_proxy::files::site::Site;
+use onionbraid_proxy::files::site::FileSite;
 use onionbraid_proxy::http::Proxy;
 use onionbraid_proxy::pages::Pages;
 use onionbraid_proxy::settings::HttpSettings;
@@ -30,7 +30,7 @@ fn site(all: usize, each: usize) -> (World, TempDir) {
     fs::write(directory.path().join("x"), "hello!").unwrap();
     let handles = Shares::new(all, each, Duration::from_secs(5));
     let files = Files::new(directory.path(), handles).unwrap();
-    let site = Site { files, pages: Pages::default() };
+    let site = FileSite { files, pages: Pages::default() };
     let settings = HttpSettings { http2_without_tls: true, ..HttpSettings::default() };
     let proxy = Proxy::new(Arc::new(settings), Pages::default(), Arc::new(site));
     (World::of(proxy), directory)

@@ -8,7 +8,7 @@ use http::uri::{Authority, PathAndQuery, Scheme};
 use hyper::{Method, Request, Uri};
 use onionbraid_proxy::guard::Guard;
 use onionbraid_proxy::headers::{self, Sites};
-use onionbraid_proxy::http::framing::{Framing, Limits, Step};
+use onionbraid_proxy::http::framing::{Framing, MessageLimits, Step};
 use onionbraid_proxy::settings::{GuardSettings, HeaderSettings};
 use onionbraid_proxy::visitor::Visitor;
 use proptest::prelude::*;
@@ -227,7 +227,7 @@ proptest! {
         };
         headers::request(&settings, &visitor, &sites, &mut parts);
         let bytes = written(&parts);
-        let mut framing = Framing::new(Limits { head_bytes: 64 * 1024, fields: 100 });
+        let mut framing = Framing::new(MessageLimits { head_bytes: 64 * 1024, fields: 100 });
         let text = String::from_utf8_lossy(&bytes).into_owned();
         prop_assert_eq!(framing.step(&bytes), Ok(Step::Head(bytes.len())), "{}", text);
         let mut fields = [httparse::EMPTY_HEADER; 100];

@@ -12,7 +12,7 @@ use hyper::body::Bytes;
 use hyper::{Request, Response};
 use onionbraid_proxy::body::{self, Body};
 use onionbraid_proxy::failure::Failure;
-use onionbraid_proxy::headers::Own;
+use onionbraid_proxy::headers::OwnNames;
 use onionbraid_proxy::http::Proxy;
 use onionbraid_proxy::origins::Origins;
 use onionbraid_proxy::pages::Pages;
@@ -81,9 +81,9 @@ impl Upstream for Echo {
         std::future::ready(Ok(Response::new(body::full(said)))).boxed()
     }
 
-    fn own(&self) -> Own {
+    fn own(&self) -> OwnNames {
         let address = Origin::Name("web".to_owned(), 8443);
-        Own::of(&[HttpOrigin { address, tls: self.0 }], None)
+        OwnNames::of(&[HttpOrigin { address, tls: self.0 }], None)
     }
 }
 

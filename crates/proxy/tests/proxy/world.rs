@@ -13,7 +13,7 @@ use onionbraid_proxy::failure::Failure;
 use onionbraid_proxy::http::{CircuitControl, Proxy};
 use onionbraid_proxy::pages::Pages;
 use onionbraid_proxy::settings::HttpSettings;
-use onionbraid_proxy::status::Http;
+use onionbraid_proxy::status::HttpStatus;
 use onionbraid_proxy::upstream::{FromOrigin, Upstream};
 use onionbraid_proxy::visitor::Visitor;
 use tokio::io::{
@@ -133,7 +133,7 @@ impl World {
         answer
     }
 
-    pub(crate) fn status(&self) -> Http {
+    pub(crate) fn status(&self) -> HttpStatus {
         self.proxy.status()
     }
 

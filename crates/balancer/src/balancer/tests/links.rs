@@ -1,8 +1,8 @@
 //! What do control links change?
 
 use super::*;
-use crate::link::{Condition, MAX_LISTED, Orders, Report};
-use crate::settings::Links;
+use crate::link::{Condition, LinkOrders, MAX_LISTED, Report};
+use crate::settings::LinkPolicy;
 use crate::status::LinkState;
 
 const HOUR: Duration = Duration::from_secs(60 * 60);
@@ -11,7 +11,7 @@ const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 impl World {
     /// Two remote backends with the points 1 to 3 and 4 to 6 in their descriptors,
     /// and published.
-    pub(super) fn with_remotes(links: Links) -> Self {
+    pub(super) fn with_remotes(links: LinkPolicy) -> Self {
         let settings = BalancerSettings { links, ..Self::settings(0, 2) };
         let mut world = Self::new(0, 2);
         world.balancer = Balancer::new(settings);
@@ -23,7 +23,7 @@ impl World {
 
     /// The same, and links to both are up.
     pub(super) fn with_links() -> Self {
-        let mut world = Self::with_remotes(Links::Auto);
+        let mut world = Self::with_remotes(LinkPolicy::Auto);
         world.pass(11 * SECOND);
         world.reports(0, 1, &[1, 2, 3]);
         world.reports(1, 1, &[4, 5, 6]);
@@ -83,7 +83,7 @@ pub(super) fn unmet() -> DialFailure {
 
 #[test]
 fn a_c_tor_backend_is_asked_at_one_point_soon_after_the_start_and_then_daily() {
-    let mut world = World::with_remotes(Links::Auto);
+    let mut world = World::with_remotes(LinkPolicy::Auto);
     world.undialled = Some(DialFailure::NotOffered);
     for revision in 0..60 {
         // Its points change now and then.
@@ -99,13 +99,13 @@ fn a_c_tor_backend_is_asked_at_one_point_soon_after_the_start_and_then_daily() {
 
 #[test]
 fn one_that_is_expected_to_have_a_link_is_asked_more_often_and_one_that_is_not_never() {
-    let mut world = World::with_remotes(Links::Always);
+    let mut world = World::with_remotes(LinkPolicy::Always);
     world.undialled = Some(DialFailure::NotOffered);
     world.pass(HOUR);
     assert!((6..=12).contains(&world.dials_of(0).len()), "{:?}", world.dials_of(0));
     assert_eq!(world.link(0), Some(LinkState::Down));
 
-    let mut world = World::with_remotes(Links::Never);
+    let mut world = World::with_remotes(LinkPolicy::Never);
     world.pass(HOUR);
     world.reports(0, 1, &[9]);
     world.pass(HOUR);
@@ -282,7 +282,7 @@ fn one_that_ends_leaves_at_once_however_often_the_descriptor_has_changed_and_is_
     let mut world = World::with_links();
     let orders = |world: &World| {
         let (answers, standing) = world.balancer.standing(BackendId(0)).unwrap();
-        Orders { number: 1, answers, standing }
+        LinkOrders { number: 1, answers, standing }
     };
     let ending = |number| {
         let offer = Offered { condition: Condition::Ending, ..Offered::default() };
@@ -307,7 +307,7 @@ fn one_that_ends_leaves_at_once_however_often_the_descriptor_has_changed_and_is_
     // Who is the last one is told not to wait.
     world.says(1, 99, Condition::Ending, &[]);
     let (answers, standing) = world.balancer.standing(BackendId(1)).unwrap();
-    assert!(standing.alone && Orders { number: 1, answers, standing }.release(&ending(99)));
+    assert!(standing.alone && LinkOrders { number: 1, answers, standing }.release(&ending(99)));
 }
 
 #[test]

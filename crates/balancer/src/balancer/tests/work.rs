@@ -4,7 +4,7 @@
 use super::links::unmet;
 use super::*;
 use crate::link::WorkReport;
-use crate::settings::Links;
+use crate::settings::LinkPolicy;
 
 impl World {
     /// Linked backends say of themselves that they verify solutions of this slot, and want
@@ -140,7 +140,7 @@ fn the_reports_of_most_points_decide_what_is_asked_and_one_that_lies_does_not() 
 
 #[test]
 fn a_service_of_remote_backends_alone_asks_for_the_work_that_most_of_them_verify() {
-    let settings = BalancerSettings { links: Links::Auto, ..World::settings(0, 3) };
+    let settings = BalancerSettings { links: LinkPolicy::Auto, ..World::settings(0, 3) };
     let mut world = World::new(0, 3);
     world.balancer = Balancer::new(settings);
     world.tell(Fact::Network(network(1, [1, 2])));
@@ -170,7 +170,7 @@ fn a_service_of_remote_backends_alone_asks_for_the_work_that_most_of_them_verify
 fn a_backend_that_lies_pushes_nobody_out_and_is_condemned_for_its_silence() {
     let mut world = World::on_network(0, 3);
     let probed = BalancerSettings {
-        links: Links::Auto,
+        links: LinkPolicy::Auto,
         probe_every: Some(30 * SECOND),
         max_points: Some(20),
         ..World::settings(0, 3)

@@ -6,7 +6,7 @@ use crate::rules::{HttpOrigin, Origin};
 /// What the fields of an answer become of which the origin listens on port 21901.
 fn seen(pairs: &[(&str, &str)]) -> HeaderMap {
     let address = Origin::Tcp("127.0.0.1:21901".parse().unwrap());
-    let own = Own::of(&[HttpOrigin { address, tls: false }], None);
+    let own = OwnNames::of(&[HttpOrigin { address, tls: false }], None);
     let (settings, visitor) = (HeaderSettings::default(), visitor());
     let (mut parts, ()) = Response::new(()).into_parts();
     parts.headers = fields(pairs);
