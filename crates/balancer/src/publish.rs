@@ -217,7 +217,10 @@ impl Publisher {
         }
         // Another publisher's would be on most of them; one that refuses by itself need
         // not learn that anybody minds.
-        if refused && (ring.is_declined() || self.publishers == Publishers::Several) {
+        // What has counted higher since is what it gets next.
+        let is_outdone = self.counted.get(&period).is_some_and(|newest| as_of < *newest);
+        let asks = ring.is_declined() || self.publishers == Publishers::Several;
+        if refused && asks && !is_outdone {
             self.refusals.refused(period, relay, taken, now.monotonic);
         }
     }

@@ -2,7 +2,7 @@
 //! higher.
 //!
 //! Programs that derive the secret of the revision counter in different ways count up to
-//! some 20 minutes apart. When most HSDirs of a period have refused, one of them is asked
+//! some 20 minutes apart. When several HSDirs of a period have refused, a third or more, one of them is asked
 //! once what it holds, as a client would; what was refused waits for the answer. Called by
 //! [`publish`](super::publish), which judges the answer as one of a
 //! [`canary`](super::canary)'s looks, too.

@@ -63,7 +63,7 @@ pub(super) struct Ring {
     again_at: Option<Instant>,
     /// Whether the next round brings something new.
     follows: bool,
-    /// Whether most HSDirs that clients ask had read the last round and not taken it.
+    /// Whether several HSDirs that clients ask had read the last round and not taken it.
     was_declined: bool,
     refusals: Allowance,
     /// The highest revision that an HSDir accepted.
@@ -193,11 +193,13 @@ impl Ring {
         self.asked().all(|(it, hsdir)| !hsdir.lags(self.target(&it.relay)))
     }
 
-    /// Whether most HSDirs that clients ask have read the last round and not taken it:
-    /// that is hardly theirs.
+    /// Whether several HSDirs that clients ask, a third of them or more, have read the last
+    /// round and not taken it: that is hardly theirs. Another program's revisions are on
+    /// those that were responsible while it published.
     pub(super) fn is_declined(&self) -> bool {
         let declined = self.asked().filter(|(it, hsdir)| hsdir.declines(self.target(&it.relay)));
-        2 * declined.count() > self.asked().count()
+        let (declined, asked) = (declined.count(), self.asked().count());
+        3 * declined >= asked && declined >= asked.min(2) && declined > 0
     }
 
     /// Whether that was so at any time since the last round began. Every HSDir is then

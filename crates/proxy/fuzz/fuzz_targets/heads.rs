@@ -89,7 +89,7 @@ fn settings(choice: u8) -> HeaderSettings {
         circuit_id: (choice & 4 != 0).then(|| "X-Circuit".to_owned()),
         names: vec![pair("example.com", None), pair("cdn.example", Some("cdn.abc.onion"))],
         strip: vec!["X-Strip".into()],
-        strip_request: vec!["X-OwnNames-*".into()],
+        strip_request: vec!["X-Own-*".into()],
         ..HeaderSettings::default()
     }
 }

@@ -193,6 +193,21 @@ fn where_another_program_counts_further_each_hsdir_refuses_once_and_one_is_asked
 }
 
 #[test]
+fn where_another_program_was_on_some_of_the_hsdirs_those_refuse_once_and_no_more() {
+    for refusing in 2..=5 {
+        let mut hsdirs = holding(World::new(1, 0), six(), 15 * MINUTE, Answer::Honest);
+        for held in hsdirs.held.values_mut().skip(refusing) {
+            *held = hsdirs.world.now.wall - MINUTE;
+        }
+        hsdirs.points(&[1, 2, 3]);
+        hsdirs.pass(30 * SECOND);
+        let refusals: usize = hsdirs.refusals().into_iter().sum();
+        assert_eq!((refusals, hsdirs.questions.len()), (refusing, 1));
+        assert!(hsdirs.held.values().all(|held| *held > hsdirs.world.now.wall - MINUTE));
+    }
+}
+
+#[test]
 fn an_hsdir_that_refuses_when_the_others_have_the_next_gets_that_as_soon() {
     let mut hsdirs = holding(World::new(1, 0), six(), 15 * MINUTE, Answer::Honest);
     hsdirs.slow = vec![relay(5), relay(6)];
