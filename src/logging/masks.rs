@@ -19,6 +19,7 @@ pub(super) fn masked(line: &str) -> Cow<'_, str> {
     let ends =
         line.match_indices(|c: char| !c.is_ascii_alphanumeric()).map(|(at, c)| (at, c.len()));
     for (end, separator) in ends.chain([(line.len(), 0)]) {
+        begins += escape(&line[..begins], &line[begins..end]);
         if let Some(mask) = mask(&line[begins..end]) {
             masked.push_str(&line[copied..begins]);
             masked.push_str(mask);
@@ -31,6 +32,18 @@ pub(super) fn masked(line: &str) -> Cow<'_, str> {
     }
     masked.push_str(&line[copied..]);
     Cow::Owned(masked)
+}
+
+/// How much of a word belongs to what is written before it: the end of a colour (`ESC [`,
+/// digits, `m`) or the letter of an escape in JSON or quotes (`\\n`).
+fn escape(before: &str, word: &str) -> usize {
+    let digits = word.bytes().take_while(u8::is_ascii_digit).count();
+    let colour = before.ends_with("\u{1b}[") || before.ends_with(';');
+    if colour && word[digits..].starts_with('m') {
+        digits + 1
+    } else {
+        usize::from(before.ends_with('\\') && !word.is_empty())
+    }
 }
 
 /// What a word is called if it is not to be seen.
@@ -60,6 +73,9 @@ mod tests {
             (format!("/keys/{address}/x \"{address}\""), "/keys/[address]/x \"[address]\""),
             (format!("HSDir ${relay}~é{relay}"), "HSDir $[relay]~é[relay]"),
             (format!("HSDir {}", relay.to_lowercase()), "HSDir [relay]"),
+            (format!("a\u{1b}[2m=\u{1b}[0m{address}"), "a\u{1b}[2m=\u{1b}[0m[address]"),
+            (format!("a\u{1b}[1;31m{relay}\u{1b}[0m"), "a\u{1b}[1;31m[relay]\u{1b}[0m"),
+            (format!(r#""a:\n{address}\t{relay}""#), r#""a:\n[address]\t[relay]""#),
         ] {
             assert_eq!(masked(&line), expected);
         }
