@@ -83,7 +83,7 @@ fn write(command: &ImportCommand) -> Result<(), CommandFailure> {
                 }
             };
             match place.untouched {
-                true => new_file::replace(file, out)?,
+                true => new_file::replace(file, out, PACKAGES_FILE)?,
                 false => new_file::put(file, out)?,
             }
         }
@@ -170,7 +170,11 @@ impl OutputPlace {
             |keys: &Path| std::path::absolute(keys).ok() == std::path::absolute(directory).ok();
         match keys.is_some_and(same) && !directory.exists() {
             true => Ok(None),
-            false => new_file::begin(out, FILE_MODE).map(Some),
+            // What takes another file's place has its permissions in the end.
+            false => {
+                let mode = if self.untouched { 0o600 } else { FILE_MODE };
+                new_file::begin(out, mode).map(Some)
+            }
         }
     }
 }

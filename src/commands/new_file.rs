@@ -5,7 +5,7 @@
 
 use std::fs::{File, Permissions};
 use std::io::{self, Write as _};
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
 
 use tempfile::NamedTempFile;
@@ -33,11 +33,17 @@ pub(super) fn put(file: NamedTempFile, out: &Path) -> Result<(), CommandFailure>
     sync_directory(out)
 }
 
-/// Gives it its name, and the permissions of the file that has it now.
-pub(super) fn replace(file: NamedTempFile, out: &Path) -> Result<(), CommandFailure> {
+/// Gives it its name, and the owner and permissions of the file that has it now, if that
+/// says this still.
+pub(super) fn replace(file: NamedTempFile, out: &Path, now: &str) -> Result<(), CommandFailure> {
     let failed = |error| unwritable(out, error);
-    let permissions = out.metadata().map_err(failed)?.permissions();
-    file.as_file().set_permissions(permissions).map_err(failed)?;
+    let found = out.symlink_metadata().map_err(failed)?;
+    if !found.is_file() || std::fs::read(out).map_err(failed)? != now.as_bytes() {
+        return Err(exists(out));
+    }
+    let (owner, group) = (found.uid(), found.gid());
+    std::os::unix::fs::fchown(file.as_file(), Some(owner), Some(group)).map_err(failed)?;
+    file.as_file().set_permissions(found.permissions()).map_err(failed)?;
     sync(&file, out)?;
     file.persist(out).map_err(|error| unwritable(out, error.error.kind().into()))?;
     sync_directory(out)
