@@ -8,23 +8,34 @@ use crate::network::origin::Origin;
 use crate::network::{Network, Options};
 use onionbraid::observe::snapshot::BackendState;
 
-/// More than the 20 points that a descriptor can hold.
-const BACKENDS: usize = 25;
+/// More than the 20 points that a descriptor can hold, ...
+const BACKENDS: usize = NODES * OF_EACH;
+/// ... in so many processes: one C tor has no more than 32 circuits under way, and gives
+/// the points of a service up for minutes where too many fail.
+const NODES: usize = 5;
+const OF_EACH: usize = 5;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn twenty_five_backends_never_get_a_descriptor_of_more_than_twenty_points_or_none() {
     // Fewer relays would leave fewer than 20 points to choose from.
     let network = Network::start(Options::new(26)).await.unwrap();
     let origin = Origin::start("one of many").unwrap();
-    let backends = network.future_backends("crowd", &[origin.address; BACKENDS]).await.unwrap();
+    let mut nodes = Vec::new();
     let mut config = String::from("backends = [");
-    for address in backends.onion_addresses() {
-        write!(config, "'{address}',").unwrap();
+    for node in 0..NODES {
+        let name = format!("crowd-{node}");
+        let backends = network.future_backends(&name, &[origin.address; OF_EACH]).await.unwrap();
+        for address in backends.onion_addresses() {
+            write!(config, "'{address}',").unwrap();
+        }
+        nodes.push(backends);
     }
     config += "]\ndistinct_descriptors = false";
     let frontend = Frontend::start(&network, "many", &config).unwrap();
     let onion = frontend.address().await.unwrap();
-    backends.answer_for(&onion).await.unwrap();
+    for backends in &nodes {
+        backends.answer_for(&onion).await.unwrap();
+    }
 
     let mut published = 0;
     let most_are_up = |snapshot: &onionbraid::observe::Snapshot| {
