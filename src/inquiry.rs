@@ -18,8 +18,8 @@ pub mod points;
 pub mod published;
 pub mod tries;
 
-/// Where the daemon's admin socket takes a [`published::Question`].
+/// Where the daemon's admin socket takes a [`published::AddressQuestion`].
 pub const PUBLISHED: &str = "/v1/descriptor";
 
-/// Where it takes a [`points::Question`].
+/// Where it takes a [`points::PointsQuestion`].
 pub const POINTS: &str = "/v1/check";

@@ -95,7 +95,7 @@ pub const LIMITS: InstanceLimits = InstanceLimits {
 
 /// A local instance, ready to run.
 pub struct Instance {
-    /// See [`Settings`].
+    /// See [`InstanceSettings`].
     settings: InstanceSettings,
     /// Circuits and directory.
     network: Network,

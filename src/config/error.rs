@@ -2,7 +2,7 @@
 //! each error, with its file and line, the whole key path, the value found and
 //! what would be right.
 //!
-//! The readers of `config/` put errors and warnings into a [`Report`]; nobody
+//! The readers of `config/` put errors and warnings into a [`ConfigReport`]; nobody
 //! else makes them.
 
 use std::fmt;

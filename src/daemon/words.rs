@@ -1,6 +1,6 @@
 //! How an operator's word on a backend is taken: considered, written down, and
 //! refused with a line in the log where it cannot be. Called by the loop of a
-//! service, and by [`Waiting`](super::waiting::Waiting) before there is one.
+//! service, and by [`WaitingService`](super::waiting::WaitingService) before there is one.
 
 use tokio::task::block_in_place;
 

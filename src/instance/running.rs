@@ -344,7 +344,7 @@ impl Running {
         }
     }
 
-    /// Carries out [`Order::Replace`].
+    /// Carries out [`InstanceOrder::Replace`].
     fn replace(&mut self, session: SessionId) {
         let mut slots = self.slots.iter();
         let slot = slots.find_map(|(slot, p)| (p.keys.session_id() == session).then_some(*slot));
@@ -357,7 +357,7 @@ impl Running {
         self.plan.replace(slot, now().monotonic);
     }
 
-    /// Carries out [`Order::Reconfigure`].
+    /// Carries out [`InstanceOrder::Reconfigure`].
     fn reconfigure(&mut self, settings: InstanceSettings) {
         self.plan.want(settings.intro_points);
         self.instance.settings.rate_limit_at_intro = settings.rate_limit_at_intro;
@@ -370,7 +370,7 @@ impl Running {
         self.rendezvous = Arc::new(context);
     }
 
-    /// Carries out [`Order::Finish`].
+    /// Carries out [`InstanceOrder::Finish`].
     async fn finish(mut self) {
         loop {
             self.keep_points(now());

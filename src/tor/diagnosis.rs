@@ -1,6 +1,6 @@
 //! What keeps Tor from coming up, in words that say what to do about it.
 //!
-//! Pure: what was [`Observed`] of connections, relays' clocks and the directory
+//! Pure: what was [`ObservedClient`] of connections, relays' clocks and the directory
 //! goes in, a [`Trouble`] comes out. Called by [`watch`](super::watch).
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -26,7 +26,7 @@ pub use lines::{Lines, MAX_LINE, Malformed, line};
 /// depend on.
 pub const VERSION: u8 = 1;
 
-/// The most sessions that [`Orders`] name: those of all points that a publisher
+/// The most sessions that [`LinkOrders`] name: those of all points that a publisher
 /// may list of one backend, over distinct descriptors.
 pub const MAX_LISTED: usize = 128;
 

@@ -9,7 +9,7 @@
 //! stays out until it has others to offer, over a link or in a new descriptor.
 //!
 //! Whether a backend has a link to offer is found out by asking: with
-//! [`Links::Auto`] once after the start and once a day, for C tor never has one.
+//! [`LinkPolicy::Auto`] once after the start and once a day, for C tor never has one.
 //! Called by [`TrackedBackend`](super::backend::TrackedBackend).
 
 mod absence;

@@ -3,7 +3,7 @@
 //!
 //! The only way by which points reach the balancer's decisions, whether an
 //! instance, a descriptor or the memory of an earlier process has them. So a
-//! point with a [`Flaw`] is dropped here, whoever brings it, and the backend
+//! point with a [`PointFlaw`] is dropped here, whoever brings it, and the backend
 //! keeps its others.
 
 use std::collections::BTreeSet;

@@ -14,7 +14,7 @@ use tokio::time::{Instant, timeout};
 #[derive(Default)]
 pub(super) struct ConnectionActivity {
     state: Mutex<ActivityState>,
-    /// Rung when what [`Activity::idle`] looks at has changed.
+    /// Rung when what [`ConnectionActivity::idle`] looks at has changed.
     changed: Notify,
 }
 

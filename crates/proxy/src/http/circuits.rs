@@ -54,7 +54,7 @@ impl CircuitHistories {
         Self { settings, known: BTreeMap::new(), searched: None }
     }
 
-    /// A circuit begins a request. [`Circuits::end`] has to follow if it may.
+    /// A circuit begins a request. [`CircuitHistories::end`] has to follow if it may.
     ///
     /// # Errors
     ///
@@ -94,7 +94,7 @@ impl CircuitHistories {
         }
     }
 
-    /// A circuit begins a connection of HTTP/2. [`Circuits::disconnect`] has to
+    /// A circuit begins a connection of HTTP/2. [`CircuitHistories::disconnect`] has to
     /// follow if it may.
     ///
     /// # Errors
