@@ -29,27 +29,24 @@ pub(super) struct WorkProof {
     /// What it says, as long as that is to be believed.
     told: Option<WorkReport>,
     proven: bool,
-    /// Since when a try is under way.
-    asked_at: Option<Instant>,
-    /// Whether the backend has taken back what it said when that began.
-    void: bool,
+    /// The try that is under way.
+    asked: Option<Attempt>,
     /// When to try again.
     next_at: Option<Instant>,
     failures: u32,
     tries: Allowance,
 }
 
+#[derive(Debug)]
+struct Attempt {
+    since: Instant,
+    /// Whether the backend has taken back what it said when this began.
+    void: bool,
+}
+
 impl Default for WorkProof {
     fn default() -> Self {
-        Self {
-            told: None,
-            proven: false,
-            asked_at: None,
-            void: false,
-            next_at: None,
-            failures: 0,
-            tries: TRIES,
-        }
+        Self { told: None, proven: false, asked: None, next_at: None, failures: 0, tries: TRIES }
     }
 }
 
@@ -58,7 +55,10 @@ impl WorkProof {
     pub(super) fn told(&mut self, told: Option<WorkReport>) {
         self.told = told.filter(|work| work.slot.is_some());
         if self.told.is_none() {
-            (self.proven, self.void) = (false, self.asked_at.is_some());
+            self.proven = false;
+            if let Some(attempt) = &mut self.asked {
+                attempt.void = true;
+            }
         }
     }
 
@@ -75,29 +75,27 @@ impl WorkProof {
     /// Whether to try now with a solution for this slot; if so, the try counts as under
     /// way.
     pub(super) fn due(&mut self, slot: SeedSlot, alarm: &mut Alarm) -> bool {
-        if self.asked_at.is_some_and(|at| alarm.reached(at + LIMIT)) {
+        if self.asked.as_ref().is_some_and(|attempt| alarm.reached(attempt.since + LIMIT)) {
             let lost = ProbeFailure::Inconclusive("no answer in time".into());
             self.tried(&Err(lost), alarm.now());
         }
         let waits = self.next_at.is_some_and(|at| !alarm.reached(at));
-        if self.proven || self.asked_at.is_some() || waits || !self.has_seeds(slot) {
+        if self.proven || self.asked.is_some() || waits || !self.has_seeds(slot) {
             return false;
         }
         if !self.tries.permits(alarm) {
             return false;
         }
         self.tries.take(alarm.now());
-        self.asked_at = Some(alarm.now());
+        self.asked = Some(Attempt { since: alarm.now(), void: false });
         alarm.reached(alarm.now() + LIMIT);
         true
     }
 
     /// A try has ended.
     pub(super) fn tried(&mut self, outcome: &Result<(), ProbeFailure>, now: Instant) {
-        if self.asked_at.take().is_none() {
-            return;
-        }
-        self.proven = outcome.is_ok() && !std::mem::take(&mut self.void);
+        let Some(attempt) = self.asked.take() else { return };
+        self.proven = outcome.is_ok() && !attempt.void;
         self.failures = if self.proven { 0 } else { self.failures.saturating_add(1) };
         self.next_at = Some(now + backoff(self.failures.max(1), RETRY_FIRST, RETRY_MOST));
     }
@@ -145,7 +143,12 @@ mod tests {
         assert!(!due(&mut proof, now + MINUTE), "one try at a time");
         proof.tried(&Ok(()), now + MINUTE);
         assert!(!proof.holds(SeedSlot(8)) && due(&mut proof, now + 2 * MINUTE));
-        proof.tried(&Ok(()), now + 2 * MINUTE);
+        // Nor does it matter for the next try that this one was void and failed.
+        proof.told(None);
+        proof.told(told(8));
+        proof.tried(&Err(ProbeFailure::Point("no answer".into())), now + 2 * MINUTE);
+        assert!(due(&mut proof, now + 3 * MINUTE));
+        proof.tried(&Ok(()), now + 3 * MINUTE);
         assert!(proof.holds(SeedSlot(8)));
     }
 
