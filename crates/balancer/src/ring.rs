@@ -203,7 +203,7 @@ impl Ring {
     }
 
     /// Whether that was so at any time since the last round began. Every HSDir is then
-    /// tried again until it takes the round, even when the first ones have: what most refuse
+    /// tried again until it takes the round, even when the first ones have: what several refuse
     /// for one reason, they do not all come to take at once.
     pub(super) fn was_declined(&self) -> bool {
         self.was_declined

@@ -18,7 +18,7 @@ use crate::fact::{
     DialFailure, FetchFailure, FetchedDescriptor, LinkNews, PeriodView, ProbeFailure,
     ResponsibleHsdir, UploadFailure,
 };
-use crate::onion::{Capabilities, ClientKey, IntroPoint, OnionAddress, RelayId};
+use crate::onion::{Capabilities, ClientKey, IntroPoint, OnionAddress, Period, RelayId};
 use crate::operator::{OperatorOrder, OrderRefused, Verb};
 use crate::pow::SeedSlot;
 use crate::samples::{MINUTE, SECOND, later, network, period, point, relay, rng, start};
@@ -203,14 +203,12 @@ impl World {
     }
 
     fn fetched(&mut self, backend: u32, revision: u64, sessions: &[u16]) {
-        let points = sessions.iter().map(|n| point(*n, *n)).collect();
-        let outcome = Ok(FetchedDescriptor {
-            period: period(1),
-            revision,
-            points,
-            flaw: None,
-            capabilities: Capabilities::default(),
-        });
+        self.fetched_in(1, backend, revision, sessions);
+    }
+
+    /// The same of a descriptor of the period with this number.
+    fn fetched_in(&mut self, number: u64, backend: u32, revision: u64, sessions: &[u16]) {
+        let outcome = Ok(descriptor(period(number), revision, points(sessions)));
         self.tell(Fact::Fetched { backend: BackendId(backend), outcome });
     }
 
@@ -323,29 +321,18 @@ fn after_a_change_of_the_period_hsdirs_get_one_descriptor_with_what_every_backen
     let uploads = world.uploads.len();
     assert_eq!(uploads, 4);
     world.tell(both(2, 3));
-    let found = |world: &mut World, number: u64, backend: u32, sessions: &[u16]| {
-        let points = sessions.iter().map(|n| point(*n, *n)).collect();
-        let descriptor = FetchedDescriptor {
-            period: period(number),
-            revision: 1,
-            points,
-            flaw: None,
-            capabilities: Capabilities::default(),
-        };
-        world.tell(Fact::Fetched { backend: BackendId(backend), outcome: Ok(descriptor) });
-    };
     world.pass(20 * SECOND);
-    found(&mut world, 2, 1, &[14, 15, 16]);
+    world.fetched_in(2, 1, 1, &[14, 15, 16]);
     world.pass(30 * SECOND);
     assert_eq!(world.uploads.len(), uploads + 2, "the other one may have other points, too");
-    found(&mut world, 2, 2, &[24, 25, 26]);
+    world.fetched_in(2, 2, 1, &[24, 25, 26]);
     world.pass(30 * MINUTE);
     assert_eq!(world.uploads.len(), uploads + 4, "one for each HSDir that clients ask now");
     assert!(world.uploads[uploads + 2..].iter().all(|(_, it)| it.period == period(2)));
     // One that cannot be fetched is not waited for long.
     world.tell(both(3, 4));
     world.pass(20 * SECOND);
-    found(&mut world, 3, 1, &[17, 18, 19]);
+    world.fetched_in(3, 1, 1, &[17, 18, 19]);
     world.pass(89 * SECOND);
     assert_eq!(world.uploads.len(), uploads + 6);
     world.pass(SECOND);
@@ -367,14 +354,7 @@ fn who_takes_over_from_dead_points_while_a_new_period_begins_is_published_at_onc
         vec![view(2).periods.remove(0), PeriodView { current: false, ..view(1).periods.remove(0) }];
     world.tell(Fact::Network(NetworkView { periods: both }));
     world.local(0, &[]);
-    let descriptor = FetchedDescriptor {
-        period: period(2),
-        revision: 1,
-        points: points(&[14, 15, 16]),
-        flaw: None,
-        capabilities: Capabilities::default(),
-    };
-    world.tell(Fact::Fetched { backend: BackendId(1), outcome: Ok(descriptor) });
+    world.fetched_in(2, 1, 1, &[14, 15, 16]);
     world.pass(5 * SECOND);
     let newest = |number: u64| {
         let last = world.uploads.iter().rfind(|(_, it)| it.period == period(number));
@@ -386,18 +366,6 @@ fn who_takes_over_from_dead_points_while_a_new_period_begins_is_published_at_onc
 #[test]
 fn after_a_period_without_keys_the_backends_are_looked_for_in_the_next_one() {
     // Whoever is probed is fetched now and then only.
-    let found = |world: &mut World, number: u64, revision: u64| {
-        for backend in 0..2 {
-            let outcome = Ok(FetchedDescriptor {
-                period: period(number),
-                revision,
-                points: points(&[11, 12, 13].map(|n| n + 10 * backend as u16)),
-                flaw: None,
-                capabilities: Capabilities::default(),
-            });
-            world.tell(Fact::Fetched { backend: BackendId(backend), outcome });
-        }
-    };
     for seed in 0..20 {
         let mut world = World::new(0, 2);
         world.rng = StdRng::seed_from_u64(seed);
@@ -410,7 +378,8 @@ fn after_a_period_without_keys_the_backends_are_looked_for_in_the_next_one() {
             for minute in 0..25 {
                 world.pass(MINUTE);
                 if world.fetches > fetches {
-                    found(&mut world, number, minute);
+                    world.fetched_in(number, 0, minute, &[11, 12, 13]);
+                    world.fetched_in(number, 1, minute, &[21, 22, 23]);
                 }
             }
             assert!(world.fetches >= fetches + 2, "seed {seed}, period {number}");
@@ -429,14 +398,7 @@ fn the_backends_are_looked_for_in_a_new_period_at_a_moment_of_chance() {
     world.pass(30 * SECOND);
     let hurry = world.fetches - fetches;
     // Found by chance, one shows that the time has come to look for all.
-    let descriptor = FetchedDescriptor {
-        period: period(2),
-        revision: 1,
-        points: points(&[14, 15, 16]),
-        flaw: None,
-        capabilities: Capabilities::default(),
-    };
-    world.tell(Fact::Fetched { backend: BackendId(1), outcome: Ok(descriptor) });
+    world.fetched_in(2, 1, 1, &[14, 15, 16]);
     world.pass(30 * SECOND);
     assert_eq!((hurry, world.fetches - fetches), (0, 1));
 }
@@ -1073,6 +1035,11 @@ fn a_restart_without_probes_keeps_nobody_out_for_what_they_had_found() {
     assert_eq!(world.newest(), points(&[1, 2, 3, 4, 5, 6]));
 }
 
+fn descriptor(period: Period, revision: u64, points: Vec<IntroPoint>) -> FetchedDescriptor {
+    let capabilities = Capabilities::default();
+    FetchedDescriptor { period, revision, points, flaw: None, capabilities }
+}
+
 fn points(sessions: &[u16]) -> Vec<IntroPoint> {
     sessions.iter().map(|n| point(*n, *n)).collect()
 }
@@ -1248,13 +1215,7 @@ fn another_publisher_is_no_stranger_once_several_are_expected() {
     while world.fetches == 0 {
         world.pass(10 * SECOND);
     }
-    let found = FetchedDescriptor {
-        period: period(1),
-        revision: 1_000,
-        points: points(&[77]),
-        flaw: None,
-        capabilities: Capabilities::default(),
-    };
+    let found = descriptor(period(1), 1_000, points(&[77]));
     for hsdir in [relay(1), relay(2)] {
         let outcome = Ok(found.clone());
         world.tell(Fact::Inspected { period: period(1), hsdir, outcome, counted_to: None });
@@ -1371,13 +1332,7 @@ fn a_hostile_backends_point_with_a_bad_key_reaches_no_descriptor_and_status_says
     let mut world = World::on_network(1, 1);
     world.local(0, &[1, 2, 3]);
     let bad = IntroPoint { relay_ntor_key: [0; 32], ..point(12, 12) };
-    let descriptor = |points: Vec<IntroPoint>, revision| FetchedDescriptor {
-        period: period(1),
-        revision,
-        points,
-        flaw: None,
-        capabilities: Capabilities::default(),
-    };
+    let descriptor = |points, revision| descriptor(period(1), revision, points);
     let backend = BackendId(1);
     let outcome = Ok(descriptor(vec![point(11, 11), bad.clone(), point(13, 13)], 1));
     world.tell(Fact::Fetched { backend, outcome });

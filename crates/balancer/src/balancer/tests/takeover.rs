@@ -132,13 +132,7 @@ impl Hsdirs {
             Answer::Old => self.world.now.wall - MINUTE,
             Answer::Silent => return None,
         };
-        let descriptor = FetchedDescriptor {
-            period,
-            revision: 1_000_000,
-            points: points(&[99]),
-            flaw: None,
-            capabilities: Capabilities::default(),
-        };
+        let descriptor = descriptor(period, 1_000_000, points(&[99]));
         let counted_to = Some(counted_to);
         Some(Fact::Inspected { period, hsdir, outcome: Ok(descriptor), counted_to })
     }
