@@ -17,24 +17,24 @@ mod measure {
     pub(crate) mod cockpit;
     pub(crate) mod data_path;
     pub(crate) mod descriptor;
+    pub(crate) mod files;
     pub(crate) mod pairs;
     pub(crate) mod single_onion;
+    pub(crate) mod visits;
 }
 
 use std::fs;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 
-use measure::{balancing, circuits, cockpit, data_path, descriptor, pairs, single_onion};
+use measure::files::{Files, service};
+use measure::{balancing, circuits, cockpit, data_path, descriptor, pairs, single_onion, visits};
 use network::client::Client;
-use network::daemon::{Daemon, above_this_example};
+use network::daemon::Daemon;
 use network::fetch::eventually;
 use network::origin::Origin;
 use network::{Network, Options};
-
-/// The size of a download.
-const DOWNLOAD: u64 = 20 * 1024 * 1024;
 
 /// How often each figure is taken.
 const RUNS: usize = 5;
@@ -136,17 +136,12 @@ async fn throughput(network: &Network, client: &Client, origin: &Origin) -> Resu
     let daemon = start(network, "throughput", &service)?;
     let status = daemon.until("ready", LIMIT, |snapshot| snapshot.ready).await?;
     let ours = status.services[0].address.clone();
-    let path = format!("/bytes/{DOWNLOAD}");
     let (mut us, mut tor, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
     for run in 0..RUNS {
         let mut rates = Vec::new();
         for (name, onion) in [("onionbraid", ours.as_str()), ("C tor", plain.onion_address())] {
             let isolation = format!("download-{name}-{run}");
-            // The circuit stands before the clock runs.
-            eventually(LIMIT, || client.get(&isolation, onion, "/", LIMIT)).await?;
-            let file = client.get(&isolation, onion, &path, LIMIT).await?;
-            ensure!(file.body.len() as u64 == DOWNLOAD, "a short file");
-            rates.push(DOWNLOAD as f64 / 1e6 / file.elapsed.as_secs_f64());
+            rates.push(visits::download(client, &isolation, onion).await?);
         }
         println!("download {run}: onionbraid {:.2} MB/s, C tor {:.2} MB/s", rates[0], rates[1]);
         us.push(rates[0]);
@@ -183,27 +178,13 @@ async fn idle(network: &Network, origin: &Origin) -> Result<()> {
 }
 
 /// A daemon with one service in a new directory.
-fn start(network: &Network, name: &str, service: &str) -> Result<Daemon> {
-    start_services(network, name, &format!("[onion_services.\"measured\"]\n{service}"))
+fn start(network: &Network, name: &str, keys: &str) -> Result<Daemon> {
+    start_services(network, name, &service(keys))
 }
 
 /// A daemon with these tables of services in a new directory.
 fn start_services(network: &Network, name: &str, services: &str) -> Result<Daemon> {
-    let dir = network.scratch(name)?;
-    let (ours, artis) = (dir.join("onionbraid.toml"), dir.join("network.toml"));
-    fs::write(&artis, network.arti_toml())?;
-    let admin = network.free_address()?;
-    let dir_text = dir.display();
-    // Its memory and open files are looked at from outside, perhaps not as root.
-    fs::write(
-        &ours,
-        format!(
-            "{services}\n[admin]\nlisten = '{admin}'\n\
-             [storage]\nstate_dir = '{dir_text}/state'\ncache_dir = '{dir_text}/cache'\n\
-             [application]\npermit_debugging = true\n"
-        ),
-    )?;
-    Daemon::start(&above_this_example()?, &[ours.as_path(), artis.as_path()], &dir.join("log"))
+    Files::new(network, name)?.start(services)
 }
 
 /// User and system time of a process so far (proc(5), in hundredths).

@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 
+use super::files;
+use super::visits::{self, in_turn};
 use crate::network::client::Client;
 use crate::network::daemon::Daemon;
-use crate::network::fetch::eventually;
 use crate::network::origin::Origin;
 use crate::network::{Network, Options};
 use crate::{LIMIT, balancing, start_services, summary};
@@ -72,18 +73,16 @@ pub(crate) async fn vanguards(network: &Network, client: &Client, origin: &Origi
         let daemon = with_vanguards(network, &format!("vanguards-{mode}"), mode, &service)?;
         let status = daemon.until("ready", LIMIT, |snapshot| snapshot.ready).await?;
         let onion = status.services[0].address.clone();
-        eventually(LIMIT, || client.get("first", &onion, "/", LIMIT)).await?;
+        visits::page(client, "first", &onion).await?;
         daemons.push((mode, onion, daemon));
     }
     let mut times = [Vec::new(), Vec::new()];
     let mut differences = Vec::new();
     for page in 0..PAGES {
         let mut pair = [0.0; 2];
-        for which in if page % 2 == 0 { [0, 1] } else { [1, 0] } {
+        for which in in_turn(page) {
             let (mode, onion, _) = &daemons[which];
-            let isolation = format!("{mode}-{page}");
-            let fetched = eventually(LIMIT, || client.get(&isolation, onion, "/", LIMIT)).await?;
-            pair[which] = fetched.elapsed.as_secs_f64();
+            pair[which] = visits::page(client, &format!("{mode}-{page}"), onion).await?;
             times[which].push(pair[which]);
         }
         differences.push(pair[1] - pair[0]);
@@ -96,8 +95,8 @@ pub(crate) async fn vanguards(network: &Network, client: &Client, origin: &Origi
 }
 
 fn with_vanguards(network: &Network, name: &str, mode: &str, service: &str) -> Result<Daemon> {
-    let services = format!("[onion_services.\"measured\"]\n{service}\n{TRACE}");
-    start_services(network, name, &format!("{services}[vanguards]\nmode = '{mode}'\n"))
+    let service = files::service(service);
+    start_services(network, name, &format!("{service}\n{TRACE}[vanguards]\nmode = '{mode}'\n"))
 }
 
 /// How many circuits each daemon has begun.

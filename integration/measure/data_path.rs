@@ -9,11 +9,12 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 use futures::future::try_join_all;
 
+use super::visits::{DOWNLOAD, download_path};
 use crate::network::Network;
 use crate::network::client::Client;
 use crate::network::fetch::eventually;
 use crate::network::origin::Origin;
-use crate::{DOWNLOAD, LIMIT, memory_kib, processor_seconds, start, summary};
+use crate::{LIMIT, memory_kib, processor_seconds, start, summary};
 
 /// Downloads at a time, each on a circuit of its own.
 const PARALLEL: usize = 4;
@@ -98,7 +99,7 @@ impl<'a> Subject<'a> {
         for isolation in &isolations {
             eventually(LIMIT, || client.get(isolation, self.onion, "/", LIMIT)).await?;
         }
-        let path = format!("/bytes/{DOWNLOAD}");
+        let path = download_path();
         let (busy, began) = (processor_seconds(self.pid)?, Instant::now());
         let files =
             isolations.iter().map(|isolation| client.get(isolation, self.onion, &path, LIMIT));

@@ -1,21 +1,16 @@
 //! What do proof of work and control links cost where nothing happens? Two services that
 //! differ in one key, visited in turn in one run: pages on fresh circuits, and downloads.
 
-use std::fs;
-use std::path::{Path, PathBuf};
-
-use anyhow::{Context as _, Result, ensure};
-use onionbraid::config::{Config, Environment};
+use anyhow::{Result, ensure};
 use onionbraid::observe::Snapshot;
 use onionbraid::observe::snapshot::LinkState;
-use onionbraid::tor::keys;
 
+use super::files::{Files, service};
+use super::visits::{self, in_turn};
 use crate::network::Network;
 use crate::network::client::Client;
-use crate::network::daemon::{Daemon, above_this_example};
-use crate::network::fetch::eventually;
 use crate::network::origin::Origin;
-use crate::{DOWNLOAD, LIMIT, RUNS, balancing, start, summary};
+use crate::{LIMIT, RUNS, balancing, start, summary};
 
 /// How many pages are fetched of each of two services.
 const PAGES: usize = 30;
@@ -52,12 +47,12 @@ pub(crate) async fn link(network: &Network, client: &Client, origin: &Origin) ->
         let publisher = Files::new(network, &format!("pair-publisher-{name}"))?;
         let backend = Files::new(network, &format!("pair-backend-{name}"))?;
         let (onion, own) = (publisher.address()?, backend.address()?);
-        let there = backend.start(&format!(
+        let there = backend.start(&service(&format!(
             "frontends = ['{onion}']\nproxy_ports = [['80', '{}']]\nlink = {link}",
             origin.address
-        ))?;
+        )))?;
         there.until("complete", LIMIT, balancing::complete).await?;
-        let here = publisher.start(&format!("backends = ['{own}']\nlink = {link}"))?;
+        let here = publisher.start(&service(&format!("backends = ['{own}']\nlink = {link}")))?;
         let linked = (link != "false").then_some(LinkState::Up);
         let is_so = |snapshot: &Snapshot| {
             balancing::complete(snapshot) && snapshot.services[0].backends[0].link == linked
@@ -71,35 +66,25 @@ pub(crate) async fn link(network: &Network, client: &Client, origin: &Origin) ->
 /// Pages and downloads of both in turn; each begins as often as the other.
 async fn compare(client: &Client, names: [&str; 2], onions: [&str; 2]) -> Result<()> {
     for onion in onions {
-        eventually(LIMIT, || client.get("first", onion, "/", LIMIT)).await?;
+        visits::page(client, "first", onion).await?;
     }
     let mut pages = [Vec::new(), Vec::new()];
     for page in 0..PAGES {
         for which in in_turn(page) {
-            let (onion, isolation) = (onions[which], format!("{}-{page}", names[which]));
-            let fetched = eventually(LIMIT, || client.get(&isolation, onion, "/", LIMIT)).await?;
-            pages[which].push(fetched.elapsed.as_secs_f64());
+            let isolation = format!("{}-{page}", names[which]);
+            pages[which].push(visits::page(client, &isolation, onions[which]).await?);
         }
     }
     report("page on a fresh circuit, s", names, pages);
     let mut rates = [Vec::new(), Vec::new()];
-    let path = format!("/bytes/{DOWNLOAD}");
     for run in 0..2 * RUNS {
         for which in in_turn(run) {
-            let (onion, isolation) = (onions[which], format!("{}-all-{run}", names[which]));
-            // The circuit stands before the clock runs.
-            eventually(LIMIT, || client.get(&isolation, onion, "/", LIMIT)).await?;
-            let file = client.get(&isolation, onion, &path, LIMIT).await?;
-            ensure!(file.body.len() as u64 == DOWNLOAD, "a short file");
-            rates[which].push(DOWNLOAD as f64 / 1e6 / file.elapsed.as_secs_f64());
+            let isolation = format!("{}-all-{run}", names[which]);
+            rates[which].push(visits::download(client, &isolation, onions[which]).await?);
         }
     }
     report("20 MiB, MB/s", names, rates);
     Ok(())
-}
-
-fn in_turn(time: usize) -> [usize; 2] {
-    if time.is_multiple_of(2) { [0, 1] } else { [1, 0] }
 }
 
 fn report(what: &str, names: [&str; 2], figures: [Vec<f64>; 2]) {
@@ -109,44 +94,4 @@ fn report(what: &str, names: [&str; 2], figures: [Vec<f64>; 2]) {
         println!("{what}: {name}: {}", summary(&mut figures.clone()));
     }
     println!("{what}: the second to the first, in pairs: {}", summary(&mut ratios));
-}
-
-/// The files of a daemon that does not run yet: others must know its address first.
-struct Files {
-    dir: PathBuf,
-    files: [PathBuf; 2],
-    admin: String,
-}
-
-impl Files {
-    fn new(network: &Network, name: &str) -> Result<Self> {
-        let dir = network.scratch(name)?;
-        let files = ["onionbraid.toml", "network.toml"].map(|name| dir.join(name));
-        fs::write(&files[1], network.arti_toml())?;
-        Ok(Self { files, dir, admin: network.free_address()?.to_string() })
-    }
-
-    /// The address that the service will have: its key is made now.
-    fn address(&self) -> Result<String> {
-        self.write("proxy_ports = [['80', 'reject']]")?;
-        let config = Config::load(&self.files, &Environment::of_process())?;
-        let service = config.services.first().context("no service")?;
-        let key = keys::open(&config.storage)?.generate(&service.nickname)?;
-        Ok(keys::address(&key).to_string())
-    }
-
-    fn start(&self, service: &str) -> Result<Daemon> {
-        self.write(service)?;
-        let files: Vec<&Path> = self.files.iter().map(PathBuf::as_path).collect();
-        Daemon::start(&above_this_example()?, &files, &self.dir.join("log"))
-    }
-
-    fn write(&self, service: &str) -> Result<()> {
-        let (dir, admin) = (self.dir.display(), &self.admin);
-        let text = format!(
-            "[onion_services.\"measured\"]\n{service}\n[admin]\nlisten = '{admin}'\n\
-             [storage]\nstate_dir = '{dir}/state'\ncache_dir = '{dir}/cache'\n"
-        );
-        Ok(fs::write(&self.files[0], text)?)
-    }
 }

@@ -1,13 +1,13 @@
 //! What is gained by not hiding? Downloads, and pages on fresh circuits, from a service
 //! that hides and one that does not, and from C tor's two, in turn.
 
-use anyhow::{Result, ensure};
+use anyhow::Result;
 
+use super::visits;
 use crate::network::client::Client;
-use crate::network::fetch::eventually;
 use crate::network::origin::Origin;
 use crate::network::{Network, SINGLE_ONION};
-use crate::{DOWNLOAD, LIMIT, RUNS, start, summary};
+use crate::{LIMIT, RUNS, start, summary};
 
 /// How many pages, each on a circuit of its own.
 const PAGES: usize = 20;
@@ -67,19 +67,14 @@ impl Subject {
     /// A download on a circuit that is there already.
     async fn download(&mut self, client: &Client, round: usize) -> Result<()> {
         let isolation = format!("single-{}-{round}", self.name);
-        let path = format!("/bytes/{DOWNLOAD}");
-        eventually(LIMIT, || client.get(&isolation, &self.onion, "/", LIMIT)).await?;
-        let file = client.get(&isolation, &self.onion, &path, LIMIT).await?;
-        ensure!(file.body.len() as u64 == DOWNLOAD, "a short file");
-        self.megabytes_per_second.push(DOWNLOAD as f64 / 1e6 / file.elapsed.as_secs_f64());
+        self.megabytes_per_second.push(visits::download(client, &isolation, &self.onion).await?);
         Ok(())
     }
 
     /// A page on a fresh circuit; the client has the descriptor.
     async fn page(&mut self, client: &Client, page: usize) -> Result<()> {
         let isolation = format!("single-page-{}-{page}", self.name);
-        let fetched = eventually(LIMIT, || client.get(&isolation, &self.onion, "/", LIMIT)).await?;
-        self.seconds.push(fetched.elapsed.as_secs_f64());
+        self.seconds.push(visits::page(client, &isolation, &self.onion).await?);
         Ok(())
     }
 }
