@@ -64,24 +64,14 @@ fn write(command: &ImportCommand) -> Result<(), CommandFailure> {
     good(&draft, &text)?;
     match (&output.out, place) {
         (Some(out), Some(place)) => {
-            // Before any key is copied it is clear that the file can be written.
-            let mut file = place.begin(out, output.copy_keys.as_deref())?;
-            if let Some(file) = &mut file {
-                file.as_file_mut()
-                    .write_all(text.as_bytes())
-                    .map_err(|error| unwritable(out, error))?;
-            }
-            copy(&draft, &copies, output, &disk)?;
-            let file = match file {
-                Some(file) => file,
-                None => {
-                    let mut file = new_file::begin(out, FILE_MODE)?;
-                    file.as_file_mut()
-                        .write_all(text.as_bytes())
-                        .map_err(|error| unwritable(out, error))?;
-                    file
-                }
+            // Before any key is copied it is clear that the file can be written, unless
+            // its directory is the one that is made for the keys.
+            let written = match is_made_for_keys(out, output) {
+                true => None,
+                false => Some(place.write(out, &text)?),
             };
+            copy(&draft, &copies, output, &disk)?;
+            let file = written.map_or_else(|| place.write(out, &text), Ok)?;
             match place.untouched {
                 true => new_file::replace(file, out, PACKAGES_FILE)?,
                 false => new_file::put(file, out)?,
@@ -130,8 +120,8 @@ fn packages_directories() -> &'static str {
 
 /// The place of the new file.
 struct OutputPlace {
-    /// It is in the directory of the unit's file.
-    in_units_directory: bool,
+    /// It is that of the unit's file.
+    is_units: bool,
     /// The packages' own file is there, as they installed it.
     untouched: bool,
 }
@@ -139,44 +129,37 @@ struct OutputPlace {
 impl OutputPlace {
     /// What may be done there.
     fn of(out: &Path) -> Result<Self, CommandFailure> {
-        let found = out.symlink_metadata().ok();
-        let as_installed = found.as_ref().is_some_and(|found| {
-            found.is_file()
-                && found.len() == PACKAGES_FILE.len() as u64
-                && std::fs::read(out).is_ok_and(|text| text == PACKAGES_FILE.as_bytes())
-        });
-        if found.is_some() && !as_installed {
+        let untouched = new_file::holds(out, PACKAGES_FILE);
+        if !untouched && out.symlink_metadata().is_ok() {
             return Err(exists(out));
         }
         let units = Environment::of_process().system_file;
-        let whole = std::path::absolute(out).ok();
-        let in_units_directory = whole.is_some_and(|whole| whole == units);
-        Ok(Self { in_units_directory, untouched: as_installed })
+        let is_units = std::path::absolute(out).is_ok_and(|whole| whole == units);
+        Ok(Self { is_units, untouched })
     }
 
     /// Whether the daemon that reads it runs as the packages' unit has it.
     fn is_packages(&self) -> bool {
-        self.untouched || self.in_units_directory
+        self.untouched || self.is_units
     }
 
-    /// The file, unless its directory is the one that is made for the keys.
-    fn begin(
-        &self,
-        out: &Path,
-        keys: Option<&Path>,
-    ) -> Result<Option<NamedTempFile>, CommandFailure> {
-        let directory = new_file::directory_of(out);
-        let same =
-            |keys: &Path| std::path::absolute(keys).ok() == std::path::absolute(directory).ok();
-        match keys.is_some_and(same) && !directory.exists() {
-            true => Ok(None),
-            // What takes another file's place has its permissions in the end.
-            false => {
-                let mode = if self.untouched { 0o600 } else { FILE_MODE };
-                new_file::begin(out, mode).map(Some)
-            }
-        }
+    /// The file with this text, not in its place yet. What takes another one's has the
+    /// permissions of that in the end.
+    fn write(&self, out: &Path, text: &str) -> Result<NamedTempFile, CommandFailure> {
+        let mode = if self.untouched { 0o600 } else { FILE_MODE };
+        let mut file = new_file::begin(out, mode)?;
+        let written = file.as_file_mut().write_all(text.as_bytes());
+        written.map_err(|error| unwritable(out, error))?;
+        Ok(file)
     }
+}
+
+/// Whether the file goes into a directory that comes with the first key.
+fn is_made_for_keys(out: &Path, output: &ImportOutput) -> bool {
+    let directory = new_file::directory_of(out);
+    let same =
+        |keys: &PathBuf| std::path::absolute(keys).ok() == std::path::absolute(directory).ok();
+    output.copy_keys.as_ref().is_some_and(same) && !directory.exists()
 }
 
 /// A directory may be named in the place of the file in it.

@@ -12,6 +12,7 @@ use tempfile::NamedTempFile;
 
 use super::{CommandFailure, exists};
 use crate::exit::exit_of;
+use crate::ordinary;
 
 /// Begins it, with at most these permissions.
 pub(super) fn begin(out: &Path, mode: u32) -> Result<NamedTempFile, CommandFailure> {
@@ -38,7 +39,7 @@ pub(super) fn put(file: NamedTempFile, out: &Path) -> Result<(), CommandFailure>
 pub(super) fn replace(file: NamedTempFile, out: &Path, now: &str) -> Result<(), CommandFailure> {
     let failed = |error| unwritable(out, error);
     let found = out.symlink_metadata().map_err(failed)?;
-    if !found.is_file() || std::fs::read(out).map_err(failed)? != now.as_bytes() {
+    if !holds(out, now) {
         return Err(exists(out));
     }
     let (owner, group) = (found.uid(), found.gid());
@@ -47,6 +48,13 @@ pub(super) fn replace(file: NamedTempFile, out: &Path, now: &str) -> Result<(), 
     sync(&file, out)?;
     file.persist(out).map_err(|error| unwritable(out, error.error.kind().into()))?;
     sync_directory(out)
+}
+
+/// Whether there is an ordinary file with this text and no other.
+pub(super) fn holds(path: &Path, text: &str) -> bool {
+    let bytes = || ordinary::at_most(path, text.len() as u64).ok().flatten();
+    path.symlink_metadata().is_ok_and(|found| found.is_file())
+        && bytes().is_some_and(|bytes| bytes == text.as_bytes())
 }
 
 /// Puts a new file in the place of one that may be there; of a link, not of what it leads

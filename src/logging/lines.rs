@@ -42,10 +42,11 @@ where
         if self.priority {
             write!(writer, "<{}>", priority(*event.metadata().level()))?;
         }
-        let mut line = Cow::Borrowed(text.trim_end());
-        if self.masks && *event.metadata().level() <= Level::INFO {
-            line = masked(text.trim_end());
-        }
+        let line = text.trim_end();
+        let line = match self.masks && *event.metadata().level() <= Level::INFO {
+            true => masked(line),
+            false => Cow::Borrowed(line),
+        };
         match line.contains(['\n', '\r']) {
             true => writeln!(writer, "{}", on_one_line(&line)),
             false => writeln!(writer, "{line}"),
