@@ -156,5 +156,8 @@ async fn clients_come_in_with_their_keys_others_not_and_one_that_is_taken_out_no
     };
     let limit = Duration::from_secs(30);
     frontend.daemon.until("closed to everybody", limit, closed).await.unwrap();
-    assert_eq!(frontend.command(&["check"]).await.unwrap().status.code(), Some(78));
+    // The daemon runs so, with its other services: it is a warning.
+    let check = frontend.command(&["check"]).await.unwrap();
+    let told = String::from_utf8_lossy(&check.stdout);
+    assert!(check.status.success() && told.contains("NOT PUBLISHED"), "{check:?}");
 }
