@@ -60,8 +60,8 @@ test-arm64: tor ## the program and the image for arm64, on the private network, 
 	packaging/test-arm64.sh dist "$${CARGO_TARGET_DIR:-target}/debug"
 
 .PHONY: deps
-deps: ## install what tests need and this machine lacks: tor, nginx, curl, aiohttp, Prometheus, Chromium, axe-core, cargo-deny, Onionbalance
-	@integration/install-programs.sh tor web monitoring browser deny validators migration
+deps: ## install what tests need and this machine lacks: tor, nginx, curl, aiohttp, Prometheus, Chromium, axe-core, cargo-deny, SSLyze, Onionbalance
+	@integration/install-programs.sh tor web monitoring browser deny validators scanner migration
 
 .PHONY: lint
 lint: toolchain deny ## formatting, clippy (with and without proof of work), rustdoc and dependencies
@@ -122,7 +122,7 @@ tor: # C tor, for the private network; installed where it is missing
 
 .PHONY: present
 present: # what tests need; installed where it is missing
-	@integration/install-programs.sh --missing tor web monitoring browser deny validators migration >/dev/null || $(MAKE) --no-print-directory deps
+	@integration/install-programs.sh --missing tor web monitoring browser deny validators scanner migration >/dev/null || $(MAKE) --no-print-directory deps
 
 .PHONY: toolchain
 toolchain:

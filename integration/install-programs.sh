@@ -16,6 +16,7 @@
 #   cross       a compiler for arm64, and qemu to run what it makes
 #   image       buildah, podman and runc, for container images
 #   validators  kubernetes-validate and taplo, below target/tools
+#   scanner     SSLyze, below target/tools
 #   kubernetes  the same, kubectl (which has Kustomize), podman and runc
 #
 # With --missing it installs nothing: it lists what is missing, and fails if
@@ -104,6 +105,9 @@ for set in "$@"; do
             done
             ;;
         validators) ;;
+        scanner)
+            PYTHONPATH="$tools/sslyze" "$python" -c 'import sslyze' 2>/dev/null || wheels+=(sslyze)
+            ;;
         packages | image)
             command -v jq >/dev/null || packages+=(jq)
             ;;&
@@ -177,10 +181,10 @@ if [ "$action" = install ]; then
     for wheel in "${wheels[@]}"; do
         # pip replaces a folder for programs that is there.
         target=$tools
-        case "$wheel" in validators | onionbalance | ansible) target=$tools/$wheel ;; esac
+        case "$wheel" in validators | onionbalance | ansible | sslyze) target=$tools/$wheel ;; esac
         binary=(--only-binary :all:)
         # What this needs is said in its file.
-        [ "$wheel" != onionbalance ] || binary=()
+        case "$wheel" in onionbalance | sslyze) binary=() ;; esac
         PIP_ROOT_USER_ACTION=ignore "$python" -m pip install --quiet --disable-pip-version-check \
             --no-deps "${binary[@]}" --require-hashes --upgrade --target "$target" \
             --requirement "$here/$wheel.txt" || {

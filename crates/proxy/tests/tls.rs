@@ -3,11 +3,13 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use std::net::SocketAddr;
 use std::os::unix::fs::MetadataExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use onionbraid_proxy::http::CircuitControl;
 use onionbraid_proxy::rules::{
@@ -18,7 +20,10 @@ use onionbraid_proxy::setup::Setup;
 use onionbraid_proxy::shares::Shares;
 use onionbraid_proxy::tls::{KeyCheck, Reread};
 use onionbraid_proxy::visitor::Visitor;
-use rcgen::{CertifiedKey, KeyPair, generate_simple_self_signed};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, CertifiedKey, DnType,
+    ExtendedKeyUsagePurpose, IsCa, KeyPair, KeyUsagePurpose, generate_simple_self_signed,
+};
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ProtocolVersion, RootCertStore, SupportedProtocolVersion, version};
 use tempfile::TempDir;
@@ -29,6 +34,8 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 const LAST_GET: &str = "GET /index.html HTTP/1.1\r\nHost: a.onion\r\nConnection: close\r\n\r\n";
+
+const DAY: Duration = Duration::from_secs(86_400);
 
 /// A directory with certificates and files, and a port that serves them.
 struct Port {
@@ -336,6 +343,60 @@ const ANSWER: &str = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\nLocation: http://a
                       Set-Cookie: a=b; Secure; SameSite=None\r\nContent-Security-Policy: \
                       default-src https:; upgrade-insecure-requests\r\nLink: \
                       <http://127.0.0.1/x>\r\n\r\n";
+
+/// Judged by SSLyze, against what Mozilla advises for servers of this level.
+async fn is_good_by(level: &str, server: SocketAddr, trusted: &Path) -> Output {
+    let tools = concat!(env!("CARGO_MANIFEST_DIR"), "/../../target/tools/sslyze");
+    let mut scan = Command::new("python3");
+    scan.args(["-m", "sslyze", "--sni", "a.onion", "--mozilla_config", level]);
+    scan.arg("--certinfo_ca_file").arg(trusted);
+    scan.arg(server.to_string()).env("PYTHONPATH", tools);
+    tokio::task::spawn_blocking(move || scan.output().unwrap()).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[expect(clippy::disallowed_methods, reason = "the scanner goes by its own clock")]
+async fn a_scanner_finds_nothing_weak() {
+    let mut port = Port::with(&[&["a.onion"]], |_| {});
+    let mut authority = CertificateParams::new([]).unwrap();
+    authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    authority.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+    authority.distinguished_name.push(DnType::CommonName, "authority");
+    let authority = CertifiedIssuer::self_signed(authority, KeyPair::generate().unwrap()).unwrap();
+    let mut params = CertificateParams::new(["a.onion".to_owned()]).unwrap();
+    let now = SystemTime::now();
+    params.not_before = (now - DAY).into();
+    params.not_after = (now + DAY * 30).into();
+    params.use_authority_key_identifier_extension = true;
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+    let key = KeyPair::generate().unwrap();
+    let certificate = params.signed_by(&key, &authority).unwrap().pem();
+    let files =
+        [("0.pem", certificate), ("0.key", key.serialize_pem()), ("ca.pem", authority.pem())];
+    for (file, text) in files {
+        std::fs::write(port.directory.path().join(file), text).unwrap();
+    }
+    assert_eq!(port.setup.tls.as_ref().unwrap().read_again(), Reread::Replaced);
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let server = listener.local_addr().unwrap();
+    let serve = Arc::clone(&port.setup);
+    port.serving.spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let (setup, closed) = (Arc::clone(&serve), CountCloses(Arc::default()));
+            let visitor = Visitor { circuit: 1, port: 443, onion: "a.onion".into(), tls: false };
+            tokio::spawn(async move { setup.serve(stream, visitor, closed).await });
+        }
+    });
+    let trusted = port.directory.path().join("ca.pem");
+    let scan = is_good_by("intermediate", server, &trusted).await;
+    let told = [&scan.stdout[..], &scan.stderr].concat();
+    let told = String::from_utf8_lossy(&told);
+    assert!(scan.status.success() && told.contains("OK - Compliant"), "(SSLyze: `make deps`): {told}");
+    // It can find fault: we speak TLS 1.2, too.
+    let scan = is_good_by("modern", server, &trusted).await;
+    let told = String::from_utf8_lossy(&scan.stdout);
+    assert!(!scan.status.success() && told.contains("TLSv1.2"), "{told}");
+}
 
 #[tokio::test]
 async fn origins_hear_of_https_and_links_cookies_and_policies_stay_with_it() {

@@ -29,7 +29,9 @@ impl ResolvesServerCert for CertificateChoice {
         let name = hello.server_name().and_then(|name| ServerName::try_from(name).ok());
         let named = name
             .and_then(|name| self.0.iter().filter(verifiable).find(|signer| is_for(signer, &name)));
-        named.or_else(|| self.0.iter().find(verifiable)).cloned()
+        // To a client that can verify none, rustls says `handshake_failure`, as every server
+        // does; without a certificate it would say `access_denied`.
+        named.or_else(|| self.0.iter().find(verifiable)).or(self.0.first()).cloned()
     }
 }
 
