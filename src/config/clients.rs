@@ -12,6 +12,8 @@ use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
+use rustix::process::geteuid;
+
 use super::error::{ConfigReport, Expected};
 use super::files;
 use super::reader::{TableItem, TableReader};
@@ -135,13 +137,35 @@ impl KeyDir {
         if !self.trust_everyone && found.mode() & 0o022 != 0 {
             return Err(format!("others can change it (mode {:04o})", found.mode() & 0o7777));
         }
+        self.check_who_put_it_there(path, &found)?;
         let bytes = ordinary::at_most(path, MAX_FILE).map_err(|error| error.to_string())?;
         let text = bytes.and_then(|bytes| String::from_utf8(bytes).ok()).unwrap_or_default();
         text.parse().map_err(|error| format!("{error}"))
     }
 
-    /// Whether somebody else could put a key there. In one with the sticky bit nobody
-    /// changes what is another's: Kubernetes has such.
+    /// Where everybody can put a file into a directory, one counts that is root's, this
+    /// process's or the owner's of the directory: the file, and the link that leads to it.
+    fn check_who_put_it_there(&self, path: &Path, file: &fs::Metadata) -> Result<(), String> {
+        let look = |found: io::Result<fs::Metadata>| found.map_err(|error| error.to_string());
+        let directory = look(fs::metadata(&self.path))?;
+        if self.trust_everyone || directory.mode() & 0o022 == 0 {
+            return Ok(());
+        }
+        let trusted = [0, geteuid().as_raw(), directory.uid()];
+        for uid in [file.uid(), look(fs::symlink_metadata(path))?.uid()] {
+            if !trusted.contains(&uid) {
+                return Err(format!(
+                    "others can put files into its directory (mode {:04o}), and user {uid} has put \
+                     it there: take their write permission away, or make it root's",
+                    directory.mode() & 0o7777
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether somebody else could change what is in it. With the sticky bit nobody changes
+    /// what is another's: Kubernetes has such directories.
     fn others_can_change(&self, found: &fs::Metadata) -> bool {
         let mode = found.mode();
         !self.trust_everyone && mode & 0o022 != 0 && mode & 0o1000 == 0
@@ -158,6 +182,8 @@ pub(super) fn read(item: &TableItem<'_>, report: &mut ConfigReport) -> Option<Re
     table.get_unlisted("watch_configuration");
     table.finish(report);
     let nobody = static_keys.is_none() && key_dirs.is_none();
+    let named = static_keys.as_ref().is_some_and(|keys| !keys.is_empty())
+        || key_dirs.as_ref().is_some_and(|directories| !directories.is_empty());
     match enabled {
         Some(true) if nobody => {
             item.wrong(
@@ -173,14 +199,16 @@ pub(super) fn read(item: &TableItem<'_>, report: &mut ConfigReport) -> Option<Re
             let clients = static_keys.clone();
             Some(RestrictedDiscovery { static_keys, key_dirs, clients })
         }
-        _ => {
-            if !nobody && enabled.is_none() {
-                let text = "it has no effect without `enabled = true`: everybody who knows the \
-                            address reaches the service";
-                report.warn(item.place(), &item.path, text);
-            }
+        // Arti refuses it, too: open to everybody is the last thing that is meant.
+        _ if named => {
+            item.wrong(
+                "it names clients, and without `enabled = true` everybody who knows the address \
+                 reaches the service: set it, or take them out to let everybody in",
+                report,
+            );
             None
         }
+        _ => None,
     }
 }
 
@@ -305,6 +333,36 @@ mod tests {
         let expected = [("Carol@home", key(6)), ("alice", key(2)), ("bob", key(4))];
         assert_eq!(clients(&config), expected);
         assert_eq!(config.warnings, [""; 0]);
+    }
+
+    #[test]
+    fn whoever_can_put_a_file_into_a_directory_lets_nobody_in_with_it() {
+        let directory = directories();
+        let dir = directory.path();
+        let clients_dir = dir.join("clients");
+        put(&clients_dir, "ours.auth", &key(3).to_string());
+        let theirs = put(&clients_dir, "theirs.auth", &key(4).to_string());
+        let link = clients_dir.join("link.auth");
+        std::os::unix::fs::symlink(put(dir, "key", &key(5).to_string()), &link).unwrap();
+        // Nobody else can own a file unless this runs as root.
+        if !geteuid().is_root() {
+            return;
+        }
+        std::os::unix::fs::lchown(&theirs, Some(12345), None).unwrap();
+        std::os::unix::fs::lchown(&link, Some(12345), None).unwrap();
+        let open = std::fs::Permissions::from_mode(0o1777);
+        std::fs::set_permissions(&clients_dir, open).unwrap();
+        let config = load(dir, "").unwrap();
+        assert_eq!(clients(&config), [("alice", key(2)), ("ours", key(3))]);
+        let all = config.warnings.join("\n");
+        for file in ["theirs.auth", "link.auth"] {
+            let told = all.contains(&format!("{file}: others can put files"));
+            assert!(told && all.contains("(mode 1777), and user 12345"), "{all}");
+        }
+        // In one that only its owner changes, whose the files are says nothing.
+        let own = std::fs::Permissions::from_mode(0o755);
+        std::fs::set_permissions(&clients_dir, own).unwrap();
+        assert_eq!(clients(&load(dir, "").unwrap()).len(), 4);
     }
 
     #[test]

@@ -391,7 +391,10 @@ async fn a_scanner_finds_nothing_weak() {
     let scan = is_good_by("intermediate", server, &trusted).await;
     let told = [&scan.stdout[..], &scan.stderr].concat();
     let told = String::from_utf8_lossy(&told);
-    assert!(scan.status.success() && told.contains("OK - Compliant"), "(SSLyze: `make deps`): {told}");
+    assert!(
+        scan.status.success() && told.contains("OK - Compliant"),
+        "(SSLyze: `make deps`): {told}"
+    );
     // It can find fault: we speak TLS 1.2, too.
     let scan = is_good_by("modern", server, &trusted).await;
     let told = String::from_utf8_lossy(&scan.stdout);

@@ -34,7 +34,7 @@ pub(super) fn on_all(services: &[ServiceConfig]) -> Option<String> {
     let enabled = services.iter().filter(|service| service.enabled).count();
     (enabled > 1).then(|| {
         format!(
-            "{enabled} services share guards and are published in the same moments, so whoever \
+            "{enabled} services share guards and times at which they come and go, so whoever \
              watches those can tell that they belong together; where nobody may know, give each a \
              process and a machine of its own (docs/threat-model.md)"
         )
