@@ -73,7 +73,11 @@ fn exists(path: &Path) -> CommandFailure {
 
 impl From<KeyFileError> for CommandFailure {
     fn from(error: KeyFileError) -> Self {
-        let exit = match &error {
+        let cause = match &error {
+            KeyFileError::Left { cause, .. } => cause,
+            error => error,
+        };
+        let exit = match cause {
             KeyFileError::Exists(_) => Exit::Failed,
             KeyFileError::Write { cause, .. } => exit_of(cause.as_ref()),
             _ => Exit::Permission,

@@ -14,6 +14,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use fs_mistrust::Mistrust;
+use rustix::fs::{CWD, RenameFlags, rename, renameat_with};
+use rustix::io::Errno;
 use tor_hscrypto::pk::{HsIdKey, HsIdKeypair};
 
 use super::keys::{KeyFileError, SECRET_MODE, check_opened, open_key_file, unreadable, write_file};
@@ -201,24 +203,42 @@ pub fn export(
         if is_interrupted() { Err(KeyFileError::Interrupted(directory.to_owned())) } else { Ok(()) }
     });
     let outcome = outcome.and_then(|()| match is_new {
-        true => std::fs::rename(&partial, directory).map_err(failed),
+        true => move_new(&partial, directory),
         false => names.iter().try_for_each(|name| {
             let path = directory.join(name);
-            std::fs::rename(partial.join(name), &path).map_err(failed)?;
+            move_new(&partial.join(name), &path)?;
             written.push(path);
             Ok(())
         }),
     });
+    let mut left = Vec::new();
     if outcome.is_err() {
-        // Made here, a moment ago. The first error is the one to tell.
-        for path in written {
-            let _ = std::fs::remove_file(path);
-        }
+        // Made here, a moment ago.
+        left.extend(written.into_iter().filter(|path| std::fs::remove_file(path).is_err()));
     }
-    if outcome.is_err() || !is_new {
-        let _ = std::fs::remove_dir_all(&partial);
+    if (outcome.is_err() || !is_new) && std::fs::remove_dir_all(&partial).is_err() {
+        left.push(partial);
     }
-    outcome
+    match (outcome, left.into_iter().next()) {
+        (Err(cause), Some(left)) => Err(KeyFileError::Left { cause: Box::new(cause), left }),
+        (outcome, _) => outcome,
+    }
+}
+
+/// Gives something its name, if that is free.
+fn move_new(from: &Path, to: &Path) -> Result<(), KeyFileError> {
+    let moved = match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
+        // The file system cannot look and rename at once.
+        Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => match to.symlink_metadata() {
+            Ok(_) => Err(Errno::EXIST),
+            Err(_) => rename(from, to),
+        },
+        moved => moved,
+    };
+    moved.map_err(|error| match error {
+        Errno::EXIST => KeyFileError::Exists(to.to_owned()),
+        error => KeyFileError::Write { path: to.to_owned(), cause: Arc::new(error.into()) },
+    })
 }
 
 /// Writes a file for each period, as long as it `may_go_on`.
@@ -430,5 +450,22 @@ mod tests {
             let refused = read(&out).map(|bundle| bundle.periods());
             assert!(matches!(refused, Err(KeyFileError::Period { .. })), "{refused:?}");
         }
+    }
+    #[test]
+    fn what_came_in_between_keeps_its_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let [new, there, free] = ["new", "there", "free"].map(|name| dir.path().join(name));
+        std::fs::write(&new, "new").unwrap();
+        std::fs::write(&there, "theirs").unwrap();
+        assert!(matches!(move_new(&new, &there), Err(KeyFileError::Exists(_))));
+        assert_eq!(std::fs::read(&there).unwrap(), b"theirs");
+        move_new(&new, &free).unwrap();
+        assert_eq!(std::fs::read(&free).unwrap(), b"new");
+        // An empty directory would be replaced by a plain rename.
+        let [made, empty] = ["made", "empty"].map(|name| dir.path().join(name));
+        std::fs::create_dir(&made).unwrap();
+        std::fs::create_dir(&empty).unwrap();
+        assert!(matches!(move_new(&made, &empty), Err(KeyFileError::Exists(_))));
+        assert!(made.exists());
     }
 }

@@ -13,6 +13,7 @@
 //! | `client` | with which keys do clients read descriptors that are for them alone? |
 //! | `request` | how does it ask for a certificate? |
 //! | `file` | where does a key file lie, and may it be used? |
+//! | `write` | how is one written to a new file? |
 
 mod client;
 mod ctor;
@@ -22,6 +23,7 @@ mod identity;
 mod openssh;
 mod pem;
 mod request;
+mod write;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -41,14 +43,14 @@ use onionbraid_balancer::onion::OnionAddress;
 pub use client::{ClientSecret, check_client_secret, read_client_secret};
 pub use ctor::secret_file as ctor_file;
 pub use file::{
-    Format, KeyFileError, ctor_files, files_of, read_address, read_secret, read_secret_from,
-    stored_at, write_file, write_new,
+    Format, KeyFileError, files_of, read_address, read_secret, read_secret_from, stored_at,
 };
 pub(crate) use file::{SECRET_MODE, check_opened, others_can_read};
 pub(super) use file::{open as open_key_file, unreadable};
 pub use format::parse;
 pub use identity::{IdentityKey, ParseError, Parsed};
 pub use request::{LONGEST_NONCE, certificate_request};
+pub use write::{ctor_files, write_file, write_new};
 
 /// What went wrong with a key: the operator has to look at its files.
 #[derive(Debug, Clone, thiserror::Error)]

@@ -64,7 +64,7 @@ impl ClientSecret {
     /// If something lies there already, or it cannot be written.
     pub fn write_new(&self, path: &Path) -> Result<(), KeyFileError> {
         let text = self.file().unwrap_or_default();
-        file::write_file(path, text.as_bytes(), file::SECRET_MODE)
+        super::write::write_file(path, text.as_bytes(), file::SECRET_MODE)
     }
 
     /// As Arti wants it.

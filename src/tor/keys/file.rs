@@ -1,32 +1,29 @@
-//! Where does a key file lie, may it be used, and how is a new one written?
+//! Where does a key file lie, and may it be used?
 //!
-//! Reads and writes files that the operator names; `identity` says what their
-//! bytes mean. A file that others may read is refused, one that exists is never
-//! overwritten.
+//! Reads files that the operator names; `identity` says what their bytes mean. A file
+//! that others may read is refused.
 
-use std::fs::{DirBuilder, File, Metadata, OpenOptions};
-use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::fs::{File, Metadata};
+use std::io::{self, Read as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use fs_mistrust::Mistrust;
 use zeroize::Zeroizing;
 
-use super::ctor;
 use super::format::parse;
 use super::identity::{IdentityKey, ParseError, Parsed};
-use super::pem;
 use crate::ordinary;
 use crate::trust::Process;
 use onionbraid_balancer::onion::OnionAddress;
 
 /// The secret key in a directory of C tor.
-const SECRET: &str = "hs_ed25519_secret_key";
+pub(super) const SECRET: &str = "hs_ed25519_secret_key";
 /// The public key in a directory of C tor.
-const PUBLIC: &str = "hs_ed25519_public_key";
+pub(super) const PUBLIC: &str = "hs_ed25519_public_key";
 /// The address in a directory of C tor.
-const HOSTNAME: &str = "hostname";
+pub(super) const HOSTNAME: &str = "hostname";
 /// The secret key in a directory of a keystore of Arti's.
 const ARTI: &str = "ks_hs_id.ed25519_expanded_private";
 /// The secret key of a version 2 onion service in a directory of C tor.
@@ -166,6 +163,18 @@ pub enum KeyFileError {
         /// Why.
         #[source]
         cause: Arc<io::Error>,
+    },
+    /// The same, and not all that was written before could be removed again.
+    #[error(
+        "nothing was to be left, but what was written before could not be removed again ({})",
+        left.display()
+    )]
+    Left {
+        /// Why nothing was written.
+        #[source]
+        cause: Box<KeyFileError>,
+        /// What is left.
+        left: PathBuf,
     },
     /// Somebody has asked for the end meanwhile.
     #[error("interrupted: nothing was written to {}", .0.display())]
@@ -415,66 +424,6 @@ fn agrees_with_neighbours(file: &Path, address: &OnionAddress) -> Result<(), Key
         }
     }
     Ok(())
-}
-
-/// Writes a key to a new file (mode 0600), or for C tor to a new directory (mode
-/// 0700) with the secret key, the public key and the address.
-///
-/// # Errors
-///
-/// If something lies there already, or if it cannot be written; then nothing is
-/// left of it.
-pub fn write_new(path: &Path, key: &IdentityKey, format: Format) -> Result<(), KeyFileError> {
-    match format {
-        Format::Pem => write_file(path, &pem::file(key).ok_or(KeyFileError::NoSeed)?, SECRET_MODE),
-        Format::Ctor => {
-            let written =
-                DirBuilder::new().mode(0o700).create(path).map_err(|error| failed(path, error));
-            written?;
-            let write = |(name, bytes): (&str, Zeroizing<Vec<u8>>)| {
-                write_file(&path.join(name), &bytes, SECRET_MODE)
-            };
-            let written = ctor_files(key).into_iter().try_for_each(write);
-            if written.is_err() {
-                // Made here, a moment ago. The first error is the one to tell.
-                let _ = std::fs::remove_dir_all(path);
-            }
-            written
-        }
-    }
-}
-
-/// The files that a directory of C tor has of a key, with their names (mode 0600).
-pub fn ctor_files(key: &IdentityKey) -> [(&'static str, Zeroizing<Vec<u8>>); 3] {
-    let address = key.address();
-    [
-        (SECRET, ctor::secret_file(key)),
-        (PUBLIC, ctor::public_file(&address).to_vec().into()),
-        (HOSTNAME, format!("{address}\n").into_bytes().into()),
-    ]
-}
-
-/// Writes a new file with this mode.
-///
-/// # Errors
-///
-/// If something lies there already, or if it cannot be written; then nothing is left of
-/// it.
-pub fn write_file(path: &Path, bytes: &[u8], mode: u32) -> Result<(), KeyFileError> {
-    let open = OpenOptions::new().write(true).create_new(true).mode(mode).open(path);
-    let mut file = open.map_err(|error| failed(path, error))?;
-    let written = file.write_all(bytes).and_then(|()| file.sync_all());
-    written.map_err(|error| {
-        let _ = std::fs::remove_file(path);
-        failed(path, error)
-    })
-}
-
-fn failed(path: &Path, error: io::Error) -> KeyFileError {
-    match error.kind() {
-        io::ErrorKind::AlreadyExists => KeyFileError::Exists(path.to_owned()),
-        _ => KeyFileError::Write { path: path.to_owned(), cause: Arc::new(error) },
-    }
 }
 
 #[cfg(test)]
