@@ -31,6 +31,7 @@ use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use crate::backup::place::left_behind;
 use crate::causes::in_one_line;
 use crate::config::{Config, ConfigErrors, Environment, ServiceConfig};
 use crate::exit::{Exit, exit_of};
@@ -48,6 +49,15 @@ impl CommandFailure {
     /// A failure with its whole text.
     pub(crate) fn new(exit: Exit, text: impl Into<String>) -> Self {
         Self { exit, text: text.into() }
+    }
+
+    /// The same, and what the command had written before and could not remove again.
+    fn leaving(mut self, left: &[PathBuf]) -> Self {
+        if !left.is_empty() {
+            let before = if self.text.is_empty() { "" } else { "; " };
+            self.text = format!("{}{before}{}", self.text, left_behind(left));
+        }
+        self
     }
 }
 

@@ -8,6 +8,7 @@
 
 mod accounts;
 pub(crate) mod advice;
+pub(crate) mod way;
 
 use std::io;
 use std::os::unix::fs::MetadataExt as _;

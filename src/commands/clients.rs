@@ -8,7 +8,7 @@ use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use super::hand_over::{may_change, write_one_for};
+use super::hand_over::{self, may_change, write_one_for};
 use super::keys::{no_key, owner, service_address};
 use super::new_file::directory_of;
 use super::{CommandFailure, finish, remark, service};
@@ -43,7 +43,7 @@ fn add(
     let service = service(&config, nickname)?;
     let restricted = restricted(service)?;
     let directory = directory(service, restricted)?;
-    let taken = restricted.key_dirs.iter().map(|it| it.file_of(name)).find(|it| it.exists());
+    let taken = restricted.key_dirs.iter().map(|it| it.file_of(name)).find(|it| is_there(it));
     if restricted.clients.contains_key(name) || taken.is_some() {
         let text = format!(
             "service \"{nickname}\" has a client \"{name}\" already, which is left as it is: remove \
@@ -75,8 +75,8 @@ fn add(
         secret.write_new(&out)?;
         if let Err(failure) = write(&file, public, owner) {
             // Made here, a moment ago, and of no use.
-            let _ = fs::remove_file(&out);
-            return Err(failure);
+            let left = fs::remove_file(&out).is_err().then_some(out);
+            return Err(failure.leaving(left.as_slice()));
         }
         remark(&format!(
             "{} is for the client and nobody else: C tor reads it in its ClientOnionAuthDir, and \
@@ -143,7 +143,7 @@ fn remove(nickname: &str, name: &str, files: &[PathBuf]) -> Result<(), CommandFa
     }
     let exposed = |owner: &owner::Owner| {
         let mut files = restricted.key_dirs.iter().map(|it| it.file_of(name));
-        files.any(|file| file.exists() && may_change(*owner, directory_of(&file)))
+        files.any(|file| is_there(&file) && may_change(*owner, directory_of(&file)))
     };
     if let Some(owner) = owner::of_state(&config).filter(exposed) {
         // That user could lead root to another file of this name.
@@ -151,13 +151,13 @@ fn remove(nickname: &str, name: &str, files: &[PathBuf]) -> Result<(), CommandFa
             .map(drop);
     }
     let mut removed = false;
-    for file in restricted.key_dirs.iter().map(|it| it.file_of(name)) {
-        match fs::remove_file(&file) {
-            Ok(()) => {
+    for file in restricted.key_dirs.iter().map(|it| it.file_of(name)).filter(|it| is_there(it)) {
+        match hand_over::remove(&file) {
+            Ok(true) => {
                 removed = true;
                 remark(&format!("{} is removed.", file.display()));
             }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Ok(false) => {}
             Err(error) => {
                 let text = format!("{} cannot be removed: {error}", file.display());
                 return Err(CommandFailure::new(exit_of(&error), text));
@@ -183,6 +183,11 @@ fn remove(nickname: &str, name: &str, files: &[PathBuf]) -> Result<(), CommandFa
         );
     }
     Ok(())
+}
+
+/// Whether something has this name, be it a link that leads nowhere.
+fn is_there(file: &Path) -> bool {
+    file.symlink_metadata().is_ok()
 }
 
 fn restricted(service: &ServiceConfig) -> Result<&RestrictedDiscovery, CommandFailure> {

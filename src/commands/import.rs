@@ -12,7 +12,7 @@ use std::process::ExitCode;
 
 use tempfile::NamedTempFile;
 
-use super::hand_over::{NewFile, write_as, write_for};
+use super::hand_over::{NewFile, write_as, write_before};
 use super::keys::owner;
 use super::new_file::{self, unwritable};
 use super::{CommandFailure, exists, finish, protect_memory, remark};
@@ -70,17 +70,18 @@ fn write(command: &ImportCommand) -> Result<(), CommandFailure> {
                 true => None,
                 false => Some(place.write(out, &text)?),
             };
-            copy(&draft, &copies, output, &disk)?;
-            let file = written.map_or_else(|| place.write(out, &text), Ok)?;
-            match place.untouched {
-                true => new_file::replace(file, out, PACKAGES_FILE)?,
-                false => new_file::put(file, out)?,
-            }
+            copy(&draft, &copies, output, &disk, || {
+                let file = written.map_or_else(|| place.write(out, &text), Ok)?;
+                match place.untouched {
+                    true => new_file::replace(file, out, PACKAGES_FILE),
+                    false => new_file::put(file, out),
+                }
+            })?;
         }
-        _ => {
-            copy(&draft, &copies, output, &disk)?;
-            io::stdout().lock().write_all(text.as_bytes())?;
-        }
+        _ => copy(&draft, &copies, output, &disk, || {
+            let mut stdout = io::stdout().lock();
+            Ok(stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush())?)
+        })?,
     }
     summary(&draft, &copies, output);
     Ok(())
@@ -201,15 +202,17 @@ fn copies(
     Ok(copies)
 }
 
-/// Copies the keys; after an error, none of them is left. They are the owner's of the
-/// directory that they go into, where root copies them.
+/// Copies the keys, and then does something else; after an error in either, none of them
+/// is left. They are the owner's of the directory that they go into, where root copies
+/// them.
 fn copy(
     draft: &Draft,
     copies: &BTreeMap<String, PathBuf>,
     output: &ImportOutput,
     disk: &Disk,
+    then: impl FnOnce() -> Result<(), CommandFailure>,
 ) -> Result<(), CommandFailure> {
-    let Some(directory) = &output.copy_keys else { return Ok(()) };
+    let Some(directory) = &output.copy_keys else { return then() };
     // The directory may be made, not those above it.
     let (base, below) = match directory.is_dir() {
         true => (directory.as_path(), PathBuf::new()),
@@ -234,9 +237,9 @@ fn copy(
         }
     }
     match owner::of_existing(base) {
-        _ if files.is_empty() => Ok(()),
-        Some(owner) => write_as(owner, base, files),
-        None => write_for(None, base, files),
+        _ if files.is_empty() => then(),
+        Some(owner) => write_as(owner, base, files, then),
+        None => write_before(None, base, files, then),
     }
 }
 

@@ -3,14 +3,14 @@
 //! Under another name beside its place, so that it is there whole or not at all, and
 //! never over a file that is there.
 
-use std::fs::{File, Permissions};
+use std::fs::{self, File, Metadata, Permissions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
 
 use tempfile::NamedTempFile;
 
-use super::{CommandFailure, exists};
+use super::{CommandFailure, exists, remark};
 use crate::exit::exit_of;
 use crate::ordinary;
 
@@ -27,11 +27,20 @@ pub(super) fn begin(out: &Path, mode: u32) -> Result<NamedTempFile, CommandFailu
 /// Gives it its name, if that is free.
 pub(super) fn put(file: NamedTempFile, out: &Path) -> Result<(), CommandFailure> {
     sync(&file, out)?;
-    file.persist_noclobber(out).map_err(|error| match error.error.kind() {
+    let file = file.persist_noclobber(out).map_err(|error| match error.error.kind() {
         io::ErrorKind::AlreadyExists => exists(out),
         kind => unwritable(out, kind.into()),
     })?;
-    sync_directory(out)
+    let Err(error) = sync_directory(out) else { return Ok(()) };
+    let is_this = |found: Metadata| {
+        file.metadata().is_ok_and(|it| (it.dev(), it.ino()) == (found.dev(), found.ino()))
+    };
+    let removed = match out.symlink_metadata().is_ok_and(is_this) {
+        true => fs::remove_file(out),
+        false => Ok(()),
+    };
+    let left: Vec<_> = removed.is_err().then(|| out.to_owned()).into_iter().collect();
+    Err(unwritable(out, error).leaving(&left))
 }
 
 /// Gives it its name, and the owner and permissions of the file that has it now, if that
@@ -47,7 +56,11 @@ pub(super) fn replace(file: NamedTempFile, out: &Path, now: &str) -> Result<(), 
     file.as_file().set_permissions(found.permissions()).map_err(failed)?;
     sync(&file, out)?;
     file.persist(out).map_err(|error| unwritable(out, error.error.kind().into()))?;
-    sync_directory(out)
+    // There is no way back, and the new file is whole.
+    if let Err(error) = sync_directory(out) {
+        remark(&format!("Warning: {} may not be on the disk yet: {error}", out.display()));
+    }
+    Ok(())
 }
 
 /// Whether there is an ordinary file with this text and no other.
@@ -76,9 +89,8 @@ fn sync(file: &NamedTempFile, out: &Path) -> Result<(), CommandFailure> {
 }
 
 /// The new name is on the disk only with the directory.
-fn sync_directory(out: &Path) -> Result<(), CommandFailure> {
-    let synced = File::open(directory_of(out)).and_then(|directory| directory.sync_all());
-    synced.map_err(|error| unwritable(out, error))
+fn sync_directory(out: &Path) -> io::Result<()> {
+    File::open(directory_of(out))?.sync_all()
 }
 
 /// Where it will be.

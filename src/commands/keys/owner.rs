@@ -6,9 +6,10 @@
 //! write to.
 
 use std::io::{self, Read, Write as _};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{ChildStdin, ChildStdout, Command, Output, Stdio};
 
 use fs_mistrust::Mistrust;
 use tor_config::mistrust::FS_PERMISSIONS_CHECKS_DISABLE_VAR;
@@ -16,10 +17,14 @@ use tor_config::mistrust::FS_PERMISSIONS_CHECKS_DISABLE_VAR;
 use crate::commands::{self, CommandFailure, remark};
 use crate::config::Config;
 use crate::exit::{Exit, exit_of};
+use crate::trust::way::handle;
 use onionbraid_balancer::onion::OnionAddress;
 
 /// The longest output of such a command, in bytes.
 const SAID_AT_MOST: u64 = 64 * 1024;
+
+/// Says that files have their places, and that they keep them.
+pub(crate) const SIGN: u8 = b'+';
 
 /// Whether this process may read everything.
 pub(crate) fn is_root() -> bool {
@@ -105,20 +110,51 @@ pub(crate) fn run_with(
     for file in &config.files {
         command.arg("-c").arg(std::path::absolute(file).unwrap_or_else(|_| file.clone()));
     }
-    run(command, &format!("as UID {}, whose the state directory is", owner.user), input)
+    run(command, &format!("as UID {}, whose the state directory is", owner.user), |stdin, _| {
+        // Where it ends before it has read, what it says matters.
+        let _ = stdin.write_all(input);
+    })
 }
 
-/// Runs `onionbraid ARGUMENTS` as another user in a directory that root enters, with
-/// this on standard input; what it prints.
+/// Runs `onionbraid ARGUMENTS` as another user in a directory that root has opened. It
+/// gets the length of this and this on standard input, and once it gives [`SIGN`], `then`
+/// comes: if that succeeds, it is given the sign back, else the end.
 pub(crate) fn run_in(
     owner: Owner,
-    directory: &Path,
+    directory: OwnedFd,
     arguments: &[&str],
     input: &[u8],
-) -> Result<String, CommandFailure> {
+    then: impl FnOnce() -> Result<(), CommandFailure>,
+) -> Result<(), CommandFailure> {
     let mut command = as_user(owner, &["--here"]);
-    command.args(arguments).current_dir(directory);
-    run(command, &format!("as UID {}, whose this is", owner.user), input)
+    command.args(arguments).current_dir(handle(&directory));
+    let whose = format!("as UID {}, whose this is", owner.user);
+    let mut done = None;
+    let run = run(command, &whose, |stdin, stdout| {
+        let length = u64::try_from(input.len()).unwrap_or(u64::MAX).to_le_bytes();
+        let asked = stdin.write_all(&length).and_then(|()| stdin.write_all(input));
+        let mut sign = [0];
+        // Where it ends before, what it says matters.
+        if asked.and_then(|()| stdout.read_exact(&mut sign)).is_ok() && sign == [SIGN] {
+            let outcome = then();
+            if outcome.is_ok() {
+                let _ = stdin.write_all(&[SIGN]);
+            }
+            done = Some(outcome);
+        }
+    });
+    match (done, run) {
+        (Some(Ok(())), run) => run.map(drop),
+        (Some(Err(failure)), Err(taken_back)) if !taken_back.text.ends_with(": ") => {
+            let text = format!("{} ({})", failure.text, taken_back.text);
+            Err(CommandFailure::new(failure.exit, text))
+        }
+        (Some(Err(failure)), _) => Err(failure),
+        (None, run) => {
+            run?;
+            Err(CommandFailure::new(Exit::Failed, format!("{whose}: it ended too early")))
+        }
+    }
 }
 
 /// This program, as another user.
@@ -128,19 +164,23 @@ fn as_user(owner: Owner, options: &[&str]) -> Command {
     command
 }
 
-fn run(mut command: Command, whose: &str, input: &[u8]) -> Result<String, CommandFailure> {
+fn run(
+    mut command: Command,
+    whose: &str,
+    talk: impl FnOnce(&mut ChildStdin, &mut ChildStdout),
+) -> Result<String, CommandFailure> {
     let failed = |error: &io::Error| {
         CommandFailure::new(exit_of(error), format!("cannot do this {whose}: {error}"))
     };
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().map_err(|error| failed(&error))?;
-    if let Some(mut stdin) = child.stdin.take() {
-        // Where it ends before it has read, what it says matters.
-        let _ = stdin.write_all(input);
-    }
     // Whoever has that user has a say in what comes, and in how much.
     let stderr = child.stderr.take().map(|stderr| std::thread::spawn(move || beginning(stderr)));
-    let stdout = child.stdout.take().map(beginning).unwrap_or_default();
+    let (stdin, mut stdout) = (child.stdin.take(), child.stdout.take());
+    if let (Some(mut stdin), Some(stdout)) = (stdin, &mut stdout) {
+        talk(&mut stdin, stdout);
+    }
+    let stdout = stdout.map(beginning).unwrap_or_default();
     let stderr = stderr.and_then(|stderr| stderr.join().ok()).unwrap_or_default();
     let status = child.wait().map_err(|error| failed(&error))?;
     let output = Output { status, stdout, stderr };
