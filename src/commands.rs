@@ -26,6 +26,7 @@ mod inquire;
 mod new_file;
 mod passphrase;
 mod tor_client;
+mod turn;
 
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};

@@ -11,7 +11,7 @@ use std::process::ExitCode;
 use super::hand_over::{self, may_change, write_one_for};
 use super::keys::{no_key, owner, service_address};
 use super::new_file::directory_of;
-use super::{CommandFailure, finish, remark, service};
+use super::{CommandFailure, finish, remark, service, turn};
 use crate::cli::ClientsCommand;
 use crate::config::{KeyDir, RestrictedDiscovery, ServiceConfig};
 use crate::exit::{Exit, exit_of};
@@ -43,6 +43,9 @@ fn add(
     let service = service(&config, nickname)?;
     let restricted = restricted(service)?;
     let directory = directory(service, restricted)?;
+    let _turn = turn::take(&directory.path)?;
+    // What another command has done meanwhile counts.
+    let (restricted, _) = restricted.read_again();
     let taken = restricted.key_dirs.iter().map(|it| it.file_of(name)).find(|it| is_there(it));
     if restricted.clients.contains_key(name) || taken.is_some() {
         let text = format!(
@@ -150,6 +153,9 @@ fn remove(nickname: &str, name: &str, files: &[PathBuf]) -> Result<(), CommandFa
         return owner::run_with(owner, &["clients", "remove", nickname, name], &config, &[])
             .map(drop);
     }
+    let _turn = restricted.key_dirs.first().map(|it| turn::take(&it.path)).transpose()?;
+    // What another command has done meanwhile counts.
+    let (restricted, _) = restricted.read_again();
     let mut removed = false;
     for file in restricted.key_dirs.iter().map(|it| it.file_of(name)).filter(|it| is_there(it)) {
         match hand_over::remove(&file) {
