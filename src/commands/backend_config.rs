@@ -48,6 +48,10 @@ fn write(
     let config = owner::load(files)?;
     let service = service(&config, name)?;
     let address = service_address(&config, service)?.ok_or_else(|| no_key(name))?;
+    if let Some(out) = out.filter(|out| out.symlink_metadata().is_ok()) {
+        // Before a key is made for it.
+        return Err(exists(out));
+    }
     let client = backend.map(|backend| client_key(&config, service, backend)).transpose()?;
     let texts = match program {
         BackendProgram::Tor => {
@@ -68,10 +72,7 @@ fn write(
             io::stdout().lock().write_all(texts.join("\n").as_bytes())?;
         }
         Some(directory) => {
-            write_new(directory, &texts).map_err(|error| match error.kind() {
-                io::ErrorKind::AlreadyExists => exists(directory),
-                _ => unwritable(directory, error),
-            })?;
+            write_new(directory, &texts)?;
             let names: Vec<&str> = texts.iter().map(|(name, _)| *name).collect();
             remark(&format!("{} now has {}.", directory.display(), names.join(" and ")));
         }
@@ -134,14 +135,24 @@ fn restricted(service: &ServiceConfig, key: Option<ClientKey>) -> String {
     })
 }
 
-fn write_new(directory: &Path, texts: &[(&str, String)]) -> io::Result<()> {
-    std::fs::create_dir(directory)?;
-    for (name, text) in texts {
-        let mut options = OpenOptions::new();
-        let file = options.write(true).create_new(true).open(directory.join(name));
-        file?.write_all(text.as_bytes())?;
-    }
-    Ok(())
+/// Makes the directory with these files; after an error, nothing is left of it.
+fn write_new(directory: &Path, texts: &[(&str, String)]) -> Result<(), CommandFailure> {
+    std::fs::create_dir(directory).map_err(|error| match error.kind() {
+        io::ErrorKind::AlreadyExists => exists(directory),
+        _ => unwritable(directory, error),
+    })?;
+    let mut made = Vec::new();
+    let written = texts.iter().try_for_each(|(name, text)| {
+        let path = directory.join(name);
+        let mut file = OpenOptions::new().write(true).create_new(true).open(&path)?;
+        made.push(path);
+        file.write_all(text.as_bytes())
+    });
+    written.map_err(|error| {
+        let removed = made.iter().map(std::fs::remove_file).fold(Ok(()), io::Result::and);
+        let left = removed.and_then(|()| std::fs::remove_dir(directory)).is_err();
+        unwritable(directory, error).leaving(left.then(|| directory.to_owned()).as_slice())
+    })
 }
 
 /// What goes into the backend's torrc.

@@ -4,20 +4,20 @@
 //! Everything is looked at before anything is written. Keys are never written over;
 //! other files only where that is asked for.
 
-use std::fs::{self, DirBuilder};
+use std::fs;
 use std::io::{self, Write as _};
-use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use super::hand_over::{NewFile, write_before};
 use super::keys::owner;
 use super::new_file::{self, unwritable};
-use super::{CommandFailure, finish, protect_memory, remark};
+use super::{CommandFailure, exists, finish, protect_memory, remark};
 use crate::cli::KubernetesArgs;
 use crate::config::{Config, Environment};
 use crate::exit::Exit;
 use crate::kubernetes::{self, CONFIGURATIONS, Deployment, KEYS};
-use crate::tor::keys::{self, Format, IdentityKey};
+use crate::tor::keys::{self, IdentityKey};
 use onionbraid_balancer::onion::OnionAddress;
 
 /// Writes the directory and prints the address.
@@ -57,28 +57,26 @@ fn write(args: &KubernetesArgs) -> Result<OnionAddress, CommandFailure> {
     };
     let files = deployment.files();
     check(&files)?;
-    if !args.force {
-        unchanged(out, &files)?;
+    match args.force {
+        true => replaceable(out, &files)?,
+        false => unchanged(out, &files)?,
     }
 
     let private = out.join(KEYS);
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(&private)
-        .map_err(|error| unwritable(&private, error))?;
     let address = front.address;
+    let mut keys = Vec::new();
     let mut made = 0;
     for SlotKey { directory, new, .. } in std::iter::once(front).chain(slots) {
-        if let Some(key) = new {
-            keys::write_new(&directory, &key, Format::Ctor)?;
-            made += 1;
-        }
+        let Some(key) = new else { continue };
+        let name = PathBuf::from(directory.file_name().unwrap_or_default());
+        keys.extend(keys::ctor_files(&key).map(|(file, bytes)| NewFile {
+            below: name.join(file),
+            bytes: bytes.to_vec(),
+            mode: keys::SECRET_MODE,
+        }));
+        made += 1;
     }
-    for (name, text) in &files {
-        let path = out.join(name);
-        new_file::overwrite(&path, text.as_bytes())?;
-    }
+    write_before(None, &private, keys, || put(out, &files))?;
     let target = &args.to;
     if let Some(rest) = target.strip_prefix("file:").or_else(|| unix_path(target)) {
         remark(&format!(
@@ -94,6 +92,29 @@ fn write(args: &KubernetesArgs) -> Result<OnionAddress, CommandFailure> {
         private.display()
     ));
     Ok(address)
+}
+
+/// Writes the other files, all or none: each beside its place first.
+fn put(out: &Path, files: &[(&'static str, String)]) -> Result<(), CommandFailure> {
+    let mut written = Vec::new();
+    for (name, text) in files {
+        let path = out.join(name);
+        let mut file = new_file::begin(&path, 0o666)?;
+        let outcome = file.as_file_mut().write_all(text.as_bytes());
+        outcome.and_then(|()| file.as_file().sync_all()).map_err(|e| unwritable(&path, e))?;
+        let is_new = path.symlink_metadata().is_err();
+        written.push((file, path, is_new));
+    }
+    let mut named: Vec<PathBuf> = Vec::new();
+    for (file, path, is_new) in written {
+        if let Err(error) = file.persist(&path) {
+            let left = named.into_iter().filter(|path| fs::remove_file(path).is_err());
+            let left: Vec<PathBuf> = left.collect();
+            return Err(unwritable(&path, error.error.kind().into()).leaving(&left));
+        }
+        named.extend(is_new.then_some(path));
+    }
+    Ok(())
 }
 
 /// The path of a Unix socket among targets.
@@ -128,7 +149,7 @@ fn check(files: &[(&'static str, String)]) -> Result<(), CommandFailure> {
 fn unchanged(out: &Path, files: &[(&'static str, String)]) -> Result<(), CommandFailure> {
     let differs = |(name, text): &&(&'static str, String)| {
         let path = out.join(name);
-        path.symlink_metadata().is_ok() && fs::read_to_string(path).ok().as_ref() != Some(text)
+        path.symlink_metadata().is_ok() && !new_file::holds(&path, text)
     };
     let names: Vec<&str> = files.iter().filter(differs).map(|(name, _)| *name).collect();
     if names.is_empty() {
@@ -141,4 +162,11 @@ fn unchanged(out: &Path, files: &[(&'static str, String)]) -> Result<(), Command
         names.join(", ")
     );
     Err(CommandFailure::new(Exit::Failed, text))
+}
+
+/// Refuses where a directory has the name of a file.
+fn replaceable(out: &Path, files: &[(&'static str, String)]) -> Result<(), CommandFailure> {
+    let mut paths = files.iter().map(|(name, _)| out.join(name));
+    let directory = paths.find(|path| path.symlink_metadata().is_ok_and(|found| found.is_dir()));
+    directory.map_or(Ok(()), |path| Err(exists(&path)))
 }
