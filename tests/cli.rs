@@ -40,6 +40,8 @@ mod preflight;
 mod screen;
 #[path = "cli/unprivileged.rs"]
 mod unprivileged;
+#[path = "cli/written.rs"]
+mod written;
 
 use std::path::Path;
 use std::process::{Command, Output};

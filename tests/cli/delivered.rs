@@ -10,15 +10,15 @@ use super::unprivileged::{Process, is_root, until};
 use super::{stderr, stdout, write};
 
 /// A user without an entry in `/etc/passwd`.
-const SERVICE: u32 = 65_532;
+pub(super) const SERVICE: u32 = 65_532;
 /// A group without an entry in `/etc/group`, as Kubernetes gives one.
 const FS_GROUP: u32 = 20_002;
 /// A group with a user of its own, of every Debian.
-const WWW_DATA: u32 = 33;
-const STRANGER: u32 = 54_321;
+pub(super) const WWW_DATA: u32 = 33;
+pub(super) const STRANGER: u32 = 54_321;
 
 /// A directory that everybody can enter, below which nothing is made.
-fn place() -> tempfile::TempDir {
+pub(super) fn place() -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
     fs::set_permissions(dir.path(), Permissions::from_mode(0o755)).unwrap();
     dir
@@ -29,7 +29,7 @@ fn set(path: &Path, user: u32, group: u32, mode: u32) {
     fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
 }
 
-fn directory(path: &Path, user: u32, group: u32, mode: u32) {
+pub(super) fn directory(path: &Path, user: u32, group: u32, mode: u32) {
     fs::create_dir_all(path).unwrap();
     set(path, user, group, mode);
 }
@@ -46,7 +46,7 @@ fn key(path: &Path, user: u32, group: u32, mode: u32) {
 }
 
 /// Nothing in it leads to a network.
-fn configure(dir: &Path, service: &str, more: &str) {
+pub(super) fn configure(dir: &Path, service: &str, more: &str) {
     let text = format!(
         "[onion_services.shop]\nproxy_ports = [[80, \"http://127.0.0.1:1\"]]\n{service}\n\
          [storage]\nstate_dir = \"{0}/volume/state\"\ncache_dir = \"{0}/volume/cache\"\n{more}\n\
@@ -366,7 +366,7 @@ fn a_credential_is_named_by_the_directory_that_systemd_gives() {
 }
 
 /// The program as root.
-fn root(dir: &Path, arguments: &[&str]) -> Output {
+pub(super) fn root(dir: &Path, arguments: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_onionbraid"));
     command.args(arguments).args(["-c", "arti.toml"]).current_dir(dir).env_clear();
     command.env("HOME", "/nonexistent").output().unwrap()
