@@ -83,7 +83,7 @@ advisories: ## known weaknesses of dependencies; fetches the database of RustSec
 .PHONY: test
 test: present lint ## everything: lint, hermetic tests, doc tests, end-to-end tests
 	$(CARGO) test --workspace --locked -- --skip e2e::
-	$(CARGO) test --locked --test e2e e2e:: -- --test-threads=2
+	$(CARGO) test --locked --test e2e e2e:: -- --test-threads=3
 
 .PHONY: demo
 demo: tor ## three backends behind one address, on a private Tor network (KEEP=1: stay up)

@@ -10,6 +10,8 @@ pub mod network;
 
 /// The tests, one subject a file.
 pub mod e2e {
+    // It takes longest, two periods of time, and tests begin in the order of their names.
+    mod absent_key;
     mod accessibility;
     mod attacks;
     mod backend_role;
@@ -41,7 +43,6 @@ pub mod e2e {
     mod migration;
     mod mixed_backends;
     mod monitoring;
-    mod offline_key;
     mod onionbalance;
     mod operator;
     mod plain_tor;
