@@ -51,7 +51,8 @@ struct GivenSeeds {
 
 /// A link, or the attempt to have one.
 struct KeptLink {
-    standing: watch::Sender<(u64, Standing)>,
+    /// `None` until a report has come: the backend takes what is not in an order for taken back.
+    standing: watch::Sender<Option<(u64, Standing)>>,
     task: AbortHandle,
 }
 
@@ -76,7 +77,7 @@ impl Links {
         points: Vec<IntroPoint>,
         work: Option<OwnWork>,
     ) {
-        let (standing, watched) = watch::channel((0, Standing::default()));
+        let (standing, watched) = watch::channel(None);
         let dial = Dial {
             network: self.network.clone(),
             credentials: Arc::clone(&self.credentials),
@@ -112,7 +113,7 @@ impl Links {
         let work = balancer.asked().map(|puzzle| self.work_order(puzzle.effort));
         for (id, held) in &self.held {
             let Some((heard, standing)) = balancer.standing(*id) else { continue };
-            let standing = (heard, Standing { work: work.clone(), ..standing });
+            let standing = Some((heard, Standing { work: work.clone(), ..standing }));
             held.standing.send_if_modified(|told| {
                 let is_new = *told != standing;
                 *told = standing;

@@ -39,7 +39,7 @@ pub(crate) struct Dial {
     pub(crate) work: Option<OwnWork>,
     /// What it has to know: the newest report that is taken into account, and what
     /// has become of its points.
-    pub(crate) standing: watch::Receiver<(u64, Standing)>,
+    pub(crate) standing: watch::Receiver<Option<(u64, Standing)>>,
 }
 
 impl Dial {

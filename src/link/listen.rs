@@ -203,7 +203,7 @@ async fn answer(
     let (status, body) = match (request.method(), request.uri().path()) {
         (&Method::GET, path) if path == Path::State.as_str() => {
             let frontend = seat.frontend;
-            (StatusCode::OK, states(said, move |said, _| said.to(&frontend)))
+            (StatusCode::OK, states(said, move |said, _| Some(said.to(&frontend))))
         }
         (&Method::POST, path) if path == Path::Orders.as_str() => {
             (take_orders(request.into_body(), &seat).await, nothing())

@@ -29,7 +29,7 @@ const PONG_WITHIN: Duration = Duration::from_secs(5);
 /// news that `look` makes of it. How it ended.
 pub(super) async fn speak<S>(
     stream: S,
-    standing: watch::Receiver<(u64, Standing)>,
+    standing: watch::Receiver<Option<(u64, Standing)>>,
     told: &mpsc::Sender<LinkNews>,
     look: impl Fn(Report) -> LinkNews,
 ) -> LinkNews
@@ -69,7 +69,7 @@ where
 /// Makes the two requests and passes on what comes. Why it does not go on.
 async fn exchange(
     mut sender: http2::SendRequest<States>,
-    standing: watch::Receiver<(u64, Standing)>,
+    standing: watch::Receiver<Option<(u64, Standing)>>,
     is_up: &mut bool,
     told: &mpsc::Sender<LinkNews>,
     look: impl Fn(Report) -> LinkNews,
@@ -81,10 +81,9 @@ async fn exchange(
         Ok(Err(error)) => return error.to_string(),
         Err(_) => return "it does not answer".into(),
     };
-    let orders = states(standing, |(answers, standing), sent| LinkOrders {
-        number: sent + 1,
-        answers: *answers,
-        standing: standing.clone(),
+    let orders = states(standing, |known, sent| {
+        let (answers, standing) = known.clone()?;
+        Some(LinkOrders { number: sent + 1, answers, standing })
     });
     let ordered = sender.send_request(request(Path::Orders, orders));
     let reported = pass_on(StateReader::new(response.into_body()), is_up, told, look);

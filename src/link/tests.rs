@@ -18,7 +18,7 @@ use super::wire::{GAP, LinkPace};
 use crate::instance::Verified;
 use onionbraid_balancer::fact::{DialFailure, LinkNews};
 use onionbraid_balancer::link::{
-    Condition, LinkOrders, Offered, Path, Report, Standing, WorkReport, line,
+    Condition, LinkOrders, Offered, Path, Report, Standing, WorkOrder, WorkReport, line,
 };
 use onionbraid_balancer::onion::OnionAddress;
 use onionbraid_balancer::pow::SeedSlot;
@@ -28,7 +28,7 @@ const SOON: Duration = Duration::from_secs(60);
 /// Both ends, and what can be done to them.
 struct Ends {
     said: watch::Sender<SaidToPublishers>,
-    standing: watch::Sender<(u64, Standing)>,
+    standing: watch::Sender<Option<(u64, Standing)>>,
     seats: Arc<Seats>,
     /// Of the local instance that the link came through.
     finishing: CancellationToken,
@@ -42,7 +42,7 @@ impl Ends {
         let (near, far) = duplex(64 * 1024);
         let report = report(1, Condition::Serving);
         let (said, _) = watch::channel(SaidToPublishers { report, verified: None });
-        let (standing, watched) = watch::channel((0, Standing::default()));
+        let (standing, watched) = watch::channel(None);
         let (told, news) = mpsc::channel(4);
         let mut tasks = JoinSet::new();
         tasks.spawn(async move { Some(speak(near, watched, &told, reported).await) });
@@ -107,7 +107,7 @@ async fn reports_go_up_and_orders_come_down_the_moment_they_change() {
     ends.report(last.clone());
     assert_eq!(ends.next().await, says(7, Condition::Ending));
     assert!(!ends.seats.release(&last));
-    ends.standing.send_replace((7, Standing::default()));
+    ends.standing.send_replace(Some((7, Standing::default())));
     timeout(SOON, async {
         while !ends.seats.release(&last) {
             ends.seats.changed().await;
@@ -119,6 +119,25 @@ async fn reports_go_up_and_orders_come_down_the_moment_they_change() {
     ends.seats.answer_for(Vec::new());
     assert!(matches!(ends.ended().await, LinkNews::Lost(_)));
     assert!(ends.seats.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_new_link_takes_no_seeds_back_before_it_knows_which_there_are() {
+    let mut ends = Ends::linked();
+    assert_eq!(ends.next().await, says(1, Condition::Serving));
+    tokio::time::sleep(SOON).await;
+    // An order without seeds would take away those of the link before.
+    assert!(ends.seats.work().is_empty());
+    let work = Some(WorkOrder { effort: 3, seeds: Vec::new() });
+    ends.standing.send_replace(Some((1, Standing { work: work.clone(), ..Standing::default() })));
+    timeout(SOON, async {
+        while ends.seats.work().is_empty() {
+            ends.seats.changed().await;
+        }
+    })
+    .await
+    .unwrap();
+    assert_eq!(ends.seats.work().into_values().collect::<Vec<_>>(), [work]);
 }
 
 #[tokio::test(start_paused = true)]

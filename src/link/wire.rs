@@ -80,10 +80,10 @@ pub(super) fn nothing() -> States {
 
 /// The state that `watched` has, then each one that it gets, until nobody can give
 /// it another one; as the messages that `message` makes of it, which is told how
-/// many there were before.
+/// many there were before. As long as it makes none, nothing is said.
 pub(super) fn states<T, M>(
     watched: watch::Receiver<T>,
-    message: impl Fn(&T, u64) -> M + Send + 'static,
+    message: impl Fn(&T, u64) -> Option<M> + Send + 'static,
 ) -> States
 where
     T: Send + Sync + 'static,
@@ -95,7 +95,12 @@ where
                 sleep(GAP).await;
                 watched.changed().await.ok()?;
             }
-            let written = line(&message(&*watched.borrow_and_update(), sent));
+            let written = loop {
+                if let Some(message) = message(&*watched.borrow_and_update(), sent) {
+                    break line(&message);
+                }
+                watched.changed().await.ok()?;
+            };
             Some((Ok(Frame::data(Bytes::from(written))), (watched, message, sent + 1)))
         });
     Box::pin(StreamBody::new(written))
