@@ -426,9 +426,7 @@ impl Balancer {
         let in_period = |b: &TrackedBackend| !b.is_live() || b.is_found_in_period();
         let gathered = self.backends.iter().all(in_period);
         let ready = Readiness { settled, gathered };
-        if self.access.is_closed() {
-            self.publisher.unpublish();
-        }
+        let wanted = self.publisher.keep_to(&self.access, wanted);
         self.publisher.progress(wanted, ready, now, &mut alarm, rng, &mut self.commands);
         self.timeout = alarm.next();
     }

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::content::Content;
 use super::schedule::{Alarm, Allowance};
+use crate::onion::Access;
 
 /// How long the first publication waits for further points and backends once the first
 /// point is known: clients should not long be without any. C tor waits until all of a
@@ -121,6 +122,11 @@ impl Changes {
 
     pub(super) fn is_pending(&self) -> bool {
         self.pending.is_some()
+    }
+
+    /// Whether what is pending is for other readers than these.
+    pub(super) fn is_for_others(&self, access: &Access) -> bool {
+        self.pending.as_ref().is_some_and(|change| change.content.access != *access)
     }
 
     /// Lets one more change be published at once, and whatever HSDirs took a moment

@@ -11,6 +11,7 @@ use std::time::SystemTime;
 use super::distinct::{Shape, spread};
 use super::fact::BackendId;
 use super::quota::limit;
+use super::room::clients_that_fit;
 use super::schedule::Alarm;
 use super::seating::{BackendOffer, Chosen};
 use super::select::select;
@@ -63,6 +64,22 @@ impl Content {
     /// What stays listed, if it can.
     pub(super) fn listed(&self) -> ListedSets {
         self.sets.iter().map(|set| ids(&set.chosen)).collect()
+    }
+
+    /// The same for these readers, as far as a descriptor for them has room for it; `None`
+    /// if it has for none of some set, or nobody may read.
+    pub(super) fn readable_by(&self, access: &Access) -> Option<Content> {
+        let clients = access.clients().unwrap_or_default();
+        let fit =
+            |points: &usize| *access == Access::Everybody || clients <= clients_that_fit(*points);
+        let most = (1..=MAX_INTRO_POINTS).rev().find(fit)?;
+        let mut sets = self.sets.clone();
+        for set in &mut sets {
+            set.chosen.retain(|chosen| access.has_room_for(&chosen.point));
+            set.chosen.truncate(most);
+        }
+        let readable = !access.is_closed() && sets.iter().all(|set| !set.chosen.is_empty());
+        readable.then(|| Content { sets, access: access.clone(), ..self.clone() })
     }
 
     /// How many points are in use.

@@ -28,7 +28,7 @@ use super::ring::{self, Ring};
 use super::schedule::Alarm;
 use super::seating::Chosen;
 use super::settings::Publishers;
-use crate::onion::{Period, RelayId};
+use crate::onion::{Access, Period, RelayId};
 use crate::pow::Puzzle;
 use crate::status;
 
@@ -248,9 +248,22 @@ impl Publisher {
         self.published = Some(PublishedContent { content, points });
     }
 
-    /// From now on nothing is published: what HSDirs hold ends by itself.
-    pub(super) fn unpublish(&mut self) {
-        (self.published, self.found) = (None, Vec::new());
+    /// What to publish so that nothing is uploaded for others than these may be: what is
+    /// `wanted`, and where that is nothing new, what is published, for them. If it cannot
+    /// be made for them, nothing is published from now on, and what HSDirs hold ends by
+    /// itself.
+    pub(super) fn keep_to(&mut self, access: &Access, wanted: Option<Content>) -> Option<Content> {
+        let published = self.published.as_ref().map(|published| &published.content);
+        match published {
+            Some(content) if wanted.is_none() && content.access != *access => {
+                let same = content.readable_by(access);
+                if same.is_none() {
+                    (self.published, self.found) = (None, Vec::new());
+                }
+                same
+            }
+            _ => wanted,
+        }
     }
 
     /// Looks at everything again. `wanted` is what should be published, `None`
@@ -286,9 +299,11 @@ impl Publisher {
                 self.changes.take_due(published, settled, uploading, at_once, alarm)
         {
             // C tor's puzzles, too, change in all periods at once.
-            let puzzled = published.is_none_or(|before| before.puzzle != content.puzzle);
+            let same = |before: &Content| {
+                (before.puzzle, &before.access) == (content.puzzle, &content.access)
+            };
             let known = self.rings.iter().any(|ring| ring.view.current);
-            let everywhere = hurries || puzzled || !known;
+            let everywhere = hurries || !published.is_some_and(same) || !known;
             self.round += 1;
             for ring in &mut self.rings {
                 if everywhere || ring.view.current {
@@ -410,6 +425,10 @@ impl Publisher {
         commands: &mut VecDeque<Command>,
     ) {
         let Some(PublishedContent { content, points }) = &self.published else { return };
+        if self.changes.is_for_others(&content.access) {
+            // What they may not read, or not any more, is on its way.
+            return;
+        }
         for ring in &mut self.rings {
             // Where clients find nothing, nothing is waited for.
             let lost = ring.view.current && !ring.is_found();

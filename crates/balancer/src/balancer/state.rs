@@ -9,7 +9,7 @@ impl Balancer {
         let starting = !self.publisher.has_network()
             || (!self.publisher.has_published()
                 && self.backends.iter().any(|b| b.state() == BackendState::Unknown));
-        if self.access.is_closed() || self.is_without_keys() {
+        if self.closed().is_some() || self.is_without_keys() {
             ServiceState::Down
         } else if !live(&self.backends, false).is_empty() {
             match (self.publisher.has_network(), self.publisher.is_found()) {

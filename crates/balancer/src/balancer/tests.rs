@@ -3,6 +3,7 @@
 #![cfg(test)]
 
 mod links;
+mod readers;
 mod takeover;
 mod work;
 

@@ -9,6 +9,7 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 
 use super::client_key::ClientKey;
+use super::intro_point::IntroPoint;
 
 /// Who may read the descriptors.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,6 +34,12 @@ impl Access {
             Self::Everybody => None,
             Self::Clients(clients) => Some(clients.len()),
         }
+    }
+
+    /// Whether a descriptor for these may list a point. Clients were counted with points
+    /// of a relay's size: no backend is to make it too long for HSDirs.
+    pub(crate) fn has_room_for(&self, point: &IntroPoint) -> bool {
+        *self == Self::Everybody || point.is_of_ordinary_size()
     }
 
     /// Whether somebody may read now and could not if it were like `new`.
