@@ -32,6 +32,7 @@ mod event_loop;
 mod fetches;
 mod file_handles;
 mod file_looks;
+mod file_tries;
 mod inquiries;
 mod instances;
 mod links;

@@ -67,6 +67,13 @@ impl RestrictedDiscovery {
         }
         (Self { clients, ..self.clone() }, problems)
     }
+
+    /// The same without clients that were not let in `before`.
+    pub fn without_new(mut self, before: &Self) -> Self {
+        let known = before.keys();
+        self.clients.retain(|_, key| known.contains(key));
+        self
+    }
 }
 
 impl KeyDir {

@@ -4,11 +4,12 @@
 //!
 //! A mistake in a file of backends or keys changes nothing, one in a client's file keeps
 //! this client out; status says what it is, and the log once, without what is written there.
+//! What could not be put into force is tried again, changed or not.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::Instant;
 
 use tokio::sync::{mpsc, watch};
 use tokio::task::block_in_place;
@@ -18,18 +19,21 @@ use crate::causes::{in_one_line, on_one_line};
 use crate::clock::now;
 use crate::config::{BackendsFile, Config, ConfigErrors, KeyDir, ServiceConfig, Shutdown};
 use crate::observe::counted;
-use crate::throttle::Throttle;
 use crate::tor::bundle;
 
 use super::file_looks::{EVERY, FilesSeen};
+use super::file_tries::FileTries;
 use super::services::Services;
 use super::snapshot::Board;
 
-/// The log is told of mistakes no more often, whatever else writes the file.
-const LOG_EVERY: Duration = Duration::from_secs(60);
+/// A list of a service.
+type ListId = (HsNickname, ListKind);
 
-/// What is watched, by its service.
-type WatchedLists = BTreeMap<(HsNickname, ListKind), ListSource>;
+/// What is watched.
+type WatchedLists = BTreeMap<ListId, ListSource>;
+
+/// What was seen of the files of each list.
+type AllSeen = BTreeMap<ListId, FilesSeen>;
 
 /// What files list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -59,22 +63,30 @@ pub(super) enum Changed {
 pub(super) struct BackendsFiles {
     watched: watch::Sender<WatchedLists>,
     changes: mpsc::Receiver<Changed>,
-    /// What the log says of the mistakes of each.
-    logged: BTreeMap<(HsNickname, ListKind), Throttle>,
+    /// How putting each into force went.
+    tries: BTreeMap<ListId, FileTries>,
+    /// Which to read again, and when, changed or not.
+    again: mpsc::UnboundedSender<(ListId, Instant)>,
 }
 
 /// Looks at the files.
 pub(super) struct Watcher {
     watched: watch::Receiver<WatchedLists>,
     changes: mpsc::Sender<Changed>,
+    again: mpsc::UnboundedReceiver<(ListId, Instant)>,
+    /// What came of that.
+    due: BTreeMap<ListId, Instant>,
 }
 
 /// Watches nothing yet.
 pub(super) fn watching() -> (BackendsFiles, Watcher) {
     let (watched, received) = watch::channel(WatchedLists::new());
     let (sender, changes) = mpsc::channel(1);
-    let files = BackendsFiles { watched, changes, logged: BTreeMap::new() };
-    (files, Watcher { watched: received, changes: sender })
+    // A few entries for each list, by way of the failures that are told of it.
+    let (again, received_again) = mpsc::unbounded_channel();
+    let files = BackendsFiles { watched, changes, tries: BTreeMap::new(), again };
+    let due = BTreeMap::new();
+    (files, Watcher { watched: received, changes: sender, again: received_again, due })
 }
 
 impl BackendsFiles {
@@ -95,7 +107,7 @@ impl BackendsFiles {
             Some(((it.nickname.clone(), ListKind::Bundle), directory))
         });
         let watched: WatchedLists = backends.chain(clients).chain(bundles).collect();
-        self.logged.retain(|which, _| watched.contains_key(which));
+        self.tries.retain(|which, _| watched.contains_key(which));
         let backends = watched.keys().filter(|(_, kind)| *kind == ListKind::Backends);
         board.backends_files(backends.map(|(nickname, _)| nickname.to_string()));
         let of = |wanted| watched.keys().filter(move |(_, kind)| *kind == wanted);
@@ -127,9 +139,9 @@ impl BackendsFiles {
             Changed::Backends { nickname, file, text } => {
                 if service.backends_file.as_ref() == Some(&file) {
                     let outcome = backends(service, text, config.shutdown, services);
-                    if let Err((place, _)) = &outcome
-                        && self.may_log((nickname.clone(), ListKind::Backends))
-                    {
+                    let problem = outcome.as_ref().err().map(|(_, text)| text.as_str());
+                    let is_news = self.tried((nickname.clone(), ListKind::Backends), problem);
+                    if let (Err((place, _)), true) = (&outcome, is_news) {
                         tracing::error!(
                             service = %nickname,
                             place,
@@ -141,38 +153,45 @@ impl BackendsFiles {
             }
             Changed::Clients { nickname } => {
                 let problem = clients(service, config.shutdown, services);
-                if problem.is_some() && self.may_log((nickname.clone(), ListKind::Clients)) {
+                if self.tried((nickname.clone(), ListKind::Clients), problem.as_deref()) {
                     tracing::error!(
                         service = %nickname,
-                        "not every client that its files list is let in; see the status"
+                        "not all that the files of clients say is in force; see the status"
                     );
                 }
                 board.clients_file(nickname.as_ref(), problem);
             }
             Changed::Bundle { nickname } => {
-                // Few files, and read only when they change.
+                // Few files, and read only when they change, or could not be.
                 let outcome = block_in_place(|| services.renew_bundle(service, config.shutdown));
-                match &outcome {
-                    Ok(periods) => {
-                        tracing::info!(service = %nickname, periods, "identity bundle read again");
-                    }
-                    Err(_) if self.may_log((nickname.clone(), ListKind::Bundle)) => {
-                        tracing::error!(
-                            service = %nickname,
-                            "identity bundle cannot be used; keeping the keys as they were; the status \
-                             says why"
-                        )
-                    }
-                    Err(_) => {}
+                if let Ok(periods) = &outcome {
+                    tracing::info!(service = %nickname, periods, "identity bundle read again");
                 }
-                board.bundle(nickname.as_ref(), outcome.err().map(|error| in_one_line(&error)));
+                let problem = outcome.err().map(|error| in_one_line(&error));
+                if self.tried((nickname.clone(), ListKind::Bundle), problem.as_deref()) {
+                    tracing::error!(
+                        service = %nickname,
+                        "identity bundle cannot be used; keeping the keys as they were; the status \
+                         says why"
+                    );
+                }
+                board.bundle(nickname.as_ref(), problem);
             }
         }
     }
 
-    fn may_log(&mut self, which: (HsNickname, ListKind)) -> bool {
-        let throttle = self.logged.entry(which).or_insert_with(|| Throttle::new(LOG_EVERY));
-        throttle.permits(now().monotonic).is_some()
+    /// Notes what came of putting a list into force, and has it read again if there is a
+    /// `problem`. Whether the log should say so.
+    fn tried(&mut self, which: ListId, problem: Option<&str>) -> bool {
+        let tries = self.tries.entry(which.clone()).or_default();
+        let Some(problem) = problem else {
+            tries.succeeded();
+            return false;
+        };
+        let failure = tries.failed(problem, now().monotonic);
+        // Nobody looks any more while the daemon ends.
+        let _ = self.again.send((which, failure.again_at));
+        failure.is_news
     }
 }
 
@@ -211,9 +230,11 @@ fn clients(
     // client that was taken out meanwhile stays in.
     let restricted = service.restricted_discovery.as_ref()?;
     let (read, mut problems) = block_in_place(|| restricted.read_again());
-    let new = ServiceConfig { restricted_discovery: Some(read), ..service.clone() };
+    let mut new = ServiceConfig { restricted_discovery: Some(read), ..service.clone() };
     if let Some(problem) = new.too_many_clients() {
-        return Some(format!("{problem}; the clients stay as they were"));
+        problems.insert(0, format!("{problem}; nobody new is let in"));
+        // Who was taken out goes all the same.
+        new.restricted_discovery = new.restricted_discovery.map(|it| it.without_new(restricted));
     }
     if new != *service {
         match services.change(&new, times) {
@@ -222,7 +243,10 @@ fn clients(
                 tracing::info!(service = %nickname, clients, "clients read again");
                 *service = new;
             }
-            Err(error) => problems.push(in_one_line(&error)),
+            Err(error) => {
+                problems
+                    .insert(0, format!("{}; the clients stay as they were", in_one_line(&error)));
+            }
         }
     }
     let first = problems.first()?;
@@ -284,7 +308,7 @@ impl Watcher {
     pub(super) async fn run(mut self) -> Infallible {
         let mut next = tokio::time::interval(EVERY);
         next.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let mut seen: BTreeMap<(HsNickname, ListKind), FilesSeen> = BTreeMap::new();
+        let mut seen = AllSeen::new();
         loop {
             tokio::select! {
                 _ = next.tick() => {}
@@ -295,6 +319,7 @@ impl Watcher {
             if watched.is_empty() {
                 continue;
             }
+            self.forget_due(&mut seen, now().monotonic);
             let before = std::mem::take(&mut seen);
             // The disk may be slow, or another machine's.
             let looked = tokio::task::spawn_blocking(move || look_at_all(before, watched)).await;
@@ -306,12 +331,23 @@ impl Watcher {
             }
         }
     }
+
+    /// Has the lists read once more that could not be put into force, and whose time has come.
+    fn forget_due(&mut self, seen: &mut AllSeen, now: Instant) {
+        while let Ok((which, at)) = self.again.try_recv() {
+            self.due.insert(which, at);
+        }
+        self.due.retain(|which, at| {
+            let is_due = *at <= now;
+            if let Some(seen) = seen.get_mut(which).filter(|_| is_due) {
+                seen.forget();
+            }
+            !is_due
+        });
+    }
 }
 
-fn look_at_all(
-    mut seen: BTreeMap<(HsNickname, ListKind), FilesSeen>,
-    watched: WatchedLists,
-) -> (BTreeMap<(HsNickname, ListKind), FilesSeen>, Vec<Changed>) {
+fn look_at_all(mut seen: AllSeen, watched: WatchedLists) -> (AllSeen, Vec<Changed>) {
     let mut changes = Vec::new();
     for (which, source) in watched {
         let nickname = which.0.clone();
@@ -319,6 +355,9 @@ fn look_at_all(
     }
     (seen, changes)
 }
+
+#[cfg(test)]
+mod in_force;
 
 #[cfg(test)]
 mod tests {

@@ -2,16 +2,17 @@
 //! replaced, and told of when they end soon.
 //!
 //! A replacement that cannot be used changes nothing; status says what is wrong, and
-//! the log once.
+//! the log once. It is tried again, changed or not.
 
 use std::convert::Infallible;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use fs_mistrust::Mistrust;
 
 use super::file_looks::{EVERY, FilesSeen};
+use super::file_tries::FileTries;
 use crate::causes::in_one_line;
 use crate::clock::now;
 use crate::observe::certificates::validity;
@@ -36,21 +37,36 @@ pub(super) async fn watch(target: String, tls: Arc<Tls>) -> Infallible {
     let mut next = tokio::time::interval(EVERY);
     next.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let (mut seen, mut reminded) = (FilesSeen::default(), Throttle::new(REMIND_EVERY));
+    let (mut tries, mut again_at) = (FileTries::default(), None::<Instant>);
     loop {
         next.tick().await;
-        let (looked_at, before) = (Arc::clone(&tls), std::mem::take(&mut seen));
+        let (looked_at, mut before) = (Arc::clone(&tls), std::mem::take(&mut seen));
+        if again_at.take_if(|at| *at <= now().monotonic).is_some() {
+            before.forget();
+        }
         // The disk may be slow, or another machine's.
         let looked = tokio::task::spawn_blocking(move || look(&looked_at, before)).await;
         let Ok((after, found)) = looked else { continue };
         seen = after;
         match found {
-            Some(Reread::Replaced) => tracing::info!(served = %target, "certificate replaced"),
-            // Names of files may be addresses.
-            Some(Reread::Wrong(_)) => tracing::error!(
-                served = %target,
-                "cannot use the replaced certificate; keeping the one in force; the status says why"
-            ),
-            Some(Reread::Same) | None => {}
+            Some(Reread::Replaced) => {
+                tries.succeeded();
+                tracing::info!(served = %target, "certificate replaced");
+            }
+            Some(Reread::Same) => tries.succeeded(),
+            Some(Reread::Wrong(problem)) => {
+                let failure = tries.failed(&problem, now().monotonic);
+                again_at = Some(failure.again_at);
+                if failure.is_news {
+                    // Names of files may be addresses.
+                    tracing::error!(
+                        served = %target,
+                        "cannot use the replaced certificate; keeping the one in force; the status \
+                         says why"
+                    );
+                }
+            }
+            None => {}
         }
         remind(&target, &tls, &mut reminded);
     }

@@ -60,6 +60,11 @@ impl FilesSeen {
         })
     }
 
+    /// What was read has come to nothing: it is read once more, changed or not.
+    pub(super) fn forget(&mut self) {
+        self.read = None;
+    }
+
     /// Takes in what the files look like now. Whether they are to be read: they look
     /// as they did before, and otherwise than when they were read.
     fn settled(&mut self, looks: &[FileLook]) -> bool {

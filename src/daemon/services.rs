@@ -307,8 +307,12 @@ impl Services {
     ) -> Result<(), CheckError> {
         let Some(service) = self.running.get(&config.nickname) else { return Ok(()) };
         check_addresses([(config, Some(service.address))])?;
-        let keys = keys::open_existing(&*self.common.storage)?;
-        self.readers.insert(config.nickname.clone(), readers::of_backends(config, &keys)?);
+        // Those that are in force do for the same backends: no mistake in a file that only a
+        // reload reads keeps a client in.
+        if service.config().backends != config.backends {
+            let keys = keys::open_existing(&*self.common.storage)?;
+            self.readers.insert(config.nickname.clone(), readers::of_backends(config, &keys)?);
+        }
         let own = self.running.iter().filter_map(|(nickname, service)| {
             let changed = nickname == &config.nickname;
             let config = if changed { config.clone() } else { service.config() };
@@ -357,6 +361,12 @@ impl Services {
             PreparedService::new(credentials, (config, times), common, &self.ending);
         self.tasks.spawn(event_loop::run(service));
         self.running.insert(nickname, handle);
+    }
+
+    /// What the operator wants of a service that runs.
+    #[cfg(test)]
+    pub(super) fn config_of(&self, nickname: &HsNickname) -> Option<ServiceConfig> {
+        self.running.get(nickname).map(ServiceHandle::config)
     }
 
     /// Passes an order on to the service that it is about.
