@@ -148,6 +148,7 @@ pub async fn run(mut config: Config, outside: Outside) -> Result<(), DaemonError
         () = signals.end() => return Ok(()),
     };
     let checked = services::check(&config, &config.storage, &BTreeSet::new())?;
+    checked.note_past(&config.storage)?;
     let unwritten = UnwrittenCache::where_full(&config.storage.cache_dir);
     let file_handles = FileHandles::raise();
     let tor = Tor::new(config.tor.clone(), unwritten)?;
@@ -290,7 +291,11 @@ fn reload(
             return Err(NoAnswer::Configuration(refused));
         }
         let checked = services::check(&wanted, &config.storage, &services.nicknames());
-        let checked = checked.and_then(|checked| services.may_apply(&checked).map(|()| checked));
+        let checked = checked.and_then(|checked| {
+            services.may_apply(&checked)?;
+            checked.note_past(&config.storage)?;
+            Ok(checked)
+        });
         let checked = checked.map_err(|error| match error.exit() {
             Exit::Permission => NoAnswer::Denied(in_one_line(&error)),
             _ => NoAnswer::Configuration(in_one_line(&error)),

@@ -26,7 +26,7 @@ use crate::tor::subcredentials::Subcredentials;
 use onionbraid_balancer::fact::{Fact, Now};
 use onionbraid_balancer::link::Offered;
 use onionbraid_balancer::memory::Memory;
-use onionbraid_balancer::onion::{Anonymity, OnionAddress};
+use onionbraid_balancer::onion::OnionAddress;
 use onionbraid_balancer::operator::Word;
 use onionbraid_balancer::pow::Puzzle;
 use onionbraid_balancer::{Balancer, BalancerSettings, BundlePeriods, LinkPolicy};
@@ -129,9 +129,6 @@ impl EventLoop {
         let ServiceUpdate { config, times, .. } = service.updates.borrow().clone();
         let mut state =
             StateDir::open(&service.common.storage, &service.nickname, &service.address);
-        if let (Some(state), Anonymity::NotAnonymous) = (&state, config.anonymity) {
-            state.note_not_anonymous();
-        }
         let mut ids = Ids::default();
         let in_company = service.common.in_company;
         let settings = BalancerSettings { in_company, ..ids.settings(&config) };

@@ -28,7 +28,7 @@ use super::readers::{self, Readers};
 use super::reload::{self, WantedService};
 use super::service::{Common, PreparedService, ServiceHandle};
 use super::snapshot::Board;
-use super::state::{self, StateError};
+use super::state::{self, PastError, StateError};
 
 /// Why the services of a configuration cannot run.
 #[derive(Debug, thiserror::Error)]
@@ -57,14 +57,17 @@ pub enum CheckError {
         "service \"{nickname}\" has run with `anonymity = \"not_anonymous\"` under this address: \
          relays know where it is, and nothing takes that back. Give it another key, say \
          \"not_anonymous\" again, or delete {} if it need not be hidden from those",
-        directory.display()
+        file.display()
     )]
     WasNotAnonymous {
         /// Which.
         nickname: HsNickname,
-        /// Where its state lies.
-        directory: PathBuf,
+        /// What tells it.
+        file: PathBuf,
     },
+    /// It cannot be seen or written whether one has been located.
+    #[error(transparent)]
+    Past(#[from] PastError),
     /// They cannot run together under the addresses of their keys.
     #[error(transparent)]
     Addresses(#[from] AddressConflict),
@@ -93,6 +96,7 @@ impl CheckError {
                 Exit::Configuration
             }
             Self::State(error) => exit_of(error),
+            Self::Past(error) => exit_of(error),
         }
     }
 }
@@ -111,6 +115,19 @@ impl Checked {
     /// Each service, with its address.
     pub(super) fn services(&self) -> impl Iterator<Item = (&ServiceConfig, OnionAddress)> {
         self.0.values().map(|service| (&service.config, service.credentials.address()))
+    }
+
+    /// Notes which addresses do not hide, before they run.
+    ///
+    /// # Errors
+    ///
+    /// If that of one cannot be written: it could seem to hide later.
+    pub(super) fn note_past(&self, storage: &Storage) -> Result<(), CheckError> {
+        let located = self.services().filter(|(it, _)| it.anonymity == Anonymity::NotAnonymous);
+        for (_, address) in located {
+            state::note_not_anonymous(storage, &address)?;
+        }
+        Ok(())
     }
 }
 
@@ -179,10 +196,9 @@ pub(super) fn look<'a>(
     for (service, key) in &found {
         let nickname = &service.nickname;
         if let (Anonymity::Anonymous, Some(address)) = (service.anonymity, address(key))
-            && let Some(directory) =
-                state::was_not_anonymous(&config.storage, nickname.as_ref(), &address)
+            && let Some(file) = state::was_not_anonymous(&config.storage, &address)?
         {
-            return Err(CheckError::WasNotAnonymous { nickname: nickname.clone(), directory });
+            return Err(CheckError::WasNotAnonymous { nickname: nickname.clone(), file });
         }
         readers::of_backends(service, keys)?;
         setup::check(&service.proxy_ports, &private)
@@ -410,6 +426,37 @@ impl Services {
 mod tests {
     use super::*;
     use crate::config::Environment;
+
+    #[test]
+    fn an_address_that_was_located_is_refused_as_a_hidden_one_and_runs_only_once_that_is_noted() {
+        let directory = tempfile::tempdir().unwrap();
+        let config = |more: &str| {
+            let text = format!(
+                "[onion_services.shop]\nproxy_ports = [[80, \"127.0.0.1:1\"]]\n\
+                 {more}\n[storage]\n\
+                 state_dir = \"{0}/state\"\ncache_dir = \"{0}/cache\"\n[storage.permissions]\n\
+                 dangerously_trust_everyone = true\n",
+                directory.path().display(),
+            );
+            Config::from_text(&text, &Environment::new([("HOME", "/home/user")])).unwrap()
+        };
+        let located = "anonymity = \"not_anonymous\"\nconfirm_not_anonymous = true";
+        let check = |config: &Config| check(config, &config.storage, &BTreeSet::new());
+        // What is only looked at is not noted.
+        check(&config(located)).unwrap();
+        check(&config("")).unwrap();
+        let running = check(&config(located)).unwrap();
+        running.note_past(&config(located).storage).unwrap();
+        let refused = check(&config(""));
+        assert!(matches!(refused, Err(CheckError::WasNotAnonymous { .. })));
+        check(&config(located)).unwrap();
+        // Where it cannot be written, it does not run.
+        let lies = directory.path().join("state/onionbraid/not_anonymous.addresses");
+        std::fs::remove_dir_all(&lies).unwrap();
+        std::fs::write(&lies, "").unwrap();
+        let refused = check(&config(located)).unwrap().note_past(&config(located).storage);
+        assert!(matches!(refused, Err(CheckError::Past(_))));
+    }
 
     #[test]
     fn a_service_that_runs_gets_no_new_key_when_its_own_is_gone() {

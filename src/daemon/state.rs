@@ -4,6 +4,9 @@
 //! remembers, and a directory for each local instance. It only makes a start
 //! quicker and smoother, so nothing that is wrong with it keeps a service from
 //! starting, save a directory that cannot be made or that others can read.
+//!
+//! Beside them, which addresses have run without hiding: whatever is wrong with that keeps
+//! a service from starting.
 
 use std::fs;
 use std::io;
@@ -29,8 +32,9 @@ const BALANCER: &str = "balancer.json";
 /// Whose state it is.
 const ADDRESS: &str = "address";
 
-/// There once its service has run without hiding.
-const NOT_ANONYMOUS: &str = "not_anonymous";
+/// In it lies an empty file for each address that has run without hiding, whatever service had
+/// its key. No service has this name: nicknames have no dot.
+const NOT_ANONYMOUS: &str = "not_anonymous.addresses";
 
 /// A disk that cannot be written to is told no more often.
 const COMPLAIN_EVERY: Duration = Duration::from_secs(10 * 60);
@@ -57,6 +61,20 @@ pub struct StateError {
     /// Why.
     #[source]
     source: fs_mistrust::Error,
+}
+
+/// Which addresses have run without hiding cannot be looked at, or written.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "{path}, which tells whether this address has run with `anonymity = \"not_anonymous\"`, cannot \
+     be used"
+)]
+pub struct PastError {
+    /// Where that stands.
+    path: PathBuf,
+    /// Why.
+    #[source]
+    source: io::Error,
 }
 
 /// Makes a service's directory if it is missing.
@@ -88,17 +106,45 @@ pub(super) fn look<T: DeserializeOwned>(
     serde_json::from_slice(&durable::read(&path.join(BALANCER)).ok()?).ok()
 }
 
-/// The directory of a service that has run under this address without hiding, so that
-/// hiding now would hide nothing.
+/// The file that is there once this address has run without hiding, so that hiding now would
+/// hide nothing.
+///
+/// # Errors
+///
+/// If it cannot be seen whether it is there.
 pub(super) fn was_not_anonymous(
     storage: &Storage,
-    nickname: &str,
     address: &OnionAddress,
-) -> Option<PathBuf> {
-    let path = directory(storage, nickname);
-    let noted = durable::read(&path.join(ADDRESS)).ok()?;
-    let same = noted.trim_ascii() == address.to_string().as_bytes();
-    (same && path.join(NOT_ANONYMOUS).exists()).then_some(path)
+) -> Result<Option<PathBuf>, PastError> {
+    let path = past_of(storage, address);
+    match fs::symlink_metadata(&path) {
+        Ok(_) => Ok(Some(path)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(PastError { path, source }),
+    }
+}
+
+/// Notes that this address does not hide, before anybody can see that.
+///
+/// # Errors
+///
+/// If it cannot be written: it could seem to hide later.
+pub(super) fn note_not_anonymous(
+    storage: &Storage,
+    address: &OnionAddress,
+) -> Result<(), PastError> {
+    if was_not_anonymous(storage, address)?.is_some() {
+        return Ok(());
+    }
+    let path = past_of(storage, address);
+    let directory = storage.state_dir.join(DIRECTORY).join(NOT_ANONYMOUS);
+    let made = private(&storage.mistrust, &directory).map_err(io::Error::other);
+    let written = made.and_then(|()| durable::replace(&path, b""));
+    written.map_err(|source| PastError { path, source })
+}
+
+fn past_of(storage: &Storage, address: &OnionAddress) -> PathBuf {
+    storage.state_dir.join(DIRECTORY).join(NOT_ANONYMOUS).join(address.to_string())
 }
 
 /// Makes a directory for its owner alone.
@@ -200,14 +246,6 @@ impl StateDir {
         }
     }
 
-    /// Notes that the service does not hide. A warning, if that cannot be written.
-    pub(super) fn note_not_anonymous(&self) {
-        let file = self.path.join(NOT_ANONYMOUS);
-        if let Err(error) = durable::replace(&file, b"") {
-            tracing::warn!(file = %file.display(), %error, "cannot be written; going on");
-        }
-    }
-
     /// The directory of a local instance, made if it is missing; `None`, and a
     /// warning, if that fails.
     pub(super) fn of_instance(&self, name: &str) -> Option<PathBuf> {
@@ -271,20 +309,42 @@ mod tests {
     }
 
     #[test]
-    fn that_an_address_did_not_hide_is_known_for_as_long_as_its_state_lies_there() {
+    fn that_an_address_did_not_hide_is_known_under_every_name_and_after_every_other_key() {
         let directory = tempfile::tempdir().unwrap();
         let storage = storage(directory.path());
-        let state = open(&storage, 1);
         let of = |n| OnionAddress::from_public_key([n; 32]);
-        let was = |n| was_not_anonymous(&storage, "shop", &of(n));
-        assert_eq!(was(1), None);
-        state.note_not_anonymous();
-        assert_eq!(was(1), Some(state.path.clone()));
-        assert_eq!(was(2), None, "another address has its own history");
-        open(&storage, 1);
-        assert_eq!(was(1), Some(state.path.clone()));
-        open(&storage, 2);
-        assert_eq!((was(1), was(2)), (None, None));
+        let was = |n| was_not_anonymous(&storage, &of(n)).unwrap().is_some();
+        assert!(!was(1), "nothing is there yet");
+        note_not_anonymous(&storage, &of(1)).unwrap();
+        note_not_anonymous(&storage, &of(1)).unwrap();
+        assert!(was(1) && !was(2), "another address has its own history");
+        // The directory of its service is emptied for another key.
+        for n in [1, 2, 1] {
+            open(&storage, n);
+            assert!(was(1) && !was(2));
+        }
+        let lies = was_not_anonymous(&storage, &of(1)).unwrap().unwrap();
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!((mode(&lies), mode(lies.parent().unwrap())), (0o600, 0o700));
+    }
+
+    #[test]
+    fn what_cannot_be_looked_at_or_written_of_the_past_is_an_error() {
+        let directory = tempfile::tempdir().unwrap();
+        let storage = storage(directory.path());
+        let address = OnionAddress::from_public_key([1; 32]);
+        fs::create_dir_all(storage.state_dir.join(DIRECTORY)).unwrap();
+        // Not even root finds or makes anything in an ordinary file.
+        fs::write(storage.state_dir.join(DIRECTORY).join(NOT_ANONYMOUS), "").unwrap();
+        assert!(was_not_anonymous(&storage, &address).is_err());
+        assert!(note_not_anonymous(&storage, &address).is_err());
+        // Nor in the place of a directory.
+        fs::remove_file(storage.state_dir.join(DIRECTORY).join(NOT_ANONYMOUS)).unwrap();
+        let mut beside = past_of(&storage, &address).into_os_string();
+        beside.push(".new");
+        fs::create_dir_all(beside).unwrap();
+        assert!(note_not_anonymous(&storage, &address).is_err());
+        assert!(was_not_anonymous(&storage, &address).unwrap().is_none());
     }
 
     #[test]
