@@ -220,11 +220,10 @@ impl Work {
         let (network, address) = (self.network.clone(), self.address);
         let signer = self.signer.clone();
         self.tasks.spawn(async move {
-            let (outcome, revision) =
-                held::one(&network, &address, period, hsdir, now().wall).await;
+            let (outcome, signed) = held::one(&network, &address, period, hsdir, now().wall).await;
             let counted_to =
-                revision.and_then(|revision| signer.counted_to(period, revision, &network));
-            Fact::Inspected { period, hsdir, outcome, counted_to }
+                signed.and_then(|revision| signer.counted_to(period, revision, &network));
+            Fact::Inspected { period, hsdir, outcome, signed, counted_to }
         });
     }
 

@@ -150,6 +150,15 @@ impl WantedDescriptor {
         }
     }
 
+    /// Whether everybody can read it, although it is ours and only clients should.
+    fn is_open(&self, text: &str) -> bool {
+        let closed = |reader: &DescriptorReader| matches!(reader, DescriptorReader::Publisher(..));
+        let parse = || {
+            HsDesc::parse_decrypt_validate(text, &self.blinded, &self.subcredential, None).is_ok()
+        };
+        self.readers.iter().any(closed) && parse()
+    }
+
     /// Decrypts a descriptor, as whoever may read it, and checks its signatures.
     fn open(&self, text: &str) -> Result<TimeRangeBound<HsDesc>, FetchFailure> {
         let parse = |text: &str, pair: Option<&HsClientDescEncKeypair>| {
@@ -242,8 +251,9 @@ pub(crate) async fn everywhere(
     Ok((wanted.period, hsdirs.into_iter().zip(answers).collect()))
 }
 
-/// What one HSDir holds in a period, asked once as a client would ask; and the revision
-/// counter of what is signed with the address's key, even if more of it cannot be read.
+/// What one HSDir holds of our own in a period, asked once as a client would ask; and the
+/// revision counter of what is signed with the address's key, even if more of it cannot be
+/// read, or is for others than it should be.
 pub(crate) async fn one(
     network: &Network,
     address: &OnionAddress,
@@ -265,6 +275,10 @@ pub(crate) async fn one(
         Ok((wanted, text))
     };
     match text.await {
+        Ok((wanted, text)) if wanted.is_open(&text) => {
+            let open = FetchFailure::Unusable("its descriptor is open to everybody".into());
+            (Err(open), wanted.signed_revision(&text))
+        }
         Ok((wanted, text)) => {
             let read = network
                 .directory()
@@ -290,7 +304,85 @@ fn lifetime(text: &str) -> Option<u16> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+    use std::time::{Duration, UNIX_EPOCH};
+
+    use tor_hscrypto::pk::HsIdKeypair;
+    use tor_llcrypto::pk::ed25519;
+
+    use super::super::credentials::Credentials;
     use super::*;
+    use onionbraid_balancer::command::Publication;
+    use onionbraid_balancer::onion::{Access, ClientKey, IntroPoint, LinkSpecifier, SessionId};
+
+    /// A point with keys that can be used, at a relay that does not matter.
+    fn point() -> IntroPoint {
+        let key = |n: u8| {
+            let key = ed25519::Keypair::from_bytes(&[n; 32]);
+            key.verifying_key().to_bytes()
+        };
+        let specifier = |kind, body: &[u8]| LinkSpecifier { kind, body: body.to_vec() };
+        IntroPoint {
+            session_id: SessionId(key(1)),
+            relay: RelayId([1; 20]),
+            link_specifiers: vec![
+                specifier(0, &[127, 0, 0, 1, 0, 1]),
+                specifier(2, &[1; 20]),
+                specifier(3, &[1; 32]),
+            ],
+            relay_ntor_key: [9; 32],
+            service_ntor_key: [9; 32],
+        }
+    }
+
+    #[test]
+    fn what_our_key_has_signed_for_others_has_a_revision_and_is_open_only_if_it_should_not_be() {
+        let period = Period { number: 20_000, length_minutes: 1440, offset_seconds: 12 * 3600 };
+        let key = ed25519::Keypair::from_bytes(&[7; 32]);
+        let identity = HsIdKeypair::from(ed25519::ExpandedKeypair::from(&key));
+        let credentials = Arc::new(Credentials::of_identity(identity));
+        let clients = |n: u8| Access::Clients([ClientKey::new([n; 32]).unwrap()].into());
+        let now = UNIX_EPOCH + Duration::from_secs(1_700_000_000);
+        let published = |access: &Access| {
+            let publication = Publication {
+                period,
+                hsdir: RelayId([0; 20]),
+                as_of: now,
+                points: vec![point()].into(),
+                capabilities: Capabilities::default(),
+                puzzle: None,
+                access: access.clone(),
+            };
+            descriptor::build(&credentials, &publication, 1000, 50_000).unwrap().text
+        };
+        let public = credentials.public_key();
+        let (blinded, subcredential) = public.compute_blinded_key(to_arti(period)).unwrap();
+        let wanted = |access: &Access| WantedDescriptor {
+            period,
+            blinded: blinded.id(),
+            subcredential,
+            readers: match access {
+                Access::Everybody => Vec::new(),
+                access => {
+                    let (credentials, access) = (Arc::clone(&credentials), access.clone());
+                    vec![DescriptorReader::Publisher(credentials, access)]
+                }
+            },
+            max_length: 50_000,
+            now,
+        };
+        let all = [Access::Everybody, clients(9), clients(10)];
+        for (ours, theirs) in all.iter().flat_map(|ours| all.iter().map(move |it| (ours, it))) {
+            let (wanted, text) = (wanted(ours), published(theirs));
+            assert_eq!(wanted.signed_revision(&text), Some(1000));
+            let should_not_be = *ours != Access::Everybody && *theirs == Access::Everybody;
+            assert_eq!(wanted.is_open(&text), should_not_be, "{ours:?} {theirs:?}");
+            let readable = ours == theirs || *theirs == Access::Everybody;
+            assert_eq!(wanted.open(&text).is_ok(), readable, "{ours:?} {theirs:?}");
+            let forged = text.replace("revision-counter 1", "revision-counter 2");
+            assert_eq!(wanted.signed_revision(&forged), None);
+        }
+    }
 
     #[test]
     fn the_revision_is_read_from_its_own_line_alone() {

@@ -235,7 +235,7 @@ impl Balancer {
             Fact::Uploaded { period, hsdir, as_of, outcome } => {
                 self.publisher.uploaded((period, hsdir), as_of, outcome, now, rng);
             }
-            Fact::Inspected { period, hsdir, outcome, counted_to } => {
+            Fact::Inspected { period, hsdir, outcome, signed, counted_to } => {
                 let live =
                     listable(&self.backends, &self.publisher, &self.puzzles, self.withdrawing);
                 let live = live.backends.into_iter();
@@ -243,7 +243,8 @@ impl Balancer {
                 let owned =
                     live.flat_map(|b| points(b).into_iter().map(|it| (it.session_id, b.id())));
                 let live = owned.collect();
-                self.publisher.inspected((period, hsdir), (&outcome, counted_to), &live, now);
+                let seen = (&outcome, signed, counted_to);
+                self.publisher.inspected((period, hsdir), seen, &live, now);
             }
             Fact::Link { backend, news } => {
                 if let Some(backend) = self.backend(backend) {

@@ -138,14 +138,26 @@ impl CanaryWatch {
     }
 
     /// Somebody else publishes the address.
-    pub(super) fn warn(&mut self, relay: RelayId, seen: &FetchedDescriptor, now: Now) {
-        let revision = seen.revision;
+    pub(super) fn warn(&mut self, relay: RelayId, revision: u64, now: Now) {
         self.stranger = Some((
             now.monotonic,
             format!(
                 "another publisher has this address's key: HSDir {relay} holds revision {revision} \
                  that is not ours; unless another program of yours publishes this address, or did \
                  until three hours ago, the key is in other hands"
+            ),
+        ));
+    }
+
+    /// Among several who publish the address, one does for other clients.
+    pub(super) fn warn_of_other_readers(&mut self, relay: RelayId, revision: u64, now: Now) {
+        self.stranger = Some((
+            now.monotonic,
+            format!(
+                "another publisher publishes this address for other clients: HSDir {relay} holds \
+                 revision {revision} that is not for ours alone; give all publishers the same \
+                 `restricted_discovery`; if they had it for the last three hours, the key is in \
+                 other hands"
             ),
         ));
     }
@@ -180,17 +192,19 @@ fn choose(ring: &Ring, quiet: Duration, alarm: &mut Alarm, rng: &mut impl Rng) -
     (!relays.is_empty()).then(|| relays[rng.random_range(0..relays.len())])
 }
 
-/// What to think of what an HSDir holds. `ours` knows the points that we have
-/// published.
+/// What to think of what an HSDir holds. `signed` is its revision if it is signed with our
+/// key, whoever may read it; `ours` knows the points that we have published.
 pub(super) fn judge(
     seen: &Result<FetchedDescriptor, FetchFailure>,
+    signed: Option<u64>,
     taken: TakenRevision,
     ours: impl Fn(&SessionId) -> bool,
 ) -> CanaryOutcome {
     let seen = match seen {
         Ok(seen) => seen,
         Err(FetchFailure::Unreachable(_)) => return CanaryOutcome::Unreachable,
-        Err(FetchFailure::NotFound | FetchFailure::Unusable(_)) => return CanaryOutcome::Missing,
+        Err(FetchFailure::NotFound) => return CanaryOutcome::Missing,
+        Err(FetchFailure::Unusable(_)) => return judge_unreadable(signed, taken),
     };
     let ours = seen.points.iter().all(|point| ours(&point.session_id));
     match taken.revision {
@@ -198,6 +212,18 @@ pub(super) fn judge(
         Some(taken) if seen.revision == taken && ours => CanaryOutcome::Ok,
         _ if ours && taken.unsure => CanaryOutcome::Ok,
         None if ours => CanaryOutcome::Ok,
+        _ => CanaryOutcome::Foreign,
+    }
+}
+
+/// The same of what we cannot read: whoever has our key may have made it for others.
+fn judge_unreadable(signed: Option<u64>, taken: TakenRevision) -> CanaryOutcome {
+    let Some(seen) = signed else { return CanaryOutcome::Missing };
+    match taken.revision {
+        // Ours, for the clients of before.
+        Some(taken) if seen < taken => CanaryOutcome::Old,
+        Some(taken) if seen == taken => CanaryOutcome::Missing,
+        _ if taken.unsure => CanaryOutcome::Missing,
         _ => CanaryOutcome::Foreign,
     }
 }
@@ -221,7 +247,25 @@ mod tests {
     /// The verdict after the HSDir took revision 5; points below 10 are ours.
     fn verdict(seen: Result<FetchedDescriptor, FetchFailure>, unsure: bool) -> CanaryOutcome {
         let taken = TakenRevision { revision: Some(5), unsure, refused: false };
-        judge(&seen, taken, |session| session.0[1] < 10)
+        judge(&seen, None, taken, |session| session.0[1] < 10)
+    }
+
+    /// The same of one that is signed with our key and for others.
+    fn of_unreadable(revision: u64, taken: TakenRevision) -> CanaryOutcome {
+        let unusable = Err(FetchFailure::Unusable("its descriptor is for other clients".into()));
+        judge(&unusable, Some(revision), taken, |_| true)
+    }
+
+    #[test]
+    fn what_our_key_has_signed_for_others_is_a_strangers_unless_it_may_be_ours_of_before() {
+        let took = TakenRevision { revision: Some(5), unsure: false, refused: false };
+        assert_eq!(of_unreadable(6, took), CanaryOutcome::Foreign);
+        assert_eq!(of_unreadable(5, took), CanaryOutcome::Missing);
+        assert_eq!(of_unreadable(4, took), CanaryOutcome::Old);
+        let unsure = TakenRevision { unsure: true, ..took };
+        assert_eq!(of_unreadable(6, unsure), CanaryOutcome::Missing);
+        let refused = TakenRevision { refused: true, ..TakenRevision::default() };
+        assert_eq!(of_unreadable(1, refused), CanaryOutcome::Foreign);
     }
 
     #[test]
@@ -245,7 +289,7 @@ mod tests {
         assert_eq!(verdict(holds(6, 1), true), CanaryOutcome::Ok);
         // One that refuses all of ours holds somebody else's.
         let refused = TakenRevision { refused: true, ..TakenRevision::default() };
-        assert_eq!(judge(&holds(9, 99), refused, |_| false), CanaryOutcome::Foreign);
+        assert_eq!(judge(&holds(9, 99), None, refused, |_| false), CanaryOutcome::Foreign);
     }
 
     #[test]

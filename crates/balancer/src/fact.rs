@@ -69,9 +69,11 @@ pub enum Fact {
         hsdir: RelayId,
         /// What it holds, or why nothing came.
         outcome: Result<FetchedDescriptor, FetchFailure>,
-        /// Up to which moment the revision of what it holds is counted as ours are, if
-        /// it is signed with the address's key, even if more cannot be read; `None`,
-        /// too, if counting never gets there.
+        /// The revision of what it holds if that is signed with the address's key, even if
+        /// more cannot be read.
+        signed: Option<u64>,
+        /// Up to which moment that is counted as ours are; `None`, too, if counting never
+        /// gets there.
         counted_to: Option<SystemTime>,
     },
     /// An upload that the balancer asked for has ended.

@@ -1219,7 +1219,8 @@ fn another_publisher_is_no_stranger_once_several_are_expected() {
     let found = descriptor(period(1), 1_000, points(&[77]));
     for hsdir in [relay(1), relay(2)] {
         let outcome = Ok(found.clone());
-        world.tell(Fact::Inspected { period: period(1), hsdir, outcome, counted_to: None });
+        let (signed, counted_to) = (Some(1_000), None);
+        world.tell(Fact::Inspected { period: period(1), hsdir, outcome, signed, counted_to });
     }
     assert!(world.balancer.status().problems[0].contains("another publisher"));
     // A reload that changes something else leaves the alarm.

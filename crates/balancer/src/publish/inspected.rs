@@ -9,8 +9,12 @@ use super::super::memory::{self, CountedPeriod};
 use super::super::others::{self, Comparison, LivePoints};
 use super::super::settings::Publishers;
 use super::Publisher;
-use crate::onion::{Period, RelayId};
+use crate::onion::{Period, RelayId, SessionId};
 use crate::status::CanaryOutcome;
+
+/// What it holds, and if that is signed with our key, its revision, and up to which moment that
+/// is counted.
+type Seen<'a> = (&'a Result<FetchedDescriptor, FetchFailure>, Option<u64>, Option<SystemTime>);
 
 impl Publisher {
     /// An HSDir has been asked what it holds. `live` are the points of live
@@ -18,7 +22,7 @@ impl Publisher {
     pub(crate) fn inspected(
         &mut self,
         (period, relay): (Period, RelayId),
-        (outcome, counted_to): (&Result<FetchedDescriptor, FetchFailure>, Option<SystemTime>),
+        (outcome, signed, counted_to): Seen<'_>,
         live: &LivePoints,
         now: Now,
     ) {
@@ -35,10 +39,23 @@ impl Publisher {
             return;
         }
         let at = now.monotonic;
-        let verdict = judge(outcome, hsdir.taken(), |session| self.ours.contains(session));
+        let ours = |session: &SessionId| self.ours.contains(session);
+        let verdict = judge(outcome, signed, hsdir.taken(), ours);
         let noted = match (verdict, outcome, self.publishers) {
             (CanaryOutcome::Foreign, Ok(seen), Publishers::One) => {
-                self.canary.warn(relay, seen, now);
+                self.canary.warn(relay, seen.revision, now);
+                CanaryOutcome::Foreign
+            }
+            (CanaryOutcome::Foreign, Err(_), publishers) => {
+                let revision = signed.unwrap_or_default();
+                hsdir.saw(revision, at);
+                match publishers {
+                    Publishers::One => self.canary.warn(relay, revision, now),
+                    Publishers::Several => {
+                        self.canary.warn_of_other_readers(relay, revision, now);
+                        ring.hsdirs.values_mut().for_each(|hsdir| hsdir.correct(at));
+                    }
+                }
                 CanaryOutcome::Foreign
             }
             (CanaryOutcome::Foreign, Ok(seen), Publishers::Several) => {

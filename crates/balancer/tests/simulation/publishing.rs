@@ -340,8 +340,9 @@ impl Site {
             capabilities: Capabilities::default(),
         };
         let outcome = self.held((period, hsdir)).map(descriptor).ok_or(FetchFailure::NotFound);
-        let counted_to = outcome.as_ref().ok().map(|held| counted_to(held.revision));
-        Fact::Inspected { period, hsdir, outcome, counted_to }
+        let signed = outcome.as_ref().ok().map(|held| held.revision);
+        let counted_to = signed.map(counted_to);
+        Fact::Inspected { period, hsdir, outcome, signed, counted_to }
     }
 
     fn store(&mut self, publication: Publication) -> Fact {

@@ -565,8 +565,9 @@ impl Simulation {
                 capabilities: Capabilities::default(),
             }),
         };
-        let counted_to = outcome.as_ref().ok().map(|held| counted_to(held.revision));
-        self.answer(Fact::Inspected { period, hsdir, outcome, counted_to });
+        let signed = outcome.as_ref().ok().map(|held| held.revision);
+        let counted_to = signed.map(counted_to);
+        self.answer(Fact::Inspected { period, hsdir, outcome, signed, counted_to });
     }
 
     fn check_upload(&mut self, publication: &Publication) {

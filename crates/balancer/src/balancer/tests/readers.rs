@@ -130,3 +130,51 @@ fn what_is_published_for_more_clients_keeps_the_points_that_fit() {
     world.pass(3 * SECOND);
     assert_eq!(world.newest().len(), 1);
 }
+
+/// What every HSDir answers from a stranger who has the key and publishes for clients of their own.
+fn answered_by_a_stranger(world: &mut World, revision: u64) {
+    while world.fetches == 0 {
+        world.pass(10 * SECOND);
+    }
+    for hsdir in [relay(1), relay(2)] {
+        let outcome = Err(FetchFailure::Unusable("its descriptor is for other clients".into()));
+        let (signed, counted_to) = (Some(revision), None);
+        world.tell(Fact::Inspected { period: period(1), hsdir, outcome, signed, counted_to });
+    }
+}
+
+#[test]
+fn who_has_the_key_and_publishes_for_clients_of_their_own_is_reported() {
+    for settings in [World::settings(1, 0), readable_by(World::settings(1, 0), &[2])] {
+        let mut world = World::on_network(1, 0);
+        world.reconfigure(settings);
+        world.local(0, &[1, 2, 3]);
+        let uploads = world.uploads.len();
+        answered_by_a_stranger(&mut world, 1_000);
+        let status = world.balancer.status();
+        assert!(status.problems[0].contains("the key is in other hands"), "{:?}", status.problems);
+        let canary = status.descriptors[0].canary.unwrap();
+        assert_eq!(canary.outcome, crate::status::CanaryOutcome::Foreign);
+        world.pass(SECOND);
+        assert_eq!(world.uploads.len(), uploads, "nobody learns that we have noticed");
+    }
+}
+
+#[test]
+fn of_several_publishers_one_with_other_clients_is_reported_and_answered_twice_an_hour() {
+    let mut world = World::on_network(1, 0);
+    let settings = readable_by(World::settings(1, 0), &[2]);
+    world.reconfigure(BalancerSettings { publishers: Publishers::Several, ..settings.clone() });
+    world.local(0, &[1, 2, 3]);
+    let mut answered = Vec::new();
+    for revision in 0..4 {
+        world.fetches = 0;
+        let before = world.uploads.len();
+        answered_by_a_stranger(&mut world, 1_000 + revision);
+        let problems = world.balancer.status().problems;
+        assert!(problems[0].contains("for other clients"), "{problems:?}");
+        world.pass(2 * SECOND);
+        answered.push(world.uploads.len() - before);
+    }
+    assert!(answered[0] == 2, "{answered:?}");
+}

@@ -134,7 +134,8 @@ impl Hsdirs {
         };
         let descriptor = descriptor(period, 1_000_000, points(&[99]));
         let counted_to = Some(counted_to);
-        Some(Fact::Inspected { period, hsdir, outcome: Ok(descriptor), counted_to })
+        let signed = Some(descriptor.revision);
+        Some(Fact::Inspected { period, hsdir, outcome: Ok(descriptor), signed, counted_to })
     }
 
     fn pass(&mut self, time: Duration) {
