@@ -171,7 +171,6 @@ pub async fn run(mut config: Config, outside: Outside) -> Result<(), DaemonError
         storage: Arc::new(config.storage.clone()),
         file_handles: file_handles.clone(),
         pulse: pulse.clone(),
-        in_company: false,
     };
     let mut services = Services::new(common, Arc::clone(&board), tor.keyring.clone());
     let (mut backends_files, watcher) = backends_files::watching();

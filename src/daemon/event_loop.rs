@@ -126,11 +126,10 @@ struct EventLoop {
 impl EventLoop {
     /// With what was remembered, and its local instances started.
     fn start(service: PreparedService, network: Network) -> Self {
-        let ServiceUpdate { config, times, .. } = service.updates.borrow().clone();
+        let ServiceUpdate { config, times, in_company, .. } = service.updates.borrow().clone();
         let mut state =
             StateDir::open(&service.common.storage, &service.nickname, &service.address);
         let mut ids = Ids::default();
-        let in_company = service.common.in_company;
         let settings = BalancerSettings { in_company, ..ids.settings(&config) };
         let remembered = state.as_mut().and_then(StateDir::remembered);
         let suggested = |memory: &Memory| memory.suggested_effort(now().wall);
@@ -286,7 +285,8 @@ impl EventLoop {
 
     /// Does what the operator wants now.
     fn apply_update(&mut self) {
-        let ServiceUpdate { config, times, end } = self.service.updates.borrow_and_update().clone();
+        let ServiceUpdate { config, times, in_company, end } =
+            self.service.updates.borrow_and_update().clone();
         let monotonic = now().monotonic;
         if end {
             self.decide(Balancer::withdraw);
@@ -295,7 +295,7 @@ impl EventLoop {
             self.drain.get_or_insert_with(|| begin(times, monotonic));
             return;
         }
-        let settings = self.ids.settings(&config);
+        let settings = BalancerSettings { in_company, ..self.ids.settings(&config) };
         self.subcredentials.replace(identities(&self.service.address, &config));
         self.listener.answer_for(linked_frontends(&config));
         // Also if they are the same: files that they name may have changed.
@@ -531,7 +531,6 @@ mod tests {
             storage: Arc::new(storage),
             file_handles: FileHandles::raise(),
             pulse: crate::daemon::pulse::Pulse::new(),
-            in_company: false,
         };
         let config = (config.clone(), Shutdown::default());
         let (handle, service) = PreparedService::new(credentials, config, common, &[]);

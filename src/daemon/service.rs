@@ -29,6 +29,8 @@ pub(super) struct ServiceUpdate {
     pub(super) config: ServiceConfig,
     /// How long taking things out may take.
     pub(super) times: Shutdown,
+    /// Whether the process has other services.
+    pub(super) in_company: bool,
     /// Whether it is to end.
     pub(super) end: bool,
 }
@@ -46,8 +48,6 @@ pub(super) struct Common {
     pub(super) file_handles: FileHandles,
     /// Asks whether their loops turn.
     pub(super) pulse: Pulse,
-    /// Whether another service was started before.
-    pub(super) in_company: bool,
 }
 
 /// A service that was started. Whatever is asked of its loop is asked here, and
@@ -85,9 +85,22 @@ impl ServiceHandle {
         self.updates.borrow().config.clone()
     }
 
+    /// Whether it was told that the process has other services.
+    #[cfg(test)]
+    pub(super) fn is_in_company(&self) -> bool {
+        self.updates.borrow().in_company
+    }
+
     /// Has it be this from now on.
     pub(super) fn update(&self, config: ServiceConfig, times: Shutdown) {
-        self.updates.send_replace(ServiceUpdate { config, times, end: false });
+        self.updates.send_modify(|update| (update.config, update.times) = (config, times));
+    }
+
+    /// Whether the process has other services from now on.
+    pub(super) fn set_company(&self, in_company: bool) {
+        self.updates.send_if_modified(|update| {
+            std::mem::replace(&mut update.in_company, in_company) != in_company
+        });
     }
 
     /// Has its loop obey an order on one of its backends.
@@ -134,7 +147,8 @@ impl PreparedService {
         let after = before.map(|other| other.ended.clone()).collect();
         let view = ServiceView::new(&nickname, address, &idle(&config));
         let (view, views) = watch::channel(Arc::new(view));
-        let (updates, received) = watch::channel(ServiceUpdate { config, times, end: false });
+        let (in_company, end) = (false, false);
+        let (updates, received) = watch::channel(ServiceUpdate { config, times, in_company, end });
         let (orders, received_orders) = mpsc::channel(ORDERS);
         let ended = CancellationToken::new();
         let service = Self {

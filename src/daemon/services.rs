@@ -296,11 +296,13 @@ impl Services {
             self.credentials.insert(nickname.clone(), Arc::clone(credentials));
         }
         self.keyring.replace(self.readers.values().flatten().cloned().chain(own));
+        let in_company = wanted.len() > 1;
         for (nickname, CheckedService { config, credentials, .. }) in wanted {
             if plan.added.contains(&nickname) {
                 let credentials = self.credentials.get(&nickname).cloned().unwrap_or(credentials);
-                self.start(config, credentials, times);
+                self.start(config, credentials, times, in_company);
             } else if let Some(service) = self.running.get(&nickname) {
+                service.set_company(in_company);
                 // Also if nothing has changed in the configuration: it names files.
                 service.update(config, times);
             }
@@ -369,12 +371,19 @@ impl Services {
         Ok(found.periods().map_or(0, |periods| periods.len()))
     }
 
-    fn start(&mut self, config: ServiceConfig, credentials: Arc<Credentials>, times: Shutdown) {
+    fn start(
+        &mut self,
+        config: ServiceConfig,
+        credentials: Arc<Credentials>,
+        times: Shutdown,
+        in_company: bool,
+    ) {
         let nickname = config.nickname.clone();
         tracing::info!(service = %nickname, "service started");
-        let common = Common { in_company: !self.running.is_empty(), ..self.common.clone() };
+        let common = self.common.clone();
         let (handle, service) =
             PreparedService::new(credentials, (config, times), common, &self.ending);
+        handle.set_company(in_company);
         self.tasks.spawn(event_loop::run(service));
         self.running.insert(nickname, handle);
     }
@@ -383,6 +392,13 @@ impl Services {
     #[cfg(test)]
     pub(super) fn config_of(&self, nickname: &HsNickname) -> Option<ServiceConfig> {
         self.running.get(nickname).map(ServiceHandle::config)
+    }
+
+    /// Which of those that run were told that there are others.
+    #[cfg(test)]
+    pub(super) fn in_company(&self) -> Vec<(&str, bool)> {
+        let all = self.running.iter();
+        all.map(|(nickname, service)| (nickname.as_ref(), service.is_in_company())).collect()
     }
 
     /// Passes an order on to the service that it is about.

@@ -121,6 +121,7 @@ impl Balancer {
         self.choice.distinct = settings.distinct;
         self.choice.publishers = settings.publishers;
         self.publisher.with_publishers(settings.publishers);
+        self.publisher.set_company(settings.in_company);
         self.allow(settings.access);
         self.probing.set_interval(settings.probe_every, settings.probe_calm, now);
         self.progress(now, rng);

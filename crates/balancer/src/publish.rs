@@ -110,6 +110,11 @@ impl Publisher {
         }
     }
 
+    /// Whether the process has other services from now on.
+    pub(super) fn set_company(&mut self, in_company: bool) {
+        self.in_company = in_company;
+    }
+
     /// What was listed and counted before a restart.
     pub(super) fn recall(&mut self, listed: ListedSets, counted: Vec<CountedPeriod>, now: Now) {
         self.ours.add(&listed, 0);

@@ -21,7 +21,7 @@ pub struct BalancerSettings {
     /// Who else publishes the address.
     pub publishers: Publishers,
     /// Whether another service is published from the same process: what both do for
-    /// one reason they do at different times then. Decided at the start.
+    /// one reason they do at different times then.
     pub in_company: bool,
     /// Who may read the descriptors.
     pub access: Access,

@@ -74,7 +74,6 @@ impl Daemon {
             storage: Arc::new(config.storage.clone()),
             file_handles: handles,
             pulse: Pulse::new(),
-            in_company: false,
         };
         let mut services = Services::new(common, Arc::clone(&board), keyring);
         services.apply(checked, config.shutdown);
@@ -200,4 +199,28 @@ async fn what_failed_for_a_cause_that_no_watched_file_shows_comes_into_force_lat
     daemon.look_after(Duration::from_secs(10));
     assert_eq!(daemon.backends(), ["berlin", "oslo"]);
     assert_eq!(daemon.problems(), "");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn every_service_of_several_knows_that_it_has_company_whichever_was_the_first() {
+    let mut daemon = Daemon::start();
+    let file = daemon.directory.path().join("arti.toml");
+    let alone = std::fs::read_to_string(&file).unwrap();
+    let mut load = |text: &str| {
+        std::fs::write(&file, text).unwrap();
+        let environment = Environment::new([("HOME", "/home/user")]);
+        let config = Config::load(std::slice::from_ref(&file), &environment).unwrap();
+        let running = daemon.services.nicknames();
+        let checked = services::check(&config, &config.storage, &running).unwrap();
+        daemon.services.apply(checked, config.shutdown);
+        let all = daemon.services.in_company().into_iter();
+        all.map(|(nickname, company)| (nickname.to_owned(), company)).collect::<Vec<_>>()
+    };
+    let is = |nickname: &str, company| (nickname.to_owned(), company);
+    assert_eq!(load(&alone), [is("shop", false)]);
+    let more = "[onion_services.web]\nproxy_ports = [[80, '127.0.0.1:1']]\n";
+    assert_eq!(load(&format!("{alone}{more}")), [is("shop", true), is("web", true)]);
+    assert_eq!(load(&alone), [is("shop", false)]);
+    let both = format!("{alone}{more}{}", more.replace("web", "also"));
+    assert!(load(&both).into_iter().all(|(_, company)| company));
 }

@@ -475,6 +475,25 @@ fn two_services_of_one_process_do_not_upload_in_the_same_seconds() {
 }
 
 #[test]
+fn the_first_service_of_a_process_is_spread_once_another_one_joins_it() {
+    let mut to_new = BTreeSet::new();
+    for seed in 0..20 {
+        let mut world = World::new(1, 0);
+        world.rng = StdRng::seed_from_u64(seed);
+        world.tell(two_of_each_replica(1, [1, 2, 3, 4]));
+        world.local(0, &[1, 2, 3]);
+        world.reconfigure(BalancerSettings { in_company: true, ..World::settings(1, 0) });
+        world.pass(MINUTE);
+        world.tell(two_of_each_replica(1, [1, 5, 3, 4]));
+        let told = world.now.monotonic - world.began;
+        world.pass(5 * MINUTE);
+        let new = world.uploads.iter().find(|(_, it)| it.hsdir == relay(5)).unwrap();
+        to_new.insert((new.0 - told).as_secs());
+    }
+    assert!(to_new.len() > 12 && to_new.last() > Some(&60), "{to_new:?}");
+}
+
+#[test]
 fn a_service_whose_hsdirs_are_all_new_waits_for_no_neighbour() {
     for seed in 0..20 {
         let mut world = in_company(seed);
