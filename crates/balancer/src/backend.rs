@@ -17,6 +17,7 @@ use super::fact::{
 };
 use super::fullness::Fullness;
 use super::health::BackendHealth;
+use super::link::WorkReport;
 use super::linked::BackendLink;
 use super::memory::{KnownBackend, written};
 use super::offer::Offer;
@@ -166,6 +167,11 @@ impl TrackedBackend {
     /// How much work clients should do for a backend elsewhere, by its word.
     pub(super) fn wanted_effort(&self) -> Effort {
         self.remote.as_ref().map_or(0, |remote| remote.proof.effort())
+    }
+
+    /// What one elsewhere said last of the work of clients, proven or not.
+    pub(super) fn last_work(&self) -> Option<WorkReport> {
+        self.remote.as_ref()?.link.last_work()
     }
 
     /// Where to introduce ourselves now with a solution for this slot, if that is to be
@@ -384,8 +390,7 @@ impl TrackedBackend {
         let fetch = match &mut self.remote {
             Some(remote) => {
                 remote.link.progress(alarm);
-                let work = remote.link.work(alarm);
-                remote.proof.told(work);
+                remote.proof.told(remote.link.work());
                 remote.descriptor.linked(remote.link.is_up(), alarm.now(), rng);
                 let offer = remote.link.offer(alarm).unwrap_or(&remote.described);
                 if self.offer != *offer {

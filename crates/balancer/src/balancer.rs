@@ -438,11 +438,18 @@ impl Balancer {
     fn work_where_it_is_asked_for(&mut self) {
         let live = live(&self.backends, self.withdrawing);
         for command in &mut self.commands {
-            if let Command::Probe { backend, work, .. } | Command::Dial { backend, work, .. } =
-                command
-                && let Some(backend) = self.backends.iter().find(|it| it.id() == *backend)
-            {
-                *work = self.puzzles.own_work(backend, &live);
+            let own_work = |id| {
+                let backend = self.backends.iter().find(|it| it.id() == id)?;
+                self.puzzles.own_work(backend, &live)
+            };
+            match command {
+                Command::Probe { backend, work, .. } | Command::Dial { backend, work, .. } => {
+                    *work = own_work(*backend);
+                }
+                Command::Prove { backend, work, .. } => {
+                    work.effort = own_work(*backend).map_or(PROOF_EFFORT, |own| own.effort);
+                }
+                _ => {}
             }
         }
     }

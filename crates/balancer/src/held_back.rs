@@ -20,6 +20,11 @@ pub(super) const REASON: &str = "held back: cannot verify proof of work";
 /// We do no more work than this ourselves: a second of one core.
 const OWN_MOST: Effort = 300;
 
+/// So that nobody who does what is asked comes before us.
+fn own_effort(needed: Effort) -> Effort {
+    needed.saturating_mul(2).min(OWN_MOST)
+}
+
 /// Whether work is asked for.
 #[derive(Debug, Default)]
 pub(super) struct PuzzlesAsked {
@@ -68,17 +73,18 @@ impl PuzzlesAsked {
         Some(Puzzle { effort, ..own })
     }
 
-    /// The work to do for an introduction of our own to this backend.
+    /// The work to do for an introduction of our own to this backend, so that it is not met
+    /// last: more than clients do that were told to by it or by us. Also where it has proven
+    /// nothing, for without work it cannot.
     pub(super) fn own_work(
         &self,
         backend: &TrackedBackend,
         live: &[&TrackedBackend],
     ) -> Option<OwnWork> {
         let asked = self.asked(live)?;
-        let is_worthwhile =
-            asked.effort > 0 && !backend.is_local() && backend.verifies_work(asked.slot);
-        let effort = asked.effort.saturating_mul(2).min(OWN_MOST);
-        is_worthwhile.then_some(OwnWork { slot: asked.slot, effort })
+        let told = backend.last_work().filter(|told| told.slot >= Some(asked.slot))?;
+        let needed = asked.effort.max(told.effort);
+        (needed > 0).then(|| OwnWork { slot: asked.slot, effort: own_effort(needed) })
     }
 
     /// What may be listed of these live backends: those without weight only while

@@ -371,9 +371,14 @@ impl BackendLink {
         self.trusted(alarm).map(|said| &said.offer)
     }
 
-    /// How it verifies work by its own word, as long as that is worth something.
-    pub(super) fn work(&self, alarm: &mut Alarm) -> Option<WorkReport> {
-        self.work.filter(|_| self.trusted(alarm).is_some_and(|said| !said.gone))
+    /// How it verifies work by its own word. The seeds that it has outlive the link.
+    pub(super) fn work(&self) -> Option<WorkReport> {
+        self.work.filter(|_| self.said.as_ref().is_some_and(|said| !said.gone))
+    }
+
+    /// The same as it said last, whatever has become of it.
+    pub(super) fn last_work(&self) -> Option<WorkReport> {
+        self.work
     }
 
     /// Whether it says over a link that is up that it is full.

@@ -145,7 +145,9 @@ impl Simulation {
         let answers = of_it.alive
             && of_it.points.contains(point)
             && of_it.verifies
-            && of_it.seeds >= Some(work.slot.0);
+            && of_it.seeds >= Some(work.slot.0)
+            // It is met before those who attack, or the attack is beyond what we do.
+            && work.effort >= self.attacks.effort.min(300);
         let outcome = match answers && !self.chance(0.1) {
             true => Ok(()),
             false => Err(ProbeFailure::Point("nobody came".into())),

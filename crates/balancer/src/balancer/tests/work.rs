@@ -109,11 +109,38 @@ fn who_has_lost_the_seeds_or_lags_behind_leaves_and_a_link_that_is_found_again_c
     world.asks(2, 40);
     world.pass(3 * MINUTE);
     assert_eq!(world.sessions(), [1, 2, 3, 11, 12, 13]);
-    // Nobody knows what becomes of one that is not met.
+    // Nobody knows what becomes of one that is not met: it has its seeds until they are old.
     world.undialled = Some(DialFailure::Inconclusive("no circuit".into()));
     world.loses(1);
     world.pass(5 * MINUTE);
+    assert_eq!(world.sessions(), [1, 2, 3, 11, 12, 13]);
+    world.asks(3, 40);
+    world.pass(3 * MINUTE);
     assert_eq!(world.sessions(), [11, 12, 13]);
+}
+
+#[test]
+fn under_attack_we_work_more_than_a_backend_asks_of_clients_before_it_has_proven_anything() {
+    for (wanted, done) in [(0, 1), (60, 120), (200, 300), (10_000, 300)] {
+        let mut world = World::on_network(0, 1);
+        world.asks(1, 0);
+        world.fetched(0, 5, &[1, 2, 3]);
+        world.pass(11 * SECOND);
+        world.verify(Some(1), wanted);
+        world.reports(0, 1, &[1, 2, 3]);
+        world.pass(MINUTE);
+        let (_, _, work) = world.proofs.last().unwrap();
+        assert_eq!(*work, OwnWork { slot: SeedSlot(1), effort: done });
+        assert_eq!((world.effort(), world.sessions().len()), (Some(wanted), 3));
+        // The link breaks, and the process has its seeds.
+        world.undialled = Some(DialFailure::Inconclusive("no circuit".into()));
+        world.loses(0);
+        world.pass(10 * MINUTE);
+        assert_eq!(
+            (world.balancer.asked().map(|it| it.effort), world.effort()),
+            (Some(wanted), Some(wanted))
+        );
+    }
 }
 
 #[test]
