@@ -14,7 +14,7 @@
 //! | `units`, `names` | how are times, sizes and names written? |
 //! | `files` | are the files there that it names? |
 //! | `clients`, `access` | which clients may find a service? |
-//! | `anonymity` | does it hide where it is? |
+//! | `anonymity`, `guards` | does it hide where it is, and at whose guards do its circuits begin? |
 //! | `service`, `backends`, `backends_file`, `frontends`, `ports`, `target`, `probe` | what is an onion service? |
 //! | `http` | how are requests led to origins? |
 //! | `addresses` | do the services fit together, once their keys are known? |
@@ -39,6 +39,7 @@ mod environment;
 mod error;
 mod files;
 mod frontends;
+mod guards;
 mod http;
 mod keys;
 mod logging;
@@ -68,6 +69,7 @@ pub use clients::{KeyDir, RestrictedDiscovery};
 pub use difference::Difference;
 pub use environment::Environment;
 pub use error::{ConfigError, ConfigErrors};
+pub use guards::Guards;
 pub use logging::{LogFormat, Logging};
 pub use probe::Probe;
 pub use proof_of_work::ProofOfWork;
@@ -246,6 +248,7 @@ impl Config {
         if let Some(arti) = &arti {
             let bridges = root.get("bridges").filter(|_| arti::uses_bridges(&arti.client));
             anonymity::beside_bridges(anonymity_of(&services), bridges, &mut report);
+            guards::beside_bridges(with_own_guards(&services), bridges, &mut report);
         }
         let storage = match (directories, &arti) {
             (Some(directories), Some(arti)) => {
@@ -315,6 +318,12 @@ impl Config {
 /// What all services that run say.
 fn anonymity_of(services: &[ServiceConfig]) -> Anonymity {
     anonymity::of_all(services.iter().filter(|it| it.enabled).map(|it| it.anonymity))
+}
+
+/// The nicknames of the services that run and whose instances have guards of their own.
+fn with_own_guards(services: &[ServiceConfig]) -> impl Iterator<Item = &str> {
+    let own = services.iter().filter(|it| it.enabled && it.guards == Guards::Own);
+    own.map(|it| it.nickname.as_ref())
 }
 
 /// Reports every top-level key that belongs to nobody.

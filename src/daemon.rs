@@ -15,6 +15,7 @@
 //! | `readers` | with which keys are descriptors read? |
 //! | `service`, `event_loop` | how is one reached from outside, and what does it do? |
 //! | `settings`, `instances`, `drain` | which backends has it, and how do those in this process come and go? |
+//! | `guards` | at whose guards do their circuits begin? |
 //! | `work`, `fetches`, `links` | who carries out its balancer's commands? |
 //! | `streams`, `proxies` | where do clients' streams go, and who serves them? |
 //! | `file_handles` | how many of them may there be? |
@@ -33,6 +34,7 @@ mod fetches;
 mod file_handles;
 mod file_looks;
 mod file_tries;
+mod guards;
 mod inquiries;
 mod instances;
 mod links;
@@ -285,10 +287,11 @@ fn reload(
         Exit::Permission => NoAnswer::Denied(errors.report()),
         _ => NoAnswer::Configuration(errors.report()),
     });
-    let checked = checked.and_then(|wanted| {
+    let checked = checked.and_then(|mut wanted| {
         if let Some(refused) = reload::other_anonymity(config, &wanted) {
             return Err(NoAnswer::Configuration(refused));
         }
+        let kept = reload::keep_guards(config, &mut wanted);
         let checked = services::check(&wanted, &config.storage, &services.nicknames());
         let checked = checked.and_then(|checked| {
             services.may_apply(&checked)?;
@@ -299,9 +302,9 @@ fn reload(
             Exit::Permission => NoAnswer::Denied(in_one_line(&error)),
             _ => NoAnswer::Configuration(in_one_line(&error)),
         })?;
-        Ok((wanted, checked))
+        Ok((wanted, kept, checked))
     });
-    let (mut wanted, checked) = match checked {
+    let (mut wanted, kept, checked) = match checked {
         Ok(good) => good,
         Err(error) => {
             let text = error.to_string();
@@ -318,7 +321,8 @@ fn reload(
     for warning in &warnings {
         tracing::warn!("{warning}");
     }
-    let after_restart = reload::until_a_restart(config, &wanted);
+    let mut after_restart = reload::until_a_restart(config, &wanted);
+    after_restart.extend(kept);
     let waits = |it: &Difference| after_restart.iter().any(|place| it.is_in(place));
     let changed = config.differences(&wanted).into_iter().filter(|it| !waits(it));
     let changed = changed.map(|it| it.to_string()).collect();

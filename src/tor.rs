@@ -11,6 +11,7 @@ pub mod credentials;
 pub mod descriptor;
 pub(crate) mod direct;
 pub mod fetch;
+pub(crate) mod guard_sets;
 pub mod held;
 pub mod hsdirs;
 pub(crate) mod keyring;

@@ -10,6 +10,7 @@ mod bundles;
 mod certificates;
 mod closed;
 mod exposed;
+mod guards;
 mod hints;
 mod online;
 
@@ -203,6 +204,7 @@ fn write_service(
             counted(service.points_per_instance(), "introduction point"),
             service.local_weight
         )?;
+        guards::write(service, out)?;
         for frontend in &service.frontends {
             writeln!(out, "    they answer for {frontend} too")?;
         }

@@ -13,6 +13,7 @@ use super::document::{Node, Table, Value};
 use super::error::{ConfigError, ConfigReport, Expected, KeyPath};
 use super::files;
 use super::frontends;
+use super::guards::{self, Guards};
 use super::http;
 use super::ports;
 use super::probe::{self, Probe};
@@ -66,6 +67,8 @@ pub struct ServiceConfig {
     /// The share of each local instance of the introduction points against other
     /// backends, 0 to 100. 0 takes them out of use.
     pub local_weight: u16,
+    /// Whose guards their circuits begin at.
+    pub guards: Guards,
     /// Backends elsewhere: those that the configuration lists, then those of
     /// `backends_file`.
     pub backends: Vec<RemoteBackend>,
@@ -112,6 +115,7 @@ impl ServiceConfig {
             local_instances: 1,
             local_intro_points: None,
             local_weight: 1,
+            guards: Guards::default(),
             backends: Vec::new(),
             backends_file: None,
             frontends: Vec::new(),
@@ -317,6 +321,7 @@ fn keys(
             report.warn(item.place(), &item.path, text);
         }
     }
+    config.guards = guards::read(table, config.anonymity, config.local_instances, report);
     let frontends = table.get("frontends");
     if let Some(item) = &frontends {
         config.frontends = frontends::read(item, report);

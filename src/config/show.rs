@@ -101,6 +101,7 @@ impl ServiceConfig {
             entries.push(("local_intro_points", i64::from(points).into()));
         }
         entries.push(("local_weight", i64::from(self.local_weight).into()));
+        entries.push(("guards", self.guards.word().into()));
         let backends = self.listed_backends().iter().map(RemoteBackend::to_toml);
         entries.push(("backends", backends.collect::<Vec<_>>().into()));
         if let Some(file) = &self.backends_file {

@@ -411,6 +411,7 @@ impl EventLoop {
         let (updates, common) = (&self.service.updates, &self.service.common);
         let view = view.at_work(AtWork {
             counters: self.instances.all_counters(),
+            guards: self.instances.guards(),
             proxies: Arc::clone(&self.proxies),
             defence: Arc::clone(&self.defence),
             tally: self.work.tally(),

@@ -19,6 +19,7 @@ use onionbraid_balancer::{BackendPlace, BalancerSettings};
 
 use super::drain::{Drain, DrainStep};
 use super::file_handles::FileHandles;
+use super::guards::{self, GuardsInUse};
 use super::settings;
 use super::state::StateDir;
 
@@ -62,6 +63,8 @@ struct RunningInstance {
     answers: bool,
     /// When it stops, once clients no longer find its points.
     stops_at: Option<Instant>,
+    /// At whose guards its circuits begin.
+    guards: GuardsInUse,
 }
 
 /// One has ended that nobody has told to.
@@ -126,16 +129,21 @@ impl Instances {
         // One of the same name may be on its way out, with its directory.
         let taken = self.running.values().any(|other| other.name == name);
         let keep_in = state.filter(|_| !taken).and_then(|state| state.of_instance(name));
+        let directory = state.map(|state| state.of_guards(name));
+        let (network, guards) = guards::network(&self.shared.network, config, name, directory);
         let Prepared { instance, handle, counters, mut points } = Instance::prepare(
             settings::of_instance(config, name, keep_in, &self.shared.file_handles),
-            self.shared.network.clone(),
+            network.clone(),
             Arc::clone(&self.shared.subcredentials),
             Arc::clone(&self.relays_in_use),
             Arc::clone(&self.shared.serve),
             Arc::clone(&self.shared.defence),
         );
-        let network = self.shared.network.clone();
         let told = self.shared.told.clone();
+        let own_guards = match &guards {
+            GuardsInUse::Own(set) => Some(Arc::clone(set)),
+            GuardsInUse::Shared | GuardsInUse::Missing(_) => None,
+        };
         let tell_points = async move {
             while points.changed().await.is_ok() {
                 let points = points.borrow_and_update().clone();
@@ -147,6 +155,9 @@ impl Instances {
             }
         };
         let task = self.tasks.spawn(async move {
+            if let Some(guards) = own_guards {
+                guards.ready().await;
+            }
             tokio::join!(instance.run(), tell_points);
         });
         let name = name.to_owned();
@@ -160,8 +171,16 @@ impl Instances {
                 drain: None,
                 answers: true,
                 stops_at: None,
+                guards,
             },
         );
+    }
+
+    /// At whose guards the circuits of each begin, by their names; of two with one name,
+    /// what the newer one does.
+    pub(super) fn guards(&self) -> BTreeMap<String, GuardsInUse> {
+        let guards = |it: &RunningInstance| (it.name.clone(), it.guards.clone());
+        self.running.values().map(guards).collect()
     }
 
     /// What one has heard of its clients.

@@ -80,6 +80,22 @@ pub(super) fn until_a_restart(running: &Config, wanted: &Config) -> Vec<String> 
     differ.into_iter().collect()
 }
 
+/// Has services that run go on with the guards that they have: another set of them is
+/// taken at a start alone, so that no series of reloads tries one after the other. The keys
+/// that wait for a restart, as the status writes them.
+pub(super) fn keep_guards(running: &Config, wanted: &mut Config) -> Vec<String> {
+    let mut waiting = Vec::new();
+    for service in wanted.services.iter_mut().filter(|it| it.enabled) {
+        let same = |it: &&ServiceConfig| it.enabled && it.nickname == service.nickname;
+        let Some(runs) = running.services.iter().find(same) else { continue };
+        if runs.guards != service.guards {
+            service.guards = runs.guards;
+            waiting.push(format!("onion_services.{}.guards", service.nickname));
+        }
+    }
+    waiting
+}
+
 /// What is wrong with files that want services to hide, or not, in a process that does
 /// the other: what has been seen of it cannot be taken back, and half of it would be.
 pub(super) fn other_anonymity(running: &Config, wanted: &Config) -> Option<String> {
@@ -125,6 +141,30 @@ mod tests {
         assert!(says.contains("run with `anonymity = \"anonymous\"`"), "{says}");
         let says = other_anonymity(&located, &hidden).unwrap();
         assert!(says.contains("the files say \"anonymous\""), "{says}");
+    }
+
+    #[test]
+    fn a_service_that_runs_keeps_its_guards_until_a_restart_and_one_that_starts_has_those_it_says()
+    {
+        let config = |services: &[(&str, &str)]| {
+            let table = |(name, lines): &(&str, &str)| {
+                format!("[onion_services.{name}]\nproxy_ports = [[80, \"127.0.0.1:1\"]]\n{lines}\n")
+            };
+            let text: String = services.iter().map(table).collect();
+            Config::from_text(&text, &Environment::new([("HOME", "/home/user")])).unwrap()
+        };
+        const OWN: &str = "guards = \"own\"";
+        let off = format!("{OWN}\nenabled = false");
+        let running = config(&[("a", ""), ("b", OWN), ("off", "enabled = false")]);
+        let mut wanted = config(&[("a", OWN), ("b", ""), ("new", OWN), ("off", OWN)]);
+        let waiting = keep_guards(&running, &mut wanted);
+        assert_eq!(waiting, ["onion_services.a.guards", "onion_services.b.guards"]);
+        let guards: Vec<_> = wanted.services.iter().map(|it| it.guards).collect();
+        use crate::config::Guards::{Own, Shared};
+        assert_eq!(guards, [Shared, Own, Own, Own]);
+        // What waits is still waiting when the files are read again.
+        assert_eq!(keep_guards(&wanted, &mut config(&[("a", OWN), ("b", "")])).len(), 2);
+        assert_eq!(keep_guards(&running, &mut config(&[("a", &off), ("new", "")])), [""; 0]);
     }
 
     #[test]

@@ -36,6 +36,7 @@ use onionbraid_balancer::{Balancer, Publishers, Status};
 use onionbraid_proxy::http::requests_under_way;
 
 use super::file_handles::FileHandles;
+use super::guards::{self, GuardsInUse};
 use super::proxies::Proxies;
 use super::usage::Usage;
 use super::work::Tally;
@@ -106,6 +107,8 @@ pub(super) struct ServiceView {
 pub(super) struct AtWork {
     /// What its local instances count, by their names.
     pub(super) counters: BTreeMap<String, Arc<Counters>>,
+    /// At whose guards their circuits begin, by their names.
+    pub(super) guards: BTreeMap<String, GuardsInUse>,
     /// What serves its streams.
     pub(super) proxies: Arc<Proxies>,
     /// What orders its introductions, while clients are asked for work.
@@ -341,12 +344,14 @@ impl ServiceView {
             ..snapshot::Service::default()
         };
         let Some(at_work) = &self.at_work else { return service };
-        let AtWork { counters, proxies, defence, tally, streams_per_circuit } = at_work;
+        let AtWork { counters, proxies, defence, tally, streams_per_circuit, .. } = at_work;
         for backend in &mut service.backends {
             if let Some(counters) = counters.get(&backend.name) {
                 backend.activity = activity(counters);
             }
         }
+        service.guards = guards::sets(&at_work.guards);
+        service.problems.extend(guards::problems(&at_work.guards));
         service.http = proxies.status();
         service.certificates = proxies.certificates();
         service.problems.extend(certificates::problems(&service.certificates, now().wall));

@@ -1,9 +1,10 @@
 //! What does a service find again after a restart, and where does it lie?
 //!
 //! `STATE/onionbraid/NICKNAME/` (mode 0700): `balancer.json`, what the balancer
-//! remembers, and a directory for each local instance. It only makes a start
-//! quicker and smoother, so nothing that is wrong with it keeps a service from
-//! starting, save a directory that cannot be made or that others can read.
+//! remembers, a directory for each local instance, and in `guards` one for each that
+//! has guards of its own. It only makes a start quicker and smoother, so nothing that
+//! is wrong with it keeps a service from starting, save a directory that cannot be
+//! made or that others can read.
 //!
 //! Beside them, which addresses have run without hiding: whatever is wrong with that keeps
 //! a service from starting.
@@ -35,6 +36,9 @@ const ADDRESS: &str = "address";
 /// In it lies an empty file for each address that has run without hiding, whatever service had
 /// its key. No service has this name: nicknames have no dot.
 const NOT_ANONYMOUS: &str = "not_anonymous.addresses";
+
+/// Below it a directory for each local instance with guards of its own.
+const GUARDS: &str = "guards";
 
 /// A disk that cannot be written to is told no more often.
 const COMPLAIN_EVERY: Duration = Duration::from_secs(10 * 60);
@@ -258,6 +262,13 @@ impl StateDir {
                 None
             }
         }
+    }
+
+    /// Where the guards of a local instance lie, if it has its own. They stay when it is
+    /// taken out: one that comes back would else begin with others, and again the next
+    /// time.
+    pub(super) fn of_guards(&self, name: &str) -> PathBuf {
+        self.path.join(GUARDS).join(name)
     }
 
     /// Removes what an instance kept that is not coming back.

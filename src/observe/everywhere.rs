@@ -12,8 +12,8 @@ use super::example::{self, EPOCH};
 use super::page::{self, Refresh};
 use super::snapshot::{
     Activity, Anonymity, Backend, BackendKind, BackendState, BundleStatus, Canary, CanaryOutcome,
-    CertificateStatus, Handles, HttpStatus, LinkState, Load, OriginStatus, Pow, ProcessMemory,
-    Reload, Service, Snapshot, Timestamp, TorStatus, Word,
+    CertificateStatus, GuardSets, Handles, HttpStatus, LinkState, Load, OriginStatus, Pow,
+    ProcessMemory, Reload, Service, Snapshot, Timestamp, TorStatus, Word,
 };
 use super::{metrics, text, watch};
 use onionbraid_proxy::histogram::Histogram;
@@ -163,6 +163,9 @@ const FIELDS: &[(&str, &str, &str)] = &[
     ("services[].descriptors[].period", "", "20780"),
     ("services[].descriptors[].published_at", "onionbraid_descriptor_age_seconds", "last 30 s ago"),
     ("services[].descriptors[].revision", "", "revision 1"),
+    ("services[].guards.first_guards", "onionbraid_first_guards", "1 first guard"),
+    ("services[].guards.overlapping[]", "", "local-0, local-1 share one"),
+    ("services[].guards.sets", "onionbraid_guard_sets", "2 local instances with guards"),
     ("services[].http.by_class.1xx", "onionbraid_http_requests_total", "1xx"),
     ("services[].http.by_class.2xx", "onionbraid_http_requests_total", "2xx"),
     ("services[].http.by_class.3xx", "onionbraid_http_requests_total", "3xx"),
@@ -363,6 +366,11 @@ fn everything() -> Snapshot {
         backends_file: Some(Reload { at: EPOCH, ok: false, error: Some("no such list".into()) }),
         several_publishers: true,
         anonymity: Anonymity::NotAnonymous,
+        guards: Some(GuardSets {
+            sets: 2,
+            first_guards: 1,
+            overlapping: vec!["local-0".into(), "local-1".into()],
+        }),
         bundle: Some(BundleStatus { periods_left: 9, ends: Some(EPOCH) }),
         load,
         http: Some(http),

@@ -8,6 +8,7 @@ mod backends;
 mod bundles;
 mod certificates;
 mod family;
+mod guards;
 mod pow;
 
 use std::fmt::{self, Error};
@@ -58,6 +59,7 @@ impl Collector for Scrape {
             .chain(services(snapshot, *now))
             .chain(backends::families(snapshot))
             .chain(bundles::families(snapshot))
+            .chain(guards::families(snapshot))
             .chain(proxies(snapshot))
             .chain(origins(snapshot))
             .chain(certificates::families(snapshot, &numbers));

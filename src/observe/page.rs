@@ -14,7 +14,9 @@ use super::glance::Glance;
 use super::handover;
 use super::snapshot::{Load, Reload, Service, ServiceState, Timestamp};
 use super::troubles::{self, of_process, of_tor, troubles};
-use super::words::{anonymity, bundle, bytes, duration, number, rate, seconds, service_state};
+use super::words::{
+    anonymity, bundle, bytes, duration, guards, number, rate, seconds, service_state,
+};
 use pieces::{of_limit, state, table};
 
 /// Where [`STYLE`] is found.
@@ -77,6 +79,7 @@ pub fn service(
         (list_of_troubles(&troubles))
         @if let Some(words) = handover::words(service) { p { "Of several publishers: " (words) "." } }
         @if let Some(words) = anonymity(service) { p { "This service is " (words) "." } }
+        @if let Some(words) = guards(service) { p { (words) "." } }
         @if let Some(words) = bundle(service) { p { (words) "." } }
         @if let Some(Reload { at, error, .. }) = &service.backends_file {
             p { "backends_file read at " (at) ": " (error.as_deref().unwrap_or("in force")) }

@@ -141,6 +141,10 @@ pub struct Service {
     /// `not_anonymous`: relays see where this process is.
     #[serde(default)]
     pub anonymity: Anonymity,
+    /// The guards of its local instances, where those have their own (`guards = "own"`);
+    /// `None`: they share those of the process.
+    #[serde(default)]
+    pub guards: Option<GuardSets>,
     /// How many clients may find it (`restricted_discovery`); `None`: everybody who knows
     /// the address.
     #[serde(default)]
@@ -174,6 +178,19 @@ pub struct Service {
     /// How long successful probes of its backends took.
     #[serde(default)]
     pub probe_seconds: Durations,
+}
+
+/// Guards of their own of local instances. Which relays these are, nobody is told: whoever
+/// knows that is one step nearer to the service.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GuardSets {
+    /// How many instances have guards of their own.
+    pub sets: usize,
+    /// At how many different relays their circuits begin now.
+    pub first_guards: usize,
+    /// The instances whose circuits begin at a relay at which those of another do, too.
+    #[serde(default)]
+    pub overlapping: Vec<String>,
 }
 
 /// A certificate with which a port speaks TLS.

@@ -15,7 +15,7 @@ use super::snapshot::{
 use super::table::table;
 use super::troubles::{of_process, of_tor, troubles};
 use super::words::{
-    anonymity, backend_state, bundle, canary_outcome, counted, origin_state, printable,
+    anonymity, backend_state, bundle, canary_outcome, counted, guards, origin_state, printable,
     service_state, weight,
 };
 
@@ -85,6 +85,7 @@ fn summary(services: &[Service]) -> String {
 fn write_service(out: &mut String, service: &Service) -> fmt::Result {
     writeln!(out, "\n{}", service.nickname)?;
     anonymity(service).map_or(Ok(()), |words| writeln!(out, "  {words}"))?;
+    guards(service).map_or(Ok(()), |words| writeln!(out, "  {words}"))?;
     bundle(service).map_or(Ok(()), |words| writeln!(out, "  {words}"))?;
     let titles = [
         "BACKEND",

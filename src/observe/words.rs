@@ -5,7 +5,7 @@ use std::fmt::Display;
 use std::time::Duration;
 
 use super::snapshot::{
-    Anonymity, Backend, BackendState, CanaryOutcome, HsdirState, OriginState, Service,
+    Anonymity, Backend, BackendState, CanaryOutcome, GuardSets, HsdirState, OriginState, Service,
     ServiceState, Word,
 };
 
@@ -23,6 +23,18 @@ pub(super) fn service_state(state: ServiceState) -> &'static str {
 pub(super) fn anonymity(service: &Service) -> Option<&'static str> {
     let words = "not anonymous: relays see where this process is, clients stay hidden";
     (service.anonymity == Anonymity::NotAnonymous).then_some(words)
+}
+
+/// At how many guards of their own a service's instances begin their circuits.
+pub(super) fn guards(service: &Service) -> Option<String> {
+    let GuardSets { sets, first_guards, overlapping } = service.guards.as_ref()?;
+    let instances = counted(*sets, "local instance");
+    let relays = counted(*first_guards, "first guard");
+    let same = match overlapping.as_slice() {
+        [] => String::new(),
+        names => format!("; {} share one", names.join(", ")),
+    };
+    Some(format!("{instances} with guards of their own: {relays} in use{same}"))
 }
 
 /// How long a service's keys last, where it has those of some periods alone.

@@ -14,13 +14,14 @@ use std::time::{Duration, SystemTime};
 use arti_client::{TorClient, TorClientConfig};
 use parking_lot::Mutex;
 use tor_chanmgr::ChanMgr;
-use tor_netdir::{NetDir, Timeliness};
+use tor_netdir::{NetDir, NetDirProvider, Timeliness};
 
 use super::attempts::{self, Attempts};
 use super::diagnosis::{BootstrapFailure, Trouble};
 use super::direct::{Direct, Places};
 use super::full_disk;
 pub use super::full_disk::UnwrittenCache;
+use super::guard_sets::GuardSets;
 use super::keyring::Keyring;
 use super::known::KnownRelays;
 use super::network::{Network, Runtime};
@@ -52,6 +53,8 @@ const ROOM_EVERY: Duration = Duration::from_secs(5);
 pub struct Tor {
     /// Arti's client; its background tasks live as long as it does.
     client: Arc<TorClient<Runtime>>,
+    /// What it runs with.
+    config: Arc<TorClientConfig>,
     /// Why the last attempt to bootstrap failed, until one succeeds.
     failure: Arc<Mutex<Option<BootstrapFailure>>>,
     /// Where Arti's store is.
@@ -127,7 +130,7 @@ impl Tor {
             config.dir_mgr_config().map_err(|error| TorError::Machine(error.to_string()))?;
         let cache_dir = Arc::new(store.cache_dir);
         let client = TorClient::with_runtime(runtime)
-            .config(config)
+            .config(config.clone())
             .create_unbootstrapped()
             .map_err(|error| match of_this_machine(&error) {
                 Some(what) => TorError::Machine(what),
@@ -139,6 +142,7 @@ impl Tor {
         let waits_for_bridge = Arc::new(AtomicBool::new(known.bridges > 0));
         Ok(Self {
             client,
+            config: Arc::new(config),
             failure,
             cache_dir,
             unwritten,
@@ -169,6 +173,13 @@ impl Tor {
         Some(Arc::new(Direct::new(channels, places)))
     }
 
+    /// What makes guards beside its own; none before it bootstraps.
+    fn guard_sets(&self, provider: &Arc<dyn NetDirProvider>) -> Option<Arc<GuardSets>> {
+        let (runtime, config) = (self.client.runtime().clone(), Arc::clone(&self.config));
+        let sets = GuardSets::new(runtime, config, self.channels()?, Arc::clone(provider));
+        Some(Arc::new(sets))
+    }
+
     /// Bootstraps, trying again for as long as it takes.
     pub async fn bootstrap(&self) -> Network {
         loop {
@@ -182,7 +193,9 @@ impl Tor {
                         self.failed_with(None);
                         let provider = directory.upcast_arc();
                         let keyring = self.keyring.clone();
-                        let network = Network::new(circuits, provider, keyring, self.direct());
+                        let sets = self.guard_sets(&provider);
+                        let network =
+                            Network::new(circuits, provider, keyring, self.direct(), sets);
                         if self.known.bridges > 0 {
                             network.begins_at_a_bridge().await;
                         }

@@ -1,6 +1,7 @@
 //! What a bootstrapped Tor client gives to the other parts: circuits and the
 //! network directory. Cheap to clone.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use futures::StreamExt as _;
 use futures::stream::BoxStream;
 
 use super::direct::Direct;
+use super::guard_sets::{GuardSet, GuardSetError, GuardSets};
 use super::keyring::Keyring;
 use super::protocols;
 use onionbraid_balancer::onion::{Capabilities, RelayId};
@@ -32,6 +34,8 @@ pub struct Network {
     pub(crate) keyring: Keyring,
     /// Circuits of one hop, in a process that does not hide: no other has them.
     pub(crate) direct: Option<Arc<Direct>>,
+    /// Makes guards of their own for those that want some.
+    guard_sets: Option<Arc<GuardSets>>,
 }
 
 /// The network directory is missing or too old; Arti is fetching a new one.
@@ -46,8 +50,26 @@ impl Network {
         provider: Arc<dyn NetDirProvider>,
         keyring: Keyring,
         direct: Option<Arc<Direct>>,
+        guard_sets: Option<Arc<GuardSets>>,
     ) -> Self {
-        Self { circuits, provider, keyring, direct }
+        Self { circuits, provider, keyring, direct, guard_sets }
+    }
+
+    /// The same network by way of the guards that are kept in a directory, which is made
+    /// if it is missing: see [`GuardSets`].
+    ///
+    /// # Errors
+    ///
+    /// If there can be no such guards. The set has to be kept for as long as its circuits
+    /// are wanted, and is to be [`ready`](GuardSet::ready) before the first is.
+    pub(crate) fn with_guards_of(
+        &self,
+        directory: &Path,
+    ) -> Result<(Self, Arc<GuardSet>), GuardSetError> {
+        let sets = self.guard_sets.as_ref().ok_or(GuardSetError::NotReady)?;
+        let guards = sets.of(directory)?;
+        let circuits = Arc::clone(&guards.circuits);
+        Ok((Self { circuits, ..self.clone() }, guards))
     }
 
     /// The directory as of now. Hold it for one operation only.

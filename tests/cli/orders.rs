@@ -336,3 +336,34 @@ fn a_daemon_that_hides_cannot_be_told_by_a_reload_to_do_so_no_more() {
     }
     assert!(site.good(&["check"]).contains("NOT ANONYMOUS"));
 }
+
+#[test]
+fn guards_of_a_service_that_runs_wait_for_a_restart_and_the_reload_says_so() {
+    const OWN: &str = "guards = \"own\"\nlocal_instances = 2";
+    let mut site = Site::new("local_instances = 2");
+    site.start();
+    site.configure(&format!("{OWN}\nlocal_weight = 3"), "");
+    for _ in 0..2 {
+        let said = site.good(&["reload"]);
+        assert!(said.contains("onion_services.shop.guards"), "{said}");
+        assert!(!said.contains("\"shared\" -> \"own\""), "{said}");
+    }
+    let reload = site.snapshot().reload.unwrap();
+    let waits = reload.error.unwrap();
+    assert!(waits.contains("all but onion_services.shop.guards is in force"), "{waits}");
+    // The rest is.
+    assert!(site.snapshot().services[0].backends.iter().all(|it| it.weight == 3));
+    site.configure("local_instances = 2", "");
+    assert!(!site.good(&["reload"]).contains("guards"));
+
+    site.configure(OWN, "");
+    let said = site.good(&["check"]);
+    assert!(said.contains("THE PRICE IS ANONYMITY: 2 guards"), "{said}");
+    assert!(site.good(&["config", "show"]).contains("guards = \"own\""));
+    site.configure("guards = \"own\"\nlocal_instances = 1", "");
+    assert!(site.good(&["check"]).contains("its guards are its own"));
+    let backends = format!("guards = \"own\"\nbackends = [\"{BERLIN}\"]");
+    site.configure(&backends, "");
+    let said = site.good(&["check"]);
+    assert!(said.contains("it is for local instances, of which this service has none"), "{said}");
+}
