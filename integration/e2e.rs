@@ -31,6 +31,7 @@ pub mod e2e {
     mod floods;
     pub mod frontend;
     mod full_disk;
+    mod guard_sets;
     mod guards;
     mod hostile_introductions;
     mod https;
