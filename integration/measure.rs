@@ -4,7 +4,7 @@
 //! `make measure` builds the release and runs this; it takes about half an hour.
 //! `ONLY=failover make measure` runs one part: `start`, `throughput`,
 //! `data_path`, `idle`, `failover`, `relay`, `eight`, `services`, `descriptor`, `circuits`,
-//! `vanguards`, `pow`, `link`, `single_onion` or `cockpit`. It prints figures and judges nothing.
+//! `vanguards`, `pow`, `link`, `single_onion`, `guards` or `cockpit`. It prints figures and judges nothing.
 
 #![allow(clippy::disallowed_methods, reason = "measuring is about clocks")]
 #![allow(clippy::print_stdout, reason = "a person reads it")]
@@ -18,6 +18,7 @@ mod measure {
     pub(crate) mod data_path;
     pub(crate) mod descriptor;
     pub(crate) mod files;
+    pub(crate) mod guards;
     pub(crate) mod pairs;
     pub(crate) mod single_onion;
     pub(crate) mod visits;
@@ -29,7 +30,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 
 use measure::files::{Files, service};
-use measure::{balancing, circuits, cockpit, data_path, descriptor, pairs, single_onion, visits};
+use measure::{
+    balancing, circuits, cockpit, data_path, descriptor, guards, pairs, single_onion, visits,
+};
 use network::client::Client;
 use network::daemon::Daemon;
 use network::fetch::eventually;
@@ -83,6 +86,9 @@ async fn main() -> Result<()> {
     }
     if wanted("single_onion") {
         single_onion::compare(&network, &client, &origin).await?;
+    }
+    if wanted("guards") {
+        guards::compare(&origin).await?;
     }
     if wanted("circuits") {
         circuits::idle(&origin).await?;

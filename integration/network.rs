@@ -101,6 +101,18 @@ pub struct Options {
     pub keys: PathBuf,
     /// How long the start may take on a busy machine.
     pub limit: Duration,
+    /// The last relays, if they are to be slow.
+    pub slow: Option<SlowRelays>,
+}
+
+/// Relays that pass on little: what begins there is as fast as they are. Nobody chooses
+/// one for another place in a circuit, as good as never.
+#[derive(Clone, Copy, Debug)]
+pub struct SlowRelays {
+    /// How many of the relays; no authority is one.
+    pub number: usize,
+    /// Bytes a second that each passes on in either direction, 75,000 or more.
+    pub rate: u64,
 }
 
 impl Options {
@@ -128,6 +140,7 @@ impl Options {
             root: root.join("networks"),
             keys: root.join("keys"),
             limit: Duration::from_secs(180),
+            slow: None,
         }
     }
 
@@ -183,7 +196,9 @@ impl Network {
         fs::write(dir.join("resolv.conf"), "nameserver 127.0.0.1\n")?;
         fs::write(dir.join("empty"), "")?;
         let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
-        fs::write(dir.join("bandwidths"), torrc::bandwidths(&members, now))?;
+        let number_of_slow = options.slow.map_or(0, |slow| slow.number);
+        let (fast, slow) = members.split_at(members.len().saturating_sub(number_of_slow));
+        fs::write(dir.join("bandwidths"), torrc::bandwidths(fast, slow, now))?;
         let common = torrc::common(&members, dir);
         let configure = |relay: &Relay, voting: &Voting| {
             let mut lines = common.clone() + &torrc::relay(&relay.member, voting.interval, dir);
@@ -191,6 +206,11 @@ impl Network {
                 lines += &torrc::authority(authority, voting, &options.params, dir);
                 let state = torrc::shared_random_state(SystemTime::now(), voting.interval);
                 fs::write(relay.node.dir().join("data/sr-state"), state)?;
+            }
+            let is_slow = |slow: &Member| slow.nickname == relay.member.nickname;
+            if let Some(SlowRelays { rate, .. }) = options.slow.filter(|_| slow.iter().any(is_slow))
+            {
+                lines += &torrc::slow(rate);
             }
             relay.node.configure(&lines);
             Ok(())
@@ -299,9 +319,14 @@ impl Network {
 
     /// Starts a C tor client and waits until it knows the whole network.
     pub async fn client(&self, name: &str) -> Result<Client> {
+        self.client_with(name, "").await
+    }
+
+    /// The same with further torrc lines.
+    pub async fn client_with(&self, name: &str, lines: &str) -> Result<Client> {
         let socks = self.place.address()?;
         let client = Client { socks, node: Node::new(&self.place, name)? };
-        client.node.configure(&(self.torrc() + &torrc::client(Some(socks))));
+        client.node.configure(&(self.torrc() + &torrc::client(Some(socks)) + lines));
         client.node.start()?;
         client.node.listening().await?;
         client.ready(self.relays.len()).await?;

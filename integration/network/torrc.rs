@@ -224,13 +224,26 @@ pub fn client(socks: Option<SocketAddr>) -> String {
     )
 }
 
-/// The bandwidth file of the authorities: all relays alike.
-pub fn bandwidths(members: &[Member], unix_time: u64) -> String {
+/// The bandwidth file of the authorities: all relays alike, save for slow ones, which
+/// weigh a thousandth beside the others.
+pub fn bandwidths(fast: &[Member], slow: &[Member], unix_time: u64) -> String {
     let mut text = format!("{unix_time}\n");
-    for member in members {
-        let _ = writeln!(text, "node_id=${} bw=1000 nick={}", member.fingerprint, member.nickname);
+    // What is above this has the flag Fast, whatever others have.
+    const ENOUGH: u32 = 150;
+    let of_fast = if slow.is_empty() { 1000 } else { 1000 * ENOUGH };
+    let all = fast.iter().map(|it| (it, of_fast)).chain(slow.iter().map(|it| (it, ENOUGH)));
+    for (Member { fingerprint, nickname, .. }, bandwidth) in all {
+        let _ = writeln!(text, "node_id=${fingerprint} bw={bandwidth} nick={nickname}");
     }
     text
+}
+
+/// The lines of a relay that passes on so many bytes a second. Addresses of loopback are
+/// not limited unless it is said.
+pub fn slow(rate: u64) -> String {
+    format!(
+        "CountPrivateBandwidth 1\nRelayBandwidthRate {rate} bytes\nRelayBandwidthBurst {rate} bytes\n"
+    )
 }
 
 /// Full vanguards keep four relays for the second place of a circuit and eight for the
