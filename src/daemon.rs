@@ -288,6 +288,7 @@ fn reload(
         _ => NoAnswer::Configuration(errors.report()),
     });
     let checked = checked.and_then(|mut wanted| {
+        wanted.recall_clients(config);
         if let Some(refused) = reload::other_anonymity(config, &wanted) {
             return Err(NoAnswer::Configuration(refused));
         }

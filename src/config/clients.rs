@@ -4,7 +4,8 @@
 //! A file `NAME.auth` holds what C tor has in `authorized_clients`, which is what Arti
 //! reads too. Directories are read with the configuration, and again whenever they
 //! change (`daemon/backends_files`): what is no key lets nobody in, and no mistake in
-//! one file keeps another client in that was taken out.
+//! one file keeps another client in that was taken out. What cannot be read for reasons
+//! of the disk or the process says nothing: who was let in before stays.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -38,6 +39,16 @@ pub struct RestrictedDiscovery {
     pub key_dirs: Vec<KeyDir>,
     /// All of them, as the directories were last read.
     pub clients: BTreeMap<String, ClientKey>,
+    /// What each directory gave then; those that could never be read are missing.
+    known: BTreeMap<PathBuf, KnownDirectory>,
+}
+
+/// What a directory gave when it could last be read.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct KnownDirectory {
+    keys: BTreeMap<String, ClientKey>,
+    /// Whether it was gone at the last look.
+    gone: bool,
 }
 
 /// A directory of clients' keys.
@@ -59,13 +70,33 @@ impl RestrictedDiscovery {
     /// line each.
     pub fn read_again(&self) -> (Self, Vec<String>) {
         let mut problems = Vec::new();
-        let mut clients = self.static_keys.clone();
+        let mut known = BTreeMap::new();
         for directory in &self.key_dirs {
-            for (name, key) in directory.read(&mut problems) {
-                clients.entry(name).or_insert(key);
+            let read = directory.read(self.known.get(&directory.path), &mut problems);
+            known.extend(read.map(|read| (directory.path.clone(), read)));
+        }
+        (self.with_known(known), problems)
+    }
+
+    /// The same with what directories gave `before` that could not be read this time, and not
+    /// with a configuration from before either.
+    pub(super) fn recalling(&self, before: &Self) -> Self {
+        let mut known = self.known.clone();
+        for directory in self.key_dirs.iter().filter(|it| before.key_dirs.contains(it)) {
+            if let Some(read) = before.known.get(&directory.path) {
+                known.entry(directory.path.clone()).or_insert_with(|| read.clone());
             }
         }
-        (Self { clients, ..self.clone() }, problems)
+        self.with_known(known)
+    }
+
+    fn with_known(&self, known: BTreeMap<PathBuf, KnownDirectory>) -> Self {
+        let mut clients = self.static_keys.clone();
+        let directories = self.key_dirs.iter().filter_map(|it| known.get(&it.path));
+        for (name, key) in directories.flat_map(|it| &it.keys) {
+            clients.entry(name.clone()).or_insert(*key);
+        }
+        Self { clients, known, ..self.clone() }
     }
 
     /// The same without clients that were not let in `before`.
@@ -101,7 +132,12 @@ impl KeyDir {
         Ok(found)
     }
 
-    fn read(&self, problems: &mut Vec<String>) -> Vec<(String, ClientKey)> {
+    /// What it gives, where it gave this `before`; `None` if that is not known.
+    fn read(
+        &self,
+        before: Option<&KnownDirectory>,
+        problems: &mut Vec<String>,
+    ) -> Option<KnownDirectory> {
         let place = self.path.display();
         let read = match fs::metadata(&self.path) {
             Ok(found) if self.others_can_change(&found) => {
@@ -110,62 +146,85 @@ impl KeyDir {
                      in: take their write permission away",
                     found.mode() & 0o7777
                 ));
-                return Vec::new();
+                return Some(KnownDirectory::default());
             }
             found => found.and_then(|_| self.files()),
         };
         let files = match read {
             Ok(files) => files,
-            Err(error) => {
-                let right = match error.kind() {
-                    io::ErrorKind::NotFound => {
-                        "; `onionbraid clients add` makes the directory with its first client"
-                    }
-                    _ => "",
-                };
-                problems.push(format!("{place}: {error}{right}"));
-                return Vec::new();
-            }
+            Err(error) => return self.unread(&error, before, problems),
         };
-        let mut keys = Vec::new();
+        let mut keys = BTreeMap::new();
         for (name, path) in files {
-            match self.read_one(&name, &path) {
-                Ok(key) => keys.push((name, key)),
-                Err(problem) => problems
-                    .push(format!("{}: {problem}; this client is not let in", path.display())),
-            }
+            let known = before.and_then(|before| before.keys.get(&name).copied());
+            let (key, follows) = match self.read_one(&name, &path) {
+                Ok(key) => {
+                    keys.insert(name, key);
+                    continue;
+                }
+                Err(problem) if problem.passes => match known {
+                    Some(key) => (Some(key), format!("{}; this client stays", problem.text)),
+                    None => (None, format!("{}; this client is not let in", problem.text)),
+                },
+                Err(problem) => (None, format!("{}; this client is not let in", problem.text)),
+            };
+            problems.push(format!("{}: {follows}", path.display()));
+            keys.extend(key.map(|key| (name, key)));
         }
-        keys
+        Some(KnownDirectory { keys, gone: false })
     }
 
-    fn read_one(&self, name: &str, path: &Path) -> Result<ClientKey, String> {
+    /// What it gives although it cannot be read. One that is being exchanged is gone for a
+    /// moment; one that is still gone at the next look lets nobody in.
+    fn unread(
+        &self,
+        error: &io::Error,
+        before: Option<&KnownDirectory>,
+        problems: &mut Vec<String>,
+    ) -> Option<KnownDirectory> {
+        let place = self.path.display();
+        let gone = error.kind() == io::ErrorKind::NotFound;
+        let kept = before.filter(|before| !(gone && before.gone));
+        let follows = match kept {
+            Some(kept) if !kept.keys.is_empty() => "; its clients stay, and it is looked at again",
+            _ if gone => "; `onionbraid clients add` makes the directory with its first client",
+            _ => "",
+        };
+        problems.push(format!("{place}: {error}{follows}"));
+        match (kept, gone) {
+            (Some(kept), _) => Some(KnownDirectory { gone, ..kept.clone() }),
+            (None, true) => Some(KnownDirectory { gone, ..KnownDirectory::default() }),
+            (None, false) => None,
+        }
+    }
+
+    fn read_one(&self, name: &str, path: &Path) -> Result<ClientKey, FileProblem> {
         check_client_name(name)?;
-        let found = fs::metadata(path).map_err(|error| error.to_string())?;
+        let found = fs::metadata(path)?;
         if !self.trust_everyone && found.mode() & 0o022 != 0 {
-            return Err(format!("others can change it (mode {:04o})", found.mode() & 0o7777));
+            return Err(format!("others can change it (mode {:04o})", found.mode() & 0o7777).into());
         }
         self.check_who_put_it_there(path, &found)?;
-        let bytes = ordinary::at_most(path, MAX_FILE).map_err(|error| error.to_string())?;
+        let bytes = ordinary::at_most(path, MAX_FILE)?;
         let text = bytes.and_then(|bytes| String::from_utf8(bytes).ok()).unwrap_or_default();
-        text.parse().map_err(|error| format!("{error}"))
+        text.parse().map_err(|error| format!("{error}").into())
     }
 
     /// Where everybody can put a file into a directory, one counts that is root's, this
     /// process's or the owner's of the directory: the file, and the link that leads to it.
-    fn check_who_put_it_there(&self, path: &Path, file: &fs::Metadata) -> Result<(), String> {
-        let look = |found: io::Result<fs::Metadata>| found.map_err(|error| error.to_string());
-        let directory = look(fs::metadata(&self.path))?;
+    fn check_who_put_it_there(&self, path: &Path, file: &fs::Metadata) -> Result<(), FileProblem> {
+        let directory = fs::metadata(&self.path)?;
         if self.trust_everyone || directory.mode() & 0o022 == 0 {
             return Ok(());
         }
         let trusted = [0, geteuid().as_raw(), directory.uid()];
-        for uid in [file.uid(), look(fs::symlink_metadata(path))?.uid()] {
+        for uid in [file.uid(), fs::symlink_metadata(path)?.uid()] {
             if !trusted.contains(&uid) {
-                return Err(format!(
-                    "others can put files into its directory (mode {:04o}), and user {uid} has put \
-                     it there: take their write permission away, or make it root's",
-                    directory.mode() & 0o7777
-                ));
+                let mode = directory.mode() & 0o7777;
+                return Err(FileProblem::from(format!(
+                    "others can put files into its directory (mode {mode:04o}), and user {uid} has \
+                     put it there: take their write permission away, or make it root's",
+                )));
             }
         }
         Ok(())
@@ -176,6 +235,28 @@ impl KeyDir {
     fn others_can_change(&self, found: &fs::Metadata) -> bool {
         let mode = found.mode();
         !self.trust_everyone && mode & 0o022 != 0 && mode & 0o1000 == 0
+    }
+}
+
+/// Why a client's file lets nobody in.
+struct FileProblem {
+    text: String,
+    /// Whether it is the disk or the process, of which the client can know nothing.
+    passes: bool,
+}
+
+impl From<String> for FileProblem {
+    fn from(text: String) -> Self {
+        Self { text, passes: false }
+    }
+}
+
+impl From<io::Error> for FileProblem {
+    fn from(error: io::Error) -> Self {
+        use libc::{EIO, EMFILE, ENFILE, ENOMEM, ESTALE, ETIMEDOUT};
+        let passing = [EIO, EMFILE, ENFILE, ENOMEM, ESTALE, ETIMEDOUT];
+        let passes = error.raw_os_error().is_some_and(|code| passing.contains(&code));
+        Self { text: error.to_string(), passes }
     }
 }
 
@@ -203,8 +284,8 @@ pub(super) fn read(item: &TableItem<'_>, report: &mut ConfigReport) -> Option<Re
         Some(true) => {
             let (static_keys, key_dirs) =
                 (static_keys.unwrap_or_default(), key_dirs.unwrap_or_default());
-            let clients = static_keys.clone();
-            Some(RestrictedDiscovery { static_keys, key_dirs, clients })
+            let (clients, known) = (static_keys.clone(), BTreeMap::new());
+            Some(RestrictedDiscovery { static_keys, key_dirs, clients, known })
         }
         // Arti refuses it, too: open to everybody is the last thing that is meant.
         _ if named => {
@@ -400,6 +481,62 @@ mod tests {
         assert_eq!(clients(&config), [("alice", key(2))]);
         assert!(config.warnings[0].contains("others can change it"), "{:?}", config.warnings);
         assert!(config.warnings[1].contains("No such file"), "{:?}", config.warnings);
+    }
+
+    /// What is read after each change to the directory, as the daemon reads it.
+    fn names(restricted: &mut RestrictedDiscovery) -> (Vec<String>, Vec<String>) {
+        let (read, problems) = restricted.read_again();
+        *restricted = read;
+        (restricted.clients.keys().cloned().collect(), problems)
+    }
+
+    #[test]
+    fn a_directory_that_cannot_be_read_throws_nobody_out_and_one_that_stays_gone_does() {
+        let directory = directories();
+        let dir = directory.path();
+        let (place, aside) = (dir.join("clients"), dir.join("aside"));
+        put(dir, "clients/bob.auth", &key(3).to_string());
+        put(dir, "more/carol.auth", &key(4).to_string());
+        let mut config = load(dir, "").unwrap();
+        let mut restricted = config.services[0].restricted_discovery.take().unwrap();
+        let all = ["alice", "bob", "carol"];
+        // Not even root reads an ordinary file as a directory.
+        std::fs::rename(&place, &aside).unwrap();
+        std::fs::write(&place, "").unwrap();
+        for _ in 0..3 {
+            let (names, problems) = names(&mut restricted);
+            assert_eq!(names, all);
+            assert!(problems[0].contains("its clients stay"), "{problems:?}");
+        }
+        // Nor at a reload, which knows the directories from before.
+        let fresh = load(dir, "").unwrap().services[0].restricted_discovery.take().unwrap();
+        assert_eq!(fresh.clients.keys().collect::<Vec<_>>(), ["alice", "carol"]);
+        assert_eq!(fresh.recalling(&restricted).clients, restricted.clients);
+        std::fs::remove_file(&place).unwrap();
+        // It is being exchanged: by the next look another one is there.
+        assert_eq!(names(&mut restricted).0, all);
+        std::fs::create_dir(&place).unwrap();
+        put(dir, "clients/dave.auth", &key(5).to_string());
+        let (now, problems) = names(&mut restricted);
+        assert_eq!((now, problems), (["alice", "carol", "dave"].map(String::from).into(), vec![]));
+        // It is gone, and stays so.
+        std::fs::remove_dir_all(&place).unwrap();
+        assert_eq!(names(&mut restricted).0, ["alice", "carol", "dave"]);
+        let (names, problems) = names(&mut restricted);
+        assert_eq!(names, ["alice", "carol"]);
+        assert!(problems[0].contains("makes the directory"), "{problems:?}");
+    }
+
+    #[test]
+    fn only_what_is_the_disks_or_the_process_fault_passes() {
+        let passes = |code| FileProblem::from(io::Error::from_raw_os_error(code)).passes;
+        for code in [libc::EMFILE, libc::ENFILE, libc::EIO, libc::ESTALE] {
+            assert!(passes(code), "{code}");
+        }
+        for code in [libc::ENOENT, libc::EACCES, libc::EISDIR, libc::ELOOP] {
+            assert!(!passes(code), "{code}");
+        }
+        assert!(!FileProblem::from("no key".to_owned()).passes);
     }
 
     #[test]

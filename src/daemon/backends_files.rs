@@ -20,6 +20,7 @@ use crate::clock::now;
 use crate::config::{BackendsFile, Config, ConfigErrors, KeyDir, ServiceConfig, Shutdown};
 use crate::observe::counted;
 use crate::tor::bundle;
+use onionbraid_balancer::onion::ClientKey;
 
 use super::file_looks::{EVERY, FilesSeen};
 use super::file_tries::FileTries;
@@ -236,7 +237,9 @@ fn clients(
         // Who was taken out goes all the same.
         new.restricted_discovery = new.restricted_discovery.map(|it| it.without_new(restricted));
     }
-    if new != *service {
+    if names(&new) == names(service) {
+        *service = new;
+    } else {
         match services.change(&new, times) {
             Ok(()) => {
                 let (nickname, clients) = (&new.nickname, new.access().clients());
@@ -254,6 +257,11 @@ fn clients(
         0 => first.clone(),
         more => format!("{first}; and {}", counted(more, "more problem")),
     })
+}
+
+/// The clients of a service, with their keys.
+fn names(service: &ServiceConfig) -> Option<&BTreeMap<String, ClientKey>> {
+    service.restricted_discovery.as_ref().map(|restricted| &restricted.clients)
 }
 
 /// Where the first of the mistakes is, for the log, and what it is, for the status.

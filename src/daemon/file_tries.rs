@@ -20,7 +20,9 @@ const LOG_EVERY: Duration = Duration::from_secs(60);
 pub(super) struct FileTries {
     /// In a row, up to now.
     failures: u32,
-    /// What the log has said of the last one.
+    /// What was wrong the last time ...
+    last: Option<String>,
+    /// ... and what the log has said of it.
     logged: Option<String>,
     throttle: Throttle,
 }
@@ -36,18 +38,22 @@ pub(super) struct FileFailure {
 
 impl Default for FileTries {
     fn default() -> Self {
-        Self { failures: 0, logged: None, throttle: Throttle::new(LOG_EVERY) }
+        Self { failures: 0, last: None, logged: None, throttle: Throttle::new(LOG_EVERY) }
     }
 }
 
 impl FileTries {
     /// All of it is in force.
     pub(super) fn succeeded(&mut self) {
-        (self.failures, self.logged) = (0, None);
+        (self.failures, self.last, self.logged) = (0, None, None);
     }
 
     /// Something of it is not, because of this.
     pub(super) fn failed(&mut self, problem: &str, now: Instant) -> FileFailure {
+        if self.last.as_deref() != Some(problem) {
+            // It may have another cause, which may pass sooner.
+            (self.failures, self.last) = (0, Some(problem.to_owned()));
+        }
         let doubled = RETRY_FIRST.saturating_mul(1 << self.failures.min(8));
         self.failures += 1;
         let is_new = self.logged.as_deref() != Some(problem);
@@ -84,7 +90,8 @@ mod tests {
         let now = crate::clock::now().monotonic;
         assert!(tries.failed("one", now).is_news);
         assert!(!tries.failed("two", now + Duration::from_secs(5)).is_news);
-        assert!(tries.failed("two", now + LOG_EVERY).is_news);
+        let again = tries.failed("two", now + LOG_EVERY);
+        assert!(again.is_news && again.again_at == now + LOG_EVERY + 2 * RETRY_FIRST);
         assert!(!tries.failed("two", now + 3 * LOG_EVERY).is_news);
     }
 }

@@ -116,8 +116,10 @@ impl Daemon {
     /// Who is let in, as the service itself has it.
     fn clients(&self) -> BTreeSet<ClientKey> {
         let service = self.services.config_of(&"shop".parse().unwrap()).unwrap();
-        assert_eq!(service, self.config.services[0]);
-        service.restricted_discovery.unwrap().keys()
+        let configured = self.config.services[0].restricted_discovery.as_ref().unwrap();
+        let keys = service.restricted_discovery.unwrap().keys();
+        assert_eq!(keys, configured.keys());
+        keys
     }
 
     fn backends(&self) -> Vec<String> {
@@ -223,4 +225,24 @@ async fn every_service_of_several_knows_that_it_has_company_whichever_was_the_fi
     assert_eq!(load(&alone), [is("shop", false)]);
     let both = format!("{alone}{more}{}", more.replace("web", "also"));
     assert!(load(&both).into_iter().all(|(_, company)| company));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_directory_that_is_gone_for_a_moment_throws_nobody_out_and_one_that_stays_gone_does() {
+    let mut daemon = Daemon::start();
+    let dir = daemon.directory.path().to_owned();
+    let both = daemon.clients();
+    std::fs::rename(dir.join("clients"), dir.join("aside")).unwrap();
+    daemon.look();
+    assert_eq!(daemon.clients(), both);
+    assert!(daemon.problems().contains("its clients stay"), "{}", daemon.problems());
+    std::fs::rename(dir.join("aside"), dir.join("clients")).unwrap();
+    daemon.look();
+    assert_eq!((daemon.clients(), daemon.problems()), (both.clone(), String::new()));
+    std::fs::remove_dir_all(dir.join("clients")).unwrap();
+    daemon.look();
+    assert_eq!(daemon.clients(), both);
+    daemon.look_after(Duration::from_secs(6));
+    assert_eq!(daemon.clients(), BTreeSet::new());
+    assert!(daemon.problems().contains("makes the directory"), "{}", daemon.problems());
 }
