@@ -13,6 +13,7 @@ use std::time::Instant;
 
 use rand::Rng;
 
+use self::access::PointRenewal;
 use crate::backend::TrackedBackend;
 use crate::bundle::BundlePeriods;
 use crate::command::Command;
@@ -44,6 +45,7 @@ pub struct Balancer {
     choice: ContentPolicy,
     /// Who may read the descriptors.
     access: Access,
+    renewal: PointRenewal,
     /// What the network directory said last.
     network: Option<NetworkView>,
     /// For which periods there are keys; `None`: for all.
@@ -75,6 +77,7 @@ impl Balancer {
             absent: Absent::default(),
             choice: ContentPolicy::new(settings.max_points, settings.distinct, settings.publishers),
             access: settings.access,
+            renewal: PointRenewal::default(),
             network: None,
             bundle: None,
             origins_down: None,
@@ -122,7 +125,7 @@ impl Balancer {
         self.choice.publishers = settings.publishers;
         self.publisher.with_publishers(settings.publishers);
         self.publisher.set_company(settings.in_company);
-        self.allow(settings.access);
+        self.allow(settings.access, now.monotonic);
         self.probing.set_interval(settings.probe_every, settings.probe_calm, now);
         self.progress(now, rng);
     }
@@ -427,7 +430,8 @@ impl Balancer {
         let settled = self.backends.iter().all(TrackedBackend::is_settled);
         let in_period = |b: &TrackedBackend| !b.is_live() || b.is_found_in_period();
         let gathered = self.backends.iter().all(in_period);
-        let ready = Readiness { settled, gathered };
+        let points_renewed = self.renewal.is_done(&self.backends, &mut alarm) || self.withdrawing;
+        let ready = Readiness { settled, gathered, points_renewed };
         let wanted = self.publisher.keep_to(&self.access, wanted);
         self.publisher.progress(wanted, ready, now, &mut alarm, rng, &mut self.commands);
         self.timeout = alarm.next();

@@ -74,6 +74,8 @@ pub(super) struct Readiness {
     pub(super) settled: bool,
     /// Every live backend has been found in the current period.
     pub(super) gathered: bool,
+    /// Nobody who must not knows the points of local instances.
+    pub(super) points_renewed: bool,
 }
 
 impl Publisher {
@@ -276,7 +278,7 @@ impl Publisher {
     pub(super) fn progress(
         &mut self,
         wanted: Option<Content>,
-        Readiness { settled, gathered }: Readiness,
+        Readiness { settled, gathered, points_renewed }: Readiness,
         now: Now,
         alarm: &mut Alarm,
         rng: &mut impl Rng,
@@ -297,8 +299,10 @@ impl Publisher {
         let uploading =
             self.rings.iter().any(|ring| ring.hsdirs.values().any(HsdirUploads::is_uploading));
         let gathering = self.period_change.is_gathering();
+        let for_others = published.is_some_and(|it| self.changes.is_for_others(&it.access));
         if !self.rings.is_empty()
             && !gathering
+            && (points_renewed || !for_others)
             && spaced
             && let Some(content) =
                 self.changes.take_due(published, settled, uploading, at_once, alarm)

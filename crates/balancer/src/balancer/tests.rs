@@ -1815,6 +1815,10 @@ fn descriptors_are_for_the_clients_of_the_settings_and_others_are_published_at_o
         let settings = readable_by(World::settings(1, 0), keys);
         let expected = settings.access.clone();
         world.reconfigure(settings);
+        if !std::mem::take(&mut world.renewed).is_empty() {
+            let n = 10 * keys.len() as u16;
+            world.local(0, &[n, n + 1, n + 2]);
+        }
         world.pass(2 * SECOND);
         assert_eq!(world.uploads.len(), before + 2);
         assert_eq!(access(&world), expected);

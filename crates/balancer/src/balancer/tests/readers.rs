@@ -131,11 +131,16 @@ fn what_is_published_for_more_clients_keeps_the_points_that_fit() {
     assert_eq!(world.newest().len(), 1);
 }
 
-/// What every HSDir answers from a stranger who has the key and publishes for clients of their own.
-fn answered_by_a_stranger(world: &mut World, revision: u64) {
+/// Waits until one of the HSDirs is asked what it holds.
+fn until_asked(world: &mut World) {
+    world.fetches = 0;
     while world.fetches == 0 {
         world.pass(10 * SECOND);
     }
+}
+
+/// What every HSDir answers from a stranger who has the key and publishes for clients of their own.
+fn answered_by_a_stranger(world: &mut World, revision: u64) {
     for hsdir in [relay(1), relay(2)] {
         let outcome = Err(FetchFailure::Unusable("its descriptor is for other clients".into()));
         let (signed, counted_to) = (Some(revision), None);
@@ -149,6 +154,7 @@ fn who_has_the_key_and_publishes_for_clients_of_their_own_is_reported() {
         let mut world = World::on_network(1, 0);
         world.reconfigure(settings);
         world.local(0, &[1, 2, 3]);
+        until_asked(&mut world);
         let uploads = world.uploads.len();
         answered_by_a_stranger(&mut world, 1_000);
         let status = world.balancer.status();
@@ -161,14 +167,14 @@ fn who_has_the_key_and_publishes_for_clients_of_their_own_is_reported() {
 }
 
 #[test]
-fn of_several_publishers_one_with_other_clients_is_reported_and_answered_twice_an_hour() {
+fn of_several_publishers_one_with_other_clients_is_reported_and_answered() {
     let mut world = World::on_network(1, 0);
     let settings = readable_by(World::settings(1, 0), &[2]);
     world.reconfigure(BalancerSettings { publishers: Publishers::Several, ..settings.clone() });
     world.local(0, &[1, 2, 3]);
     let mut answered = Vec::new();
     for revision in 0..4 {
-        world.fetches = 0;
+        until_asked(&mut world);
         let before = world.uploads.len();
         answered_by_a_stranger(&mut world, 1_000 + revision);
         let problems = world.balancer.status().problems;
@@ -176,5 +182,58 @@ fn of_several_publishers_one_with_other_clients_is_reported_and_answered_twice_a
         world.pass(2 * SECOND);
         answered.push(world.uploads.len() - before);
     }
-    assert!(answered[0] == 2, "{answered:?}");
+    let uploads = [0, 2];
+    assert!(answered[0] == 2 && answered.iter().all(|it| uploads.contains(it)), "{answered:?}");
+}
+
+/// A service of two local instances that everybody finds, and then two clients.
+fn closed_while_it_runs() -> World {
+    let mut world = World::on_network(2, 0);
+    world.local(0, &[1, 2, 3]);
+    world.local(1, &[4, 5, 6]);
+    world.pass(5 * MINUTE);
+    world.uploads.clear();
+    world.reconfigure(readable_by(World::settings(2, 0), &[2, 3]));
+    world
+}
+
+#[test]
+fn who_is_shut_out_costs_hsdirs_one_descriptor_with_points_that_they_do_not_know() {
+    let mut world = closed_while_it_runs();
+    world.pass(SECOND);
+    world.local(0, &[1, 7, 8]);
+    world.local(1, &[10, 11, 12]);
+    world.pass(SECOND);
+    assert_eq!(world.uploads, [], "one of the old points is still offered");
+    world.local(0, &[7, 8, 9]);
+    world.pass(50 * MINUTE);
+    assert_eq!(world.uploads.len(), 2);
+    assert!(world.uploads.iter().all(|(at, _)| at.as_secs() <= 5 * 60 + 3));
+    let published: BTreeSet<_> = world.newest().into_iter().collect();
+    assert_eq!(published, points(&[7, 8, 9, 10, 11, 12]).into_iter().collect());
+}
+
+#[test]
+fn a_point_that_is_not_replaced_keeps_nobody_in_for_longer_than_ten_seconds() {
+    let mut world = closed_while_it_runs();
+    world.local(1, &[10, 11, 12]);
+    // Further changes do not put it off.
+    world.pass(6 * SECOND);
+    world.reconfigure(readable_by(World::settings(2, 0), &[2]));
+    world.pass(3 * SECOND);
+    assert_eq!(world.uploads, []);
+    world.pass(2 * SECOND);
+    let expected = readable_by(World::settings(2, 0), &[2]).access;
+    assert_eq!(readers(&world, 0), [&expected]);
+    assert_eq!(world.uploads.len(), 2);
+}
+
+#[test]
+fn who_comes_in_waits_for_no_points() {
+    let mut world = closed_while_it_runs();
+    world.pass(MINUTE);
+    world.uploads.clear();
+    world.reconfigure(readable_by(World::settings(2, 0), &[2, 3, 4]));
+    world.pass(2 * SECOND);
+    assert_eq!(world.uploads.len(), 2);
 }
