@@ -68,7 +68,8 @@ fn silence(steps: &Steps, within: Duration) -> Verdict {
     else {
         return slow();
     };
-    let ours = rendezvous.max(circuit) + acknowledged;
+    // One after the other.
+    let ours = rendezvous + circuit + steps.puzzle.unwrap_or_default() + acknowledged;
     if within.saturating_sub(ours) < WAITED { slow() } else { Verdict::Silent }
 }
 
@@ -107,6 +108,15 @@ mod tests {
             silence(&steps, seconds(8))
         };
         assert_eq!(after(1, 1, 1), Verdict::Silent);
+        assert!(matches!(after(2, 2, 1), Verdict::Inconclusive(_)));
+        let solved = Steps {
+            rendezvous_point: Some(seconds(1)),
+            circuit: Some(seconds(1)),
+            puzzle: Some(seconds(2)),
+            acknowledged: Some(seconds(1)),
+            ..Steps::default()
+        };
+        assert!(matches!(silence(&solved, seconds(8)), Verdict::Inconclusive(_)));
         assert!(matches!(after(5, 1, 0), Verdict::Inconclusive(_)));
         assert!(matches!(after(1, 3, 2), Verdict::Inconclusive(_)));
         assert!(matches!(silence(&Steps::default(), seconds(8)), Verdict::Inconclusive(_)));

@@ -115,10 +115,14 @@ pub(crate) async fn meet(
 
     let handshake =
         Handshake::new(**point.svc_ntor_key(), *point.ipt_sid_key().as_bytes(), subcredential);
-    let work = match toil {
-        Some(toil) => toil.solution(network).await,
-        None => None,
-    };
+    let mut work = None;
+    if let Some(toil) = toil {
+        let started = Instant::now();
+        // Without it we would be met last, and learn nothing from that.
+        let solution = toil.solution(network).await;
+        work = Some(solution.ok_or_else(|| ours("no solution of a puzzle in time"))?);
+        steps.puzzle = Some(started.elapsed());
+    }
     let message = introduction(&point, &rendezvous, &handshake, work)
         .ok_or_else(|| ours("the introduction cannot be written"))?;
     let started = Instant::now();

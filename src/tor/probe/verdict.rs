@@ -14,6 +14,9 @@ pub struct Steps {
     pub rendezvous_point: Option<Duration>,
     /// A circuit to the introduction point's relay.
     pub circuit: Option<Duration>,
+    /// The solution of a puzzle, where we do work.
+    #[serde(skip)]
+    pub puzzle: Option<Duration>,
     /// From INTRODUCE1 to INTRODUCE_ACK.
     pub acknowledged: Option<Duration>,
     /// From INTRODUCE_ACK to RENDEZVOUS2: the backend at work.
