@@ -315,6 +315,12 @@ mod tests {
     use onionbraid_balancer::command::Publication;
     use onionbraid_balancer::onion::{Access, ClientKey, IntroPoint, LinkSpecifier, SessionId};
 
+    /// Of Curve25519 (RFC 7748, section 4.1), and no point of its twist.
+    const BASE_POINT: [u8; 32] = [
+        9, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+        0, 0,
+    ];
+
     /// A point with keys that can be used, at a relay that does not matter.
     fn point() -> IntroPoint {
         let key = |n: u8| {
@@ -331,7 +337,7 @@ mod tests {
                 specifier(3, &[1; 32]),
             ],
             relay_ntor_key: [9; 32],
-            service_ntor_key: [9; 32],
+            service_ntor_key: BASE_POINT,
         }
     }
 
@@ -374,12 +380,13 @@ mod tests {
         let all = [Access::Everybody, clients(9), clients(10)];
         for (ours, theirs) in all.iter().flat_map(|ours| all.iter().map(move |it| (ours, it))) {
             let (wanted, text) = (wanted(ours), published(theirs));
-            assert_eq!(wanted.signed_revision(&text), Some(1000));
+            assert!(revision_line(&text).is_some());
+            assert_eq!(wanted.signed_revision(&text), revision_line(&text));
             let should_not_be = *ours != Access::Everybody && *theirs == Access::Everybody;
             assert_eq!(wanted.is_open(&text), should_not_be, "{ours:?} {theirs:?}");
             let readable = ours == theirs || *theirs == Access::Everybody;
             assert_eq!(wanted.open(&text).is_ok(), readable, "{ours:?} {theirs:?}");
-            let forged = text.replace("revision-counter 1", "revision-counter 2");
+            let forged = text.replace("revision-counter ", "revision-counter 1");
             assert_eq!(wanted.signed_revision(&forged), None);
         }
     }
