@@ -136,6 +136,12 @@ impl Config {
         Self::of_documents(&root, files, env, report)
     }
 
+    /// Lets those clients stay whose directories could not be read with this configuration,
+    /// and could be with the one `before`.
+    pub(crate) fn recall_clients(&mut self, before: &Self) {
+        access::recall_clients(&mut self.services, &before.services);
+    }
+
     /// Reads `files` and lays a text over them that the command line stands for. No
     /// file is looked for in the usual places.
     ///

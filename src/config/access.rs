@@ -3,7 +3,6 @@
 //! Reads the directories of clients with the configuration; `clients` says what lies in
 //! one.
 
-use super::Config;
 use super::error::{ConfigError, ConfigReport, KeyPath, whole_file};
 use super::service::ServiceConfig;
 use onionbraid_balancer::onion::Access;
@@ -39,21 +38,19 @@ impl ServiceConfig {
     }
 }
 
-impl Config {
-    /// Lets those clients stay whose directories could not be read with this configuration, and
-    /// could be with the one `before`.
-    pub(crate) fn recall_clients(&mut self, before: &Self) {
-        for service in &mut self.services {
-            let same = before.services.iter().find(|it| it.nickname == service.nickname);
-            let known = same.and_then(|it| it.restricted_discovery.as_ref());
-            let Some((restricted, known)) = service.restricted_discovery.as_ref().zip(known) else {
-                continue;
-            };
-            let restricted_discovery = Some(restricted.recalling(known));
-            let recalling = ServiceConfig { restricted_discovery, ..service.clone() };
-            if recalling.too_many_clients().is_none() {
-                *service = recalling;
-            }
+/// Lets those clients stay whose directories could not be read for these services, and could
+/// be for those `before`.
+pub(super) fn recall_clients(services: &mut [ServiceConfig], before: &[ServiceConfig]) {
+    for service in services {
+        let same = before.iter().find(|it| it.nickname == service.nickname);
+        let known = same.and_then(|it| it.restricted_discovery.as_ref());
+        let Some((restricted, known)) = service.restricted_discovery.as_ref().zip(known) else {
+            continue;
+        };
+        let restricted_discovery = Some(restricted.recalling(known));
+        let recalling = ServiceConfig { restricted_discovery, ..service.clone() };
+        if recalling.too_many_clients().is_none() {
+            *service = recalling;
         }
     }
 }

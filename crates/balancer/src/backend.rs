@@ -22,7 +22,7 @@ use super::linked::BackendLink;
 use super::memory::{KnownBackend, written};
 use super::offer::Offer;
 use super::operator::{OperatorOrder, Override};
-use super::pow::{Effort, SeedSlot};
+use super::pow::SeedSlot;
 use super::proven::WorkProof;
 use super::remote::{DescriptorNews, RemoteDescriptor};
 use super::schedule::Alarm;
@@ -162,11 +162,6 @@ impl TrackedBackend {
     /// or not at all.
     pub(super) fn verifies_work(&self, slot: SeedSlot) -> bool {
         self.remote.as_ref().is_none_or(|remote| remote.proof.holds(slot))
-    }
-
-    /// How much work clients should do for a backend elsewhere, by its word.
-    pub(super) fn wanted_effort(&self) -> Effort {
-        self.remote.as_ref().map_or(0, |remote| remote.proof.effort())
     }
 
     /// What one elsewhere said last of the work of clients, proven or not.

@@ -5,6 +5,7 @@ mod access;
 mod bundle;
 mod looks;
 mod operated;
+mod renewal;
 mod restart;
 mod state;
 
@@ -13,7 +14,7 @@ use std::time::Instant;
 
 use rand::Rng;
 
-use self::access::PointRenewal;
+use self::renewal::PointRenewal;
 use crate::backend::TrackedBackend;
 use crate::bundle::BundlePeriods;
 use crate::command::Command;
@@ -25,16 +26,13 @@ use crate::offered;
 use crate::onion::{Access, SessionId};
 use crate::operator::Word;
 use crate::pause::Clocks;
-use crate::pow::{Effort, OwnWork, Puzzle};
+use crate::pow::Puzzle;
 use crate::probing::Probing;
 use crate::publish::{Publisher, Readiness};
 use crate::schedule::Alarm;
 use crate::settings::BalancerSettings;
 use crate::status::{Belief, Status};
 use crate::taken_out::{Absent, left_published};
-
-/// The work with which a backend proves that it verifies some.
-const PROOF_EFFORT: Effort = 1;
 
 /// The policy of one service.
 #[derive(Debug)]
@@ -400,9 +398,8 @@ impl Balancer {
             if let Some(puzzle) = self.puzzles.offered()
                 && let Some(point) = backend.prove(puzzle.slot, &mut alarm, rng)
             {
-                let (backend, slot) = (backend.id(), puzzle.slot);
-                let work = OwnWork { slot, effort: PROOF_EFFORT };
-                self.commands.push_back(Command::Prove { backend, point, work });
+                let work = self.puzzles.proof(backend, puzzle.slot);
+                self.commands.push_back(Command::Prove { backend: backend.id(), point, work });
             }
             if backend.take_departure() {
                 self.publisher.allow_one_change(now.monotonic);
@@ -442,18 +439,11 @@ impl Balancer {
     fn work_where_it_is_asked_for(&mut self) {
         let live = live(&self.backends, self.withdrawing);
         for command in &mut self.commands {
-            let own_work = |id| {
-                let backend = self.backends.iter().find(|it| it.id() == id)?;
-                self.puzzles.own_work(backend, &live)
-            };
-            match command {
-                Command::Probe { backend, work, .. } | Command::Dial { backend, work, .. } => {
-                    *work = own_work(*backend);
-                }
-                Command::Prove { backend, work, .. } => {
-                    work.effort = own_work(*backend).map_or(PROOF_EFFORT, |own| own.effort);
-                }
-                _ => {}
+            if let Command::Probe { backend, work, .. } | Command::Dial { backend, work, .. } =
+                command
+                && let Some(backend) = self.backends.iter().find(|it| it.id() == *backend)
+            {
+                *work = self.puzzles.own_work(backend, &live);
             }
         }
     }

@@ -12,13 +12,18 @@
 //! work for nothing, and pushes nobody out. How many points it offers does not count.
 
 use super::backend::TrackedBackend;
-use super::pow::{CLIENT_MAX_EFFORT, Effort, OwnWork, Puzzle};
+use super::pow::{CLIENT_MAX_EFFORT, Effort, OwnWork, Puzzle, SeedSlot};
 
 /// Why a live backend is not listed, for the operator.
 pub(super) const REASON: &str = "held back: cannot verify proof of work";
 
 /// We do no more work than this ourselves: a second of one core.
 const OWN_MOST: Effort = 300;
+
+/// How much work clients should do for a backend elsewhere, by its word.
+fn told_effort(backend: &TrackedBackend) -> Effort {
+    backend.last_work().map_or(0, |told| told.effort)
+}
 
 /// So that nobody who does what is asked comes before us.
 fn own_effort(needed: Effort) -> Effort {
@@ -64,7 +69,7 @@ impl PuzzlesAsked {
             let effort = match (backend.verifies_work(own.slot), backend.is_local()) {
                 (false, _) => 0,
                 (true, true) => own.effort,
-                (true, false) => backend.wanted_effort(),
+                (true, false) => told_effort(backend),
             };
             (effort, u32::from(backend.weight()))
         });
@@ -85,6 +90,11 @@ impl PuzzlesAsked {
         let told = backend.last_work().filter(|told| told.slot >= Some(asked.slot))?;
         let needed = asked.effort.max(told.effort);
         (needed > 0).then(|| OwnWork { slot: asked.slot, effort: own_effort(needed) })
+    }
+
+    /// The work with which this backend proves that it verifies some, for this slot.
+    pub(super) fn proof(&self, backend: &TrackedBackend, slot: SeedSlot) -> OwnWork {
+        OwnWork { slot, effort: own_effort(told_effort(backend)).max(1) }
     }
 
     /// What may be listed of these live backends: those without weight only while

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use super::fact::ProbeFailure;
 use super::link::WorkReport;
-use super::pow::{Effort, SeedSlot};
+use super::pow::SeedSlot;
 use super::schedule::{Alarm, Allowance, backoff};
 
 /// The delay after the first try that failed ...
@@ -67,11 +67,6 @@ impl WorkProof {
         self.proven && self.has_seeds(slot)
     }
 
-    /// How much work its clients should do, by its word.
-    pub(super) fn effort(&self) -> Effort {
-        self.told.map_or(0, |told| told.effort)
-    }
-
     /// Whether to try now with a solution for this slot; if so, the try counts as under
     /// way.
     pub(super) fn due(&mut self, slot: SeedSlot, alarm: &mut Alarm) -> bool {
@@ -122,7 +117,7 @@ mod tests {
         let due = |proof: &mut WorkProof, at| proof.due(SLOT, &mut Alarm::new(at));
         assert!(!due(&mut proof, now), "it has said nothing");
         proof.told(Some(WorkReport { slot: None, effort: 9 }));
-        assert!(!due(&mut proof, now) && proof.effort() == 0);
+        assert!(!due(&mut proof, now));
         proof.told(told(6));
         assert!(!due(&mut proof, now), "seeds that are out of date");
         proof.told(told(7));
@@ -132,7 +127,7 @@ mod tests {
         // The next seeds need no other proof, only that it has them.
         assert!(!proof.holds(SeedSlot(8)));
         proof.told(told(8));
-        assert!(proof.holds(SeedSlot(8)) && proof.effort() == 3);
+        assert!(proof.holds(SeedSlot(8)));
         // Another process, which knows nothing.
         proof.told(Some(WorkReport { slot: None, effort: 0 }));
         proof.told(told(8));

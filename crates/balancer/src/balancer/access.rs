@@ -1,18 +1,11 @@
 //! Who may read the descriptors, and what follows from that.
 
-use std::collections::BTreeSet;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::{Balancer, live};
 use crate::backend::TrackedBackend;
 use crate::command::Command;
-use crate::onion::{Access, IntroPoint, SessionId};
-use crate::schedule::Alarm;
-
-/// So long a descriptor for others than before waits for the points that only they are to know:
-/// HSDirs get one descriptor then and not two in a row, and clients no points that are about
-/// to go.
-const RENEWAL: Duration = Duration::from_secs(10);
+use crate::onion::{Access, IntroPoint};
 
 /// What to say of a service that nobody may read.
 const CLOSED: &str = "restricted discovery is on and no client is authorized: nothing is published; \
@@ -22,34 +15,6 @@ const CLOSED: &str = "restricted discovery is on and no client is authorized: no
 const TOO_LARGE: &str = "every introduction point has more link specifiers than a relay's, for which \
                          descriptors of services with restricted discovery have no room: none of \
                          them is published";
-
-/// Published points of local instances that somebody knows who must not, until others have
-/// replaced them.
-#[derive(Debug, Default)]
-pub(super) struct PointRenewal {
-    known: BTreeSet<SessionId>,
-    until: Option<Instant>,
-}
-
-impl PointRenewal {
-    /// One more begins; what waits for the one before waits no longer for that.
-    fn begin(&mut self, known: BTreeSet<SessionId>, now: Instant) {
-        self.known = known;
-        self.until.get_or_insert(now + RENEWAL);
-    }
-
-    /// Whether others have replaced them, or have had their time to.
-    pub(super) fn is_done(&mut self, backends: &[TrackedBackend], alarm: &mut Alarm) -> bool {
-        let local = backends.iter().filter(|backend| backend.is_local());
-        let mut points = local.flat_map(TrackedBackend::points);
-        let waits = points.any(|point| self.known.contains(&point.session_id))
-            && self.until.is_some_and(|until| !alarm.reached(until));
-        if !waits {
-            *self = Self::default();
-        }
-        !waits
-    }
-}
 
 impl Balancer {
     /// These may read the descriptors from now on. Who has lost that knows the points

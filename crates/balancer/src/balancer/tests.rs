@@ -21,7 +21,7 @@ use crate::fact::{
 };
 use crate::onion::{Capabilities, ClientKey, IntroPoint, OnionAddress, Period, RelayId};
 use crate::operator::{OperatorOrder, OrderRefused, Verb};
-use crate::pow::SeedSlot;
+use crate::pow::{OwnWork, SeedSlot};
 use crate::samples::{MINUTE, SECOND, later, network, period, point, relay, rng, start};
 use crate::settings::{BackendPlace, BackendSettings, Publishers};
 use crate::status::{BackendState, ServiceState};
