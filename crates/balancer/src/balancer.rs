@@ -26,7 +26,7 @@ use crate::offered;
 use crate::onion::{Access, SessionId};
 use crate::operator::Word;
 use crate::pause::Clocks;
-use crate::pow::Puzzle;
+use crate::pow::{Effort, Puzzle};
 use crate::probing::Probing;
 use crate::publish::{Publisher, Readiness};
 use crate::schedule::Alarm;
@@ -192,6 +192,11 @@ impl Balancer {
     /// What clients are to be asked for; `None`: nothing, ever.
     pub fn asked(&self) -> Option<Puzzle> {
         self.puzzles.asked(&live(&self.backends, self.withdrawing))
+    }
+
+    /// How much work clients are to be asked for: none where no descriptor can say so.
+    pub fn asked_effort(&self) -> Effort {
+        self.published_puzzle().and(self.asked()).map_or(0, |puzzle| puzzle.effort)
     }
 
     /// What the local instances offer to publishers of other addresses.

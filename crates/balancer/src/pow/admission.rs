@@ -3,7 +3,8 @@
 //! Brings together the queue, the rate at which introductions are taken from it,
 //! and the suggested effort. The rules are C tor's (`handle_rend_pqueue_cb`): the
 //! next one is taken while the bucket has a token, and while few rendezvous are
-//! under way or it did as much work as was suggested.
+//! under way or it did as much work as clients are asked for. C tor asks for what it
+//! suggests; here the descriptor may ask for less, because others decide what it says.
 
 use std::time::{Duration, Instant};
 
@@ -12,7 +13,7 @@ use super::puzzle::{CLIENT_MAX_EFFORT, Effort};
 use super::queue::PriorityQueue;
 
 /// So many rendezvous may be under way for those who did less work than was
-/// suggested (`MAX_CHEAP_REND_CIRCUITS_IN_PROGRESS`).
+/// asked for (`MAX_CHEAP_REND_CIRCUITS_IN_PROGRESS`).
 const CHEAP_AT_ONCE: usize = 16;
 
 /// What the operator wants.
@@ -49,6 +50,8 @@ pub struct AdmissionQueue<T> {
     settings: AdmissionSettings,
     queue: PriorityQueue<T>,
     effort: SuggestedEffort,
+    /// What clients are really asked for.
+    asked: Effort,
     bucket: TokenBucket,
     /// Whether as many rendezvous were under way in this period as may be.
     was_full: bool,
@@ -74,6 +77,7 @@ impl<T> AdmissionQueue<T> {
             settings,
             queue: PriorityQueue::new(settings.depth),
             effort: SuggestedEffort::new(settings.max_effort),
+            asked: Effort::MAX,
             bucket: TokenBucket { tokens: settings.burst.into(), as_of: None },
             was_full: false,
             trimmed: 0,
@@ -94,6 +98,14 @@ impl<T> AdmissionQueue<T> {
     /// Goes on with what was suggested before a restart.
     pub fn resume(&mut self, suggested: Effort) {
         self.effort.resume(suggested);
+    }
+
+    /// Descriptors are to ask clients for this, which can be less than what is suggested:
+    /// a client that did as it was asked does not wait for others. Until it is known, it
+    /// is what is suggested. Not what the last descriptor says: it follows minutes later,
+    /// and who does no more than before has to wait meanwhile.
+    pub fn set_asked(&mut self, asked: Effort) {
+        self.asked = asked;
     }
 
     /// Solutions below this effort count for nothing.
@@ -124,7 +136,6 @@ impl<T> AdmissionQueue<T> {
         }
         let (effort, item) = self.queue.pop()?;
         self.effort.handled();
-        self.note_queue();
         Some(Admitted { effort, item })
     }
 
@@ -180,14 +191,21 @@ impl<T> AdmissionQueue<T> {
         usize::try_from(self.settings.rate / 4).unwrap_or(usize::MAX).max(8)
     }
 
-    fn may_go(&self, under_way: usize) -> bool {
-        let is_worthwhile = |top| top >= self.effort.suggested();
-        under_way < self.settings.at_once
-            && self.queue.top().is_some_and(|top| under_way < CHEAP_AT_ONCE || is_worthwhile(top))
+    /// Whether a client that did so much work did what it was asked for.
+    fn did_enough(&self, effort: Effort) -> bool {
+        effort >= self.asked.min(self.effort.suggested())
     }
 
+    fn may_go(&self, under_way: usize) -> bool {
+        let goes = |top| under_way < CHEAP_AT_ONCE || self.did_enough(top);
+        under_way < self.settings.at_once && self.queue.top().is_some_and(goes)
+    }
+
+    /// Notes those who have to wait now. Where the best of them did too little, asking for
+    /// less would let it go: no reason to ask for as much as before.
     fn note_queue(&mut self) {
-        if self.queue.len() >= self.low_mark() {
+        let did_enough = self.queue.top().is_some_and(|top| self.did_enough(top));
+        if did_enough && self.queue.len() >= self.low_mark() {
             self.effort.had_queue();
         }
     }
@@ -195,8 +213,6 @@ impl<T> AdmissionQueue<T> {
     fn update_effort(&mut self, now: Instant) {
         let rate = u64::from(self.settings.rate);
         let observed = ObservedQueue {
-            waiting: self.queue.len(),
-            low_mark: self.low_mark(),
             at_low_mark: self.queue.nth(self.low_mark() - 1),
             // Else what was done is all that can be done.
             capacity: if self.was_full { 0 } else { rate * PERIOD.as_secs() },
@@ -290,6 +306,45 @@ mod tests {
         assert_eq!(queue.poll(CHEAP_AT_ONCE, now), Some(Admitted { effort: 1, item: 3 }));
         assert_eq!(queue.poll(CHEAP_AT_ONCE, now), None);
         assert_eq!(queue.poll(CHEAP_AT_ONCE - 1, now), Some(Admitted { effort: 0, item: 2 }));
+    }
+
+    #[test]
+    fn who_is_asked_for_less_than_is_suggested_does_not_wait_for_having_done_less() {
+        let now = start().monotonic;
+        let mut queue = AdmissionQueue::new(settings());
+        queue.poll(usize::MAX, now);
+        queue.resume(40);
+        (0..3).for_each(|n| queue.push(5, n, now));
+        assert_eq!(queue.poll(CHEAP_AT_ONCE, now), None);
+        queue.set_asked(6);
+        assert_eq!(queue.poll(CHEAP_AT_ONCE, now), None);
+        queue.set_asked(5);
+        assert_eq!(queue.poll(CHEAP_AT_ONCE, now).map(|it| it.item), Some(0));
+        // More than is suggested is not needed, whoever asks for it.
+        queue.set_asked(9_000);
+        queue.resume(5);
+        assert_eq!(queue.poll(CHEAP_AT_ONCE, now).map(|it| it.item), Some(1));
+        queue.resume(40);
+        assert_eq!(queue.poll(CHEAP_AT_ONCE, now), None);
+    }
+
+    #[test]
+    fn who_waits_for_having_done_too_little_keeps_effort_up_only_where_too_many_come() {
+        for (a_minute, falls) in [(390, true), (420, false)] {
+            let begin = start().monotonic;
+            let mut queue = AdmissionQueue::new(settings());
+            queue.poll(0, begin);
+            queue.resume(40);
+            let minutes = (0..5).map(|minute| begin + minute * MINUTE);
+            for at in minutes.flat_map(|at| (0..a_minute).map(move |n| at + n * MINUTE / a_minute))
+            {
+                queue.push(0, 0, at);
+                assert_eq!(queue.poll(CHEAP_AT_ONCE, at), None);
+            }
+            assert!(queue.len() >= queue.low_mark());
+            queue.poll(CHEAP_AT_ONCE, begin + 5 * MINUTE);
+            assert_eq!(queue.suggested_effort() < 40, falls, "{a_minute}");
+        }
     }
 
     #[test]

@@ -39,21 +39,19 @@ pub struct SuggestedEffort {
 struct EffortSeen {
     /// The effort of all introductions that were received, dropped ones too.
     received: u64,
+    /// How many were received.
+    came: u64,
     /// How many were acted upon.
     handled: u64,
     /// The greatest effort of those that were dropped unmet.
     trimmed: Effort,
-    /// Whether there was a queue worth the name.
+    /// Whether those who did what was asked made a queue worth the name.
     queue: bool,
 }
 
 /// The queue at the end of a period.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ObservedQueue {
-    /// How many wait.
-    pub waiting: usize,
-    /// From how many on it counts as a queue.
-    pub low_mark: usize,
     /// The effort of the one with which a queue begins, from the best one on; `None`
     /// if fewer wait.
     pub at_low_mark: Option<Effort>,
@@ -103,6 +101,7 @@ impl SuggestedEffort {
 
     /// An introduction has come.
     pub fn received(&mut self, effort: Effort) {
+        self.seen.came += 1;
         self.seen.received = self.seen.received.saturating_add(effort.into());
     }
 
@@ -116,7 +115,7 @@ impl SuggestedEffort {
         self.seen.trimmed = self.seen.trimmed.max(effort);
     }
 
-    /// As many wait as make a queue, though somebody was let through just now.
+    /// As many have to wait as make a queue, though the best of them did what was asked.
     pub fn had_queue(&mut self) {
         self.seen.queue = true;
     }
@@ -138,10 +137,11 @@ impl SuggestedEffort {
             return false;
         }
         self.next = Some(now + PERIOD);
-        let EffortSeen { received, handled, trimmed, queue } = std::mem::take(&mut self.seen);
+        let EffortSeen { received, came, handled, trimmed, queue } = std::mem::take(&mut self.seen);
         self.trimmed_before = trimmed;
-        // Asking for two thirds of the work brings half as many again.
-        let busy = 3 * handled > 2 * observed.capacity;
+        // Asking for two thirds of the work brings half as many again. Those count who were
+        // not let through too: they may have done too little, and be let through then.
+        let busy = 3 * came.max(handled) > 2 * observed.capacity;
         let is_worthwhile = |effort| effort >= self.suggested;
         if trimmed > self.suggested || observed.at_low_mark.is_some_and(is_worthwhile) {
             let average = Effort::try_from(received / handled.max(observed.capacity).max(1))
@@ -149,7 +149,7 @@ impl SuggestedEffort {
             let more = self.suggested.saturating_add((self.suggested / 4).max(1));
             self.suggested = average.max(more).max(self.floor);
             (self.calm, self.steps) = (0, 0);
-        } else if queue || observed.waiting >= observed.low_mark || busy {
+        } else if queue || busy {
             (self.calm, self.steps) = (0, 0);
         } else {
             self.calm += 1;
@@ -184,11 +184,10 @@ mod tests {
     use super::super::super::samples::{MINUTE, start};
     use super::*;
 
-    const EMPTY: ObservedQueue =
-        ObservedQueue { waiting: 0, low_mark: 8, at_low_mark: None, capacity: 100 };
+    const EMPTY: ObservedQueue = ObservedQueue { at_low_mark: None, capacity: 100 };
 
     fn full(best: Effort) -> ObservedQueue {
-        ObservedQueue { waiting: 100, low_mark: 8, at_low_mark: Some(best), capacity: 0 }
+        ObservedQueue { at_low_mark: Some(best), capacity: 0 }
     }
 
     /// A loop with its first period begun, and the ends of its periods.

@@ -19,6 +19,8 @@ const POINTS: usize = 3;
 
 pub(crate) struct Client {
     pub(crate) came: Instant,
+    /// Whether it can work at all.
+    works: bool,
     /// What its descriptor asks for.
     effort: Effort,
     unreachable: [u32; POINTS],
@@ -43,9 +45,10 @@ pub(crate) enum Does {
 }
 
 impl Client {
-    pub(crate) fn new(effort: Effort, now: Instant, rng: &mut impl Rng) -> Self {
+    pub(crate) fn new(works: bool, effort: Effort, now: Instant, rng: &mut impl Rng) -> Self {
         let mut client = Self {
             came: now,
+            works,
             effort,
             unreachable: [0; POINTS],
             point: 0,
@@ -62,6 +65,9 @@ impl Client {
         for _ in 0..self.unreachable[self.point] {
             effort *= if effort < 1_000.0 { 2.0 } else { 1.5 };
             effort = effort.clamp(8.0, CLIENT_MAX_EFFORT.into());
+        }
+        if !self.works {
+            effort = 0.0;
         }
         // How long it takes is a matter of luck, exponentially distributed.
         let luck: f64 = -(1.0 - rng.random::<f64>()).ln();
@@ -91,6 +97,11 @@ impl Client {
             }
             Step::Solves(..) | Step::Waits(_) | Step::Over => Does::Nothing,
         }
+    }
+
+    /// Whether it has got through or given up.
+    pub(crate) fn is_over(&self) -> bool {
+        matches!(self.step, Step::Over)
     }
 
     /// It was met. False if it had gone, or was met before.

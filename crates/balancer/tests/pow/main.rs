@@ -14,7 +14,7 @@ mod world;
 use std::time::Duration;
 
 use self::service::{CTor, Ours};
-use self::world::{Attack, Outcome, World};
+use self::world::{Attack, Honest, Outcome, World};
 
 const MINUTE: u64 = 60;
 
@@ -85,5 +85,39 @@ fn ctors_rules_under_the_same_attacks() {
         let theirs = World::new(CTor::new(), attack, 1).run();
         line(name, "C tor", &theirs);
         assert!(theirs.peace.share() > 0.99, "{name}: in peace");
+    }
+}
+
+/// Clients that are served well only if effort falls once the attack is over, or if who
+/// was asked for nothing need not have worked.
+fn crowds() -> Vec<(&'static str, Attack, Honest)> {
+    let many = Honest { rate: 20.0, ..Honest::default() };
+    let with_work = |work, effort| Attack { work, fixed: Some(effort), ..Attack::default() };
+    vec![
+        ("20/s, asked for nothing", with_work(3_000.0, 5), Honest { asked_at_most: 0, ..many }),
+        (
+            "20/s, asked for a tenth",
+            with_work(300_000.0, 1_000),
+            Honest { asked_at_most: 100, ..many },
+        ),
+        ("20/s that cannot work", with_work(3_000.0, 5), Honest { work: false, ..many }),
+        (
+            "20/s that cannot work, twice the rate without work",
+            Attack { idle_rate: 500.0, ..Attack::default() },
+            Honest { work: false, ..many },
+        ),
+    ]
+}
+
+#[test]
+fn effort_falls_after_an_attack_though_nobody_works_and_everybody_is_served() {
+    for (name, attack, honest) in crowds() {
+        let outcome = World::new(Ours::by_default(), attack, 1).with(honest).run();
+        line(name, "ours", &outcome);
+        assert!(outcome.most_effort > 0, "{name}: the attack was none");
+        let zero_after = outcome.zero_after.unwrap_or(Duration::MAX);
+        assert!(zero_after <= Duration::from_secs(30 * MINUTE), "{name}: {zero_after:?}");
+        assert!(outcome.afterwards.share() > 0.999, "{name}: {}", outcome.afterwards.share());
+        assert!(outcome.afterwards.quantile(0.95) < 3.0, "{name}");
     }
 }

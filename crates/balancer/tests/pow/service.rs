@@ -15,6 +15,8 @@ pub(crate) trait Service {
     fn push(&mut self, effort: Effort, who: Who, now: Instant);
     fn poll(&mut self, under_way: usize, now: Instant) -> Option<Who>;
     fn suggested(&self) -> Effort;
+    /// Descriptors are to ask for this, as soon as they may change.
+    fn asked(&mut self, _asked: Effort) {}
     fn waiting(&self) -> usize;
 }
 
@@ -36,6 +38,11 @@ impl Ours {
         };
         Self(AdmissionQueue::new(settings))
     }
+
+    /// Configured as it is by default.
+    pub(crate) fn by_default() -> Self {
+        Self(AdmissionQueue::new(AdmissionSettings::default()))
+    }
 }
 
 impl Service for Ours {
@@ -49,6 +56,10 @@ impl Service for Ours {
 
     fn suggested(&self) -> Effort {
         self.0.suggested_effort()
+    }
+
+    fn asked(&mut self, asked: Effort) {
+        self.0.set_asked(asked);
     }
 
     fn waiting(&self) -> usize {

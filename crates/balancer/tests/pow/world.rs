@@ -15,8 +15,6 @@ const STEP: Duration = Duration::from_millis(100);
 const BEGINS: u64 = 10 * MINUTE;
 const ENDS: u64 = 40 * MINUTE;
 const OVER: u64 = 120 * MINUTE;
-/// Clients that come in a second.
-const CLIENTS: f64 = 2.0;
 /// How old a client's descriptor is at most: of every third it is some age, the
 /// others have just fetched it.
 const OLDEST: u64 = 100 * MINUTE;
@@ -40,6 +38,23 @@ pub(crate) struct Attack {
     pub(crate) over: Effort,
     /// Only for so many seconds of so many.
     pub(crate) on_off: Option<(u64, u64)>,
+}
+
+/// The honest clients, and what they are asked for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Honest {
+    /// So many come in a second.
+    pub(crate) rate: f64,
+    /// Whether they can work at all.
+    pub(crate) work: bool,
+    /// Descriptors ask for no more than this, whatever is suggested.
+    pub(crate) asked_at_most: Effort,
+}
+
+impl Default for Honest {
+    fn default() -> Self {
+        Self { rate: 2.0, work: true, asked_at_most: Effort::MAX }
+    }
 }
 
 /// How clients fared that came at some time.
@@ -68,6 +83,8 @@ pub(crate) struct Outcome {
     /// Before and after the attack.
     pub(crate) peace: Fared,
     pub(crate) during: Fared,
+    /// Of those in peace, who came half an hour or more after the attack.
+    pub(crate) afterwards: Fared,
     /// Of those, who came when the attack had lasted for a quarter of an hour.
     pub(crate) settled: Fared,
     pub(crate) most_effort: Effort,
@@ -82,10 +99,11 @@ pub(crate) struct Outcome {
 pub(crate) struct World<S> {
     service: S,
     attack: Attack,
+    honest: Honest,
     rng: StdRng,
     clients: Vec<Client>,
-    /// The first client that may be at work still.
-    first: usize,
+    /// The clients that still try.
+    at_work: Vec<usize>,
     /// When rendezvous end that are under way, and of whom.
     under_way: VecDeque<(Instant, Option<usize>)>,
     /// What was suggested when, by second.
@@ -103,9 +121,10 @@ impl<S: Service> World<S> {
         Self {
             service,
             attack,
+            honest: Honest::default(),
             rng: StdRng::seed_from_u64(seed),
             clients: Vec::new(),
-            first: 0,
+            at_work: Vec::new(),
             under_way: VecDeque::new(),
             suggested: Vec::new(),
             published: 0,
@@ -115,12 +134,18 @@ impl<S: Service> World<S> {
         }
     }
 
+    /// With other clients.
+    pub(crate) fn with(self, honest: Honest) -> Self {
+        Self { honest, ..self }
+    }
+
     #[expect(clippy::disallowed_methods, reason = "there is no other way to have an Instant")]
     pub(crate) fn run(mut self) -> Outcome {
         let start = Instant::now();
         let mut outcome = Outcome {
             peace: Fared::default(),
             during: Fared::default(),
+            afterwards: Fared::default(),
             settled: Fared::default(),
             most_effort: 0,
             mean_effort: 0.0,
@@ -135,6 +160,7 @@ impl<S: Service> World<S> {
             if step % 10 == 0 {
                 self.suggested.push(self.published);
             }
+            self.service.asked(self.service.suggested().min(self.honest.asked_at_most));
             self.attack(second, now);
             self.clients_act(start, second, now, &mut outcome);
             while let Some(who) = self.service.poll(self.under_way.len(), now) {
@@ -165,6 +191,9 @@ impl<S: Service> World<S> {
             Some(took) => fared.took.push(took),
             None => fared.failed += 1,
         };
+        if came >= ENDS + 30 * MINUTE {
+            note(&mut outcome.afterwards);
+        }
         if !(BEGINS..ENDS).contains(&came) {
             return note(&mut outcome.peace);
         }
@@ -193,15 +222,16 @@ impl<S: Service> World<S> {
     }
 
     fn clients_act(&mut self, start: Instant, second: u64, now: Instant, outcome: &mut Outcome) {
-        self.debt.2 += 2.0 * self.rng.random::<f64>() * CLIENTS / 10.0;
+        self.debt.2 += 2.0 * self.rng.random::<f64>() * self.honest.rate / 10.0;
         while self.debt.2 >= 1.0 {
             self.debt.2 -= 1.0;
             let age = self.rng.random_range(0..3 * OLDEST);
             let fetched = if age < OLDEST { second.saturating_sub(age) } else { second };
             let effort = self.suggested.get(fetched as usize).copied().unwrap_or(0);
-            self.clients.push(Client::new(effort, now, &mut self.rng));
+            self.at_work.push(self.clients.len());
+            self.clients.push(Client::new(self.honest.work, effort, now, &mut self.rng));
         }
-        for who in self.first..self.clients.len() {
+        for who in self.at_work.clone() {
             let client = &mut self.clients[who];
             match client.step(self.published, now, &mut self.rng) {
                 Does::Introduces(effort) => self.service.push(effort, Some(who), now),
@@ -209,13 +239,7 @@ impl<S: Service> World<S> {
                 Does::Nothing => {}
             }
         }
-        while self
-            .clients
-            .get(self.first)
-            .is_some_and(|it| now - it.came > Duration::from_secs(3 * MINUTE))
-        {
-            self.first += 1;
-        }
+        self.at_work.retain(|who| !self.clients[*who].is_over());
     }
 
     fn meet(&mut self, start: Instant, now: Instant, outcome: &mut Outcome) {
@@ -231,7 +255,7 @@ impl<S: Service> World<S> {
 
     /// Whether another descriptor was published.
     fn publish(&mut self, now: Instant) -> bool {
-        let suggested = self.service.suggested();
+        let suggested = self.service.suggested().min(self.honest.asked_at_most);
         let (wanted, published) = (u64::from(suggested), u64::from(self.published));
         let is_close = (wanted == 0) == (published == 0)
             && 100 * wanted >= 85 * published
