@@ -362,6 +362,7 @@ impl EventLoop {
     /// When to look again at what clients take.
     fn be_a_backend(&mut self, now: Instant) -> Option<Instant> {
         let frontends = self.listener.frontends();
+        self.defence.asks_for(self.balancer.asked_effort());
         self.defence.give(&self.listener.work(), &frontends);
         if frontends.is_empty() {
             return None;

@@ -13,7 +13,7 @@ mod given;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -66,6 +66,8 @@ pub struct Defence {
     settings: Mutex<Option<DefenceSettings>>,
     /// The seeds of other addresses.
     given: Mutex<AddressSeeds>,
+    /// What clients of the service's own address are to be asked for.
+    asked: AtomicU32,
     on: AtomicBool,
     /// Whether it ends once nothing waits any more.
     ending: AtomicBool,
@@ -163,6 +165,7 @@ impl Defence {
             subcredentials,
             settings: Mutex::default(),
             given: Mutex::default(),
+            asked: AtomicU32::new(Effort::MAX),
             on: AtomicBool::new(false),
             ending: AtomicBool::new(false),
             resumed: Mutex::new(suggested),
@@ -183,11 +186,24 @@ impl Defence {
         self.switch();
     }
 
+    /// Descriptors of the service's own address are to ask clients for this.
+    pub(crate) fn asks_for(&self, effort: Effort) {
+        if self.asked.swap(effort, Ordering::Relaxed) != effort {
+            self.wake.notify_one();
+        }
+    }
+
     /// Publishers of other addresses say this now, of which these `frontends` count.
     pub(crate) fn give(&self, told: &PublishersSay, frontends: &[OnionAddress]) {
-        let given = self.given.lock().update(told, frontends, now().wall);
-        if given {
+        let mut given = self.given.lock();
+        let asked = given.asked();
+        let has_changed = given.update(told, frontends, now().wall);
+        let asks_otherwise = given.asked() != asked;
+        drop(given);
+        if has_changed {
             self.switch();
+        }
+        if has_changed || asks_otherwise {
             self.wake.notify_one();
         }
     }
@@ -254,6 +270,12 @@ impl Defence {
     /// Whether work is asked for.
     pub(super) fn is_on(&self) -> bool {
         self.on.load(Ordering::Relaxed)
+    }
+
+    /// Rendezvous that are under way at all instances, which share one limit while
+    /// introductions are ordered; `None`: they are not.
+    pub(crate) fn rendezvous_together(&self) -> Option<u64> {
+        self.is_on().then(|| self.under_way.load(Ordering::Relaxed) as u64)
     }
 
     /// What descriptors should say; `None`: nothing of it.
@@ -385,7 +407,10 @@ impl Defence {
 
     /// Sends those back to their instances whose turn it is. When to look again.
     fn admit(self: &Arc<Self>, now: Instant) -> Option<Instant> {
+        // One queue for the clients of all addresses.
+        let asked = self.given.lock().asked().max(self.asked.load(Ordering::Relaxed));
         let mut desk = self.desk.lock();
+        desk.queue.set_asked(asked);
         let floor = desk.claims.nonces.floor();
         desk.queue.set_floor(floor);
         loop {

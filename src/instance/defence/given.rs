@@ -9,6 +9,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use onionbraid_balancer::link::{GivenSeed, MAX_SEEDS, WorkOrder};
 use onionbraid_balancer::onion::OnionAddress;
+use onionbraid_balancer::pow::Effort;
 
 /// Seeds are kept no longer, whatever is said of them: they are valid for two hours at
 /// most, and given a little before.
@@ -21,6 +22,8 @@ pub(crate) type PublishersSay = BTreeMap<OnionAddress, Option<WorkOrder>>;
 #[derive(Debug, Default)]
 pub(super) struct AddressSeeds {
     by: BTreeMap<OnionAddress, Vec<GivenSeed>>,
+    /// How much work clients of each address are asked for, as said last.
+    asked: BTreeMap<OnionAddress, Effort>,
     /// Grows with every change.
     version: u64,
 }
@@ -51,6 +54,9 @@ impl AddressSeeds {
             seeds.retain(|seed| seed.expires > seconds(now));
             frontends.contains(frontend) && !seeds.is_empty()
         });
+        let said = told.iter().filter_map(|(address, order)| Some((*address, order.as_ref()?)));
+        self.asked.extend(said.map(|(address, order)| (address, order.effort)));
+        self.asked.retain(|address, _| self.by.contains_key(address));
         let has_changed = self.by != before;
         self.version += u64::from(has_changed);
         has_changed
@@ -71,6 +77,11 @@ impl AddressSeeds {
     /// All of them, with the address of each.
     pub(super) fn seeds(&self) -> impl Iterator<Item = (OnionAddress, GivenSeed)> {
         self.by.iter().flat_map(|(frontend, seeds)| seeds.iter().map(|seed| (*frontend, *seed)))
+    }
+
+    /// The most work that clients of any address are asked for.
+    pub(super) fn asked(&self) -> Effort {
+        self.asked.values().copied().max().unwrap_or(0)
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -123,6 +134,30 @@ mod tests {
         // Clients are asked for nothing any more.
         assert!(given.update(&[(address(1), None)].into(), &frontends, NOW));
         assert!(given.is_empty() && given.version() > version);
+    }
+
+    #[test]
+    fn clients_are_asked_for_the_most_that_any_publisher_said_whose_seeds_are_kept() {
+        let (mut given, frontends) = (AddressSeeds::default(), [address(1), address(2)]);
+        let says = |frontend, effort, expires| -> PublishersSay {
+            let order = WorkOrder { effort, seeds: vec![seed(1, expires)] };
+            [(address(frontend), Some(order))].into()
+        };
+        assert_eq!(given.asked(), 0);
+        given.update(&says(1, 40, 100), &frontends, NOW);
+        given.update(&says(2, 7, 300), &frontends, NOW);
+        assert_eq!(given.asked(), 40);
+        // Nothing new but the effort.
+        assert!(!given.update(&says(1, 3, 100), &frontends, NOW));
+        assert_eq!(given.asked(), 7);
+        given.update(&says(1, 40, 100), &frontends, NOW);
+        // The link is down, and its seeds expire.
+        given.update(&PublishersSay::new(), &frontends, NOW + Duration::from_secs(99));
+        assert_eq!(given.asked(), 40);
+        given.update(&PublishersSay::new(), &frontends, NOW + Duration::from_secs(100));
+        assert_eq!(given.asked(), 7);
+        given.update(&[(address(2), None)].into(), &frontends, NOW);
+        assert_eq!(given.asked(), 0);
     }
 
     #[test]
