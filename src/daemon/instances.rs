@@ -67,6 +67,15 @@ struct RunningInstance {
     guards: GuardsInUse,
 }
 
+/// Which part of its limits one uses. Where introductions are ordered, those rendezvous
+/// count that are under way at all instances `together`, which then share one limit.
+fn part_used(counters: &Counters, together: Option<u64>) -> f64 {
+    let part = |used: u64, limit: u64| used as f64 / limit as f64;
+    let rendezvous = together.unwrap_or_else(|| counters.rendezvous_under_way.load(Relaxed));
+    let circuits = counters.open_circuits.load(Relaxed);
+    part(rendezvous, LIMITS.rendezvous).max(part(circuits, LIMITS.circuits))
+}
+
 /// One has ended that nobody has told to.
 #[derive(Debug, thiserror::Error)]
 #[error("a local instance has ended unexpectedly")]
@@ -287,14 +296,10 @@ impl Instances {
     /// Which part of their limits they use, those together that have most room: clients
     /// that are not met at one are met at another.
     pub(super) fn used(&self) -> f64 {
-        let part = |used: u64, limit: u64| used as f64 / limit as f64;
-        let of = |RunningInstance { counters, .. }: &RunningInstance| {
-            let rendezvous = counters.rendezvous_under_way.load(Relaxed);
-            let circuits = counters.open_circuits.load(Relaxed);
-            part(rendezvous, LIMITS.rendezvous).max(part(circuits, LIMITS.circuits))
-        };
+        let together = self.shared.defence.rendezvous_together();
         let serving = self.running.values().filter(|it| it.drain.is_none() && it.answers);
-        serving.map(of).min_by(f64::total_cmp).unwrap_or_default()
+        let used = serving.map(|it| part_used(&it.counters, together));
+        used.min_by(f64::total_cmp).unwrap_or_default()
     }
 
     /// Whether none runs any more.
@@ -334,4 +339,19 @@ fn of_task(error: &JoinError) -> Id {
         tracing::error!(%error, "a local instance has panicked");
     }
     error.id()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_instance_is_full_by_the_limit_that_it_shares_while_introductions_are_ordered() {
+        let counters = Counters::default();
+        counters.rendezvous_under_way.store(LIMITS.rendezvous / 4, Relaxed);
+        assert!((part_used(&counters, None) - 0.25).abs() < 0.01);
+        assert!(part_used(&counters, Some(LIMITS.rendezvous)) >= 1.0);
+        counters.open_circuits.store(LIMITS.circuits / 2, Relaxed);
+        assert!((part_used(&counters, Some(0)) - 0.5).abs() < 0.01);
+    }
 }
