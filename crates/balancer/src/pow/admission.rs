@@ -186,9 +186,11 @@ impl<T> AdmissionQueue<T> {
         self.expired
     }
 
-    /// From how many on it counts as a queue: C tor's rule.
+    /// From how many on it counts as a queue: C tor's rule, or half of a short one.
     fn low_mark(&self) -> usize {
-        usize::try_from(self.settings.rate / 4).unwrap_or(usize::MAX).max(8)
+        let by_rate = usize::try_from(self.settings.rate / 4).unwrap_or(usize::MAX).max(8);
+        // Half of the queue is what trimming leaves: a mark above it is never reached.
+        by_rate.min(self.settings.depth / 2).max(1)
     }
 
     /// Whether a client that did so much work did what it was asked for.
@@ -211,6 +213,9 @@ impl<T> AdmissionQueue<T> {
     }
 
     fn update_effort(&mut self, now: Instant) {
+        if self.effort.next_update().is_some_and(|at| now < at) {
+            return;
+        }
         let rate = u64::from(self.settings.rate);
         let observed = ObservedQueue {
             at_low_mark: self.queue.nth(self.low_mark() - 1),
@@ -370,6 +375,25 @@ mod tests {
         queue.poll(50, now + MINUTE);
         // 400 of effort came, and nobody was let through.
         assert_eq!(queue.suggested_effort(), 400);
+    }
+
+    #[test]
+    fn a_flood_is_seen_however_short_the_queue_is() {
+        for (rate, depth) in [(250, 50), (250, 2), (40_000, 8_192), (1_000_000, 1_000)] {
+            let begin = start().monotonic;
+            let mut queue = AdmissionQueue::new(AdmissionSettings {
+                rate,
+                burst: 50,
+                depth,
+                ..AdmissionSettings::default()
+            });
+            (0..65 * 200_u32).for_each(|n| {
+                let now = begin + n * SECOND / 200;
+                (0..10).for_each(|_| queue.push(0, 0, now));
+                admitted(&mut queue, 1_024, now);
+            });
+            assert!(queue.suggested_effort() > 0, "{rate} {depth}");
+        }
     }
 
     #[test]
