@@ -412,8 +412,9 @@ impl Balancer {
         }
         self.probing.progress(&self.backends, now, &mut alarm, rng, &mut self.commands);
         self.work_where_it_is_asked_for();
-        let with_room = self.backends.iter().filter(|b| b.is_live() && !b.is_full());
-        let with_room: Vec<_> = with_room.map(TrackedBackend::id).collect();
+        let found = listable(&self.backends, &self.publisher, &self.puzzles, self.withdrawing);
+        let with_room = found.backends.iter().filter(|b| b.is_live() && !b.is_full());
+        let with_room: Vec<_> = with_room.map(|b| b.id()).collect();
         for backend in &mut self.backends {
             let others_have_room = with_room.iter().any(|id| *id != backend.id());
             backend.give_up_points(others_have_room, &mut alarm);

@@ -275,7 +275,28 @@ fn a_full_backend_gives_up_points_but_one_and_has_them_back_when_it_has_room() {
     world.reports(1, 3, &[1, 2, 3]);
     world.pass(30 * MINUTE);
     assert_eq!(world.sessions().len(), 9);
-    // Where all are full, it would help nobody.
+    // Where the other one cannot have its clients, it would help nobody: clients are asked
+    // for work, or the operator has it out of use.
+    for drained in [false, true] {
+        let mut world = World::on_network(0, 2);
+        world.asks(1, 0);
+        world.fetched(0, 5, &[1, 2, 3]);
+        world.fetched(1, 7, &[4, 5, 6]);
+        world.pass(11 * SECOND);
+        world.verify(Some(1), 0);
+        world.reports(0, 1, &[1, 2, 3]);
+        world.pass(2 * MINUTE);
+        world.also.full = true;
+        world.reports(0, 2, &[1, 2, 3]);
+        if drained {
+            world.say(1, Verb::Drain, false).unwrap();
+        } else {
+            world.asks(1, 40);
+        }
+        world.pass(30 * MINUTE);
+        assert_eq!(world.sessions(), [1, 2, 3], "{drained}");
+    }
+    // Nor where all are full.
     let mut world = World::on_network(0, 2);
     world.fetched(0, 5, &[1, 2, 3]);
     world.fetched(1, 7, &[4, 5, 6]);
