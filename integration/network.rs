@@ -58,7 +58,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, ensure};
-use tokio::sync::OnceCell;
+use tokio::sync::{OnceCell, Semaphore, SemaphorePermit};
 
 use client::Client;
 use consensus::Consensus;
@@ -163,7 +163,16 @@ pub struct Network {
     relays: Vec<Relay>,
     voting_interval: Duration,
     place: Arc<Place>,
+    /// Given back last, when the relays have ended.
+    _turn: SemaphorePermit<'static>,
 }
+
+/// How many relays run at once in one process, with those of the shared network. Each
+/// takes part of every consensus, and tests that run beside each other wait for the
+/// processor all together where there are more: their clients then give circuits up.
+const RELAYS_AT_ONCE: usize = 40;
+/// Of these, the relays of the shared network.
+const SHARED_RELAYS: usize = 12;
 
 /// One relay of the network.
 #[derive(Debug)]
@@ -173,23 +182,27 @@ pub struct Relay {
     member: Member,
 }
 
-/// The network that tests of one process share: 12 relays, started by the first
+/// The network that tests of one process share: started by the first
 /// one that asks. Its relays end with the process. Whoever kills or freezes
 /// relays starts a network of its own.
 pub async fn shared() -> Result<&'static Network> {
     static SHARED: OnceCell<Network> = OnceCell::const_new();
-    SHARED.get_or_try_init(|| Network::start(Options::new(12))).await
+    SHARED.get_or_try_init(|| Network::start(Options::new(SHARED_RELAYS))).await
 }
 
 impl Network {
     /// Starts a network and waits until it is usable: all relays are in the
     /// consensus as HSDirs and know each other. About ten seconds.
     pub async fn start(options: Options) -> Result<Network> {
+        static TURNS: Semaphore = Semaphore::const_new(RELAYS_AT_ONCE);
         options.check()?;
+        // The shared network stays, once it is there.
+        let most = RELAYS_AT_ONCE - SHARED_RELAYS;
+        let turn = TURNS.acquire_many(u32::try_from(options.relays.min(most))?).await?;
         let place = Arc::new(Place::claim(&options.root)?);
         let relays = prepare_relays(&place, &options).await?;
         let voting_interval = options.voting_interval;
-        let network = Network { relays, voting_interval, place };
+        let network = Network { relays, voting_interval, place, _turn: turn };
         let members = network.members();
         let dir = network.dir();
         // Nobody listens at port 53 of loopback: no name is ever resolved.

@@ -384,7 +384,9 @@ impl ArtiClient {
         let mut prefs = StreamPrefs::new();
         prefs.connect_to_onion_services(BoolOrAuto::Explicit(true)).new_isolation_group();
         let exchange = async {
-            let stream = self.0.connect_with_prefs((onion, 80), &prefs).await?;
+            let stream = self.0.connect_with_prefs((onion, 80), &prefs).await;
+            // Only in full does it tell what became of each HSDir and introduction point.
+            let stream = stream.map_err(|error| anyhow::anyhow!("{error:#?}"))?;
             fetch::get(stream, onion, path).await
         };
         tokio::time::timeout(PAGE, exchange).await.context("no answer to Arti")?

@@ -61,6 +61,17 @@ fn refusals(log: &str, refused: &str, (before, behind): (&str, &str)) -> BTreeMa
     refusals
 }
 
+/// Until the backends of all these names answer: a first descriptor of Onionbalance may be
+/// without one that it found later, and its client keeps that.
+async fn until_it_has_all(client: &Client, onion: &str, names: &[&str], balance: &Process) {
+    eventually(SOON * 2, async || {
+        client.new_identity().await?;
+        until_all_answered(client, onion, names).await
+    })
+    .await
+    .unwrap_or_else(|error| panic!("{error:#}\n{}", balance.log()));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_address_is_taken_over_from_onionbalance_and_given_back_and_no_visitor_notices() {
     // Both count from the same moment where consensuses come as on the public network.
@@ -86,13 +97,7 @@ async fn an_address_is_taken_over_from_onionbalance_and_given_back_and_no_visito
     let balance = onionbalance(&tor, &config_file, &place.join("first.log")).unwrap();
 
     let client = Arc::new(network.client("visitor-of-onionbalance").await.unwrap());
-    eventually(SOON * 2, async || {
-        // Its first descriptor may be without a backend that it found later.
-        client.new_identity().await?;
-        until_all_answered(&client, &onion, &names).await
-    })
-    .await
-    .unwrap_or_else(|error| panic!("{error:#}\n{}", balance.log()));
+    until_it_has_all(&client, &onion, &names, &balance).await;
     let visitor = Visitor::start(&client, &onion);
 
     // There, as the page says.
@@ -165,7 +170,7 @@ async fn an_address_is_taken_over_from_onionbalance_and_given_back_and_no_visito
     let refused = refusals(&balance.log(), "Descriptor upload failed for frontend", (" to ", " "));
     println!("refused by HSDirs on the way back: {refused:?}");
     let last = network.client("last-visitor-of-onionbalance").await.unwrap();
-    until_all_answered(&last, &onion, &names).await.unwrap();
+    until_it_has_all(&last, &onion, &names, &balance).await;
     let visits = visitor.end().await;
     println!("{visits} visits meanwhile");
     assert!(visits >= 10, "only {visits} visits");
