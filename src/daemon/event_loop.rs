@@ -105,6 +105,8 @@ struct EventLoop {
     subcredentials: Arc<Subcredentials>,
     /// Orders their introductions, while clients are asked for work.
     defence: Arc<Defence>,
+    /// What they are told that it verifies.
+    verified: watch::Receiver<Option<Verified>>,
     /// Answers the publishers of the frontends.
     listener: Arc<LinkListener>,
     /// Where their streams are led ...
@@ -170,9 +172,9 @@ impl EventLoop {
         );
         defence.configure(of_defence(&config));
         background.spawn(Arc::clone(&defence).run());
-        let nickname = service.nickname.clone();
-        background.spawn(tell_puzzle(nickname, defence.puzzle(), told.clone()));
+        background.spawn(tell_puzzle(defence.puzzle(), told.clone()));
         background.spawn(tell_verified(defence.verified(), Arc::clone(&listener)));
+        let verified = defence.verified();
         let mut instances = Instances::new(InstanceParts {
             network: network.clone(),
             subcredentials: Arc::clone(&subcredentials),
@@ -204,6 +206,7 @@ impl EventLoop {
             rules,
             proxies,
             facts,
+            verified,
             background,
             drain: None,
             logged: LoggedState::nothing(),
@@ -247,6 +250,7 @@ impl EventLoop {
                 },
                 Some(order) = self.service.orders.recv() => self.obey(order),
                 () = self.listener.changed() => {}
+                Ok(()) = self.verified.changed() => self.remember_soon(),
                 () = sleep_until(wake) => self.decide(Balancer::handle_timeout),
                 () = beat.next() => {}
             }
@@ -322,6 +326,7 @@ impl EventLoop {
         let now = now();
         // Written first: an order that a restart would forget is not taken.
         let (said, memory) = words::consider(&self.balancer, order, now)?;
+        let memory = self.with_effort(memory, now);
         let kept = words::keep(self.state.as_mut(), &memory);
         // What is on the disk is to be what holds, whatever became of that.
         self.remember_soon();
@@ -364,6 +369,8 @@ impl EventLoop {
         let frontends = self.listener.frontends();
         self.defence.asks_for(self.balancer.asked_effort());
         self.defence.give(&self.listener.work(), &frontends);
+        let asked = [self.balancer.published_effort(), self.defence.asked_elsewhere()];
+        self.logged.tell_work(&self.service.nickname, asked);
         if frontends.is_empty() {
             return None;
         }
@@ -428,10 +435,16 @@ impl EventLoop {
         self.remember_at.get_or_insert(now().monotonic + REMEMBER_AFTER);
     }
 
+    /// With the work that the queue of the local instances suggests, whoever asks for it.
+    fn with_effort(&self, memory: Memory, now: Now) -> Memory {
+        let effort = self.defence.status().map_or(0, |status| status.effort);
+        memory.with_suggested_effort(effort, now.wall)
+    }
+
     /// Writes down what a restart should not lose.
     fn remember(&mut self, now: Now) {
         self.remember_at = None;
-        let memory = self.balancer.memory(now);
+        let memory = self.with_effort(self.balancer.memory(now), now);
         if let Some(state) = &mut self.state {
             // The disk may be slow; other services share this thread.
             block_in_place(|| state.remember(&memory, now.monotonic));
@@ -439,27 +452,11 @@ impl EventLoop {
     }
 }
 
-/// Tells the balancer what clients can be asked for, and the log whether they are
-/// asked. It ends only when nobody takes that any more.
-async fn tell_puzzle(
-    service: String,
-    mut puzzle: watch::Receiver<Option<Puzzle>>,
-    told: mpsc::Sender<Fact>,
-) {
-    let mut was_asking = false;
+/// Tells the balancer what clients can be asked for. It ends only when nobody takes that
+/// any more.
+async fn tell_puzzle(mut puzzle: watch::Receiver<Option<Puzzle>>, told: mpsc::Sender<Fact>) {
     loop {
         let offered = *puzzle.borrow_and_update();
-        let effort = offered.map_or(0, |puzzle| puzzle.effort);
-        match (was_asking, effort > 0) {
-            (false, true) => tracing::warn!(
-                service,
-                effort,
-                "more clients come than can be met; asking them for work"
-            ),
-            (true, false) => tracing::info!(service, "no longer asking clients for work"),
-            _ => {}
-        }
-        was_asking = effort > 0;
         if told.send(Fact::Puzzle(offered)).await.is_err() || puzzle.changed().await.is_err() {
             return;
         }

@@ -9,6 +9,7 @@ use crate::observe::snapshot::{Backend, BackendState, ServiceState, Timestamp, W
 use crate::throttle::Throttle;
 use onionbraid_balancer::fact::{BackendId, Fact, LinkNews};
 use onionbraid_balancer::operator::Verb;
+use onionbraid_balancer::pow::Effort;
 use onionbraid_balancer::{Balancer, Belief};
 
 use super::orders::BackendOrderOf;
@@ -116,6 +117,9 @@ pub(super) struct LoggedState {
     state: ServiceState,
     backends: BTreeMap<BackendId, (BackendState, usize)>,
     problems: [Option<(String, Instant)>; 4],
+    /// Whether its own clients are asked for work, and those of other addresses that come
+    /// here.
+    asks: [bool; 2],
 }
 
 /// Failed uploads are told no more often: while nothing can be stored anywhere,
@@ -132,7 +136,33 @@ impl LoggedState {
             state: ServiceState::Starting,
             backends: BTreeMap::new(),
             problems: Default::default(),
+            asks: [false; 2],
         }
+    }
+
+    /// A line if clients are asked for work, or no longer: by its own descriptors, and by
+    /// those of the publishers that it is a backend of.
+    pub(super) fn tell_work(&mut self, service: &str, [own, elsewhere]: [Effort; 2]) {
+        let [asked, asked_elsewhere] = self.asks;
+        match (asked, own > 0) {
+            (false, true) => tracing::warn!(
+                service,
+                effort = own,
+                "more clients come than can be met; asking them for work"
+            ),
+            (true, false) => tracing::info!(service, "no longer asking clients for work"),
+            _ => {}
+        }
+        match (asked_elsewhere, elsewhere > 0) {
+            (false, true) => {
+                tracing::warn!(service, effort = elsewhere, "its publishers ask clients for work");
+            }
+            (true, false) => {
+                tracing::info!(service, "its publishers no longer ask clients for work");
+            }
+            _ => {}
+        }
+        self.asks = [own > 0, elsewhere > 0];
     }
 
     /// A line for everything that has changed.

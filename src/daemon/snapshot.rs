@@ -31,7 +31,7 @@ use crate::spare_handle;
 use crate::tor::bootstrap::{BootstrapView, Tor};
 use onionbraid_balancer::onion::{Anonymity, OnionAddress};
 use onionbraid_balancer::operator::Word;
-use onionbraid_balancer::pow::Puzzle;
+use onionbraid_balancer::pow::Effort;
 use onionbraid_balancer::{Balancer, Publishers, Status};
 use onionbraid_proxy::http::requests_under_way;
 
@@ -96,7 +96,7 @@ pub(super) struct ServiceView {
     /// What its balancer says.
     status: Status,
     /// What the descriptor asks clients for.
-    asked: Option<Puzzle>,
+    asked: Effort,
     /// The backend of each introduction point that its balancer knows.
     owners: Owners,
     /// What works for it, once it has started.
@@ -301,7 +301,7 @@ impl ServiceView {
             nickname: nickname.to_owned(),
             address,
             status: balancer.status(),
-            asked: balancer.published_puzzle(),
+            asked: balancer.published_effort(),
             owners: owners.collect(),
             at_work: None,
         }
@@ -367,8 +367,7 @@ impl ServiceView {
                 service.backends.iter().filter(|it| it.kind == snapshot::BackendKind::Local);
             let points: u64 = local.map(|it| it.intro_points as u64).sum();
             service.load.introductions_waiting_limit += points * LIMITS.waiting_at_point;
-            let effort = self.asked.map_or(status.effort, |asked| asked.effort);
-            service.load.pow = Some(pow(DefenceStatus { effort, ..status }));
+            service.load.pow = Some(pow(self.asked.max(status.asked_elsewhere), status));
         }
         service
     }
@@ -425,7 +424,7 @@ fn of_tor(view: BootstrapView) -> snapshot::TorStatus {
 }
 
 /// What has come of proof of work, as the status shows it.
-fn pow(status: DefenceStatus) -> Pow {
+fn pow(effort: Effort, status: DefenceStatus) -> Pow {
     let refused = [
         ("unknown_seed", status.refused_unknown_seed),
         ("wrong", status.refused_wrong),
@@ -433,7 +432,7 @@ fn pow(status: DefenceStatus) -> Pow {
         ("cheap", status.refused_cheap),
     ];
     Pow {
-        effort: status.effort,
+        effort,
         queue: status.queue as u64,
         queue_limit: status.queue_limit as u64,
         trimmed_effort: status.trimmed_effort,

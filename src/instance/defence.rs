@@ -23,8 +23,8 @@ use tor_hscrypto::time::TimePeriod;
 
 pub(super) use self::claims::Claims;
 pub use self::figures::{DefenceSettings, DefenceStatus};
-use self::given::AddressSeeds;
 pub(crate) use self::given::PublishersSay;
+use self::given::{AddressSeeds, SEEDS_LAST};
 use super::counters::Counters;
 use super::fair_queue::FairQueue;
 use super::intro::{Introduction, PointKeys};
@@ -50,6 +50,9 @@ const BATCH: usize = 16;
 /// How often the time is looked at for other seeds.
 const LOOK_EVERY: Duration = Duration::from_secs(20);
 
+/// So long after a restart seeds may come until what was suggested before is too old.
+const RESUMED_WITHIN: Duration = Duration::from_mins(10);
+
 /// Nonces that are remembered for each introduction a second that may be acted
 /// upon: so many seconds pass until a seed is not accepted any more, and some.
 const NONCES: usize = 16_000;
@@ -71,8 +74,8 @@ pub struct Defence {
     on: AtomicBool,
     /// Whether it ends once nothing waits any more.
     ending: AtomicBool,
-    /// What was suggested before a restart, until it is again or the operator turns it off.
-    resumed: Mutex<Effort>,
+    /// What was suggested before a restart, and until when it still tells something.
+    resumed: Mutex<(Effort, Instant)>,
     wake: Notify,
     arrived: Mutex<FairQueue<SessionId, Arrived>>,
     desk: Mutex<Desk>,
@@ -97,6 +100,8 @@ pub(crate) struct Verified {
 struct Desk {
     queue: AdmissionQueue<WaitingIntroduction>,
     claims: Claims,
+    /// Since when nothing is verified any more, while what was used is remembered.
+    off_since: Option<Instant>,
 }
 
 /// An introduction that was not looked into so far.
@@ -168,10 +173,10 @@ impl Defence {
             asked: AtomicU32::new(Effort::MAX),
             on: AtomicBool::new(false),
             ending: AtomicBool::new(false),
-            resumed: Mutex::new(suggested),
+            resumed: Mutex::new((suggested, now().monotonic + RESUMED_WITHIN)),
             wake: Notify::new(),
             arrived: Mutex::new(FairQueue::new(TO_DECRYPT)),
-            desk: Mutex::new(Desk { queue, claims: Claims::new() }),
+            desk: Mutex::new(Desk { queue, claims: Claims::new(), off_since: None }),
             verifiers: Mutex::default(),
             under_way: AtomicUsize::new(0),
             puzzle: watch::Sender::new(None),
@@ -214,6 +219,11 @@ impl Defence {
         self.verified.subscribe()
     }
 
+    /// How much work clients are asked for by the publishers of other addresses.
+    pub(crate) fn asked_elsewhere(&self) -> Effort {
+        self.given.lock().asked()
+    }
+
     /// Whether introductions wait, of which those of other addresses may be.
     fn has_waiting(&self) -> bool {
         !self.arrived.lock().is_empty() || !self.desk.lock().queue.is_empty()
@@ -233,13 +243,18 @@ impl Defence {
             let nothing = verifies.then(Verified::default);
             self.verified
                 .send_if_modified(|told| std::mem::replace(told, nothing.clone()) != nothing);
-            *self.resumed.lock() = 0;
+            if settings.is_none() || self.is_on() {
+                self.resumed.lock().0 = 0;
+            }
             let mut desk = self.desk.lock();
-            self.on.store(false, Ordering::Relaxed);
+            if self.on.swap(false, Ordering::Relaxed) {
+                desk.off_since = Some(now().monotonic);
+            }
             desk.queue = AdmissionQueue::new(AdmissionSettings::default());
             self.puzzle.send_if_modified(|told| told.take().is_some());
             drop(desk);
             self.arrived.lock().clear();
+            self.wake.notify_one();
             return;
         };
         let DefenceSettings { rate: (rate, burst), depth, max_effort, has_frontends, .. } =
@@ -248,11 +263,17 @@ impl Defence {
         let queue = AdmissionSettings { rate, burst, depth, max_effort, at_once };
         let mut desk = self.desk.lock();
         desk.claims.has_frontends = has_frontends;
+        desk.off_since = None;
         if self.on.swap(true, Ordering::Relaxed) {
             desk.queue.reconfigure(queue);
         } else {
             desk.queue = AdmissionQueue::new(queue);
-            desk.queue.resume(std::mem::take(&mut *self.resumed.lock()));
+            // At a backend, seeds come a moment after the start.
+            let (resumed, until) = &mut *self.resumed.lock();
+            if now().monotonic < *until {
+                desk.queue.resume(*resumed);
+            }
+            *resumed = 0;
         }
         let seconds = usize::try_from(rate).unwrap_or(usize::MAX);
         desk.claims.nonces.set_capacity(seconds.saturating_mul(NONCES).min(MOST_NONCES));
@@ -291,6 +312,7 @@ impl Defence {
         let desk = self.desk.lock();
         Some(DefenceStatus {
             effort: desk.queue.suggested_effort(),
+            asked_elsewhere: self.asked_elsewhere(),
             rate: desk.queue.rate(),
             queue: desk.queue.len(),
             queue_limit: desk.queue.depth(),
@@ -325,7 +347,7 @@ impl Defence {
         let (mut accepted, mut version) = (None, (0, 0));
         loop {
             let now = now();
-            let mut wake = None;
+            let wake;
             if self.is_on() {
                 let given = (self.given.lock().version(), self.credentials.version());
                 if given != version || look_at.is_none_or(|at| at <= now.monotonic) {
@@ -336,7 +358,10 @@ impl Defence {
                     look_at = Some(now.monotonic + LOOK_EVERY);
                 }
                 // One that ends soon may have seen nothing more to do.
-                while examining.len() < threads && !self.arrived.lock().is_empty() {
+                while examining.len() < threads
+                    && !self.arrived.lock().is_empty()
+                    && self.network.directory().is_ok()
+                {
                     let defence = Arc::clone(&self);
                     examining.spawn_blocking(move || defence.examine_all());
                 }
@@ -351,6 +376,7 @@ impl Defence {
             } else {
                 look_at = None;
                 accepted = None;
+                wake = self.forget_what_was_used(now.monotonic);
             }
             tokio::select! {
                 () = self.wake.notified() => {}
@@ -360,14 +386,27 @@ impl Defence {
         }
     }
 
-    /// Decrypts and verifies what has arrived, until there is no more.
+    /// Once no seed is accepted any more that was when it turned off: nobody could use a
+    /// solution again before. When to look again.
+    fn forget_what_was_used(&self, now: Instant) -> Option<Instant> {
+        let mut desk = self.desk.lock();
+        let until = desk.off_since? + SEEDS_LAST;
+        if now < until {
+            return Some(until);
+        }
+        desk.off_since = None;
+        desk.claims.nonces.retain(|_| false);
+        None
+    }
+
+    /// Decrypts and verifies what has arrived, until there is no more, or no directory.
     fn examine_all(&self) {
         loop {
+            let Ok(directory) = self.network.directory() else { return };
             let batch: Vec<Arrived> = {
                 let mut arrived = self.arrived.lock();
                 std::iter::from_fn(|| arrived.pop()).take(BATCH).collect()
             };
-            let Ok(directory) = self.network.directory() else { return };
             if batch.is_empty() {
                 return;
             }
@@ -396,12 +435,14 @@ impl Defence {
     }
 
     /// Puts an introduction into the queue by the work that its client did.
-    fn enqueue(&self, waiting: WaitingIntroduction, verifiers: &Verifiers) {
+    fn enqueue(&self, mut waiting: WaitingIntroduction, verifiers: &Verifiers) {
         let solution = waiting.opened.proof_of_work().map(|proof| verifiers.check(proof));
         let now = now().monotonic;
         let mut desk = self.desk.lock();
-        if let Some(effort) = desk.claims.effort(solution) {
-            desk.queue.push(effort, waiting, now);
+        match desk.claims.effort(solution) {
+            Some(effort) => desk.queue.push(effort, waiting, now),
+            // It is counted as refused.
+            None => waiting.counted.0 = None,
         }
     }
 

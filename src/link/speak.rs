@@ -1,6 +1,7 @@
 //! What the publisher says on a stream that a backend has accepted, and what it
 //! hears: HTTP/2 until the link breaks.
 
+use std::error::Error as _;
 use std::time::Duration;
 
 use http::{Method, Request, StatusCode};
@@ -10,7 +11,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 
-use super::wire::{HEADS, StateReader, States, WINDOW, nothing, states};
+use super::wire::{Broken, HEADS, StateReader, States, WINDOW, nothing, states};
 use onionbraid_balancer::fact::{DialFailure, LinkNews};
 use onionbraid_balancer::link::{LinkOrders, Path, Report, Standing};
 use onionbraid_proxy::tasks::{Spawner, Tasks};
@@ -46,22 +47,59 @@ where
         .initial_connection_window_size(WINDOW)
         .max_header_list_size(HEADS)
         .handshake::<_, States>(TokioIo::new(stream));
-    let Ok(Ok((sender, connection))) = timeout(ANSWER_WITHIN, handshake).await else {
-        return LinkNews::NotDialled(DialFailure::NotOffered);
-    };
     let mut is_up = false;
-    let why = tokio::select! {
-        why = exchange(sender, standing, &mut is_up, told, look) => why,
-        ended = connection => match ended {
-            Ok(()) => "the backend has closed it".to_owned(),
-            Err(error) => error.to_string(),
+    let Ended { why, offers_none } = match timeout(ANSWER_WITHIN, handshake).await {
+        Ok(Ok((sender, connection))) => tokio::select! {
+            ended = exchange(sender, standing, &mut is_up, told, look) => ended,
+            ended = connection => match ended {
+                Ok(()) => Ended::lost("the backend has closed it"),
+                Err(error) => Ended::from(error),
+            },
         },
+        Ok(Err(error)) => Ended::from(error),
+        Err(_) => Ended::lost("it does not answer"),
     };
-    match is_up {
-        true => LinkNews::Lost(why),
-        false => {
-            tracing::debug!(why, "a backend accepted a control link and does not keep it");
-            LinkNews::NotDialled(DialFailure::NotOffered)
+    if is_up {
+        return LinkNews::Lost(why);
+    }
+    tracing::debug!(why, "a backend accepted a control link and does not keep it");
+    LinkNews::NotDialled(match offers_none {
+        true => DialFailure::NotOffered,
+        false => DialFailure::Inconclusive(format!("it was met, and then: {why}")),
+    })
+}
+
+/// How it ended.
+struct Ended {
+    why: String,
+    /// Whether that was an answer, and no link. Where the stream breaks, or nothing comes, a
+    /// circuit may have broken.
+    offers_none: bool,
+}
+
+impl Ended {
+    fn lost(why: &str) -> Self {
+        Self { why: why.to_owned(), offers_none: false }
+    }
+
+    fn answered(why: String) -> Self {
+        Self { why, offers_none: true }
+    }
+}
+
+impl From<hyper::Error> for Ended {
+    fn from(error: hyper::Error) -> Self {
+        let cause = error.source().and_then(|cause| cause.downcast_ref::<h2::Error>());
+        let offers_none = cause.is_some_and(|cause| cause.is_library() && !cause.is_io());
+        Self { why: error.to_string(), offers_none }
+    }
+}
+
+impl From<Broken> for Ended {
+    fn from(broken: Broken) -> Self {
+        match broken {
+            Broken::Connection(error) => Self::from(error),
+            answer => Self::answered(answer.to_string()),
         }
     }
 }
@@ -73,13 +111,15 @@ async fn exchange(
     is_up: &mut bool,
     told: &mpsc::Sender<LinkNews>,
     look: impl Fn(Report) -> LinkNews,
-) -> String {
+) -> Ended {
     let asked = sender.send_request(request(Path::State, nothing()));
     let response = match timeout(ANSWER_WITHIN, asked).await {
         Ok(Ok(response)) if response.status() == StatusCode::OK => response,
-        Ok(Ok(response)) => return format!("it answered {}", response.status()),
-        Ok(Err(error)) => return error.to_string(),
-        Err(_) => return "it does not answer".into(),
+        Ok(Ok(response)) => {
+            return Ended::answered(format!("it answered {}", response.status()));
+        }
+        Ok(Err(error)) => return error.into(),
+        Err(_) => return Ended::lost("it does not answer"),
     };
     let orders = states(standing, |known, sent| {
         let (answers, standing) = known.clone()?;
@@ -90,8 +130,10 @@ async fn exchange(
     tokio::select! {
         why = reported => why,
         answered = ordered => match answered {
-            Ok(response) => format!("it takes no more orders ({})", response.status()),
-            Err(error) => error.to_string(),
+            Ok(response) => {
+                Ended::answered(format!("it takes no more orders ({})", response.status()))
+            }
+            Err(error) => error.into(),
         },
     }
 }
@@ -102,18 +144,18 @@ async fn pass_on(
     is_up: &mut bool,
     told: &mpsc::Sender<LinkNews>,
     look: impl Fn(Report) -> LinkNews,
-) -> String {
+) -> Ended {
     loop {
         let next = reports.next(|report: &Report| report.number);
         let limit = if *is_up { Duration::MAX } else { ANSWER_WITHIN };
         let report = match timeout(limit, next).await {
             Ok(Ok(report)) => report,
-            Ok(Err(broken)) => return broken.to_string(),
-            Err(_) => return "it says nothing".into(),
+            Ok(Err(broken)) => return broken.into(),
+            Err(_) => return Ended::lost("it says nothing"),
         };
         *is_up = true;
         if told.send(look(report)).await.is_err() {
-            return "nobody wants to know any more".into();
+            return Ended::lost("nobody wants to know any more");
         }
         reports.pause().await;
     }

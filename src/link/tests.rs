@@ -276,12 +276,31 @@ async fn answered_with(bytes: &[u8]) -> LinkNews {
 }
 
 #[tokio::test(start_paused = true)]
-async fn whoever_speaks_no_http2_or_says_nothing_has_no_link_to_offer() {
+async fn whoever_speaks_no_http2_has_no_link_to_offer() {
     let not_offered = LinkNews::NotDialled(DialFailure::NotOffered);
-    for bytes in
-        [&b""[..], b"SSH-2.0-OpenSSH_9\r\n", b"HTTP/1.1 400 Bad Request\r\n\r\n", &[0xff; 9000]]
+    for bytes in [&b"SSH-2.0-OpenSSH_9\r\n"[..], b"HTTP/1.1 400 Bad Request\r\n\r\n", &[0xff; 9000]]
     {
-        assert_eq!(answered_with(bytes).await, not_offered);
+        for _ in 0..20 {
+            assert_eq!(answered_with(bytes).await, not_offered);
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_a_stream_that_breaks_or_stays_silent_before_the_first_report_nobody_knows() {
+    let is_not_known = |news: &LinkNews| matches!(news, LinkNews::NotDialled(DialFailure::Inconclusive(why)) if why.contains("met"));
+    // The settings of a server of HTTP/2, whole and torn.
+    let settings = [0, 0, 0, 4, 0, 0, 0, 0, 0];
+    for bytes in [&b""[..], &settings, &settings[..4]] {
+        let silent = answered_with(bytes).await;
+        assert!(is_not_known(&silent), "{silent:?}");
+        for _ in 0..20 {
+            let (mut ends, mut far) = Ends::publisher();
+            far.write_all(bytes).await.unwrap();
+            drop(far);
+            let broken = ends.ended().await;
+            assert!(is_not_known(&broken), "{broken:?}");
+        }
     }
 }
 

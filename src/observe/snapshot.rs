@@ -258,7 +258,8 @@ pub struct Load {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Pow {
-    /// The effort that is suggested; 0 in peace.
+    /// The effort that clients are asked for, by its own descriptors or those of the publishers
+    /// that it is a backend of, whichever is more; 0 in peace.
     pub effort: u32,
     /// Introductions that wait for their turn.
     pub queue: u64,

@@ -19,7 +19,7 @@ use super::fullness::Fullness;
 use super::health::BackendHealth;
 use super::link::WorkReport;
 use super::linked::BackendLink;
-use super::memory::{KnownBackend, written};
+use super::memory::{KnownBackend, KnownWork, written};
 use super::offer::Offer;
 use super::operator::{OperatorOrder, Override};
 use super::pow::SeedSlot;
@@ -242,9 +242,11 @@ impl TrackedBackend {
     /// instance, which tells of its points by itself.
     pub(super) fn memory(&self, health: Option<&BackendHealth>, now: Now) -> Option<KnownBackend> {
         let BackendPlace::Remote { address } = self.settings.kind else { return None };
-        let descriptor = &self.remote.as_ref()?.descriptor;
+        let Remote { descriptor, link, proof, .. } = self.remote.as_ref()?;
         let known = descriptor.memory(address, &self.offer, self.is_live(), now);
+        let proven = link.work().filter(|_| proof.is_proven());
         Some(KnownBackend {
+            work: proven.map(|said| KnownWork { said, at: written(now.wall) }),
             failing: health.map(BackendHealth::failing).unwrap_or_default(),
             broken: health.and_then(BackendHealth::broken).map(str::to_owned),
             ..known
@@ -255,9 +257,14 @@ impl TrackedBackend {
     pub(super) fn recall(&mut self, known: KnownBackend, now: Now) {
         let Some(remote) = &mut self.remote else { return };
         self.last_seen = known.descriptor.as_ref().map(|descriptor| descriptor.last_seen.0);
+        let work = known.work.and_then(|work| work.recent(now.wall));
         if let Some(offer) = remote.descriptor.recall(known, now) {
             remote.described = offer.clone();
             self.offer = offer;
+        }
+        if let Some(said) = work {
+            remote.link.recall(said, self.offer.points());
+            remote.proof = WorkProof::recalled(said);
         }
     }
 

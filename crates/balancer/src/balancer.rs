@@ -185,8 +185,8 @@ impl Balancer {
     }
 
     /// What the last descriptor asks clients for.
-    pub fn published_puzzle(&self) -> Option<Puzzle> {
-        self.publisher.puzzle()
+    pub fn published_effort(&self) -> Effort {
+        self.publisher.puzzle().map_or(0, |puzzle| puzzle.effort)
     }
 
     /// What clients are to be asked for; `None`: nothing, ever.
@@ -196,7 +196,7 @@ impl Balancer {
 
     /// How much work clients are to be asked for: none where no descriptor can say so.
     pub fn asked_effort(&self) -> Effort {
-        self.published_puzzle().and(self.asked()).map_or(0, |puzzle| puzzle.effort)
+        self.publisher.puzzle().and(self.asked()).map_or(0, |puzzle| puzzle.effort)
     }
 
     /// What the local instances offer to publishers of other addresses.

@@ -296,6 +296,10 @@ impl BackendLink {
             _ => self.absence.delay(self.speaks, self.wanted, now),
         };
         self.dial_at = Some(now + stretched(delay, rng));
+        if self.said.is_none() && outcome != DialOutcome::Unknown {
+            // What was recalled was said by another process, if at all.
+            self.work = None;
+        }
         let lost = self.said.as_mut().filter(|said| said.lost_at.is_some());
         match lost {
             Some(said) if self.unmet && !said.gone => {
@@ -329,7 +333,7 @@ impl BackendLink {
         if self.phase == LinkPhase::Up || !points.iter().any(is_new) {
             return;
         }
-        self.said = None;
+        (self.said, self.work) = (None, None);
         if self.unmet || self.speaks {
             // It may be met at its new points, and may be another process.
             self.dial_at = Some(now + between(FIRST.0, FIRST.1, rng));
@@ -373,7 +377,13 @@ impl BackendLink {
 
     /// How it verifies work by its own word. The seeds that it has outlive the link.
     pub(super) fn work(&self) -> Option<WorkReport> {
-        self.work.filter(|_| self.said.as_ref().is_some_and(|said| !said.gone))
+        self.work.filter(|_| !self.said.as_ref().is_some_and(|said| said.gone))
+    }
+
+    /// It said this before a restart of ours, when it had these points.
+    pub(super) fn recall(&mut self, work: WorkReport, points: &[IntroPoint]) {
+        self.work = Some(work);
+        self.reported.extend(points.iter().map(|point| point.session_id));
     }
 
     /// The same as it said last, whatever has become of it.

@@ -17,6 +17,7 @@ use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::hsdir::LIFETIME;
+use crate::link::WorkReport;
 use crate::onion::{Access, Capabilities, IntroPoint, OnionAddress, Period, SessionId};
 use crate::operator::{Override, Word};
 use crate::pow::Effort;
@@ -29,8 +30,9 @@ const VERSION: u32 = 1;
 /// would have worked: no consensus is valid then.
 const FUTURE: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// After so long an attack may well be over, and whether it is shows within a minute.
-const EFFORT_FOR: Duration = Duration::from_secs(10 * 60);
+/// After so long an attack may well be over, whether it is shows within a minute, and a
+/// process that verified work may have been replaced.
+const WORK_FOR: Duration = Duration::from_secs(10 * 60);
 
 /// What one service's balancer knows that a restart should not lose.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -49,7 +51,7 @@ pub struct Memory {
     /// Who could read the descriptors.
     #[serde(default, deserialize_with = "legible")]
     pub(super) access: Access,
-    /// What the local instances asked clients for, if they did.
+    /// How much work the queue suggested that there is here, if it did.
     #[serde(default, deserialize_with = "legible")]
     pub(super) effort: Option<KnownEffort>,
 }
@@ -60,6 +62,22 @@ pub(super) struct KnownEffort {
     pub(super) effort: Effort,
     /// When that was still so.
     pub(super) at: Timestamp,
+}
+
+/// How a backend said that it verifies work, and proved it.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct KnownWork {
+    #[serde(flatten)]
+    pub(super) said: WorkReport,
+    /// When that was still so.
+    pub(super) at: Timestamp,
+}
+
+impl KnownWork {
+    /// What is still to be believed of it.
+    pub(super) fn recent(self, now: SystemTime) -> Option<WorkReport> {
+        is_recent(self.at, now).then_some(self.said)
+    }
 }
 
 /// What the operator said of a backend.
@@ -88,6 +106,9 @@ pub(super) struct KnownBackend {
     /// Why its application fails, if it does.
     #[serde(default, deserialize_with = "legible")]
     pub(super) broken: Option<String>,
+    /// How it verifies work, if it has proven that.
+    #[serde(default, deserialize_with = "legible")]
+    pub(super) work: Option<KnownWork>,
 }
 
 /// A point that fails, by what probes say, and why.
@@ -172,11 +193,14 @@ impl Memory {
     /// How much work to suggest from the start on: as much as before a restart, if that was
     /// a moment ago.
     pub fn suggested_effort(&self, now: SystemTime) -> Effort {
-        let is_fresh = |known: &KnownEffort| {
-            let apart = now.duration_since(known.at.0);
-            apart.unwrap_or_else(|it| it.duration()) <= EFFORT_FOR
-        };
-        self.effort.filter(is_fresh).map_or(0, |known| known.effort)
+        self.effort.filter(|known| is_recent(known.at, now)).map_or(0, |known| known.effort)
+    }
+
+    /// With the work that is suggested now.
+    #[must_use]
+    pub fn with_suggested_effort(self, effort: Effort, now: SystemTime) -> Self {
+        let effort = (effort > 0).then(|| KnownEffort { effort, at: written(now) });
+        Self { effort, ..self }
     }
 
     /// The backends that operators have out of use: addresses, and the names of local
@@ -209,6 +233,11 @@ impl CountedPeriod {
     pub(super) fn is_possible(&self, now: SystemTime) -> bool {
         !is_impossible(self.as_of, now)
     }
+}
+
+/// Whether what was so at this moment may still be; the clock may have been set since.
+fn is_recent(moment: Timestamp, now: SystemTime) -> bool {
+    now.duration_since(moment.0).unwrap_or_else(|it| it.duration()) <= WORK_FOR
 }
 
 fn is_impossible(moment: Timestamp, now: SystemTime) -> bool {
@@ -266,6 +295,7 @@ mod tests {
     use super::*;
     use crate::onion::{LinkSpecifier, RelayId};
     use crate::operator::OverriddenWeight;
+    use crate::pow::SeedSlot;
 
     fn moments() -> impl Strategy<Value = Timestamp> {
         (0u64..4_000_000_000)
@@ -334,13 +364,18 @@ mod tests {
             prop::option::of(descriptor),
             prop::collection::vec(failing, 0..3),
             prop::option::of("[a-z0-9 ]{0,8}"),
+            prop::option::of((any::<Option<u64>>(), any::<Effort>(), moments())),
         )
-            .prop_map(|(key, revisions, descriptor, failing, broken)| KnownBackend {
+            .prop_map(|(key, revisions, descriptor, failing, broken, work)| KnownBackend {
                 address: OnionAddress::from_public_key(key),
                 revisions,
                 descriptor,
                 failing,
                 broken,
+                work: work.map(|(slot, effort, at)| KnownWork {
+                    said: WorkReport { slot: slot.map(SeedSlot), effort },
+                    at,
+                }),
             });
         let counted =
             (periods(), moments()).prop_map(|(period, as_of)| CountedPeriod { period, as_of });
@@ -441,8 +476,7 @@ mod tests {
     #[test]
     fn work_is_asked_for_again_after_a_restart_of_minutes_and_not_of_hours() {
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000);
-        let known = |effort| KnownEffort { effort, at: written(now) };
-        let memory = Memory { effort: Some(known(70)), ..Memory::default() };
+        let memory = Memory::default().with_suggested_effort(70, now);
         let text = serde_json::to_string(&memory).unwrap();
         let memory: Memory = serde_json::from_str(&text).unwrap();
         let minutes = |minutes: u64| Duration::from_secs(60 * minutes);
@@ -472,11 +506,14 @@ mod tests {
             descriptor: None,
             failing: Vec::new(),
             broken: None,
+            work: None,
         };
         let memory = Memory { backends: vec![backend], ..Memory::default() };
         let mut document = serde_json::to_value(&memory).unwrap();
         let fields = document["backends"][0].as_object_mut().unwrap();
-        assert!(fields.remove("failing").is_some() && fields.remove("broken").is_some());
+        for newer in ["failing", "broken", "work"] {
+            assert!(fields.remove(newer).is_some());
+        }
         assert_eq!(serde_json::from_value::<Memory>(document).unwrap(), memory);
     }
 

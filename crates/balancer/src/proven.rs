@@ -62,6 +62,16 @@ impl WorkProof {
         }
     }
 
+    /// It was proven before a restart of ours that this holds of it.
+    pub(super) fn recalled(told: WorkReport) -> Self {
+        Self { told: Some(told), proven: told.slot.is_some(), ..Self::default() }
+    }
+
+    /// Whether it has ever been proven of the process that the word is of.
+    pub(super) fn is_proven(&self) -> bool {
+        self.proven
+    }
+
     /// Whether solutions for the seeds of this slot are verified there.
     pub(super) fn holds(&self, slot: SeedSlot) -> bool {
         self.proven && self.has_seeds(slot)

@@ -207,6 +207,7 @@ impl RemoteDescriptor {
             descriptor,
             failing: Vec::new(),
             broken: None,
+            work: None,
         }
     }
 

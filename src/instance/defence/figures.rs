@@ -22,8 +22,10 @@ pub struct DefenceSettings {
 /// What comes of proof of work, up to now.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct DefenceStatus {
-    /// What clients are asked for.
+    /// How much work the queue suggests to ask clients for.
     pub effort: Effort,
+    /// How much clients are asked for by the publishers of other addresses.
+    pub asked_elsewhere: Effort,
     /// Introductions that are acted upon in a second, in the long run.
     pub rate: u32,
     /// Introductions that wait.

@@ -13,7 +13,7 @@ use onionbraid_balancer::pow::Effort;
 
 /// Seeds are kept no longer, whatever is said of them: they are valid for two hours at
 /// most, and given a little before.
-const LONGEST: Duration = Duration::from_hours(3);
+pub(super) const SEEDS_LAST: Duration = Duration::from_hours(3);
 
 /// What the publishers of each address say now; `None`: clients are asked for nothing.
 pub(crate) type PublishersSay = BTreeMap<OnionAddress, Option<WorkOrder>>;
@@ -21,11 +21,19 @@ pub(crate) type PublishersSay = BTreeMap<OnionAddress, Option<WorkOrder>>;
 /// The seeds of all addresses.
 #[derive(Debug, Default)]
 pub(super) struct AddressSeeds {
-    by: BTreeMap<OnionAddress, Vec<GivenSeed>>,
+    by: BTreeMap<OnionAddress, Vec<KeptSeed>>,
     /// How much work clients of each address are asked for, as said last.
     asked: BTreeMap<OnionAddress, Effort>,
     /// Grows with every change.
     version: u64,
+}
+
+/// A seed, and what it is kept for at most.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct KeptSeed {
+    seed: GivenSeed,
+    /// In seconds since 1970.
+    until: u64,
 }
 
 impl AddressSeeds {
@@ -38,20 +46,22 @@ impl AddressSeeds {
         now: SystemTime,
     ) -> bool {
         let before = self.by.clone();
-        let latest = seconds(now + LONGEST);
+        let until = seconds(now + SEEDS_LAST);
         for (frontend, order) in told {
             match order {
                 Some(order) => {
-                    let seeds = order.seeds.iter().take(MAX_SEEDS).copied();
-                    let bounded =
-                        seeds.map(|it| GivenSeed { expires: it.expires.min(latest), ..it });
-                    self.by.insert(*frontend, self.with_older(*frontend, bounded.collect()));
+                    let seeds = order.seeds.iter().take(MAX_SEEDS);
+                    let kept = seeds.map(|seed| KeptSeed { seed: *seed, until });
+                    self.by.insert(*frontend, self.with_older(*frontend, kept.collect()));
                 }
                 None => drop(self.by.remove(frontend)),
             }
         }
         self.by.retain(|frontend, seeds| {
-            seeds.retain(|seed| seed.expires > seconds(now));
+            // While a publisher names one, it lists us for it: our clock may be ahead of its.
+            let is_named = told.contains_key(frontend);
+            let now = seconds(now);
+            seeds.retain(|kept| kept.until > now && (is_named || kept.seed.expires > now));
             frontends.contains(frontend) && !seeds.is_empty()
         });
         let said = told.iter().filter_map(|(address, order)| Some((*address, order.as_ref()?)));
@@ -63,20 +73,24 @@ impl AddressSeeds {
     }
 
     /// Those seeds, with the times that were noted when they came first.
-    fn with_older(&self, frontend: OnionAddress, seeds: Vec<GivenSeed>) -> Vec<GivenSeed> {
+    fn with_older(&self, frontend: OnionAddress, seeds: Vec<KeptSeed>) -> Vec<KeptSeed> {
         let known = self.by.get(&frontend);
-        let older = |seed: GivenSeed| {
-            let same = |it: &&GivenSeed| {
-                (it.period, it.slot, it.seed) == (seed.period, seed.slot, seed.seed)
+        let older = |new: KeptSeed| {
+            let same = |KeptSeed { seed: it, .. }: &&KeptSeed| {
+                (it.period, it.slot, it.seed) == (new.seed.period, new.seed.slot, new.seed.seed)
             };
-            known.and_then(|known| known.iter().find(same)).copied().unwrap_or(seed)
+            known.and_then(|known| known.iter().find(same)).copied().unwrap_or(new)
         };
         seeds.into_iter().map(older).collect()
     }
 
     /// All of them, with the address of each.
     pub(super) fn seeds(&self) -> impl Iterator<Item = (OnionAddress, GivenSeed)> {
-        self.by.iter().flat_map(|(frontend, seeds)| seeds.iter().map(|seed| (*frontend, *seed)))
+        let of = |(frontend, seeds): (&OnionAddress, &Vec<KeptSeed>)| {
+            let frontend = *frontend;
+            seeds.clone().into_iter().map(move |kept| (frontend, kept.seed))
+        };
+        self.by.iter().flat_map(of)
     }
 
     /// The most work that clients of any address are asked for.
@@ -161,14 +175,34 @@ mod tests {
     }
 
     #[test]
+    fn a_clock_that_is_ahead_drops_no_seed_that_a_publisher_names_and_none_is_named_for_ever() {
+        let (mut given, frontends) = (AddressSeeds::default(), [address(1)]);
+        let named = told(1, vec![seed(1, 100), seed(2, 6_000)]);
+        assert!(given.update(&named, &frontends, NOW));
+        assert!(!given.update(&named, &frontends, NOW + Duration::from_secs(1_600)));
+        assert_eq!(given.seeds().count(), 2);
+        // The next slot has begun for the publisher too.
+        let later = told(1, vec![seed(2, 6_000)]);
+        assert!(given.update(&later, &frontends, NOW + Duration::from_secs(1_700)));
+        assert_eq!(given.seeds().map(|(_, seed)| seed.slot.0).collect::<Vec<_>>(), [2]);
+        assert!(given.update(&named, &frontends, NOW + Duration::from_secs(1_800)));
+        // The link is lost: nobody says any more what is named.
+        assert!(given.update(&PublishersSay::new(), &frontends, NOW + Duration::from_secs(1_900)));
+        assert_eq!(given.seeds().map(|(_, seed)| seed.slot.0).collect::<Vec<_>>(), [2]);
+        assert!(given.update(&later, &frontends, NOW + SEEDS_LAST) && given.is_empty());
+    }
+
+    #[test]
     fn a_hostile_publisher_fills_no_memory_and_keeps_no_seed_for_ever() {
         let (mut given, frontends) = (AddressSeeds::default(), [address(1)]);
         let many = told(1, (0..10_000).map(|slot| seed(slot, u64::MAX)).collect());
         assert!(given.update(&many, &frontends, NOW));
         assert_eq!(given.seeds().count(), MAX_SEEDS);
         // Saying it again makes them no younger.
-        assert!(!given.update(&many, &frontends, NOW + LONGEST / 2));
-        assert!(given.update(&PublishersSay::new(), &frontends, NOW + LONGEST) && given.is_empty());
+        assert!(!given.update(&many, &frontends, NOW + SEEDS_LAST / 2));
+        assert!(
+            given.update(&PublishersSay::new(), &frontends, NOW + SEEDS_LAST) && given.is_empty()
+        );
         assert!(!given.update(&told(9, vec![seed(1, 100)]), &frontends, NOW) && given.is_empty());
     }
 }

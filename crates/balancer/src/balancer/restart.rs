@@ -6,9 +6,7 @@ use std::collections::BTreeMap;
 use super::Balancer;
 use crate::backend::TrackedBackend;
 use crate::fact::{BackendId, Now};
-use crate::memory::{
-    KnownBackend, KnownEffort, KnownOverride, ListedPoint, ListedSet, Memory, written,
-};
+use crate::memory::{KnownBackend, KnownOverride, ListedPoint, ListedSet, Memory};
 use crate::onion::SessionId;
 use crate::settings::BalancerSettings;
 
@@ -77,11 +75,6 @@ impl Balancer {
                 .chain(self.absent.known())
                 .collect(),
             access: self.access.clone(),
-            effort: self
-                .puzzles
-                .offered()
-                .filter(|puzzle| puzzle.effort > 0)
-                .map(|puzzle| KnownEffort { effort: puzzle.effort, at: written(now.wall) }),
             ..Memory::default()
         }
     }

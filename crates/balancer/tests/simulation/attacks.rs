@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
+use onionbraid_balancer::Balancer;
 use onionbraid_balancer::command::Publication;
 use onionbraid_balancer::fact::{BackendId, Fact, ProbeFailure};
 use onionbraid_balancer::link::WorkReport;
@@ -11,6 +12,7 @@ use onionbraid_balancer::onion::IntroPoint;
 use onionbraid_balancer::pow::{OwnWork, Puzzle, SeedSlot};
 
 use super::simulation::{Event, Simulation};
+use super::world::Dials;
 
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
@@ -50,6 +52,40 @@ impl Simulation {
         let given = SLOT - BEFORE - self.between(Duration::ZERO, SECOND);
         self.time.schedule(given, Event::Seeds);
         self.next_attack();
+        self.next_restart();
+    }
+
+    fn next_restart(&mut self) {
+        let delay = self.between(30 * MINUTE, 24 * 60 * MINUTE);
+        self.time.schedule(delay, Event::Restart);
+    }
+
+    /// The publisher begins again with what it wrote down. Its links are gone, and nobody
+    /// answers what it has asked for.
+    pub(crate) fn restart(&mut self) {
+        self.next_restart();
+        if !self.trouble {
+            return;
+        }
+        self.time
+            .cancel(|event| matches!(event, Event::Tell(_) | Event::Linked(..) | Event::Out(..)));
+        self.links.clear();
+        self.in_flight.clear();
+        // Its status tells what this process has published.
+        self.newest.clear();
+        let now = self.time.now;
+        let text = serde_json::to_string(&self.balancer.memory(now)).unwrap();
+        let memory = serde_json::from_str(&text).unwrap();
+        self.balancer = Balancer::remembering(self.plan.settings(), memory, now);
+        for who in 0..self.backends.len() {
+            self.backends[who].dials = Dials::default();
+            if self.backends[who].local {
+                self.tell_points(who);
+            }
+        }
+        self.tell_puzzle();
+        let view = self.network.view(now.wall);
+        self.tell(Fact::Network(view));
     }
 
     /// Lets the clock go on by which efforts get too old: some backend is live from now on,

@@ -91,12 +91,14 @@ pub(crate) enum Event {
     Slot,
     /// A backend gets them over this link.
     Given(usize, u64),
+    /// The publisher ends, and begins again with what it wrote down.
+    Restart,
 }
 
 pub(crate) struct Simulation {
     pub(crate) plan: Plan,
-    balancer: Balancer,
-    network: Network,
+    pub(crate) balancer: Balancer,
+    pub(crate) network: Network,
     pub(crate) backends: Vec<SimBackend>,
     /// The world's dice, and the balancer's.
     rng: StdRng,
@@ -106,7 +108,7 @@ pub(crate) struct Simulation {
     /// Whose every session is or was.
     pub(crate) owners: BTreeMap<SessionId, BackendId>,
     /// What the last upload listed ...
-    newest: Vec<IntroPoint>,
+    pub(crate) newest: Vec<IntroPoint>,
     /// ... and since when.
     newest_since: Instant,
     /// As of which moment it was.
@@ -117,7 +119,7 @@ pub(crate) struct Simulation {
     nobody_until: Instant,
     uploads: BTreeMap<(Period, RelayId), Vec<(Instant, SystemTime)>>,
     /// The uploads that it waits for.
-    in_flight: BTreeMap<(Period, RelayId), (SystemTime, Instant)>,
+    pub(crate) in_flight: BTreeMap<(Period, RelayId), (SystemTime, Instant)>,
     /// HSDirs that refused the last one, and when.
     refused: BTreeMap<(Period, RelayId), Instant>,
     fetches: BTreeMap<BackendId, Vec<Instant>>,
@@ -131,8 +133,10 @@ pub(crate) struct Simulation {
     noticed: usize,
 }
 
-impl Simulation {
-    pub(crate) fn new(plan: Plan) -> Self {
+impl Plan {
+    /// What the balancer of it is told to do.
+    pub(crate) fn settings(self) -> BalancerSettings {
+        let plan = self;
         let settings = |n: u32| BackendSettings {
             id: BackendId(n),
             name: format!("backend-{n}"),
@@ -144,12 +148,18 @@ impl Simulation {
             },
             weight: 1,
         };
-        let backends = 0..plan.locals + plan.remotes;
-        let balancer = Balancer::new(BalancerSettings {
-            backends: backends.clone().map(settings).collect(),
+        BalancerSettings {
+            backends: (0..plan.locals + plan.remotes).map(settings).collect(),
             distinct: Distinct::Never,
             ..BalancerSettings::default()
-        });
+        }
+    }
+}
+
+impl Simulation {
+    pub(crate) fn new(plan: Plan) -> Self {
+        let backends = 0..plan.locals + plan.remotes;
+        let balancer = Balancer::new(plan.settings());
         let time = Timeline::new();
         let mut simulation = Self {
             plan,
@@ -374,6 +384,7 @@ impl Simulation {
             Event::Effort(effort) => self.effort(effort),
             Event::Seeds => self.seeds(),
             Event::Slot => self.slot(),
+            Event::Restart => self.restart(),
             Event::Given(who, link) if self.links.get(&who) == Some(&link) => {
                 self.given(who, link);
             }
@@ -419,12 +430,17 @@ impl Simulation {
         fresh
     }
 
+    /// A local instance says where it answers.
+    pub(crate) fn tell_points(&mut self, who: usize) {
+        let points = self.backends[who].points.clone();
+        let backend = BackendId(who as u32);
+        self.tell(Fact::LocalPoints { backend, points, capabilities: Capabilities::default() });
+    }
+
     fn points_changed(&mut self, who: usize) {
         self.backends[who].changed_at = self.time.now.wall;
         if self.backends[who].local {
-            let points = self.backends[who].points.clone();
-            let backend = BackendId(who as u32);
-            self.tell(Fact::LocalPoints { backend, points, capabilities: Capabilities::default() });
+            self.tell_points(who);
         } else if self.backends[who].points.len() == 3 {
             let delay = self.between(SECOND, 30 * SECOND);
             self.time.schedule(delay, Event::Republished(who, self.backends[who].life));

@@ -319,3 +319,64 @@ fn a_linked_backend_is_told_the_operators_word_on_it() {
     world.say(1, Verb::Ready, false).unwrap();
     assert_eq!(word(&world), Word::Ready);
 }
+
+#[test]
+fn a_restart_under_attack_loses_neither_what_backends_have_proven_nor_what_they_ask_for() {
+    let mut before = with_two_remotes();
+    before.asks(1, 0);
+    before.pass(11 * SECOND);
+    before.verify(Some(1), 60);
+    before.reports(0, 1, &[1, 2, 3]);
+    before.reports(1, 1, &[4, 5, 6]);
+    before.pass(2 * MINUTE);
+    assert_eq!((before.effort(), before.sessions().len()), (Some(60), 6));
+    let after = |time, undialled, slot| {
+        let settings = BalancerSettings { links: LinkPolicy::Auto, ..two_remotes() };
+        let mut world = restarted(&before, settings, time);
+        world.undialled = Some(undialled);
+        world.asks(slot, 0);
+        world.tell(Fact::Network(network(1, [1, 2])));
+        world.fetched(0, 5, &[1, 2, 3]);
+        world.fetched(1, 8, &[4, 5, 6]);
+        world.pass(MINUTE);
+        world
+    };
+    let nobody_knows = || DialFailure::Inconclusive("no circuit".into());
+    let mut world = after(MINUTE, nobody_knows(), 1);
+    assert_eq!((world.effort(), world.sessions().len()), (Some(60), 6));
+    // The same processes answer, ...
+    world.verify(Some(1), 60);
+    world.reports(0, 1, &[1, 2, 3]);
+    world.reports(1, 1, &[4, 5, 6]);
+    world.pass(5 * MINUTE);
+    assert!(world.proofs.is_empty() && world.effort() == Some(60));
+    // ... or another one, which knows nothing.
+    let mut world = after(MINUTE, nobody_knows(), 1);
+    world.proven = None;
+    world.verify(None, 0);
+    world.reports(0, 1, &[1, 2, 3]);
+    world.verify(Some(1), 60);
+    world.reports(0, 2, &[1, 2, 3]);
+    world.pass(5 * MINUTE);
+    assert_eq!(
+        (world.proofs.is_empty(), world.effort()),
+        (false, Some(0)),
+        "one of two is not most"
+    );
+    // Nothing of it holds after long, for other seeds, where nobody is met, where there is no
+    // link, or where the backend has points that are new to us.
+    for (time, undialled, slot) in [
+        (11 * MINUTE, nobody_knows(), 1),
+        (MINUTE, nobody_knows(), 2),
+        (MINUTE, unmet(), 1),
+        (MINUTE, DialFailure::NotOffered, 1),
+    ] {
+        let world = after(time, undialled.clone(), slot);
+        assert_eq!(world.effort().unwrap_or(0), 0, "{time:?} {undialled:?} {slot}");
+    }
+    let mut world = after(MINUTE, nobody_knows(), 1);
+    world.fetched(0, 6, &[1, 2, 7]);
+    world.fetched(1, 9, &[4, 5, 8]);
+    world.pass(5 * MINUTE);
+    assert_eq!(world.effort().unwrap_or(0), 0);
+}
