@@ -10,6 +10,7 @@
 mod claims;
 mod figures;
 mod given;
+mod ordered;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,7 +18,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::sync::{Notify, watch};
 use tokio::task::{JoinError, JoinSet};
 use tor_hscrypto::time::TimePeriod;
 
@@ -25,13 +26,11 @@ pub(super) use self::claims::Claims;
 pub use self::figures::{DefenceSettings, DefenceStatus};
 pub(crate) use self::given::PublishersSay;
 use self::given::{AddressSeeds, SEEDS_LAST};
-use super::counters::Counters;
+pub(super) use self::ordered::{AdmittedIntroduction, Arrived, RendezvousUnderWay};
+use self::ordered::{DroppedUnlessMet, WaitingIntroduction};
 use super::fair_queue::FairQueue;
-use super::intro::{Introduction, PointKeys};
 use super::limits::{RENDEZVOUS_AT_ONCE, TO_DECRYPT};
-use super::plan::SlotId;
-use super::rendezvous::{OpenedIntroduction, open};
-use super::replay::Digest;
+use super::rendezvous::open;
 use crate::clock::{now, sleep_until};
 use crate::tor::credentials::Credentials;
 use crate::tor::network::Network;
@@ -76,12 +75,12 @@ pub struct Defence {
     ending: AtomicBool,
     /// What was suggested before a restart, and until when it still tells something.
     resumed: Mutex<(Effort, Instant)>,
-    wake: Notify,
+    wake: Arc<Notify>,
     arrived: Mutex<FairQueue<SessionId, Arrived>>,
     desk: Mutex<Desk>,
     /// For the seeds that are accepted now.
     verifiers: Mutex<Arc<Verifiers>>,
-    under_way: AtomicUsize,
+    under_way: Arc<AtomicUsize>,
     puzzle: watch::Sender<Option<Puzzle>>,
     /// What publishers of other addresses are told.
     verified: watch::Sender<Option<Verified>>,
@@ -102,55 +101,6 @@ struct Desk {
     claims: Claims,
     /// Since when nothing is verified any more, while what was used is remembered.
     off_since: Option<Instant>,
-}
-
-/// An introduction that was not looked into so far.
-pub(super) struct Arrived {
-    pub(super) introduction: Introduction,
-    pub(super) digest: Digest,
-    pub(super) keys: Arc<PointKeys>,
-    pub(super) counters: Arc<Counters>,
-    /// Where its instance takes it back.
-    pub(super) back: mpsc::Sender<AdmittedIntroduction>,
-}
-
-/// An introduction that waits for its turn.
-struct WaitingIntroduction {
-    slot: SlotId,
-    digest: Digest,
-    opened: OpenedIntroduction,
-    back: mpsc::Sender<AdmittedIntroduction>,
-    /// Counts it as dropped, unless its turn comes.
-    counted: DroppedUnlessMet,
-}
-
-/// An introduction whose turn has come.
-pub(super) struct AdmittedIntroduction {
-    pub(super) slot: SlotId,
-    pub(super) digest: Digest,
-    pub(super) opened: OpenedIntroduction,
-    pub(super) under_way: RendezvousUnderWay,
-}
-
-/// A rendezvous that is under way while this lives.
-pub(super) struct RendezvousUnderWay(Arc<Defence>);
-
-impl Drop for RendezvousUnderWay {
-    fn drop(&mut self) {
-        self.0.under_way.fetch_sub(1, Ordering::Relaxed);
-        self.0.wake.notify_one();
-    }
-}
-
-/// Counts an introduction as dropped when it is dropped.
-struct DroppedUnlessMet(Option<Arc<Counters>>);
-
-impl Drop for DroppedUnlessMet {
-    fn drop(&mut self) {
-        if let Some(counters) = &self.0 {
-            counters.dropped.work.fetch_add(1, Ordering::Relaxed);
-        }
-    }
 }
 
 impl Defence {
@@ -174,11 +124,11 @@ impl Defence {
             on: AtomicBool::new(false),
             ending: AtomicBool::new(false),
             resumed: Mutex::new((suggested, now().monotonic + RESUMED_WITHIN)),
-            wake: Notify::new(),
+            wake: Arc::default(),
             arrived: Mutex::new(FairQueue::new(TO_DECRYPT)),
             desk: Mutex::new(Desk { queue, claims: Claims::new(), off_since: None }),
             verifiers: Mutex::default(),
-            under_way: AtomicUsize::new(0),
+            under_way: Arc::default(),
             puzzle: watch::Sender::new(None),
             verified: watch::Sender::new(None),
         })
@@ -447,7 +397,7 @@ impl Defence {
     }
 
     /// Sends those back to their instances whose turn it is. When to look again.
-    fn admit(self: &Arc<Self>, now: Instant) -> Option<Instant> {
+    fn admit(&self, now: Instant) -> Option<Instant> {
         // One queue for the clients of all addresses.
         let asked = self.given.lock().asked().max(self.asked.load(Ordering::Relaxed));
         let mut desk = self.desk.lock();
@@ -460,8 +410,7 @@ impl Defence {
                 return desk.queue.poll_timeout(under_way);
             };
             let WaitingIntroduction { slot, digest, opened, back, mut counted } = admitted.item;
-            self.under_way.fetch_add(1, Ordering::Relaxed);
-            let under_way = RendezvousUnderWay(Arc::clone(self));
+            let under_way = RendezvousUnderWay::begin(&self.under_way, &self.wake);
             // An instance that has ended meets nobody any more; that one is not
             // there for more than may be under way does not happen.
             if back.try_send(AdmittedIntroduction { slot, digest, opened, under_way }).is_ok() {
@@ -531,20 +480,4 @@ fn newest(seeds: &[SeedId]) -> BTreeMap<OnionAddress, SeedSlot> {
 
 fn panicked(error: JoinError) {
     tracing::error!(%error, "examining introductions has panicked");
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_introduction_counts_as_dropped_unless_its_client_is_met() {
-        let counters = Arc::new(Counters::default());
-        let mut met = DroppedUnlessMet(Some(Arc::clone(&counters)));
-        met.0 = None;
-        drop(met);
-        assert_eq!(counters.dropped.work.load(Ordering::Relaxed), 0);
-        drop(DroppedUnlessMet(Some(Arc::clone(&counters))));
-        assert_eq!(counters.dropped.work.load(Ordering::Relaxed), 1);
-    }
 }

@@ -7,6 +7,8 @@
 //! what is known of the origins comes on top of that. Called by the balancer with
 //! every fact that concerns the backend, and at every wake-up.
 
+mod restart;
+
 use std::time::SystemTime;
 
 use rand::Rng;
@@ -19,7 +21,7 @@ use super::fullness::Fullness;
 use super::health::BackendHealth;
 use super::link::WorkReport;
 use super::linked::BackendLink;
-use super::memory::{KnownBackend, KnownWork, written};
+use super::memory::written;
 use super::offer::Offer;
 use super::operator::{OperatorOrder, Override};
 use super::pow::SeedSlot;
@@ -119,11 +121,6 @@ impl TrackedBackend {
     /// What would hold of it after this order.
     pub(super) fn obeying(&self, order: &OperatorOrder, now: Now) -> Override {
         self.operator.clone().with(order, self.settings.weight, written(now.wall))
-    }
-
-    /// What the operator said of it before a restart.
-    pub(super) fn recall_operator(&mut self, said: Override) {
-        self.operator = said.under(self.settings.weight);
     }
 
     /// What the operator says of it.
@@ -236,36 +233,6 @@ impl TrackedBackend {
     /// See [`BackendSettings::order`].
     pub(super) fn order(&self) -> BackendRank<'_> {
         self.settings.order()
-    }
-
-    /// What a restart should not lose, with what probes say; nothing of a local
-    /// instance, which tells of its points by itself.
-    pub(super) fn memory(&self, health: Option<&BackendHealth>, now: Now) -> Option<KnownBackend> {
-        let BackendPlace::Remote { address } = self.settings.kind else { return None };
-        let Remote { descriptor, link, proof, .. } = self.remote.as_ref()?;
-        let known = descriptor.memory(address, &self.offer, self.is_live(), now);
-        let proven = link.work().filter(|_| proof.is_proven());
-        Some(KnownBackend {
-            work: proven.map(|said| KnownWork { said, at: written(now.wall) }),
-            failing: health.map(BackendHealth::failing).unwrap_or_default(),
-            broken: health.and_then(BackendHealth::broken).map(str::to_owned),
-            ..known
-        })
-    }
-
-    /// What was known of a remote backend before a restart.
-    pub(super) fn recall(&mut self, known: KnownBackend, now: Now) {
-        let Some(remote) = &mut self.remote else { return };
-        self.last_seen = known.descriptor.as_ref().map(|descriptor| descriptor.last_seen.0);
-        let work = known.work.and_then(|work| work.recent(now.wall));
-        if let Some(offer) = remote.descriptor.recall(known, now) {
-            remote.described = offer.clone();
-            self.offer = offer;
-        }
-        if let Some(said) = work {
-            remote.link.recall(said, self.offer.points());
-            remote.proof = WorkProof::recalled(said);
-        }
     }
 
     /// See [`RemoteDescriptor::network_changed`].
