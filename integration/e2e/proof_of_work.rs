@@ -1,20 +1,25 @@
 //! Are clients asked for work while more come than can be met, do C tor's clients
 //! do it, and are those backends out of the way meanwhile that cannot verify it?
 
+use std::fs;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use anyhow::{Result, ensure};
 use onionbraid::observe::Snapshot;
-use onionbraid::observe::snapshot::{Backend, Pow};
+use onionbraid::observe::snapshot::{Backend, LinkState, Pow};
 
 use super::frontend::{Frontend, PAGE, Prepared, SOON, everywhere, service, until_all_answered};
-use crate::network;
 use crate::network::client::Client;
 use crate::network::fetch::eventually;
 use crate::network::origin::Origin;
+use crate::network::{self, Network};
 
 /// A loop that decides once a minute, on a machine that is several times slower.
 const LIMIT: Duration = Duration::from_secs(300);
+
+/// What a publisher says of a backend that has answered who worked.
+const PROVEN: &str = "backend verifies proof of work";
 
 /// Visitors at a time, far more than are met in a second.
 const VISITORS: usize = 24;
@@ -37,7 +42,7 @@ async fn crowd(client: &Client, onion: &str, while_true: &AtomicBool) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn c_tor_clients_work_for_a_page_of_a_backend_elsewhere_that_has_proven_to_verify_it() {
+async fn c_tor_clients_work_for_a_page_of_a_backend_elsewhere_whatever_becomes_of_the_publisher() {
     let network = network::shared().await.unwrap();
     let origin = Origin::start("there").unwrap();
     let publisher = Prepared::new(network, "worked-for-elsewhere").unwrap();
@@ -52,10 +57,10 @@ async fn c_tor_clients_work_for_a_page_of_a_backend_elsewhere_that_has_proven_to
     let backend = backend.start(&keys).unwrap();
     backend.ready().await.unwrap();
     let keys = format!("enable_pow = true\nlocal_instances = 0\nbackends = ['{own}']");
-    let publisher = publisher.start(&keys).unwrap();
+    let mut publisher = publisher.start(&keys).unwrap();
     publisher.ready().await.unwrap();
     let proven = async {
-        while !publisher.daemon.process.log().contains("backend verifies proof of work") {
+        while !publisher.daemon.process.log().contains(PROVEN) {
             tokio::time::sleep(Duration::from_millis(200)).await;
         }
     };
@@ -68,7 +73,7 @@ async fn c_tor_clients_work_for_a_page_of_a_backend_elsewhere_that_has_proven_to
     let observed = async {
         // Its queue is there, and all that the publisher has of it is over the link.
         let asking = |snapshot: &Snapshot| {
-            let backend = &service(snapshot).backends[0];
+            let backend = there(snapshot);
             pow(snapshot).effort > 0
                 && backend.published_intro_points > 0
                 && backend.reason.is_none()
@@ -79,18 +84,55 @@ async fn c_tor_clients_work_for_a_page_of_a_backend_elsewhere_that_has_proven_to
         let visitor = network.client("worker-of-elsewhere").await.unwrap();
         visitor.node.control("SETCONF Log=\"[rend]info [~rend]notice stdout\"").await.unwrap();
         let page = eventually(SOON, || visitor.get("worker", &onion, "/", PAGE)).await;
+        let after = outlived(network, &mut publisher, &onion).await;
         attacked.store(false, Ordering::Relaxed);
-        (snapshot.unwrap(), page.unwrap(), visitor.node.log())
+        (snapshot.unwrap(), page.unwrap(), visitor.node.log(), after.unwrap())
     };
-    let ((), (_, page, log)) = tokio::join!(crowd(&visitors, &onion, &attacked), observed);
+    let ((), (_, page, log, ())) = tokio::join!(crowd(&visitors, &onion, &attacked), observed);
     assert_eq!(page.text().trim(), "there");
     let said = |what: &str| log.lines().any(|line| line.contains(what));
     assert!(said("Solving proof of work (effort "), "{log}");
     assert!(said("Proof of work solution (effort "), "{log}");
     let counted = pow(&backend.daemon.status().await.unwrap());
     println!("{counted:?}");
-    assert!(counted.verified > 1, "{counted:?}");
+    assert!(counted.verified > 1 && counted.effort > 0, "{counted:?}");
     assert_eq!((counted.refused["wrong"], counted.refused["unknown_seed"]), (0, 0));
+}
+
+/// The publisher is killed while clients are asked for work: its descriptors go on asking,
+/// its backend goes on verifying, and when it is back it asks from the first descriptor on
+/// and has nothing proven anew.
+async fn outlived(network: &Network, publisher: &mut Frontend, onion: &str) -> Result<()> {
+    let memory = publisher.state_dir().join("onionbraid/shop/balancer.json");
+    eventually(SOON, async || {
+        let known: serde_json::Value = serde_json::from_slice(&fs::read(&memory)?)?;
+        let effort = known["backends"][0]["work"]["effort"].as_u64();
+        ensure!(effort.is_some_and(|effort| effort > 0), "not written down: {known}");
+        Ok(())
+    })
+    .await?;
+    publisher.daemon.process.kill()?;
+    let visitor = network.client("worker-of-an-orphan").await?;
+    visitor.node.control("SETCONF Log=\"[rend]info [~rend]notice stdout\"").await?;
+    let page = eventually(SOON, || visitor.get("worker", onion, "/", PAGE)).await?;
+    assert_eq!(page.text().trim(), "there");
+    let log = visitor.node.log();
+    assert!(log.contains("Proof of work solution (effort "), "{log}");
+
+    publisher.restart_stopped()?;
+    let back = |snapshot: &Snapshot| {
+        let decided = service(snapshot).descriptors.iter().any(|it| it.intro_points > 0);
+        assert!(!decided || pow(snapshot).effort > 0, "{snapshot:?}");
+        decided && everywhere(service(snapshot)) && there(snapshot).link == Some(LinkState::Up)
+    };
+    publisher.daemon.until("published again", SOON, back).await?;
+    let log = publisher.daemon.process.log();
+    ensure!(!log.contains(PROVEN), "{log}");
+    Ok(())
+}
+
+fn there(snapshot: &Snapshot) -> &Backend {
+    &service(snapshot).backends[0]
 }
 
 fn held_back(snapshot: &Snapshot) -> bool {

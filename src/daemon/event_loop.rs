@@ -220,6 +220,9 @@ impl EventLoop {
         let mut changes = self.network.changes();
         let mut beat = self.service.common.pulse.join();
         self.bundle_changed();
+        // Before anything is published.
+        let offered = *self.defence.puzzle().borrow();
+        self.handle_fact(Fact::Puzzle(offered));
         self.network_changed();
         let ended = loop {
             let wake = match self.do_what_is_due(now()) {
@@ -452,12 +455,12 @@ impl EventLoop {
     }
 }
 
-/// Tells the balancer what clients can be asked for. It ends only when nobody takes that
-/// any more.
+/// Tells the balancer what else clients can be asked for from now on. It ends only when
+/// nobody takes that any more.
 async fn tell_puzzle(mut puzzle: watch::Receiver<Option<Puzzle>>, told: mpsc::Sender<Fact>) {
-    loop {
+    while puzzle.changed().await.is_ok() {
         let offered = *puzzle.borrow_and_update();
-        if told.send(Fact::Puzzle(offered)).await.is_err() || puzzle.changed().await.is_err() {
+        if told.send(Fact::Puzzle(offered)).await.is_err() {
             return;
         }
     }
