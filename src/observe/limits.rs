@@ -35,7 +35,7 @@ pub(super) fn of_service(service: &Service) -> Vec<String> {
     }
     if let Some(pow) = load.pow.as_ref().filter(|pow| pow.effort > 0) {
         limits.push(format!(
-            "asks clients for work of effort {}: more come than can be met",
+            "clients are asked for work of effort {}: more come than can be met",
             pow.effort
         ));
     }
@@ -179,7 +179,7 @@ mod tests {
         );
         let load = Load { pow: Some(Pow { effort: 40, ..Pow::default() }), ..Load::default() };
         let working = Service { load, ..Service::default() };
-        assert!(of_service(&working)[0].starts_with("asks clients for work of effort 40"));
+        assert!(of_service(&working)[0].starts_with("clients are asked for work of effort 40"));
     }
 
     #[test]
