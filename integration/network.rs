@@ -191,8 +191,9 @@ pub async fn shared() -> Result<&'static Network> {
 }
 
 impl Network {
-    /// Starts a network and waits until it is usable: all relays are in the
-    /// consensus as HSDirs and know each other. About ten seconds.
+    /// Starts a network, once there is room for its relays, and waits until it is usable: all
+    /// are in the consensus as HSDirs and know each other. About ten seconds. Who holds one
+    /// network must not wait for another.
     pub async fn start(options: Options) -> Result<Network> {
         static TURNS: Semaphore = Semaphore::const_new(RELAYS_AT_ONCE);
         options.check()?;

@@ -373,7 +373,7 @@ impl EventLoop {
         self.defence.asks_for(self.balancer.asked_effort());
         self.defence.give(&self.listener.work(), &frontends);
         let asked = [self.balancer.published_effort(), self.defence.asked_elsewhere()];
-        self.logged.tell_work(&self.service.nickname, asked);
+        self.logged.tell_work(&self.service.nickname, asked, now);
         if frontends.is_empty() {
             return None;
         }
@@ -440,8 +440,7 @@ impl EventLoop {
 
     /// With the work that the queue of the local instances suggests, whoever asks for it.
     fn with_effort(&self, memory: Memory, now: Now) -> Memory {
-        let effort = self.defence.status().map_or(0, |status| status.effort);
-        memory.with_suggested_effort(effort, now.wall)
+        memory.with_suggested_effort(self.defence.suggested(), now.wall)
     }
 
     /// Writes down what a restart should not lose.

@@ -120,6 +120,8 @@ pub(super) struct LoggedState {
     /// Whether its own clients are asked for work, and those of other addresses that come
     /// here.
     asks: [bool; 2],
+    /// How often it is told what others ask.
+    others_ask: Throttle,
 }
 
 /// Failed uploads are told no more often: while nothing can be stored anywhere,
@@ -137,14 +139,15 @@ impl LoggedState {
             backends: BTreeMap::new(),
             problems: Default::default(),
             asks: [false; 2],
+            others_ask: Throttle::new(UPLOADS_EVERY),
         }
     }
 
     /// A line if clients are asked for work, or no longer: by its own descriptors, and by
     /// those of the publishers that it is a backend of.
-    pub(super) fn tell_work(&mut self, service: &str, [own, elsewhere]: [Effort; 2]) {
-        let [asked, asked_elsewhere] = self.asks;
-        match (asked, own > 0) {
+    pub(super) fn tell_work(&mut self, service: &str, [own, elsewhere]: [Effort; 2], now: Instant) {
+        let [asked, asked_elsewhere] = &mut self.asks;
+        match (std::mem::replace(asked, own > 0), own > 0) {
             (false, true) => tracing::warn!(
                 service,
                 effort = own,
@@ -153,16 +156,16 @@ impl LoggedState {
             (true, false) => tracing::info!(service, "no longer asking clients for work"),
             _ => {}
         }
-        match (asked_elsewhere, elsewhere > 0) {
-            (false, true) => {
-                tracing::warn!(service, effort = elsewhere, "its publishers ask clients for work");
-            }
-            (true, false) => {
-                tracing::info!(service, "its publishers no longer ask clients for work");
-            }
-            _ => {}
+        // A publisher may say something else ten times a second.
+        if *asked_elsewhere == (elsewhere > 0) || self.others_ask.permits(now).is_none() {
+            return;
         }
-        self.asks = [own > 0, elsewhere > 0];
+        *asked_elsewhere = elsewhere > 0;
+        if elsewhere > 0 {
+            tracing::warn!(service, effort = elsewhere, "publishers ask clients for work");
+        } else {
+            tracing::info!(service, "publishers no longer ask clients for work");
+        }
     }
 
     /// A line for everything that has changed.

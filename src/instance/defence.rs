@@ -24,8 +24,8 @@ use tor_hscrypto::time::TimePeriod;
 
 pub(super) use self::claims::Claims;
 pub use self::figures::{DefenceSettings, DefenceStatus};
+use self::given::AddressSeeds;
 pub(crate) use self::given::PublishersSay;
-use self::given::{AddressSeeds, SEEDS_LAST};
 pub(super) use self::ordered::{AdmittedIntroduction, Arrived, RendezvousUnderWay};
 use self::ordered::{DroppedUnlessMet, WaitingIntroduction};
 use super::fair_queue::FairQueue;
@@ -48,6 +48,10 @@ const BATCH: usize = 16;
 
 /// How often the time is looked at for other seeds.
 const LOOK_EVERY: Duration = Duration::from_secs(20);
+
+/// So long after it was turned off no seed is accepted that was then, should it be on again:
+/// the newest is for three slots of 95 minutes.
+const FORGOTTEN_AFTER: Duration = Duration::from_hours(5);
 
 /// So long after a restart seeds may come until what was suggested before is too old.
 const RESUMED_WITHIN: Duration = Duration::from_mins(10);
@@ -172,6 +176,16 @@ impl Defence {
     /// How much work clients are asked for by the publishers of other addresses.
     pub(crate) fn asked_elsewhere(&self) -> Effort {
         self.given.lock().asked()
+    }
+
+    /// How much work the queue suggests to ask clients for; before there are seeds, as much as
+    /// before a restart.
+    pub(crate) fn suggested(&self) -> Effort {
+        if self.is_on() {
+            return self.desk.lock().queue.suggested_effort();
+        }
+        let (resumed, until) = *self.resumed.lock();
+        if now().monotonic < until { resumed } else { 0 }
     }
 
     /// Whether introductions wait, of which those of other addresses may be.
@@ -336,11 +350,10 @@ impl Defence {
         }
     }
 
-    /// Once no seed is accepted any more that was when it turned off: nobody could use a
-    /// solution again before. When to look again.
+    /// Forgets what was used once nobody could use it again. When to look again.
     fn forget_what_was_used(&self, now: Instant) -> Option<Instant> {
         let mut desk = self.desk.lock();
-        let until = desk.off_since? + SEEDS_LAST;
+        let until = desk.off_since? + FORGOTTEN_AFTER;
         if now < until {
             return Some(until);
         }

@@ -65,11 +65,13 @@ where
     tracing::debug!(why, "a backend accepted a control link and does not keep it");
     LinkNews::NotDialled(match offers_none {
         true => DialFailure::NotOffered,
-        false => DialFailure::Inconclusive(format!("it was met, and then: {why}")),
+        false => {
+            DialFailure::Inconclusive(format!("its stream broke before the first report: {why}"))
+        }
     })
 }
 
-/// How it ended.
+/// Why nothing is said any more.
 struct Ended {
     why: String,
     /// Whether that was an answer, and no link. Where the stream breaks, or nothing comes, a
@@ -90,7 +92,12 @@ impl Ended {
 impl From<hyper::Error> for Ended {
     fn from(error: hyper::Error) -> Self {
         let cause = error.source().and_then(|cause| cause.downcast_ref::<h2::Error>());
-        let offers_none = cause.is_some_and(|cause| cause.is_library() && !cause.is_io());
+        // Ours, or its own: that it does not understand.
+        let is_protocol = |cause: &h2::Error| {
+            (cause.is_library() || cause.is_go_away())
+                && cause.reason() != Some(h2::Reason::NO_ERROR)
+        };
+        let offers_none = cause.is_some_and(|cause| !cause.is_io() && is_protocol(cause));
         Self { why: error.to_string(), offers_none }
     }
 }

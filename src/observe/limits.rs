@@ -35,7 +35,7 @@ pub(super) fn of_service(service: &Service) -> Vec<String> {
     }
     if let Some(pow) = load.pow.as_ref().filter(|pow| pow.effort > 0) {
         limits.push(format!(
-            "clients are asked for work of effort {}: more come than can be met",
+            "clients are asked for work of effort {}: more come than can be met, here or elsewhere",
             pow.effort
         ));
     }

@@ -87,6 +87,9 @@ pub(super) struct BackendLink {
     /// How it verifies work, and whether it is full, as it said last.
     work: Option<WorkReport>,
     full: bool,
+    /// Whether another process may answer by now than the one that said so, although nothing
+    /// else that it said is believed.
+    replaced: bool,
     /// Whether it has left since [`take_departure`](Self::take_departure).
     left: bool,
     /// Since when all relays that were asked refuse.
@@ -129,6 +132,7 @@ impl BackendLink {
             redials: REDIALS,
             work: None,
             full: false,
+            replaced: false,
             left: false,
             refused_since: None,
         }
@@ -200,7 +204,7 @@ impl BackendLink {
         (self.phase, self.speaks, self.unmet) = (LinkPhase::Up, true, false);
         (self.absence, self.refused_since) = (Absence::default(), None);
         let Offered { condition, points, capabilities, full, work } = offered;
-        (self.full, self.work) = (full, work);
+        (self.full, self.work, self.replaced) = (full, work, false);
         let before = self.said.take();
         let nothing = Offer::default();
         let known = before.as_ref().map_or(&nothing, |said| &said.offer);
@@ -296,10 +300,7 @@ impl BackendLink {
             _ => self.absence.delay(self.speaks, self.wanted, now),
         };
         self.dial_at = Some(now + stretched(delay, rng));
-        if self.said.is_none() && outcome != DialOutcome::Unknown {
-            // What was recalled was said by another process, if at all.
-            self.work = None;
-        }
+        self.replaced |= self.said.is_none() && (self.unmet || outcome == DialOutcome::NotOffered);
         let lost = self.said.as_mut().filter(|said| said.lost_at.is_some());
         match lost {
             Some(said) if self.unmet && !said.gone => {
@@ -333,7 +334,7 @@ impl BackendLink {
         if self.phase == LinkPhase::Up || !points.iter().any(is_new) {
             return;
         }
-        (self.said, self.work) = (None, None);
+        (self.said, self.replaced) = (None, true);
         if self.unmet || self.speaks {
             // It may be met at its new points, and may be another process.
             self.dial_at = Some(now + between(FIRST.0, FIRST.1, rng));
@@ -377,12 +378,17 @@ impl BackendLink {
 
     /// How it verifies work by its own word. The seeds that it has outlive the link.
     pub(super) fn work(&self) -> Option<WorkReport> {
-        self.work.filter(|_| !self.said.as_ref().is_some_and(|said| said.gone))
+        let gone = self.said.as_ref().is_some_and(|said| said.gone);
+        self.work.filter(|_| !gone && !self.replaced)
     }
 
-    /// It said this before a restart of ours, when it had these points.
+    /// Restores what the backend reported of work before a restart of this process, and the
+    /// points that it had. Without links, nothing could correct that.
     pub(super) fn recall(&mut self, work: WorkReport, points: &[IntroPoint]) {
-        self.work = Some(work);
+        if self.wanted == LinkPolicy::Never {
+            return;
+        }
+        (self.work, self.speaks) = (Some(work), true);
         self.reported.extend(points.iter().map(|point| point.session_id));
     }
 

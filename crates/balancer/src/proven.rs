@@ -62,12 +62,13 @@ impl WorkProof {
         }
     }
 
-    /// It was proven before a restart of ours that this holds of it.
-    pub(super) fn recalled(told: WorkReport) -> Self {
-        Self { told: Some(told), proven: told.slot.is_some(), ..Self::default() }
+    /// A proof that was found before a restart of this process, of a backend that said this.
+    pub(super) fn recalled(told: Option<WorkReport>) -> Self {
+        let told = told.filter(|work| work.slot.is_some());
+        Self { told, proven: told.is_some(), ..Self::default() }
     }
 
-    /// Whether it has ever been proven of the process that the word is of.
+    /// Whether the backend that says this has answered an introduction with a solution.
     pub(super) fn is_proven(&self) -> bool {
         self.proven
     }

@@ -1,8 +1,8 @@
 //! The seeds that publishers of other addresses have given, for which their clients'
 //! solutions are verified here.
 //!
-//! Pure. Seeds outlive the control link over which they came: clients work for them until
-//! they expire. The other end may be hostile, so their number and their time are bounded.
+//! Pure. Seeds outlive the control link over which they came, as clients' descriptors do.
+//! The other end may be hostile, so their number and their time are bounded.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -11,9 +11,11 @@ use onionbraid_balancer::link::{GivenSeed, MAX_SEEDS, WorkOrder};
 use onionbraid_balancer::onion::OnionAddress;
 use onionbraid_balancer::pow::Effort;
 
-/// Seeds are kept no longer, whatever is said of them: they are valid for two hours at
-/// most, and given a little before.
-pub(super) const SEEDS_LAST: Duration = Duration::from_hours(3);
+/// Seeds are kept no longer. A publisher names one from ten minutes before its slot begins
+/// until the next slot has ended, 205 minutes at most; and as long as it does, clients'
+/// solutions count here, once, whatever becomes of links meanwhile and whatever this clock
+/// says.
+const SEEDS_LAST: Duration = Duration::from_hours(4);
 
 /// What the publishers of each address say now; `None`: clients are asked for nothing.
 pub(crate) type PublishersSay = BTreeMap<OnionAddress, Option<WorkOrder>>;
@@ -28,12 +30,14 @@ pub(super) struct AddressSeeds {
     version: u64,
 }
 
-/// A seed, and what it is kept for at most.
+/// A seed and the time at which it is dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct KeptSeed {
     seed: GivenSeed,
     /// In seconds since 1970.
     until: u64,
+    /// Whether it is only known, so that naming it for ever makes it no younger.
+    aged: bool,
 }
 
 impl AddressSeeds {
@@ -51,22 +55,26 @@ impl AddressSeeds {
             match order {
                 Some(order) => {
                     let seeds = order.seeds.iter().take(MAX_SEEDS);
-                    let kept = seeds.map(|seed| KeptSeed { seed: *seed, until });
+                    let kept = seeds.map(|seed| KeptSeed { seed: *seed, until, aged: false });
                     self.by.insert(*frontend, self.with_older(*frontend, kept.collect()));
                 }
                 None => drop(self.by.remove(frontend)),
             }
         }
         self.by.retain(|frontend, seeds| {
-            // While a publisher names one, it lists us for it: our clock may be ahead of its.
-            let is_named = told.contains_key(frontend);
-            let now = seconds(now);
-            seeds.retain(|kept| kept.until > now && (is_named || kept.seed.expires > now));
+            for kept in seeds.iter_mut() {
+                kept.aged = kept.until <= seconds(now);
+            }
+            seeds.retain(|kept| !kept.aged || told.contains_key(frontend));
             frontends.contains(frontend) && !seeds.is_empty()
         });
         let said = told.iter().filter_map(|(address, order)| Some((*address, order.as_ref()?)));
         self.asked.extend(said.map(|(address, order)| (address, order.effort)));
-        self.asked.retain(|address, _| self.by.contains_key(address));
+        let is_asked = |address: &OnionAddress| {
+            let expires = self.by.get(address)?.iter().map(|kept| kept.seed.expires).max()?;
+            Some(told.contains_key(address) || expires > seconds(now))
+        };
+        self.asked.retain(|address, _| is_asked(address).unwrap_or(false));
         let has_changed = self.by != before;
         self.version += u64::from(has_changed);
         has_changed
@@ -88,7 +96,8 @@ impl AddressSeeds {
     pub(super) fn seeds(&self) -> impl Iterator<Item = (OnionAddress, GivenSeed)> {
         let of = |(frontend, seeds): (&OnionAddress, &Vec<KeptSeed>)| {
             let frontend = *frontend;
-            seeds.clone().into_iter().map(move |kept| (frontend, kept.seed))
+            let kept = seeds.clone().into_iter().filter(|kept| !kept.aged);
+            kept.map(move |kept| (frontend, kept.seed))
         };
         self.by.iter().flat_map(of)
     }
@@ -99,7 +108,7 @@ impl AddressSeeds {
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.by.is_empty()
+        self.seeds().next().is_none()
     }
 
     /// Tells whether something has changed since it was asked last.
@@ -134,19 +143,22 @@ mod tests {
     }
 
     #[test]
-    fn seeds_outlive_the_link_until_they_expire_and_go_with_the_frontend() {
+    fn seeds_outlive_the_link_and_their_time_and_go_with_the_frontend() {
         let (mut given, frontends) = (AddressSeeds::default(), [address(1), address(2)]);
         assert!(given.update(&told(1, vec![seed(1, 100), seed(2, 200)]), &frontends, NOW));
         assert!(given.update(&told(2, vec![seed(1, 300)]), &frontends, NOW));
         let version = given.version();
-        assert!(!given.update(&PublishersSay::new(), &frontends, NOW + Duration::from_secs(99)));
+        // This clock may be ahead; and what was used with a seed is known as long as it is.
+        let later = NOW + SEEDS_LAST - Duration::from_secs(1);
+        assert!(!given.update(&PublishersSay::new(), &frontends, later));
         assert_eq!((given.seeds().count(), given.version()), (3, version));
-        assert!(given.update(&PublishersSay::new(), &frontends, NOW + Duration::from_secs(100)));
+        // The link is back, and names one of them no longer.
+        assert!(given.update(&told(1, vec![seed(2, 200)]), &frontends, later));
         assert_eq!(given.seeds().count(), 2);
-        assert!(given.update(&PublishersSay::new(), &[address(1)], NOW + Duration::from_secs(100)));
+        assert!(given.update(&PublishersSay::new(), &[address(1)], later));
         assert!(given.seeds().all(|(frontend, _)| frontend == address(1)));
         // Clients are asked for nothing any more.
-        assert!(given.update(&[(address(1), None)].into(), &frontends, NOW));
+        assert!(given.update(&[(address(1), None)].into(), &frontends, later));
         assert!(given.is_empty() && given.version() > version);
     }
 
@@ -172,24 +184,6 @@ mod tests {
         assert_eq!(given.asked(), 7);
         given.update(&[(address(2), None)].into(), &frontends, NOW);
         assert_eq!(given.asked(), 0);
-    }
-
-    #[test]
-    fn a_clock_that_is_ahead_drops_no_seed_that_a_publisher_names_and_none_is_named_for_ever() {
-        let (mut given, frontends) = (AddressSeeds::default(), [address(1)]);
-        let named = told(1, vec![seed(1, 100), seed(2, 6_000)]);
-        assert!(given.update(&named, &frontends, NOW));
-        assert!(!given.update(&named, &frontends, NOW + Duration::from_secs(1_600)));
-        assert_eq!(given.seeds().count(), 2);
-        // The next slot has begun for the publisher too.
-        let later = told(1, vec![seed(2, 6_000)]);
-        assert!(given.update(&later, &frontends, NOW + Duration::from_secs(1_700)));
-        assert_eq!(given.seeds().map(|(_, seed)| seed.slot.0).collect::<Vec<_>>(), [2]);
-        assert!(given.update(&named, &frontends, NOW + Duration::from_secs(1_800)));
-        // The link is lost: nobody says any more what is named.
-        assert!(given.update(&PublishersSay::new(), &frontends, NOW + Duration::from_secs(1_900)));
-        assert_eq!(given.seeds().map(|(_, seed)| seed.slot.0).collect::<Vec<_>>(), [2]);
-        assert!(given.update(&later, &frontends, NOW + SEEDS_LAST) && given.is_empty());
     }
 
     #[test]

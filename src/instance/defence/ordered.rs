@@ -1,4 +1,4 @@
-//! What becomes of an introduction while it is ordered?
+//! The forms that an introduction takes while it waits for its turn.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -35,7 +35,7 @@ impl TrackedBackend {
         }
         if let Some(said) = work {
             remote.link.recall(said, self.offer.points());
-            remote.proof = WorkProof::recalled(said);
+            remote.proof = WorkProof::recalled(remote.link.work());
         }
     }
 

@@ -37,6 +37,8 @@ struct World {
     dials: Vec<(Duration, u32, usize)>,
     /// How dials end, if they do.
     undialled: Option<DialFailure>,
+    /// The work of the last dial.
+    dial_work: Option<OwnWork>,
     /// The tries whether backends verify work, and how they end, if they do.
     proofs: Vec<(u32, IntroPoint, OwnWork)>,
     proven: Option<Result<(), ProbeFailure>>,
@@ -63,6 +65,7 @@ impl World {
             fetches: 0,
             dials: Vec::new(),
             undialled: None,
+            dial_work: None,
             proofs: Vec::new(),
             proven: Some(Ok(())),
             uploads: Vec::new(),
@@ -133,7 +136,8 @@ impl World {
                     self.probed(backend, &point);
                     continue;
                 }
-                Command::Dial { backend, points, .. } => {
+                Command::Dial { backend, points, work } => {
+                    self.dial_work = work;
                     self.dials.push((self.now.monotonic - self.began, backend.0, points.len()));
                     if let Some(failure) = self.undialled.clone() {
                         let news = LinkNews::NotDialled(failure);

@@ -24,6 +24,9 @@ const BEFORE: Duration = Duration::from_secs(10 * 60);
 /// minutes, and a descriptor follows two minutes after the one before.
 const LATE: Duration = Duration::from_secs(10 * 60);
 
+/// A publisher that ends is away so long at most.
+const AWAY: Duration = Duration::from_secs(12 * 60);
+
 /// What is asked of clients.
 #[derive(Default)]
 pub(crate) struct Attacks {
@@ -39,6 +42,8 @@ pub(crate) struct Attacks {
     live_for: Duration,
     /// Since when somebody is live.
     live_since: Option<Instant>,
+    /// What the publisher wrote down last.
+    remembered: String,
     /// The published efforts above 0, and how often somebody elsewhere was listed then.
     pub(crate) asked: usize,
     pub(crate) elsewhere: usize,
@@ -57,25 +62,34 @@ impl Simulation {
 
     fn next_restart(&mut self) {
         let delay = self.between(30 * MINUTE, 24 * 60 * MINUTE);
-        self.time.schedule(delay, Event::Restart);
+        self.time.schedule(delay, Event::End);
     }
 
-    /// The publisher begins again with what it wrote down. Its links are gone, and nobody
-    /// answers what it has asked for.
-    pub(crate) fn restart(&mut self) {
-        self.next_restart();
+    /// The publisher ends. Its links are gone, and nobody answers what it has asked for.
+    pub(crate) fn end(&mut self) {
         if !self.trouble {
-            return;
+            return self.next_restart();
         }
+        let memory = self.balancer.memory(self.time.now);
+        self.attacks.remembered = serde_json::to_string(&memory).unwrap();
+        self.away = true;
+        self.note_time(false);
         self.time
             .cancel(|event| matches!(event, Event::Tell(_) | Event::Linked(..) | Event::Out(..)));
         self.links.clear();
         self.in_flight.clear();
+        let away = self.between(SECOND, AWAY);
+        self.time.schedule(away, Event::Begin);
+    }
+
+    /// The publisher begins again with what it wrote down.
+    pub(crate) fn begin_again(&mut self) {
+        self.next_restart();
+        self.away = false;
         // Its status tells what this process has published.
         self.newest.clear();
         let now = self.time.now;
-        let text = serde_json::to_string(&self.balancer.memory(now)).unwrap();
-        let memory = serde_json::from_str(&text).unwrap();
+        let memory = serde_json::from_str(&self.attacks.remembered).unwrap();
         self.balancer = Balancer::remembering(self.plan.settings(), memory, now);
         for who in 0..self.backends.len() {
             self.backends[who].dials = Dials::default();

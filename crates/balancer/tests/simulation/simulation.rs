@@ -92,7 +92,8 @@ pub(crate) enum Event {
     /// A backend gets them over this link.
     Given(usize, u64),
     /// The publisher ends, and begins again with what it wrote down.
-    Restart,
+    End,
+    Begin,
 }
 
 pub(crate) struct Simulation {
@@ -105,6 +106,8 @@ pub(crate) struct Simulation {
     its_rng: StdRng,
     pub(crate) time: Timeline<Event>,
     pub(crate) trouble: bool,
+    /// Whether the publisher has ended.
+    pub(crate) away: bool,
     /// Whose every session is or was.
     pub(crate) owners: BTreeMap<SessionId, BackendId>,
     /// What the last upload listed ...
@@ -171,6 +174,7 @@ impl Simulation {
             rng: StdRng::seed_from_u64(plan.seed),
             its_rng: StdRng::seed_from_u64(!plan.seed),
             trouble: false,
+            away: false,
             owners: BTreeMap::new(),
             newest: Vec::new(),
             newest_since: time.now.monotonic,
@@ -255,7 +259,7 @@ impl Simulation {
         let held_back = |it: &Belief<'_>| it.reason.is_some_and(|it| it.starts_with("held back"));
         let listable = self.balancer.beliefs().filter(|it| live(it.state) && !held_back(it));
         let listable: BTreeSet<_> = listable.map(|it| it.backend).collect();
-        self.note_time(!listable.is_empty());
+        self.note_time(!listable.is_empty() && !self.away);
         if listable.is_empty() {
             self.nobody_until = self.time.now.monotonic;
         }
@@ -384,7 +388,8 @@ impl Simulation {
             Event::Effort(effort) => self.effort(effort),
             Event::Seeds => self.seeds(),
             Event::Slot => self.slot(),
-            Event::Restart => self.restart(),
+            Event::End => self.end(),
+            Event::Begin => self.begin_again(),
             Event::Given(who, link) if self.links.get(&who) == Some(&link) => {
                 self.given(who, link);
             }
@@ -485,6 +490,9 @@ impl Simulation {
 
     fn obey(&mut self) {
         while let Some(command) = self.balancer.poll_command() {
+            if self.away {
+                continue;
+            }
             match command {
                 Command::Fetch { backend } => self.fetch(backend),
                 Command::Publish(publication) => self.store(publication),

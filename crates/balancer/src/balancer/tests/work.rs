@@ -338,11 +338,11 @@ fn a_restart_under_attack_loses_neither_what_backends_have_proven_nor_what_they_
         world.tell(Fact::Network(network(1, [1, 2])));
         world.fetched(0, 5, &[1, 2, 3]);
         world.fetched(1, 8, &[4, 5, 6]);
-        world.pass(MINUTE);
         world
     };
     let nobody_knows = || DialFailure::Inconclusive("no circuit".into());
     let mut world = after(MINUTE, nobody_knows(), 1);
+    world.pass(MINUTE);
     assert_eq!((world.effort(), world.sessions().len()), (Some(60), 6));
     // The same processes answer, ...
     world.verify(Some(1), 60);
@@ -363,6 +363,11 @@ fn a_restart_under_attack_loses_neither_what_backends_have_proven_nor_what_they_
         (false, Some(0)),
         "one of two is not most"
     );
+    // Relays refuse while somebody floods a point.
+    let refused = DialFailure::Refused("the relay refuses".into());
+    let mut world = after(MINUTE, refused, 1);
+    world.pass(15 * SECOND);
+    assert_eq!((world.dials.is_empty(), world.effort()), (false, Some(60)));
     // Nothing of it holds after long, for other seeds, where nobody is met, where there is no
     // link, or where the backend has points that are new to us.
     for (time, undialled, slot) in [
@@ -371,10 +376,16 @@ fn a_restart_under_attack_loses_neither_what_backends_have_proven_nor_what_they_
         (MINUTE, unmet(), 1),
         (MINUTE, DialFailure::NotOffered, 1),
     ] {
-        let world = after(time, undialled.clone(), slot);
+        let mut world = after(time, undialled.clone(), slot);
+        world.pass(2 * MINUTE);
         assert_eq!(world.effort().unwrap_or(0), 0, "{time:?} {undialled:?} {slot}");
+        // Who is still attacked there meets us only for work.
+        let work = OwnWork { slot: SeedSlot(1), effort: 120 };
+        let worked = world.dial_work == Some(work);
+        assert_eq!(worked, time == MINUTE && slot == 1, "{time:?} {undialled:?} {slot}");
     }
     let mut world = after(MINUTE, nobody_knows(), 1);
+    world.pass(MINUTE);
     world.fetched(0, 6, &[1, 2, 7]);
     world.fetched(1, 9, &[4, 5, 8]);
     world.pass(5 * MINUTE);
