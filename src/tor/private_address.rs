@@ -103,7 +103,7 @@ mod tests {
             relay: RelayId([1; 20]),
             link_specifiers: addresses.iter().map(specifier).collect(),
             relay_ntor_key: [9; 32],
-            service_ntor_key: [9; 32],
+            service_ntor_key: [7; 32],
         }
     }
 

@@ -83,7 +83,7 @@ mod tests {
 
     #[test]
     fn a_session_is_offered_once_and_nobody_offers_more_than_a_descriptor_holds() {
-        let twice = IntroPoint { service_ntor_key: [7; 32], ..point(1, 2) };
+        let twice = IntroPoint { service_ntor_key: [6; 32], ..point(1, 2) };
         assert_eq!(
             offer(vec![point(1, 1), twice]),
             (vec![point(1, 1)], Some(PointFlaw::Duplicate))

@@ -57,7 +57,7 @@ pub(super) fn point(session: u16, at: u16) -> IntroPoint {
             specifier(3, &[1; 32]),
         ],
         relay_ntor_key: [9; 32],
-        service_ntor_key: [9; 32],
+        service_ntor_key: [7; 32],
     };
     // About every second encoding is a point of the curve.
     (0..=u8::MAX).map(point).find(|point| point.flaw().is_none()).unwrap()

@@ -10,6 +10,7 @@
 use std::fmt;
 
 use curve25519_dalek::edwards::CompressedEdwardsY;
+use curve25519_dalek::montgomery::MontgomeryPoint;
 
 use super::intro_point::{IntroPoint, LinkSpecifier, RelayId, SessionId};
 
@@ -87,6 +88,7 @@ impl IntroPoint {
     pub fn flaw(&self) -> Option<PointFlaw> {
         let keys = is_x25519_key(self.relay_ntor_key)
             && is_x25519_key(self.service_ntor_key)
+            && can_be_certified(self.service_ntor_key)
             && is_ed25519_key(self.session_id);
         if !keys {
             return Some(PointFlaw::Key);
@@ -112,6 +114,14 @@ pub(super) fn is_x25519_key(key: [u8; 32]) -> bool {
     let [low, middle @ .., high] = reduced;
     let is_canonical = !(low >= 0xed && middle == [0xff; 30] && high == 0x7f);
     is_canonical && !LOW_ORDER.contains(&reduced)
+}
+
+/// Whether an X25519 key has a form that a certificate can hold, as descriptors have one
+/// for the key of each point (rend-spec-v3, section 2.5.2.2, `enc-key-cert`): half of
+/// all numbers are no point of the curve, and one of them would keep a descriptor with
+/// everybody's points from being made.
+fn can_be_certified(key: [u8; 32]) -> bool {
+    MontgomeryPoint(key).to_edwards(0).is_some()
 }
 
 /// Whether the bytes are the canonical encoding of a point that is not of small
@@ -190,15 +200,23 @@ mod tests {
             }
         }
         // Next to them lie good ones, and the highest bit alone makes none bad.
-        for key in [bytes(2, 0, 0), bytes(9, 0, 0x80), bytes(0xeb, 0xff, 0x7f)] {
+        for key in [bytes(4, 0, 0), bytes(9, 0, 0x80), bytes(0xeb, 0xff, 0x7f)] {
             assert_eq!(with(|it| it.relay_ntor_key = key), None, "{key:02x?}");
             assert_eq!(with(|it| it.service_ntor_key = key), None, "{key:02x?}");
         }
     }
 
     #[test]
+    fn a_service_key_that_is_no_point_of_the_curve_is_refused_for_no_descriptor_can_hold_it() {
+        for key in [bytes(2, 0, 0), bytes(3, 0, 0x80), [9; 32]] {
+            assert_eq!(with(|it| it.service_ntor_key = key), Some(PointFlaw::Key), "{key:02x?}");
+            // Nothing certifies the relay's.
+            assert_eq!(with(|it| it.relay_ntor_key = key), None, "{key:02x?}");
+        }
+    }
+
+    #[test]
     fn the_table_holds_just_the_keys_whose_shared_secret_is_zero() {
-        use curve25519_dalek::montgomery::MontgomeryPoint;
         for key in LOW_ORDER {
             let shared = MontgomeryPoint(key).mul_clamped([0x55; 32]);
             assert_eq!(shared.to_bytes(), [0; 32], "{key:02x?}");

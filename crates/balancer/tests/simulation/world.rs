@@ -159,7 +159,7 @@ pub(crate) fn point(session: u64, at: u16) -> IntroPoint {
             specifier(3, &[1; 32]),
         ],
         relay_ntor_key: [9; 32],
-        service_ntor_key: [9; 32],
+        service_ntor_key: [7; 32],
     };
     // About every second encoding is a point of the curve.
     while point.flaw().is_some() {
