@@ -39,6 +39,7 @@ pub mod e2e {
     mod keys;
     mod leftovers;
     mod links;
+    mod links_attacked;
     mod local_instances;
     mod many_backends;
     mod migration;

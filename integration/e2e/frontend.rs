@@ -20,6 +20,7 @@ use onionbraid::tor::keys;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tor_config::BoolOrAuto;
+use tor_hscrypto::pk::HsIdKeypair;
 use tor_rtcompat::PreferredRuntime;
 
 use crate::network::daemon::Daemon;
@@ -214,11 +215,15 @@ impl Prepared {
 
     /// The address that the service will have: its key is made now.
     pub fn address(&self) -> Result<String> {
+        Ok(keys::address(&self.key()?).to_string())
+    }
+
+    /// The key that the service will have, which is made now.
+    pub fn key(&self) -> Result<HsIdKeypair> {
         self.configure("proxy_ports = [['80', 'reject']]")?;
         let config = Config::load(&self.files, &Environment::of_process())?;
         let nickname = &config.services[0].nickname;
-        let key = keys::open(&config.storage)?.generate(nickname)?;
-        Ok(keys::address(&key).to_string())
+        Ok(keys::open(&config.storage)?.generate(nickname)?)
     }
 
     /// Starts the daemon, with these keys in the service's table.

@@ -21,7 +21,10 @@ use tor_cell::relaycell::hs::pow::v1::ProofOfWorkV1;
 use tor_cell::relaycell::hs::{AuthKeyType, IntroduceAckStatus};
 use tor_cell::relaycell::msg::{AnyRelayMsg, Body, Introduce1};
 use tor_checkable::Timebound as _;
+use tor_circmgr::ClientOnionServiceDataTunnel;
 use tor_circmgr::hspool::HsCircPool;
+use tor_circmgr::isolation::StreamIsolation;
+use tor_hsclient::{HsClientConnector, HsClientSecretKeys};
 use tor_hscrypto::Subcredential;
 use tor_hscrypto::pk::{HsBlindId, HsId, HsIdKey};
 use tor_hscrypto::pow::v1::{Instance, Seed, SolverInput};
@@ -53,7 +56,8 @@ pub struct Attacker {
 
 /// What an attacker knows of a service: its descriptor at one moment.
 pub struct Target {
-    points: Vec<IntroPointDesc>,
+    /// Where its clients meet it.
+    pub points: Vec<IntroPointDesc>,
     blinded: HsBlindId,
     subcredential: Subcredential,
     /// The seed of its puzzle, and the effort that it suggests.
@@ -110,6 +114,20 @@ impl Attacker {
     ) -> Result<IntroduceAckStatus> {
         let introduced = self.introduce_now(target, rendezvous, work);
         tokio::time::timeout(LIMIT, introduced).await.context("no answer")?
+    }
+
+    /// A circuit of its own to whoever answers for an address, on which anything may
+    /// be said.
+    pub async fn meet(&self, onion: &str) -> Result<Arc<ClientOnionServiceDataTunnel>> {
+        let (runtime, circuits) = (PreferredRuntime::current()?, Arc::clone(&self.circuits));
+        // It knows nothing of circuits that there are.
+        let config = TorClientConfig::default();
+        let never = Box::pin(futures::stream::empty());
+        let connector = HsClientConnector::new(runtime, circuits, &config, never)?;
+        let directory = self.directory.netdir(Timeliness::Timely)?;
+        let (keys, isolation) = (HsClientSecretKeys::default(), StreamIsolation::no_isolation());
+        let met = connector.get_or_launch_tunnel(&directory, onion.parse()?, keys, isolation);
+        Ok(tokio::time::timeout(LIMIT, met).await.context("nobody was met")??)
     }
 
     /// All relays of the directory, as honest clients name them.

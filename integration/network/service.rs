@@ -88,6 +88,11 @@ impl Service {
         &self.addresses
     }
 
+    /// From its next start on this virtual port of all its services leads there.
+    pub fn lead(&mut self, port: u16, to: SocketAddr) {
+        self.torrc.lines.push(format!("HiddenServicePort {port} {to}"));
+    }
+
     /// From now on all its services answer for the one at `frontend`, too: tor
     /// is started again as a backend (`HiddenServiceOnionBalanceInstance`).
     pub async fn answer_for(&self, frontend: &str) -> Result<()> {
