@@ -56,7 +56,7 @@ test-reproducible: release ## makes the release once more, in another directory:
 .PHONY: test-arm64
 test-arm64: tor ## the program and the image for arm64, on the private network, with qemu (after `make release ARCH=arm64`)
 	@integration/install-programs.sh cross
-	$(CARGO) build --locked --example demo
+	$(CARGO) build --locked --bin onionbraid --example demo
 	packaging/test-arm64.sh dist "$${CARGO_TARGET_DIR:-target}/debug"
 
 .PHONY: deps
