@@ -169,8 +169,10 @@ pub struct Network {
 
 /// How many relays run at once in one process, with those of the shared network. Each
 /// takes part of every consensus, and tests that run beside each other wait for the
-/// processor all together where there are more: their clients then give circuits up.
-const RELAYS_AT_ONCE: usize = 40;
+/// processor all together where there are more: their clients then give circuits up. With
+/// so many, the largest networks run beside the shared one and one of the usual size, which
+/// a test may need for a quarter of an hour.
+const RELAYS_AT_ONCE: usize = 48;
 /// Of these, the relays of the shared network.
 const SHARED_RELAYS: usize = 12;
 
