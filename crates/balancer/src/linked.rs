@@ -54,11 +54,12 @@ const NOT_AT_ONCE: Duration = Duration::from_secs(60);
 /// descriptor has changed before.
 const DEPARTURES: Allowance = Allowance::new(2, Duration::from_secs(5 * 60));
 
-/// A relay refuses introductions for a point that is lost, and for one that is
-/// flooded: only when that has gone on for so long is the backend taken for gone ...
-const REFUSED_FOR: Duration = Duration::from_secs(25);
+/// A relay refuses introductions for a point that is lost, and for one that is flooded:
+/// only when all that were asked in three dials have refused, for so long, is a backend
+/// taken for gone whose link is lost ...
+const REFUSED_FOR: Duration = Duration::from_secs(8);
 /// ... and meanwhile it is asked again after this.
-const REFUSED_AGAIN: Duration = Duration::from_secs(8);
+const REFUSED_AGAIN: Duration = Duration::from_secs(4);
 
 /// The control link to one backend.
 #[derive(Debug)]

@@ -178,9 +178,10 @@ fn relays_that_refuse_condemn_a_backend_only_if_that_goes_on() {
     world.pass(2 * MINUTE);
     world.undialled = Some(refused());
     world.loses(0);
-    world.pass(20 * SECOND);
+    world.pass(6 * SECOND);
     assert_eq!(world.sessions(), [1, 2, 3, 4, 5, 6], "somebody floods them, perhaps");
-    world.pass(30 * SECOND);
+    // What is promised of a process that is killed.
+    world.pass(14 * SECOND);
     assert_eq!(world.sessions(), [4, 5, 6]);
 }
 
