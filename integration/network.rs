@@ -184,9 +184,8 @@ pub struct Relay {
     member: Member,
 }
 
-/// The network that tests of one process share: started by the first
-/// one that asks. Its relays end with the process. Whoever kills or freezes
-/// relays starts a network of its own.
+/// The network that tests of one process share, started by the first one that asks. Its
+/// relays end with the process. Whoever kills or freezes relays starts a network of its own.
 pub async fn shared() -> Result<&'static Network> {
     static SHARED: OnceCell<Network> = OnceCell::const_new();
     SHARED.get_or_try_init(|| Network::start(Options::new(SHARED_RELAYS))).await

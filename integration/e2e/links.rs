@@ -19,7 +19,7 @@ use crate::network::process::Signal;
 use crate::network::slow_link::SlowLink;
 
 /// A busy machine may take so many times what is promised.
-const BUSY: u32 = 4;
+const BUSY: u32 = 2;
 
 /// Points that are added wait so long after the last round, in the short periods of
 /// this network.

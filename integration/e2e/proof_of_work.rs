@@ -81,8 +81,7 @@ async fn c_tor_clients_work_for_a_page_of_a_backend_elsewhere_whatever_becomes_o
         };
         let snapshot = publisher.daemon.until("asking for work", LIMIT, asking).await;
         println!("{:?}", snapshot.as_ref().map(pow));
-        let visitor = network.client("worker-of-elsewhere").await.unwrap();
-        visitor.node.control("SETCONF Log=\"[rend]info [~rend]notice stdout\"").await.unwrap();
+        let visitor = worker(network, "worker-of-elsewhere").await.unwrap();
         let page = eventually(SOON, || visitor.get("worker", &onion, "/", PAGE)).await;
         let after = outlived(network, &mut publisher, &onion).await;
         attacked.store(false, Ordering::Relaxed);
@@ -99,6 +98,13 @@ async fn c_tor_clients_work_for_a_page_of_a_backend_elsewhere_whatever_becomes_o
     assert_eq!((counted.refused["wrong"], counted.refused["unknown_seed"]), (0, 0));
 }
 
+/// A client that logs what it does for its introductions.
+async fn worker(network: &Network, name: &str) -> Result<Client> {
+    let client = network.client(name).await?;
+    client.node.control("SETCONF Log=\"[rend]info [~rend]notice stdout\"").await?;
+    Ok(client)
+}
+
 /// The publisher is killed while clients are asked for work: its descriptors go on asking,
 /// its backend goes on verifying, and when it is back it asks from the first descriptor on
 /// and has nothing proven anew.
@@ -112,8 +118,7 @@ async fn outlived(network: &Network, publisher: &mut Frontend, onion: &str) -> R
     })
     .await?;
     publisher.daemon.process.kill()?;
-    let visitor = network.client("worker-of-an-orphan").await?;
-    visitor.node.control("SETCONF Log=\"[rend]info [~rend]notice stdout\"").await?;
+    let visitor = worker(network, "worker-of-an-orphan").await?;
     let page = eventually(SOON, || visitor.get("worker", onion, "/", PAGE)).await?;
     assert_eq!(page.text().trim(), "there");
     let log = visitor.node.log();
@@ -171,8 +176,7 @@ async fn c_tor_clients_work_for_a_page_while_many_come_and_a_c_tor_backend_waits
         let asking = |snapshot: &Snapshot| pow(snapshot).effort > 0 && held_back(snapshot);
         let snapshot = frontend.daemon.until("asking for work", LIMIT, asking).await;
         println!("{:?}", snapshot.as_ref().map(pow));
-        let visitor = network.client("worker").await.unwrap();
-        visitor.node.control("SETCONF Log=\"[rend]info [~rend]notice stdout\"").await.unwrap();
+        let visitor = worker(network, "worker").await.unwrap();
         let get = || visitor.get("worker", &onion, "/", PAGE);
         let page = eventually(SOON, get).await;
         attacked.store(false, Ordering::Relaxed);

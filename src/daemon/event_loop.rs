@@ -105,7 +105,7 @@ struct EventLoop {
     subcredentials: Arc<Subcredentials>,
     /// Orders their introductions, while clients are asked for work.
     defence: Arc<Defence>,
-    /// What they are told that it verifies.
+    /// What publishers of the frontends are told that it verifies.
     verified: watch::Receiver<Option<Verified>>,
     /// Answers the publishers of the frontends.
     listener: Arc<LinkListener>,
@@ -438,7 +438,7 @@ impl EventLoop {
         self.remember_at.get_or_insert(now().monotonic + REMEMBER_AFTER);
     }
 
-    /// With the work that the queue of the local instances suggests, whoever asks for it.
+    /// Adds the work that the queue of the local instances suggests, whoever asks for it.
     fn with_effort(&self, memory: Memory, now: Now) -> Memory {
         memory.with_suggested_effort(self.defence.suggested(), now.wall)
     }

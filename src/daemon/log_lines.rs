@@ -128,6 +128,10 @@ pub(super) struct LoggedState {
 /// each of them says the same.
 pub(super) const UPLOADS_EVERY: Duration = Duration::from_secs(60);
 
+/// What publishers of other addresses ask of their clients is told no more often: one may say
+/// something else ten times a second.
+const OTHERS_EVERY: Duration = Duration::from_secs(60);
+
 /// A problem whose words change is told no more often.
 const AGAIN_AFTER: Duration = Duration::from_secs(10 * 60);
 
@@ -139,7 +143,7 @@ impl LoggedState {
             backends: BTreeMap::new(),
             problems: Default::default(),
             asks: [false; 2],
-            others_ask: Throttle::new(UPLOADS_EVERY),
+            others_ask: Throttle::new(OTHERS_EVERY),
         }
     }
 
@@ -156,7 +160,6 @@ impl LoggedState {
             (true, false) => tracing::info!(service, "no longer asking clients for work"),
             _ => {}
         }
-        // A publisher may say something else ten times a second.
         if *asked_elsewhere == (elsewhere > 0) || self.others_ask.permits(now).is_none() {
             return;
         }

@@ -181,9 +181,14 @@ impl Defence {
     /// How much work the queue suggests to ask clients for; before there are seeds, as much as
     /// before a restart.
     pub(crate) fn suggested(&self) -> Effort {
-        if self.is_on() {
-            return self.desk.lock().queue.suggested_effort();
+        match self.is_on() {
+            true => self.desk.lock().queue.suggested_effort(),
+            false => self.resumed(),
         }
+    }
+
+    /// What was suggested before a restart, while that still tells something.
+    fn resumed(&self) -> Effort {
         let (resumed, until) = *self.resumed.lock();
         if now().monotonic < until { resumed } else { 0 }
     }
@@ -233,11 +238,8 @@ impl Defence {
         } else {
             desk.queue = AdmissionQueue::new(queue);
             // At a backend, seeds come a moment after the start.
-            let (resumed, until) = &mut *self.resumed.lock();
-            if now().monotonic < *until {
-                desk.queue.resume(*resumed);
-            }
-            *resumed = 0;
+            desk.queue.resume(self.resumed());
+            self.resumed.lock().0 = 0;
         }
         let seconds = usize::try_from(rate).unwrap_or(usize::MAX);
         desk.claims.nonces.set_capacity(seconds.saturating_mul(NONCES).min(MOST_NONCES));

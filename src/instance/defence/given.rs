@@ -194,9 +194,12 @@ mod tests {
         assert_eq!(given.seeds().count(), MAX_SEEDS);
         // Saying it again makes them no younger.
         assert!(!given.update(&many, &frontends, NOW + SEEDS_LAST / 2));
-        assert!(
-            given.update(&PublishersSay::new(), &frontends, NOW + SEEDS_LAST) && given.is_empty()
-        );
+        for later in [SEEDS_LAST, 2 * SEEDS_LAST] {
+            given.update(&many, &frontends, NOW + later);
+            assert!(given.is_empty() && given.by[&address(1)].len() == MAX_SEEDS);
+        }
+        given.update(&PublishersSay::new(), &frontends, NOW + 2 * SEEDS_LAST);
+        assert!(given.is_empty() && given.by.is_empty());
         assert!(!given.update(&told(9, vec![seed(1, 100)]), &frontends, NOW) && given.is_empty());
     }
 }
