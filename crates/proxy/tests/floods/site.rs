@@ -18,7 +18,7 @@ use onionbraid_proxy::rules::{HttpOrigin, Origin};
 use onionbraid_proxy::settings::{HttpSettings, OriginProtocol};
 use onionbraid_proxy::visitor::Visitor;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{Mutex, MutexGuard};
 use tokio::task::JoinSet;
 
@@ -27,6 +27,9 @@ static ONE_AT_A_TIME: Mutex<()> = Mutex::const_new(());
 
 /// Longer than anything takes that makes progress.
 pub(crate) const LONG: Duration = Duration::from_secs(300);
+
+/// What the kernel holds for a socket in either direction, in bytes.
+const BUFFER: u32 = 32 * 1024;
 
 /// The large file of the origin, in bytes.
 pub(crate) const LARGE: usize = 4 * 1024 * 1024;
@@ -49,13 +52,13 @@ impl Site {
         let turn = ONE_AT_A_TIME.lock().await;
         let mut settings = HttpSettings { http2_without_tls: true, ..HttpSettings::default() };
         change(&mut settings);
-        let origin = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let origin = listener();
         let address = Origin::Tcp(origin.local_addr().unwrap());
         let protocol = settings.origins.protocol;
         let settings = Arc::new(settings);
         let origins = Origins::new(&[HttpOrigin { address, tls: false }], &settings).unwrap();
         let proxy = Proxy::new(settings, Pages::default(), origins);
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let listener = listener();
         let mut tasks = JoinSet::new();
         match protocol {
             OriginProtocol::Http1 => tasks.spawn(serve_files(origin)),
@@ -72,7 +75,7 @@ impl Site {
     pub(crate) async fn client(&mut self, circuit: u64) -> TcpStream {
         while self.tasks.try_join_next().is_some() {}
         let (client, accepted) =
-            tokio::join!(TcpStream::connect(self.address()), self.listener.accept());
+            tokio::join!(socket().connect(self.address()), self.listener.accept());
         let stream = accepted.unwrap().0;
         let visitor = Visitor { circuit, port: 80, onion: "a.onion".into(), tls: false };
         let proxy = Arc::clone(&self.proxy);
@@ -99,6 +102,22 @@ impl Site {
         let _ = tokio::time::timeout(LONG, client.read_to_end(&mut answer)).await.unwrap();
         answer
     }
+}
+
+/// A socket of which the kernel holds little. What it holds unread of all sockets of the
+/// machine is bounded, and beyond the bound it breaks connections of everybody.
+fn socket() -> TcpSocket {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_send_buffer_size(BUFFER).unwrap();
+    socket.set_recv_buffer_size(BUFFER).unwrap();
+    socket
+}
+
+/// Those that it accepts are the same.
+fn listener() -> TcpListener {
+    let socket = socket();
+    socket.bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+    socket.listen(1024).unwrap()
 }
 
 /// What is in the large file.
