@@ -81,9 +81,24 @@ advisories: ## known weaknesses of dependencies; fetches the database of RustSec
 	$(CARGO) deny --locked check advisories
 
 .PHONY: test
-test: present lint ## everything: lint, hermetic tests, doc tests, end-to-end tests
+test: present ## everything: lint, hermetic tests, doc tests, end-to-end tests
+	$(CARGO) test --workspace --locked --no-run
+	@$(MAKE) --no-print-directory --jobs=2 end-to-end quick
+
+# End-to-end tests wait for Tor more than they compute: the rest runs beside them. Cargo
+# is not to share the two jobs of this make.
+.PHONY: end-to-end
+end-to-end:
+	env -u MAKEFLAGS $(CARGO) test --locked --test e2e e2e:: -- --test-threads=6
+
+.PHONY: quick
+quick:
+	env -u MAKEFLAGS nice $(MAKE) --no-print-directory lint
+	env -u MAKEFLAGS nice $(MAKE) --no-print-directory hermetic
+
+.PHONY: hermetic
+hermetic: ## unit tests, doc tests, and what runs the program without a network
 	$(CARGO) test --workspace --locked -- --skip e2e::
-	$(CARGO) test --locked --test e2e e2e:: -- --test-threads=3
 
 .PHONY: demo
 demo: tor ## three backends behind one address, on a private Tor network (KEEP=1: stay up)
@@ -92,18 +107,15 @@ demo: tor ## three backends behind one address, on a private Tor network (KEEP=1
 
 .PHONY: measure
 measure: tor ## start, throughput, memory and CPU of the release, beside plain C tor
-	$(CARGO) build --release --locked --bin onionbraid --example measure
-	@exec "$${CARGO_TARGET_DIR:-target}/release/examples/measure"
+	$(CARGO) bench --locked --bench measure
 
 .PHONY: attack
 attack: tor ## who still gets a page under a flood of introductions, beside plain C tor (ATTACK_MINUTES)
-	$(CARGO) build --release --locked --bin onionbraid --example attack
-	@exec "$${CARGO_TARGET_DIR:-target}/release/examples/attack"
+	$(CARGO) bench --locked --bench attack
 
 .PHONY: classify
 classify: tor ## can a program learn which descriptors are ours, and which are C tor's? (PAIRS and SERVICES of processes)
-	$(CARGO) build --release --locked --bin onionbraid --example classify
-	@exec "$${CARGO_TARGET_DIR:-target}/release/examples/classify"
+	$(CARGO) bench --locked --bench classify
 
 .PHONY: compare
 compare: ## the reverse proxy beside nginx as one, on plain TCP
@@ -113,8 +125,7 @@ compare: ## the reverse proxy beside nginx as one, on plain TCP
 
 .PHONY: soak
 soak: tor ## an hour that holds ten of the daemon's days: does it grow? (SOAK_MINUTES: 40 at least)
-	$(CARGO) build --release --locked --bin onionbraid --example soak
-	@exec "$${CARGO_TARGET_DIR:-target}/release/examples/soak"
+	$(CARGO) bench --locked --bench soak
 
 .PHONY: tor
 tor: # C tor, for the private network; installed where it is missing

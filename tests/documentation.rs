@@ -155,7 +155,8 @@ fn every_source_that_the_documentation_names_is_there() {
     for file in files() {
         let text = fs::read_to_string(&file).unwrap();
         for name in text.split('`').skip(1).step_by(2) {
-            let directories = ["src/", "crates/", "tests/", "integration/", "docs/", ".github/"];
+            let directories =
+                ["src/", "crates/", "tests/", "integration/", "bench/", "docs/", ".github/"];
             let is_path = directories.iter().any(|directory| name.starts_with(directory));
             if is_path && !name.contains(|c: char| c.is_whitespace() || "{*<".contains(c)) {
                 assert!(Path::new(name).exists(), "{}: there is no {name}", file.display());

@@ -13,7 +13,7 @@ use onionbraid::observe::snapshot::{Backend, BackendState, Service as Status, Sn
 use tempfile::TempDir;
 
 use crate::network::client::Client;
-use crate::network::daemon::{Daemon, above_this_example};
+use crate::network::daemon::{Daemon, built_program};
 use crate::network::fetch::eventually;
 use crate::network::origin::Origin;
 use crate::network::service::Service;
@@ -56,8 +56,7 @@ pub(crate) async fn run(keep: bool) -> Result<()> {
 
     let files = write_config(dir.path(), &network, &local, &backend)?;
     let config: Vec<&Path> = files.iter().map(PathBuf::as_path).collect();
-    let daemon =
-        Daemon::start(&above_this_example()?, &config, &dir.path().join("onionbraid.log"))?;
+    let daemon = Daemon::start(&built_program()?, &config, &dir.path().join("onionbraid.log"))?;
     clock.say("onionbraid runs: two local instances and the C tor backend");
 
     let show =

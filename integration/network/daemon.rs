@@ -15,10 +15,10 @@ use super::process::{Process, tail};
 /// How long `onionbraid status` may take.
 const STATUS_LIMIT: Duration = Duration::from_secs(10);
 
-/// The program, which cargo puts one directory above its examples.
-pub fn above_this_example() -> Result<PathBuf> {
-    let example = std::env::current_exe()?;
-    let profile = example.parent().and_then(Path::parent).context("no directory above it")?;
+/// The program, which cargo puts one directory above its examples and benchmarks.
+pub fn built_program() -> Result<PathBuf> {
+    let running = std::env::current_exe()?;
+    let profile = running.parent().and_then(Path::parent).context("no directory above it")?;
     Ok(profile.join("onionbraid"))
 }
 

@@ -2,9 +2,9 @@
 //!
 //! `make compare` builds the release and runs this, in about two minutes. Plain
 //! TCP on loopback, no Tor: an nginx with two files is the origin; in front of
-//! it stand in turn our proxy and an nginx as reverse proxy with kept-alive
-//! connections to its origin, both with two threads or workers; wrk asks. It
-//! prints figures and judges nothing.
+//! it stand in turn our proxy, with as many threads as `onionbraid run` has, and an
+//! nginx as reverse proxy with two workers and kept-alive connections to its
+//! origin; wrk asks. It prints figures and judges nothing.
 
 #![allow(clippy::disallowed_methods, reason = "measuring is about clocks and tasks")]
 #![allow(clippy::print_stdout, reason = "a person reads it")]
@@ -40,12 +40,27 @@ const CONNECTIONS: usize = 1_000;
 /// The files of the origin: name, bytes.
 const FILES: [(&str, usize); 3] = [("1k", 1_000), ("100k", 100_000), ("large", 50_000_000)];
 
-pub mod network;
+/// What end-to-end tests stand on.
+#[path = "../integration"]
+pub mod integration {
+    pub mod network;
+}
+
+use integration::network;
 
 use network::process::{Process, program};
 
-#[tokio::main(flavor = "multi_thread", worker_threads = 2)]
-async fn main() -> Result<()> {
+fn main() -> Result<()> {
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    if std::env::var_os("TOKIO_WORKER_THREADS").is_none() {
+        // As `onionbraid run` has it.
+        let cores = std::thread::available_parallelism()?.get();
+        runtime.worker_threads(cores.div_ceil(2));
+    }
+    runtime.enable_all().build()?.block_on(compare())
+}
+
+async fn compare() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
         ["serve", origin, listen] => {

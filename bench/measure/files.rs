@@ -9,7 +9,7 @@ use onionbraid::config::{Config, Environment};
 use onionbraid::tor::keys;
 
 use crate::network::Network;
-use crate::network::daemon::{Daemon, above_this_example};
+use crate::network::daemon::{Daemon, built_program};
 
 /// A new directory with them.
 pub(crate) struct Files {
@@ -39,7 +39,7 @@ impl Files {
     pub(crate) fn start(&self, services: &str) -> Result<Daemon> {
         self.write(services)?;
         let files: Vec<&Path> = self.files.iter().map(PathBuf::as_path).collect();
-        Daemon::start(&above_this_example()?, &files, &self.dir.join("log"))
+        Daemon::start(&built_program()?, &files, &self.dir.join("log"))
     }
 
     fn write(&self, services: &str) -> Result<()> {

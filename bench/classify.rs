@@ -12,7 +12,13 @@
 #![allow(clippy::disallowed_methods, reason = "learning is about clocks and chance")]
 #![allow(clippy::print_stdout, reason = "a person reads it")]
 
-pub mod network;
+/// What end-to-end tests stand on.
+#[path = "../integration"]
+pub mod integration {
+    pub mod network;
+}
+
+use integration::network;
 
 mod classify {
     pub(crate) mod features;

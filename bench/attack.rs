@@ -8,7 +8,13 @@
 #![allow(clippy::disallowed_methods, reason = "measuring is about clocks")]
 #![allow(clippy::print_stdout, reason = "a person reads it")]
 
-pub mod network;
+/// What end-to-end tests stand on.
+#[path = "../integration"]
+pub mod integration {
+    pub mod network;
+}
+
+use integration::network;
 
 use std::fs;
 use std::sync::Arc;
@@ -22,7 +28,7 @@ use tokio::task::JoinSet;
 
 use network::attacker::{Attacker, Target};
 use network::client::Client;
-use network::daemon::{Daemon, above_this_example};
+use network::daemon::{Daemon, built_program};
 use network::fetch::eventually;
 use network::origin::Origin;
 use network::{Network, Options};
@@ -139,7 +145,7 @@ fn daemon(network: &Network, origin: &Origin) -> Result<Daemon> {
             origin.address
         ),
     )?;
-    Daemon::start(&above_this_example()?, &[ours.as_path(), artis.as_path()], &dir.join("log"))
+    Daemon::start(&built_program()?, &[ours.as_path(), artis.as_path()], &dir.join("log"))
 }
 
 /// One attack for so long, and what came of it.

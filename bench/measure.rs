@@ -9,7 +9,13 @@
 #![allow(clippy::disallowed_methods, reason = "measuring is about clocks")]
 #![allow(clippy::print_stdout, reason = "a person reads it")]
 
-pub mod network;
+/// What end-to-end tests stand on.
+#[path = "../integration"]
+pub mod integration {
+    pub mod network;
+}
+
+use integration::network;
 
 mod measure {
     pub(crate) mod balancing;

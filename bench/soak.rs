@@ -11,7 +11,13 @@
 #![allow(clippy::disallowed_methods, reason = "soaking is about clocks")]
 #![allow(clippy::print_stdout, reason = "a person reads it")]
 
-pub mod network;
+/// What end-to-end tests stand on.
+#[path = "../integration"]
+pub mod integration {
+    pub mod network;
+}
+
+use integration::network;
 
 use std::fs;
 use std::time::{Duration, Instant};
@@ -20,7 +26,7 @@ use anyhow::{Context, Result, bail, ensure};
 use futures::future::join_all;
 
 use network::client::Client;
-use network::daemon::{Daemon, above_this_example};
+use network::daemon::{Daemon, built_program};
 use network::origin::Origin;
 use network::process::Signal;
 use network::service::Service;
@@ -194,5 +200,5 @@ fn start(network: &Network, origin: &Origin, backends: &[Service]) -> Result<Dae
             dir.display()
         ),
     )?;
-    Daemon::start(&above_this_example()?, &[ours.as_path(), artis.as_path()], &dir.join("log"))
+    Daemon::start(&built_program()?, &[ours.as_path(), artis.as_path()], &dir.join("log"))
 }

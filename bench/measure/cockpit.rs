@@ -13,7 +13,7 @@ use onionbraid::observe::snapshot::{Service, Timestamp};
 use onionbraid::observe::{Snapshot, metrics};
 
 use crate::network::Network;
-use crate::network::daemon::{Daemon, above_this_example};
+use crate::network::daemon::{Daemon, built_program};
 use crate::{LIMIT, summary};
 
 /// How many services there are.
@@ -27,7 +27,7 @@ const IDLE: Duration = Duration::from_secs(60);
 
 /// A busy day of a service with two local instances, a backend elsewhere and two
 /// origins.
-const SNAPSHOT: &str = include_str!("../e2e/accessibility/calm.json");
+const SNAPSHOT: &str = include_str!("../../integration/e2e/accessibility/calm.json");
 
 /// A daemon with so many services.
 fn snapshot(count: usize) -> Result<Snapshot> {
@@ -112,7 +112,7 @@ pub(crate) async fn idle(network: &Network) -> Result<()> {
             let script = dir.join("run");
             let told = format!("export NOTIFY_SOCKET='{place}/notify' WATCHDOG_USEC=30000000\n");
             let told = if watched { told } else { String::new() };
-            let program = above_this_example()?;
+            let program = built_program()?;
             fs::write(&script, format!("#!/bin/sh\n{told}exec '{}' \"$@\"\n", program.display()))?;
             fs::set_permissions(&script, fs::Permissions::from_mode(0o755))?;
             let daemon = Daemon::start(&script, &[&config], &dir.join("log"))?;
