@@ -11,7 +11,7 @@ export PATH := $(CURDIR)/target/tools/bin:$(PATH)
 
 .PHONY: help
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: build
 build: ## the program, as it is released: target/release/onionbraid
@@ -60,7 +60,7 @@ test-arm64: tor ## the program and the image for arm64, on the private network, 
 	packaging/test-arm64.sh dist "$${CARGO_TARGET_DIR:-target}/debug"
 
 .PHONY: deps
-deps: ## install what tests need and this machine lacks: tor, nginx, curl, aiohttp, Prometheus, Chromium, axe-core, cargo-deny, SSLyze, Onionbalance
+deps: ## install what tests need and this machine lacks: tor, obfs4proxy, faketime, nftables, nginx, curl, aiohttp, Prometheus, Chromium, axe-core, cargo-deny, kubernetes-validate, taplo, SSLyze, Onionbalance
 	@integration/install-programs.sh tor web monitoring browser deny validators scanner migration
 
 .PHONY: lint
@@ -88,13 +88,12 @@ test: present ## everything: lint, hermetic tests, doc tests, end-to-end tests
 # End-to-end tests wait for Tor more than they compute: the rest runs beside them. Cargo
 # is not to share the two jobs of this make.
 .PHONY: end-to-end
-end-to-end:
+end-to-end: present ## the tests on the private Tor network
 	env -u MAKEFLAGS $(CARGO) test --locked --test e2e e2e:: -- --test-threads=6
 
 .PHONY: quick
 quick:
-	env -u MAKEFLAGS nice $(MAKE) --no-print-directory lint
-	env -u MAKEFLAGS nice $(MAKE) --no-print-directory hermetic
+	env -u MAKEFLAGS nice $(MAKE) --no-print-directory hermetic lint
 
 .PHONY: hermetic
 hermetic: ## unit tests, doc tests, and what runs the program without a network

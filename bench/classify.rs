@@ -13,6 +13,7 @@
 #![allow(clippy::print_stdout, reason = "a person reads it")]
 
 /// What end-to-end tests stand on.
+#[allow(unused_imports, reason = "benchmarks leave the tests in it out")]
 #[path = "../integration"]
 pub mod integration {
     pub mod network;
@@ -36,7 +37,7 @@ use onionbraid::observe::snapshot::HsdirState;
 
 use classify::features::{Held, names_and_features};
 use network::client::Client;
-use network::daemon::{Daemon, above_this_example};
+use network::daemon::{Daemon, built_program};
 use network::fetch::eventually;
 use network::learner::{Sample, learn, telling};
 use network::origin::Origin;
@@ -94,7 +95,7 @@ async fn main() -> Result<()> {
         }
         let paths: Vec<_> = files.iter().map(PathBuf::as_path).collect();
         let log = files[0].with_file_name("log");
-        let ours = Daemon::start(&above_this_example()?, &paths, &log)?;
+        let ours = Daemon::start(&built_program()?, &paths, &log)?;
         if pair % 2 == 1 {
             theirs.node.restart().await?;
         }

@@ -10,6 +10,7 @@
 #![allow(clippy::print_stdout, reason = "a person reads it")]
 
 /// What end-to-end tests stand on.
+#[allow(unused_imports, reason = "benchmarks leave the tests in it out")]
 #[path = "../integration"]
 pub mod integration {
     pub mod network;

@@ -1,9 +1,8 @@
-//! Which Tor network do the end-to-end tests and the demo run on?
+//! Which Tor network do the end-to-end tests, the demo and the benchmarks run on?
 //!
 //! A private one, of real C tor relays on 127.0.0.1, ready in about ten
 //! seconds. This module may start processes and write below the directory that
-//! it is given; nothing of it outlives the process that uses it. Both
-//! `e2e.rs` and `demo.rs` are built on it.
+//! it is given; nothing of it outlives the process that uses it.
 //!
 //! | part | answers |
 //! |---|---|
@@ -21,6 +20,7 @@
 //! | [`published`], [`anatomy`] | what HSDirs hold of an address, and how it was made |
 //! | [`learner`] | a program that learns to tell two kinds of descriptors apart |
 //! | [`web`] | real web servers behind the reverse proxy |
+//! | [`browser`], [`prometheus`] | who looks at the page, and at the metrics |
 //! | [`daemon`] | the program under test |
 //! | [`small_disk`], [`slow_link`] | a disk for it that can be filled, a slow way to the network |
 

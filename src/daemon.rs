@@ -11,18 +11,21 @@
 //! | `preflight` | what would keep it from running? |
 //! | `state_lock` | who has the state directory? |
 //! | `services`, `reload` | which services run, and what does a new configuration change? |
-//! | `backends_files` | which backends and clients stand in files that change? |
+//! | `backends_files`, `file_looks`, `file_tries` | which backends and clients stand in files that change, and when is one read? |
+//! | `certificates` | with which certificates do ports answer? |
 //! | `readers` | with which keys are descriptors read? |
 //! | `service`, `event_loop` | how is one reached from outside, and what does it do? |
+//! | `waiting` | what of it is there before Tor is? |
 //! | `settings`, `instances`, `drain` | which backends has it, and how do those in this process come and go? |
 //! | `guards` | at whose guards do their circuits begin? |
 //! | `work`, `fetches`, `links` | who carries out its balancer's commands? |
 //! | `streams`, `proxies` | where do clients' streams go, and who serves them? |
 //! | `file_handles` | how many of them may there be? |
 //! | `origins` | does anybody answer there? |
-//! | `inquiries`, `orders` | what do commands want to know of the network, and what do operators say? |
+//! | `brim` | are there more clients than its backends here can bear? |
+//! | `inquiries`, `orders`, `words`, `out_of_use` | what do commands want to know of the network, and what do operators say? |
 //! | `state` | what does it find again after a restart? |
-//! | `snapshot`, `log_lines`, `tor_lines`, `news` | what is seen of it? |
+//! | `snapshot`, `usage`, `log_lines`, `tor_lines`, `news` | what is seen of it? |
 //! | `systemd`, `pulse` | what is systemd told, and do the loops turn? |
 
 mod backends_files;

@@ -6,8 +6,10 @@
 //! no address and no descriptor of its own: it tells its points to whoever
 //! watches them, and the balancer braids them in.
 //!
-//! `plan`, `replay` and `limits` are pure and say what to do; `running` does it,
-//! and `kept` lets a next process go on with the same points. `defence` orders what
+//! An introduction goes from `intro`, the circuit to a relay, to `running`, the loop
+//! of the instance; `rendezvous` meets its client, and `streams` are what the client
+//! opens then. `plan`, `replay` and `limits` are pure and say what to do;
+//! `kept` lets a next process go on with the same points. `defence` orders what
 //! arrives at all instances of a service, while clients are asked for work.
 
 mod activity;

@@ -2,7 +2,8 @@
 //!
 //! Everything here carries out one thing when asked and reports how it went;
 //! when and whether, the balancer decides. Arti's interface moves with every
-//! release, so no other part but `instance` names a `tor-*` type.
+//! release, so no other part but `instance` and `link` touches its circuits, cells
+//! and descriptors.
 
 pub(crate) mod binding;
 pub mod bootstrap;

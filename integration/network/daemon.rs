@@ -1,7 +1,7 @@
 //! How is the onionbraid daemon run and asked, as an operator would?
 //!
 //! Through its command line alone: `onionbraid run` as a child process and
-//! `onionbraid status` for what it knows. Used by the demo and by tests.
+//! `onionbraid status` for what it knows. Used by tests, the demo and benchmarks.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};

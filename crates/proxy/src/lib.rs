@@ -20,7 +20,7 @@
 //! | [`http`] | serves HTTP/1 and HTTP/2 with hyper, which it gives one message of HTTP/1 at a time; leads each request through the rest; limits circuits |
 //! | [`guard`] | refuses requests before anything else is done with them |
 //! | [`headers`] | rewrites the fields of requests and responses |
-//! | [`upstream`] | whoever answers: [`origins`], which chooses one, connects, retries and checks health, or [`files`], which answers from a directory |
+//! | [`upstream`] | whoever answers: [`origins`], which chooses one, connects, retries and checks health, [`files`], which answers from a directory, or [`redirect`], which names another place |
 //! | [`failure`], [`pages`] | turn whatever fails into one answer and one counter |
 //!
 //! Values that several of these share: [`settings`] from the configuration,

@@ -1,4 +1,4 @@
-//! Who answers requests in the end: origins, or files.
+//! Who answers requests in the end: origins, files, or a redirect.
 
 use futures::future::BoxFuture;
 use hyper::{Request, Response};
