@@ -23,14 +23,18 @@ mod tasks;
 mod turns;
 mod upgrade;
 
+use std::future::poll_fn;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use h2::Reason;
 use hyper::body::{Bytes, Incoming};
-use hyper::server::conn::{http1, http2};
+use hyper::server::conn::http1::{self, Parts};
+use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, Version};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -139,19 +143,35 @@ impl Proxy {
         }
     }
 
-    /// One connection of HTTP/1, and what it is upgraded to.
-    async fn serve_http1(&self, gate: Gate, exchange: Arc<Exchange>) {
+    /// One connection of HTTP/1, and what it is upgraded to. hyper is there only while a
+    /// message is: its buffers are most of what an idle connection would take.
+    async fn serve_http1(&self, mut gate: Gate, exchange: Arc<Exchange>) {
         let guard = &self.settings.guard;
+        let mut builder = http1::Builder::new();
         // The gate has measured and timed every head.
-        let connection = http1::Builder::new()
+        builder
             .header_read_timeout(None)
             .max_headers(guard.max_headers)
             .max_buf_size((guard.max_head_bytes + 1).max(BUFFER as usize))
             .auto_date_header(false)
             .preserve_header_case(true)
-            .title_case_headers(true)
-            .serve_connection(TokioIo::new(gate), service(exchange))
-            .with_upgrades();
+            .title_case_headers(true);
+        let connection = async {
+            while gate.begins().await? {
+                let served = service(Arc::clone(&exchange));
+                let connection = builder.serve_connection(TokioIo::new(gate), served);
+                let mut connection = Box::new(connection.with_upgrades());
+                let rests = poll_fn(|context| match Pin::new(&mut *connection).poll(context) {
+                    Poll::Pending if exchange.activity.rests() => Poll::Ready(true),
+                    ended => ended.map(|_| false),
+                });
+                // What has ended may have become something else.
+                let left = rests.await.then(|| connection.into_parts()).flatten();
+                let Some(Parts { io, .. }) = left else { return Ok(()) };
+                gate = io.into_inner();
+            }
+            gate.shutdown().await
+        };
         // A connection that breaks is no event: clients may leave at any time.
         let _ = answering(connection).await;
     }
@@ -169,7 +189,7 @@ impl Proxy {
             .max_header_list_size(u32::try_from(guard.max_head_bytes).unwrap_or(u32::MAX))
             .auto_date_header(false)
             .serve_connection(TokioIo::new(gate), service(Arc::clone(&exchange)));
-        let mut connection = std::pin::pin!(connection);
+        let mut connection = Box::pin(connection);
         tokio::select! {
             _ = connection.as_mut() => return,
             () = activity.idle(guard.head_timeout) => {}

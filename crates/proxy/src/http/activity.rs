@@ -3,6 +3,7 @@
 //! is under way.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Waker};
 use std::time::Duration;
 
@@ -16,6 +17,8 @@ pub(super) struct ConnectionActivity {
     state: Mutex<ActivityState>,
     /// Rung when what [`ConnectionActivity::idle`] looks at has changed.
     changed: Notify,
+    /// Whether all is answered and the next head has yet to arrive, in HTTP/1.
+    rests: AtomicBool,
 }
 
 #[derive(Default)]
@@ -62,6 +65,16 @@ impl ConnectionActivity {
         let mut state = self.state.lock();
         state.waker = Some(context.waker().clone());
         state.begun >= requests && state.under_way == 0
+    }
+
+    /// All is answered, and the next head has yet to arrive; or not.
+    pub(super) fn rest(&self, rests: bool) {
+        self.rests.store(rests, Ordering::Relaxed);
+    }
+
+    /// Whether that is so.
+    pub(super) fn rests(&self) -> bool {
+        self.rests.load(Ordering::Relaxed)
     }
 
     /// The client has taken something of the answer to the one request under way.

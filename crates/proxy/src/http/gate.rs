@@ -11,6 +11,7 @@
 //! the gate knows by what it writes before a request has begun: its own short answer,
 //! which nobody else sees.
 
+use std::future::poll_fn;
 use std::io;
 use std::mem::MaybeUninit;
 use std::pin::Pin;
@@ -150,7 +151,7 @@ impl Gate {
                 Some(false) => return Some(Protocol::Http1),
                 None => {}
             }
-            let read = std::future::poll_fn(|context| {
+            let read = poll_fn(|context| {
                 if let Poll::Ready(read) = self.read_more(context) {
                     return Poll::Ready(read.ok().filter(|&read| read > 0));
                 }
@@ -161,6 +162,11 @@ impl Gate {
                 return (!self.held.is_empty()).then_some(Protocol::Http1);
             }
         }
+    }
+
+    /// Waits for the next message of HTTP/1; `false`: none follows.
+    pub(super) async fn begins(&mut self) -> io::Result<bool> {
+        poll_fn(|context| self.advance(context)).await
     }
 
     /// The stream in another protocol, when hyper has handed it back with what it
@@ -182,6 +188,7 @@ impl Gate {
 
     /// Finds bytes to pass on; `false`: nothing follows any more.
     fn advance(&mut self, context: &mut Context<'_>) -> Poll<io::Result<bool>> {
+        self.activity.rest(false);
         while self.passing == 0 {
             let framing = match &mut self.mode {
                 Mode::Closed => return Poll::Ready(Ok(false)),
@@ -226,6 +233,7 @@ impl Gate {
                             if self.held.is_empty() {
                                 self.held = Vec::new();
                             }
+                            self.activity.rest(true);
                             ready!(self.patience_ends(context));
                             if self.held.is_empty() {
                                 return Poll::Ready(Ok(self.close()));

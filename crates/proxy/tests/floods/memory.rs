@@ -91,7 +91,7 @@ async fn a_thousand_connections_of_http_1_are_cheap() {
     let request = "GET / HTTP/1.1\r\nHost: a.onion\r\n\r\n";
     let large = request.replace("/ ", "/large ");
     for (what, sent, most) in
-        [("idle", request, 64), ("half sent", &request[..20], 32), ("unread", &large, 512)]
+        [("idle", request, 16), ("half sent", &request[..20], 16), ("unread", &large, 512)]
     {
         let (grown, left) = growth(100, 10, sent.as_bytes()).await;
         println!("{what}: {} kB, then {} kB", grown / 1000, left / 1000);
