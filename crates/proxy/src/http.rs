@@ -143,8 +143,8 @@ impl Proxy {
         }
     }
 
-    /// One connection of HTTP/1, and what it is upgraded to. hyper is there only while a
-    /// message is: its buffers are most of what an idle connection would take.
+    /// One connection of HTTP/1, and what it is upgraded to. hyper is there only while
+    /// messages come: its buffers are most of what an idle connection would take.
     async fn serve_http1(&self, mut gate: Gate, exchange: Arc<Exchange>) {
         let guard = &self.settings.guard;
         let mut builder = http1::Builder::new();

@@ -17,7 +17,7 @@ pub(super) struct ConnectionActivity {
     state: Mutex<ActivityState>,
     /// Rung when what [`ConnectionActivity::idle`] looks at has changed.
     changed: Notify,
-    /// Whether all is answered and the next head has yet to arrive, in HTTP/1.
+    /// Whether all is answered and the next head is a while in coming, in HTTP/1.
     rests: AtomicBool,
 }
 
@@ -67,7 +67,7 @@ impl ConnectionActivity {
         state.begun >= requests && state.under_way == 0
     }
 
-    /// All is answered, and the next head has yet to arrive; or not.
+    /// All is answered, and the next head is a while in coming; or not.
     pub(super) fn rest(&self, rests: bool) {
         self.rests.store(rests, Ordering::Relaxed);
     }

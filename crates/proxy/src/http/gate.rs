@@ -32,6 +32,10 @@ use crate::tls::taken::TakenBytes;
 /// that is given up.
 pub(super) const PAGE_PATIENCE: Duration = Duration::from_secs(10);
 
+/// How long a client is waited for before it counts as at rest. Who asks again sooner is
+/// no client of Tor; for one, to begin anew costs nothing beside its circuit.
+const BRIEFLY: Duration = Duration::from_millis(20);
+
 /// Read at a time.
 const READ_SIZE: usize = 8 * 1024;
 
@@ -63,6 +67,8 @@ pub(super) struct Gate {
     timer: Pin<Box<Sleep>>,
     /// Whether the timer runs.
     waiting: bool,
+    /// Whether it has been waited for briefly, and the timer runs for the rest.
+    rested: bool,
     activity: Arc<ConnectionActivity>,
     refuse: Refuse,
     /// What a client has taken that is known to take more than writes tell.
@@ -126,6 +132,7 @@ impl Gate {
             patience,
             timer: Box::pin(sleep(patience.head)),
             waiting: true,
+            rested: true,
             activity,
             refuse,
             taken: None,
@@ -233,8 +240,9 @@ impl Gate {
                             if self.held.is_empty() {
                                 self.held = Vec::new();
                             }
-                            self.activity.rest(true);
-                            ready!(self.patience_ends(context));
+                            let ended = self.patience_ends(context);
+                            self.activity.rest(self.rested);
+                            ready!(ended);
                             if self.held.is_empty() {
                                 return Poll::Ready(Ok(self.close()));
                             }
@@ -279,7 +287,12 @@ impl Gate {
             }
         };
         if !std::mem::replace(&mut self.waiting, true) {
-            self.restart_timer(patience);
+            self.restart_timer(patience.min(BRIEFLY));
+            self.rested = false;
+        }
+        ready!(self.timer.as_mut().poll(context));
+        if !std::mem::replace(&mut self.rested, true) && patience > BRIEFLY {
+            self.restart_timer(patience - BRIEFLY);
         }
         self.timer.as_mut().poll(context)
     }
@@ -361,6 +374,7 @@ impl Gate {
                 self.activity.took();
                 if self.waiting {
                     self.restart_timer(self.for_a_head());
+                    self.rested = true;
                 }
             }
             Poll::Pending if self.patience_ends(context).is_ready() => {
