@@ -27,7 +27,11 @@
 //!
 //! Only [`tor`], [`instance`] and [`link`] touch circuits, cells and descriptors of Arti.
 //! [`instance`] hands a client's stream to whoever implements
-//! [`instance::Serve`]: [`daemon`] does, with a proxy for each port.
+//! [`instance::Serve`]: [`daemon`] does, with a proxy for each port. So a client's
+//! introduction becomes a request at an origin in `instance/intro.rs`, `running.rs`,
+//! `rendezvous.rs` and `streams.rs`, then `daemon/streams.rs`, then, in the proxy's
+//! package, `setup.rs`, `http.rs`, `http/exchange.rs`, `origins.rs`,
+//! `origins/attempt.rs` and `origins/connection.rs`.
 //!
 //! The repository's `docs/architecture.md` says what each part does not do, and
 //! follows an introduction, file by file, until it is a request at an origin.
