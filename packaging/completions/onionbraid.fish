@@ -194,7 +194,7 @@ complete -c onionbraid -n "__fish_onionbraid_using_subcommand backup" -s h -l he
 complete -c onionbraid -n "__fish_onionbraid_using_subcommand restore" -l identity -d 'Open it with the secret keys in this file, as age-keygen writes it; may repeat' -r -F
 complete -c onionbraid -n "__fish_onionbraid_using_subcommand restore" -l passphrase-file -d 'Take the passphrase from the first line of a file, not from the terminal' -r -F
 complete -c onionbraid -n "__fish_onionbraid_using_subcommand restore" -l into -d 'Write everything below this new directory, not where it was' -r -F
-complete -c onionbraid -n "__fish_onionbraid_using_subcommand restore" -l below -d 'Files may come back to places below this directory, too; may repeat' -r -F
+complete -c onionbraid -n "__fish_onionbraid_using_subcommand restore" -l below -d 'Files may come back to places below this directory, too, or to the place of this file; may repeat' -r -F
 complete -c onionbraid -n "__fish_onionbraid_using_subcommand restore" -s c -l config -d 'Where the configuration files come back to; may repeat [default: $ONIONBRAID_CONFIG, else $XDG_CONFIG_HOME/onionbraid/arti.toml or /etc/onionbraid/arti.toml]' -r -F
 complete -c onionbraid -n "__fish_onionbraid_using_subcommand restore" -l list -d 'Print what is in it, and write nothing'
 complete -c onionbraid -n "__fish_onionbraid_using_subcommand restore" -s h -l help -d 'Print help (see more with \'--help\')'

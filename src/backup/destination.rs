@@ -18,6 +18,8 @@ pub(crate) struct Destinations {
     /// Directories that other files may lie below, beside those of the
     /// configuration.
     pub(crate) directories: Vec<PathBuf>,
+    /// What the operator named besides: such directories, or single files.
+    pub(crate) named: Vec<PathBuf>,
 }
 
 /// Files that may not come back to their places.
@@ -25,7 +27,7 @@ pub(crate) struct Destinations {
 pub(crate) struct Elsewhere {
     /// Configuration files that nobody named.
     pub(crate) configuration: Vec<PathBuf>,
-    /// The directories of other files.
+    /// The directories of other files, and those files themselves that are hidden.
     pub(crate) directories: BTreeSet<PathBuf>,
 }
 
@@ -70,6 +72,10 @@ impl Destinations {
                 None if file.kind == FileKind::Configuration => {
                     elsewhere.configuration.push(path.to_owned());
                 }
+                // Its directory would not do.
+                None if path.file_name().is_some_and(|name| is_hidden(Path::new(name))) => {
+                    elsewhere.directories.insert(path.to_owned());
+                }
                 None => elsewhere.directories.extend(path.parent().map(Path::to_owned)),
             }
         }
@@ -83,8 +89,15 @@ impl Destinations {
     /// The directory that a file may lie below, and its path there.
     fn base(&self, file: &FileEntry) -> Option<(PathBuf, PathBuf)> {
         let path = Path::new(&file.path);
-        if file.kind == FileKind::Configuration && !self.configuration.iter().any(|it| it == path) {
-            return None;
+        let names = |files: &[PathBuf]| files.iter().any(|it| it == path);
+        let is_named = match file.kind {
+            FileKind::Configuration if !names(&self.configuration) => return None,
+            FileKind::Configuration => true,
+            _ => names(&self.named),
+        };
+        // Named as it is, hidden or not.
+        if let (true, Some(parent), Some(name)) = (is_named, path.parent(), path.file_name()) {
+            return Some((parent.to_owned(), name.into()));
         }
         self.bases().find_map(|base| {
             let below = path.strip_prefix(base).ok()?;
@@ -95,7 +108,7 @@ impl Destinations {
 
     fn bases(&self) -> impl Iterator<Item = &Path> {
         let named = self.configuration.iter().filter_map(|file| file.parent());
-        named.chain(self.directories.iter().map(PathBuf::as_path))
+        named.chain(self.directories.iter().chain(&self.named).map(PathBuf::as_path))
     }
 }
 
@@ -145,6 +158,7 @@ mod tests {
         Destinations {
             configuration: vec!["/etc/onionbraid/arti.toml".into()],
             directories: vec!["/var/lib/onionbraid".into()],
+            named: Vec::new(),
         }
     }
 
@@ -206,7 +220,41 @@ mod tests {
         assert_eq!(elsewhere.configuration, [PathBuf::from("/srv/o/arti.toml")]);
         assert_eq!(elsewhere.directories, ["/srv/state".into()].into());
         let mut destinations = destinations();
-        destinations.directories.push("/srv".into());
+        destinations.named.push("/srv".into());
         assert!(destinations.of(&backup("/srv/state", &[("/srv/k", key())]), None).is_ok());
+    }
+
+    #[test]
+    fn a_hidden_file_comes_back_only_by_its_own_name() {
+        let hidden = "/etc/onionbraid/.shop.pem";
+        let backup_of = |path| backup("/var/lib/onionbraid", &[(path, key())]);
+        let named = |named: &[&str], path| {
+            let named = named.iter().map(PathBuf::from).collect();
+            let destinations = Destinations { named, ..destinations() };
+            destinations.of(&backup_of(path), None).map(|placed| placed[0].path())
+        };
+        let asked = named(&["/etc/onionbraid"], hidden).unwrap_err();
+        assert_eq!(asked.directories, [PathBuf::from(hidden)].into());
+        assert_eq!(named(&[hidden], hidden), Ok(hidden.into()), "what the error names works");
+        for (given, path) in [
+            (hidden, "/etc/onionbraid/.bashrc"),
+            (hidden, "/etc/onionbraid/.ssh/authorized_keys"),
+            ("/etc/onionbraid/.shop", hidden),
+            ("/etc", hidden),
+        ] {
+            assert!(named(&[given], path).is_err(), "{given} {path}");
+        }
+        let below = "/etc/onionbraid/.keys/shop";
+        let asked = named(&[], below).unwrap_err();
+        assert_eq!(asked.directories, [PathBuf::from("/etc/onionbraid/.keys")].into());
+        assert_eq!(named(&["/etc/onionbraid/.keys"], below), Ok(below.into()));
+
+        let configuration = "/home/o/.onionbraid.toml";
+        let backup = backup("/var/lib/onionbraid", &[(configuration, FileKind::Configuration)]);
+        let mut destinations = destinations();
+        let asked = destinations.of(&backup, None).unwrap_err();
+        assert_eq!(asked.configuration, [PathBuf::from(configuration)]);
+        destinations.configuration.push(configuration.into());
+        assert_eq!(destinations.of(&backup, None).unwrap()[0].path(), Path::new(configuration));
     }
 }

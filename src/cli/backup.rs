@@ -56,8 +56,9 @@ pub struct RestoreArgs {
     /// Write everything below this new directory, not where it was
     #[arg(long, value_name = "DIR", conflicts_with = "list")]
     pub into: Option<PathBuf>,
-    /// Files may come back to places below this directory, too; may repeat
-    #[arg(long, value_name = "DIR", conflicts_with_all = ["list", "into"])]
+    /// Files may come back to places below this directory, too, or to the place of this
+    /// file; may repeat
+    #[arg(long, value_name = "PATH", conflicts_with_all = ["list", "into"])]
     pub below: Vec<PathBuf>,
     /// Where the configuration files come back to; may repeat [default:
     /// $ONIONBRAID_CONFIG, else $XDG_CONFIG_HOME/onionbraid/arti.toml or

@@ -139,15 +139,11 @@ fn destinations(args: &RestoreArgs) -> Destinations {
         [] => environment.config_places(),
         named => named.to_vec(),
     };
-    let below = args.below.iter().cloned();
+    let plain = |paths: &[PathBuf]| paths.iter().map(|path| plain(path)).collect();
     Destinations {
-        configuration: configuration.iter().map(|path| plain(path)).collect(),
-        directories: environment
-            .state_places()
-            .into_iter()
-            .chain(below)
-            .map(|it| plain(&it))
-            .collect(),
+        configuration: plain(&configuration),
+        directories: plain(&environment.state_places()),
+        named: plain(&args.below),
     }
 }
 

@@ -221,6 +221,31 @@ fn a_restored_machine_has_its_addresses_and_nothing_that_must_not_come_back() {
 }
 
 #[test]
+fn a_hidden_key_comes_back_with_what_the_error_names_and_other_hidden_files_do_not() {
+    let machine = Machine::new();
+    let dir = machine.dir.path();
+    machine.done(&["keys", "generate", "--out", ".blog.pem", "--format", "pem"]);
+    let text = SERVICES.replace("keys/blog", ".blog.pem");
+    write(dir, "arti.toml", &text);
+    let key = fs::read(dir.join(".blog.pem")).unwrap();
+    machine.back_up();
+    machine.lose();
+    fs::remove_file(dir.join(".blog.pem")).unwrap();
+    let files = ["-c", "arti.toml", "-c", "more.toml"];
+    let hidden = dir.join(".blog.pem");
+    let below = format!("--below {}", hidden.display());
+    for more in [&[][..], &["--below", "."]] {
+        let refused = machine.restore(&[&files[..], more].concat());
+        assert_eq!(refused.status.code(), Some(1));
+        assert!(stderr(&refused).lines().any(|line| line.trim() == below), "{}", stderr(&refused));
+    }
+    assert!(machine.files().is_empty());
+    let output = machine.restore(&[&files[..], &["--below", ".blog.pem"]].concat());
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    assert_eq!((fs::read(&hidden).unwrap(), mode(&hidden)), (key, 0o600));
+}
+
+#[test]
 fn nothing_is_overwritten_by_a_restore_and_all_that_is_in_the_way_is_named() {
     let machine = Machine::new();
     let dir = machine.dir.path();
