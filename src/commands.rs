@@ -114,6 +114,11 @@ pub(crate) fn load(files: &[PathBuf]) -> Result<Config, CommandFailure> {
     Ok(for_keys(Config::load(files, &Environment::of_process())?))
 }
 
+/// The same where what the platform delivers to the daemon alone may be missing.
+pub(crate) fn load_without_delivered(files: &[PathBuf]) -> Result<Config, CommandFailure> {
+    Ok(for_keys(Config::load_without_delivered(files, &Environment::of_process())?))
+}
+
 /// The configuration, once this process is as closed as it says.
 pub(crate) fn for_keys(config: Config) -> Config {
     if !config.permit_debugging {

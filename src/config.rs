@@ -82,6 +82,7 @@ use error::{ConfigReport, KeyPath};
 use onionbraid_balancer::onion::Anonymity;
 
 pub(crate) use error::Expected;
+pub(crate) use files::delivered;
 
 /// The configuration file that explains every key, with the defaults.
 pub const EXAMPLE: &str = include_str!("../arti.toml.example");
@@ -132,6 +133,21 @@ impl Config {
     /// read or is no TOML, the rest is not looked at.
     pub fn load(files: &[PathBuf], env: &Environment) -> Result<Self, ConfigErrors> {
         let mut report = ConfigReport::default();
+        let (files, root) = Self::documents(files, env, &mut report);
+        Self::of_documents(&root, files, env, report)
+    }
+
+    /// The same for a process that is not the daemon: what the platform delivers to that
+    /// alone, such as systemd's credentials, may be missing.
+    ///
+    /// # Errors
+    ///
+    /// As [`load`](Self::load).
+    pub(crate) fn load_without_delivered(
+        files: &[PathBuf],
+        env: &Environment,
+    ) -> Result<Self, ConfigErrors> {
+        let mut report = ConfigReport::without_delivered();
         let (files, root) = Self::documents(files, env, &mut report);
         Self::of_documents(&root, files, env, report)
     }

@@ -17,7 +17,7 @@ use zeroize::Zeroizing;
 use super::contents::{
     Backup, ContentsError, FileEntry, FileKind, LONGEST_FILE, MOST_BYTES, Manifest, is_client,
 };
-use crate::config::{Config, Expected, KeyDir};
+use crate::config::{Config, Expected, KeyDir, delivered};
 use crate::tor::credentials::Credentials;
 use crate::tor::keys::{self, KeyError, KeyFileError, Keys, Parsed};
 use onionbraid_balancer::onion::OnionAddress;
@@ -70,6 +70,15 @@ pub(crate) fn collect(config: &Config, made: String) -> Result<Collected, Collec
     }
     for (path, wanted) in &config.named {
         match wanted {
+            Expected::Key
+            | Expected::TlsKey
+            | Expected::ClientKey
+            | Expected::Clients
+            | Expected::Page
+            | Expected::Certificates
+            | Expected::Certificate
+            | Expected::Backends
+                if found.leaves_out(path, *wanted) => {}
             Expected::Page
             | Expected::Certificates
             | Expected::Certificate
@@ -93,20 +102,34 @@ pub(crate) fn collect(config: &Config, made: String) -> Result<Collected, Collec
     let mut services = Vec::new();
     for service in &config.services {
         // As the daemon reads it, so that a backup has no key that would be refused.
-        let found_keys = Credentials::of_service(&keys, &service.nickname, service.key_place())?;
-        if let Some(path) = &service.identity_key {
-            found.add_key(path)?;
-        }
+        let found_keys = Credentials::of_service(&keys, &service.nickname, service.key_place());
+        let found_keys = match &service.identity_key {
+            Some(path) if delivered(path).is_some() => match found_keys {
+                Ok(found_keys) => found_keys,
+                // It may be there for the daemon alone.
+                Err(_) => continue,
+            },
+            Some(path) => {
+                let found_keys = found_keys?;
+                found.add_key(path)?;
+                found_keys
+            }
+            None => found_keys?,
+        };
         if service.enabled {
             services
                 .push((service.nickname.clone(), found_keys.as_ref().map(Credentials::address)));
         }
     }
     for store in config.storage.keystore.ctor_svc_stores() {
-        found.add_key(store.path())?;
+        if !found.leaves_out(store.path(), Expected::Key) {
+            found.add_key(store.path())?;
+        }
     }
     for store in config.storage.keystore.ctor_client_stores() {
-        found.add_client_store(store.path())?;
+        if !found.leaves_out(store.path(), Expected::ClientKey) {
+            found.add_client_store(store.path())?;
+        }
     }
     found.add_keystore(&config.storage.state_dir.join("keystore"), &keys)?;
 
@@ -131,6 +154,21 @@ impl FoundFiles {
     fn add(&mut self, path: &Path, kind: FileKind) -> Result<(), CollectError> {
         let bytes = read(path, 0)?;
         self.push(path, kind, bytes)
+    }
+
+    /// Whether a file is one that the platform delivers, which has a source elsewhere and
+    /// no place where it could come back to.
+    fn leaves_out(&mut self, path: &Path, wanted: Expected) -> bool {
+        let Some(shown) = delivered(path) else { return false };
+        let what = match wanted {
+            Expected::Key | Expected::TlsKey | Expected::ClientKey => "key",
+            _ => "file",
+        };
+        let text = format!("the {what} {shown} comes from a credential: keep its source");
+        if !self.left_out.contains(&text) {
+            self.left_out.push(text);
+        }
+        true
     }
 
     /// Adds a key that the configuration names: a file, or a directory of C tor.

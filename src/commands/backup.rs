@@ -37,7 +37,7 @@ fn write(args: &BackupArgs) -> Result<(), CommandFailure> {
         args.recipient.iter().map(|it| recipient(it)).collect();
     let recipients = recipients?;
 
-    let config = owner::load(&args.config.files)?;
+    let config = owner::load_without_delivered(&args.config.files)?;
     let made = humantime::format_rfc3339_seconds(now().wall).to_string();
     let Collected { backup, services, left_out } = collect(&config, made)?;
     let seal = match recipients.is_empty() {

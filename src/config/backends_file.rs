@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use super::backends::{self, BackendsFile, RemoteBackend};
 use super::document::{self, Node, Table, Value};
 use super::error::{ConfigError, ConfigErrors, ConfigReport, KeyPath, whole_file};
+use super::files;
 use super::reader::{TableItem, TableReader};
 use super::service::{NO_WEIGHT, ServiceConfig};
 use crate::ordinary;
@@ -119,6 +120,9 @@ fn read(
 pub(super) fn look(services: &mut [ServiceConfig], order: usize, report: &mut ConfigReport) {
     for service in services {
         let Some(file) = &service.backends_file else { continue };
+        if report.is_without_delivered() && files::delivered(&file.path).is_some() {
+            continue;
+        }
         let path = KeyPath::default().key("onion_services").quoted(service.nickname.as_ref());
         match file.text().and_then(|text| service.with_backends_file(&text)) {
             Ok(whole) => *service = whole,

@@ -237,9 +237,22 @@ pub(crate) struct ConfigReport {
     errors: Vec<ConfigError>,
     warnings: Vec<(Option<Place>, String)>,
     files: Vec<NamedFile>,
+    /// Whether what the platform delivers to the daemon alone may be missing here.
+    without_delivered: bool,
 }
 
 impl ConfigReport {
+    /// A report for a process that is not the daemon, for which the platform's secrets
+    /// may be missing.
+    pub(crate) fn without_delivered() -> Self {
+        Self { without_delivered: true, ..Self::default() }
+    }
+
+    /// Whether what the platform delivers to the daemon alone may be missing here.
+    pub(crate) fn is_without_delivered(&self) -> bool {
+        self.without_delivered
+    }
+
     /// Adds an error.
     pub(crate) fn error(&mut self, error: ConfigError) {
         self.errors.push(error);

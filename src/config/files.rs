@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
-use tor_config_path::{CfgPath, CfgPathError};
+use tor_config_path::{CfgPath, CfgPathError, CfgPathResolver};
 
 use super::error::{ConfigError, ConfigReport, Expected, NamedFile};
 use super::reader::TableItem;
@@ -21,6 +21,13 @@ use onionbraid_proxy::tls::certificate::Certificate;
 
 /// Where systemd puts what `LoadCredential=` names, for one unit alone.
 const CREDENTIALS: &str = "CREDENTIALS_DIRECTORY";
+
+/// Where such files are for a process that has no such variable: nowhere.
+const OUTSIDE_THE_UNIT: &str = "/run/credentials/-";
+
+/// What does not outlast the system's run. Platforms deliver secrets there, from a source
+/// of their own.
+const RUN: [&str; 2] = ["/run", "/var/run"];
 
 /// The longest page for an answer of ours, in bytes.
 const MAX_PAGE: u64 = 256 * 1024;
@@ -55,7 +62,15 @@ fn expand(item: &TableItem<'_>, report: &mut ConfigReport) -> Option<PathBuf> {
             return None;
         }
     };
-    match resolved(&path) {
+    let expanded = match resolved(&path) {
+        Err(CfgPathError::UnknownVar(name))
+            if name == CREDENTIALS && report.is_without_delivered() =>
+        {
+            path.path(&with_credentials(OUTSIDE_THE_UNIT.into()))
+        }
+        expanded => expanded,
+    };
+    match expanded {
         Ok(path) if path.as_os_str().is_empty() => {
             item.wrong("this must be a path", report);
             None
@@ -76,13 +91,34 @@ fn expand(item: &TableItem<'_>, report: &mut ConfigReport) -> Option<PathBuf> {
 
 /// The same of a path that was read; of a program, which no backup keeps.
 pub(super) fn resolved(path: &CfgPath) -> Result<PathBuf, CfgPathError> {
-    let mut resolver = tor_config_path::arti_client_base_resolver();
-    if let Some(directory) =
-        std::env::var_os(CREDENTIALS).filter(|it| it.as_bytes().starts_with(b"/"))
-    {
-        resolver.set_var(CREDENTIALS, Ok(PathBuf::from(directory).into()));
+    match credentials() {
+        Some(directory) => path.path(&with_credentials(directory)),
+        None => path.path(&tor_config_path::arti_client_base_resolver()),
     }
-    path.path(&resolver)
+}
+
+/// The directory of the credentials of this process's unit, if it has any.
+fn credentials() -> Option<PathBuf> {
+    let directory = std::env::var_os(CREDENTIALS).filter(|it| it.as_bytes().starts_with(b"/"));
+    directory.map(PathBuf::from)
+}
+
+fn with_credentials(directory: PathBuf) -> CfgPathResolver {
+    let mut resolver = tor_config_path::arti_client_base_resolver();
+    resolver.set_var(CREDENTIALS, Ok(directory.into()));
+    resolver
+}
+
+/// What a file is called that the platform delivers anew for each start, such as a
+/// credential of systemd's or a container's secret; `None` for any other.
+pub(crate) fn delivered(path: &Path) -> Option<String> {
+    let credentials = credentials().into_iter().chain([OUTSIDE_THE_UNIT.into()]);
+    for directory in credentials {
+        if let Ok(below) = path.strip_prefix(directory) {
+            return Some(format!("${{{CREDENTIALS}}}/{}", below.display()));
+        }
+    }
+    RUN.iter().any(|run| path.starts_with(run)).then(|| path.display().to_string())
 }
 
 /// The file `path`, which begins at the directory of the file that names it, as
@@ -105,8 +141,11 @@ pub(crate) fn named(
 /// named, as absolute paths.
 pub(crate) fn look(report: &mut ConfigReport) -> Vec<(PathBuf, Expected)> {
     let named = report.take_files();
-    let paths = named.iter().map(|file| (absolute(&file.path), file.wanted)).collect();
-    for file in named {
+    let paths: Vec<_> = named.iter().map(|file| (absolute(&file.path), file.wanted)).collect();
+    for (file, (path, _)) in named.into_iter().zip(&paths) {
+        if report.is_without_delivered() && delivered(path).is_some() {
+            continue;
+        }
         if let Err(problem) = wrong_with(&file.path, file.wanted) {
             report.error(problem.with_key(file.place, file.key).with_value(file.value));
         }

@@ -246,6 +246,46 @@ fn a_hidden_key_comes_back_with_what_the_error_names_and_other_hidden_files_do_n
 }
 
 #[test]
+fn what_comes_from_a_credential_is_left_out_and_the_rest_comes_back() {
+    let machine = Machine::new();
+    let dir = machine.dir.path();
+    let shop = machine.addresses()[0].clone();
+    let recipient = machine.identity.to_public().to_string();
+    let (inside, run) = ("${CREDENTIALS_DIRECTORY}/blog", "/run/secrets/onionbraid-is-not-here");
+    for (key, credentials) in [(inside, None), (inside, Some("keys")), (run, None)] {
+        write(dir, "arti.toml", &SERVICES.replace("keys/blog", key));
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_onionbraid"));
+        command.current_dir(dir).env("ARTI_FS_DISABLE_PERMISSION_CHECKS", "1");
+        command.env_remove("CREDENTIALS_DIRECTORY");
+        if let Some(below) = credentials {
+            command.env("CREDENTIALS_DIRECTORY", dir.join(below));
+        }
+        let _ = fs::remove_file(dir.join("backup.age"));
+        command.args(["backup", "backup.age", "-c", "arti.toml", "--recipient", &recipient]);
+        let output = command.output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+        let left_out = format!("the key {key} comes from a credential: keep its source");
+        assert!(stderr(&output).contains(&left_out), "{}", stderr(&output));
+        assert!(!stderr(&output).contains("has no key yet"), "{}", stderr(&output));
+        let is_known = stderr(&output).contains("service \"blog\": ");
+        assert_eq!(is_known, credentials.is_some(), "{}", stderr(&output));
+
+        let listed = stdout(&machine.restore(&["--list"]));
+        let keys: Vec<&str> = listed.lines().filter(|line| line.starts_with("key ")).collect();
+        assert_eq!(keys.len(), 1, "{listed}");
+        assert!(keys[0].contains(shop.trim()), "{listed}");
+        assert!(!listed.contains("blog") && !listed.contains("/run/"), "{listed}");
+    }
+    fs::create_dir(dir.join("away")).unwrap();
+    for name in ["arti.toml", "backends.toml", "down.html", "state"] {
+        fs::rename(dir.join(name), dir.join("away").join(name)).unwrap();
+    }
+    let output = machine.restore(&["-c", "arti.toml"]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    assert!(!stderr(&output).contains("blog"), "{}", stderr(&output));
+}
+
+#[test]
 fn nothing_is_overwritten_by_a_restore_and_all_that_is_in_the_way_is_named() {
     let machine = Machine::new();
     let dir = machine.dir.path();
