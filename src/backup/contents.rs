@@ -105,6 +105,12 @@ pub(crate) enum ContentsError {
         /// What is wrong with it.
         problem: String,
     },
+    /// Something of the manifest that is not as it is written there.
+    #[error("`{0}` in its manifest is not {1}")]
+    Manifest(&'static str, &'static str),
+    /// A backup that nobody could start a daemon with.
+    #[error("no configuration file is in it")]
+    NoConfiguration,
     /// More of something than any backup has.
     #[error("it holds more than {0}")]
     TooMuch(&'static str),
@@ -123,7 +129,8 @@ impl Manifest {
         Self { version: VERSION, program, made, state_dir, files }
     }
 
-    /// Whether every path is one that a backup may have, and each is there once.
+    /// Whether every path is one that a backup may have, and each is there once; and
+    /// whether all texts are what they look like wherever they are shown.
     ///
     /// # Errors
     ///
@@ -135,10 +142,22 @@ impl Manifest {
         if self.files.len() > MOST_FILES {
             return Err(ContentsError::TooMuch("4,096 files"));
         }
+        if humantime::parse_rfc3339(&self.made).is_err() {
+            let wanted = "a time as RFC 3339 has it, such as 2026-01-31T12:00:00Z";
+            return Err(ContentsError::Manifest("made", wanted));
+        }
+        if self.program.chars().any(is_unseen) {
+            return Err(ContentsError::Manifest("program", "a version"));
+        }
         plain(&self.state_dir).map_err(|problem| ContentsError::file(&self.state_dir, problem))?;
         let mut paths = BTreeSet::new();
-        for FileEntry { path, .. } in &self.files {
+        for FileEntry { path, kind } in &self.files {
             plain(path).map_err(|problem| ContentsError::file(path, problem))?;
+            if let FileKind::Key { address } = kind
+                && address.chars().any(is_unseen)
+            {
+                return Err(ContentsError::Manifest("address", "an onion address"));
+            }
             if !paths.insert(Path::new(path)) {
                 return Err(ContentsError::file(path, "it is there twice"));
             }
@@ -182,8 +201,40 @@ impl Backup {
             };
             is_it.map_err(|problem| ContentsError::file(&file.path, problem))?;
         }
-        Ok(())
+        match self.manifest.configuration().next() {
+            Some(_) => Ok(()),
+            None => Err(ContentsError::NoConfiguration),
+        }
     }
+}
+
+/// Whether a character changes how others are shown, or cannot be seen: control
+/// characters, and what Unicode calls format characters (Cf) and separators of lines and
+/// paragraphs.
+fn is_unseen(character: char) -> bool {
+    character.is_control()
+        || matches!(
+            character,
+            '\u{ad}'
+                | '\u{600}'..='\u{605}'
+                | '\u{61c}'
+                | '\u{6dd}'
+                | '\u{70f}'
+                | '\u{890}'..='\u{891}'
+                | '\u{8e2}'
+                | '\u{180e}'
+                | '\u{200b}'..='\u{200f}'
+                | '\u{2028}'..='\u{202e}'
+                | '\u{2060}'..='\u{206f}'
+                | '\u{feff}'
+                | '\u{fff9}'..='\u{fffb}'
+                | '\u{110bd}'
+                | '\u{110cd}'
+                | '\u{13430}'..='\u{1343f}'
+                | '\u{1bca0}'..='\u{1bca3}'
+                | '\u{1d173}'..='\u{1d17a}'
+                | '\u{e0001}'..='\u{e007f}'
+        )
 }
 
 /// Whether a path is absolute, has no steps back and no signs that hide something.
@@ -194,6 +245,9 @@ fn plain(path: &str) -> Result<(), &'static str> {
     }
     if path.chars().any(char::is_control) {
         return Err("control characters are in this path");
+    }
+    if path.chars().any(is_unseen) {
+        return Err("characters that cannot be seen, or turn others around, are in this path");
     }
     match below.split('/').all(|part| !matches!(part, "" | "." | "..")) {
         true => Ok(()),
@@ -233,5 +287,38 @@ fn is_public_key_of(bytes: &[u8], addresses: &BTreeSet<&str>) -> Result<(), Stri
     match keys::parse(bytes) {
         Ok(Parsed::Public(address)) if known(address) => Ok(()),
         _ => Err("this is not what C tor writes beside a key that is in the backup".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_manifest_says_is_what_it_looks_like() {
+        let file = |path: &str, kind| FileEntry { path: path.to_owned(), kind };
+        let manifest = |made: &str, state_dir: &str, files| {
+            Manifest::new(made.to_owned(), state_dir.to_owned(), files).check()
+        };
+        let made = "2026-01-31T12:00:00Z";
+        let plain = file("/etc/böse/Größe 1.toml", FileKind::Configuration);
+        assert!(manifest(made, "/var/lib/a", vec![plain]).is_ok());
+        for forged in ["", "x", "2026-01-31", "2026-01-31T12:00:00Z\nkey /x", "\u{1b}[8m"] {
+            assert!(manifest(forged, "/var/lib/a", vec![]).is_err(), "{forged:?}");
+        }
+        let mut program = Manifest::new(made.to_owned(), "/a".to_owned(), vec![]);
+        program.program.push('\u{1b}');
+        assert!(program.check().is_err());
+        for sign in "\n\r\t\u{1b}\u{7f}\u{9b}\u{ad}\u{200b}\u{200d}\u{200f}\u{2028}\u{202a}\u{202e}\
+                     \u{2060}\u{2066}\u{2069}\u{feff}\u{e0041}"
+            .chars()
+        {
+            let hidden = format!("/etc/a{sign}b");
+            assert!(manifest(made, &hidden, vec![]).is_err(), "{sign:?}");
+            let named = vec![file(&hidden, FileKind::Named)];
+            assert!(manifest(made, "/a", named).is_err(), "{sign:?}");
+            let address = FileKind::Key { address: format!("a{sign}.onion") };
+            assert!(manifest(made, "/a", vec![file("/k", address)]).is_err(), "{sign:?}");
+        }
     }
 }

@@ -460,6 +460,19 @@ fn a_hostile_backup_is_refused_and_writes_nothing() {
     let path = |path: &str| {
         vec![manifest(&state, &[named(path)]), Member::new(&format!("files{path}"), b"x")]
     };
+    let configuration = json!({ "path": inside("arti.toml"), "kind": "configuration" });
+    let toml = || Member::new(&format!("files{}", inside("arti.toml")), b"");
+    let beside = |path: &str| {
+        let file = Member::new(&format!("files{path}"), b"x");
+        vec![manifest(&state, &[configuration.clone(), named(path)]), toml(), file]
+    };
+    let said = |made: &str| {
+        let manifest = json!({
+            "version": 1, "program": "0", "made": made, "state_dir": state,
+            "files": [configuration],
+        });
+        vec![Member::new("onionbraid-backup.json", manifest.to_string().as_bytes()), toml()]
+    };
     let key = |address: &str, bytes: &[u8]| {
         let file = json!({ "path": plain, "kind": "key", "address": address });
         vec![manifest(&state, &[file]), Member::new(&member, bytes)]
@@ -500,8 +513,12 @@ fn a_hostile_backup_is_refused_and_writes_nothing() {
             "should be here",
         ),
         ("control characters", path(&inside("a\u{1b}[2Jb")), "control characters"),
-        ("elsewhere", path("/etc/cron.d/onionbraid-was-here"), "--below /etc/cron.d"),
-        ("a hidden file", path(&inside(".profile")), "--below"),
+        ("elsewhere", beside("/etc/cron.d/onionbraid-was-here"), "--below /etc/cron.d"),
+        ("a hidden file", beside(&inside(".profile")), "--below"),
+        ("a name that is turned around", path(&inside("\u{202e}lmth.x")), "cannot be seen"),
+        ("lines of its own", said("2026-01-01T00:00:00Z\nkey /x\u{1b}[8m"), "RFC 3339"),
+        ("no time", said("yesterday"), "RFC 3339"),
+        ("nothing to start with", vec![manifest(&state, &[])], "no configuration file"),
         (
             "another configuration",
             vec![
@@ -510,7 +527,11 @@ fn a_hostile_backup_is_refused_and_writes_nothing() {
             ],
             "-c ",
         ),
-        ("state elsewhere", vec![manifest("/etc", &[])], "--below /etc"),
+        (
+            "state elsewhere",
+            vec![manifest("/etc", std::slice::from_ref(&configuration)), toml()],
+            "--below /etc",
+        ),
         ("a symbolic link", of_kind(EntryType::Symlink), "a link"),
         ("a link", of_kind(EntryType::Link), "a link"),
         ("a device", of_kind(EntryType::Char), "no ordinary file"),
@@ -598,7 +619,9 @@ fn a_hostile_backup_is_refused_and_writes_nothing() {
         let output = machine.restore(&["-c", "arti.toml"]);
         assert_eq!(output.status.code(), Some(1), "{case}: {}", stderr(&output));
         assert!(stderr(&output).contains(problem), "{case}: {}", stderr(&output));
-        assert!(!stderr(&output).contains('\u{1b}'), "{case}");
+        assert!(!stderr(&output).contains(['\u{1b}', '\u{202e}']), "{case}");
+        let listed = machine.restore(&["--list"]);
+        assert!(!stdout(&listed).contains(['\u{1b}', '\u{202e}']), "{case}");
         assert!(machine.files().is_empty(), "{case}: {:?}", machine.files());
         assert!(!outside.exists(), "{case}");
     }
