@@ -11,7 +11,9 @@ use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use super::{CommandFailure, finish, load, protect_memory, remark, service};
+use super::hand_over::{NewFile, write_for};
+use super::new_file::directory_of;
+use super::{CommandFailure, exists, finish, load, protect_memory, remark, service};
 use crate::cli::{KeyFormat, KeysCommand};
 use crate::config::{Config, ServiceConfig};
 use crate::exit::Exit;
@@ -51,7 +53,7 @@ pub fn keys(command: &KeysCommand) -> ExitCode {
 fn generate_file(path: &Path, format: KeyFormat) -> Result<OnionAddress, CommandFailure> {
     protect_memory();
     let key = IdentityKey::generate();
-    keys::write_new(path, &key, format.into())?;
+    write_new(path, &key, format.into())?;
     remark(&format!("The new key lies in {}.", path.display()));
     Ok(key.address())
 }
@@ -116,13 +118,39 @@ fn export(
 ) -> Result<OnionAddress, CommandFailure> {
     let config = owner::load(files)?;
     let key = identity_key(&config, service(&config, name)?)?;
-    keys::write_new(out, &key, format.into())?;
+    write_new(out, &key, format.into())?;
     remark(&format!("The key lies in {} too now.", out.display()));
     Ok(key.address())
 }
 
 fn address(of: &Path, files: &[PathBuf]) -> Result<OnionAddress, CommandFailure> {
     if let Some(name) = of.to_str().filter(|name| !name.contains(['/', '.'])) {
+/// Writes a key to a new file or, for C tor, a new directory. What root writes belongs to
+/// the owner of the directory that it is in.
+fn write_new(path: &Path, key: &IdentityKey, format: Format) -> Result<(), CommandFailure> {
+    let above = directory_of(path);
+    let owner = above.is_dir().then(|| owner::of_existing(above)).flatten();
+    let (Some(owner), Some(name)) = (owner, path.file_name()) else {
+        return Ok(keys::write_new(path, key, format)?);
+    };
+    if path.symlink_metadata().is_ok() {
+        return Err(exists(path));
+    }
+    let file = |below: PathBuf, bytes: &[u8]| NewFile {
+        below,
+        bytes: bytes.to_vec(),
+        mode: keys::SECRET_MODE,
+    };
+    let name = PathBuf::from(name);
+    let files = match format {
+        Format::Pem => vec![file(name, &keys::pem_file(key)?)],
+        Format::Ctor => {
+            keys::ctor_files(key).iter().map(|(of, bytes)| file(name.join(of), bytes)).collect()
+        }
+    };
+    write_for(Some(owner), above, files)
+}
+
         let config = owner::load(files)?;
         let service = service(&config, name).map_err(|failure| match of.exists() {
             true => {

@@ -17,6 +17,7 @@ use fs_mistrust::Mistrust;
 use rustix::fs::{CWD, RenameFlags, rename, renameat_with};
 use rustix::io::Errno;
 use tor_hscrypto::pk::{HsIdKey, HsIdKeypair};
+use zeroize::Zeroizing;
 
 use super::keys::{KeyFileError, SECRET_MODE, check_opened, open_key_file, unreadable, write_file};
 use super::period_keys::PeriodKeys;
@@ -171,10 +172,6 @@ pub fn export(
     directory: &Path,
     is_interrupted: impl Fn() -> bool,
 ) -> Result<(), KeyFileError> {
-    let name = |period: &Period| {
-        let Period { number, length_minutes, offset_seconds } = period;
-        format!("{number}-{length_minutes}-{offset_seconds}.{EXTENSION}")
-    };
     let names: Vec<String> = periods.iter().map(name).collect();
     let there = names.iter().map(|name| directory.join(name));
     if let Some(there) = there.into_iter().find(|path| path.symlink_metadata().is_ok()) {
@@ -242,6 +239,38 @@ fn move_new(from: &Path, to: &Path) -> Result<(), KeyFileError> {
 }
 
 /// Writes a file for each period, as long as it `may_go_on`.
+fn name(period: &Period) -> String {
+    let Period { number, length_minutes, offset_seconds } = period;
+    format!("{number}-{length_minutes}-{offset_seconds}.{EXTENSION}")
+}
+
+/// The name and the contents of a file of a bundle.
+pub(crate) type BundleFile = (String, Zeroizing<Vec<u8>>);
+
+/// The files that [`export`] writes to a directory, with their names (mode 0600), for
+/// whoever writes them as another user.
+///
+/// # Errors
+///
+/// If the keys of a period cannot be made, or if `is_interrupted`.
+pub(crate) fn contents(
+    identity: &HsIdKeypair,
+    periods: &[Period],
+    directory: &Path,
+    is_interrupted: impl Fn() -> bool,
+) -> Result<Vec<BundleFile>, KeyFileError> {
+    let of = |period: &Period| {
+        if is_interrupted() {
+            return Err(KeyFileError::Interrupted(directory.to_owned()));
+        }
+        let name = name(period);
+        let file = PeriodFile::of(identity, *period);
+        let file = file.map_err(|problem| KeyFileError::period(&directory.join(&name), problem))?;
+        Ok((name, file.encode()))
+    };
+    periods.iter().map(of).collect()
+}
+
 fn write_all<'a>(
     identity: &HsIdKeypair,
     mut files: impl Iterator<Item = (&'a Period, &'a String)>,

@@ -50,7 +50,7 @@ pub(super) use file::{open as open_key_file, unreadable};
 pub use format::parse;
 pub use identity::{IdentityKey, ParseError, Parsed};
 pub use request::{LONGEST_NONCE, certificate_request};
-pub use write::{ctor_files, write_file, write_new};
+pub use write::{ctor_files, pem_file, write_file, write_new};
 
 /// What went wrong with a key: the operator has to look at its files.
 #[derive(Debug, Clone, thiserror::Error)]

@@ -36,12 +36,14 @@ pub(super) fn directory(path: &Path, user: u32, group: u32, mode: u32) {
 
 /// The key of a service of nobody's.
 fn key(path: &Path, user: u32, group: u32, mode: u32) {
+    let elsewhere = tempfile::tempdir().unwrap();
     let made = Command::new(env!("CARGO_BIN_EXE_onionbraid"))
         .args(["keys", "generate", "--format", "pem", "--out"])
-        .arg(path)
+        .arg(elsewhere.path().join("key"))
         .output()
         .unwrap();
     assert!(made.status.success(), "{}", stderr(&made));
+    fs::copy(elsewhere.path().join("key"), path).unwrap();
     set(path, user, group, mode);
 }
 

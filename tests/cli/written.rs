@@ -380,3 +380,63 @@ fn no_key_is_made_for_manifests_that_cannot_be_written() {
         assert_eq!(tree(dir), before);
     }
 }
+
+#[test]
+fn a_key_that_root_writes_is_of_the_directory_that_it_is_in() {
+    if !is_root() {
+        return;
+    }
+    let dir = place();
+    let dir = dir.path();
+    with_key(dir, "");
+    directory(&dir.join("their"), SERVICE, WWW_DATA, 0o755);
+    for place in ["their", "roots"] {
+        let below = |name: &str| format!("{place}/{name}");
+        let (ctor, pem) = (below("ctor"), below("k.pem"));
+        let (exported, periods) = (below("exported"), below("periods"));
+        for arguments in [
+            &["keys", "generate", "--out", &ctor][..],
+            &["keys", "generate", "--format", "pem", "--out", &pem],
+            &["keys", "export", "shop", "--out", &exported, "-c", "arti.toml"],
+            &[
+                "keys",
+                "export-periods",
+                "shop",
+                "--count",
+                "2",
+                "--out",
+                &periods,
+                "-c",
+                "arti.toml",
+            ],
+        ] {
+            let made = root_at(dir, arguments);
+            assert_eq!(made.status.code(), Some(0), "{arguments:?}: {}", stderr(&made));
+            let again = root_at(dir, arguments);
+            assert_eq!(again.status.code(), Some(1), "{arguments:?}: {}", stderr(&again));
+            assert!(stderr(&again).contains("exists already"), "{}", stderr(&again));
+        }
+        let owner = if place == "their" { (SERVICE, WWW_DATA) } else { (0, 0) };
+        let mut files = vec![dir.join(&pem)];
+        for directory in [&ctor, &exported, &periods] {
+            let directory = dir.join(directory);
+            let found = directory.metadata().unwrap();
+            let told = (found.uid(), found.gid(), found.mode() & 0o777);
+            assert_eq!(told, (owner.0, owner.1, 0o700), "{}", directory.display());
+            files.extend(directory.read_dir().unwrap().map(|it| it.unwrap().path()));
+        }
+        assert_eq!(files.len(), 1 + 3 + 3 + 2, "{files:?}");
+        for file in files {
+            let found = file.metadata().unwrap();
+            let told = (found.uid(), found.gid(), found.mode() & 0o777);
+            assert_eq!(told, (owner.0, owner.1, 0o600), "{}", file.display());
+        }
+    }
+}
+
+/// The program as root, which looks at permissions.
+fn root_at(dir: &Path, arguments: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_onionbraid"));
+    command.args(arguments).current_dir(dir).env_remove("ARTI_FS_DISABLE_PERMISSION_CHECKS");
+    command.output().unwrap()
+}

@@ -15,12 +15,15 @@ use tokio::sync::oneshot;
 use tor_hscrypto::pk::HsIdKeypair;
 
 use super::identity::identity_key;
-use super::owner;
+use super::owner::{self, Owner};
 use crate::clock::now;
+use crate::commands::hand_over::{NewFile, write_for};
+use crate::commands::new_file::directory_of;
 use crate::commands::{CommandFailure, ask, remark, service};
 use crate::exit::Exit;
-use crate::tor::keys::KeyFileError;
-use crate::tor::{bundle, wiped};
+use crate::tor::bundle::{self, BundleFile};
+use crate::tor::keys::{KeyFileError, SECRET_MODE};
+use crate::tor::wiped;
 use onionbraid_balancer::onion::{OnionAddress, Period};
 use onionbraid_balancer::status::Timestamp;
 
@@ -90,7 +93,7 @@ fn write(key: &HsIdKeypair, periods: &[Period], out: &Path) -> Result<(), Comman
     let failed =
         |error| CommandFailure::new(Exit::Failed, format!("cannot receive signals: {error}"));
     let mut listening = listening.map_err(failed)?;
-    let outcome = std::thread::scope(|scope| {
+    std::thread::scope(|scope| {
         let (writing, written) = oneshot::channel::<()>();
         let stop = &stop;
         scope.spawn(move || {
@@ -103,14 +106,41 @@ fn write(key: &HsIdKeypair, periods: &[Period], out: &Path) -> Result<(), Comman
                 }
             });
         });
-        let outcome = wiped(|| bundle::export(key, periods, out, || stop.load(Relaxed)));
+        let is_interrupted = || stop.load(Relaxed);
+        let outcome = match owner_of(out) {
+            Some(owner) => wiped(|| bundle::contents(key, periods, out, is_interrupted))
+                .map_err(failure)
+                .and_then(|files| hand_over(owner, out, &files)),
+            None => wiped(|| bundle::export(key, periods, out, is_interrupted)).map_err(failure),
+        };
         drop(writing);
         outcome
-    });
-    match outcome {
-        Err(error @ KeyFileError::Interrupted(_)) => {
-            Err(CommandFailure::new(Exit::Failed, error.to_string()))
-        }
-        outcome => Ok(outcome?),
+    })
+}
+
+fn failure(error: KeyFileError) -> CommandFailure {
+    match error {
+        KeyFileError::Interrupted(_) => CommandFailure::new(Exit::Failed, error.to_string()),
+        error => error.into(),
     }
+}
+
+/// Whose the files are to be that root writes: the owner's of the directory, or of the
+/// one above where it is new.
+fn owner_of(out: &Path) -> Option<Owner> {
+    directory_of(out).is_dir().then(|| {
+        owner::of_existing(match out.exists() {
+            true => out,
+            false => directory_of(out),
+        })
+    })?
+}
+
+fn hand_over(owner: Owner, out: &Path, files: &[BundleFile]) -> Result<(), CommandFailure> {
+    let file = |(name, bytes): &BundleFile| NewFile {
+        below: name.into(),
+        bytes: bytes.to_vec(),
+        mode: SECRET_MODE,
+    };
+    write_for(Some(owner), out, files.iter().map(file).collect())
 }

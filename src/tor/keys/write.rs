@@ -32,9 +32,18 @@ const ENTER: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::CLOEXE
 /// left of it, or the error says what.
 pub fn write_new(path: &Path, key: &IdentityKey, format: Format) -> Result<(), KeyFileError> {
     match format {
-        Format::Pem => write_file(path, &pem::file(key).ok_or(KeyFileError::NoSeed)?, SECRET_MODE),
+        Format::Pem => write_file(path, &pem_file(key)?, SECRET_MODE),
         Format::Ctor => write_directory(path, &ctor_files(key)),
     }
+}
+
+/// The PEM file of a key (mode 0600).
+///
+/// # Errors
+///
+/// If its seed is not known.
+pub fn pem_file(key: &IdentityKey) -> Result<Zeroizing<Vec<u8>>, KeyFileError> {
+    pem::file(key).ok_or(KeyFileError::NoSeed)
 }
 
 /// The files that a directory of C tor has of a key, with their names (mode 0600).
