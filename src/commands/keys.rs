@@ -66,7 +66,8 @@ fn generate(name: &str, files: &[PathBuf]) -> Result<OnionAddress, CommandFailur
     }
     let keystores = Keystores::from(&config.storage);
     let there = format!("The new key lies in {}.", keystores.directory.display());
-    let key = keys::open(keystores)?.generate(&service.nickname)?;
+    let make = || keys::open(keystores)?.generate(&service.nickname);
+    let key = owner::warning_of_roots(&config.storage.state_dir, make)?;
     remark(&there);
     Ok(keys::address(&key))
 }
@@ -86,7 +87,8 @@ fn import(name: &str, path: &Path, files: &[PathBuf]) -> Result<OnionAddress, Co
     } else {
         let keystores = Keystores::from(&config.storage);
         let there = format!("The key lies in {} too now.", keystores.directory.display());
-        match keys::open(keystores)?.import(&service.nickname, key)? {
+        let make = || keys::open(keystores)?.import(&service.nickname, key);
+        match owner::warning_of_roots(&config.storage.state_dir, make)? {
             Imported::New => remark(&there),
             Imported::Already => remark("The service has this key already."),
         }
@@ -123,8 +125,6 @@ fn export(
     Ok(key.address())
 }
 
-fn address(of: &Path, files: &[PathBuf]) -> Result<OnionAddress, CommandFailure> {
-    if let Some(name) = of.to_str().filter(|name| !name.contains(['/', '.'])) {
 /// Writes a key to a new file or, for C tor, a new directory. What root writes belongs to
 /// the owner of the directory that it is in.
 fn write_new(path: &Path, key: &IdentityKey, format: Format) -> Result<(), CommandFailure> {
@@ -151,6 +151,8 @@ fn write_new(path: &Path, key: &IdentityKey, format: Format) -> Result<(), Comma
     write_for(Some(owner), above, files)
 }
 
+fn address(of: &Path, files: &[PathBuf]) -> Result<OnionAddress, CommandFailure> {
+    if let Some(name) = of.to_str().filter(|name| !name.contains(['/', '.'])) {
         let config = owner::load(files)?;
         let service = service(&config, name).map_err(|failure| match of.exists() {
             true => {

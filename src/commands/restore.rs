@@ -50,17 +50,10 @@ fn bring_back(args: &RestoreArgs) -> Result<(), CommandFailure> {
         return Ok(io::stdout().lock().write_all(listed(&backup, &directory).as_bytes())?);
     }
     let state_dir = Path::new(&backup.manifest.state_dir);
-    let was_there = state_dir.exists();
     let owner = owner::of_directory(state_dir);
     let owned = owner.map(|owner| (owner.user, owner.group));
-    place(&destinations(args).of(&backup, owned)?)?;
-    if owner::is_root() && owner.is_none() && !was_there {
-        remark(&format!(
-            "Warning: there was no {} yet, whose owner could have told which user runs the daemon. \
-             All of this is root's: if it is to be another's, hand it over with chown.",
-            state_dir.display()
-        ));
-    }
+    let placements = destinations(args).of(&backup, owned)?;
+    owner::warning_of_roots(state_dir, || place(&placements))?;
     io::stdout().lock().write_all(listed(&backup, Path::new("/")).as_bytes())?;
     let files: String = backup.manifest.configuration().map(|file| format!(" -c {file}")).collect();
     remark(&format!("Now look at `onionbraid check{files}`."));

@@ -434,6 +434,35 @@ fn a_key_that_root_writes_is_of_the_directory_that_it_is_in() {
     }
 }
 
+#[test]
+fn root_is_warned_where_a_new_state_directory_becomes_roots() {
+    if !is_root() {
+        return;
+    }
+    let dir = place();
+    let dir = dir.path();
+    configure(dir, "", "");
+    let warning = format!("Warning: there was no {}/volume/state yet", dir.display());
+    let made = root(dir, &["keys", "generate", "shop"]);
+    assert_eq!(made.status.code(), Some(0), "{}", stderr(&made));
+    assert!(stderr(&made).contains(&warning), "{}", stderr(&made));
+    let exported = root(dir, &["keys", "export", "shop", "--out", "key"]);
+    assert_eq!(exported.status.code(), Some(0), "{}", stderr(&exported));
+    let import = || root(dir, &["keys", "import", "shop", "key"]);
+    // It is there now.
+    assert!(!stderr(&import()).contains("Warning: there was no"), "{}", stderr(&import()));
+    fs::remove_dir_all(dir.join("volume")).unwrap();
+    let imported = import();
+    assert_eq!(imported.status.code(), Some(0), "{}", stderr(&imported));
+    assert!(stderr(&imported).contains(&warning), "{}", stderr(&imported));
+    // The directory above says whose it is to be.
+    fs::remove_dir_all(dir.join("volume")).unwrap();
+    directory(&dir.join("volume"), SERVICE, SERVICE, 0o700);
+    let imported = import();
+    assert_eq!(imported.status.code(), Some(0), "{}", stderr(&imported));
+    assert!(!stderr(&imported).contains("Warning"), "{}", stderr(&imported));
+}
+
 /// The program as root, which looks at permissions.
 fn root_at(dir: &Path, arguments: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_onionbraid"));

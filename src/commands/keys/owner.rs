@@ -61,6 +61,24 @@ fn of(path: &Path) -> Option<Owner> {
     (owner.user != 0).then_some(owner)
 }
 
+/// Has `make` make what it needs below a state directory; warns where root has made that
+/// with nothing to tell for whom.
+pub(crate) fn warning_of_roots<T, E>(
+    state_dir: &Path,
+    make: impl FnOnce() -> Result<T, E>,
+) -> Result<T, E> {
+    let is_for_root = is_root() && of(state_dir).is_none() && !state_dir.exists();
+    let made = make()?;
+    if is_for_root {
+        remark(&format!(
+            "Warning: there was no {} yet, whose owner could have told which user runs the daemon. \
+             All of this is root's: if it is to be another's, hand it over with chown.",
+            state_dir.display()
+        ));
+    }
+    Ok(made)
+}
+
 /// Reads the configuration for a command that reads keys and writes none to the
 /// state directory: root may read those of the user whose that is.
 pub(crate) fn load(files: &[PathBuf]) -> Result<Config, CommandFailure> {
