@@ -38,6 +38,7 @@ use tor_keymgr::{
 };
 use tor_llcrypto::rng::CautiousRng;
 
+use crate::trust::advice;
 use onionbraid_balancer::onion::OnionAddress;
 
 pub use client::{ClientSecret, check_client_secret, read_client_secret};
@@ -57,8 +58,8 @@ pub use write::{ctor_files, pem_file, write_file, write_new};
 pub enum KeyError {
     /// The keystore cannot be opened, most often because others may write to
     /// its directory.
-    #[error("the keystore cannot be opened")]
-    Open(#[source] tor_keymgr::Error),
+    #[error("the keystore cannot be opened: {}", advice::with_causes(.0))]
+    Open(tor_keymgr::Error),
     /// It cannot be seen whether there is a keystore, most often because its
     /// directory belongs to another user.
     #[error("{} cannot be looked at", directory.display())]

@@ -1,16 +1,32 @@
 //! What helps where others could read or change a file, in the place where it lies:
 //! nobody can chmod a read-only volume.
 
+use std::fs::Metadata;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
+use std::sync::Arc;
 
 use fs_mistrust::Error;
 
 use super::Process;
+use crate::causes::{chain, in_one_line};
 
 impl Process {
     /// What to do about permissions that others should not have: `bits` of a mode.
     pub(crate) fn advice_on_mode(&self, path: &Path, bits: u32) -> String {
         let shown = path.display();
+        if let Some(group) = sharing_group(self, path) {
+            if bits & 0o070 == 0 {
+                return format!("chmod o-rwx {shown}");
+            }
+            return format!(
+                "group {group} is to share this directory, as that of a volume (Kubernetes: \
+                 `fsGroup`), so leave it its access. Run this as the user and the group of the \
+                 service (`setpriv --reuid=UID --regid={group} --clear-groups onionbraid ...`; \
+                 `kubectl exec` in the pod); or, where that group may have the keys, set \
+                 `storage.permissions.trust_group = {group}`"
+            );
+        }
         if self.may_change(path) {
             return match path.is_dir() {
                 true if bits & 0o055 == 0 => format!("chmod go-w {shown}"),
@@ -79,6 +95,14 @@ impl Process {
     }
 }
 
+/// The group that a directory is shared with on purpose: new files get it, or root has
+/// given it a group that is not root's.
+fn sharing_group(process: &Process, path: &Path) -> Option<u32> {
+    let found = path.metadata().ok().filter(Metadata::is_dir)?;
+    let is_shared = found.mode() & 0o2000 != 0 || (process.user() == 0 && found.gid() != 0);
+    is_shared.then(|| found.gid())
+}
+
 /// What fs-mistrust found, and what helps there.
 pub(crate) fn in_words(error: &Error) -> String {
     let advice = match error {
@@ -88,4 +112,44 @@ pub(crate) fn in_words(error: &Error) -> String {
         _ => return error.to_string(),
     };
     format!("{error}; {advice}")
+}
+
+/// What an error of a library says, and what helps where fs-mistrust is its cause.
+pub(crate) fn with_causes(error: &(dyn std::error::Error + 'static)) -> String {
+    let found = chain(error).find_map(|cause| {
+        let shared = || cause.downcast_ref::<Arc<Error>>().map(Arc::as_ref);
+        cause.downcast_ref::<Error>().or_else(shared)
+    });
+    found.map_or_else(|| in_one_line(error), in_words)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{Permissions, set_permissions};
+    use std::os::unix::fs::{PermissionsExt as _, chown};
+
+    use super::*;
+
+    #[test]
+    fn no_chmod_takes_a_volume_from_the_group_that_it_is_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let process = Process::current();
+        let with_mode = |mode| set_permissions(dir.path(), Permissions::from_mode(mode)).unwrap();
+        with_mode(0o2775);
+        let group = dir.path().metadata().unwrap().gid();
+        let advice = process.advice_on_mode(dir.path(), 0o020);
+        assert!(!advice.contains("chmod"), "{advice}");
+        assert!(advice.contains(&format!("trust_group = {group}`")), "{advice}");
+        let advice = process.advice_on_mode(dir.path(), 0o005);
+        assert!(advice.starts_with("chmod o-rwx "), "{advice}");
+        if process.user() != 0 {
+            return;
+        }
+        chown(dir.path(), Some(0), Some(0)).unwrap();
+        with_mode(0o775);
+        assert!(process.advice_on_mode(dir.path(), 0o020).starts_with("chmod go-w "));
+        chown(dir.path(), Some(0), Some(2000)).unwrap();
+        let advice = process.advice_on_mode(dir.path(), 0o020);
+        assert!(!advice.contains("chmod") && advice.contains("trust_group = 2000`"), "{advice}");
+    }
 }

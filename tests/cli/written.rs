@@ -463,6 +463,31 @@ fn root_is_warned_where_a_new_state_directory_becomes_roots() {
     assert!(!stderr(&imported).contains("Warning"), "{}", stderr(&imported));
 }
 
+#[test]
+fn root_is_never_told_to_take_a_volume_from_its_group() {
+    if !is_root() {
+        return;
+    }
+    const FS_GROUP: u32 = 20_002;
+    let dir = place();
+    let dir = dir.path();
+    directory(&dir.join("volume"), 0, FS_GROUP, 0o2775);
+    configure(dir, "", "");
+    assert_eq!(root_at(dir, &["keys", "generate", "--out", "key"]).status.code(), Some(0));
+    for arguments in
+        [&["keys", "import", "shop", "key", "-c", "arti.toml"][..], &["check", "-c", "arti.toml"]]
+    {
+        let refused = root_at(dir, arguments);
+        let said = stderr(&refused);
+        assert_eq!(refused.status.code(), Some(77), "{arguments:?}: {said}");
+        assert!(!said.contains("chmod"), "{arguments:?}: {said}");
+        assert!(said.contains("storage.permissions.trust_group = 20002"), "{arguments:?}: {said}");
+    }
+    configure(dir, "", "[storage.permissions]\ntrust_group = 20002\n");
+    let imported = root_at(dir, &["keys", "import", "shop", "key", "-c", "arti.toml"]);
+    assert_eq!(imported.status.code(), Some(0), "what it names helps: {}", stderr(&imported));
+}
+
 /// The program as root, which looks at permissions.
 fn root_at(dir: &Path, arguments: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_onionbraid"));
