@@ -182,9 +182,35 @@ grep -q shutdwon "$work/mistake.log" || fail "a mistake is not named: $(tail -20
 ! inside berlin grep -q shutdwon /etc/onionbraid/arti.toml || fail "a mistake comes into force"
 cp "$work/good.toml" "$work/more.toml"
 
+# A publisher whose key is lost gets it from the other, though it is the first; no new one
+# is made where only backups have it, and two different ones are noticed.
+of_publisher() {
+    inside "$1" runuser -u onionbraid -- onionbraid keys address /etc/onionbraid/keys/shop
+}
+refused() {
+    local name=$1 reason=$2
+    if python3 -m ansible playbook -i "$inventory" "$here/ansible/site.yml" >"$work/$name.log" 2>&1; then
+        fail "the $name run succeeds"
+    fi
+    grep -q "$reason" "$work/$name.log" || fail "the $name run does not say why: $(tail -20 "$work/$name.log")"
+}
+inside paris mv /etc/onionbraid/keys /etc/onionbraid/kept
+play reinstalled
+[ "$(of_publisher paris)" = "$address" ] || fail "the first publisher gets another key"
+inside paris rm -r /etc/onionbraid/keys
+inside tallinn mv /etc/onionbraid/keys /etc/onionbraid/kept
+refused lost 'onionbraid restore .*paris-.*\.onion\.age'
+! inside paris test -e /etc/onionbraid/keys/shop || fail "a new key is made although there are backups"
+inside tallinn mv /etc/onionbraid/kept /etc/onionbraid/keys
+inside paris install -d -o onionbraid -g onionbraid -m 700 /etc/onionbraid/keys
+inside paris runuser -u onionbraid -- onionbraid keys generate --out /etc/onionbraid/keys/shop >/dev/null
+refused different 'keys of different addresses'
+inside paris rm -r /etc/onionbraid/keys
+inside paris mv /etc/onionbraid/kept /etc/onionbraid/keys
+
 # The backups open, and have the key.
 for machine in "${machines[@]}"; do
-    "$build/onionbraid" restore "$work/backups/$machine.age" --identity "$identity" --list >"$work/list"
+    "$build/onionbraid" restore "$work/backups/$machine"-*.onion.age --identity "$identity" --list >"$work/list"
     case "$machine" in
         paris | tallinn) grep -q "^key .* $address\$" "$work/list" || fail "the backup of $machine has no key" ;;
         *) grep -q '^key ' "$work/list" || fail "the backup of $machine has no key" ;;
