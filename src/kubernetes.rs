@@ -2,7 +2,12 @@
 //! publishers and some backends of one address. Pure: names and addresses in, texts
 //! out; `commands/kubernetes` makes the keys and writes them.
 
+pub mod named;
+pub mod reach;
+
 use onionbraid_balancer::onion::OnionAddress;
+
+use reach::Reach;
 
 /// The longest nickname: the names of the pods are made from it, which labels hold.
 const MAX_NAME: usize = 40;
@@ -18,6 +23,8 @@ pub struct Deployment<'a> {
     pub slots: &'a [OnionAddress],
     /// The web server, as `proxy_ports` takes it.
     pub target: &'a str,
+    /// How the backends come to it.
+    pub reach: &'a Reach,
     /// The container image.
     pub image: &'a str,
     /// Whether the Prometheus operator is told.
@@ -117,6 +124,7 @@ impl Deployment<'_> {
             .replace("@SLOTS@", &slots.len().to_string())
             .replace("@SERVICE@", service)
             .replace("@IMAGE@", self.image)
+            .replace("@REACH@", &self.reach.rule())
             .replace("@ADDRESS@", &self.address.to_string())
             // Last: it is the operator's text, of which nothing is replaced.
             .replace("@TARGET@", &target)

@@ -292,3 +292,168 @@ fn what_no_cluster_could_take_is_refused_before_anything_is_written() {
     assert_eq!(run(&["shop", "--to", "http://shop:80", "--slots", "0"]).0, Some(2));
     assert_eq!(run(&["shop", "--to", "http://shop:80", "--slots", "101"]).0, Some(2));
 }
+
+/// All that is in a directory, with its content.
+fn tree(directory: &Path) -> BTreeMap<std::path::PathBuf, Vec<u8>> {
+    let mut found = BTreeMap::new();
+    let mut open = vec![directory.to_owned()];
+    while let Some(directory) = open.pop() {
+        for entry in directory.read_dir().unwrap().map(|entry| entry.unwrap().path()) {
+            match entry.is_dir() {
+                true => open.push(entry),
+                false => drop(found.insert(entry.clone(), std::fs::read(entry).unwrap())),
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn a_directory_that_comes_without_its_keys_gets_no_others() {
+    let example = example();
+    let out = example.path();
+    let kept = tempfile::tempdir().unwrap();
+    let kept = kept.path().join("keys");
+    let address = String::from_utf8(kubernetes(out, &["--force"]).stdout).unwrap();
+    let address = address.trim();
+    std::fs::rename(out.join("keys"), &kept).unwrap();
+    let refused = |more: &[&str]| {
+        let before = tree(out);
+        let output = kubernetes(out, more);
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(77), "{more:?}: {said}");
+        assert!(output.stdout.is_empty() && tree(out) == before, "{more:?}: {said}");
+        said
+    };
+    let key = kept.join("shop");
+    let key = key.to_str().unwrap();
+    for more in [&["--force"][..], &[], &["--force", "--slots", "5"]] {
+        let said = refused(more);
+        for file in ["publisher.toml", "backend.toml"] {
+            assert!(said.contains(&format!("{file} names {address}")), "{said}");
+        }
+        assert!(said.contains("keys/shop") && said.contains("--key FILE"), "{said}");
+        assert!(said.contains("and 1 more"), "{said}");
+    }
+    // One file is enough, whichever it is, and the comment or the setting.
+    for file in ["publisher.toml", "backend.toml"] {
+        let text = std::fs::read_to_string(out.join(file)).unwrap();
+        std::fs::remove_file(out.join(file)).unwrap();
+        refused(&["--force"]);
+        std::fs::write(out.join(file), text.split_once('\n').unwrap().1).unwrap();
+        refused(&["--force"]);
+        std::fs::write(out.join(file), text).unwrap();
+    }
+    // The key of the address alone: those of the slots are missing still.
+    let said = refused(&["--force", "--key", key]);
+    assert!(!said.contains("publisher.toml") && said.contains("for slot 2"), "{said}");
+    let said = refused(&["--force", "--key", kept.join("shop-backend-0").to_str().unwrap()]);
+    assert!(said.contains("but --key has the key of"), "{said}");
+    // All but one, and another in its place.
+    let copy = |name: &str| {
+        std::fs::create_dir_all(out.join("keys").join(name)).unwrap();
+        let file = format!("{name}/hs_ed25519_secret_key");
+        std::fs::copy(kept.join(&file), out.join("keys").join(&file)).unwrap();
+    };
+    for name in ["shop", "shop-backend-0", "shop-backend-2"] {
+        copy(name);
+    }
+    let said = refused(&["--force"]);
+    assert!(said.contains("for slot 1") && !said.contains("slot 0"), "{said}");
+    let slots = std::fs::read(out.join("slots.toml")).unwrap();
+    std::fs::write(out.join("slots.toml"), "backends = [").unwrap();
+    assert!(refused(&["--force"]).contains("does not tell"));
+    std::fs::write(out.join("slots.toml"), slots).unwrap();
+    copy("shop-backend-1");
+    std::fs::remove_dir_all(out.join("keys/shop")).unwrap();
+    put_key(&out.join("keys/shop"), 77);
+    let said = refused(&["--force"]);
+    assert!(said.contains("keys/shop has the key of"), "{said}");
+    std::fs::remove_dir_all(out.join("keys/shop")).unwrap();
+
+    // With all, by --key and by the directory, and new slots are new.
+    let made = kubernetes(out, &["--force", "--slots", "5", "--key", key]);
+    assert!(made.status.success(), "{made:?}");
+    assert_eq!(String::from_utf8(made.stdout).unwrap().trim(), address);
+    assert!(String::from_utf8(made.stderr).unwrap().contains("New keys: 3 of 6"));
+    put_key(&out.join("keys/other"), 78);
+    std::fs::remove_dir_all(out.join("keys/shop-backend-4")).unwrap();
+    std::fs::rename(out.join("keys/other"), out.join("keys/shop-backend-4")).unwrap();
+    assert!(refused(&["--force", "--slots", "5"]).contains("shop-backend-4 has the key of"));
+    // Fewer slots need no more keys than they have; lost ones are given up by hand.
+    assert!(kubernetes(out, &["--force", "--slots", "4"]).status.success());
+    std::fs::remove_dir_all(out.join("keys/shop-backend-3")).unwrap();
+    assert!(refused(&["--force", "--slots", "4"]).contains("slots.toml is moved away"));
+    std::fs::remove_file(out.join("slots.toml")).unwrap();
+    assert!(kubernetes(out, &["--force", "--slots", "4"]).status.success());
+}
+
+/// The egress rules of the backends for a web server, and what is said of it.
+fn egress(to: &str) -> (Vec<Value>, String) {
+    let directory = tempfile::tempdir().unwrap();
+    let made = Command::new(env!("CARGO_BIN_EXE_onionbraid"))
+        .args(["kubernetes", "shop", "--slots", "1", "--to", to, "--out"])
+        .arg(directory.path().join("k"))
+        .env_clear()
+        .env("ARTI_FS_DISABLE_PERMISSION_CHECKS", "1")
+        .output()
+        .unwrap();
+    let said = String::from_utf8(made.stderr).unwrap();
+    assert!(made.status.success(), "{to}: {said}");
+    let policy = directory.path().join("k/network-policy.yaml");
+    let validated = Command::new("python3")
+        .args(["-m", "kubernetes_validate", "--strict", "--quiet"])
+        .arg(policy)
+        .env("PYTHONPATH", Path::new(env!("CARGO_MANIFEST_DIR")).join("target/tools/validators"))
+        .output()
+        .unwrap();
+    assert!(validated.status.success(), "{to}: {validated:?}");
+    let all = objects(&files(&directory.path().join("k")));
+    let mut policies = of_kind(&all, "NetworkPolicy");
+    policies.retain(|policy| policy["metadata"]["name"] == "shop-backend");
+    (policies[0]["spec"]["egress"].as_array().unwrap().clone(), said)
+}
+
+#[test]
+fn the_policy_lets_backends_reach_their_web_server() {
+    let (always, said) = egress("http://shop:8080");
+    assert!(!said.contains("network policy"), "{said}");
+    for open in ["http://127.0.0.1:80", "203.0.113.1:80", "https://[2001:db8::1]", "localhost:80"]
+        .into_iter()
+        .chain(["172.15.255.255:80", "172.32.0.1:80", "100.128.0.1:80", "unix:/run/x", "reject"])
+    {
+        assert_eq!(egress(open).0, always, "{open}");
+    }
+    for (to, cidr, port) in [
+        ("http://10.1.2.3:8080", "10.1.2.3/32", 8080),
+        ("100.64.0.1:81", "100.64.0.1/32", 81),
+        ("169.254.1.1:81", "169.254.1.1/32", 81),
+        ("https://172.31.255.255", "172.31.255.255/32", 443),
+        ("192.168.0.1:81", "192.168.0.1/32", 81),
+        ("http://[fd00::1]", "fd00::1/128", 80),
+        ("[fe80::1]:81", "fe80::1/128", 81),
+        ("[::ffff:10.0.0.1]:81", "10.0.0.1/32", 81),
+    ] {
+        let (rules, said) = egress(to);
+        let rule = serde_json::json!({
+            "to": [{ "ipBlock": { "cidr": cidr } }],
+            "ports": [{ "protocol": "TCP", "port": port }],
+        });
+        assert_eq!(rules, [&always[..], &[rule]].concat(), "{to}");
+        assert!(said.contains("NAME.NAMESPACE.svc"), "{said}");
+    }
+    for to in ["http://shop.web.svc", "shop.web.svc.cluster.local:80", "a.shop.web.svc.x.org:80"] {
+        let (rules, said) = egress(to);
+        let labels = serde_json::json!({ "kubernetes.io/metadata.name": "web" });
+        let rule = serde_json::json!({
+            "to": [{ "namespaceSelector": { "matchLabels": labels } }],
+        });
+        assert_eq!(rules, [&always[..], &[rule]].concat(), "{to}");
+        assert!(said.contains("every pod of the namespace web"), "{said}");
+    }
+    for to in ["http://shop.web", "https://example.com", "a.b_c.svc:80", "db.internal.example:80"] {
+        let (rules, said) = egress(to);
+        assert_eq!(rules, always, "{to}");
+        assert!(said.contains("Warning: the network policy"), "{said}");
+    }
+}

@@ -16,20 +16,20 @@ use super::{CommandFailure, exists, finish, protect_memory, remark};
 use crate::cli::KubernetesArgs;
 use crate::config::{Config, Environment};
 use crate::exit::Exit;
+use crate::kubernetes::reach::Reach;
 use crate::kubernetes::{self, CONFIGURATIONS, Deployment, KEYS};
-use crate::tor::keys::{self, IdentityKey};
+use crate::tor::keys;
 use onionbraid_balancer::onion::OnionAddress;
+use onionbraid_proxy::rules::{Origin, ProxyTarget};
+
+mod before;
+mod slot_key;
+
+use slot_key::{New, SlotKey, held};
 
 /// Writes the directory and prints the address.
 pub fn kubernetes(args: &KubernetesArgs) -> ExitCode {
     finish(write(args).and_then(|address| Ok(writeln!(io::stdout().lock(), "{address}")?)))
-}
-
-/// A key of the directory, and whether it has to be written.
-struct SlotKey {
-    directory: PathBuf,
-    address: OnionAddress,
-    new: Option<IdentityKey>,
 }
 
 fn write(args: &KubernetesArgs) -> Result<OnionAddress, CommandFailure> {
@@ -46,17 +46,20 @@ fn write(args: &KubernetesArgs) -> Result<OnionAddress, CommandFailure> {
     let slots = (0..usize::from(args.slots))
         .map(|slot| held(below(&kubernetes::pod(service, slot)), None))
         .collect::<Result<Vec<_>, CommandFailure>>()?;
+    before::same(out, &front, &slots)?;
     let addresses: Vec<OnionAddress> = slots.iter().map(|slot| slot.address).collect();
-    let deployment = Deployment {
+    let mut deployment = Deployment {
         service,
         address: front.address,
         slots: &addresses,
         target: &args.to,
+        reach: &Reach::Open,
         image: &args.image,
         service_monitor: args.service_monitor,
     };
+    let reach = check(&deployment.files())?;
+    deployment.reach = &reach;
     let files = deployment.files();
-    check(&files)?;
     match args.force {
         true => replaceable(out, &files)?,
         false => unchanged(out, &files)?,
@@ -67,7 +70,7 @@ fn write(args: &KubernetesArgs) -> Result<OnionAddress, CommandFailure> {
     let mut keys = Vec::new();
     let mut made = 0;
     for SlotKey { directory, new, .. } in std::iter::once(front).chain(slots) {
-        let Some(key) = new else { continue };
+        let Some(New::Given(key) | New::Made(key)) = new else { continue };
         let name = PathBuf::from(directory.file_name().unwrap_or_default());
         keys.extend(keys::ctor_files(&key).map(|(file, bytes)| NewFile {
             below: name.join(file),
@@ -84,6 +87,9 @@ fn write(args: &KubernetesArgs) -> Result<OnionAddress, CommandFailure> {
              there: add a volume for {rest} to backends.yaml{}.",
             if rest.starts_with('/') { "" } else { ", and name it with a path from / on" }
         ));
+    }
+    if let Some(text) = reach.remark(service) {
+        remark(&text);
     }
     remark(&format!(
         "{} is ready for `kubectl apply -k`. New keys: {made} of {}. Whoever has {} has the address.",
@@ -122,27 +128,28 @@ fn unix_path(target: &str) -> Option<&str> {
     target.strip_prefix("unix:").or_else(|| target.strip_prefix("http+unix:"))
 }
 
-/// The key that a directory has, else the one that is given, else a new one.
-fn held(directory: PathBuf, given: Option<IdentityKey>) -> Result<SlotKey, CommandFailure> {
-    if directory.symlink_metadata().is_err() {
-        let key = given.unwrap_or_else(IdentityKey::generate);
-        return Ok(SlotKey { directory, address: key.address(), new: Some(key) });
+/// Whether the daemons will take their configurations, and how the backends then come to
+/// their web server.
+fn check(files: &[(&'static str, String)]) -> Result<Reach, CommandFailure> {
+    let environment = Environment::new([("HOME", "/nonexistent")]);
+    let mut reach = Reach::Open;
+    for (_, text) in files.iter().filter(|(name, _)| CONFIGURATIONS.contains(name)) {
+        for service in Config::from_text(text, &environment)?.services {
+            if let Some(origin) = origin(service.proxy_ports.target(80)) {
+                reach = Reach::of(origin);
+            }
+        }
     }
-    let address = keys::read_secret(&directory, &owner::mistrust(&directory)?)?.address();
-    if given.is_some_and(|given| given.address() != address) {
-        let text = format!("{} has another key, which is left as it is", directory.display());
-        return Err(CommandFailure::new(Exit::Permission, text));
-    }
-    Ok(SlotKey { directory, address, new: None })
+    Ok(reach)
 }
 
-/// Whether the daemons will take their configurations.
-fn check(files: &[(&'static str, String)]) -> Result<(), CommandFailure> {
-    let environment = Environment::new([("HOME", "/nonexistent")]);
-    for (_, text) in files.iter().filter(|(name, _)| CONFIGURATIONS.contains(name)) {
-        Config::from_text(text, &environment)?;
+/// The one server that `--to` can name.
+fn origin(target: &ProxyTarget) -> Option<&Origin> {
+    match target {
+        ProxyTarget::Forward(target) => target.origins.first(),
+        ProxyTarget::Http(target) => target.origins.first().map(|origin| &origin.address),
+        _ => None,
     }
-    Ok(())
 }
 
 /// Refuses to write over what somebody has changed.
