@@ -198,6 +198,11 @@ impl FoundFiles {
             self.left_out.push(format!("{directory}, which has no file of a client in it"));
         }
         for file in files.values() {
+            if file.to_str().is_none() {
+                let file = file.display();
+                self.left_out.push(format!("{file}: its name is not UTF-8, so no client has it"));
+                continue;
+            }
             let bytes = read(file, 0)?;
             match is_client(&bytes) {
                 Ok(()) => self.push(file, FileKind::Client, bytes)?,

@@ -8,6 +8,7 @@
 //! of the disk or the process says nothing: who was let in before stays.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
@@ -113,18 +114,19 @@ impl KeyDir {
         self.path.join(format!("{name}.{EXTENSION}"))
     }
 
-    /// The files in it that are those of clients, by their names.
+    /// The files in it that are those of clients, by their names, which may be none that
+    /// a client can have.
     ///
     /// # Errors
     ///
     /// Those of the system.
-    pub fn files(&self) -> io::Result<BTreeMap<String, PathBuf>> {
+    pub fn files(&self) -> io::Result<BTreeMap<OsString, PathBuf>> {
         let mut found = BTreeMap::new();
         for entry in fs::read_dir(&self.path)?.take(MAX_FILES) {
             let path = entry?.path();
             if path.extension().is_some_and(|extension| extension == EXTENSION)
-                && let Some(name) = path.file_stem().and_then(|name| name.to_str())
-                && !name.starts_with('.')
+                && let Some(name) = path.file_stem()
+                && !name.as_encoded_bytes().starts_with(b".")
             {
                 found.insert(name.to_owned(), path);
             }
@@ -154,8 +156,16 @@ impl KeyDir {
             Ok(files) => files,
             Err(error) => return self.unread(&error, before, problems),
         };
+        if fs::read_dir(&self.path).is_ok_and(|mut all| all.nth(MAX_FILES).is_some()) {
+            problems.push(format!(
+                "{place}: it has more than {MAX_FILES} files, and those beyond are not looked at: \
+                 take out what is no client's"
+            ));
+        }
         let mut keys = BTreeMap::new();
         for (name, path) in files {
+            // One with U+FFFD in it is no name either, and says so.
+            let name = name.to_string_lossy().into_owned();
             let known = before.and_then(|before| before.keys.get(&name).copied());
             let (key, follows) = match self.read_one(&name, &path) {
                 Ok(key) => {
@@ -481,6 +491,25 @@ mod tests {
         assert_eq!(clients(&config), [("alice", key(2))]);
         assert!(config.warnings[0].contains("others can change it"), "{:?}", config.warnings);
         assert!(config.warnings[1].contains("No such file"), "{:?}", config.warnings);
+    }
+
+    #[test]
+    fn a_name_that_is_not_utf_8_and_a_file_too_many_are_warned_of() {
+        use std::os::unix::ffi::OsStrExt as _;
+
+        let directory = directories();
+        let dir = directory.path();
+        let name = std::ffi::OsStr::from_bytes(b"andr\xe9.auth");
+        std::fs::rename(put(dir, "key", &key(3).to_string()), dir.join("clients").join(name))
+            .unwrap();
+        for n in 0..=MAX_FILES {
+            std::fs::write(dir.join(format!("more/{n}")), "").unwrap();
+        }
+        let config = load(dir, "").unwrap();
+        assert_eq!(clients(&config), [("alice", key(2))]);
+        let [name, many] = config.warnings.as_slice() else { panic!("{:?}", config.warnings) };
+        assert!(name.contains("andr\u{fffd}.auth: the name of a client has"), "{name}");
+        assert!(many.contains("more than 4096 files"), "{many}");
     }
 
     /// What is read after each change to the directory, as the daemon reads it.
