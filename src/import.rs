@@ -20,6 +20,7 @@ pub mod onionspray;
 pub mod torrc;
 mod yaml;
 
+use std::ffi::OsString;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -27,7 +28,8 @@ use onionbraid_balancer::onion::OnionAddress;
 
 /// What an import may see of the disk.
 pub trait ImportFiles {
-    /// The text of a file, or `None` if there is none.
+    /// The text of a file, or `None` if there is none. Bytes that are not UTF-8 are
+    /// U+FFFD, which no value may contain: see [`check_encoding`].
     ///
     /// # Errors
     ///
@@ -39,7 +41,22 @@ pub trait ImportFiles {
     /// # Errors
     ///
     /// Why it cannot be read.
-    fn list(&self, path: &Path) -> Result<Option<Vec<String>>, Unreadable>;
+    fn list(&self, path: &Path) -> Result<Option<Vec<OsString>>, Unreadable>;
+
+    /// Whether anything has this name, be it a link that leads nowhere.
+    ///
+    /// # Errors
+    ///
+    /// Why that cannot be known.
+    fn is_there(&self, path: &Path) -> Result<bool, Unreadable>;
+
+    /// The same path from the root of the file system, as it is written into the new
+    /// file, which may lie elsewhere.
+    ///
+    /// # Errors
+    ///
+    /// Why the working directory, where it begins, cannot be known.
+    fn absolute(&self, path: &Path) -> Result<PathBuf, Unreadable>;
 
     /// The address of the secret key at `path`, a file or a directory of C tor's,
     /// computed from the key itself.
@@ -198,6 +215,35 @@ fn address(text: &str) -> Result<OnionAddress, String> {
         ));
     }
     text.parse().map_err(|error| format!("{text}: {error}"))
+}
+
+/// Refuses a text of a file, named `what`, that is in another encoding. Comments are
+/// never asked.
+fn check_encoding(what: &str, text: &str) -> Result<(), String> {
+    match text.contains(char::REPLACEMENT_CHARACTER) {
+        false => Ok(()),
+        true => Err(format!(
+            "{what} is not UTF-8, or has U+FFFD in it, as only comments may: save the file as \
+             UTF-8. If what it names has such a name itself, rename that, too"
+        )),
+    }
+}
+
+/// A path as it is written into the new file, absolute.
+fn written_path(
+    path: &Path,
+    place: &SourcePlace,
+    files: &impl ImportFiles,
+) -> Result<String, Fault> {
+    let path = files.absolute(path).map_err(|error| Fault::unreadable(place, error))?;
+    let text = path.to_str().map(str::to_owned);
+    text.ok_or_else(|| {
+        let problem = format!(
+            "{} is not UTF-8, as every path in the new file has to be: rename what is called so",
+            path.display()
+        );
+        Fault::new(place, problem)
+    })
 }
 
 /// Text without the mark that some editors put at its beginning.

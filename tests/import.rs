@@ -8,15 +8,17 @@
 //!   `move FROM TO`, `link TARGET PATH`, `dir PATH`, and `strict`, which has permissions checked;
 //! - `expected`: the exit code, and all that is said and written.
 //!
-//! A KEY is a number; `@KEY@` in a file is its address without `.onion`, `@^KEY@` the
+//! In a path and an argument `\xHH` is that byte. A KEY is a number; `@KEY@` in a file is its address without `.onion`, `@^KEY@` the
 //! same in upper case, `@KEY:20@` its first 20 characters. What is made must pass `onionbraid check`, with the same
 //! addresses. With `UPDATE_EXPECTED=1` in the environment the answers are written
 //! anew; read the difference before committing it.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use std::ffi::{OsStr, OsString};
 use std::fmt::Write as _;
 use std::fs;
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -61,7 +63,7 @@ impl Machine {
         let mut machine = Self { dir, command: Vec::new(), strict: false };
         for line in fs::read_to_string(case.join("setup")).unwrap().lines() {
             let words: Vec<&str> = line.split_whitespace().collect();
-            let at = |name: &str| machine.dir.path().join(name);
+            let at = |name: &str| machine.dir.path().join(unescaped(name));
             let parents = |path: &Path| fs::create_dir_all(path.parent().unwrap()).unwrap();
             match words.as_slice() {
                 ["run", arguments @ ..] => {
@@ -93,7 +95,7 @@ impl Machine {
                 }
                 ["link", target, path] => {
                     parents(&at(path));
-                    symlink(target, at(path)).unwrap();
+                    symlink(unescaped(target), at(path)).unwrap();
                 }
                 ["move", from, to] => {
                     parents(&at(to));
@@ -110,7 +112,8 @@ impl Machine {
 
     fn onionbraid(&self, arguments: &[&str]) -> Output {
         let mut command = Command::new(env!("CARGO_BIN_EXE_onionbraid"));
-        command.args(arguments).env_clear().env("HOME", self.dir.path());
+        command.args(arguments.iter().map(|it| unescaped(it)));
+        command.env_clear().env("HOME", self.dir.path());
         if !self.strict {
             command.env("ARTI_FS_DISABLE_PERMISSION_CHECKS", "1");
         }
@@ -122,6 +125,17 @@ impl Machine {
         let text = String::from_utf8(text.to_vec()).unwrap();
         text.replace(self.dir.path().to_str().unwrap(), "/DIR")
     }
+}
+
+/// A name with the bytes that stand for `\xHH`.
+fn unescaped(name: &str) -> OsString {
+    let mut parts = name.split("\\x");
+    let mut bytes = parts.next().unwrap().as_bytes().to_vec();
+    for part in parts {
+        bytes.push(u8::from_str_radix(&part[..2], 16).unwrap());
+        bytes.extend(&part.as_bytes()[2..]);
+    }
+    OsStr::from_bytes(&bytes).to_owned()
 }
 
 /// Copies the files of a case, with addresses in the place of keys' numbers.
@@ -136,7 +150,13 @@ fn copy(from: &Path, to: &Path) {
             let bytes = fs::read(&path).unwrap();
             match String::from_utf8(bytes) {
                 Ok(text) => fs::write(&to, with_addresses(&text)).unwrap(),
-                Err(error) => fs::write(&to, error.as_bytes()).unwrap(),
+                Err(error) => {
+                    let bytes = error.as_bytes().iter().copied();
+                    let latin1: String = bytes.map(char::from).collect();
+                    let latin1 = with_addresses(&latin1);
+                    let bytes: Vec<u8> = latin1.chars().map(|c| u8::try_from(c).unwrap()).collect();
+                    fs::write(&to, bytes).unwrap();
+                }
             }
         }
     }
@@ -145,7 +165,8 @@ fn copy(from: &Path, to: &Path) {
 /// The same for the names of files.
 fn rename_placeholders(dir: &Path) {
     for entry in dir.read_dir().unwrap().map(|entry| entry.unwrap()) {
-        let name = entry.file_name().into_string().unwrap();
+        // What is no text has no placeholder in it.
+        let Ok(name) = entry.file_name().into_string() else { continue };
         let path = dir.join(with_addresses(&name));
         if path != entry.path() {
             fs::rename(entry.path(), &path).unwrap();
@@ -391,11 +412,17 @@ impl ImportFiles for Everywhere {
         Ok(Some(self.0.clone()))
     }
 
-    fn list(&self, path: &Path) -> Result<Option<Vec<String>>, Unreadable> {
-        let keys = path
-            .ends_with("secrets")
-            .then(|| (1..4).map(|n| with_addresses(&format!("@{n}@.v3sec.key"))).collect());
-        Ok(keys)
+    fn list(&self, path: &Path) -> Result<Option<Vec<OsString>>, Unreadable> {
+        let key = |n| with_addresses(&format!("@{n}@.v3sec.key")).into();
+        Ok(path.ends_with("secrets").then(|| (1..4).map(key).collect()))
+    }
+
+    fn is_there(&self, _: &Path) -> Result<bool, Unreadable> {
+        Ok(false)
+    }
+
+    fn absolute(&self, path: &Path) -> Result<PathBuf, Unreadable> {
+        Ok(Path::new("/").join(path))
     }
 
     fn address(&self, path: &Path) -> Result<OnionAddress, String> {
@@ -452,7 +479,7 @@ proptest! {
                 onionspray::import(file, &files),
             ];
             for draft in drafts.into_iter().flatten() {
-                let made = draft.to_text(|service| service.key.clone());
+                let made = draft.to_text(|service| service.key.display().to_string());
                 let table = made.parse::<toml::Table>();
                 let table = table.map_err(|e| TestCaseError::fail(format!("{e}\n{made}")))?;
                 let tables = ["onion_services", "bridges"];

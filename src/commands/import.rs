@@ -6,9 +6,11 @@
 //! that exists is ever overwritten.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use tempfile::NamedTempFile;
 
@@ -54,10 +56,9 @@ fn write(command: &ImportCommand) -> Result<(), CommandFailure> {
     };
     let draft = draft.map_err(CommandFailure::from)?;
     let copies = copies(&draft, output, &disk)?;
-    let mut text = draft.to_text(|service| {
-        let path = copies.get(&service.nickname).unwrap_or(&service.key);
-        std::path::absolute(path).unwrap_or_else(|_| path.clone())
-    });
+    let paths = key_paths(&draft, &copies, &disk)?;
+    let path = |service: &DraftService| paths.get(&service.nickname).cloned();
+    let mut text = draft.to_text(|service| path(service).unwrap_or_default());
     if place.as_ref().is_some_and(OutputPlace::is_packages) {
         text.push_str(packages_directories());
     }
@@ -202,6 +203,28 @@ fn copies(
     Ok(copies)
 }
 
+/// The paths of the keys as the new file has them, by nickname.
+fn key_paths(
+    draft: &Draft,
+    copies: &BTreeMap<String, PathBuf>,
+    disk: &Disk,
+) -> Result<BTreeMap<String, String>, CommandFailure> {
+    let path = |service: &DraftService| {
+        let path = disk.absolute(copies.get(&service.nickname).unwrap_or(&service.key))?;
+        let text = path.to_str().map(|path| (service.nickname.clone(), path.to_owned()));
+        text.ok_or_else(|| {
+            let text = format!(
+                "{}: {} is not UTF-8, as every path in the new file has to be: rename what is called \
+                 so, or give --copy-keys DIR, which copies the keys to another place",
+                service.place,
+                path.display()
+            );
+            CommandFailure::new(Exit::Configuration, text)
+        })
+    };
+    draft.services.iter().map(path).collect()
+}
+
 /// Copies the keys, and then does something else; after an error in either, none of them
 /// is left. They are the owner's of the directory that they go into, where root copies
 /// them.
@@ -286,7 +309,10 @@ struct Disk {
 impl Disk {
     fn key(&self, path: &Path) -> Result<IdentityKey, KeyFileError> {
         let of = if self.copying { path } else { Path::new("/") };
-        let mistrust = owner::mistrust(of).map_err(|_| KeyFileError::Missing(path.to_owned()))?;
+        let mistrust = owner::mistrust(of).map_err(|failure| KeyFileError::Read {
+            path: path.to_owned(),
+            cause: Arc::new(io::Error::other(failure.text)),
+        })?;
         keys::read_secret(path, &mistrust)
     }
 }
@@ -311,11 +337,12 @@ impl ImportFiles for Disk {
             return Err(told(&"it is longer than 4 MiB"));
         }
         let bytes = std::fs::read(path).map_err(failed)?;
-        // Comments in another encoding are no reason to refuse a file.
+        // Comments in another encoding are no reason to refuse a file; who reads values
+        // refuses what is put in the place of other bytes.
         Ok(Some(String::from_utf8_lossy(&bytes).into_owned()))
     }
 
-    fn list(&self, path: &Path) -> Result<Option<Vec<String>>, Unreadable> {
+    fn list(&self, path: &Path) -> Result<Option<Vec<OsString>>, Unreadable> {
         let here = if path.as_os_str().is_empty() { Path::new(".") } else { path };
         let entries = match here.read_dir() {
             Err(error) => {
@@ -327,10 +354,25 @@ impl ImportFiles for Disk {
             }
             Ok(entries) => entries,
         };
-        let mut names: Vec<String> =
-            entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()).collect();
+        let names = entries.map(|entry| entry.map(|entry| entry.file_name()));
+        let names: Result<Vec<OsString>, io::Error> = names.collect();
+        let mut names = names.map_err(|error| unreadable(path, &error))?;
         names.sort();
         Ok(Some(names))
+    }
+
+    fn is_there(&self, path: &Path) -> Result<bool, Unreadable> {
+        use io::ErrorKind::{NotADirectory, NotFound};
+        match path.symlink_metadata() {
+            Ok(_) => Ok(true),
+            Err(error) if matches!(error.kind(), NotFound | NotADirectory) => Ok(false),
+            Err(error) => Err(unreadable(path, &error)),
+        }
+    }
+
+    fn absolute(&self, path: &Path) -> Result<PathBuf, Unreadable> {
+        // Only the working directory can be at fault.
+        std::path::absolute(path).map_err(|error| unreadable(Path::new("."), &error))
     }
 
     fn address(&self, path: &Path) -> Result<OnionAddress, String> {

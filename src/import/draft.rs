@@ -4,11 +4,11 @@
 //! would have had its place.
 
 use std::fmt::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use toml::Value;
+use toml::{Table, Value};
 
-use super::{Note, SourcePlace};
+use super::{Fault, LineFate, Note, SourcePlace};
 use onionbraid_balancer::onion::OnionAddress;
 
 /// The longest line of a comment, in characters.
@@ -42,6 +42,36 @@ pub struct DraftService {
     pub entries: Vec<DraftLine>,
     /// The keys of its table `http`.
     pub http: Vec<DraftLine>,
+}
+
+impl DraftService {
+    /// Whether it runs as it is written.
+    pub fn is_enabled(&self) -> bool {
+        !self.entries.contains(&DraftLine::Key("enabled", false.into()))
+    }
+}
+
+/// Why there is nothing to run, if no service is enabled.
+pub(super) fn none_enabled(services: &[DraftService]) -> Option<Fault> {
+    let first = services.first().filter(|_| !services.iter().any(DraftService::is_enabled))?;
+    let notes = first.entries.iter().filter_map(|entry| match entry {
+        DraftLine::Note(note) if note.kind == LineFate::Warning => Some(note.text.as_str()),
+        _ => None,
+    });
+    let reasons: Vec<&str> = notes.collect();
+    let problem = format!(
+        "none of the services could be enabled here, so there is nothing to run: {}",
+        reasons.join("; ")
+    );
+    Some(Fault::new(&first.place, problem))
+}
+
+/// A path as Arti reads it: what it would expand is marked as meant literally.
+pub(super) fn path_value(path: &str) -> Value {
+    match path.contains('$') || path.starts_with('~') {
+        false => path.into(),
+        true => Table::from_iter([("literal".to_owned(), path.into())]).into(),
+    }
 }
 
 /// Everything that goes into the new file.
@@ -79,7 +109,7 @@ impl Draft {
 
     /// The text of the new file, where `key` says which path each service's
     /// `identity_key` has there.
-    pub fn to_text(&self, key: impl Fn(&DraftService) -> PathBuf) -> String {
+    pub fn to_text(&self, key: impl Fn(&DraftService) -> String) -> String {
         let mut text = String::new();
         let head = format!(
             "Made by `onionbraid import` from {}. Look it over, then: onionbraid check -c FILE",
@@ -94,8 +124,7 @@ impl Draft {
             text.push('\n');
             comment(&mut text, &format!("{}, from {}", service.address, service.place));
             let _ = writeln!(text, "[onion_services.\"{nickname}\"]");
-            let path = |path: &Path| Value::from(path.to_string_lossy().into_owned());
-            entry(&mut text, &DraftLine::Key("identity_key", path(&key(service))));
+            entry(&mut text, &DraftLine::Key("identity_key", path_value(&key(service))));
             for line in &service.entries {
                 entry(&mut text, line);
             }

@@ -16,8 +16,9 @@ use std::path::{Path, PathBuf};
 
 use toml::{Table, Value};
 
-use super::draft::{Draft, DraftLine, DraftService};
+use super::draft::{Draft, DraftLine, DraftService, none_enabled};
 use super::nicknames::Nicknames;
+use super::torrc::clients;
 use super::{
     Fault, Faults, ImportFiles, LineFate, Note, SourcePlace, address, directory_of, onionbalance,
 };
@@ -49,7 +50,7 @@ pub fn import(path: &Path, files: &impl ImportFiles) -> Result<Draft, Faults> {
     let (home, confs) = match names {
         None => (directory_of(path).to_owned(), vec![path.to_owned()]),
         Some(names) => {
-            let confs = names.iter().filter(|name| name.ends_with(".conf"));
+            let confs = names.iter().filter(|name| name.as_encoded_bytes().ends_with(b".conf"));
             (path.to_owned(), confs.map(|name| path.join(name)).collect())
         }
     };
@@ -84,6 +85,9 @@ pub fn import(path: &Path, files: &impl ImportFiles) -> Result<Draft, Faults> {
     let mut services = Vec::new();
     for project in &projects {
         services.extend(reading.project(project));
+    }
+    if reading.faults.is_empty() {
+        reading.faults.extend(none_enabled(&services));
     }
     match reading.faults.is_empty() {
         true => {
@@ -150,16 +154,22 @@ impl<F: ImportFiles> OnionsprayReading<'_, F> {
         for directory in SECRETS.map(|name| self.home.join(name)) {
             looked.push((directory, format!("{label}.v3sec.key")));
         }
-        let short = format!("{}-v3.d", label.get(..SHORT).unwrap_or(label));
-        for projects in PROJECTS {
-            let directory = self.home.join(projects).join(format!("{}.d", map.project));
-            looked.push((directory.join(&short), "hs_ed25519_secret_key".to_owned()));
+        for directory in self.service_directories(wanted, map) {
+            looked.push((directory, "hs_ed25519_secret_key".to_owned()));
         }
-        let there = |(directory, name): &&(PathBuf, String)| {
-            let names = self.files.list(directory);
-            matches!(names, Ok(Some(names)) if names.contains(name))
-        };
-        let Some((directory, name)) = looked.iter().find(there) else {
+        let mut unreadable = Vec::new();
+        let found = looked.iter().find(|(directory, name)| match self.files.list(directory) {
+            Ok(names) => names.is_some_and(|names| names.iter().any(|it| it == name.as_str())),
+            Err(error) => {
+                unreadable.push(Fault::unreadable(&map.place, error));
+                false
+            }
+        });
+        let Some((directory, name)) = found else {
+            if !unreadable.is_empty() {
+                self.faults.extend(unreadable);
+                return None;
+            }
             let problem = format!(
                 "the key of {onion} is in none of {}: import on the machine that has it",
                 looked.iter().map(|(d, _)| d.display().to_string()).collect::<Vec<_>>().join(", ")
@@ -185,6 +195,31 @@ impl<F: ImportFiles> OnionsprayReading<'_, F> {
         }
     }
 
+    /// Where the tor of a project may have the directory of an address.
+    fn service_directories(&self, address: &OnionAddress, map: &Map) -> [PathBuf; 2] {
+        let onion = address.to_string();
+        let short = format!("{}-v3.d", onion.get(..SHORT).unwrap_or(&onion));
+        self.project_directories(map).map(|directory| directory.join(&short))
+    }
+
+    fn project_directories(&self, map: &Map) -> [PathBuf; 2] {
+        PROJECTS.map(|projects| self.home.join(projects).join(format!("{}.d", map.project)))
+    }
+
+    /// The clients that the tor of a project lets in, if it does not let in all.
+    fn clients(&mut self, address: &OnionAddress, map: &Map) -> Vec<DraftLine> {
+        let mut entries = Vec::new();
+        for directory in self.service_directories(address, map) {
+            // The first that closes it counts: a table has each key once.
+            if !entries.iter().any(|entry| matches!(entry, DraftLine::Key(..))) {
+                let clients =
+                    clients::entries(&map.place, &directory, self.files, &mut self.faults);
+                entries.extend(clients);
+            }
+        }
+        entries
+    }
+
     /// The workers of a softmap as backends.
     fn workers(&mut self, wanted: &OnionAddress, map: &Map) -> Option<Vec<DraftLine>> {
         let mut found: Vec<OnionAddress> = Vec::new();
@@ -205,13 +240,13 @@ impl<F: ImportFiles> OnionsprayReading<'_, F> {
         }
         // Before the balancer was ever started there are the workers of this machine.
         let known = !found.is_empty();
-        for projects in PROJECTS.iter().filter(|_| !known) {
-            let directory = self.home.join(projects).join(format!("{}.d", map.project));
-            let names = self.files.list(&directory).ok().flatten().unwrap_or_default();
-            for name in names.iter().filter(|name| name.starts_with("hs-") && name.ends_with(".d"))
-            {
-                let text = self.files.text(&directory.join(name).join("hostname"));
-                found.extend(text.ok().flatten().and_then(|text| address(&text).ok()));
+        for directory in self.project_directories(map).into_iter().filter(|_| !known) {
+            match self.workers_in(&directory, map) {
+                Ok(workers) => found.extend(workers),
+                Err(fault) => {
+                    self.faults.push(fault);
+                    return None;
+                }
             }
         }
         let mut seen = BTreeSet::new();
@@ -232,6 +267,23 @@ impl<F: ImportFiles> OnionsprayReading<'_, F> {
         Some(vec![note, DraftLine::List("backends", backends.collect())])
     }
 
+    /// The workers that a project has on this machine.
+    fn workers_in(&self, directory: &Path, map: &Map) -> Result<Vec<OnionAddress>, Fault> {
+        let unreadable = |error| Fault::unreadable(&map.place, error);
+        let mut found = Vec::new();
+        for name in self.files.list(directory).map_err(unreadable)?.unwrap_or_default() {
+            let bytes = name.as_encoded_bytes();
+            if !(bytes.starts_with(b"hs-") && bytes.ends_with(b".d")) {
+                continue;
+            }
+            let file = directory.join(name).join("hostname");
+            let Some(text) = self.files.text(&file).map_err(unreadable)? else { continue };
+            let place = SourcePlace { file, line: 1 };
+            found.push(address(text.trim()).map_err(|problem| Fault::new(&place, problem))?);
+        }
+        Ok(found)
+    }
+
     /// A hardmap as a proxy, and its table `http`.
     fn proxy(
         &mut self,
@@ -240,7 +292,8 @@ impl<F: ImportFiles> OnionsprayReading<'_, F> {
         maps: &[(OnionAddress, &Map)],
         settings: &OnionspraySettings,
     ) -> (Vec<DraftLine>, Vec<DraftLine>) {
-        let mut entries = settings.service(&map.place, &mut self.faults);
+        let mut entries = self.clients(&own, map);
+        entries.extend(settings.service(&map.place, &mut self.faults));
         let note = |kind, text: String| DraftLine::Note(Note::new(&map.place, kind, text));
         entries.push(note(
             LineFate::NoEquivalent,
@@ -278,7 +331,8 @@ impl<F: ImportFiles> OnionsprayReading<'_, F> {
             names.push(Table::from_iter([pair("public", &other.domain), onion]));
         }
         http.push(DraftLine::List("names", names.into_iter().map(Value::from).collect()));
-        http.extend(settings.http());
+        let directories = self.project_directories(map);
+        http.extend(settings.http(&directories, self.files, &mut self.faults));
         (entries, http)
     }
 }

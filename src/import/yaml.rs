@@ -6,6 +6,8 @@ use std::fmt;
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_saphyr::{Error, Spanned};
 
+use super::check_encoding;
+
 /// A value.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum YamlNode {
@@ -56,7 +58,10 @@ impl YamlItem {
 /// The line, and what is wrong there.
 pub(super) fn parse(text: &str) -> Result<YamlItem, (usize, String)> {
     match serde_saphyr::from_str::<Spanned<YamlNode>>(text) {
-        Ok(root) => Ok(YamlItem { line: line(&root), node: root.value }),
+        Ok(root) => {
+            let root = YamlItem { line: line(&root), node: root.value };
+            check(&root).map(|()| root)
+        }
         Err(error) => {
             let line = error.location().map_or(0, |location| location.line() as usize);
             let error = error.without_snippet();
@@ -77,6 +82,19 @@ pub(super) fn parse(text: &str) -> Result<YamlItem, (usize, String)> {
             }
             Err((line, problem))
         }
+    }
+}
+
+/// Finds keys and values in another encoding than UTF-8.
+fn check(item: &YamlItem) -> Result<(), (usize, String)> {
+    let encoding = |line, what, text| check_encoding(what, text).map_err(|error| (line, error));
+    match &item.node {
+        YamlNode::Null => Ok(()),
+        YamlNode::Scalar(text) => encoding(item.line, "this value", text),
+        YamlNode::List(items) => items.iter().try_for_each(check),
+        YamlNode::Map(pairs) => pairs.iter().try_for_each(|Pair { line, key, value }| {
+            encoding(*line, "this key", key).and_then(|()| check(value))
+        }),
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use crate::import::{Fault, SourcePlace, without_bom};
+use crate::import::{Fault, SourcePlace, check_encoding, without_bom};
 
 /// Who answers for a mapped address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,7 +43,7 @@ pub(super) struct Project {
 /// Whether a file was meant to have maps.
 pub(super) fn has_maps(text: &str) -> bool {
     let is_map = |line: &str| line.starts_with("hardmap") || line.starts_with("softmap");
-    text.lines().map(str::trim_start).any(is_map)
+    without_bom(text).lines().map(str::trim_start).any(is_map)
 }
 
 /// Reads a `.conf`.
@@ -54,6 +54,7 @@ pub(super) fn parse(text: &str, file: &Path) -> Result<Project, Fault> {
         let place = SourcePlace { file: file.to_owned(), line: number };
         let mut words = line.split_whitespace();
         let Some(command) = words.next().filter(|word| !word.starts_with('#')) else { continue };
+        check_encoding("this line", &line).map_err(|problem| Fault::new(&place, problem))?;
         let mut word = |what| {
             words
                 .next()

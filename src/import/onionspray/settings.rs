@@ -1,14 +1,15 @@
 //! What do the settings of a project mean for a proxy here?
 
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
 use toml::{Table, Value};
 
 use super::project::Setting;
-use crate::import::draft::DraftLine;
+use crate::import::draft::{DraftLine, path_value};
 use crate::import::torrc::lines::Line;
 use crate::import::torrc::service;
-use crate::import::{Fault, LineFate, Note, SourcePlace};
+use crate::import::{Fault, ImportFiles, LineFate, Note, SourcePlace, written_path};
 
 /// The authorities that are trusted anyway.
 const SYSTEM_AUTHORITIES: &str = "/etc/ssl/certs/ca-certificates.crt";
@@ -220,7 +221,15 @@ impl<'p> OnionspraySettings<'p> {
     }
 
     /// The keys of the table `http`, beside names.
-    pub(super) fn http(&self) -> Vec<DraftLine> {
+    ///
+    /// nginx begins relative paths in the directory of its configuration, which is that of
+    /// the project: one of `directories`.
+    pub(super) fn http(
+        &self,
+        directories: &[PathBuf; 2],
+        files: &impl ImportFiles,
+        faults: &mut Vec<Fault>,
+    ) -> Vec<DraftLine> {
         let mut entries = Vec::new();
         let mut strip = Vec::new();
         for (setting, default, fields) in [
@@ -252,9 +261,43 @@ impl<'p> OnionspraySettings<'p> {
         if let Some(file) = self.value("nginx_proxy_ssl_trusted_certificate")
             && file != SYSTEM_AUTHORITIES
         {
-            let file = [("ca_file".to_owned(), Value::from(file))];
-            entries.push(DraftLine::Key("tls", Table::from_iter(file).into()));
+            match self.authorities(file, directories, files) {
+                Ok((file, note)) => {
+                    let file = [("ca_file".to_owned(), path_value(&file))];
+                    entries.extend(note.map(DraftLine::Note));
+                    entries.push(DraftLine::Key("tls", Table::from_iter(file).into()));
+                }
+                Err(fault) => faults.push(fault),
+            }
         }
         entries
+    }
+
+    /// The whole path of a file of authorities, and what is said if it was relative.
+    fn authorities(
+        &self,
+        file: &str,
+        directories: &[PathBuf; 2],
+        files: &impl ImportFiles,
+    ) -> Result<(String, Option<Note>), Fault> {
+        let setting = self.all.get("nginx_proxy_ssl_trusted_certificate");
+        let Some((_, place)) = setting.filter(|_| Path::new(file).is_relative()) else {
+            return Ok((file.to_owned(), None));
+        };
+        // One that cannot be looked at is there, too.
+        let is_there = |path: &&PathBuf| !matches!(files.is_there(path), Ok(false));
+        let paths: Vec<PathBuf> = directories.iter().map(|it| it.join(file)).collect();
+        let there = paths.iter().find(is_there).or_else(|| {
+            let directory = directories.iter().position(|it| is_there(&it));
+            paths.get(directory.unwrap_or(0))
+        });
+        let found = there.map_or(Path::new(file), PathBuf::as_path);
+        let text = format!(
+            "nginx_proxy_ssl_trusted_certificate {file} is a relative path: {} is used here, as nginx \
+             begins at the directory of its nginx.conf",
+            found.display()
+        );
+        let note = Note::new(place, LineFate::Decided, text);
+        Ok((written_path(found, place, files)?, Some(note)))
     }
 }

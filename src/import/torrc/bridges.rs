@@ -1,12 +1,11 @@
 //! What does Arti read of the bridges of a torrc?
 
-use std::path::Path;
-
 use toml::Value;
 
+use super::base::Base;
 use super::lines::Line;
-use crate::import::draft::DraftLine;
-use crate::import::{Fault, LineFate, Note};
+use crate::import::draft::{DraftLine, path_value};
+use crate::import::{Fault, ImportFiles, LineFate, Note};
 
 /// The bridges and the programs that reach them.
 #[derive(Debug, Default)]
@@ -18,13 +17,19 @@ pub(super) struct Bridges {
 
 impl Bridges {
     /// Takes a setting, if it is about bridges.
-    pub(super) fn takes(&mut self, line: &Line, faults: &mut Vec<Fault>) -> bool {
+    pub(super) fn takes(
+        &mut self,
+        line: &Line,
+        base: &Base,
+        files: &impl ImportFiles,
+        faults: &mut Vec<Fault>,
+    ) -> bool {
         match line.key.as_str() {
             "usebridges" => self.used = Some(line.value != "0"),
             "bridge" => self.bridges.push(line.clone()),
-            "clienttransportplugin" => match transport(line) {
+            "clienttransportplugin" => match transport(line, base, files) {
                 Ok(transport) => self.transports.push(transport),
-                Err(problem) => faults.push(Fault::new(&line.place, problem)),
+                Err(fault) => faults.push(fault),
             },
             _ => return false,
         }
@@ -53,21 +58,21 @@ impl Bridges {
 }
 
 /// One pluggable transport: `NAMES exec PROGRAM ARGUMENTS` or `NAMES socks5 ADDRESS`.
-fn transport(line: &Line) -> Result<Vec<DraftLine>, String> {
+fn transport(line: &Line, base: &Base, files: &impl ImportFiles) -> Result<Vec<DraftLine>, Fault> {
+    let fault = |problem: String| Fault::new(&line.place, problem);
     let mut words = line.value.split_whitespace();
     let (names, kind, target) = (words.next(), words.next(), words.next());
     let (Some(names), Some(kind), Some(target)) = (names, kind, target) else {
-        return Err("this has to be NAMES exec PROGRAM, or NAMES socks5 ADDRESS:PORT".to_owned());
+        let problem = "this has to be NAMES exec PROGRAM, or NAMES socks5 ADDRESS:PORT";
+        return Err(fault(problem.to_owned()));
     };
     let protocols = names.split(',').map(Value::from).collect::<Vec<_>>();
     let mut entries = vec![DraftLine::Key("protocols", protocols.into())];
     match kind {
         "exec" => {
-            if Path::new(target).is_relative() {
-                let text = format!("Arti needs the whole path of {target}: write it below");
-                entries.push(DraftLine::Note(Note::new(&line.place, LineFate::Decided, text)));
-            }
-            entries.push(DraftLine::Key("path", target.into()));
+            let (path, note) = base.whole(target, target, &line.place, files)?;
+            entries.extend(note.map(DraftLine::Note));
+            entries.push(DraftLine::Key("path", path_value(&path)));
             let arguments: Vec<Value> = words.map(Value::from).collect();
             if !arguments.is_empty() {
                 entries.push(DraftLine::Key("arguments", arguments.into()));
@@ -80,7 +85,9 @@ fn transport(line: &Line) -> Result<Vec<DraftLine>, String> {
             entries.push(DraftLine::Note(Note::new(&line.place, LineFate::Decided, text)));
             entries.push(DraftLine::Key("proxy_addr", target.into()));
         }
-        other => return Err(format!("{other} is no kind of transport: it is exec or socks5")),
+        other => {
+            return Err(fault(format!("{other} is no kind of transport: it is exec or socks5")));
+        }
     }
     Ok(entries)
 }

@@ -4,11 +4,12 @@
 //! backslash at the end continues the line, a value in double quotes has the
 //! escapes of C.
 
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
 use crate::import::{
-    Fault, Faults, ImportFiles, LineFate, Note, SourcePlace, Unreadable, directory_of, resolve,
-    without_bom,
+    Fault, Faults, ImportFiles, LineFate, Note, SourcePlace, Unreadable, check_encoding,
+    directory_of, resolve, without_bom,
 };
 
 /// How deep files may include each other, as in C tor.
@@ -28,6 +29,15 @@ pub(in crate::import) struct Line {
     pub(in crate::import) name: String,
     /// The value, without quotes and comments.
     pub(in crate::import) value: String,
+}
+
+impl Line {
+    /// Refuses a setting in another encoding than UTF-8.
+    pub(super) fn check_encoding(&self) -> Result<(), Fault> {
+        let name = check_encoding("the name of this setting", &self.name);
+        name.and_then(|()| check_encoding(&format!("the value of {}", self.name), &self.value))
+            .map_err(|problem| Fault::new(&self.place, problem))
+    }
 }
 
 /// Reads a file and what it includes.
@@ -68,7 +78,9 @@ impl<F: ImportFiles> TorrcReader<'_, F> {
             Err(fault) => return self.faults.push(fault),
         };
         for line in parsed {
-            if line.key != "%include" {
+            if let Err(fault) = line.check_encoding() {
+                self.faults.push(fault);
+            } else if line.key != "%include" {
                 self.lines.push(line);
             } else if depth >= DEEPEST || self.read >= MOST_FILES {
                 let problem = format!(
@@ -120,16 +132,18 @@ impl<F: ImportFiles> TorrcReader<'_, F> {
 fn matching(pattern: &Path, files: &impl ImportFiles) -> Result<Vec<PathBuf>, Unreadable> {
     let mut found = vec![PathBuf::new()];
     for part in pattern.components() {
-        let part = part.as_os_str().to_string_lossy().into_owned();
+        let name = part.as_os_str();
+        let part = name.to_string_lossy();
         let mut next = Vec::new();
         for base in found {
             if !part.contains(['*', '?']) {
-                next.push(base.join(&part));
+                next.push(base.join(name));
                 continue;
             }
             let names = files.list(&base)?.unwrap_or_default();
-            let fits = |name: &&String| {
-                (!name.starts_with('.') || part.starts_with('.')) && wildcard(&part, name)
+            let fits = |name: &&OsString| {
+                (!is_hidden(name) || part.starts_with('.'))
+                    && wildcard(&part, &name.to_string_lossy())
             };
             next.extend(names.iter().filter(fits).map(|name| base.join(name)));
         }
@@ -139,7 +153,7 @@ fn matching(pattern: &Path, files: &impl ImportFiles) -> Result<Vec<PathBuf>, Un
     for path in found {
         match files.list(&path)? {
             Some(names) => {
-                let names = names.iter().filter(|name| !name.starts_with('.'));
+                let names = names.iter().filter(|name| !is_hidden(name));
                 let inside = names.map(|name| path.join(name));
                 for path in inside {
                     if files.list(&path)?.is_none() {
@@ -152,6 +166,10 @@ fn matching(pattern: &Path, files: &impl ImportFiles) -> Result<Vec<PathBuf>, Un
         }
     }
     Ok(all)
+}
+
+fn is_hidden(name: &OsStr) -> bool {
+    name.as_encoded_bytes().starts_with(b".")
 }
 
 /// Whether a name fits a pattern with `*` and `?`.

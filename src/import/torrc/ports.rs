@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 
 use toml::{Table, Value};
 
+use super::base::Base;
 use super::lines::{Line, quoted};
 use crate::import::draft::DraftLine;
-use crate::import::{Fault, LineFate, Note, SourcePlace};
+use crate::import::{Fault, ImportFiles, LineFate, Note, SourcePlace};
 
 /// The most servers that may share a port here.
 const MOST: usize = 32;
@@ -62,6 +63,21 @@ pub(super) fn read(line: &Line) -> Result<Port, Fault> {
         return Err(fault(problem));
     }
     Ok(Port { place: line.place.clone(), port, target })
+}
+
+impl Port {
+    /// Has a Unix socket begin at the root: a relative one would begin elsewhere in the
+    /// new file.
+    pub(super) fn find_socket(
+        &mut self,
+        base: &Base,
+        files: &impl ImportFiles,
+    ) -> Result<Option<Note>, Fault> {
+        let Some(path) = strip_unix(&self.target) else { return Ok(None) };
+        let (whole, note) = base.whole(path, &self.target, &self.place, files)?;
+        self.target = format!("unix:{whole}");
+        Ok(note)
+    }
 }
 
 fn strip_unix(target: &str) -> Option<&str> {

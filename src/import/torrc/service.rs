@@ -5,12 +5,13 @@ use std::path::PathBuf;
 
 use toml::{Table, Value};
 
+use super::base::Base;
+use super::clients;
 use super::lines::{self, Line};
 use super::ports::{self, Port};
 use crate::import::draft::{DraftLine, DraftService};
 use crate::import::nicknames::Nicknames;
 use crate::import::{Fault, ImportFiles, LineFate, Note, SourcePlace, address};
-use onionbraid_balancer::onion::{ClientKey, check_client_name};
 
 /// What C tor limits introductions to, a second and at once, where it is only told
 /// to.
@@ -99,14 +100,30 @@ impl ServiceDirectory {
         }
     }
 
-    /// The service, and whether it is enabled; or nothing, and what is wrong.
+    /// Has its Unix sockets begin at the root.
+    pub(super) fn find_sockets(
+        &mut self,
+        base: &Base,
+        files: &impl ImportFiles,
+        notes: &mut Vec<Note>,
+        faults: &mut Vec<Fault>,
+    ) {
+        for port in &mut self.ports {
+            match port.find_socket(base, files) {
+                Ok(note) => notes.extend(note),
+                Err(fault) => faults.push(fault),
+            }
+        }
+    }
+
+    /// The service; or nothing, and what is wrong.
     pub(super) fn import(
         self,
         whole: &WholeProcess,
         files: &impl ImportFiles,
         nicknames: &mut Nicknames,
         faults: &mut Vec<Fault>,
-    ) -> Option<(DraftService, bool)> {
+    ) -> Option<DraftService> {
         let before = faults.len();
         self.refuse_version_2(faults);
         if !self.has_ports {
@@ -114,7 +131,9 @@ impl ServiceDirectory {
             faults.push(Fault::new(&self.place, problem));
         }
         let mut read = ServiceReading { directory: &self, entries: Vec::new(), faults };
-        let open = read.restrictions(files) & read.introduction_points();
+        read.directory_is_one(files);
+        read.entries = clients::entries(&self.place, &self.path_on_disk, files, read.faults);
+        read.introduction_points();
         read.rate_limit();
         read.streams();
         read.proof_of_work();
@@ -141,7 +160,7 @@ impl ServiceDirectory {
         let nickname = nicknames.after_path(&key);
         let service =
             DraftService { nickname, place: self.place, key, address, entries, http: Vec::new() };
-        Some((service, open))
+        Some(service)
     }
 
     fn refuse_version_2(&self, faults: &mut Vec<Fault>) {
@@ -246,63 +265,23 @@ impl<'d> ServiceReading<'d> {
         }
     }
 
-    /// Lets in those whom tor lets in; whether the service may run. One that was not
-    /// open must not run open.
-    fn restrictions(&mut self, files: &impl ImportFiles) -> bool {
-        let directory = self.directory.path_on_disk.join("authorized_clients");
-        let names = match files.list(&directory) {
-            Ok(names) => names.unwrap_or_default(),
-            Err(error) => {
-                self.faults.push(Fault::of_key(&self.directory.place, error.to_string()));
-                return false;
-            }
-        };
-        let place = self.directory.place.clone();
-        let names: Vec<_> = names.iter().filter_map(|name| name.strip_suffix(".auth")).collect();
-        if names.is_empty() {
-            return true;
+    /// Refuses a file in the place of the directory: it has no clients beside it, though
+    /// it may be a key.
+    fn directory_is_one(&mut self, files: &impl ImportFiles) {
+        let path = &self.directory.path_on_disk;
+        if let (Ok(None), Ok(true)) = (files.list(path), files.is_there(path)) {
+            let problem = format!(
+                "{} is no directory: HiddenServiceDir names the one with hs_ed25519_secret_key",
+                path.display()
+            );
+            self.faults.push(Fault::of_key(&self.directory.place, problem));
         }
-        let mut keys = Table::new();
-        for name in names {
-            let file = directory.join(format!("{name}.auth"));
-            let text = match files.text(&file) {
-                Ok(text) => text.unwrap_or_default(),
-                Err(error) => {
-                    self.faults.push(Fault::of_key(&place, error.to_string()));
-                    continue;
-                }
-            };
-            let key = check_client_name(name)
-                .and_then(|()| text.parse::<ClientKey>().map_err(|error| error.to_string()));
-            match key {
-                Ok(key) => {
-                    keys.insert(name.to_owned(), key.to_string().into());
-                }
-                Err(problem) => {
-                    let text = format!("{}: {problem}; this client is not let in", file.display());
-                    self.note(&place, LineFate::Warning, text);
-                }
-            }
-        }
-        if keys.is_empty() {
-            let text = "authorized_clients lets nobody in whose key can be read, so the service is \
-                        not enabled: without `restricted_discovery` EVERYBODY WHO KNOWS THE ADDRESS \
-                        COULD REACH IT";
-            self.note(&place, LineFate::Warning, text);
-            self.entries.push(DraftLine::Key("enabled", false.into()));
-            return false;
-        }
-        let entries =
-            [("enabled".to_owned(), true.into()), ("static_keys".to_owned(), keys.into())];
-        let restricted = Table::from_iter(entries);
-        self.entries.push(DraftLine::Key("restricted_discovery", restricted.into()));
-        true
     }
 
-    /// Whether there are to be any.
-    fn introduction_points(&mut self) -> bool {
+    /// How many there are; with none the service does not run.
+    fn introduction_points(&mut self) {
         let Some((number, line)) = self.number("hiddenservicenumintroductionpoints", 20) else {
-            return true;
+            return;
         };
         match number {
             0 => {
@@ -312,7 +291,6 @@ impl<'d> ServiceReading<'d> {
                 if !self.entries.iter().any(|e| matches!(e, DraftLine::Key("enabled", _))) {
                     self.entries.push(DraftLine::Key("enabled", false.into()));
                 }
-                return false;
             }
             1 | 2 => {
                 self.entries.push(DraftLine::Key("local_intro_points", i64::from(number).into()))
@@ -320,7 +298,6 @@ impl<'d> ServiceReading<'d> {
             3 => {}
             _ => self.entries.push(DraftLine::Key("num_intro_points", i64::from(number).into())),
         }
-        true
     }
 
     fn rate_limit(&mut self) {
@@ -410,6 +387,10 @@ impl<'d> ServiceReading<'d> {
         let lines = lines.map_err(|fault| self.faults.push(fault)).ok()?;
         let mut frontends: Vec<Value> = Vec::new();
         for line in lines {
+            if let Err(fault) = line.check_encoding() {
+                self.faults.push(fault);
+                continue;
+            }
             if line.key != "masteronionaddress" {
                 let text = format!("{} in ob_config is not known here", line.name);
                 self.note(&line.place, LineFate::NoEquivalent, text);
