@@ -69,16 +69,11 @@ pub(crate) fn collect(config: &Config, made: String) -> Result<Collected, Collec
         found.add(file, FileKind::Configuration)?;
     }
     for (path, wanted) in &config.named {
+        let is_kept = !matches!(wanted, Expected::Directory | Expected::Socket | Expected::Bundle);
+        if is_kept && found.leaves_out(path, *wanted) {
+            continue;
+        }
         match wanted {
-            Expected::Key
-            | Expected::TlsKey
-            | Expected::ClientKey
-            | Expected::Clients
-            | Expected::Page
-            | Expected::Certificates
-            | Expected::Certificate
-            | Expected::Backends
-                if found.leaves_out(path, *wanted) => {}
             Expected::Page
             | Expected::Certificates
             | Expected::Certificate

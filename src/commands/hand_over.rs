@@ -21,6 +21,7 @@ use super::{CommandFailure, exists, finish, protect_memory};
 use crate::backup::place::{PlaceError, Placement, Rights, place};
 use crate::causes::in_one_line;
 use crate::exit::{Exit, exit_of};
+use crate::tor::keys::{self, IdentityKey};
 use crate::trust::Process;
 use crate::trust::way::Way;
 
@@ -36,6 +37,19 @@ pub(crate) struct NewFile {
     pub(crate) bytes: Vec<u8>,
     /// Its permissions.
     pub(crate) mode: u32,
+}
+
+impl NewFile {
+    /// A key, or a part of one.
+    pub(crate) fn secret(below: PathBuf, bytes: &[u8]) -> Self {
+        Self { below, bytes: bytes.to_vec(), mode: keys::SECRET_MODE }
+    }
+
+    /// A key in C tor's files, in a directory.
+    pub(crate) fn of_ctor(directory: &Path, key: &IdentityKey) -> Vec<Self> {
+        let files = keys::ctor_files(key);
+        files.iter().map(|(name, bytes)| Self::secret(directory.join(name), bytes)).collect()
+    }
 }
 
 impl Drop for NewFile {

@@ -254,10 +254,8 @@ fn copy(
         if path.is_dir() {
             continue;
         }
-        for (name, bytes) in keys::ctor_files(&disk.key(&service.key)?) {
-            let below = below.join(&service.nickname).join(name);
-            files.push(NewFile { below, bytes: bytes.to_vec(), mode: keys::SECRET_MODE });
-        }
+        let directory = below.join(&service.nickname);
+        files.extend(NewFile::of_ctor(&directory, &disk.key(&service.key)?));
     }
     match owner::of_existing(base) {
         _ if files.is_empty() => then(),

@@ -128,27 +128,18 @@ fn export(
 /// Writes a key to a new file or, for C tor, a new directory. What root writes belongs to
 /// the owner of the directory that it is in.
 fn write_new(path: &Path, key: &IdentityKey, format: Format) -> Result<(), CommandFailure> {
-    let above = directory_of(path);
-    let owner = above.is_dir().then(|| owner::of_existing(above)).flatten();
-    let (Some(owner), Some(name)) = (owner, path.file_name()) else {
+    let (Some(owner), Some(name)) = (owner::of_new(path), path.file_name()) else {
         return Ok(keys::write_new(path, key, format)?);
     };
     if path.symlink_metadata().is_ok() {
         return Err(exists(path));
     }
-    let file = |below: PathBuf, bytes: &[u8]| NewFile {
-        below,
-        bytes: bytes.to_vec(),
-        mode: keys::SECRET_MODE,
-    };
     let name = PathBuf::from(name);
     let files = match format {
-        Format::Pem => vec![file(name, &keys::pem_file(key)?)],
-        Format::Ctor => {
-            keys::ctor_files(key).iter().map(|(of, bytes)| file(name.join(of), bytes)).collect()
-        }
+        Format::Pem => vec![NewFile::secret(name, &keys::pem_file(key)?)],
+        Format::Ctor => NewFile::of_ctor(&name, key),
     };
-    write_for(Some(owner), above, files)
+    write_for(Some(owner), directory_of(path), files)
 }
 
 fn address(of: &Path, files: &[PathBuf]) -> Result<OnionAddress, CommandFailure> {

@@ -72,11 +72,7 @@ fn write(args: &KubernetesArgs) -> Result<OnionAddress, CommandFailure> {
     for SlotKey { directory, new, .. } in std::iter::once(front).chain(slots) {
         let Some(New::Given(key) | New::Made(key)) = new else { continue };
         let name = PathBuf::from(directory.file_name().unwrap_or_default());
-        keys.extend(keys::ctor_files(&key).map(|(file, bytes)| NewFile {
-            below: name.join(file),
-            bytes: bytes.to_vec(),
-            mode: keys::SECRET_MODE,
-        }));
+        keys.extend(NewFile::of_ctor(&name, &key));
         made += 1;
     }
     write_before(None, &private, keys, || put(out, &files))?;

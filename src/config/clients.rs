@@ -121,8 +121,14 @@ impl KeyDir {
     ///
     /// Those of the system.
     pub fn files(&self) -> io::Result<BTreeMap<OsString, PathBuf>> {
+        self.listed().map(|(files, _)| files)
+    }
+
+    /// The same, and whether there are more files than are looked at.
+    fn listed(&self) -> io::Result<(BTreeMap<OsString, PathBuf>, bool)> {
         let mut found = BTreeMap::new();
-        for entry in fs::read_dir(&self.path)?.take(MAX_FILES) {
+        let mut entries = fs::read_dir(&self.path)?;
+        for entry in entries.by_ref().take(MAX_FILES) {
             let path = entry?.path();
             if path.extension().is_some_and(|extension| extension == EXTENSION)
                 && let Some(name) = path.file_stem()
@@ -131,7 +137,7 @@ impl KeyDir {
                 found.insert(name.to_owned(), path);
             }
         }
-        Ok(found)
+        Ok((found, entries.next().is_some()))
     }
 
     /// What it gives, where it gave this `before`; `None` if that is not known.
@@ -150,13 +156,13 @@ impl KeyDir {
                 ));
                 return Some(KnownDirectory::default());
             }
-            found => found.and_then(|_| self.files()),
+            found => found.and_then(|_| self.listed()),
         };
-        let files = match read {
-            Ok(files) => files,
+        let (files, has_more) = match read {
+            Ok(listed) => listed,
             Err(error) => return self.unread(&error, before, problems),
         };
-        if fs::read_dir(&self.path).is_ok_and(|mut all| all.nth(MAX_FILES).is_some()) {
+        if has_more {
             problems.push(format!(
                 "{place}: it has more than {MAX_FILES} files, and those beyond are not looked at: \
                  take out what is no client's"

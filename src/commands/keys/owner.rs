@@ -14,6 +14,7 @@ use std::process::{ChildStdin, ChildStdout, Command, Output, Stdio};
 use fs_mistrust::Mistrust;
 use tor_config::mistrust::FS_PERMISSIONS_CHECKS_DISABLE_VAR;
 
+use crate::commands::new_file::directory_of;
 use crate::commands::{self, CommandFailure, remark};
 use crate::config::Config;
 use crate::exit::{Exit, exit_of};
@@ -47,6 +48,13 @@ pub(crate) fn of_state(config: &Config) -> Option<Owner> {
 /// The same for a state directory of which nothing else is known.
 pub(crate) fn of_directory(state_dir: &Path) -> Option<Owner> {
     of(state_dir).filter(|_| is_root())
+}
+
+/// Whose a new file is to be that root writes: the owner's of the directory that it is
+/// to be in, if that is there.
+pub(crate) fn of_new(path: &Path) -> Option<Owner> {
+    let above = directory_of(path);
+    above.is_dir().then(|| of_existing(above)).flatten()
 }
 
 /// The owner of a path, if root asks and it is another's.

@@ -18,11 +18,10 @@ use super::identity::identity_key;
 use super::owner::{self, Owner};
 use crate::clock::now;
 use crate::commands::hand_over::{NewFile, write_for};
-use crate::commands::new_file::directory_of;
 use crate::commands::{CommandFailure, ask, remark, service};
 use crate::exit::Exit;
 use crate::tor::bundle::{self, BundleFile};
-use crate::tor::keys::{KeyFileError, SECRET_MODE};
+use crate::tor::keys::KeyFileError;
 use crate::tor::wiped;
 use onionbraid_balancer::onion::{OnionAddress, Period};
 use onionbraid_balancer::status::Timestamp;
@@ -128,19 +127,13 @@ fn failure(error: KeyFileError) -> CommandFailure {
 /// Whose the files are to be that root writes: the owner's of the directory, or of the
 /// one above where it is new.
 fn owner_of(out: &Path) -> Option<Owner> {
-    directory_of(out).is_dir().then(|| {
-        owner::of_existing(match out.exists() {
-            true => out,
-            false => directory_of(out),
-        })
-    })?
+    match out.exists() {
+        true => owner::of_existing(out),
+        false => owner::of_new(out),
+    }
 }
 
 fn hand_over(owner: Owner, out: &Path, files: &[BundleFile]) -> Result<(), CommandFailure> {
-    let file = |(name, bytes): &BundleFile| NewFile {
-        below: name.into(),
-        bytes: bytes.to_vec(),
-        mode: SECRET_MODE,
-    };
+    let file = |(name, bytes): &BundleFile| NewFile::secret(name.into(), bytes);
     write_for(Some(owner), out, files.iter().map(file).collect())
 }
